@@ -1,0 +1,20 @@
+"""`python -m llmkit`, and the console script: Ctrl-C is quiet even while the first imports run."""
+
+from __future__ import annotations
+
+import sys
+
+
+def run() -> None:
+    """Run the command line and leave the process with its exit code."""
+    try:
+        from llmkit.cli import main
+
+        code = main()
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,107 @@
+"""Models from scratch: families, sizes, and what each size usually trains with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from llmkit.errors import OptionError
+
+
+@dataclass(frozen=True)
+class Size:
+    """A preset: the shape of the model, and the recipe that goes with it."""
+
+    hidden: int
+    layers: int
+    heads: int
+    vocabulary: int
+    context: int  # tokens per block
+    batch_size: int
+    learning_rate: float
+
+
+SIZES = {
+    "tiny": Size(hidden=192, layers=4, heads=6, vocabulary=4096, context=128, batch_size=32, learning_rate=2e-3),
+    "mini": Size(hidden=256, layers=6, heads=8, vocabulary=8192, context=256, batch_size=32, learning_rate=1e-3),
+    "small": Size(hidden=512, layers=8, heads=8, vocabulary=16384, context=512, batch_size=32, learning_rate=6e-4),
+    "base": Size(hidden=768, layers=12, heads=12, vocabulary=32768, context=1024, batch_size=32, learning_rate=4e-4),
+}
+
+
+def build_config(arch: str, size: Size, tokenizer: PreTrainedTokenizerBase, context: int) -> PretrainedConfig:
+    """Return the config of a new model of that family and size, for the tokenizer and blocks of `context` tokens."""
+    shared: dict[str, Any] = {
+        "vocab_size": len(tokenizer), "hidden_size": size.hidden, "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads, "max_position_embeddings": context, "pad_token_id": tokenizer.pad_token_id,
+    }  # fmt: skip
+    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    if arch == "bert":
+        return AutoConfig.for_model("bert", intermediate_size=4 * size.hidden, **shared)
+    if arch == "gpt2":
+        return AutoConfig.for_model("gpt2", **shared, **ends)
+    wide = -(-size.hidden * 8 // 3 // 32) * 32  # SwiGLU at the cost of a 4x MLP, in multiples of 32
+    return AutoConfig.for_model(
+        "llama", intermediate_size=wide, num_key_value_heads=size.heads, tie_word_embeddings=True, **shared, **ends
+    )
+
+
+def read_model_config(file: Path, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
+    """Return the config that `--model-config FILE` describes: JSON or YAML with a `model_type`.
+
+    Raises:
+        OptionError: no such file, no known model_type, or a vocabulary smaller than the tokenizer's.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))  # JSON is YAML
+    except OSError as error:
+        raise OptionError(f"--model-config {file}: {error.strerror or error}") from None
+    except yaml.YAMLError as error:
+        raise OptionError(f"--model-config {file} is neither JSON nor YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict) or "model_type" not in values:
+        raise OptionError(f"--model-config {file} must hold a mapping with a model_type such as llama")
+    values.setdefault("vocab_size", len(tokenizer))
+    kind = values.pop("model_type")
+    try:
+        config = AutoConfig.for_model(kind, **values)
+    except Exception as error:  # each config class refuses in its own way
+        raise OptionError(f"--model-config {file}: {' '.join(str(error).split())[:200]}") from None
+    if config.vocab_size < len(tokenizer):
+        raise OptionError(
+            f"--model-config {file}: vocab_size {config.vocab_size} is under the tokenizer's {len(tokenizer)}"
+        )
+    for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+        setattr(config, name, getattr(tokenizer, name))
+    return config
+
+
+def build_model(config: PretrainedConfig, auto_class: str) -> PreTrainedModel:
+    """Return a model with random float32 weights.
+
+    Raises:
+        OptionError: the family has no model for the task.
+    """
+    try:
+        return getattr(transformers, auto_class).from_config(config)
+    except ValueError as error:
+        kind = config.model_type
+        raise OptionError(
+            f"there is no {auto_class.removeprefix('AutoModelFor')} model of the family {kind!r}"
+        ) from error
+
+
+def describe(config: PretrainedConfig) -> str:
+    """Return a phrase on the shape of the model."""
+    return json.dumps(
+        {
+            "type": config.model_type, "hidden": config.hidden_size, "layers": config.num_hidden_layers,
+            "heads": config.num_attention_heads, "vocabulary": config.vocab_size,
+        }
+    ).strip("{}").replace('"', "")  # fmt: skip

@@ -1,0 +1,136 @@
+"""The command line: the Typer app, and the only place where an error becomes a sentence and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from llmkit import __version__
+from llmkit.errors import GateMissed, LlmkitError
+
+# verb -> (module, what `llmkit --help` says of it); a module is imported when its command runs
+COMMANDS = {
+    "generate": ("generate", "Continue a prompt, or answer it with a chat model."),
+    "classify": ("classify", "Label texts with a finetuned model."),
+    "finetune": ("finetune", "Train a model on a dataset; the task is inferred from its columns."),
+    "pretrain": ("pretrain", "Train a language model from scratch, or go on with one, on raw text."),
+    "eval": ("evaluate_model", "Measure a model on a dataset, with gates for CI."),
+}
+
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are imported when they run, so that `llmkit --help` is fast."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command with its help line alone; `resolve_command` is what loads it."""
+        if cmd_name not in COMMANDS:
+            return None
+        return _typer_command(cmd_name, _placeholder, help=COMMANDS[cmd_name][1])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        self.commands = {name: self.get_command(ctx, name) for name in COMMANDS}  # where Typer finds near names
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is None or command is None:
+            return name, command, rest
+        module = COMMANDS[name][0]
+        function = getattr(importlib.import_module(f"llmkit.commands.{module}"), module)
+        return name, _typer_command(name, function, epilog=function.epilog), rest
+
+
+def _typer_command(name: str, function: Callable[..., None], **texts: str) -> Any:
+    alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    alone.command(name, context_settings=CONTEXT, **texts)(function)  # type: ignore[arg-type]
+    return typer.main.get_command(alone)
+
+
+def _placeholder() -> None:
+    """Stand for a command in the list of commands."""
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings=CONTEXT,
+    epilog="Start with: llmkit generate 'Once upon a time'. Each command explains itself: llmkit finetune --help",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"llmkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Pretrain, finetune, ask and measure Hugging Face text models from the command line."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run llmkit with `argv` (default: the process's own) and return its exit code."""
+    try:
+        code = app(args=list(argv) if argv is not None else None, prog_name="llmkit", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except GateMissed as error:  # nothing is wrong but the model
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except LlmkitError as error:
+        return _fail(str(error), error.exit_code, error)
+    except TyperException as error:
+        return _fail(_one_line(error.format_message()), error.exit_code, error)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        return _fail("interrupted, nothing was saved", 130, error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at exit
+        return 141  # as a process that SIGPIPE ended
+    except Exception as error:  # the edge: nothing may reach the user as a traceback
+        return _unexpected(error)
+
+
+def _fail(sentence: str, code: int, error: BaseException) -> int:
+    if os.environ.get("LLMKIT_DEBUG") == "1":
+        traceback.print_exception(error)
+    print(f"error: {sentence}", file=sys.stderr)
+    return code
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
+
+
+def _unexpected(error: Exception) -> int:
+    from llmkit.foreign import translate
+
+    known = translate(error)
+    if known is not None:
+        return _fail(str(known), known.exit_code, error)
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return _fail(f"no space left on the disk for {error.filename or 'the output'}", 12, error)
+    with tempfile.NamedTemporaryFile("w", prefix="llmkit-", suffix=".log", delete=False, encoding="utf-8") as log:
+        traceback.print_exception(error, file=log)
+    summary = _one_line(str(error))[:200]
+    return _fail(f"llmkit failed ({type(error).__name__}: {summary}); the traceback is in {log.name}", 3, error)

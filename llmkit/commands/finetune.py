@@ -1,0 +1,40 @@
+"""llmkit finetune DATASET."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from llmkit.commands.figures import show_trained
+from llmkit.commands.helping import with_examples
+from llmkit.flags import option_groups
+from llmkit.options import DataOptions, ModelOptions, RunOptions, SplitOptions, TalkOptions, TrainingOptions
+from llmkit.report import Report, quiet_libraries
+
+
+@with_examples(
+    "llmkit finetune glue/mrpc",
+    "llmkit finetune reviews.csv -m distilbert/distilbert-base-uncased -o runs/reviews",
+    'llmkit finetune glue/sst2 --train-split "train[:10%]" --epochs 1 --set warmup_steps=100',
+    "llmkit finetune my.jsonl --column text=body --column label=stars --dry-run",
+)
+@option_groups
+def finetune(
+    dataset: Annotated[str, typer.Argument(help="glue/mrpc, org/name, org/name:config, a file, a folder, or -.")],
+    model: ModelOptions,
+    data: DataOptions,
+    splits: SplitOptions,
+    training: TrainingOptions,
+    run: RunOptions,
+    talk: TalkOptions,
+) -> None:
+    """Finetune a model on a dataset; the task is inferred from its columns.
+
+    The best checkpoint by the task's metric is kept, and measured with the code of `llmkit eval`.
+    """
+    quiet_libraries(talk, model.offline)
+    from llmkit.finetuning import finetune as run_finetune
+
+    report = Report(talk)
+    show_trained(run_finetune(dataset, model, data, splits, training, run, report, talk.dry_run), report)

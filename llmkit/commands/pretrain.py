@@ -1,0 +1,50 @@
+"""llmkit pretrain CORPUS..."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from llmkit.commands.figures import show_trained
+from llmkit.commands.helping import with_examples
+from llmkit.flags import option_groups
+from llmkit.options import (
+    ArchitectureOptions,
+    DataOptions,
+    ModelOptions,
+    RunOptions,
+    SplitOptions,
+    TalkOptions,
+    TrainingOptions,
+)
+from llmkit.report import Report, quiet_libraries
+
+
+@with_examples(
+    "llmkit pretrain corpus.txt",
+    "llmkit pretrain books/ more.jsonl --size mini --epochs 10 -o runs/books",
+    "llmkit pretrain corpus.txt --arch bert --whole-word-masking",
+    "llmkit pretrain medical.txt -m HuggingFaceTB/SmolLM2-135M",
+)
+@option_groups
+def pretrain(
+    corpus: Annotated[list[str], typer.Argument(help="Text files, folders, JSONL files or datasets; - is stdin.")],
+    model: ModelOptions,
+    architecture: ArchitectureOptions,
+    data: DataOptions,
+    splits: SplitOptions,
+    training: TrainingOptions,
+    run: RunOptions,
+    talk: TalkOptions,
+) -> None:
+    """Train a language model on raw text: from scratch, or going on with a model (-m).
+
+    Trains a tokenizer too, unless one is given. bert learns masked-lm, llama and gpt2 learn causal-lm.
+    """
+    quiet_libraries(talk, model.offline)
+    from llmkit.pretraining import pretrain as run_pretrain
+
+    report = Report(talk)
+    trained = run_pretrain(corpus, model, architecture, data, splits, training, run, report, talk.dry_run)
+    show_trained(trained, report)

@@ -1,0 +1,45 @@
+"""`--config FILE`: options from a YAML file. Flags win over the file, the file over the defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from llmkit.errors import OptionError, did_you_mean
+
+
+def read_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Make the file's values the defaults of the command that `context` parses.
+
+    Raises:
+        OptionError: when there is no such file, it is not a YAML mapping, or it names an option that the command lacks.
+    """
+    if path is None or context.resilient_parsing:
+        return path
+    known = {parameter.name: parameter for parameter in context.command.params if parameter.name}
+    defaults: dict[str, Any] = {}
+    for key, value in _read(path).items():
+        name = str(key).replace("-", "_")
+        if name not in known or name == "config":
+            raise OptionError(f"{path}: {context.info_name} has no option {key!r}{did_you_mean(name, known)}")
+        if isinstance(value, dict):  # set: {weight_decay: 0.1} reads as --set weight_decay=0.1
+            value = [f"{inner}={text}" for inner, text in value.items()]
+        defaults[name] = value
+    context.default_map = defaults
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OptionError(f"--config {path}: {error.strerror or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise OptionError(f"--config {path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise OptionError(f"--config {path} must hold a mapping such as `epochs: 3`")
+    return values

@@ -1,0 +1,83 @@
+"""Raw text to pretrain on: several sources into training documents and held-out ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from datasets import Dataset
+
+from llmkit.data import Source, open_dataset
+from llmkit.errors import DataError, EmptyError, listing
+from llmkit.options import DataOptions, SplitOptions
+from llmkit.report import Report
+from llmkit.splits import VALIDATIONS, TrainAndValidation, select
+from llmkit.tasks.texts import text_column, usable_texts
+
+HELD_OUT = 0.05
+FEW = 20  # documents, under which the held-out text is the end of each rather than whole documents
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Documents in one column, `text`."""
+
+    sources: tuple[Source, ...]
+    rows: TrainAndValidation
+
+
+def open_corpus(references: list[str], data: DataOptions, splits: SplitOptions, seed: int, report: Report) -> Corpus:
+    """Open every source and put aside what is measured on: validation splits where there are, else a cut of 5%.
+
+    Raises:
+        DataError: a source does not exist or has no text column.
+        EmptyError: there is no text.
+    """
+    sources, train, held_out = [], list[str](), list[str]()
+    for reference in references:
+        source = open_dataset(reference, encoding=data.encoding, report=report)
+        kept, aside, how = _documents(source, data, splits, seed)
+        report.say(f"{reference}: {len(kept)} documents to train on, {len(aside)} held out ({how})")
+        sources.append(source)
+        train += kept
+        held_out += aside
+    if not train or not held_out:
+        raise EmptyError(f"{listing(references)}: too little text to train on and to measure on")
+    rows = TrainAndValidation(
+        Dataset.from_dict({"text": train}), Dataset.from_dict({"text": held_out}), "held-out text"
+    )
+    return Corpus(tuple(sources), rows)
+
+
+def _documents(source: Source, data: DataOptions, splits: SplitOptions, seed: int) -> tuple[list[str], list[str], str]:
+    train = _texts(select(source.splits, splits.train_split, data.limit), data)
+    name = splits.validation or next((name for name in VALIDATIONS if name in source.splits), None)
+    if name is not None:
+        return train, _texts(select(source.splits, name, data.limit), data), f"split {name}"
+    if len(train) >= FEW:
+        order = np.random.default_rng(seed).permutation(len(train))
+        count = max(1, round(len(train) * HELD_OUT))
+        aside = set(order[:count].tolist())
+        kept = [text for row, text in enumerate(train) if row not in aside]
+        return kept, [train[row] for row in sorted(aside)], f"{HELD_OUT:.0%} of the documents, seed {seed}"
+    pairs = [_cut_end(text) for text in train]
+    kept, ends = [start for start, _ in pairs], [end for _, end in pairs if end.strip()]
+    return kept, ends, f"the last {HELD_OUT:.0%} of each document"
+
+
+def _texts(rows: Dataset, data: DataOptions) -> list[str]:
+    columns = text_column(rows, data.columns)
+    if columns is None or columns["text"] not in rows.column_names:
+        raise DataError(f"there is no text column among {listing(rows.column_names)}; name it with --column text=NAME")
+    texts = rows[columns["text"]]
+    return [str(texts[row]) for row in usable_texts(rows, columns)]
+
+
+def _cut_end(text: str) -> tuple[str, str]:
+    """Cut the last part off a document, at a paragraph, a line or a word, whichever is near."""
+    near = int(len(text) * (1 - HELD_OUT))
+    for mark in ("\n\n", "\n", " "):
+        found = text.find(mark, near, near + len(text) // 20 + 1)
+        if found > 0:
+            return text[:found], text[found + len(mark) :]
+    return text[:near], text[near:]

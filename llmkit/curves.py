@@ -1,0 +1,40 @@
+"""curves.png: the losses and the metric over the steps of a run, from its metrics.jsonl."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def draw_curves(folder: Path, best: str) -> None:
+    """Draw the training loss, and the validation metric `best` on an axis of its own."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    rows = read_metrics(folder)
+    figure, losses = plt.subplots(figsize=(7, 4), layout="constrained")
+    steps, values = _series(rows, "loss")
+    losses.plot(steps, values, color="tab:blue", label="training loss")
+    losses.set_xlabel("step")
+    losses.set_ylabel("training loss")
+    scores = losses.twinx()
+    steps, values = _series(rows, f"eval_{best}")
+    scores.plot(steps, values, color="tab:orange", marker="o", label=f"validation {best}")
+    scores.set_ylabel(f"validation {best}")
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    figure.savefig(folder / "curves.png", dpi=120)
+    plt.close(figure)
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of metrics.jsonl."""
+    file = folder / "metrics.jsonl"
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+
+def _series(rows: list[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:
+    points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+    return [step for step, _ in points], [value for _, value in points]

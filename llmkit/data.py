@@ -1,0 +1,203 @@
+"""Open a dataset by what the user typed: a benchmark, a Hub name, a file, a folder, or `-` for stdin."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+
+from llmkit import files, hub
+from llmkit.errors import DataError, EmptyError, HubError, did_you_mean, listing
+from llmkit.foreign import translated
+from llmkit.report import Report
+
+# names that people type, and where the Hub keeps them today
+HOMES = {
+    "ag_news": "fancyzhx/ag_news",
+    "glue": "nyu-mll/glue",
+    "imdb": "stanfordnlp/imdb",
+    "rotten_tomatoes": "cornell-movie-review-data/rotten_tomatoes",
+    "super_glue": "aps/super_glue",
+    "tiny_shakespeare": "karpathy/tiny_shakespeare",
+    "wikitext": "Salesforce/wikitext",
+    "yelp_polarity": "fancyzhx/yelp_polarity",
+}
+SPLIT_WORDS = {
+    "train": "train", "training": "train",
+    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened dataset and where it came from."""
+
+    reference: str
+    splits: DatasetDict
+    benchmark: str | None = None  # "glue/mrpc": the name that benchmarks' own metrics go by
+    commit: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def slug(self) -> str:
+        """A short name for folders: mrpc, reviews."""
+        name = "stdin" if self.reference == "-" else self.reference.rstrip("/").replace(":", "/").split("/")[-1]
+        return name.split(".")[0] or "data"
+
+    def any(self) -> Dataset:
+        """The split that columns and features are read from: train if there is one."""
+        return self.splits.get("train", next(iter(self.splits.values())))
+
+
+def open_dataset(
+    reference: str, *, revision: str | None = None, encoding: str = "utf-8", report: Report | None = None
+) -> Source:
+    """Open `reference` and return its splits.
+
+    Raises:
+        DataError: there is no such dataset, configuration or file, or a row is broken.
+        EmptyError: it holds no rows.
+        HubError: the Hub cannot be reached or refuses access.
+    """
+    report = report or Report()
+    if reference == "-":
+        return Source(reference, DatasetDict(train=_stdin(encoding)))
+    path, config = _local(reference)
+    if path is None:
+        return _from_hub(reference, revision, report)
+    if path.is_file():
+        return Source(reference, DatasetDict({_split_of(path): files.read_file(path, encoding)}))
+    benchmark = f"{path.name}/{config}" if config else None
+    return Source(reference, _folder(path, config, encoding), benchmark)
+
+
+def _stdin(encoding: str) -> Dataset:
+    text = sys.stdin.buffer.read().decode(encoding, errors="strict")
+    if not text.strip():
+        raise EmptyError("standard input is empty")
+    if text.lstrip().startswith("{"):
+        return files._json_lines(Path("<stdin>"), text)
+    return Dataset.from_dict({"text": [text]})
+
+
+def _local(reference: str) -> tuple[Path | None, str | None]:
+    """Return the path (and configuration) when the reference is one; never ask the Hub for a path that exists."""
+    path = Path(reference).expanduser()
+    if path.exists():
+        return path, None
+    base, _, config = reference.rpartition(":")
+    if base and Path(base).expanduser().exists():
+        return Path(base).expanduser(), config
+    looks_like_path = reference.startswith((".", "/", "~")) or files.format_of(path) is not None or path.suffix != ""
+    if looks_like_path and not _could_be_hub_name(reference):
+        raise DataError(f"there is no file or folder {reference!r}{_near_file(path)}")
+    return None, None
+
+
+def _could_be_hub_name(reference: str) -> bool:
+    """Tell whether a name with a dot (`org/name-v1.5`) is likely meant for the Hub."""
+    inside = not reference.startswith((".", "/", "~")) and reference.count("/") == 1
+    return inside and files.format_of(Path(reference)) is None
+
+
+def _near_file(path: Path) -> str:
+    folder = path.parent
+    return did_you_mean(path.name, [p.name for p in folder.iterdir()]) if folder.is_dir() else ""
+
+
+def _split_of(path: Path) -> str:
+    """Return the split that a file's name tells: dev.csv is validation, data.csv is train."""
+    words = path.name.lower().replace("-", "_").replace(".", "_").split("_")
+    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), "train")
+
+
+def _folder(path: Path, config: str | None, encoding: str) -> DatasetDict:
+    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+        loaded = load_from_disk(str(path))
+        return loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
+    if "configs:" in _read_if_there(path / "README.md") or config:
+        with translated("dataset", str(path)):
+            return _load(str(path), config)
+    found = sorted(p for p in path.rglob("*") if p.is_file() and _is_data(p.relative_to(path)))
+    if not found:
+        raise DataError(f"the folder {str(path)!r} holds no data file ({', '.join(files.FORMATS)})")
+    return _grouped(found, encoding)
+
+
+def _is_data(inside: Path) -> bool:
+    hidden = any(part.startswith(".") for part in inside.parts)
+    return not hidden and inside.suffix.lower() != ".md" and files.format_of(inside) is not None
+
+
+def _grouped(found: list[Path], encoding: str) -> DatasetDict:
+    from datasets import concatenate_datasets
+
+    groups: dict[str, list[Dataset]] = {}
+    for path in found:
+        groups.setdefault(_split_of(path), []).append(files.read_file(path, encoding))
+    try:
+        return DatasetDict({split: concatenate_datasets(parts) for split, parts in groups.items()})
+    except ValueError as error:
+        raise DataError(f"the files in {str(found[0].parent)!r} have columns of different types: {error}") from error
+
+
+def _read_if_there(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def hub_name(reference: str) -> tuple[str, str | None]:
+    """Return the Hub's name and the configuration: `glue/mrpc` is nyu-mll/glue with mrpc."""
+    name, _, config = reference.partition(":")
+    owner, _, rest = name.partition("/")
+    if owner in HOMES and (rest or config):
+        return HOMES[owner], rest or config
+    return HOMES.get(name, name), config or None
+
+
+def _from_hub(reference: str, revision: str | None, report: Report) -> Source:
+    name, config = hub_name(reference)
+    sha = hub.commit("dataset", name, revision, report)
+    with translated("dataset", name):
+        splits = _load(name, config, revision=revision)
+    benchmark = f"{name.split('/')[-1]}/{config}" if config else name.split("/")[-1]
+    return Source(reference, splits, benchmark, sha)
+
+
+def _load(name: str, config: str | None, **more: Any) -> DatasetDict:
+    try:
+        loaded = load_dataset(name, config, **more)
+    except ValueError as error:
+        message = str(error)
+        if "Config name is missing" in message or "BuilderConfig" in message:
+            raise DataError(_which_config(name, config)) from error
+        raise DataError(f"{name!r} cannot be opened: {' '.join(message.split())}") from error
+    except (FileNotFoundError, RuntimeError) as error:
+        if isinstance(error, ConnectionError) or "offline" in str(error).lower():
+            raise HubError(f"dataset {name!r} is not on this machine and the Hub cannot be asked") from error
+        raise DataError(f"{name!r} cannot be opened: {' '.join(str(error).split())[:300]}") from error
+    return loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
+
+
+def _which_config(name: str, config: str | None) -> str:
+    from datasets import get_dataset_config_names
+
+    known = get_dataset_config_names(name)
+    short = next((short for short, home in HOMES.items() if home == name), None)
+    example = f"{short}/{known[0]}" if short else f"{name}:{known[0]}"
+    if config is None:
+        return f"{name!r} has several configurations ({listing(known)}); name one, for example {example}"
+    return f"{name!r} has no configuration {config!r}{did_you_mean(config, known)}; it has {listing(known)}"
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """Return the SHA-256 of the rows in their order, as JSON."""
+    digest = hashlib.sha256()
+    for batch in dataset.with_format(None).iter(batch_size=1000):
+        digest.update(json.dumps(batch, ensure_ascii=False, default=str, sort_keys=True).encode())
+    return digest.hexdigest()

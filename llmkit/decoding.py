@@ -1,0 +1,234 @@
+"""Continue prompts: one at a time and streamed, or in batches; the same text either way."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel, set_seed
+from transformers.generation.streamers import BaseStreamer
+
+from llmkit import models, tasks
+from llmkit.errors import DataError, ModelError, OptionError
+from llmkit.models import BUILTIN_NAME
+from llmkit.options import GenerationOptions, ModelOptions
+from llmkit.report import Report
+from llmkit.settings import parse_settings
+
+OWNED = {
+    name: "--" + name.replace("_", "-")
+    for name in (
+        "max_new_tokens",
+        "temperature",
+        "top_p",
+        "top_k",
+        "num_beams",
+        "num_return_sequences",
+        "repetition_penalty",
+    )
+} | {"do_sample": "--temperature", "stop_strings": "--stop", "max_length": "--max-new-tokens"}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt as the model sees it, and how many tokens may follow."""
+
+    text: str
+    ids: list[int]
+    room: int
+
+
+class Generator:
+    """A model that continues prompts, or answers them with its chat template."""
+
+    def __init__(self, options: ModelOptions, decoding: GenerationOptions, report: Report) -> None:
+        known = [name for name in GenerationConfig().to_dict() if not name.startswith("_")]
+        self.extra = parse_settings(decoding.set, known, OWNED, "GenerationConfig")
+        located = models.locate(options, report, BUILTIN_NAME)
+        self.task = tasks.require(located.config, "generate", located.name)
+        self.located, self.options, self.decoding, self.report = located, options, decoding, report
+        self.tokenizer = models.load_tokenizer(located, options)
+        self.tokenizer.padding_side = "left"
+        self.context = models.context_length(located.config, self.tokenizer)
+        self.chat = self._wants_chat()
+        self._model: PreTrainedModel | None = None
+
+    def _wants_chat(self) -> bool:
+        has_template = bool(self.tokenizer.chat_template)
+        if not has_template and (self.decoding.chat or self.decoding.system is not None):
+            flag = "--chat" if self.decoding.chat else "--system"
+            raise OptionError(f"{flag}: {self.located.name!r} has no chat template")
+        return has_template if self.decoding.chat is None else self.decoding.chat
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The weights, loaded when they are first needed."""
+        if self._model is None:
+            self._model = models.load_model(self.located, self.task.auto_class, self.tokenizer, self.options).eval()
+        return self._model
+
+    def prompt(self, text: str, where: str = "the prompt") -> Prompt:
+        """Tokenize a prompt, in the chat template where it is used, and check that it leaves room for an answer.
+
+        Raises:
+            DataError: the prompt is empty, or longer than the model's context.
+        """
+        rendered = self._chat_text(text) if self.chat else text
+        ids = self.tokenizer(rendered, add_special_tokens=not self.chat)["input_ids"]
+        if not ids:
+            raise DataError(f"{where} is empty")
+        room = min(self.decoding.max_new_tokens, self.context - len(ids))
+        if room < 1:
+            raise DataError(f"{where} has {len(ids)} tokens, and {self.located.name!r} takes {self.context} in all")
+        if room < self.decoding.max_new_tokens:
+            self.report.warn(
+                f"{where} leaves room for {room} new tokens of the {self.decoding.max_new_tokens} asked for"
+            )
+        return Prompt(text, ids, room)
+
+    def _chat_text(self, text: str) -> str:
+        system = self.decoding.system
+        messages = [{"role": "system", "content": system}] if system is not None else []
+        messages.append({"role": "user", "content": text})
+        try:
+            rendered = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # templates raise what they like, jinja2's errors among it
+            raise ModelError(f"the chat template of {self.located.name!r} fails: {error}") from error
+        return str(rendered)
+
+    def stream(self, prompt: Prompt, emit: Callable[[str], None]) -> None:
+        """Continue one prompt and hand over the text as it comes."""
+        set_seed(self.decoding.seed)
+        streamer = TextPieces(lambda ids: self._text(prompt, ids), self.decoding.stop or [], emit)
+        self._run([prompt], prompt.room, streamer)
+
+    @property
+    def streams(self) -> bool:
+        """Whether text can come piece by piece: beams and several answers cannot."""
+        return self.decoding.num_beams == 1 and self.decoding.num_return_sequences == 1
+
+    def answers(self, prompts: Sequence[Prompt], batch_size: int, seed: int | None = None) -> list[list[str]]:
+        """Return the continuations of each prompt, in order."""
+        set_seed(self.decoding.seed if seed is None else seed)
+        answers: list[list[str]] = [[] for _ in prompts]
+        for rows in self._batches(prompts, batch_size):
+            batch = [prompts[row] for row in rows]
+            made = self._run(batch, min(prompt.room for prompt in batch))
+            per = self.decoding.num_return_sequences
+            for place, row in enumerate(rows):
+                sequences = made[place * per : (place + 1) * per]
+                answers[row] = [self._cut(self._text(prompts[row], ids)) for ids in sequences]
+        return answers
+
+    def _batches(self, prompts: Sequence[Prompt], batch_size: int) -> Iterator[list[int]]:
+        """Put prompts of like length together; one that has less room than the others goes alone."""
+        order = sorted(range(len(prompts)), key=lambda row: len(prompts[row].ids))
+        full = [row for row in order if prompts[row].room == self.decoding.max_new_tokens]
+        for start in range(0, len(full), batch_size):
+            yield full[start : start + batch_size]
+        yield from ([row] for row in order if prompts[row].room < self.decoding.max_new_tokens)
+
+    def _run(self, prompts: Sequence[Prompt], room: int, streamer: BaseStreamer | None = None) -> list[list[int]]:
+        model, pad = self.model, self.tokenizer.pad_token_id
+        longest = max(len(prompt.ids) for prompt in prompts)
+        ids = torch.tensor([[pad or 0] * (longest - len(p.ids)) + p.ids for p in prompts], device=model.device)
+        mask = torch.tensor([[0] * (longest - len(p.ids)) + [1] * len(p.ids) for p in prompts], device=model.device)
+        with torch.inference_mode():
+            made = model.generate(
+                input_ids=ids, attention_mask=mask, generation_config=self._config(room), streamer=streamer,
+                tokenizer=self.tokenizer,
+            )  # fmt: skip
+        return [row[longest:] for row in made.tolist()]
+
+    def _config(self, room: int) -> GenerationConfig:
+        """Return the model's own generation config with what was asked for; greedy unless a flag asks for sampling."""
+        config, asked = copy.deepcopy(self.model.generation_config), self.decoding
+        config.max_length, config.max_new_tokens = None, room
+        config.do_sample, config.num_beams = asked.sampling, asked.num_beams
+        config.num_return_sequences = asked.num_return_sequences
+        config.pad_token_id = self.tokenizer.pad_token_id
+        if config.eos_token_id is None:
+            config.eos_token_id = self.tokenizer.eos_token_id
+        if asked.sampling:
+            config.temperature = asked.temperature if asked.temperature is not None else (config.temperature or 1.0)
+            config.top_p = asked.top_p if asked.top_p is not None else (config.top_p or 1.0)
+            config.top_k = asked.top_k if asked.top_k is not None else 0  # the library's own default is a silent 50
+        else:
+            config.temperature = config.top_p = config.top_k = None
+        if asked.repetition_penalty is not None:
+            config.repetition_penalty = asked.repetition_penalty
+        config.stop_strings = list(asked.stop) if asked.stop else None
+        for name, value in self.extra.items():
+            setattr(config, name, value)
+        return config
+
+    def _text(self, prompt: Prompt, new: list[int]) -> str:
+        """Decode the new tokens in their context: some tokenizers drop a leading space from a text's start."""
+        before = self.tokenizer.decode(prompt.ids, skip_special_tokens=True)
+        whole = self.tokenizer.decode(prompt.ids + new, skip_special_tokens=True)
+        if whole.startswith(before):
+            return str(whole[len(before) :])
+        return str(self.tokenizer.decode(new, skip_special_tokens=True))
+
+    def _cut(self, text: str) -> str:
+        ends = [text.find(stop) for stop in self.decoding.stop or () if stop in text]
+        return text[: min(ends)] if ends else text
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the text depends on, for the note beside an output file."""
+        return {"model": self.located.name, "commit": self.located.commit, **asdict(self.decoding)}
+
+
+class TextPieces(BaseStreamer):
+    """Hands over text as tokens come: whole characters only, and nothing of a stop text."""
+
+    def __init__(self, decode: Callable[[list[int]], str], stops: Sequence[str], emit: Callable[[str], None]) -> None:
+        self.decode, self.stops, self.emit = decode, stops, emit
+        self.ids: list[int] = []
+        self.shown, self.begun, self.stopped = 0, False, False
+
+    def put(self, value: Any) -> None:
+        """Take the prompt, then one token at a time."""
+        if not self.begun:
+            self.begun = True  # the prompt, which `decode` knows
+            return
+        self.ids += value.reshape(-1).tolist()
+        text = self.decode(self.ids)
+        held = max((len(stop) for stop in self.stops), default=1) - 1
+        self._show(text, len(text) - held if not text.endswith("\ufffd") else self.shown)
+
+    def end(self) -> None:
+        """Hand over what was held back."""
+        text = self.decode(self.ids)
+        self._show(text, len(text))
+
+    def _show(self, text: str, until: int) -> None:
+        if self.stopped:
+            return
+        ends = [text.find(stop) for stop in self.stops if stop in text]
+        if ends:
+            until, self.stopped = min(ends), True
+        if until > self.shown:
+            self.emit(text[self.shown : until])
+            self.shown = until
+
+
+def generate(
+    prompts: Sequence[str] | str,
+    model: str | ModelOptions | None = None,
+    decoding: GenerationOptions | None = None,
+    batch_size: int = 16,
+) -> list[list[str]]:
+    """Continue prompts: for each a list of continuations; without a model, with the built-in one.
+
+    Raises:
+        DataError: a prompt is longer than the model's context.
+        ModelError: the model cannot generate.
+    """
+    rows = [prompts] if isinstance(prompts, str) else list(prompts)
+    options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
+    generator = Generator(options, decoding or GenerationOptions(), Report())
+    return generator.answers([generator.prompt(text) for text in rows], batch_size)

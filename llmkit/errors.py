@@ -1,0 +1,86 @@
+"""Every error that a user can meet, and the exit code that it carries.
+
+    LlmkitError            3   llmkit itself failed
+    ├── GateMissed         1   --fail-under was not met: the model is worse, nothing is broken
+    ├── OptionError        2   a flag, or two that do not go together
+    ├── DataError          2   a dataset, a file or a row
+    ├── ModelError         2   a model or a tokenizer
+    ├── HubError           4   the Hub, the network, access
+    ├── EmptyError         5   nothing to train or evaluate on
+    ├── DivergedError     11   the loss is not a number any more
+    ├── ResourceError     12   out of memory or disk
+    ├── Stopped           75   stopped and saved: the same command goes on
+    └── Interrupted      130   stopped with nothing to save
+
+Messages are one sentence: what was wrong, what was expected, what to type next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LlmkitError(Exception):
+    """The root of what llmkit raises on purpose."""
+
+    exit_code = 3
+
+
+class GateMissed(LlmkitError):
+    exit_code = 1
+
+
+class OptionError(LlmkitError):
+    """One or more wrong flags; `problems` holds a phrase for each."""
+
+    exit_code = 2
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__("; ".join(problems))
+
+
+class DataError(LlmkitError):
+    exit_code = 2
+
+
+class ModelError(LlmkitError):
+    exit_code = 2
+
+
+class HubError(LlmkitError):
+    exit_code = 4
+
+
+class EmptyError(LlmkitError):
+    exit_code = 5
+
+
+class DivergedError(LlmkitError):
+    exit_code = 11
+
+
+class ResourceError(LlmkitError):
+    exit_code = 12
+
+
+class Stopped(LlmkitError):
+    exit_code = 75
+
+
+class Interrupted(LlmkitError):
+    exit_code = 130
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ` (did you mean 'f1'?)` when a known name is near, else the empty string."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def listing(names: Iterable[object], most: int = 12) -> str:
+    """Join names with commas, cut after `most` of them."""
+    shown = [str(name) for name in names]
+    rest = len(shown) - most
+    return ", ".join(shown[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,245 @@
+"""Train a language model on raw text, from scratch or from a model that there is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from llmkit import architectures, models, runs, tasks, training
+from llmkit.architectures import SIZES, Size
+from llmkit.corpus import Corpus, open_corpus
+from llmkit.data import fingerprint
+from llmkit.errors import EmptyError, OptionError, listing
+from llmkit.finetuning import Job, Trained, finish, finished
+from llmkit.metrics import require_known
+from llmkit.models import Located
+from llmkit.options import ArchitectureOptions, DataOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
+from llmkit.report import Report
+from llmkit.tasks import Setup, Task
+from llmkit.tokenization import train_bpe, train_wordpiece
+from llmkit.training import Recipe
+
+EPOCHS = 4.0  # repeated text is nearly as good as fresh up to four times: Muennighoff et al., 2023
+MEASUREMENTS = 5
+MASK_SHARE = 0.15
+
+
+@dataclass(frozen=True)
+class Start:
+    """What training starts from: a task, a tokenizer, and a new config or a model that there is."""
+
+    task: Task
+    tokenizer: PreTrainedTokenizerBase
+    size: Size
+    context: int
+    config: PretrainedConfig | None = None
+    located: Located | None = None
+
+
+def pretrain(
+    corpus: list[str] | str,
+    model: str | ModelOptions | None = None,
+    architecture: ArchitectureOptions | None = None,
+    data: DataOptions | None = None,
+    splits: SplitOptions | None = None,
+    training_options: TrainingOptions | None = None,
+    run: RunOptions | None = None,
+    report: Report | None = None,
+    dry_run: bool = False,
+) -> Trained | None:
+    """Train on raw text and return the figures of the saved model on held-out text; None after a dry run.
+
+    Raises:
+        OptionError, DataError, ModelError: something asked for is wrong; nothing costly was done, no file written.
+        EmptyError: there is too little text.
+        Stopped: a signal came and a checkpoint was saved.
+    """
+    references = [corpus] if isinstance(corpus, str) else list(corpus)
+    options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
+    shape, data, splits = architecture or ArchitectureOptions(), data or DataOptions(), splits or SplitOptions()
+    hyper, run, report = training_options or TrainingOptions(), run or RunOptions(), report or Report()
+    overrides = training.checked_overrides(hyper.set)
+    training.precision(options, models.pick_device(options.device))
+    identity = {
+        "corpus": references,
+        **asdict(options),
+        **asdict(shape),
+        **asdict(data),
+        **asdict(splits),
+        **asdict(hyper),
+    }
+    text = open_corpus(references, data, splits, hyper.seed, report)
+    name = Path(options.model).name if options.model else f"{_arch(shape, data)}-{shape.size}"
+    folder = runs.open_run(run.output or Path("runs") / f"{text.sources[0].slug}-{name}", run, identity)
+    start = _start(text, options, shape, data, report)
+    job, setups = _job(text, start, shape, hyper, folder, report)
+    if folder.finished:
+        report.say(f"{folder.path} holds this run, finished: nothing to do")
+        return finished(job, options, report)
+    if dry_run:
+        return None
+    set_seed(hyper.seed)
+    network = _model(start, options)
+    report.say(f"model: {models.count_parameters(network):,} parameters")
+    recipe = _recipe(start, hyper, overrides)
+    training.say_recipe(recipe, len(job.train), training.precision(options, network.device), report)
+    if run.overwrite:
+        folder.clear()
+    folder.write(_record(text, job, identity, recipe, options))
+    fit = training.fit(
+        job.task, network, job.tokenizer, job.train, job.validation, setups=setups, recipe=recipe, best=job.best,
+        folder=folder, options=options, report=report,
+    )  # fmt: skip
+    network.save_pretrained(folder.path)
+    job.tokenizer.save_pretrained(folder.path)
+    del network
+    trained = finish(folder, job, fit, options, report)
+    _say_baseline(job, report)
+    return trained
+
+
+def _arch(shape: ArchitectureOptions, data: DataOptions) -> str:
+    """Return the family: bert when masked-lm is asked for and no family is."""
+    return "bert" if data.task == "masked-lm" and shape.arch == "llama" else shape.arch
+
+
+def _start(
+    corpus: Corpus, options: ModelOptions, shape: ArchitectureOptions, data: DataOptions, report: Report
+) -> Start:
+    """Settle task, tokenizer and config; say what was chosen."""
+    if options.model is not None:
+        return _go_on(options, shape, data, report)
+    arch, size = _arch(shape, data), SIZES[shape.size]
+    task = tasks.named("masked-lm" if arch == "bert" else "causal-lm")
+    if data.task is not None and tasks.named(data.task) is not task:
+        raise OptionError(f"--arch {arch} is for {task.name}, not for --task {data.task}")
+    context = data.max_length or size.context
+    tokenizer = _tokenizer(corpus, task, options, shape, size, context, report)
+    if shape.model_config is not None:
+        config = architectures.read_model_config(shape.model_config, tokenizer)
+        context = data.max_length or min(size.context, getattr(config, "max_position_embeddings", size.context))
+    else:
+        config = architectures.build_config(arch, size, tokenizer, context)
+    report.say(f"task: {task.name}; from scratch: {architectures.describe(config)}, blocks of {context} tokens")
+    return Start(task, tokenizer, size, context, config=config)
+
+
+def _go_on(options: ModelOptions, shape: ArchitectureOptions, data: DataOptions, report: Report) -> Start:
+    if shape.model_config or shape.tokenizer or shape.vocab_size:
+        raise OptionError("-m goes on with a model, which has its own architecture and tokenizer; leave out the others")
+    located = models.locate(options, report)
+    task = tasks.require(located.config, "pretrain", located.name) if data.task is None else tasks.named(data.task)
+    if "pretrain" not in task.verbs or not task.trains_on(located.config):
+        raise OptionError(f"--task {task.name}: {located.name!r} cannot be pretrained for it")
+    tokenizer = models.load_tokenizer(located, options)
+    limit = models.context_length(located.config, tokenizer)
+    if data.max_length and data.max_length > limit:
+        raise OptionError(f"--max-length {data.max_length}: {located.name!r} takes at most {limit} tokens")
+    context = data.max_length or min(limit, task.usual_length)
+    report.say(f"task: {task.name}; going on with {located.name}, blocks of {context} tokens")
+    return Start(task, tokenizer, SIZES["base"], context, located=located)
+
+
+def _tokenizer(
+    corpus: Corpus,
+    task: Task,
+    options: ModelOptions,
+    shape: ArchitectureOptions,
+    size: Size,
+    context: int,
+    report: Report,
+) -> PreTrainedTokenizerBase:
+    if shape.tokenizer is not None:
+        tokenizer = models.load_tokenizer_alone(shape.tokenizer, options, report)
+        report.say(f"tokenizer: {shape.tokenizer}, {len(tokenizer)} tokens")
+        return tokenizer
+    train = train_wordpiece if task.name == "masked-lm" else train_bpe
+    tokenizer = train(corpus.rows.train["text"], shape.vocab_size or size.vocabulary, context)
+    kind = "WordPiece" if task.name == "masked-lm" else "byte-level BPE"
+    report.say(f"tokenizer: {kind} trained on the corpus, {len(tokenizer)} tokens")
+    return tokenizer
+
+
+def _job(
+    corpus: Corpus, start: Start, shape: ArchitectureOptions, hyper: TrainingOptions, folder: runs.RunFolder,
+    report: Report,
+) -> tuple[Job, tuple[Setup, Setup]]:  # fmt: skip
+    setup = Setup(columns={"text": "text"}, max_length=start.context, seed=hyper.seed, mask_share=MASK_SHARE)
+    masks = replace(setup, mask_share=shape.mask_share or MASK_SHARE, whole_words=shape.whole_word_masking)
+    quick = replace(setup, stride=start.context)
+    best = hyper.metric or start.task.headline(setup)
+    require_known(best, start.task.metric_names(None), "--metric")
+    train = start.task.prepare(corpus.rows.train, start.tokenizer, masks, training=True)
+    held_out = start.task.prepare(corpus.rows.validation, start.tokenizer, quick, training=False)
+    if not len(train) or not len(held_out):
+        raise EmptyError(f"too little text for blocks of {start.context} tokens; try --max-length, or add text")
+    tokens = sum(train["length"])
+    report.say(f"text: {tokens:,} tokens to train on in {len(train)} blocks, {sum(held_out['length']):,} held out")
+    located = start.located or Located(folder.path.name, folder.path, start.config or PretrainedConfig())
+    job = Job(
+        located, corpus.sources[0], start.task, setup, corpus.rows, start.tokenizer, train, held_out, folder, best
+    )
+    return job, (masks, quick)
+
+
+def _model(start: Start, options: ModelOptions) -> PreTrainedModel:
+    if start.located is not None:
+        return models.load_model(start.located, start.task.auto_class, start.tokenizer, options, training=True)
+    assert start.config is not None  # one of the two is set
+    model = architectures.build_model(start.config, start.task.auto_class)
+    return model.to(models.pick_device(options.device))
+
+
+def _recipe(start: Start, hyper: TrainingOptions, overrides: dict[str, Any]) -> Recipe:
+    """From scratch as GPT-3 and Llama do it: a cosine, betas .9 and .95, weight decay 0.1; gentler when going on."""
+    rate = start.size.learning_rate if start.located is None else 5e-5
+    return Recipe(
+        epochs=hyper.epochs or EPOCHS, max_steps=hyper.max_steps, batch_size=hyper.batch_size or start.size.batch_size,
+        learning_rate=hyper.learning_rate or rate, seed=hyper.seed, measurements=MEASUREMENTS, warmup=0.05,
+        schedule="cosine", weight_decay=0.1, betas=(0.9, 0.95), overrides=overrides,
+    )  # fmt: skip
+
+
+def _record(
+    corpus: Corpus, job: Job, identity: dict[str, Any], recipe: Recipe, options: ModelOptions
+) -> dict[str, Any]:
+    rows = corpus.rows
+    return {
+        "status": "running", "command": "pretrain", "task": job.task.name, "options": identity,
+        "model": {"name": options.model or "scratch", "commit": job.located.commit},
+        "data": {
+            "reference": listing(source.reference for source in corpus.sources), "validation": rows.name, "cut": None,
+            "columns": job.setup.columns, "train_rows": len(rows.train), "train_sha256": fingerprint(rows.train),
+            "train_tokens": sum(job.train["length"]),
+            "validation_rows": len(rows.validation), "validation_sha256": fingerprint(rows.validation),
+        },
+        "max_length": job.setup.max_length, "recipe": asdict(recipe), **runs.environment(),
+    }  # fmt: skip
+
+
+def _say_baseline(job: Job, report: Report) -> None:
+    """Tell what a unigram model reaches on the same tokens, so that the loss can be read."""
+    report.say(f"for comparison, a smoothed unigram model of this tokenizer: loss {unigram_loss(job):.4f}")
+
+
+def unigram_loss(job: Job) -> float:
+    """Return the nats per token of an add-one-smoothed unigram model on the tokens that the evaluation scores."""
+    counts = np.ones(len(job.tokenizer))
+    for batch in job.train.iter(batch_size=1000):
+        counts += np.bincount(np.concatenate([np.asarray(ids) for ids in batch["input_ids"]]), minlength=len(counts))
+    targets = scored_tokens(job)
+    return float(-np.log(counts / counts.sum())[targets].mean()) if len(targets) else math.nan
+
+
+def scored_tokens(job: Job) -> np.ndarray:
+    """Return the ids of the tokens that the evaluation scores: all but the first, or the masked ones."""
+    prepared = job.task.prepare(job.rows.validation, job.tokenizer, job.setup, training=False)
+    labels = job.task.collator(job.tokenizer, job.setup)(prepared.to_list())["labels"].numpy()
+    ids = labels.reshape(-1)
+    scored: np.ndarray = ids[ids != -100]
+    return scored

@@ -1,0 +1,186 @@
+"""Rows in, rows out: batch work on a file that keeps columns and order, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmkit.errors import DataError, Interrupted, OptionError, Stopped
+from llmkit.files import read_file
+from llmkit.options import RowOptions
+from llmkit.report import Report, to_json
+
+Row = dict[str, Any]
+CHUNK = 8  # batches between two writes
+
+
+def read_rows(options: RowOptions) -> list[Row]:
+    """Return the rows of the input file; a text file has a row for each line, in the column `text`.
+
+    Raises:
+        DataError: there is no such file, or a row is broken (its line is named).
+        EmptyError: it holds no rows.
+    """
+    path = options.input
+    if path is None:
+        raise OptionError("--input names the file of rows")
+    if not path.is_file():
+        raise DataError(f"there is no file {str(path)!r}")
+    dataset = read_file(path, options.encoding, lines=True)
+    rows: list[Row] = dataset.select(range(min(options.limit or len(dataset), len(dataset)))).to_list()
+    return rows
+
+
+def column_for(rows: Sequence[Row], role: str, given: dict[str, str], usual: Sequence[str]) -> str:
+    """Return the column that holds a role: the one given, a usual name, or the only column of strings.
+
+    Raises:
+        DataError: the column does not exist, or none can be told.
+    """
+    names = list(rows[0])
+    chosen = given.get(role)
+    if chosen is not None and chosen not in names:
+        raise DataError(f"there is no column {chosen!r} for {role}; the file has {', '.join(names)}")
+    strings = [name for name in names if isinstance(rows[0][name], str)]
+    found = chosen or next((name for name in usual if name in names), None)
+    if found is None and len(strings) == 1:
+        found = strings[0]
+    if found is None:
+        raise DataError(f"which column holds the {role}? Say --column {role}=NAME; the file has {', '.join(names)}")
+    return found
+
+
+def merged(row: Row, answer: Row) -> Row:
+    """Return the row with its answer; a column of the answer's name is kept as `input_NAME`."""
+    return {**{f"input_{name}" if name in answer else name: value for name, value in row.items()}, **answer}
+
+
+@dataclass
+class RowWriter:
+    """An output file that is written in order, a chunk at a time, beside a note of the command that began it."""
+
+    path: Path
+    identity: str
+    overwrite: bool
+
+    @property
+    def note(self) -> Path:
+        """Where the command that began the file is recorded."""
+        return self.path.with_name(self.path.name + ".llmkit.json")
+
+    def rows_done(self, chunk: int, total: int) -> int:
+        """Return how many rows are there already, and drop a chunk that was cut short.
+
+        Raises:
+            OptionError: the file exists and another command began it.
+        """
+        if not self.path.exists():
+            return 0
+        if self.overwrite:
+            self.path.unlink()
+            return 0
+        if not self.note.exists() or json.loads(self.note.read_text("utf-8")).get("command") != self.identity:
+            raise OptionError(
+                f"{str(self.path)!r} exists and another command wrote it; add --overwrite, or name another"
+            )
+        rows = self._complete_rows()
+        done = len(rows) if len(rows) >= total else len(rows) - len(rows) % chunk
+        if done < len(rows) or not rows:
+            self._replace(rows[:done])
+        return done
+
+    def begin(self) -> None:
+        """Record the command."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.note.write_text(to_json({"command": self.identity}) + "\n", encoding="utf-8")
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Write rows so that they outlive a kill."""
+        header = not self.path.exists()
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            file.write(self._spell(rows, header))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _spell(self, rows: Sequence[Row], header: bool) -> str:
+        if self.path.suffix == ".jsonl":
+            return "".join(to_json(row) + "\n" for row in rows)
+        buffer = io.StringIO(newline="")
+        writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+        if header:
+            writer.writeheader()
+        writer.writerows({k: to_json(v) if isinstance(v, dict | list) else v for k, v in row.items()} for row in rows)
+        return buffer.getvalue()
+
+    def _complete_rows(self) -> list[Row]:
+        text = self.path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        if self.path.suffix == ".csv":
+            return list(csv.DictReader(io.StringIO(whole, newline="")))
+        return [json.loads(line) for line in whole.split("\n") if line]
+
+    def _replace(self, rows: Sequence[Row]) -> None:
+        staged = self.path.with_name(f".{self.path.name}.tmp")
+        staged.write_text(self._spell(rows, True) if rows else "", encoding="utf-8")
+        if rows:
+            staged.replace(self.path)
+        else:
+            staged.unlink()
+            self.path.unlink()
+
+
+def identity_of(options: RowOptions, **more: Any) -> str:
+    """Return a digest of the input's bytes and the options: what makes two commands the same one."""
+    digest = hashlib.sha256(options.input.read_bytes() if options.input else b"")
+    settings = {"column": options.column, "limit": options.limit, "batch_size": options.batch_size, **more}
+    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+def process(
+    rows: Sequence[Row],
+    work: Callable[[Sequence[Row], int], list[Row]],
+    options: RowOptions,
+    identity: str,
+    report: Report,
+) -> None:
+    """Answer rows a chunk at a time with `work(rows, number of the first)`, into the output file or onto stdout.
+
+    Raises:
+        Stopped: interrupted, and the file holds what was done.
+        Interrupted: interrupted before anything was written.
+    """
+    chunk = options.batch_size * CHUNK
+    writer = RowWriter(options.output, identity, options.overwrite) if options.output else None
+    done = writer.rows_done(chunk, len(rows)) if writer else 0
+    if writer and done:
+        report.say(
+            f"{writer.path} holds {done} of {len(rows)} rows already" + (", going on" if done < len(rows) else "")
+        )
+    try:
+        with report.progress("rows", len(rows)) as advance:
+            advance(done)
+            for start in range(done, len(rows), chunk):
+                part = rows[start : start + chunk]
+                answered = [merged(row, answer) for row, answer in zip(part, work(part, start), strict=True)]
+                if writer is None:
+                    for row in answered:
+                        report.record(row)
+                else:
+                    writer.begin()
+                    writer.append(answered)
+                done = start + len(part)
+                advance(len(part))
+    except KeyboardInterrupt:
+        if writer and done:
+            raise Stopped(f"stopped after {done} of {len(rows)} rows: the same command goes on from there") from None
+        raise Interrupted("interrupted before anything was written") from None
+    if writer:
+        report.say(f"wrote {len(rows)} rows to {writer.path}")

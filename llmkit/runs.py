@@ -1,0 +1,147 @@
+"""The run folder: a model folder plus run.json, metrics.jsonl, curves.png, a model card and checkpoints/."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from llmkit import __version__
+from llmkit.errors import OptionError, listing
+from llmkit.options import RunOptions
+from llmkit.report import to_json
+
+SCHEMA = 1
+MADE_HERE = (
+    "run.json", "metrics.jsonl", "curves.png", "README.md", "config.json", "generation_config.json", "*.safetensors",
+    "model.safetensors.index.json", "tokenizer*.json", "special_tokens_map.json", "vocab.*", "merges.txt",
+    "chat_template.jinja", "*.model", "added_tokens.json",
+)  # fmt: skip
+LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "evaluate", "huggingface_hub")
+
+
+@dataclass
+class RunFolder:
+    """One run's folder, and the checkpoint that it goes on from, if any."""
+
+    path: Path
+    resume_from: Path | None = None
+    finished: bool = False
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the trainer keeps its checkpoints."""
+        return self.path / "checkpoints"
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Replace run.json whole: a reader never sees half of it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        staged = self.path / ".run.json.tmp"
+        staged.write_text(to_json({"schema": SCHEMA, **record}, indent=2) + "\n", encoding="utf-8")
+        staged.replace(self.path / "run.json")
+
+    def update(self, **fields: Any) -> dict[str, Any]:
+        """Change fields of run.json and return it."""
+        record = {**(read_run(self.path) or {}), **fields}
+        self.write(record)
+        return record
+
+    def clear(self) -> None:
+        """Remove what an earlier run left here, and nothing else."""
+        for pattern in MADE_HERE:
+            for file in self.path.glob(pattern):
+                file.unlink()
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+
+def read_run(folder: Path) -> dict[str, Any] | None:
+    """Return the run.json of a folder, or None when it has no readable one."""
+    with contextlib.suppress(OSError, ValueError):
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        return record if isinstance(record, dict) else None
+    return None
+
+
+def open_run(path: Path, options: RunOptions, identity: dict[str, Any]) -> RunFolder:
+    """Decide what a run may do with its folder; nothing is written yet.
+
+    `identity` holds the options that make two commands the same one. A run that stopped on a signal goes on when the
+    same command comes again; a run that died needs --resume.
+
+    Raises:
+        OptionError: the folder holds something else, or --resume comes with other options.
+    """
+    if path.exists() and not path.is_dir():
+        raise OptionError(f"--output {str(path)!r} is a file; a folder is wanted")
+    if not path.exists() or not any(path.iterdir()) or options.overwrite:
+        return RunFolder(path)
+    record = read_run(path) or {}
+    changed = _changed(record.get("options") or {}, json.loads(to_json(identity)))
+    stopped_here = record.get("status") == "stopped" and not changed
+    if not (options.resume or stopped_here):
+        raise OptionError(
+            f"the run folder {str(path)!r} is not empty: --resume goes on with it, --overwrite replaces it, "
+            "-o names another"
+        )
+    if not record:
+        raise OptionError(f"--resume: {str(path)!r} holds no run of llmkit (no run.json)")
+    if changed:
+        raise OptionError(f"--resume: the run in {str(path)!r} had other options ({listing(changed)}); repeat its own")
+    return RunFolder(path, newest_checkpoint(path / "checkpoints"), record.get("status") == "finished")
+
+
+def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Return the newest complete checkpoint: a kill while one is written leaves half of it behind."""
+    found = [path for path in folder.glob("checkpoint-*") if path.name.rpartition("-")[2].isdigit()]
+    newest_first = sorted(found, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    return next((path for path in newest_first if _complete(path)), None)
+
+
+def _complete(checkpoint: Path) -> bool:
+    """Tell whether a checkpoint was written to its end; trainer_state.json is what the trainer writes last."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    needed = ("optimizer.pt", "scheduler.pt", "config.json")
+    return all((checkpoint / name).is_file() for name in needed) and any(checkpoint.glob("*.safetensors"))
+
+
+def drop_incomplete(folder: Path) -> None:
+    """Remove checkpoints that were not written to their end."""
+    for path in folder.glob("checkpoint-*"):
+        if path.name.rpartition("-")[2].isdigit() and not _complete(path):
+            shutil.rmtree(path)
+
+
+def environment() -> dict[str, Any]:
+    """Return the versions and the git state that a figure may depend on."""
+    versions = {"llmkit": __version__, "python": platform.python_version()}
+    for name in LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return {"versions": versions, "platform": f"{platform.system()} {platform.machine()}", "git": git_state()}
+
+
+def git_state() -> dict[str, Any] | None:
+    """Return the commit of the working directory and whether it has changes, or None outside a repository."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()

@@ -1,0 +1,37 @@
+"""Ctrl-C and SIGTERM as a wish: finish the step, save, stop. A second one stops at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from llmkit.report import Report
+
+WATCHED = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopWish:
+    """While the context lasts, `asked` tells whether a signal asked to stop."""
+
+    def __init__(self, report: Report) -> None:
+        self.report, self.asked = report, False
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
+            self._previous = {number: signal.signal(number, self._note) for number in WATCHED}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        self.report.say("stopping after this step to save; once more stops at once")

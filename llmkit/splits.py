@@ -1,0 +1,121 @@
+"""Which rows to train on and which to measure on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, DatasetDict, ReadInstruction, concatenate_datasets
+
+from llmkit.data import Source, open_dataset
+from llmkit.errors import DataError, EmptyError, did_you_mean, listing
+
+CUT_SHARE = 0.1
+VALIDATIONS = ("validation", "validation_matched", "valid", "val", "dev")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How validation rows were cut from a split, so that eval finds the same ones."""
+
+    split: str
+    share: float
+    seed: int
+    limit: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields for run.json."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TrainAndValidation:
+    """The rows of a training run."""
+
+    train: Dataset
+    validation: Dataset
+    name: str  # of the validation rows: "validation", "train[:10%]", a file
+    cut: Cut | None = None
+
+
+def select(splits: DatasetDict, spec: str, limit: int | None = None) -> Dataset:
+    """Return the rows that a split expression names: `test`, `train[:10%]`, `train+validation`.
+
+    Raises:
+        DataError: no such split, or not a split expression.
+        EmptyError: it names no rows.
+    """
+    sizes = {name: len(dataset) for name, dataset in splits.items()}
+    name = spec.split("[")[0].split("+")[0].strip()
+    if name not in sizes:
+        raise DataError(f"there is no split {name!r}{did_you_mean(name, sizes)}; the dataset has {listing(sizes)}")
+    try:
+        parts = ReadInstruction.from_spec(spec).to_absolute(sizes)
+    except (ValueError, AssertionError) as error:
+        raise DataError(f"{spec!r} is not a split or slice such as train[:10%]: {error}") from error
+    rows = concatenate_datasets(
+        [splits[p.splitname].select(range(p.from_ or 0, sizes[p.splitname] if p.to is None else p.to)) for p in parts]
+    )
+    if not len(rows):
+        raise EmptyError(f"the split {spec!r} holds no rows")
+    return rows.select(range(min(limit, len(rows)))) if limit else rows
+
+
+def train_and_validation(
+    source: Source, train_split: str, validation: str | None, limit: int | None, seed: int, encoding: str = "utf-8"
+) -> TrainAndValidation:
+    """Return training rows and the rows to measure on, cut from train when the dataset has none.
+
+    The test split is never taken for validation unless `validation` names it.
+    """
+    train = select(source.splits, train_split, limit)
+    if validation is not None and Path(validation).exists():
+        other = open_dataset(validation, encoding=encoding)
+        return TrainAndValidation(train, select(other.splits, next(iter(other.splits)), limit), validation)
+    name = validation or next((n for n in VALIDATIONS if n in source.splits), None)
+    if name is not None:
+        return TrainAndValidation(train, select(source.splits, name, limit), name)
+    cut = Cut(train_split, CUT_SHARE, seed, limit)
+    kept, held_out = cut_rows(train, cut)
+    return TrainAndValidation(kept, held_out, f"{train_split}, {CUT_SHARE:.0%} cut", cut)
+
+
+def cut_rows(rows: Dataset, cut: Cut) -> tuple[Dataset, Dataset]:
+    """Split rows in two, seeded; the second part holds the given share, and at least one row.
+
+    Raises:
+        EmptyError: there are fewer than two rows.
+    """
+    if len(rows) < 2:
+        raise EmptyError("one row is too few to train on and to measure on; give --validation, or more rows")
+    order = np.random.default_rng(cut.seed).permutation(len(rows))
+    count = max(1, round(len(rows) * cut.share))
+    return rows.select(np.sort(order[count:])), rows.select(np.sort(order[:count]))
+
+
+def to_measure(
+    source: Source, split: str | None, limit: int | None, labelled: Callable[[Dataset], bool], cut: Cut | None
+) -> tuple[str, Dataset]:
+    """Return the rows that eval takes, by name: the one asked for, else validation, else test, if labelled.
+
+    `cut` is how the model's own training run cut its validation rows from this dataset.
+    """
+    if split is not None:
+        return split, select(source.splits, split, limit)
+    if cut is not None and not any(name in source.splits for name in VALIDATIONS):
+        rows = cut_rows(select(source.splits, cut.split, cut.limit), cut)[1]
+        return f"{cut.split}, {cut.share:.0%} cut", rows.select(range(min(limit, len(rows)))) if limit else rows
+    for name in (*VALIDATIONS, "test"):
+        if name in source.splits and labelled(source.splits[name]):
+            return name, select(source.splits, name, limit)
+    if source.reference == "-" or Path(source.reference).is_file():  # one file: it is what the user wants measured
+        only = next(iter(source.splits))
+        if labelled(source.splits[only]):
+            return only, select(source.splits, only, limit)
+    raise DataError(
+        f"no validation or test split of {source.reference!r} has labels; it has {listing(source.splits)}: "
+        "name one with --split"
+    )

@@ -1,0 +1,36 @@
+"""Rows of token ids into padded tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def pad_batch(rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, label: type = int) -> dict[str, Any]:
+    """Pad rows to the longest of them; `labels`, one number per row, become a tensor of shape (rows,)."""
+    inputs = [{name: row[name] for name in INPUTS if name in row} for row in rows]
+    batch = dict(tokenizer.pad(inputs, return_tensors="pt"))
+    if "labels" in rows[0]:
+        kind = torch.float32 if label is float else torch.int64
+        batch["labels"] = torch.tensor([row["labels"] for row in rows], dtype=kind)
+    return batch
+
+
+def pad_sequences(rows: list[list[int]], filler: int) -> torch.Tensor:
+    """Pad lists of ids on the right with `filler`: a tensor of shape (rows, longest)."""
+    longest = max(map(len, rows))
+    return torch.tensor([row + [filler] * (longest - len(row)) for row in rows])
+
+
+def token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the negative log-likelihood in float32 nats of each target, for logits of shape (tokens, vocabulary).
+
+    Works in slices: a whole batch of logits in float32 may not fit in memory.
+    """
+    slices = zip(logits.split(2048), targets.split(2048), strict=True)
+    losses = [torch.nn.functional.cross_entropy(part.float(), goal, reduction="none") for part, goal in slices]
+    return torch.cat(losses) if losses else logits.new_zeros(0, dtype=torch.float32)

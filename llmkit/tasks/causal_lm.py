@@ -1,0 +1,137 @@
+"""causal-lm: predict the next token. Trains on packed blocks, is measured by perplexity and bits per byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from llmkit import metrics
+from llmkit.labels import Labels
+from llmkit.tasks.base import Collator, Scores, Setup, Task
+from llmkit.tasks.batches import pad_sequences, token_losses
+from llmkit.tasks.texts import in_blocks, text_column, usable_texts
+
+METRICS = ("perplexity", "loss", "bits_per_byte")
+
+
+class CausalLM(Task):
+    """Next-token prediction on raw text."""
+
+    name = "causal-lm"
+    auto_class = "AutoModelForCausalLM"
+    heads = ("ForCausalLM", "LMHeadModel")
+    verbs = frozenset({"pretrain", "finetune", "eval", "generate"})
+    eval_batch = 8
+    usual_length = 1024
+    base_model = "HuggingFaceTB/SmolLM2-135M"
+
+    def wants(self) -> str:
+        return "a text"
+
+    def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+        return text_column(dataset, given)
+
+    def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
+        return usable_texts(dataset, columns)
+
+    def check(self, setup: Setup) -> None:
+        super().check(replace(setup, stride=None, per_row=False))
+
+    def measurable(self, dataset: Dataset, setup: Setup) -> list[int]:
+        usable = self.usable(dataset, setup.columns)
+        if setup.per_row or not usable:
+            return usable
+        return list(range(len(dataset)))  # blank rows too: the documented recipe joins every row
+
+    def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
+        texts = [str(text or "") for text in rows[setup.columns["text"]]]
+        if training:
+            blocks = in_blocks(_stream(texts, tokenizer), setup.max_length)
+            return Dataset.from_dict({"input_ids": blocks, "length": [len(block) for block in blocks]})
+        pieces = texts if setup.per_row else ["\n\n".join(texts)]
+        return Dataset.from_list([window for text in pieces for window in _windows_of(text, tokenizer, setup)])
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
+        return collate
+
+    def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
+        records = []
+        for logits, labels in zip(outputs.logits[:, :-1], batch["labels"][:, 1:], strict=True):
+            scored = labels != -100
+            losses = token_losses(logits[scored], labels[scored])
+            records.append((losses.double().sum().item(), int(scored.sum())))
+        return records
+
+    def score(self, records: Sequence[Any], prepared: Dataset, setup: Setup) -> Scores:
+        nll, tokens = zip(*records, strict=True)
+        inputs = {"nll": list(nll), "tokens": list(tokens), "bytes": list(prepared["bytes"])}
+        values = {name: metrics.compute(name, **inputs) for name in METRICS}
+        return Scores(values, {"tokens": sum(tokens), "bytes": sum(inputs["bytes"])})
+
+    def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
+        return METRICS
+
+    def headline(self, setup: Setup) -> str:
+        return "perplexity"
+
+
+def _stream(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Tokenize documents into one stream, an end-of-text token after each (a BOS that is the same token serves too)."""
+    eos, shared = tokenizer.eos_token_id, tokenizer.eos_token_id == tokenizer.bos_token_id
+    stream: list[int] = []
+    for ids in tokenizer(list(texts), return_attention_mask=False)["input_ids"]:
+        starts_with_eos = bool(ids) and shared and ids[0] == eos
+        if stream and eos is not None and stream[-1] != eos and not starts_with_eos:
+            stream.append(eos)
+        stream += ids
+    if stream and eos is not None and stream[-1] != eos:
+        stream.append(eos)
+    return stream
+
+
+def _windows_of(text: str, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Iterator[dict[str, Any]]:
+    encoded = tokenizer(text, return_attention_mask=False)
+    ids = encoded["input_ids"]
+    covered = len(text.encode()) - _unscored_bytes(text, ids, tokenizer)
+    for number, (window, labels) in enumerate(windows(ids, setup.max_length, setup.stride)):
+        yield {"input_ids": window, "labels": labels, "length": len(window), "bytes": covered if number == 0 else 0}
+
+
+def _unscored_bytes(text: str, ids: list[int], tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return how many bytes the first token covers when no BOS stands before it: nothing predicts it."""
+    if not ids or ids[0] in tokenizer.all_special_ids:
+        return 0
+    return min(len(text.encode()), len(tokenizer.decode(ids[:1]).encode()))
+
+
+def windows(ids: list[int], size: int, stride: int | None = None) -> Iterator[tuple[list[int], list[int]]]:
+    """Cut a long text into windows of at most `size` tokens; each token but the first is scored exactly once.
+
+    A window starts `stride` tokens (default: half of `size`) after the one before it; the tokens that were scored
+    already serve as context and are -100 in the labels.
+    Source: https://huggingface.co/docs/transformers/perplexity
+    """
+    step = max(1, min(stride or size // 2, size - 1))  # size - 1: the first token of a window is predicted by nothing
+    done = 0
+    for begin in range(0, len(ids), step):
+        end = min(begin + size, len(ids))
+        fresh = end - done
+        yield ids[begin:end], [-100] * (end - begin - fresh) + ids[end - fresh : end]
+        done = end
+        if end == len(ids):
+            return
+
+
+def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Stack blocks, or pad windows on the right; the labels are the inputs unless the rows have their own."""
+    ids = [list(row["input_ids"]) for row in rows]
+    labels = [list(row.get("labels", row["input_ids"])) for row in rows]
+    lengths = torch.tensor([len(row) for row in ids])
+    input_ids = pad_sequences(ids, 0)
+    mask = (torch.arange(input_ids.shape[1])[None, :] < lengths[:, None]).long()
+    return {"input_ids": input_ids, "attention_mask": mask, "labels": pad_sequences(labels, -100)}

@@ -1,0 +1,165 @@
+"""masked-lm: fill in masked tokens, as BERT is pretrained (Devlin et al., 2019: 80% mask, 10% random, 10% kept).
+
+Which tokens are masked is a pure function of (seed, epoch, row): a resumed run masks as an uninterrupted one, and an
+evaluation masks the same positions every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+from llmkit import metrics
+from llmkit.errors import ModelError
+from llmkit.labels import Labels
+from llmkit.tasks.base import Collator, Scores, Setup, Task
+from llmkit.tasks.batches import pad_sequences, token_losses
+from llmkit.tasks.texts import in_blocks, text_column, usable_texts
+
+METRICS = ("perplexity", "loss", "accuracy")
+
+
+class MaskedLM(Task):
+    """Masked-token prediction on raw text."""
+
+    name = "masked-lm"
+    auto_class = "AutoModelForMaskedLM"
+    heads = ("ForMaskedLM", "ForPreTraining")
+    verbs = frozenset({"pretrain", "finetune", "eval"})
+    eval_batch = 8
+    base_model = "distilbert/distilbert-base-uncased"
+
+    def trains_on(self, config: PretrainedConfig) -> bool:
+        from transformers import MODEL_FOR_MASKED_LM_MAPPING
+
+        generates = any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in config.architectures or ())
+        return type(config) in MODEL_FOR_MASKED_LM_MAPPING and not generates
+
+    def wants(self) -> str:
+        return "a text and an encoder model"
+
+    def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+        return text_column(dataset, given)
+
+    def check(self, setup: Setup) -> None:
+        super().check(replace(setup, per_row=False))
+
+    def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
+        return usable_texts(dataset, columns)
+
+    def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
+        texts = [str(text or "") for text in rows[setup.columns["text"]]]
+        if setup.per_row and not training:
+            parts = [_stream([text], tokenizer) for text in texts]
+        else:
+            parts = [_stream(texts, tokenizer)]
+        before, after = _frame(tokenizer)
+        room = setup.max_length - len(before) - len(after)
+        columns: dict[str, list[Any]] = {"input_ids": [], "words": []}
+        for ids, words in parts:
+            for block, its_words in zip(in_blocks(ids, room), in_blocks(words, room), strict=True):
+                columns["input_ids"].append(before + block + after)
+                columns["words"].append([-1] * len(before) + its_words + [-1] * len(after))
+        columns["index"] = list(range(len(columns["input_ids"])))
+        columns["length"] = [len(ids) for ids in columns["input_ids"]]
+        return Dataset.from_dict(columns)
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
+        return MaskingCollator(tokenizer, setup)
+
+    def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
+        records = []
+        for logits, labels in zip(outputs.logits, batch["labels"], strict=True):
+            masked = labels != -100
+            losses = token_losses(logits[masked], labels[masked])
+            guesses = logits[masked].argmax(-1).cpu().numpy()
+            records.append((losses.double().sum().item(), guesses, labels[masked].cpu().numpy()))
+        return records
+
+    def score(self, records: Sequence[Any], prepared: Dataset, setup: Setup) -> Scores:
+        nll, guesses, truths = zip(*records, strict=True)
+        tokens = [len(truth) for truth in truths]
+        inputs = {"nll": list(nll), "tokens": tokens, "bytes": [0] * len(tokens)}
+        values = {name: metrics.compute(name, **inputs) for name in ("perplexity", "loss")}
+        values["accuracy"] = metrics.compute(
+            "accuracy", predictions=np.concatenate(guesses), references=np.concatenate(truths)
+        )
+        return Scores(values, {"tokens": sum(tokens)})
+
+    def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
+        return METRICS
+
+    def headline(self, setup: Setup) -> str:
+        return "perplexity"
+
+
+class MaskingCollator:
+    """Masks a share of each row's tokens; the trainer sets `epoch`, so that each epoch masks others."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> None:
+        if tokenizer.mask_token_id is None:
+            raise ModelError("the tokenizer has no mask token, which masked-lm needs")
+        self.tokenizer, self.setup, self.epoch = tokenizer, setup, 0
+        self.vocabulary = len(tokenizer)
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return input_ids, attention_mask and labels of shape (rows, tokens); labels are -100 where unmasked."""
+        masked = [self.mask(row["input_ids"], row["words"], row["index"]) for row in rows]
+        pad = self.tokenizer.pad_token_id or 0
+        lengths = torch.tensor([len(ids) for ids, _ in masked])
+        input_ids = pad_sequences([ids for ids, _ in masked], pad)
+        return {
+            "input_ids": input_ids,
+            "attention_mask": (torch.arange(input_ids.shape[1])[None, :] < lengths[:, None]).long(),
+            "labels": pad_sequences([labels for _, labels in masked], -100),
+        }
+
+    def mask(self, ids: list[int], words: list[int], index: int) -> tuple[list[int], list[int]]:
+        """Return the row with a share of its tokens masked, and the labels."""
+        dice = np.random.default_rng((self.setup.seed, self.epoch, index))
+        tokens, labels = np.array(ids), np.full(len(ids), -100)
+        chosen = self._choose(np.array(words), dice)
+        labels[chosen] = tokens[chosen]
+        fate = dice.random(len(chosen))
+        tokens[chosen[fate < 0.8]] = self.tokenizer.mask_token_id
+        swapped = chosen[(fate >= 0.8) & (fate < 0.9)]
+        tokens[swapped] = dice.integers(0, self.vocabulary, len(swapped))
+        return tokens.tolist(), labels.tolist()
+
+    def _choose(self, words: np.ndarray, dice: np.random.Generator) -> np.ndarray:
+        """Return the positions to mask: single tokens, or with whole_words all tokens of the chosen words."""
+        positions = np.flatnonzero(words >= 0)
+        count = max(1, round(len(positions) * self.setup.mask_share))
+        if not self.setup.whole_words:
+            return np.sort(dice.choice(positions, size=min(count, len(positions)), replace=False))
+        order = dice.permutation(np.unique(words[positions]))
+        sizes = np.array([(words == word).sum() for word in order])
+        enough = int(np.searchsorted(np.cumsum(sizes), count)) + 1
+        return np.flatnonzero(np.isin(words, order[:enough]))
+
+
+def _stream(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Tokenize documents into one stream of ids, and the number of the word that each id is a piece of."""
+    ids: list[int] = []
+    words: list[int] = []
+    encoded = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)
+    for row, document in enumerate(encoded["input_ids"]):
+        offset = words[-1] + 1 if words else 0
+        numbers = encoded.word_ids(row) if tokenizer.is_fast else range(len(document))
+        ids += document
+        words += [offset + (number or 0) for number in numbers]
+    return ids, words
+
+
+def _frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Return the special tokens that the tokenizer puts before and after a text."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    framed = tokenizer("a")["input_ids"]
+    start = next(i for i in range(len(framed) - len(bare) + 1) if framed[i : i + len(bare)] == bare)
+    return framed[:start], framed[start + len(bare) :]

@@ -1,0 +1,204 @@
+"""text-classification: one label for a text or a pair of texts, or a number (regression)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from datasets import ClassLabel, Dataset
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+from llmkit import labels as label_names
+from llmkit import metrics
+from llmkit.errors import OptionError, did_you_mean, listing
+from llmkit.labels import Labels
+from llmkit.tasks.base import Collator, Scores, Setup, Task, is_label, longest_text, string_columns
+from llmkit.tasks.batches import INPUTS, pad_batch
+
+PAIRS = (
+    ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("question", "sentence"),
+    ("question", "passage"), ("text", "text_pair"), ("text1", "text2"), ("text_a", "text_b"), ("query", "passage"),
+)  # fmt: skip
+TEXTS = ("text", "sentence", "content", "review", "comment", "document", "title")
+LABELS = ("label", "labels", "class", "category", "sentiment", "target", "score", "stars", "rating", "similarity")
+
+# https://gluebenchmark.com/tasks: the first of each is the headline here
+GLUE = {
+    "glue/cola": ("matthews_correlation",),
+    "glue/stsb": ("pearson", "spearman"),
+    "glue/mrpc": ("f1", "accuracy"),
+    "glue/qqp": ("f1", "accuracy"),
+    **{f"glue/{name}": ("accuracy",) for name in ("sst2", "mnli", "qnli", "rte", "wnli", "ax")},
+}
+CLASSES = ("accuracy", "precision", "recall", "f1", "matthews_correlation")
+NUMBERS = ("pearson", "spearman", "mse")
+
+
+class TextClassification(Task):
+    """Labels for texts and pairs; F1, precision and recall are of the positive class when there are two."""
+
+    name = "text-classification"
+    auto_class = "AutoModelForSequenceClassification"
+    heads = ("ForSequenceClassification",)
+    verbs = frozenset({"finetune", "eval", "classify"})
+    base_model = "distilbert/distilbert-base-uncased"
+
+    def trains_on(self, config: PretrainedConfig) -> bool:
+        from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+
+        return type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING or self.opens(config)
+
+    def wants(self) -> str:
+        return "a text (or two) and a label"
+
+    def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+        label = given.get("label") or _label_column(dataset)
+        if label is None or not is_label(dataset.features[label]):
+            return None
+        texts = _text_columns(dataset, given, label)
+        return {**texts, "label": label} if texts else None
+
+    def labels(self, train: Dataset, validation: Dataset | None, columns: dict[str, str]) -> Labels:
+        found = label_names.found_in(train, columns["label"])
+        if validation is not None:
+            label_names.refuse_unseen(found, validation, columns["label"], "validation")
+        return found
+
+    def match_labels(self, dataset: Dataset, columns: dict[str, str], config: PretrainedConfig) -> Labels:
+        return label_names.match(dataset, columns["label"], config)
+
+    def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
+        column = columns["label"]
+        if column not in dataset.column_names:
+            return False
+        if label_names.is_number(dataset, column):
+            values = [value for value in dataset[column] if value is not None]
+            return bool(values) and set(values) != {-1.0}  # GLUE hides test labels as -1
+        names = set(label_names.names_of(dataset, column))
+        return bool(names - {None}) and names != {"-1"}
+
+    def check(self, setup: Setup) -> None:
+        if setup.positive is None or (setup.labels is not None and setup.labels.regression):
+            super().check(setup)
+        else:
+            super().check(replace(setup, positive=None))
+            positive_class(setup)
+
+    def head_config(self, labels: Labels | None) -> dict[str, Any]:
+        return labels.config() if labels else {}
+
+    def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
+        texts = dataset[columns["text"]]
+        has_label = [True] * len(dataset)
+        if "label" in columns and label_names.is_number(dataset, columns["label"]):
+            has_label = [value is not None and value == value for value in dataset[columns["label"]]]
+        elif "label" in columns:
+            has_label = [name is not None for name in label_names.names_of(dataset, columns["label"])]
+        return [row for row, text in enumerate(texts) if has_label[row] and str(text or "").strip()]
+
+    def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
+        encoded = encode(rows[setup.columns["text"]], _pair(rows, setup), tokenizer, setup.max_length)
+        columns = {name: encoded[name] for name in INPUTS if name in encoded}
+        columns["length"] = [len(ids) for ids in encoded["input_ids"]]
+        if "label" in setup.columns and setup.labels is not None:
+            columns["labels"] = _label_ids(rows, setup.columns["label"], setup.labels)
+        return Dataset.from_dict(columns)
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
+        return lambda rows: pad_batch(rows, tokenizer, float if setup.labels and setup.labels.regression else int)
+
+    def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
+        return list(outputs.logits.float().cpu().numpy())
+
+    def score(self, records: Sequence[Any], prepared: Dataset, setup: Setup) -> Scores:
+        references = np.asarray(prepared["labels"])
+        logits = np.stack(records)
+        counts = {"rows": len(references)}
+        if setup.labels is None or setup.labels.regression:
+            inputs = {"predictions": logits[:, 0].astype(float), "references": references.astype(float)}
+            return Scores({name: metrics.compute(name, **inputs) for name in NUMBERS}, counts)
+        from llmkit.metrics.classification import per_class
+
+        predictions, names = logits.argmax(-1), setup.labels.names
+        positive = positive_class(setup)
+        values = {name: _class_metric(name, predictions, references, positive) for name in CLASSES}
+        of_what = "macro" if positive is None else f"class {names[positive]!r}"
+        notes = dict.fromkeys(("precision", "recall", "f1"), of_what)
+        return Scores(values, counts, per_class(predictions, references, names), notes)
+
+    def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
+        return NUMBERS if labels is not None and labels.regression else CLASSES
+
+    def headline(self, setup: Setup) -> str:
+        if setup.labels is not None and setup.labels.regression:
+            return "pearson"
+        chosen = GLUE.get(setup.benchmark or "", ("f1",))[0]
+        return chosen if chosen in CLASSES else "f1"
+
+
+def _class_metric(name: str, predictions: Any, references: Any, positive: int | None) -> float:
+    inputs: dict[str, Any] = {"predictions": predictions, "references": references}
+    if name in {"precision", "recall", "f1"}:
+        inputs["positive"] = positive
+    return metrics.compute(name, **inputs)
+
+
+def positive_class(setup: Setup) -> int | None:
+    """Return the id of the class that F1 is of: the one named, else 1 of two; None means the mean over the classes.
+
+    Raises:
+        OptionError: the named class is not among the labels.
+    """
+    names = setup.labels.names if setup.labels else ()
+    if setup.positive is None:
+        return 1 if len(names) == 2 else None
+    if setup.positive not in names:
+        near = did_you_mean(setup.positive, names)
+        raise OptionError(f"--positive: there is no label {setup.positive!r}{near}; there are {listing(names)}")
+    return names.index(setup.positive)
+
+
+def encode(
+    texts: Sequence[Any], pairs: Sequence[Any] | None, tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> Any:
+    """Tokenize texts, or pairs of texts, truncated to `max_length` tokens; nothing is padded."""
+    firsts = [str(text if text is not None else "") for text in texts]
+    if pairs is None:
+        return tokenizer(firsts, truncation=True, max_length=max_length)
+    seconds = [str(text if text is not None else "") for text in pairs]
+    if tokenizer.sep_token is None:  # a decoder's tokenizer would run the two together
+        joined = [f"{first}\n{second}" for first, second in zip(firsts, seconds, strict=True)]
+        return tokenizer(joined, truncation=True, max_length=max_length)
+    return tokenizer(firsts, seconds, truncation=True, max_length=max_length)
+
+
+def _pair(rows: Dataset, setup: Setup) -> Sequence[Any] | None:
+    return rows[setup.columns["pair"]] if "pair" in setup.columns else None
+
+
+def _label_ids(rows: Dataset, column: str, labels: Labels) -> list[Any]:
+    if labels.regression:
+        return [float(value) for value in rows[column]]
+    ids = {name: number for number, name in enumerate(labels.names)}
+    return [ids[name] for name in label_names.names_of(rows, column) if name is not None]
+
+
+def _label_column(dataset: Dataset) -> str | None:
+    named = [name for name in LABELS if name in dataset.column_names]
+    classes = [name for name, kind in dataset.features.items() if isinstance(kind, ClassLabel)]
+    return next(iter(classes or named), None)
+
+
+def _text_columns(dataset: Dataset, given: dict[str, str], label: str) -> dict[str, str]:
+    if "text" in given:
+        return {role: given[role] for role in ("text", "pair") if role in given}
+    names = [name for name in string_columns(dataset) if name != label]
+    pair = next((pair for pair in PAIRS if set(pair) <= set(names)), None)
+    if pair:
+        return {"text": pair[0], "pair": given.get("pair", pair[1])}
+    named = next((name for name in TEXTS if name in names), None)
+    text = named or (longest_text(dataset, names) if names else None)
+    texts = {"text": text} if text else {}
+    return texts | ({"pair": given["pair"]} if texts and "pair" in given else {})

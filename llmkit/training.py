@@ -1,0 +1,290 @@
+"""The training loop: transformers' Trainer with llmkit's batches, measurements, checkpoints and stops."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from llmkit.callbacks import Narrator, StopCallback, Watchdog
+from llmkit.errors import Interrupted, OptionError, Stopped
+from llmkit.inference import predict
+from llmkit.metrics import LOWER_IS_BETTER
+from llmkit.options import ModelOptions
+from llmkit.report import Report
+from llmkit.runs import RunFolder, drop_incomplete
+from llmkit.settings import parse_settings
+from llmkit.signals import StopWish
+from llmkit.tasks import Setup, Task
+
+OWNED = {
+    "output_dir": "--output", "num_train_epochs": "--epochs", "max_steps": "--max-steps", "seed": "--seed",
+    "per_device_train_batch_size": "--batch-size", "learning_rate": "--learning-rate", "use_cpu": "--device",
+    "bf16": "--dtype", "fp16": "--dtype", "resume_from_checkpoint": "--resume", "metric_for_best_model": "--metric",
+    "hub_token": "`hf auth login`", "report_to": "nothing: run.json and metrics.jsonl hold the figures",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one run trains: what flags, defaults and the model's size came to."""
+
+    epochs: float
+    max_steps: int | None
+    batch_size: int
+    learning_rate: float
+    seed: int
+    measurements: int  # how many times it is measured on the validation rows
+    warmup: float = 0.06  # share of the steps
+    schedule: str = "linear"
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    def steps(self, rows: int) -> int:
+        """Return how many optimizer steps it takes on so many rows."""
+        accumulation = int(self.overrides.get("gradient_accumulation_steps", 1))
+        per_epoch = max(1, math.ceil(math.ceil(rows / self.batch_size) / accumulation))
+        return self.max_steps or max(1, math.ceil(per_epoch * self.epochs))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What one run of the loop did."""
+
+    steps: int
+    seconds: float
+    best_step: int | None
+    best_value: float | None
+
+
+def checked_overrides(pairs: list[str] | None) -> dict[str, Any]:
+    """Return the TrainingArguments fields that --set names.
+
+    Raises:
+        OptionError: an unknown field, or one that has a flag.
+    """
+    known = [f.name for f in dataclasses.fields(TrainingArguments) if f.init]
+    return parse_settings(pairs, known, OWNED, "TrainingArguments")
+
+
+def precision(options: ModelOptions, device: torch.device) -> dict[str, bool]:
+    """Return the mixed-precision arguments: bf16 autocast where the hardware has it natively, unless told otherwise."""
+    if options.dtype == "float16":
+        if device.type == "cpu":
+            raise OptionError("--dtype float16 trains on a GPU only; use bfloat16 or float32 on a CPU")
+        return {"fp16": True}
+    return {"bf16": options.dtype == "bfloat16" or (options.dtype == "auto" and has_native_bf16(device))}
+
+
+def has_native_bf16(device: torch.device) -> bool:
+    """Tell whether the device multiplies bfloat16 matrices in hardware."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def arguments(
+    recipe: Recipe, rows: int, folder: RunFolder, mixed: dict[str, bool], device: torch.device, best: str
+) -> Any:
+    """Return the TrainingArguments of a run.
+
+    Raises:
+        OptionError: the library refuses a value.
+    """
+    every = max(1, math.ceil(recipe.steps(rows) / recipe.measurements))
+    values: dict[str, Any] = {
+        "output_dir": str(folder.checkpoints), "num_train_epochs": recipe.epochs, "max_steps": recipe.max_steps or -1,
+        "per_device_train_batch_size": recipe.batch_size, "learning_rate": recipe.learning_rate, "seed": recipe.seed,
+        "warmup_steps": recipe.warmup, "lr_scheduler_type": recipe.schedule, "weight_decay": recipe.weight_decay,
+        "adam_beta1": recipe.betas[0], "adam_beta2": recipe.betas[1], "optim": "adamw_torch_fused",
+        "eval_strategy": "steps", "eval_steps": every, "save_strategy": "steps", "save_steps": every,
+        "save_total_limit": 1, "load_best_model_at_end": True, "metric_for_best_model": best,
+        "greater_is_better": best not in LOWER_IS_BETTER, "logging_steps": max(1, recipe.steps(rows) // 100),
+        "logging_nan_inf_filter": False, "disable_tqdm": True, "report_to": "none", "use_cpu": device.type == "cpu",
+        "dataloader_pin_memory": device.type == "cuda", "remove_unused_columns": False, **mixed, **recipe.overrides,
+    }  # fmt: skip
+    try:
+        return TrainingArguments(**values)
+    except (ValueError, TypeError) as error:
+        raise OptionError(f"--set: {' '.join(str(error).split())}") from error
+
+
+class LengthBatches(torch.utils.data.Sampler[int]):
+    """Rows in an order that puts rows of like length into one batch; a pure function of (seed, epoch).
+
+    Rows are shuffled, cut into pools of 50 batches, sorted by length within a pool, and the batches shuffled again.
+    """
+
+    POOL = 50
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self.lengths, self.batch_size, self.seed, self.epoch = np.asarray(lengths), batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of another epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        dice = np.random.default_rng((self.seed, self.epoch))
+        order = dice.permutation(len(self.lengths))
+        if self.lengths.min() == self.lengths.max():
+            return iter(order.tolist())
+        size = self.POOL * self.batch_size
+        pools = [order[start : start + size] for start in range(0, len(order), size)]
+        ordered = np.concatenate([pool[np.argsort(-self.lengths[pool], kind="stable")] for pool in pools])
+        batches = [ordered[start : start + self.batch_size] for start in range(0, len(ordered), self.batch_size)]
+        full, rest = (batches[:-1], batches[-1:]) if len(batches[-1]) < self.batch_size else (batches, [])
+        shuffled = [full[number] for number in dice.permutation(len(full))] + rest
+        return iter(np.concatenate(shuffled).tolist())
+
+
+class TaskTrainer(Trainer):
+    """A Trainer that measures with the task's own code and orders rows by `LengthBatches`."""
+
+    def __init__(
+        self, task: Task, measured: Dataset, train_setup: Setup, setup: Setup, eval_batch: int, **more: Any
+    ) -> None:
+        self.task, self.measured, self.setup, self.eval_batch = task, measured, setup, eval_batch
+        tokenizer: PreTrainedTokenizerBase = more["processing_class"]
+        super().__init__(data_collator=task.collator(tokenizer, train_setup), eval_dataset=measured, **more)
+        self.remove_callback(PrinterCallback)  # it prints to stdout, which is for results
+        self.remove_callback(ProgressCallback)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        rows = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return LengthBatches(self.train_dataset["length"], rows, self.args.seed)
+
+    def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:
+        """Score the validation rows with the task's code, under the autocast of training."""
+        records = predict(self.task, self.model, self.processing_class, self.measured, self.setup, self.eval_batch)
+        scores = self.task.score(records, self.measured, self.setup)
+        logs = {f"{metric_key_prefix}_{name}": value for name, value in scores.metrics.items()}
+        self.log(dict(logs))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, logs)
+        return logs
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Save model and tokenizer; not training_args.bin, a pickle that can hold a token."""
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.model.save_pretrained(folder, state_dict=state_dict)
+        self.processing_class.save_pretrained(folder)
+
+
+def fit(
+    task: Task,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Dataset,
+    validation: Dataset,
+    *,
+    setups: tuple[Setup, Setup],
+    recipe: Recipe,
+    best: str,
+    folder: RunFolder,
+    options: ModelOptions,
+    report: Report,
+) -> Fit:
+    """Train, keep the best checkpoint by the metric `best`, and leave the best weights in `model`.
+
+    `setups` are those of the training rows and of the measurements; both datasets are prepared.
+
+    Raises:
+        Stopped: a signal came and a checkpoint was saved.
+        Interrupted: a second signal came before anything was saved.
+        DivergedError: the loss or a gradient is not finite.
+    """
+    mixed = precision(options, model.device)
+    args = arguments(recipe, len(train), folder, mixed, model.device, best)
+    drop_incomplete(folder.checkpoints)
+    started = time.monotonic()
+    with StopWish(report) as wish:
+        trainer = TaskTrainer(
+            task, validation, setups[0], setups[1], task.eval_batch, model=model, args=args, train_dataset=train,
+            processing_class=tokenizer, callbacks=_callbacks(folder, report, wish, best),
+        )  # fmt: skip
+        with _stops_saved(folder):
+            _train(trainer, folder)
+        if wish.asked and trainer.state.global_step < trainer.state.max_steps:
+            _stopped(folder)
+    state = trainer.state
+    return Fit(state.global_step, time.monotonic() - started, state.best_global_step, state.best_metric)
+
+
+def _callbacks(folder: RunFolder, report: Report, wish: StopWish, best: str) -> list[TrainerCallback]:
+    return [Watchdog(), Narrator(folder.path / "metrics.jsonl", report, best), StopCallback(wish)]
+
+
+def _train(trainer: TaskTrainer, folder: RunFolder) -> None:
+    """Run the loop, or take up what is left of it: a run at its last step only loads its best weights."""
+    checkpoint = folder.resume_from
+    if checkpoint is None:
+        shutil.rmtree(folder.checkpoints, ignore_errors=True)
+        trainer.train()
+        return
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    if state["global_step"] < state["max_steps"]:
+        trainer.train(resume_from_checkpoint=str(checkpoint))
+        return
+    best = folder.checkpoints / f"checkpoint-{state['best_global_step'] or state['global_step']}"
+    trainer._load_from_checkpoint(str(best if best.is_dir() else checkpoint))
+    trainer.state = type(trainer.state).load_from_json(str(checkpoint / "trainer_state.json"))
+
+
+class _stops_saved:  # noqa: N801  (reads as a statement: with _stops_saved(folder))
+    """Say what a KeyboardInterrupt leaves behind: 75 when a checkpoint can be gone on from, else 130."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if kind is KeyboardInterrupt:
+            _stopped(self.folder)
+
+
+def _stopped(folder: RunFolder) -> None:
+    from llmkit.runs import newest_checkpoint
+
+    newest = newest_checkpoint(folder.checkpoints)
+    if newest is None:
+        raise Interrupted("interrupted before anything was saved")
+    folder.update(status="stopped")
+    raise Stopped(f"stopped and saved at step {newest.name.rpartition('-')[2]}: the same command goes on from there")
+
+
+def learning_rate_for(parameters: int) -> float:
+    """Return a finetuning rate: 1e-4 at 22 million parameters, falling with the square root of the size.
+
+    A small model wants a larger rate; this gives 5.8e-5 at DistilBERT's size and 4.5e-5 at BERT-base's, the range that
+    Devlin et al. (2019) searched, and stays within 1e-5 and 5e-4.
+    """
+    return float(f"{min(5e-4, max(1e-5, 1e-4 * math.sqrt(22e6 / parameters))):.1e}")
+
+
+def say_recipe(recipe: Recipe, rows: int, mixed: dict[str, bool], report: Report) -> None:
+    """Tell what was chosen."""
+    length = f"{recipe.max_steps} steps" if recipe.max_steps else f"{recipe.epochs:g} epochs"
+    halves = "float16 autocast" if mixed.get("fp16") else "bfloat16 autocast" if mixed.get("bf16") else "float32"
+    report.say(
+        f"training: {length} = {recipe.steps(rows)} steps of {recipe.batch_size} rows, "
+        f"learning rate {recipe.learning_rate:g} ({recipe.schedule}), {halves}, seed {recipe.seed}"
+    )
