@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,28 @@ class Size:
     heads: int
     vocabulary: int
     context: int  # tokens per block
-    batch_size: int
+    batch_size: int  # blocks per step: small models on little text learn most from many small steps
     learning_rate: float
+    warmup: float = 0.05  # share of the steps
 
 
 SIZES = {
-    "tiny": Size(hidden=192, layers=4, heads=6, vocabulary=4096, context=128, batch_size=32, learning_rate=2e-3),
-    "mini": Size(hidden=256, layers=6, heads=8, vocabulary=8192, context=256, batch_size=32, learning_rate=1e-3),
-    "small": Size(hidden=512, layers=8, heads=8, vocabulary=16384, context=512, batch_size=32, learning_rate=6e-4),
+    "tiny": Size(hidden=128, layers=4, heads=4, vocabulary=4096, context=256, batch_size=8, learning_rate=3e-3),
+    "mini": Size(hidden=256, layers=4, heads=4, vocabulary=4096, context=256, batch_size=8, learning_rate=2e-3),
+    "small": Size(hidden=512, layers=8, heads=8, vocabulary=16384, context=512, batch_size=32, learning_rate=8e-4),
     "base": Size(hidden=768, layers=12, heads=12, vocabulary=32768, context=1024, batch_size=32, learning_rate=4e-4),
 }
+
+
+def preset(arch: str, name: str) -> Size:
+    """Return the named size; BERT learns from its masked tokens alone, and wants more and shorter blocks."""
+    size = SIZES[name]
+    if arch != "bert":
+        return size
+    return replace(
+        size, context=size.context // 2, batch_size=2 * size.batch_size, warmup=0.1,
+        learning_rate=round(size.learning_rate * 2 / 3, 6),
+    )  # fmt: skip
 
 
 def build_config(arch: str, size: Size, tokenizer: PreTrainedTokenizerBase, context: int) -> PretrainedConfig:
@@ -42,9 +54,11 @@ def build_config(arch: str, size: Size, tokenizer: PreTrainedTokenizerBase, cont
     }  # fmt: skip
     ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     if arch == "bert":
-        return AutoConfig.for_model("bert", intermediate_size=4 * size.hidden, **shared)
+        no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # a few epochs do not overfit
+        return AutoConfig.for_model("bert", intermediate_size=4 * size.hidden, **no_dropout, **shared)
     if arch == "gpt2":
-        return AutoConfig.for_model("gpt2", **shared, **ends)
+        no_dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+        return AutoConfig.for_model("gpt2", **no_dropout, **shared, **ends)
     wide = -(-size.hidden * 8 // 3 // 32) * 32  # SwiGLU at the cost of a 4x MLP, in multiples of 32
     return AutoConfig.for_model(
         "llama", intermediate_size=wide, num_key_value_heads=size.heads, tie_word_embeddings=True, **shared, **ends

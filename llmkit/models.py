@@ -120,7 +120,7 @@ def load_model(
     head: dict[str, Any] | None = None,
     training: bool = False,
 ) -> PreTrainedModel:
-    """Load the weights into the task's Auto class, on the device; with `head`, a new head may be made for those settings.
+    """Load the weights into the task's Auto class, on the device; with `head`, a new head for it may be made.
 
     Raises:
         ModelError: weights are missing, truncated, or of another architecture.

@@ -285,7 +285,9 @@ def is_number(text: str) -> bool:
 class ArchitectureOptions(Options):
     """What to build when pretraining from scratch."""
 
-    arch: Annotated[Literal["llama", "gpt2", "bert"], flag(panel="Architecture", help="Model family.")] = "llama"
+    arch: Annotated[
+        Literal["llama", "gpt2", "bert"] | None, flag(panel="Architecture", help="Model family; default: llama.")
+    ] = None
     size: Annotated[
         Literal["tiny", "mini", "small", "base"], flag(panel="Architecture", help="Preset of width and depth.")
     ] = "tiny"

@@ -21,7 +21,6 @@ from llmkit.models import Located
 from llmkit.options import ArchitectureOptions, DataOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
 from llmkit.report import Report
 from llmkit.tasks import Setup, Task
-from llmkit.tokenization import train_bpe, train_wordpiece
 from llmkit.training import Recipe
 
 EPOCHS = 4.0  # repeated text is nearly as good as fresh up to four times: Muennighoff et al., 2023
@@ -74,7 +73,7 @@ def pretrain(
         **asdict(hyper),
     }
     text = open_corpus(references, data, splits, hyper.seed, report)
-    name = Path(options.model).name if options.model else f"{_arch(shape, data)}-{shape.size}"
+    name = Path(options.model).name if options.model else f"{_family(shape, data)[1]}-{shape.size}"
     folder = runs.open_run(run.output or Path("runs") / f"{text.sources[0].slug}-{name}", run, identity)
     start = _start(text, options, shape, data, report)
     job, setups = _job(text, start, shape, hyper, folder, report)
@@ -103,9 +102,22 @@ def pretrain(
     return trained
 
 
-def _arch(shape: ArchitectureOptions, data: DataOptions) -> str:
-    """Return the family: bert when masked-lm is asked for and no family is."""
-    return "bert" if data.task == "masked-lm" and shape.arch == "llama" else shape.arch
+def _family(shape: ArchitectureOptions, data: DataOptions) -> tuple[Task, str]:
+    """Return the task and the model family that --arch and --task ask for; each implies the other.
+
+    Raises:
+        OptionError: they contradict each other.
+    """
+    pretrained = [task for task in tasks.TASKS.values() if task.families]
+    if data.task is not None:
+        task = tasks.named(data.task)
+        if task not in pretrained:
+            raise OptionError(f"--task {task.name} is not pretrained; {listing(t.name for t in pretrained)} are")
+        if shape.arch not in (None, *task.families):
+            raise OptionError(f"--arch {shape.arch} does not learn {task.name}; {listing(task.families)} does")
+        return task, shape.arch or task.families[0]
+    arch = shape.arch or "llama"
+    return next(task for task in pretrained if arch in task.families), arch
 
 
 def _start(
@@ -114,10 +126,8 @@ def _start(
     """Settle task, tokenizer and config; say what was chosen."""
     if options.model is not None:
         return _go_on(options, shape, data, report)
-    arch, size = _arch(shape, data), SIZES[shape.size]
-    task = tasks.named("masked-lm" if arch == "bert" else "causal-lm")
-    if data.task is not None and tasks.named(data.task) is not task:
-        raise OptionError(f"--arch {arch} is for {task.name}, not for --task {data.task}")
+    task, arch = _family(shape, data)
+    size = architectures.preset(arch, shape.size)
     context = data.max_length or size.context
     tokenizer = _tokenizer(corpus, task, options, shape, size, context, report)
     if shape.model_config is not None:
@@ -158,9 +168,8 @@ def _tokenizer(
         tokenizer = models.load_tokenizer_alone(shape.tokenizer, options, report)
         report.say(f"tokenizer: {shape.tokenizer}, {len(tokenizer)} tokens")
         return tokenizer
-    train = train_wordpiece if task.name == "masked-lm" else train_bpe
-    tokenizer = train(corpus.rows.train["text"], shape.vocab_size or size.vocabulary, context)
-    kind = "WordPiece" if task.name == "masked-lm" else "byte-level BPE"
+    tokenizer = task.new_tokenizer(corpus.rows.train["text"], shape.vocab_size or size.vocabulary, context)
+    kind = type(tokenizer.backend_tokenizer.model).__name__
     report.say(f"tokenizer: {kind} trained on the corpus, {len(tokenizer)} tokens")
     return tokenizer
 
@@ -200,7 +209,7 @@ def _recipe(start: Start, hyper: TrainingOptions, overrides: dict[str, Any]) -> 
     rate = start.size.learning_rate if start.located is None else 5e-5
     return Recipe(
         epochs=hyper.epochs or EPOCHS, max_steps=hyper.max_steps, batch_size=hyper.batch_size or start.size.batch_size,
-        learning_rate=hyper.learning_rate or rate, seed=hyper.seed, measurements=MEASUREMENTS, warmup=0.05,
+        learning_rate=hyper.learning_rate or rate, seed=hyper.seed, measurements=MEASUREMENTS, warmup=start.size.warmup,
         schedule="cosine", weight_decay=0.1, betas=(0.9, 0.95), overrides=overrides,
     )  # fmt: skip
 

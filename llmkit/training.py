@@ -157,6 +157,8 @@ class LengthBatches(torch.utils.data.Sampler[int]):
 class TaskTrainer(Trainer):
     """A Trainer that measures with the task's own code and orders rows by `LengthBatches`."""
 
+    control: Any  # the Trainer's own, untyped there
+
     def __init__(
         self, task: Task, measured: Dataset, train_setup: Setup, setup: Setup, eval_batch: int, **more: Any
     ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -49,6 +49,7 @@ class Task(ABC):
     auto_class: ClassVar[str]  # the transformers Auto class that opens its models
     heads: ClassVar[tuple[str, ...]]  # how the names of its models' architectures end
     verbs: ClassVar[frozenset[str]]  # the commands that it works in
+    families: ClassVar[tuple[str, ...]] = ()  # what pretrain can build for it, the usual one first
     base_model: ClassVar[str]  # what finetune starts from without -m
     eval_batch: ClassVar[int] = 32  # rows per forward pass when measuring; recorded beside the figures
     usual_length: ClassVar[int] = 512  # tokens per row where the model could take more: attention costs the square
@@ -95,6 +96,10 @@ class Task(ABC):
     def head_config(self, labels: Labels | None) -> dict[str, Any]:
         """Return what the model's config must hold for the task."""
         return {}
+
+    def new_tokenizer(self, texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:
+        """Train a tokenizer on texts, for a model that is pretrained from scratch."""
+        raise NotImplementedError(f"{self.name} is not pretrained")
 
     @abstractmethod
     def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:

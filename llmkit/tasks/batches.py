@@ -31,6 +31,6 @@ def token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
     Works in slices: a whole batch of logits in float32 may not fit in memory.
     """
-    slices = zip(logits.split(2048), targets.split(2048), strict=True)
+    slices = zip(torch.split(logits, 2048), torch.split(targets, 2048), strict=True)
     losses = [torch.nn.functional.cross_entropy(part.float(), goal, reduction="none") for part, goal in slices]
     return torch.cat(losses) if losses else logits.new_zeros(0, dtype=torch.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from llmkit.labels import Labels
 from llmkit.tasks.base import Collator, Scores, Setup, Task
 from llmkit.tasks.batches import pad_sequences, token_losses
 from llmkit.tasks.texts import in_blocks, text_column, usable_texts
+from llmkit.tokenization import train_bpe
 
 METRICS = ("perplexity", "loss", "bits_per_byte")
 
@@ -28,6 +29,7 @@ class CausalLM(Task):
     verbs = frozenset({"pretrain", "finetune", "eval", "generate"})
     eval_batch = 8
     usual_length = 1024
+    families = ("llama", "gpt2")
     base_model = "HuggingFaceTB/SmolLM2-135M"
 
     def wants(self) -> str:
@@ -35,6 +37,9 @@ class CausalLM(Task):
 
     def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         return text_column(dataset, given)
+
+    def new_tokenizer(self, texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:
+        return train_bpe(texts, vocabulary, context)
 
     def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
         return usable_texts(dataset, columns)

@@ -6,7 +6,7 @@ evaluation masks the same positions every time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from llmkit.labels import Labels
 from llmkit.tasks.base import Collator, Scores, Setup, Task
 from llmkit.tasks.batches import pad_sequences, token_losses
 from llmkit.tasks.texts import in_blocks, text_column, usable_texts
+from llmkit.tokenization import train_wordpiece
 
 METRICS = ("perplexity", "loss", "accuracy")
 
@@ -33,6 +34,7 @@ class MaskedLM(Task):
     heads = ("ForMaskedLM", "ForPreTraining")
     verbs = frozenset({"pretrain", "finetune", "eval"})
     eval_batch = 8
+    families = ("bert",)
     base_model = "distilbert/distilbert-base-uncased"
 
     def trains_on(self, config: PretrainedConfig) -> bool:
@@ -49,6 +51,9 @@ class MaskedLM(Task):
 
     def check(self, setup: Setup) -> None:
         super().check(replace(setup, per_row=False))
+
+    def new_tokenizer(self, texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:
+        return train_wordpiece(texts, vocabulary, context)
 
     def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
         return usable_texts(dataset, columns)

@@ -1,0 +1,151 @@
+"""Shared by all tests: no network beyond loopback, tiny models, and llmkit run as a user runs it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.update(
+    HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", HF_UPDATE_DOWNLOAD_COUNTS="0",
+    HF_HUB_DISABLE_XET="1", TRANSFORMERS_VERBOSITY="error", TOKENIZERS_PARALLELISM="false",
+)  # fmt: skip
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+for _name in ("GITHUB_STEP_SUMMARY", "LLMKIT_DEBUG", "HF_TOKEN", "HF_ENDPOINT"):
+    os.environ.pop(_name, None)
+
+import tiny  # noqa: E402  (after the environment is set)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What one run of llmkit gave."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def rows(self) -> list[Any]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def error(self) -> str:
+        """The one error sentence; fails the test when there is none, or more than one."""
+        lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1, self.err
+        assert "Traceback" not in self.err
+        return lines[0].removeprefix("error: ")
+
+
+@pytest.fixture
+def llmkit(capfd, monkeypatch):
+    """Run llmkit in this process: `llmkit("eval", path, "-m", model, stdin="...")`."""
+
+    def run(*arguments: object, stdin: str | None = None) -> Ran:
+        from llmkit.cli import main
+
+        if stdin is not None:
+            read, write = os.pipe()
+            os.write(write, stdin.encode())
+            os.close(write)
+            monkeypatch.setattr("sys.stdin", os.fdopen(read, "r", encoding="utf-8"))
+        capfd.readouterr()
+        code = main([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def llmkit_process(tmp_path):
+    """Run llmkit as a process of its own."""
+
+    def run(*arguments: object, stdin: str = "", env: dict[str, str] | None = None, timeout: int = 300) -> Ran:
+        done = subprocess.run(
+            llmkit_command(*arguments), input=stdin, capture_output=True, text=True, timeout=timeout,
+            env={**os.environ, **(env or {})},
+        )  # fmt: skip
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+def llmkit_command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "llmkit", *(str(argument) for argument in arguments)]
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def models_root(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="session")
+def classifier(models_root) -> Path:
+    """A random BERT classifier of negative and positive."""
+    return tiny.bert_folder(models_root / "classifier")
+
+
+@pytest.fixture(scope="session")
+def masked(models_root) -> Path:
+    """A random BERT for masked-lm."""
+    return tiny.bert_folder(models_root / "masked", kind="masked")
+
+
+@pytest.fixture(scope="session")
+def llama(models_root) -> Path:
+    """A random Llama."""
+    return tiny.llama_folder(models_root / "llama")
+
+
+@pytest.fixture
+def reviews(tmp_path) -> Path:
+    """A folder with train.csv and validation.csv of separable reviews."""
+    write_csv(tmp_path / "reviews" / "train.csv", tiny.reviews(64))
+    write_csv(tmp_path / "reviews" / "validation.csv", tiny.reviews(24, seed=1))
+    return tmp_path / "reviews"
+
+
+@pytest.fixture
+def corpus(tmp_path) -> Path:
+    """A text file of simple sentences."""
+    path = tmp_path / "corpus.txt"
+    path.write_text(tiny.corpus(400), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def real_hub() -> Path:
+    """The folder of real data and models; the test is skipped where there is none."""
+    folder = os.environ.get("LLMKIT_REAL_HUB")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("LLMKIT_REAL_HUB names no folder of real data")
+    return Path(folder).resolve()

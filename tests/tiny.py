@@ -1,0 +1,73 @@
+"""Tiny models and data made on the spot: a few thousand random weights, real tokenizers, no network."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSequenceClassification
+
+from llmkit.tokenization import train_bpe, train_wordpiece
+
+GOOD = ("good", "lovely", "bright", "happy", "warm", "kind", "fine", "sweet")
+BAD = ("bad", "awful", "dark", "sad", "cold", "cruel", "poor", "bitter")
+THINGS = ("film", "book", "soup", "house", "song", "garden", "river", "fox", "king", "day")
+SENTENCES = [f"the {thing} was {word} and the {other} was {word}" for thing in THINGS for word in GOOD + BAD for other in THINGS[:3]]
+CONTEXT = 64
+
+
+def reviews(rows: int, seed: int = 0) -> list[dict[str, str]]:
+    """Return separable rows: a text of good or of bad words, labelled positive or negative."""
+    dice = random.Random(seed)
+    made = []
+    for row in range(rows):
+        words, label = (GOOD, "positive") if row % 2 else (BAD, "negative")
+        made.append({"text": f"the {dice.choice(THINGS)} was {dice.choice(words)} and {dice.choice(words)}", "label": label})
+    return made
+
+
+def corpus(sentences: int, seed: int = 0) -> str:
+    """Return a text of simple sentences in paragraphs."""
+    dice = random.Random(seed)
+    lines = [". ".join(dice.choice(SENTENCES) for _ in range(4)) + "." for _ in range(sentences // 4 + 1)]
+    return "\n\n".join(lines)
+
+
+def bert_folder(folder: Path, labels: list[str] | None = None, kind: str = "classifier", seed: int = 0) -> Path:
+    """Save a tiny BERT: a `classifier` (of `labels`; one label "score" makes a regression), `masked`, or `base`."""
+    tokenizer = train_wordpiece(SENTENCES, 300, CONTEXT)
+    names = labels or ["negative", "positive"]
+    config = AutoConfig.for_model(
+        "bert", vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=CONTEXT, pad_token_id=tokenizer.pad_token_id,
+        id2label=dict(enumerate(names)), label2id={name: i for i, name in enumerate(names)},
+        problem_type="regression" if len(names) == 1 else None,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.1,
+    )  # fmt: skip
+    auto = {"classifier": AutoModelForSequenceClassification, "masked": AutoModelForMaskedLM, "base": AutoModelForMaskedLM}
+    return _save(auto[kind], config, tokenizer, folder, seed)
+
+
+def llama_folder(folder: Path, seed: int = 0, chat_template: str | None = None, pad: bool = True) -> Path:
+    """Save a tiny Llama with a byte-level tokenizer, with a chat template or without a pad token on request."""
+    tokenizer = train_bpe(SENTENCES, 400, CONTEXT)
+    if chat_template is not None:
+        tokenizer.chat_template = chat_template
+    config = AutoConfig.for_model(
+        "llama", vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, intermediate_size=64, max_position_embeddings=CONTEXT, tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, initializer_range=0.3,
+        pad_token_id=tokenizer.pad_token_id if pad else None,
+    )  # fmt: skip
+    if not pad:
+        tokenizer.pad_token = None
+    return _save(AutoModelForCausalLM, config, tokenizer, folder, seed)
+
+
+def _save(auto, config, tokenizer, folder: Path, seed: int) -> Path:
+    torch.manual_seed(seed)
+    model = auto.from_config(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
