@@ -207,8 +207,7 @@ def _train(
         job.task, model, job.tokenizer, job.train, job.validation, setups=(job.setup, _quick(job.setup)), recipe=recipe,
         best=job.best, folder=job.folder, options=options, report=report,
     )  # fmt: skip
-    model.save_pretrained(job.folder.path)
-    job.tokenizer.save_pretrained(job.folder.path)
+    models.save(model, job.tokenizer, job.folder.path)
     del model
     return finish(job.folder, job, fit, options, report)
 

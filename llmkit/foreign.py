@@ -77,11 +77,10 @@ def _status(error: BaseException, what: str) -> LlmkitError:
 
 
 def _network(error: BaseException, what: str) -> LlmkitError | None:
-    import httpx2
-
-    if isinstance(error, httpx2.TimeoutException):
+    kinds = {kind.__name__ for kind in type(error).__mro__}  # by name: the Hub's HTTP library has changed before
+    if "TimeoutException" in kinds:
         return HubError(f"the Hub did not answer in time when asked for {what}; try again, or use --offline")
-    if isinstance(error, httpx2.TransportError | ConnectionError) and not isinstance(error, BrokenPipeError):
+    if "TransportError" in kinds or (isinstance(error, ConnectionError) and not isinstance(error, BrokenPipeError)):
         return HubError(
             f"the Hub cannot be reached for {what}; check the network, or use --offline with what is cached"
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -148,8 +150,6 @@ def load_model(
 
 
 def _with(config: PretrainedConfig, settings: dict[str, Any]) -> PretrainedConfig:
-    import copy
-
     changed = copy.deepcopy(config)
     for key, value in settings.items():
         setattr(changed, key, value)
@@ -228,6 +228,16 @@ def context_length(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase)
             offset = (config.pad_token_id or 0) + 1 if "roberta" in config.model_type else 0
             limits.append(positions - offset)
     return int(min(min(limits), 1_000_000))
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a model folder that `AutoModel.from_pretrained` opens, readable as the user's umask says."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    umask = os.umask(0)
+    os.umask(umask)
+    for weights in folder.glob("*.safetensors"):  # the library leaves them readable by their owner alone
+        weights.chmod(0o666 & ~umask)
 
 
 def count_parameters(model: PreTrainedModel) -> int:

@@ -83,21 +83,21 @@ class ModelOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions(Options):
-    """How to read a dataset."""
+class ReadingOptions(Options):
+    """How to read rows, whatever they are for."""
 
-    task: Annotated[str | None, flag(panel="Data", help="The task, when its inference is not wanted.")] = None
     column: Annotated[
         list[str] | None, flag(panel="Data", help="role=name, e.g. text=review or label=stars; repeatable.")
     ] = None
-    limit: Annotated[int | None, flag(panel="Data", help="Use at most so many rows of each split.")] = None
-    max_length: Annotated[int | None, flag(panel="Data", help="Tokens per row (or block, or window).")] = None
+    limit: Annotated[int | None, flag(panel="Data", help="Use at most so many rows (of each split).")] = None
     encoding: Annotated[str, flag(panel="Data", help="Character encoding of text files.")] = "utf-8"
 
     def problems(self) -> Iterator[str]:
         yield from self.at_least(1, "limit")
-        yield from self.at_least(4, "max_length")
-        yield from column_problems(self.column)
+        for pair in self.column or ():
+            role, _, name = pair.partition("=")
+            if not (role and name):
+                yield f"--column takes role=name (text=review), not {pair!r}"
 
     @property
     def columns(self) -> dict[str, str]:
@@ -105,12 +105,16 @@ class DataOptions(Options):
         return dict(pair.split("=", 1) for pair in self.column or ())
 
 
-def column_problems(pairs: list[str] | None) -> Iterator[str]:
-    """Yield a phrase for each `--column` value that is not `role=name`."""
-    for pair in pairs or ():
-        role, _, name = pair.partition("=")
-        if not (role and name):
-            yield f"--column takes role=name (text=review), not {pair!r}"
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(ReadingOptions):
+    """How to read a dataset."""
+
+    task: Annotated[str | None, flag(panel="Data", help="The task, when its inference is not wanted.")] = None
+    max_length: Annotated[int | None, flag(panel="Data", help="Tokens per row (or block, or window).")] = None
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        yield from self.at_least(4, "max_length")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,31 +169,25 @@ class RunOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowOptions(Options):
+class RowOptions(ReadingOptions):
     """Rows in, rows out: the batch mode of classify and generate."""
 
-    input: Annotated[Path | None, flag("--input", "-i", panel="Files", help="jsonl, csv, tsv or txt file of rows.")] = (
+    input: Annotated[Path | None, flag("--input", "-i", panel="Data", help="jsonl, csv, tsv or txt file of rows.")] = (
         None
     )
-    output: Annotated[Path | None, flag("--output", "-o", panel="Files", help="jsonl or csv file to write.")] = None
-    overwrite: Annotated[bool, flag("--overwrite", panel="Files", help="Replace the output file.")] = False
-    column: Annotated[list[str] | None, flag(panel="Files", help="role=name, e.g. text=review; repeatable.")] = None
-    encoding: Annotated[str, flag(panel="Files", help="Character encoding of the input file.")] = "utf-8"
-    limit: Annotated[int | None, flag(panel="Files", help="Take at most so many rows.")] = None
-    batch_size: Annotated[int, flag(panel="Files", help="Rows per forward pass.")] = 16
+    output: Annotated[Path | None, flag("--output", "-o", panel="Data", help="jsonl or csv file to write.")] = None
+    overwrite: Annotated[bool, flag("--overwrite", panel="Data", help="Replace the output file.")] = False
+    batch_size: Annotated[int, flag(panel="Data", help="Rows per forward pass.")] = 16
 
     def problems(self) -> Iterator[str]:
-        yield from self.at_least(1, "limit", "batch_size")
-        yield from column_problems(self.column)
+        yield from super().problems()
+        yield from self.at_least(1, "batch_size")
         if self.output and self.output.suffix not in {".jsonl", ".csv"}:
             yield f"--output must end in .jsonl or .csv, not {self.output.name!r}"
+        if self.output and not self.input:
+            yield "--output goes with --input; send the answers to a file with > instead"
         if self.overwrite and not self.output:
             yield "--overwrite needs --output"
-
-    @property
-    def columns(self) -> dict[str, str]:
-        """The mapping from role to column name that the user gave."""
-        return dict(pair.split("=", 1) for pair in self.column or ())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,8 +94,7 @@ def pretrain(
         job.task, network, job.tokenizer, job.train, job.validation, setups=setups, recipe=recipe, best=job.best,
         folder=folder, options=options, report=report,
     )  # fmt: skip
-    network.save_pretrained(folder.path)
-    job.tokenizer.save_pretrained(folder.path)
+    models.save(network, job.tokenizer, folder.path)
     del network
     trained = finish(folder, job, fit, options, report)
     _say_baseline(job, report)

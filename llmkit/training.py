@@ -18,6 +18,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from llmkit import models
 from llmkit.callbacks import Narrator, StopCallback, Watchdog
 from llmkit.errors import Interrupted, OptionError, Stopped
 from llmkit.inference import predict
@@ -185,8 +186,7 @@ class TaskTrainer(Trainer):
         """Save model and tokenizer; not training_args.bin, a pickle that can hold a token."""
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        self.model.save_pretrained(folder, state_dict=state_dict)
-        self.processing_class.save_pretrained(folder)
+        models.save(self.model, self.processing_class, folder)
 
 
 def fit(

@@ -13,7 +13,12 @@ from llmkit.tokenization import train_bpe, train_wordpiece
 GOOD = ("good", "lovely", "bright", "happy", "warm", "kind", "fine", "sweet")
 BAD = ("bad", "awful", "dark", "sad", "cold", "cruel", "poor", "bitter")
 THINGS = ("film", "book", "soup", "house", "song", "garden", "river", "fox", "king", "day")
-SENTENCES = [f"the {thing} was {word} and the {other} was {word}" for thing in THINGS for word in GOOD + BAD for other in THINGS[:3]]
+SENTENCES = [
+    f"the {thing} was {word} and the {other} was {word}"
+    for thing in THINGS
+    for word in GOOD + BAD
+    for other in THINGS[:3]
+]
 CONTEXT = 64
 
 
@@ -23,7 +28,8 @@ def reviews(rows: int, seed: int = 0) -> list[dict[str, str]]:
     made = []
     for row in range(rows):
         words, label = (GOOD, "positive") if row % 2 else (BAD, "negative")
-        made.append({"text": f"the {dice.choice(THINGS)} was {dice.choice(words)} and {dice.choice(words)}", "label": label})
+        text = f"the {dice.choice(THINGS)} was {dice.choice(words)} and {dice.choice(words)}"
+        made.append({"text": text, "label": label})
     return made
 
 
@@ -35,7 +41,7 @@ def corpus(sentences: int, seed: int = 0) -> str:
 
 
 def bert_folder(folder: Path, labels: list[str] | None = None, kind: str = "classifier", seed: int = 0) -> Path:
-    """Save a tiny BERT: a `classifier` (of `labels`; one label "score" makes a regression), `masked`, or `base`."""
+    """Save a tiny BERT: a `classifier` (of `labels`; a single label makes a regression) or `masked`."""
     tokenizer = train_wordpiece(SENTENCES, 300, CONTEXT)
     names = labels or ["negative", "positive"]
     config = AutoConfig.for_model(
@@ -45,8 +51,8 @@ def bert_folder(folder: Path, labels: list[str] | None = None, kind: str = "clas
         problem_type="regression" if len(names) == 1 else None,
         hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.1,
     )  # fmt: skip
-    auto = {"classifier": AutoModelForSequenceClassification, "masked": AutoModelForMaskedLM, "base": AutoModelForMaskedLM}
-    return _save(auto[kind], config, tokenizer, folder, seed)
+    auto = AutoModelForSequenceClassification if kind == "classifier" else AutoModelForMaskedLM
+    return _save(auto, config, tokenizer, folder, seed)
 
 
 def llama_folder(folder: Path, seed: int = 0, chat_template: str | None = None, pad: bool = True) -> Path:

@@ -68,8 +68,6 @@ def _check(texts: list[str] | None, pair: list[str] | None, top: int | None, row
         problems.append("--pair is for texts on the command line; a file's pairs are named by --column pair=NAME")
     if pair and len(pair) != len(texts or ()) and not rows.input:
         problems.append(f"{len(texts or ())} texts and {len(pair)} --pair texts: one for each is wanted")
-    if rows.output and not rows.input:
-        problems.append("--output goes with --input; send the lines to a file with > instead")
     if problems:
         raise OptionError(*problems)
 

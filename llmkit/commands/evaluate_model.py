@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llmkit.commands.figures import show_evaluation
+from llmkit.commands.figures import show_evaluation, write_step_summary
 from llmkit.commands.helping import with_examples
 from llmkit.flags import option_groups
 from llmkit.options import DataOptions, EvalOptions, ModelOptions, TalkOptions
@@ -43,4 +43,5 @@ def evaluate_model(
         evaluation.output.parent.mkdir(parents=True, exist_ok=True)
         evaluation.output.write_text(to_json(found.as_dict(), indent=2) + "\n", encoding="utf-8")
     show_evaluation(found, report)
+    write_step_summary(found)
     found.require_gates()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmkit.report import Report
@@ -35,6 +37,19 @@ def show_evaluation(evaluation: Evaluation, report: Report) -> None:
     for gate in evaluation.gates:
         if gate.met:  # those that are not are said last, with the exit code
             report.say(gate.sentence())
+
+
+def write_step_summary(evaluation: Evaluation) -> None:
+    """Add a Markdown table to the summary page of a GitHub job, when there is one."""
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not path:
+        return
+    lines = [f"### {evaluation.task}: {evaluation.model} on {evaluation.dataset} ({evaluation.split})", ""]
+    lines += ["| metric | value |", "|---|---|"]
+    lines += [f"| {name} | {value:.4f} |" for name, value in evaluation.scores.metrics.items()]
+    lines += ["", *(f"- {gate.sentence()}" for gate in evaluation.gates), ""]
+    with Path(path).open("a", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
 
 
 def show_trained(trained: Trained | None, report: Report) -> None:

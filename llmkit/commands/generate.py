@@ -39,8 +39,6 @@ def generate(
     """
     if prompts and rows.input:
         raise OptionError("give prompts or --input, not both")
-    if rows.output and not rows.input:
-        raise OptionError("--output goes with --input; send a prompt's answer to a file with > instead")
     texts = prompts or ([] if rows.input else [_stdin()])
     quiet_libraries(talk, model.offline)
     from llmkit.decoding import Generator

@@ -1,0 +1,165 @@
+"""On real data and models, through the loopback Hub, as a user would type it. Marked `real`: see CONTRIBUTING.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Ran, llmkit_command
+from hub_server import serve
+
+pytestmark = pytest.mark.real
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+STORIES = "karpathy/stories260k"
+
+
+@pytest.fixture(scope="session")
+def hub(real_hub, tmp_path_factory):
+    """Serve the real data on loopback; `hub("eval", ...)` runs llmkit against it, in one working folder."""
+    work = tmp_path_factory.mktemp("real")
+    (work / "examples").symlink_to(Path(__file__).parents[2] / "examples")
+    with serve([real_hub]) as server:
+        env = {key: value for key, value in os.environ.items() if key not in {"HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"}}
+        env |= {
+            "HF_ENDPOINT": server.endpoint, "HF_HOME": str(work / "hf"), "HF_HUB_DISABLE_XET": "1",
+            "OMP_NUM_THREADS": str(os.cpu_count() or 2), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }  # fmt: skip
+
+        def run(*arguments: object, stdin: str = "") -> Ran:
+            done = subprocess.run(
+                llmkit_command(*arguments), input=stdin, capture_output=True, text=True, cwd=work, env=env, timeout=1500
+            )
+            return Ran(done.returncode, done.stdout, done.stderr)
+
+        run.folder, run.env = work, env
+        yield run
+
+
+@pytest.fixture(scope="session")
+def mrpc(hub):
+    """The MRPC run of the README: default settings, default seed."""
+    ran = hub("finetune", "glue/mrpc", "-m", MINILM, "-o", "runs/mrpc", "--json")
+    assert ran.code == 0, ran.err
+    return ran
+
+
+def test_mrpc_with_the_defaults_reaches_f1_of_at_least_085(mrpc):
+    assert mrpc.json["metrics"]["f1"]["value"] >= 0.85
+    assert mrpc.json["n"] == 408
+
+
+def test_eval_after_finetune_prints_the_same_figures(hub, mrpc):
+    ran = hub("eval", "glue/mrpc", "-m", "runs/mrpc", "--json")
+    assert ran.code == 0, ran.err
+    for key in ("metrics", "per_class", "n", "split", "rows_sha256"):
+        assert ran.json[key] == mrpc.json[key]
+
+
+def test_classify_agrees_with_a_plain_forward_pass_on_every_validation_row(hub, mrpc, real_hub):
+    from datasets import load_dataset
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    rows = load_dataset(str(real_hub / "datasets/nyu-mll/glue"), "mrpc", split="validation")
+    rows.to_json(hub.folder / "validation.jsonl")
+    ran = hub("classify", "-m", "runs/mrpc", "--input", "validation.jsonl", "--output", "labelled.jsonl")
+    assert ran.code == 0, ran.err
+    labelled = [json.loads(line) for line in (hub.folder / "labelled.jsonl").read_text().splitlines()]
+    assert [row["sentence1"] for row in labelled] == rows["sentence1"]
+    tokenizer = AutoTokenizer.from_pretrained(hub.folder / "runs/mrpc")
+    model = AutoModelForSequenceClassification.from_pretrained(hub.folder / "runs/mrpc").eval()
+    for row in labelled:
+        with torch.inference_mode():
+            logits = model(**tokenizer(row["sentence1"], row["sentence2"], return_tensors="pt")).logits[0]
+        plain = torch.softmax(logits.double(), -1)
+        assert row["label"] == model.config.id2label[int(plain.argmax())]
+        scores = [row["scores"][model.config.id2label[i]] for i in range(2)]
+        np.testing.assert_allclose(scores, plain.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "flags", "metrics"),
+    [
+        ("glue/sst2", ["--train-split", "train[:10%]"], {"accuracy", "f1"}),
+        ("glue/cola", [], {"matthews_correlation"}),
+        ("glue/stsb", [], {"pearson", "spearman"}),
+        ("glue/rte", [], {"accuracy"}),
+        ("rotten_tomatoes", [], {"accuracy", "f1"}),
+        ("ag_news", [], {"accuracy", "f1"}),
+        ("local/chnsenticorp_htl", ["--max-length", "64"], {"accuracy", "f1"}),
+        ("examples/reviews_zh.csv", [], {"accuracy", "f1"}),
+    ],
+)
+def test_the_same_command_works_on(hub, dataset, flags, metrics):
+    folder = f"runs/{dataset.replace('/', '-')}"
+    # a few steps: that it runs, and that eval measures the same again
+    ran = hub("finetune", dataset, "-m", MINILM, "-o", folder, "--max-steps", 12, "--limit", 400, *flags, "--json")
+    assert ran.code == 0, ran.err
+    assert metrics <= set(ran.json["metrics"])
+    again = hub("eval", dataset, "-m", folder, "--limit", 400, "--json")
+    assert again.code == 0, again.err
+    assert again.json["metrics"] == ran.json["metrics"]
+
+
+@pytest.mark.parametrize(
+    "prompts", [["Once upon a time"], ["Once upon a time", "A dog", "Lily and Tom went to the park"]]
+)
+def test_greedy_generation_equals_transformers_token_for_token(hub, real_hub, prompts):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = real_hub / "models" / STORIES
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    batch = tokenizer(prompts, return_tensors="pt", padding=True, return_token_type_ids=False)
+    made = model.generate(**batch, max_new_tokens=80, do_sample=False)
+    width = batch["input_ids"].shape[1]
+    ran = hub("generate", *prompts, "-m", STORIES, "--max-new-tokens", 80, "--json")
+    assert ran.code == 0, ran.err
+    for row, prompt, ids in zip(ran.rows, prompts, made):
+        whole = tokenizer.decode(ids, skip_special_tokens=True)
+        assert prompt + row["completion"] == whole
+        again = tokenizer(prompt + row["completion"])["input_ids"]
+        assert again[-20:] == ids[ids != tokenizer.pad_token_id].tolist()[-20:] or len(ids[width:]) < 20
+
+
+@pytest.mark.parametrize(("flags", "gain"), [([], 1.5), (["--arch", "bert"], 0.4)])
+def test_pretraining_on_fairytales_beats_a_smoothed_unigram_model(hub, flags, gain):
+    folder = f"runs/fairytales{''.join(flags)}"
+    ran = hub("pretrain", "local/fairytales", "-o", folder, *flags, "--json")
+    assert ran.code == 0, ran.err
+    baseline = next(line for line in ran.err.splitlines() if "unigram" in line)
+    assert float(baseline.rpartition(" ")[2]) - ran.json["metrics"]["loss"]["value"] >= gain
+    if not flags:
+        told = hub("generate", "Once upon a time", "-m", folder, "--max-new-tokens", 40)
+        assert told.code == 0, told.err
+        assert len(told.out.split()) > 10
+
+
+def test_perplexity_of_wikitext_equals_a_plain_sliding_window(hub, real_hub):
+    from datasets import load_dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    ran = hub("eval", "wikitext/wikitext-2-raw-v1", "-m", STORIES, "--limit", 60, "--stride", 256, "--json")
+    assert ran.code == 0, ran.err
+    rows = load_dataset(str(real_hub / "datasets/Salesforce/wikitext"), "wikitext-2-raw-v1", split="test[:60]")
+    tokenizer = AutoTokenizer.from_pretrained(real_hub / "models" / STORIES)
+    model = AutoModelForCausalLM.from_pretrained(real_hub / "models" / STORIES).eval()
+    ids = tokenizer("\n\n".join(rows["text"]), return_tensors="pt")["input_ids"]
+    total, count, done = 0.0, 0, 0
+    for begin in range(0, ids.shape[1], 256):
+        end = min(begin + 512, ids.shape[1])
+        targets = ids[:, begin:end].clone()
+        targets[:, : -(end - done)] = -100
+        scored = int((targets[:, 1:] != -100).sum())
+        with torch.inference_mode():
+            total += model(ids[:, begin:end], labels=targets).loss.item() * scored
+        count, done = count + scored, end
+        if end == ids.shape[1]:
+            break
+    assert ran.json["counts"]["tokens"] == count
+    assert ran.json["metrics"]["loss"]["value"] == pytest.approx(total / count, rel=1e-5)
