@@ -90,7 +90,9 @@ def _table(path: Path, text: str, delimiter: str | None) -> Dataset:
     try:
         table = pyarrow.csv.read_csv(
             io.BytesIO(text.encode()),
-            read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=max(len(text) * 4, 1 << 20)),
+            read_options=pyarrow.csv.ReadOptions(
+                use_threads=False, block_size=min(max(len(text) * 4, 1 << 20), 1 << 30)
+            ),
             parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=pyarrow.csv.ConvertOptions(null_values=[""], strings_can_be_null=False),
         )

@@ -166,9 +166,11 @@ def _say_plan(located: Located, task: Task, setup: Setup, rows: TrainAndValidati
 
 def _say_lengths(train: Dataset, setup: Setup, tokenizer: PreTrainedTokenizerBase, report: Report) -> None:
     lengths = train["length"]
-    full = sum(length >= setup.max_length for length in lengths)
-    if "labels" in train.column_names:
-        report.say(f"lengths: at most {max(lengths)} tokens; {full} rows reach {setup.max_length} and are truncated")
+    if "truncated" in train.column_names:
+        cut = sum(train["truncated"])
+        report.say(
+            f"lengths: at most {max(lengths)} tokens; {cut} of {len(train)} rows truncated to {setup.max_length}"
+        )
     else:
         report.say(f"lengths: {len(lengths)} blocks of up to {max(lengths)} tokens")
     unknown = tokenizer.unk_token_id

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -132,21 +134,31 @@ def load_model(
     kind = getattr(transformers, auto_class)
     settings = {**(head or {}), "pad_token_id": tokenizer.pad_token_id}
     try:
-        model, found = kind.from_pretrained(
-            folder,
-            config=_with(located.config, settings),
-            dtype=_load_dtype(options, training),
-            output_loading_info=True,
-            ignore_mismatched_sizes=head is not None,
-            trust_remote_code=options.trust_remote_code,
-            local_files_only=True,
-        )
+        with _without_bars():
+            model, found = kind.from_pretrained(
+                folder, config=_with(located.config, settings), dtype=_load_dtype(options, training),
+                output_loading_info=True, ignore_mismatched_sizes=head is not None,
+                trust_remote_code=options.trust_remote_code, local_files_only=True,
+            )  # fmt: skip
     except Exception as error:
         raise ModelError(f"the weights of {located.name!r} cannot be loaded: {_brief(error)}") from error
     _check_complete(located, model, found, head is not None)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         raise ModelError(f"{located.name!r} has a tokenizer of {len(tokenizer)} tokens and embeddings for fewer")
     return model.to(pick_device(options.device))
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """Keep transformers from drawing a bar for the milliseconds that weights take from the disk."""
+    bars = transformers.utils.logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()
 
 
 def _with(config: PretrainedConfig, settings: dict[str, Any]) -> PretrainedConfig:

@@ -59,6 +59,12 @@ class RunFolder:
                 file.unlink()
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
+    def abandon(self) -> None:
+        """Remove a run that has nothing to go on from, and the folder when nothing else is in it."""
+        self.clear()
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+
 
 def read_run(folder: Path) -> dict[str, Any] | None:
     """Return the run.json of a folder, or None when it has no readable one."""
@@ -97,7 +103,7 @@ def open_run(path: Path, options: RunOptions, identity: dict[str, Any]) -> RunFo
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    return sorted(name for name in {*before, *now} - {"offline"} if before.get(name) != now.get(name))
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

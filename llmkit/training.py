@@ -268,6 +268,7 @@ def _stopped(folder: RunFolder) -> None:
 
     newest = newest_checkpoint(folder.checkpoints)
     if newest is None:
+        folder.abandon()
         raise Interrupted("interrupted before anything was saved")
     folder.update(status="stopped")
     raise Stopped(f"stopped and saved at step {newest.name.rpartition('-')[2]}: the same command goes on from there")

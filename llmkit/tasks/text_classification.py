@@ -21,8 +21,11 @@ PAIRS = (
     ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("question", "sentence"),
     ("question", "passage"), ("text", "text_pair"), ("text1", "text2"), ("text_a", "text_b"), ("query", "passage"),
 )  # fmt: skip
-TEXTS = ("text", "sentence", "content", "review", "comment", "document", "title")
-LABELS = ("label", "labels", "class", "category", "sentiment", "target", "score", "stars", "rating", "similarity")
+TEXTS = ("text", "sentence", "content", "review", "comment", "document", "title", "文本", "内容", "评论")
+LABELS = (
+    "label", "labels", "class", "category", "sentiment", "target", "score", "stars", "rating", "similarity",
+    "标签", "类别",
+)  # fmt: skip
 
 # https://gluebenchmark.com/tasks: the first of each is the headline here
 GLUE = {
@@ -102,6 +105,7 @@ class TextClassification(Task):
         encoded = encode(rows[setup.columns["text"]], _pair(rows, setup), tokenizer, setup.max_length)
         columns = {name: encoded[name] for name in INPUTS if name in encoded}
         columns["length"] = [len(ids) for ids in encoded["input_ids"]]
+        columns["truncated"] = _truncated(rows, columns["length"], tokenizer, setup)
         if "label" in setup.columns and setup.labels is not None:
             columns["labels"] = _label_ids(rows, setup.columns["label"], setup.labels)
         return Dataset.from_dict(columns)
@@ -161,17 +165,30 @@ def positive_class(setup: Setup) -> int | None:
 
 
 def encode(
-    texts: Sequence[Any], pairs: Sequence[Any] | None, tokenizer: PreTrainedTokenizerBase, max_length: int
+    texts: Sequence[Any], pairs: Sequence[Any] | None, tokenizer: PreTrainedTokenizerBase, max_length: int | None
 ) -> Any:
-    """Tokenize texts, or pairs of texts, truncated to `max_length` tokens; nothing is padded."""
+    """Tokenize texts, or pairs of texts, truncated to `max_length` tokens if given; nothing is padded."""
+    limits: dict[str, Any] = {"truncation": max_length is not None, "max_length": max_length}
     firsts = [str(text if text is not None else "") for text in texts]
     if pairs is None:
-        return tokenizer(firsts, truncation=True, max_length=max_length)
+        return tokenizer(firsts, **limits)
     seconds = [str(text if text is not None else "") for text in pairs]
     if tokenizer.sep_token is None:  # a decoder's tokenizer would run the two together
         joined = [f"{first}\n{second}" for first, second in zip(firsts, seconds, strict=True)]
-        return tokenizer(joined, truncation=True, max_length=max_length)
-    return tokenizer(firsts, seconds, truncation=True, max_length=max_length)
+        return tokenizer(joined, **limits)
+    return tokenizer(firsts, seconds, **limits)
+
+
+def _truncated(rows: Dataset, lengths: list[int], tokenizer: PreTrainedTokenizerBase, setup: Setup) -> list[bool]:
+    """Tell of each row whether tokens were cut off; only rows as long as the limit can be."""
+    full = [row for row, length in enumerate(lengths) if length >= setup.max_length]
+    cut = [False] * len(lengths)
+    if full:
+        some = rows.select(full)
+        whole = encode(some[setup.columns["text"]], _pair(some, setup), tokenizer, None)["input_ids"]
+        for row, ids in zip(full, whole, strict=True):
+            cut[row] = len(ids) > setup.max_length
+    return cut
 
 
 def _pair(rows: Dataset, setup: Setup) -> Sequence[Any] | None:
@@ -186,7 +203,8 @@ def _label_ids(rows: Dataset, column: str, labels: Labels) -> list[Any]:
 
 
 def _label_column(dataset: Dataset) -> str | None:
-    named = [name for name in LABELS if name in dataset.column_names]
+    spelled = {name.lower(): name for name in dataset.column_names}
+    named = [spelled[name] for name in LABELS if name in spelled]
     classes = [name for name, kind in dataset.features.items() if isinstance(kind, ClassLabel)]
     return next(iter(classes or named), None)
 
@@ -198,7 +216,8 @@ def _text_columns(dataset: Dataset, given: dict[str, str], label: str) -> dict[s
     pair = next((pair for pair in PAIRS if set(pair) <= set(names)), None)
     if pair:
         return {"text": pair[0], "pair": given.get("pair", pair[1])}
-    named = next((name for name in TEXTS if name in names), None)
+    spelled = {name.lower(): name for name in names}
+    named = next((spelled[name] for name in TEXTS if name in spelled), None)
     text = named or (longest_text(dataset, names) if names else None)
     texts = {"text": text} if text else {}
     return texts | ({"pair": given["pair"]} if texts and "pair" in given else {})

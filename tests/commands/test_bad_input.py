@@ -1,0 +1,610 @@
+"""What a user gets wrong: one sentence, the right exit code, before anything costly, and nothing left behind.
+
+The models of this file have no weights unless weights are the point, so a sentence about anything else proves that it
+came before they were looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+from hub_server import serve
+
+LONG = "the fox was good and " * 30
+GOOD = "text,label\ngood film,yes\nbad film,no\nfine soup,yes\npoor soup,no\n"
+FILES = {
+    "good.csv": GOOD,
+    "corpus.txt": "the king was good. the fox was bad.\n" * 40,
+    "empty.csv": "",
+    "empty.txt": "",
+    "empty.jsonl": "",
+    "blank.txt": " \n\n \n",
+    "header.csv": "text,label\n",
+    "unlabelled.csv": "text,title\nx,y\nz,w\n",
+    "numbers.csv": "a,b\n1,2\n3,4\n",
+    "broken.csv": GOOD + "a,b,c\nd,yes\n",
+    "short.csv": GOOD + "alone\n",
+    "broken.jsonl": '{"text": "a", "label": "x"}\n{"text": "b", "label": \n',
+    "list.jsonl": '{"text": "a"}\n[1, 2]\n',
+    "mixed.jsonl": '{"text": "a", "label": "x"}\n{"text": "b", "label": 3}\n',
+    "broken.json": '[\n{"text": "a"},\n{"text" "b"}]\n',
+    "scalar.json": "3\n",
+    "not.parquet": "no parquet",
+    "not.arrow": "no arrow",
+    "plain.csv.gz": GOOD,
+    "report.docx": "x",
+    "latin.csv": GOOD.encode() + "caf\xe9,yes\n".encode("latin-1"),
+    "latin.txt": "one\ncaf\xe9\n".encode("latin-1"),
+    "latin.jsonl": '{"text": "a"}\n{"text": "caf\xe9"}\n'.encode("latin-1"),
+    "twice.csv": "text,text,label\na,b,c\n",
+    "one_class.csv": "text,label\na,yes\nb,yes\nc,yes\n",
+    "no_text.csv": 'text,label\n"",yes\n"  ",no\n"",yes\n',
+    "no_label.csv": "text,label\na,\nb,\nc,\n",
+    "one_row.csv": "text,label\na,yes\n",
+    "three.csv": "text,label\na,yes\nb,no\nc,maybe\n",
+    "scores.csv": "text,label\na,0.5\nb,1.5\n",
+    "unseen/train.csv": GOOD,
+    "unseen/validation.csv": "text,label\na,yes\nb,maybe\n",
+    "only_train/train.csv": GOOD,
+    "no_data/notes.docx": "nothing",
+    "prompts.jsonl": '{"prompt": "the fox"}\n{"prompt": "the king"}\n',
+    "long.jsonl": json.dumps({"prompt": "the fox"}) + "\n" + json.dumps({"prompt": LONG}) + "\n",
+    "full/notes.txt": "mine",
+    "file_out": "mine",
+    "answers.jsonl": '{"mine": true}\n',
+    "bad.yaml": "epochs: [\n",
+    "unknown.yaml": "epoch: 3\n",
+    "scalar.yaml": "3\n",
+}  # fmt: skip
+
+
+def _edit_config(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory, classifier, masked, llama) -> Path:
+    """Folders of models, sound but for one thing each."""
+    zoo = tmp_path_factory.mktemp("zoo")
+    sound = {"bert": classifier, "mlm": masked, "llama": llama, "score": tiny.bert_folder(zoo / "whole_score", ["score"])}
+    for name, folder in sound.items():
+        shutil.copytree(folder, zoo / name, ignore=shutil.ignore_patterns("*.safetensors"))
+
+    def variant(name: str, of: Path) -> Path:
+        return Path(shutil.copytree(of, zoo / name))
+
+    _edit_config(variant("headless", zoo / "bert"), architectures=["BertModel"])
+    _edit_config(variant("own_code", zoo / "bert"), auto_map={"AutoConfig": "configuration.Own"})
+    _edit_config(variant("unknown_type", zoo / "bert"), model_type="no_such_type")
+    _edit_config(variant("odd_sizes", zoo / "bert"), hidden_size="wide")
+    (variant("broken_config", zoo / "bert") / "config.json").write_text('{"model_type": ')
+    (variant("list_config", zoo / "bert") / "config.json").write_text("[1]")
+    (zoo / "hollow").mkdir()
+    (variant("no_config", zoo / "bert") / "config.json").unlink()
+    for file in variant("no_tokenizer", zoo / "bert").glob("tokenizer*"):
+        file.unlink()
+    (variant("broken_tokenizer", zoo / "bert") / "tokenizer.json").write_text('{"version": "1.0", "model"')
+
+    for name, whole in {"bert": classifier, "llama": llama}.items():
+        weights = (whole / "model.safetensors").read_bytes()
+        (variant(f"truncated_{name}", whole) / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+        (variant(f"garbled_{name}", whole) / "model.safetensors").write_bytes(b"<html>not found</html>" * 9)
+        (variant(f"zero_{name}", whole) / "model.safetensors").write_bytes(b"")
+        (variant(f"pickle_{name}", zoo / name) / "pytorch_model.bin").write_bytes(b"no pickle")
+    _edit_config(variant("wider_llama", llama), intermediate_size=128)
+    _edit_config(variant("deeper_bert", classifier), num_hidden_layers=3)
+    return zoo
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch, zoo) -> Path:
+    """A working directory with the files above and the models beside them."""
+    folder = tmp_path / "bench"
+    (folder / "nothing").mkdir(parents=True)
+    for name, content in FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    for model in zoo.iterdir():
+        (folder / model.name).symlink_to(model)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    return {str(path): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def refused(llmkit, bench, zoo):
+    """Run a command line that must fail; return its sentence."""
+
+    def run(line: str, code: int, stdin: str | None = None) -> str:
+        before = tree(bench), tree(zoo)
+        ran = llmkit(*shlex.split(line), stdin=stdin)
+        assert ran.code == code, ran.err
+        assert ran.out == ""
+        assert (tree(bench), tree(zoo)) == before
+        assert ran.err.splitlines()[-1].startswith("error: "), ran.err
+        return ran.error
+
+    return run
+
+
+WRONG_NAMES = {
+    "generat x": "'generate'",
+    "fine-tune good.csv": "'finetune'",
+    "evaluate good.csv -m bert": "'eval'",
+    "finetune good.csv -m bert --epoch 3": "--epochs",
+    "pretrain corpus.txt --learning-rat 1": "--learning-rate",
+    "generate x -m llama --temprature 1": "--temperature",
+    "classify x -m bert --tops 1": "--top",
+    "eval good.csv -m bert --fail-undr f1=1": "--fail-under",
+    "finetune good.csv -m bert --metric acuracy": "'accuracy'",
+    "pretrain corpus.txt --metric perplxity": "'perplexity'",
+    "eval good.csv -m bert --fail-under acuracy=0.5": "'accuracy'",
+    "eval corpus.txt -m llama --fail-under bits_per_bytes=1": "'bits_per_byte'",
+    "finetune good.csv -m bert --task text-clasification": "'text-classification'",
+    "eval good.csv -m bert --task text-clasification": "'text-classification'",
+    "pretrain corpus.txt --task causal-llm": "'causal-lm'",
+    "finetune good.csv -m bert --set weight_decy=0.1": "'weight_decay'",
+    "pretrain corpus.txt --set weight_decy=0.1": "'weight_decay'",
+    "generate x -m llama --set min_pp=0.1": "'min_p'",
+    "finetune good.csv -m bert --config unknown.yaml": "'epochs'",
+    "finetune good.csv -m bert --train-split trian": "'train'",
+    "finetune good.csv -m bert --column text=txet": "'text'",
+    "eval good.csv -m bert --column label=labl": "'label'",
+    "eval three.csv -m bert --positive yess --column label=label": "'yes'",
+    "finetune god.csv -m bert": "'good.csv'",
+    "eval god.csv -m bert": "'good.csv'",
+    "pretrain corpsu.txt": "'corpus.txt'",
+    "finetune good.csv -m bert --column txet=text": "'text'",
+    "eval good.csv -m bert --column lable=label": "'label'",
+    "classify -i good.csv -m bert --column txt=text": "'text'",
+    "generate -i prompts.jsonl -m llama --column promt=prompt": "'prompt'",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "near"), WRONG_NAMES.items())
+def test_a_wrong_name_is_answered_with_the_nearest_one(refused, line, near):
+    sentence = refused(line, 2)
+    assert near in sentence
+    assert "did you mean" in sentence.lower()
+
+
+BAD_FLAGS = {
+    "finetune": "Missing argument",
+    "eval": "Missing argument",
+    "pretrain": "Missing argument",
+    "eval good.csv": "-m",
+    "finetune good.csv -m bert --epochs many": "--epochs",
+    "finetune good.csv -m bert --epochs nan": "--epochs",
+    "finetune good.csv -m bert --epochs inf": "--epochs",
+    "finetune good.csv -m bert --learning-rate -1": "--learning-rate",
+    "finetune good.csv -m bert --learning-rate inf": "--learning-rate",
+    "finetune good.csv -m bert --seed 99999999999999": "--seed",
+    "generate x -m llama --seed -1": "--seed",
+    "finetune good.csv -m bert --epochs 1 --max-steps 1": "exclude",
+    "finetune good.csv -m bert --resume --overwrite": "exclude",
+    "finetune good.csv -m bert --quiet --verbose": "contradict",
+    "finetune good.csv -m bert --max-length 4096": "at most 64",
+    "eval good.csv -m bert --max-length 4096": "at most 64",
+    "pretrain corpus.txt -m llama --max-length 4096": "at most 64",
+    "finetune good.csv -m bert --device tpu": "--device",
+    "classify x -m bert --device cuda:x": "--device",
+    "finetune good.csv -m bert --dtype int8": "--dtype",
+    "finetune good.csv -m bert --dtype float16 --device cpu": "float16",
+    "finetune good.csv -m bert --column text": "role=name",
+    "finetune good.csv -m bert --set weight_decay": "key=value",
+    "finetune good.csv -m bert --set learning_rate=1": "--learning-rate",
+    "finetune good.csv -m bert --set weight_decay=heavy": "weight_decay",
+    "finetune good.csv -m bert --set lr_scheduler_type=zigzag": "zigzag",
+    "generate x -m llama --set do_sample=true": "--temperature",
+    "generate x -m llama --set min_p=lots": "min_p",
+    "finetune good.csv -m bert --train-split train[:oops]": "oops",
+    "finetune good.csv -m bert --validation absent.csv": "absent.csv",
+    "finetune good.csv -m bert --config absent.yaml": "absent.yaml",
+    "finetune good.csv -m bert --config bad.yaml": "YAML",
+    "finetune good.csv -m bert --config scalar.yaml": "mapping",
+    "eval good.csv -m bert --split test": "'test'",
+    "eval good.csv -m bert --fail-under f1": "metric=number",
+    "eval good.csv -m bert --fail-under f1=high": "metric=number",
+    "eval good.csv -m bert --stride 8": "--stride",
+    "eval corpus.txt -m llama --positive yes": "--positive",
+    "eval corpus.txt -m llama --task masked-lm": "causal-lm",
+    "eval scores.csv -m score --positive yes": "--positive",
+    "pretrain corpus.txt --arch bert --task causal-lm": "bert",
+    "pretrain corpus.txt --task text-classification": "not pretrained",
+    "pretrain corpus.txt -m llama --vocab-size 100": "leave out",
+    "pretrain corpus.txt --arch t5": "t5",
+    "pretrain corpus.txt --size huge": "huge",
+    "pretrain corpus.txt --model-config absent.json": "absent.json",
+    "pretrain corpus.txt --model-config broken.json": "broken.json",
+    "pretrain corpus.txt --tokenizer ./absent": "absent",
+    "classify a b -m bert --pair c": "2 texts and 1 --pair",
+    "classify x -m bert --top 0": "--top",
+    "classify x -i good.csv -m bert": "not both",
+    "classify x -m bert -o out.jsonl": "--input",
+    "classify -i good.csv -m bert -o out.parquet": ".jsonl or .csv",
+    "classify -i good.csv -m bert --overwrite": "--output",
+    "eval good.csv -m ''": "--model",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "words"), BAD_FLAGS.items())
+def test_a_bad_flag_is_named(refused, line, words):
+    assert words in refused(line, 2)
+
+
+NONSENSE = {
+    "-n 3": "equal answers",
+    "-n 3 --num-beams 2": "equal answers",
+    "--num-beams 2 --temperature 0.7": "one kind",
+    "--num-beams 2 --top-k 5": "one kind",
+    "--temperature 0": "greedy",
+    "--temperature nan": "--temperature",
+    "--top-p 1.5": "--top-p",
+    "--top-k 0": "--top-k",
+    "--repetition-penalty 0": "--repetition-penalty",
+    "--max-new-tokens 0": "--max-new-tokens",
+    "--stop ''": "--stop",
+    "--chat": "no chat template",
+    "--system x": "no chat template",
+    "--system x --no-chat": "--no-chat",
+    "-i prompts.jsonl": "not both",
+    "-o out.jsonl": "--input",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("flags", "words"), NONSENSE.items())
+def test_generate_refuses_flags_that_make_no_sense(refused, flags, words):
+    assert words in refused(f"generate x -m llama {flags}", 2)
+
+
+def test_generate_streams_no_batch_flag_in_silence(refused):
+    sentence = refused("generate -i prompts.jsonl -m llama --limit 0 --batch-size 0 -n 0", 2)
+    assert all(flag in sentence for flag in ("--limit", "--batch-size", "--num-return-sequences"))
+
+
+def test_three_bad_flags_are_three_complaints_in_one_error(refused):
+    sentence = refused("finetune absent.csv -m ./absent --epochs -1 --batch-size 0 --column text --limit 0", 2)
+    assert [flag for flag in ("--epochs", "--batch-size", "--column", "--limit") if flag not in sentence] == []
+    assert sentence.count(";") == 3
+
+
+FILES_OF_EACH_COMMAND = {
+    "finetune": "finetune {} -m bert",
+    "eval": "eval {} -m bert",
+    "pretrain": "pretrain {}",
+    "classify": "classify -i {} -m bert",
+    "generate": "generate -i {} -m llama",
+}
+EVERY = tuple(FILES_OF_EACH_COMMAND)
+DATASETS = ("finetune", "eval", "pretrain")
+BAD_FILES = [
+    ("absent.csv", 2, "absent.csv", EVERY),
+    ("./absent", 2, "absent", EVERY),
+    ("nothing", 2, "nothing", EVERY),
+    ("no_data", 2, "no_data", EVERY),
+    ("report.docx", 2, "csv, tsv, json, jsonl, parquet, txt, arrow", EVERY),
+    ("empty.csv", 5, "empty.csv", EVERY),
+    ("empty.txt", 5, "empty.txt", EVERY),
+    ("empty.jsonl", 5, "empty.jsonl", EVERY),
+    ("blank.txt", 5, "blank.txt", EVERY),
+    ("header.csv", 5, "header.csv", EVERY),
+    ("broken.csv", 2, "line 6", EVERY),
+    ("short.csv", 2, "line 6", EVERY),
+    ("broken.jsonl", 2, "line 2", EVERY),
+    ("list.jsonl", 2, "line 2", EVERY),
+    ("mixed.jsonl", 2, "row 2", EVERY),
+    ("broken.json", 2, "line 3", EVERY),
+    ("scalar.json", 2, "list of objects", EVERY),
+    ("not.parquet", 2, "not.parquet", EVERY),
+    ("not.arrow", 2, "not.arrow", EVERY),
+    ("plain.csv.gz", 2, "plain.csv.gz", EVERY),
+    ("latin.csv", 2, "line 6: byte 0xe9 is not utf-8; name the file's encoding, for example --encoding latin-1", EVERY),
+    ("latin.txt", 2, "line 2", EVERY),
+    ("latin.jsonl", 2, "line 2", EVERY),
+    ("twice.csv", 2, "text", EVERY),
+    ("good.csv --encoding klingon", 2, "klingon", EVERY),
+    ("good.csv --column text=body", 2, "text, label", ("finetune", "eval", "pretrain", "classify")),
+    ("good.csv --column prompt=body", 2, "text, label", ("generate",)),
+    ("numbers.csv", 2, "a, b", EVERY),
+    ("unlabelled.csv", 2, "text, title", ("finetune", "eval")),
+    ("no_text.csv", 5, "no usable row", ("finetune", "eval")),
+    ("no_text.csv --column text=text", 5, "no_text.csv", ("pretrain",)),
+    ("no_label.csv", 5, "no usable row", ("finetune",)),
+    ("one_row.csv", 5, "too few", ("finetune",)),
+    ("one_class.csv", 2, "only the label 'yes'", ("finetune",)),
+    ("unseen", 2, "'maybe'", ("finetune",)),
+    ("no_label.csv", 2, "label", ("eval",)),
+    ("only_train", 2, "--split", ("eval",)),
+]
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        pytest.param(FILES_OF_EACH_COMMAND[verb].format(file), code, words, id=f"{verb} {file}")
+        for file, code, words, verbs in BAD_FILES
+        for verb in verbs
+    ],
+)
+def test_a_bad_file_is_named_with_what_is_wrong(refused, line, code, words):
+    assert words in refused(line, code)
+
+
+@pytest.mark.parametrize("line", ["finetune - -m bert", "eval - -m bert", "pretrain -"])
+def test_an_empty_standard_input_is_nothing_to_work_on(refused, line):
+    assert "standard input is empty" in refused(line, 5, stdin="")
+
+
+def test_an_empty_prompt_is_refused(refused):
+    assert "empty" in refused("classify -m bert", 5, stdin="")
+
+
+def test_a_label_that_training_never_saw_is_named_beside_those_it_has(refused):
+    sentence = refused("finetune unseen -m bert", 2)
+    assert "'maybe' (first in row 2)" in sentence
+    assert "'no', 'yes'" in sentence
+
+
+def test_labels_that_the_model_lacks_are_shown_beside_those_it_has(refused):
+    sentence = refused("eval three.csv -m bert", 2)
+    assert "'maybe', 'no', 'yes'" in sentence
+    assert "'negative', 'positive'" in sentence
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("eval scores.csv -m bert", "holds numbers and the model predicts classes"),
+        ("eval good.csv -m score", "holds classes and the model predicts numbers"),
+    ],
+)
+def test_numbers_and_classes_are_not_confused(refused, line, words):
+    assert words in refused(line, 2)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("eval good.csv -m bert --column label=label --fail-under perplexity=3", "'perplexity'"),
+        ("eval corpus.txt -m llama --fail-under f1=0.85", "perplexity, loss, bits_per_byte"),
+        ("eval corpus.txt -m llama --fail-under perplexity=3", "lower is better"),
+        ("eval scores.csv -m score --fail-under f1=0.85", "pearson, spearman, mse"),
+    ],
+)
+def test_a_gate_on_a_metric_that_the_task_lacks_is_refused(refused, bench, line, words):
+    (bench / "good.csv").write_text(GOOD.replace("yes", "positive").replace("no\n", "negative\n"))
+    assert words in refused(line, 2)
+
+
+USES = {
+    "generate": "generate x -m {}",
+    "classify": "classify x -m {}",
+    "eval": "eval good.csv -m {}",
+    "finetune": "finetune good.csv -m {}",
+    "pretrain": "pretrain corpus.txt -m {}",
+}
+BAD_MODELS = [
+    ("./absent", "there is no model folder './absent'", USES),
+    ("hollow", "config.json", USES),
+    ("no_config", "config.json", USES),
+    ("full", "config.json", USES),
+    ("good.csv", "good.csv", USES),
+    ("broken_config", "config.json", USES),
+    ("list_config", "config.json", USES),
+    ("unknown_type", "no_such_type", USES),
+    ("odd_sizes", "config.json", USES),
+    ("own_code", "--trust-remote-code", USES),
+    ("bert", "llama", ()),
+    ("bert", "text-classification", ("generate", "pretrain")),
+    ("llama", "causal-lm", ("classify",)),
+    ("mlm", "masked-lm", ("generate", "classify")),
+    ("headless", "finetune it first", ("generate", "classify", "eval", "pretrain")),
+    ("no_tokenizer", "tokenizer", ("classify", "eval", "finetune")),
+    ("broken_tokenizer", "tokenizer", ("classify", "eval", "finetune")),
+    ("llama", "no weights", ("generate",)),
+    ("bert", "no weights", ("classify",)),
+    ("mlm", "no weights", ("pretrain",)),
+]
+BAD_WEIGHTS = [
+    ("truncated_{}", "model.safetensors"),
+    ("garbled_{}", "model.safetensors"),
+    ("zero_{}", "model.safetensors"),
+    ("pickle_{}", "weights"),
+]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [pytest.param(USES[verb].format(name), words, id=f"{verb} {name}") for name, words, of in BAD_MODELS for verb in of],
+)
+def test_a_bad_model_is_named_with_what_is_wrong(refused, line, words):
+    assert words in refused(line, 2)
+
+
+@pytest.mark.parametrize(
+    ("line", "model", "words"),
+    [
+        pytest.param(line, name.format(family), words, id=f"{line.split()[0]} {name.format(family)}")
+        for name, words in BAD_WEIGHTS
+        for line, family in (
+            ("generate x -m {}", "llama"),
+            ("classify x -m {}", "bert"),
+            ("eval three.csv -m {} --column label=label", "bert"),
+            ("finetune good.csv -m {} -o out", "bert"),
+            ("pretrain corpus.txt -m {} -o out", "llama"),
+        )
+    ],
+)
+def test_bad_weights_are_found_before_they_are_used(refused, bench, line, model, words):
+    (bench / "three.csv").write_text("text,label\na,positive\nb,negative\n")
+    assert words in refused(line.format(model), 2)
+
+
+@pytest.mark.parametrize("line", ["classify x -m deeper_bert", "generate x -m wider_llama"])
+def test_weights_of_another_architecture_are_refused(refused, line):
+    assert "weights" in refused(line, 2)
+
+
+@pytest.mark.parametrize("line", ["finetune good.csv -m bert -o full", "pretrain corpus.txt -o full"])
+def test_a_run_folder_that_is_not_empty_is_left_alone(refused, line):
+    sentence = refused(line, 2)
+    assert all(flag in sentence for flag in ("--resume", "--overwrite", "-o"))
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("finetune good.csv -m bert -o file_out", "is a file"),
+        ("pretrain corpus.txt -o file_out", "is a file"),
+        ("finetune good.csv -m bert -o file_out/run", "file_out"),
+        ("finetune good.csv -m bert -o full --resume", "no run"),
+        ("eval three.csv -m bert -o full", "full"),
+        ("eval three.csv -m bert -o file_out/result.json", "file_out"),
+        ("classify -i good.csv -m bert -o answers.jsonl", "--overwrite"),
+        ("generate -i prompts.jsonl -m llama -o answers.jsonl", "--overwrite"),
+        ("classify -i good.csv -m bert -o file_out/x.jsonl", "file_out"),
+    ],
+)
+def test_an_output_that_cannot_be_had_is_refused_before_the_work(refused, bench, line, words):
+    (bench / "three.csv").write_text("text,label\na,positive\nb,negative\n")
+    assert words in refused(line, 2)
+
+
+def test_answers_are_not_continued_by_another_command(llmkit, bench, llama):
+    first = ("generate", "-i", "prompts.jsonl", "-m", llama, "-o", "out.jsonl", "--max-new-tokens", 2)
+    assert llmkit(*first).code == 0
+    before = tree(bench)
+    other = llmkit(*first[:-1], 3)
+    assert (other.code, tree(bench)) == (2, before)
+    assert "another command" in other.error
+    assert llmkit(*first).code == 0
+    assert tree(bench) == before
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (f"generate '{LONG}' -m llama", "takes 64 in all"),
+        (f"generate short '{LONG}' -m llama", "prompt 2"),
+        ("generate -i long.jsonl -m llama", "row 2"),
+        ("generate '' -m mlm", "masked-lm"),
+    ],
+)
+def test_a_prompt_longer_than_the_context_is_refused(refused, line, words):
+    assert words in refused(line, 2)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "classify x -m acme/absent",
+        "generate x -m acme/absent",
+        "eval good.csv -m acme/absent",
+        "finetune good.csv -m acme/absent",
+        "finetune good.csv",
+        "pretrain corpus.txt -m acme/absent",
+        "pretrain corpus.txt --tokenizer acme/absent",
+        "finetune glue/mrpc -m bert",
+        "eval acme/absent -m bert",
+        "pretrain acme/absent",
+    ],
+)
+def test_offline_and_not_in_the_cache_is_exit_4(refused, line):
+    assert "offline" in refused(line, 4)
+
+
+def raw(*arguments: str, stdin: bytes = b"", env: dict[str, str] | None = None) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "llmkit", *arguments], input=stdin, capture_output=True, timeout=300,
+        env={**os.environ, **(env or {})},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("line", ["finetune - -m bert", "classify -m bert", "generate -m llama"])
+def test_standard_input_in_another_encoding_is_refused(bench, line):
+    done = raw(*shlex.split(line), stdin="text,label\ncaf\xe9,yes\n".encode("latin-1"), env={"PYTHONUTF8": "1"})
+    assert done.returncode == 2, done.stderr
+    assert (done.stdout, done.stderr.count(b"error: ")) == (b"", 1)
+
+
+SESSION = """
+import contextlib, io, json, sys
+from llmkit.cli import main
+for line in json.load(sys.stdin):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(line)
+    print(json.dumps([code, out.getvalue(), err.getvalue()]))
+"""
+
+
+def session(lines: list[str], endpoint: str, home: Path) -> list[tuple[int, str, str]]:
+    """Run command lines one after the other in one process of a fresh user of the Hub at endpoint."""
+    kept = {name: value for name, value in os.environ.items() if not name.endswith("_OFFLINE")}
+    done = subprocess.run(
+        [sys.executable, "-c", SESSION], input=json.dumps([shlex.split(line) for line in lines]), text=True,
+        capture_output=True, timeout=300, env={**kept, "HF_ENDPOINT": endpoint, "HF_HOME": str(home)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def test_what_the_hub_does_not_have_is_exit_2(bench, tmp_path):
+    lines = [
+        "classify x -m acme/absent",
+        "classify x -m absent",
+        "classify x -m a/b/c",
+        "generate x -m acme/absent",
+        "eval good.csv -m acme/absent",
+        "finetune good.csv -m acme/absent",
+        "pretrain corpus.txt -m acme/absent",
+        "pretrain corpus.txt --tokenizer acme/absent",
+        "finetune acme/absent -m bert",
+        "finetune absent -m bert",
+        "eval acme/absent -m bert",
+        "pretrain acme/absent",
+    ]
+    before = tree(bench)
+    with serve([bench]) as hub:
+        ran = session(lines, hub.endpoint, tmp_path / "home")
+    assert {line: (code, out) for line, (code, out, _) in zip(lines, ran)} == dict.fromkeys(lines, (2, ""))
+    for line, (_, _, err) in zip(lines, ran):
+        assert err.count("error: ") == 1, (line, err)
+        assert "on the Hub" in err or "Hub name" in err, (line, err)
+        assert "Traceback" not in err
+    assert tree(bench) == before
+
+
+def test_without_a_network_is_exit_4(bench, tmp_path):
+    lines = [
+        "classify x",
+        "generate x -m acme/absent",
+        "eval good.csv -m acme/absent",
+        "finetune good.csv",
+        "finetune glue/mrpc -m bert",
+        "pretrain corpus.txt --tokenizer acme/absent",
+        "pretrain acme/absent",
+    ]
+    before = tree(bench)
+    with socket.socket() as taken:  # bound and not listening: the port answers nobody
+        taken.bind(("127.0.0.1", 0))
+        ran = session(lines, f"http://127.0.0.1:{taken.getsockname()[1]}", tmp_path / "home")
+    assert {line: (code, out) for line, (code, out, _) in zip(lines, ran)} == dict.fromkeys(lines, (4, ""))
+    for line, (_, _, err) in zip(lines, ran):
+        assert err.count("error: ") == 1, (line, err)
+        assert "cannot be reached" in err, (line, err)
+        assert "Traceback" not in err
+    assert tree(bench) == before

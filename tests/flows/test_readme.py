@@ -1,0 +1,48 @@
+"""Every llmkit command in the README works as it stands there; `tests/real` runs those that need the Hub."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from readme import ROOT, commands
+
+
+def test_the_commands_of_the_readme_run_in_their_order(tmp_path):
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    offline = commands(hub=False)
+    assert {re.search(r"llmkit (\w+)", line)[1] for line in offline} == {
+        "generate", "pretrain", "finetune", "eval", "classify",
+    }  # fmt: skip
+    for line in offline:
+        done = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        assert done.stdout.strip(), line
+
+
+def test_the_python_example_runs(tmp_path):
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "python_api.py"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "positive" in done.stdout
+
+
+def test_the_readme_lists_the_exit_codes_of_the_errors():
+    from llmkit import errors
+
+    codes = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type)}
+    table = {int(code) for code in re.findall(r"^\| (\d+) \|", (ROOT / "README.md").read_text(), re.M)}
+    assert table == codes | {0}
+
+
+def test_the_map_of_the_readme_names_every_module():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    modules = {path.name for path in (ROOT / "llmkit").glob("*.py")} - {"__init__.py", "__main__.py"}
+    shown = set(re.findall(r"(\w+\.py)", text))
+    helpers = {"errors.py", "report.py", "foreign.py", "settings.py", "signals.py", "config_file.py", "callbacks.py"}
+    assert modules - helpers <= shown
