@@ -33,12 +33,13 @@ def predict(
     collate = task.collator(tokenizer, setup)
     order = np.argsort(-np.asarray(prepared["length"]), kind="stable")
     records: list[Any] = [None] * len(prepared)
+    inputs = prepared.to_list()  # once: picking rows out of Arrow for each batch costs more than a small model
     was_training = model.training
     model.eval()
     with (report or Report()).progress("measuring", len(prepared)) as advance, torch.inference_mode():
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            batch = on_device(collate(prepared.select(rows).to_list()), model)
+            batch = on_device(collate([inputs[row] for row in rows]), model)
             labels = batch.pop("labels", None)
             outputs = model(**batch)
             for row, record in zip(rows, task.read(outputs, {**batch, "labels": labels}), strict=True):

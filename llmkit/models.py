@@ -36,6 +36,7 @@ class Located:
     path: Path
     config: PretrainedConfig
     commit: str | None = None
+    revision: str | None = None  # what to ask the Hub for: the commit, or without a network what the user named
     on_hub: bool = False
     cached_only: bool = False
 
@@ -58,11 +59,13 @@ def locate(options: ModelOptions, report: Report, default: str | None = None) ->
         raise OptionError("name a model with -m (a Hub id or a folder)")
     folder = BUILTIN if name == BUILTIN_NAME else Path(name).expanduser()
     if folder.exists() or name.startswith((".", "/", "~")):
-        return Located(name, folder, _config(folder, name, options))
+        config = _config(folder, name, options)
+        _check_headers(folder, name)
+        return Located(name, folder, config)
     sha = hub.commit("model", name, options.revision, report)
-    cached_only = sha is None
-    path = hub.download(name, options.revision, SMALL_FILES, cached_only)
-    return Located(name, path, _config(path, name, options), sha, on_hub=True, cached_only=cached_only)
+    revision, cached_only = sha or options.revision, sha is None
+    path = hub.download(name, revision, SMALL_FILES, cached_only)
+    return Located(name, path, _config(path, name, options), sha, revision, on_hub=True, cached_only=cached_only)
 
 
 def _config(folder: Path, name: str, options: ModelOptions) -> PretrainedConfig:
@@ -171,9 +174,9 @@ def _with(config: PretrainedConfig, settings: dict[str, Any]) -> PretrainedConfi
 def _weights_folder(located: Located) -> Path:
     if not located.on_hub:
         return located.path
-    folder = hub.download(located.name, located.commit, WEIGHTS, located.cached_only)
+    folder = hub.download(located.name, located.revision, WEIGHTS, located.cached_only)
     if not any(folder.glob("model*.safetensors")):  # older repositories hold pickles: torch loads weights alone
-        folder = hub.download(located.name, located.commit, PICKLED_WEIGHTS, located.cached_only)
+        folder = hub.download(located.name, located.revision, PICKLED_WEIGHTS, located.cached_only)
     return folder
 
 

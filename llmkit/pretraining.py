@@ -25,7 +25,7 @@ from llmkit.training import Recipe
 
 EPOCHS = 4.0  # repeated text is nearly as good as fresh up to four times: Muennighoff et al., 2023
 MEASUREMENTS = 5
-MASK_SHARE = 0.15
+MASK_SHARE = 0.2  # small models learn faster from more masks: Wettig et al., 2023
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def _job(
     corpus: Corpus, start: Start, shape: ArchitectureOptions, hyper: TrainingOptions, folder: runs.RunFolder,
     report: Report,
 ) -> tuple[Job, tuple[Setup, Setup]]:  # fmt: skip
-    setup = Setup(columns={"text": "text"}, max_length=start.context, seed=hyper.seed, mask_share=MASK_SHARE)
+    setup = Setup(columns={"text": "text"}, max_length=start.context, seed=hyper.seed)
     masks = replace(setup, mask_share=shape.mask_share or MASK_SHARE, whole_words=shape.whole_word_masking)
     quick = replace(setup, stride=start.context)
     best = hyper.metric or start.task.headline(setup)

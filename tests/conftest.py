@@ -54,12 +54,12 @@ class Ran:
 def llmkit(capfd, monkeypatch):
     """Run llmkit in this process: `llmkit("eval", path, "-m", model, stdin="...")`."""
 
-    def run(*arguments: object, stdin: str | None = None) -> Ran:
+    def run(*arguments: object, stdin: str | bytes | None = None) -> Ran:
         from llmkit.cli import main
 
         if stdin is not None:
             read, write = os.pipe()
-            os.write(write, stdin.encode())
+            os.write(write, stdin if isinstance(stdin, bytes) else stdin.encode())
             os.close(write)
             monkeypatch.setattr("sys.stdin", os.fdopen(read, "r", encoding="utf-8"))
         capfd.readouterr()

@@ -40,13 +40,15 @@ def corpus(sentences: int, seed: int = 0) -> str:
     return "\n\n".join(lines)
 
 
-def bert_folder(folder: Path, labels: list[str] | None = None, kind: str = "classifier", seed: int = 0) -> Path:
+def bert_folder(
+    folder: Path, labels: list[str] | None = None, kind: str = "classifier", seed: int = 0, hidden: int = 32
+) -> Path:
     """Save a tiny BERT: a `classifier` (of `labels`; a single label makes a regression) or `masked`."""
     tokenizer = train_wordpiece(SENTENCES, 300, CONTEXT)
     names = labels or ["negative", "positive"]
     config = AutoConfig.for_model(
-        "bert", vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=64, max_position_embeddings=CONTEXT, pad_token_id=tokenizer.pad_token_id,
+        "bert", vocab_size=len(tokenizer), hidden_size=hidden, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=2 * hidden, max_position_embeddings=CONTEXT, pad_token_id=tokenizer.pad_token_id,
         id2label=dict(enumerate(names)), label2id={name: i for i, name in enumerate(names)},
         problem_type="regression" if len(names) == 1 else None,
         hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.1,

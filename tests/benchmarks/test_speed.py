@@ -59,15 +59,12 @@ def test_measuring_against_a_trainer_that_pads_to_the_longest_allowed(rows, tmp_
     from llmkit.inference import predict
     from llmkit.tasks import TASKS, Setup
 
-    folder = tiny.bert_folder(tmp_path_factory.mktemp("bench"))
+    folder = tiny.bert_folder(tmp_path_factory.mktemp("bench"), hidden=256)
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     task, setup = TASKS["text-classification"], Setup(columns={"text": "text"}, max_length=tiny.CONTEXT)
     data = Dataset.from_dict({"text": rows})
-    padded = data.map(
-        lambda batch: tokenizer(batch["text"], truncation=True, padding="max_length", max_length=tiny.CONTEXT),
-        batched=True, remove_columns=["text"],
-    )  # fmt: skip
+    length = {"truncation": True, "max_length": tiny.CONTEXT, "padding": "max_length"}
     trainer = Trainer(model, TrainingArguments(folder, per_device_eval_batch_size=32, report_to="none", use_cpu=True))
     found: dict[str, object] = {}
 
@@ -77,6 +74,7 @@ def test_measuring_against_a_trainer_that_pads_to_the_longest_allowed(rows, tmp_
         )
 
     def theirs() -> None:
+        padded = data.map(lambda batch: tokenizer(batch["text"], **length), batched=True, load_from_cache_file=False)
         found["theirs"] = trainer.predict(padded).predictions
 
     side_by_side("measuring 512 texts against Trainer.predict with max_length padding", ours, theirs, rounds=3)
