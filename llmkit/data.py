@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sys
@@ -71,18 +72,23 @@ def open_dataset(
     path, config = _local(reference)
     if path is None:
         return _from_hub(reference, revision, report)
+    if path.is_file() and config:
+        raise DataError(f"{str(path)!r} is a file, which has no configuration {config!r}")
     if path.is_file():
-        return Source(reference, DatasetDict({_split_of(path): files.read_file(path, encoding)}))
+        return Source(reference, DatasetDict({_split_of(Path(path.name)): files.read_file(path, encoding)}))
     benchmark = f"{path.name}/{config}" if config else None
     return Source(reference, _folder(path, config, encoding), benchmark)
 
 
 def _stdin(encoding: str) -> Dataset:
-    text = sys.stdin.buffer.read().decode(encoding, errors="strict")
+    text = files.decode(sys.stdin.buffer.read(), encoding, "standard input")
     if not text.strip():
         raise EmptyError("standard input is empty")
     if text.lstrip().startswith("{"):
-        return files._json_lines(Path("<stdin>"), text)
+        return files.from_rows(files.json_lines(text, "standard input"), "standard input")
+    if text.lstrip().startswith("["):
+        with contextlib.suppress(ValueError, TypeError, AttributeError):  # not JSON after all: it is a text
+            return files.from_rows(json.loads(text), "standard input")
     return Dataset.from_dict({"text": [text]})
 
 
@@ -112,14 +118,21 @@ def _near_file(path: Path) -> str:
 
 
 def _split_of(path: Path) -> str:
-    """Return the split that a file's name tells: dev.csv is validation, data.csv is train."""
-    words = path.name.lower().replace("-", "_").replace(".", "_").split("_")
-    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), "train")
+    """Return the split that a file's name, or else its folder's, tells: dev.csv is validation, data.csv is train."""
+    for name in reversed(path.parts):
+        words = name.lower().replace("-", "_").replace(".", "_").split("_")
+        for word in words:
+            if word in SPLIT_WORDS:
+                return SPLIT_WORDS[word]
+    return "train"
 
 
 def _folder(path: Path, config: str | None, encoding: str) -> DatasetDict:
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
-        loaded = load_from_disk(str(path))
+        try:
+            loaded = load_from_disk(str(path))
+        except Exception as error:  # a damaged folder fails in arrow's, json's or the file system's way
+            raise DataError(f"the dataset saved in {str(path)!r} cannot be read: {error}") from error
         return loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
     if "configs:" in _read_if_there(path / "README.md") or config:
         with translated("dataset", str(path)):
@@ -127,7 +140,7 @@ def _folder(path: Path, config: str | None, encoding: str) -> DatasetDict:
     found = sorted(p for p in path.rglob("*") if p.is_file() and _is_data(p.relative_to(path)))
     if not found:
         raise DataError(f"the folder {str(path)!r} holds no data file ({', '.join(files.FORMATS)})")
-    return _grouped(found, encoding)
+    return _grouped(path, found, encoding)
 
 
 def _is_data(inside: Path) -> bool:
@@ -135,16 +148,16 @@ def _is_data(inside: Path) -> bool:
     return not hidden and inside.suffix.lower() != ".md" and files.format_of(inside) is not None
 
 
-def _grouped(found: list[Path], encoding: str) -> DatasetDict:
+def _grouped(folder: Path, found: list[Path], encoding: str) -> DatasetDict:
     from datasets import concatenate_datasets
 
     groups: dict[str, list[Dataset]] = {}
     for path in found:
-        groups.setdefault(_split_of(path), []).append(files.read_file(path, encoding))
+        groups.setdefault(_split_of(path.relative_to(folder)), []).append(files.read_file(path, encoding))
     try:
         return DatasetDict({split: concatenate_datasets(parts) for split, parts in groups.items()})
     except ValueError as error:
-        raise DataError(f"the files in {str(found[0].parent)!r} have columns of different types: {error}") from error
+        raise DataError(f"the files in {str(folder)!r} have columns of different types: {error}") from error
 
 
 def _read_if_there(path: Path) -> str:

@@ -19,6 +19,7 @@ from datasets.table import InMemoryTable
 from llmkit.errors import DataError, EmptyError, listing
 
 FORMATS = ("csv", "tsv", "json", "jsonl", "parquet", "txt", "arrow")
+csv.field_size_limit((1 << 31) - 1)  # the module's own limit, 128 KiB, is less than a document
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 
@@ -29,34 +30,59 @@ def format_of(path: Path) -> str | None:
     return {"ndjson": "jsonl", "md": "txt", "text": "txt"}.get(ending, ending if ending in FORMATS else None)
 
 
-def read_file(path: Path, encoding: str = "utf-8", lines: bool = False) -> Dataset:
-    """Read one data file; a text file becomes one document, or with `lines` a row for each line.
+def read_file(path: Path, encoding: str = "utf-8") -> Dataset:
+    """Read one data file as a dataset with typed columns; a text file becomes one document.
 
     Raises:
         DataError: an unknown format, a broken row (its line is named), another encoding.
         EmptyError: the file holds no row.
     """
-    kind = format_of(path)
-    if kind is None:
-        raise DataError(f"{path}: unknown format; llmkit reads {', '.join(FORMATS)}, also as .gz and .zst")
+    kind = _format(path)
     if kind in {"parquet", "arrow"}:
         dataset = _binary(path, kind)
     else:
         text = _text(path, encoding)
-        if not text.strip():
-            raise EmptyError(f"{path} is empty")
-        dataset = _parse(path, kind, text, lines)
+        if kind == "txt":
+            dataset = Dataset.from_dict({"text": [text]})
+        elif kind in {"csv", "tsv"}:
+            dataset = _table(path, text, _delimiter(kind, text))
+        else:
+            dataset = from_rows(_objects(path, kind, text), path)
     if not len(dataset):
         raise EmptyError(f"{path} holds no rows")
     return dataset
 
 
-def _parse(path: Path, kind: str, text: str, lines: bool) -> Dataset:
-    if kind == "txt":
-        return Dataset.from_dict({"text": text.splitlines() if lines else [text]})
-    if kind in {"csv", "tsv"}:
-        return _table(path, text, "\t" if kind == "tsv" else None)
-    return _json_lines(path, text) if kind == "jsonl" else _json(path, text)
+def read_rows(path: Path, encoding: str = "utf-8") -> list[dict[str, Any]]:
+    """Read one data file as rows that can be written again as they were: cells of a table stay text.
+
+    A text file has a row for each line, in the column `text`.
+
+    Raises:
+        DataError, EmptyError: as `read_file`.
+    """
+    kind = _format(path)
+    if kind in {"parquet", "arrow"}:
+        rows: list[dict[str, Any]] = _binary(path, kind).to_list()
+    else:
+        text = _text(path, encoding)
+        if kind == "txt":
+            lines = text.removesuffix("\n").split("\n")
+            rows = [{"text": line.removesuffix("\r")} for line in lines]
+        elif kind in {"csv", "tsv"}:
+            rows = _cells(path, text, _delimiter(kind, text))
+        else:
+            rows = _objects(path, kind, text)
+    if not rows:
+        raise EmptyError(f"{path} holds no rows")
+    return rows
+
+
+def _format(path: Path) -> str:
+    kind = format_of(path)
+    if kind is None:
+        raise DataError(f"{path}: unknown format; llmkit reads {', '.join(FORMATS)}, also as .gz and .zst")
+    return kind
 
 
 def _bytes(path: Path) -> bytes:
@@ -69,24 +95,38 @@ def _bytes(path: Path) -> bytes:
 
 
 def _text(path: Path, encoding: str) -> str:
-    data = _bytes(path)
+    text = decode(_bytes(path), encoding, str(path))
+    if not text.strip():
+        raise EmptyError(f"{path} is empty")
+    return text
+
+
+def decode(data: bytes, encoding: str, where: str) -> str:
+    """Return the text of some bytes; a byte-order mark is no part of it.
+
+    Raises:
+        DataError: the bytes are in another encoding, which names the line, or there is no such encoding.
+    """
     try:
         return data.decode("utf-8-sig" if encoding.lower().replace("_", "-") in {"utf-8", "utf8"} else encoding)
     except LookupError:
         raise DataError(f"--encoding {encoding!r} is not a known character encoding") from None
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
+        byte = f"byte {data[error.start]:#04x}" if error.start < len(data) else "the end"
         raise DataError(
-            f"{path}, line {line}: byte {data[error.start] if error.start < len(data) else 0:#04x} is not {encoding}; "
+            f"{where}, line {line}: {byte} is not {encoding}; "
             "name the file's encoding, for example --encoding latin-1, gb18030 or utf-16"
         ) from None
 
 
-def _table(path: Path, text: str, delimiter: str | None) -> Dataset:
+def _delimiter(kind: str, text: str) -> str:
+    return "\t" if kind == "tsv" else max(",;\t|", key=text.split("\n", 1)[0].count)
+
+
+def _table(path: Path, text: str, delimiter: str) -> Dataset:
     import pyarrow.csv
 
-    head = text.split("\n", 1)[0]
-    delimiter = delimiter or max(",;\t|", key=head.count)
     try:
         table = pyarrow.csv.read_csv(
             io.BytesIO(text.encode()),
@@ -98,30 +138,62 @@ def _table(path: Path, text: str, delimiter: str | None) -> Dataset:
         )
     except pa.ArrowInvalid as error:
         raise _broken_row(path, text, delimiter) or DataError(f"{path}: {error}") from error
-    names = [name.strip() for name in table.column_names]
+    return Dataset(InMemoryTable(table.rename_columns(_header(path, table.column_names))))
+
+
+def _header(path: Path, cells: list[str]) -> list[str]:
+    names = [name.strip() for name in cells]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"{path}: the header names {listing(twice)} twice")
-    return Dataset(InMemoryTable(table.rename_columns(names)))
+    return names
+
+
+def _cells(path: Path, text: str, delimiter: str) -> list[dict[str, Any]]:
+    broken = _broken_row(path, text, delimiter)
+    if broken is not None:
+        raise broken
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    names = _header(path, next(rows))
+    return [dict(zip(names, row, strict=True)) for row in rows if row]
 
 
 def _broken_row(path: Path, text: str, delimiter: str) -> DataError | None:
     """Find the first row that has not as many cells as the header, by its line."""
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    start = 1
     try:
         header = next(rows)
+        before = rows.line_num
         for row in rows:
-            start, previous = rows.line_num, start
             if row and len(row) != len(header):
-                line = previous + 1
-                return DataError(f"{path}, line {line}: {len(row)} cells where the header has {len(header)}")
+                return DataError(f"{path}, line {before + 1}: {len(row)} cells where the header has {len(header)}")
+            before = rows.line_num
     except csv.Error as error:
         return DataError(f"{path}, line {rows.line_num}: {error}")
     return None
 
 
-def _json_lines(path: Path, text: str) -> Dataset:
+def _objects(path: Path, kind: str, text: str) -> list[dict[str, Any]]:
+    if kind == "jsonl":
+        return json_lines(text, str(path))
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        if text.lstrip().startswith("{") and error.msg == "Extra data":  # lines of objects under the name .json
+            return json_lines(text, str(path))
+        raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
+    rows = [value] if isinstance(value, dict) else value
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{path}: a list of objects is wanted")
+    return rows
+
+
+def json_lines(text: str, where: str) -> list[dict[str, Any]]:
+    """Return the objects of JSON lines.
+
+    Raises:
+        DataError: a line is not an object in JSON; its number is named.
+    """
     rows = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -129,24 +201,11 @@ def _json_lines(path: Path, text: str) -> Dataset:
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise DataError(f"{path}, line {number}: not JSON: {error.msg} at column {error.colno}") from None
+            raise DataError(f"{where}, line {number}: not JSON: {error.msg} at column {error.colno}") from None
         if not isinstance(row, dict):
-            raise DataError(f'{path}, line {number}: an object such as {{"text": ...}} is wanted, not {line[:40]}')
+            raise DataError(f'{where}, line {number}: an object such as {{"text": ...}} is wanted, not {line[:40]}')
         rows.append(row)
-    return from_rows(rows, path)
-
-
-def _json(path: Path, text: str) -> Dataset:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        if text.lstrip().startswith("{") and error.msg == "Extra data":  # lines of objects under the name .json
-            return _json_lines(path, text)
-        raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
-    rows = [value] if isinstance(value, dict) else value
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{path}: a list of objects is wanted")
-    return from_rows(rows, path)
+    return rows
 
 
 def from_rows(rows: list[dict[str, Any]], where: object = "the rows") -> Dataset:
@@ -157,8 +216,10 @@ def from_rows(rows: list[dict[str, Any]], where: object = "the rows") -> Dataset
         values = [row.get(name) for row in rows]
         try:
             columns[name] = pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise DataError(f"{where}: column {name!r} mixes types: {_mixture(values)}") from error
+        except (pa.ArrowException, UnicodeError, OverflowError) as error:
+            kinds = _mixture(values)
+            why = f"mixes types: {kinds}" if "," in kinds else f"holds a value that cannot be kept: {error}"
+            raise DataError(f"{where}: column {name!r} {why}") from error
     return Dataset(InMemoryTable(pa.table(columns)))
 
 
@@ -175,7 +236,7 @@ def _binary(path: Path, kind: str) -> Dataset:
 
     try:
         if kind == "parquet":
-            return Dataset(InMemoryTable(pyarrow.parquet.read_table(path)))
+            return Dataset(InMemoryTable(pyarrow.parquet.read_table(pa.BufferReader(_bytes(path)))))
         source = pa.BufferReader(_bytes(path))
         try:
             return Dataset(InMemoryTable(pa.ipc.open_stream(source).read_all()))

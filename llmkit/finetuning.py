@@ -21,7 +21,7 @@ from llmkit.models import Located
 from llmkit.options import DataOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
 from llmkit.report import Report
 from llmkit.runs import RunFolder
-from llmkit.splits import TrainAndValidation, train_and_validation
+from llmkit.splits import TrainAndValidation, select, train_and_validation
 from llmkit.tasks import Setup, Task
 from llmkit.training import Recipe
 
@@ -96,12 +96,16 @@ def plan(
 ) -> Job:  # fmt: skip
     """Check everything that can be checked before the weights are loaded, and say what was chosen."""
     source = open_dataset(dataset, encoding=data.encoding, report=report)
-    rows = train_and_validation(source, splits.train_split, splits.validation, data.limit, hyper.seed, data.encoding)
-    located, task, columns = _model_and_task(options, data, rows.train, report)
+    train_rows = select(source.splits, splits.train_split, data.limit)
+    located, task, columns = _model_and_task(options, data, train_rows, report)
     path = run.output or Path("runs") / f"{source.slug}-{located.slug}"
-    folder = runs.open_run(path, run, identity)
-    rows = _usable(task, rows, columns, report)
-    labels = task.labels(rows.train, rows.validation, columns)
+    folder = runs.open_run(path, run, identity, located.path)
+    found = train_and_validation(
+        source, splits.train_split, splits.validation, data.limit, hyper.seed, data.encoding,
+        task.class_column(train_rows, columns),
+    )  # fmt: skip
+    rows = _usable(task, found, columns, report)
+    labels = task.labels(rows.train, found.validation, columns)
     tokenizer = models.load_tokenizer(located, options)
     setup = Setup(
         columns=columns, max_length=_max_length(data, located, tokenizer, task), labels=labels,

@@ -42,10 +42,11 @@ class Labels:
         return cls(tuple(str(config.id2label[number]) for number in range(config.num_labels)))
 
 
-def natural(name: str) -> list[tuple[int, int | str]]:
-    """A sort key that puts "10" after "2"."""
-    pieces = re.split(r"(-?\d+)", name) if re.fullmatch(r"-?\d+", name) else re.split(r"(\d+)", name)
-    return [(0, int(piece)) if re.fullmatch(r"-?\d+", piece) else (1, piece) for piece in pieces if piece]
+def natural(name: str) -> tuple[tuple[tuple[int, int | str], ...], str]:
+    """A sort key that puts "10" after "2"; no two names have the same."""
+    pieces = [name] if re.fullmatch(r"-?\d+", name) else re.split(r"(\d+)", name)
+    key = ((0, int(piece)) if re.fullmatch(r"-?\d+", piece) else (1, piece) for piece in pieces if piece)
+    return tuple(key), name
 
 
 def is_number(dataset: Dataset, column: str) -> bool:
@@ -105,7 +106,9 @@ def match(dataset: Dataset, column: str, config: PretrainedConfig) -> Labels:
     Raises:
         DataError: the dataset has labels that the model lacks, or one of them is a number and the other a class.
     """
-    model, number = Labels.of_model(config), is_number(dataset, column)
+    model = Labels.of_model(config)
+    whole = getattr(dataset.features[column], "dtype", "").startswith(("int", "uint"))
+    number = is_number(dataset, column) or (model.regression and whole)  # stars as integers are numbers too
     if model.regression != number:
         kinds = ("numbers", "classes") if number else ("classes", "numbers")
         raise DataError(f"column {column!r} holds {kinds[0]} and the model predicts {kinds[1]}")

@@ -6,6 +6,7 @@ checked when it is built, and all its problems are reported together, spelled as
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,12 +144,12 @@ class TrainingOptions(Options):
     ] = None
 
     def problems(self) -> Iterator[str]:
-        if self.epochs is not None and not self.epochs > 0:
+        if self.epochs is not None and not 0 < self.epochs < math.inf:
             yield f"--epochs must be more than 0, not {self.epochs}"
-        if self.learning_rate is not None and not self.learning_rate > 0:
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
             yield f"--learning-rate must be more than 0, not {self.learning_rate}"
         yield from self.at_least(1, "max_steps", "batch_size")
-        yield from self.at_least(0, "seed")
+        yield from seed_problems(self.seed)
         if self.epochs is not None and self.max_steps is not None:
             yield "--epochs and --max-steps exclude each other"
 
@@ -223,12 +224,12 @@ class GenerationOptions(Options):
 
     def problems(self) -> Iterator[str]:
         yield from self.at_least(1, "max_new_tokens", "num_beams", "num_return_sequences", "top_k")
-        yield from self.at_least(0, "seed")
-        if self.temperature is not None and not 0 < self.temperature < float("inf"):
+        yield from seed_problems(self.seed)
+        if self.temperature is not None and not 0 < self.temperature < math.inf:
             yield f"--temperature must be more than 0, not {self.temperature}; leave it out for greedy decoding"
         if self.top_p is not None and not 0 < self.top_p <= 1:
             yield f"--top-p must be in (0, 1], not {self.top_p}"
-        if self.repetition_penalty is not None and not self.repetition_penalty > 0:
+        if self.repetition_penalty is not None and not 0 < self.repetition_penalty < math.inf:
             yield f"--repetition-penalty must be more than 0, not {self.repetition_penalty}"
         if self.num_return_sequences > 1 and not self.sampling and self.num_beams < self.num_return_sequences:
             yield "-n above 1 gives equal answers under greedy decoding; add --temperature, or as many --num-beams"
@@ -259,7 +260,7 @@ class EvalOptions(Options):
 
     def problems(self) -> Iterator[str]:
         yield from self.at_least(1, "batch_size", "stride")
-        yield from self.at_least(0, "seed")
+        yield from seed_problems(self.seed)
         for gate in self.fail_under or ():
             name, _, value = gate.partition("=")
             if not name or not is_number(value):
@@ -269,6 +270,14 @@ class EvalOptions(Options):
     def gates(self) -> dict[str, float]:
         """The least value demanded of each named metric."""
         return {name: float(value) for name, _, value in (gate.partition("=") for gate in self.fail_under or ())}
+
+
+def seed_problems(seed: int) -> Iterator[str]:
+    """Yield a phrase for a seed that the random generators do not take."""
+    if seed < 0:
+        yield f"--seed must be at least 0, not {seed}"
+    if seed >= 2**32:
+        yield f"--seed must be less than 2**32, not {seed}"
 
 
 def is_number(text: str) -> bool:

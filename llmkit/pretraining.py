@@ -74,7 +74,9 @@ def pretrain(
     }
     text = open_corpus(references, data, splits, hyper.seed, report)
     name = Path(options.model).name if options.model else f"{_family(shape, data)[1]}-{shape.size}"
-    folder = runs.open_run(run.output or Path("runs") / f"{text.sources[0].slug}-{name}", run, identity)
+    folder = runs.open_run(
+        run.output or Path("runs") / f"{text.sources[0].slug}-{name}", run, identity, Path(options.model or "")
+    )
     start = _start(text, options, shape, data, report)
     job, setups = _job(text, start, shape, hyper, folder, report)
     if folder.finished:

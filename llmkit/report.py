@@ -116,7 +116,9 @@ def to_json(value: Any, indent: int | None = None) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
+    if isinstance(value, set | frozenset):
+        return sorted((_plain(item) for item in value), key=str)
+    if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:  # a numpy or torch scalar
         value = value.item()

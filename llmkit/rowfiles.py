@@ -8,12 +8,12 @@ import io
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llmkit import files
 from llmkit.errors import DataError, Interrupted, OptionError, Stopped
-from llmkit.files import read_file
 from llmkit.options import RowOptions
 from llmkit.report import Report, to_json
 
@@ -33,9 +33,7 @@ def read_rows(options: RowOptions) -> list[Row]:
         raise OptionError("--input names the file of rows")
     if not path.is_file():
         raise DataError(f"there is no file {str(path)!r}")
-    dataset = read_file(path, options.encoding, lines=True)
-    rows: list[Row] = dataset.select(range(min(options.limit or len(dataset), len(dataset)))).to_list()
-    return rows
+    return files.read_rows(path, options.encoding)[: options.limit]
 
 
 def column_for(rows: Sequence[Row], role: str, given: dict[str, str], usual: Sequence[str]) -> str:
@@ -44,11 +42,11 @@ def column_for(rows: Sequence[Row], role: str, given: dict[str, str], usual: Seq
     Raises:
         DataError: the column does not exist, or none can be told.
     """
-    names = list(rows[0])
+    names = list(dict.fromkeys(name for row in rows for name in row))
     chosen = given.get(role)
     if chosen is not None and chosen not in names:
         raise DataError(f"there is no column {chosen!r} for {role}; the file has {', '.join(names)}")
-    strings = [name for name in names if isinstance(rows[0][name], str)]
+    strings = [name for name in names if {type(row.get(name)) for row in rows} <= {str, type(None)}]
     found = chosen or next((name for name in usual if name in names), None)
     if found is None and len(strings) == 1:
         found = strings[0]
@@ -59,7 +57,18 @@ def column_for(rows: Sequence[Row], role: str, given: dict[str, str], usual: Seq
 
 def merged(row: Row, answer: Row) -> Row:
     """Return the row with its answer; a column of the answer's name is kept as `input_NAME`."""
-    return {**{f"input_{name}" if name in answer else name: value for name, value in row.items()}, **answer}
+    taken, kept = {*row, *answer}, {}
+    for name, value in row.items():
+        free = name
+        while free in answer or (free != name and free in taken):
+            free = f"input_{free}"
+        kept[free] = value
+    return {**kept, **answer}
+
+
+def as_text(value: Any) -> str:
+    """Return a cell as text: nothing for a null, and 0 for a zero."""
+    return "" if value is None else str(value)
 
 
 @dataclass
@@ -69,6 +78,7 @@ class RowWriter:
     path: Path
     identity: str
     overwrite: bool
+    ends: list[int] = field(default_factory=list)  # the file's size after each chunk
 
     @property
     def note(self) -> Path:
@@ -86,54 +96,40 @@ class RowWriter:
         if self.overwrite:
             self.path.unlink()
             return 0
-        if not self.note.exists() or json.loads(self.note.read_text("utf-8")).get("command") != self.identity:
+        noted = json.loads(self.note.read_text("utf-8")) if self.note.exists() else {}
+        if noted.get("command") != self.identity:
             raise OptionError(
                 f"{str(self.path)!r} exists and another command wrote it; add --overwrite, or name another"
             )
-        rows = self._complete_rows()
-        done = len(rows) if len(rows) >= total else len(rows) - len(rows) % chunk
-        if done < len(rows) or not rows:
-            self._replace(rows[:done])
-        return done
-
-    def begin(self) -> None:
-        """Record the command."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.note.write_text(to_json({"command": self.identity}) + "\n", encoding="utf-8")
+        size = self.path.stat().st_size
+        self.ends = [end for end in noted["ends"] if end <= size]
+        os.truncate(self.path, self.ends[-1] if self.ends else 0)
+        return min(len(self.ends) * chunk, total)
 
     def append(self, rows: Sequence[Row]) -> None:
-        """Write rows so that they outlive a kill."""
-        header = not self.path.exists()
+        """Write a chunk of rows so that they outlive a kill, and note where it ends."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8", newline="") as file:
-            file.write(self._spell(rows, header))
+            file.write(self._spell(rows, header=not self.ends))
             file.flush()
             os.fsync(file.fileno())
+        self.ends.append(self.path.stat().st_size)
+        staged = self.note.with_name(f".{self.note.name}.tmp")
+        staged.write_text(to_json({"command": self.identity, "ends": self.ends}) + "\n", encoding="utf-8")
+        staged.replace(self.note)
 
     def _spell(self, rows: Sequence[Row], header: bool) -> str:
         if self.path.suffix == ".jsonl":
             return "".join(to_json(row) + "\n" for row in rows)
         buffer = io.StringIO(newline="")
-        writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        bare_return = any("\r" in str(value) for row in rows for value in row.values())  # csv leaves it unquoted
+        quoting = csv.QUOTE_ALL if bare_return else csv.QUOTE_MINIMAL
+        writer = csv.DictWriter(buffer, fieldnames=names, lineterminator="\n", quoting=quoting)
         if header:
             writer.writeheader()
         writer.writerows({k: to_json(v) if isinstance(v, dict | list) else v for k, v in row.items()} for row in rows)
         return buffer.getvalue()
-
-    def _complete_rows(self) -> list[Row]:
-        text = self.path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
-        if self.path.suffix == ".csv":
-            return list(csv.DictReader(io.StringIO(whole, newline="")))
-        return [json.loads(line) for line in whole.split("\n") if line]
-
-    def _replace(self, rows: Sequence[Row]) -> None:
-        staged = self.path.with_name(f".{self.path.name}.tmp")
-        staged.write_text(self._spell(rows, True) if rows else "", encoding="utf-8")
-        if rows:
-            staged.replace(self.path)
-        else:
-            staged.unlink()
-            self.path.unlink()
 
 
 def identity_of(options: RowOptions, **more: Any) -> str:
@@ -174,7 +170,6 @@ def process(
                     for row in answered:
                         report.record(row)
                 else:
-                    writer.begin()
                     writer.append(answered)
                 done = start + len(part)
                 advance(len(part))

@@ -74,20 +74,28 @@ def read_run(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def open_run(path: Path, options: RunOptions, identity: dict[str, Any]) -> RunFolder:
+def open_run(path: Path, options: RunOptions, identity: dict[str, Any], start: Path | None = None) -> RunFolder:
     """Decide what a run may do with its folder; nothing is written yet.
 
     `identity` holds the options that make two commands the same one. A run that stopped on a signal goes on when the
-    same command comes again; a run that died needs --resume.
+    same command comes again; a run that died needs --resume. `start` is the model that it begins with.
 
     Raises:
         OptionError: the folder holds something else, or --resume comes with other options.
     """
     if path.exists() and not path.is_dir():
         raise OptionError(f"--output {str(path)!r} is a file; a folder is wanted")
-    if not path.exists() or not any(path.iterdir()) or options.overwrite:
+    if not path.exists() or not any(path.iterdir()):
         return RunFolder(path)
+    if start is not None and start.exists() and start.resolve() == path.resolve():
+        raise OptionError(f"--output {str(path)!r} holds the model to start from; name another folder")
     record = read_run(path) or {}
+    if options.overwrite and record:
+        return RunFolder(path)
+    if options.overwrite:
+        raise OptionError(
+            f"--overwrite: {str(path)!r} holds no run of llmkit (no run.json) and is left alone; name another"
+        )
     changed = _changed(record.get("options") or {}, json.loads(to_json(identity)))
     stopped_here = record.get("status") == "stopped" and not changed
     if not (options.resume or stopped_here):

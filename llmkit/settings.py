@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -34,13 +33,32 @@ def parse_settings(
     return settings
 
 
+WORDS = {"true": True, "false": False, "none": None, "null": None}
+
+
 def parse_value(text: str) -> Any:
-    """Read a value as YAML does, and 1e-4 as the number that it is."""
+    """Read a value: a number, true, false, none, a {mapping}, a [list], "text" in quotes; else text as it stands."""
     import yaml
 
-    if re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text):
-        return float(text)
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    if text[:1] in {"{", "[", "'", '"'}:
+        try:
+            return _numbers(yaml.safe_load(text))
+        except yaml.YAMLError:
+            return text
+    return text
+
+
+def _numbers(value: Any) -> Any:
+    """Make numbers of the texts that YAML takes 1e-3 for."""
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    return parse_value(value) if isinstance(value, str) and value[:1] not in {"{", "["} else value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from datasets import Dataset, DatasetDict, ReadInstruction, concatenate_datasets
 
 from llmkit.data import Source, open_dataset
 from llmkit.errors import DataError, EmptyError, did_you_mean, listing
+from llmkit.labels import names_of
 
 CUT_SHARE = 0.1
 VALIDATIONS = ("validation", "validation_matched", "valid", "val", "dev")
@@ -25,6 +28,7 @@ class Cut:
     share: float
     seed: int
     limit: int | None = None
+    column: str | None = None  # of the labels: no label's last training row is taken
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields for run.json."""
@@ -65,20 +69,23 @@ def select(splits: DatasetDict, spec: str, limit: int | None = None) -> Dataset:
 
 
 def train_and_validation(
-    source: Source, train_split: str, validation: str | None, limit: int | None, seed: int, encoding: str = "utf-8"
-) -> TrainAndValidation:
+    source: Source, train_split: str, validation: str | None, limit: int | None, seed: int, encoding: str = "utf-8",
+    column: str | None = None,
+) -> TrainAndValidation:  # fmt: skip
     """Return training rows and the rows to measure on, cut from train when the dataset has none.
 
-    The test split is never taken for validation unless `validation` names it.
+    The test split is never taken for validation unless `validation` names it. `column` holds class labels, if any.
     """
     train = select(source.splits, train_split, limit)
-    if validation is not None and Path(validation).exists():
-        other = open_dataset(validation, encoding=encoding)
-        return TrainAndValidation(train, select(other.splits, next(iter(other.splits)), limit), validation)
-    name = validation or next((n for n in VALIDATIONS if n in source.splits), None)
-    if name is not None:
+    is_split = validation is not None and re.split(r"[\[+]", validation)[0] in source.splits
+    if validation is not None and not is_split and Path(validation).exists():
+        other = open_dataset(validation, encoding=encoding).splits
+        name = next((name for name in (*VALIDATIONS, *other) if name in other), "train")
+        return TrainAndValidation(train, select(other, name, limit), validation)
+    name = validation or next((name for name in VALIDATIONS if name in source.splits), "")
+    if name:
         return TrainAndValidation(train, select(source.splits, name, limit), name)
-    cut = Cut(train_split, CUT_SHARE, seed, limit)
+    cut = Cut(train_split, CUT_SHARE, seed, limit, column)
     kept, held_out = cut_rows(train, cut)
     return TrainAndValidation(kept, held_out, f"{train_split}, {CUT_SHARE:.0%} cut", cut)
 
@@ -91,9 +98,22 @@ def cut_rows(rows: Dataset, cut: Cut) -> tuple[Dataset, Dataset]:
     """
     if len(rows) < 2:
         raise EmptyError("one row is too few to train on and to measure on; give --validation, or more rows")
-    order = np.random.default_rng(cut.seed).permutation(len(rows))
+    order = np.random.default_rng(cut.seed).permutation(len(rows)).tolist()
     count = max(1, round(len(rows) * cut.share))
-    return rows.select(np.sort(order[count:])), rows.select(np.sort(order[:count]))
+    if cut.column is None:
+        aside = order[:count]
+    else:
+        names = names_of(rows, cut.column)
+        left = Counter(names)
+        aside = []
+        for row in order:
+            if len(aside) < count and left[names[row]] > 1:
+                aside.append(row)
+                left[names[row]] -= 1
+    if not aside:
+        raise EmptyError("no row can be spared to measure on: each label has one row; give --validation, or more rows")
+    chosen = set(aside)
+    return rows.select([row for row in range(len(rows)) if row not in chosen]), rows.select(sorted(chosen))
 
 
 def to_measure(

@@ -78,7 +78,16 @@ def checked_overrides(pairs: list[str] | None) -> dict[str, Any]:
         OptionError: an unknown field, or one that has a flag.
     """
     known = [f.name for f in dataclasses.fields(TrainingArguments) if f.init]
-    return parse_settings(pairs, known, OWNED, "TrainingArguments")
+    overrides = parse_settings(pairs, known, OWNED, "TrainingArguments")
+    _library_arguments({"output_dir": "unused", "use_cpu": True, "report_to": "none", **overrides})
+    return overrides
+
+
+def _library_arguments(values: dict[str, Any]) -> TrainingArguments:
+    try:
+        return TrainingArguments(**values)
+    except (ValueError, TypeError, ImportError) as error:
+        raise OptionError(f"--set: {' '.join(str(error).split())}") from error
 
 
 def precision(options: ModelOptions, device: torch.device) -> dict[str, bool]:
@@ -117,10 +126,7 @@ def arguments(
         "logging_nan_inf_filter": False, "disable_tqdm": True, "report_to": "none", "use_cpu": device.type == "cpu",
         "dataloader_pin_memory": device.type == "cuda", "remove_unused_columns": False, **mixed, **recipe.overrides,
     }  # fmt: skip
-    try:
-        return TrainingArguments(**values)
-    except (ValueError, TypeError) as error:
-        raise OptionError(f"--set: {' '.join(str(error).split())}") from error
+    return _library_arguments(values)
 
 
 class LengthBatches(torch.utils.data.Sampler[int]):

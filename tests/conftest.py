@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -86,6 +87,28 @@ def llmkit_process(tmp_path):
 
 def llmkit_command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "llmkit", *(str(argument) for argument in arguments)]
+
+
+SESSION = """
+import contextlib, io, json, sys
+from llmkit.cli import main
+for line in json.load(sys.stdin):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(line)
+    print(json.dumps([code, out.getvalue(), err.getvalue()]))
+"""
+
+
+def hub_session(lines: Sequence[str], endpoint: str, home: Path) -> list[Ran]:
+    """Run command lines one after the other, in one process of a user of the Hub at endpoint with its cache in home."""
+    kept = {name: value for name, value in os.environ.items() if not name.endswith("_OFFLINE")}
+    done = subprocess.run(
+        [sys.executable, "-c", SESSION], input=json.dumps([shlex.split(line) for line in lines]), text=True,
+        capture_output=True, timeout=300, env={**kept, "HF_ENDPOINT": endpoint, "HF_HOME": str(home)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [Ran(*json.loads(line)) for line in done.stdout.splitlines()]
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> Path:

@@ -103,7 +103,7 @@ def _cells(record: dict[str, Any]) -> list[str]:
 
 
 def _file(classifier: Classifier, options: RowOptions, top: int | None, talk: TalkOptions, report: Report) -> None:
-    from llmkit.rowfiles import Row, identity_of, process, read_rows
+    from llmkit.rowfiles import Row, as_text, identity_of, process, read_rows
 
     rows = read_rows(options)
     columns = classifier.columns(rows, options.columns)
@@ -113,8 +113,8 @@ def _file(classifier: Classifier, options: RowOptions, top: int | None, talk: Ta
         return
 
     def work(part: Any, start: int) -> list[Row]:
-        texts = [str(row[columns["text"]] or "") for row in part]
-        pairs = [str(row[columns["pair"]] or "") for row in part] if "pair" in columns else None
+        texts = [as_text(row.get(columns["text"])) for row in part]
+        pairs = [as_text(row.get(columns["pair"])) for row in part] if "pair" in columns else None
         return classifier.answer(texts, pairs, options.batch_size, top)
 
     located = classifier.located

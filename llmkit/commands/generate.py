@@ -86,11 +86,11 @@ def _fields(answers: list[str]) -> dict[str, Any]:
 
 
 def _file(generator: Generator, options: RowOptions, talk: TalkOptions, report: Report) -> None:
-    from llmkit.rowfiles import Row, column_for, identity_of, process, read_rows
+    from llmkit.rowfiles import Row, as_text, column_for, identity_of, process, read_rows
 
     rows = read_rows(options)
     column = column_for(rows, "prompt", options.columns, ("prompt", "text"))
-    prepared = [generator.prompt(str(row[column] or ""), f"row {n}") for n, row in enumerate(rows, start=1)]
+    prepared = [generator.prompt(as_text(row.get(column)), f"row {n}") for n, row in enumerate(rows, start=1)]
     if talk.dry_run:
         report.say(f"dry run: {len(rows)} prompts in column {column!r}, all fit")
         return

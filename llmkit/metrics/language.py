@@ -35,7 +35,7 @@ class Perplexity(LikelihoodMetric):
 
     def _compute(self, *, nll: Any, tokens: Any, bytes: Any) -> dict[str, float]:
         loss = mean_nll(nll, tokens)
-        return {"perplexity": math.exp(loss) if loss < 700 else math.inf}
+        return {"perplexity": math.inf if loss > 700 else math.exp(loss)}
 
 
 class BitsPerByte(LikelihoodMetric):

@@ -74,6 +74,10 @@ class Task(ABC):
         """Return the labels that training rows define, or None for a task without labels."""
         return None
 
+    def class_column(self, dataset: Dataset, columns: dict[str, str]) -> str | None:
+        """Return the column that holds classes, of which a cut must leave some to train on, or None."""
+        return None
+
     def match_labels(self, dataset: Dataset, columns: dict[str, str], config: PretrainedConfig) -> Labels | None:
         """Return the model's labels after checking that the dataset's are among them, by name."""
         return None

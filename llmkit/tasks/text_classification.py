@@ -69,6 +69,9 @@ class TextClassification(Task):
             label_names.refuse_unseen(found, validation, columns["label"], "validation")
         return found
 
+    def class_column(self, dataset: Dataset, columns: dict[str, str]) -> str | None:
+        return None if label_names.is_number(dataset, columns["label"]) else columns["label"]
+
     def match_labels(self, dataset: Dataset, columns: dict[str, str], config: PretrainedConfig) -> Labels:
         return label_names.match(dataset, columns["label"], config)
 

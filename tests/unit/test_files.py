@@ -11,7 +11,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 from llmkit.errors import DataError, EmptyError
-from llmkit.files import FORMATS, from_rows, read_file
+from llmkit.files import FORMATS, from_rows, read_file, read_rows
 
 ROWS = [{"text": "a, b", "label": "x"}, {"text": "ça 大", "label": "y"}]
 
@@ -111,11 +111,31 @@ def test_a_file_reads_as_these_rows(rows_of, name, content, expected):
     assert rows_of(name, content) == expected
 
 
-def test_a_text_file_has_a_row_for_each_line_where_lines_are_wanted(rows_of):
-    assert rows_of("a.txt", "one\n\nthree\n", lines=True) == [{"text": "one"}, {"text": ""}, {"text": "three"}]
-    separators = "one\u2028still one\x0cstill one\r\ntwo\n"  # only \n ends a line, as for wc, paste and jq
-    texts = [row["text"] for row in rows_of("b.txt", separators, lines=True)]
-    assert texts == ["one\u2028still one\x0cstill one", "two"]
+def test_a_line_of_a_text_file_ends_at_a_line_feed_alone(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("one\u2028still one\x0cstill one\r\n\nthree".encode())  # as for wc, paste and jq
+    assert [row["text"] for row in read_rows(path)] == ["one\u2028still one\x0cstill one", "", "three"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "rows"),
+    [
+        ("a.csv", "id,text\n007,1.50\n010,\n", [{"id": "007", "text": "1.50"}, {"id": "010", "text": ""}]),
+        ("a.tsv", "id\ttext\nTrue\t2024-01-02T10:00Z\n", [{"id": "True", "text": "2024-01-02T10:00Z"}]),
+        ("a.json", '[{"id": 1}, {"id": "x", "m": {"a": null}}]', [{"id": 1}, {"id": "x", "m": {"a": None}}]),
+        ("a.parquet", None, ROWS),
+    ],
+)
+def test_rows_that_will_be_written_again_are_read_as_they_are(tmp_path, name, content, rows):
+    (tmp_path / name).write_bytes(plain_bytes("parquet") if content is None else content.encode())
+    assert read_rows(tmp_path / name) == rows
+
+
+@pytest.mark.parametrize("read", [read_file, read_rows])
+def test_both_ways_to_read_name_the_same_broken_line(tmp_path, read):
+    (tmp_path / "a.csv").write_text('text,label\n"a\n",x\nb\n', encoding="utf-8")
+    with pytest.raises(DataError, match="line 4: 1 cells where the header has 2"):
+        read(tmp_path / "a.csv")
 
 
 @pytest.mark.parametrize(

@@ -85,9 +85,20 @@ def test_a_cut_is_its_seed_and_nothing_else():
     assert asides[0] != list(range(20))  # drawn, not the head
 
 
-def test_one_row_is_too_few_to_cut():
+@pytest.mark.parametrize("seed", range(5))
+def test_a_cut_takes_no_labels_last_row(seed):
+    rows = texts("rare", *"ab" * 5, "", None)
+    kept, aside = cut_rows(rows, Cut("train", 0.5, seed, column="label"))
+    assert {"rare", "a", "b"} <= set(kept["label"])
+    assert len(aside) == 6
+    assert sorted([*kept["text"], *aside["text"]]) == sorted(rows["text"])
+
+
+def test_too_few_rows_are_not_cut():
     with pytest.raises(EmptyError, match="one row is too few"):
         cut_rows(numbered(1), Cut("train", 0.1, 42))
+    with pytest.raises(EmptyError, match="each label has one row"):
+        cut_rows(texts("a", "b", "c"), Cut("train", 0.1, 42, column="label"))
 
 
 @pytest.mark.parametrize("name", ["validation", "validation_matched", "valid", "val", "dev"])
@@ -101,7 +112,7 @@ def test_without_a_validation_split_train_is_cut_and_test_left_alone():
     rows = train_and_validation(source_of(train=numbered(50), test=numbered(50, 1000)), "train[:40]", None, 30, 7)
     assert sorted([*rows.train["i"], *rows.validation["i"]]) == list(range(30))
     assert rows.cut == Cut("train[:40]", CUT_SHARE, 7, 30)
-    assert rows.cut.as_dict() == {"split": "train[:40]", "share": CUT_SHARE, "seed": 7, "limit": 30}
+    assert Cut(**json.loads(json.dumps(rows.cut.as_dict()))) == rows.cut
 
 
 def test_the_validation_rows_can_be_a_split_a_slice_or_a_file(tmp_path):

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from llmkit.errors import OptionError
+from llmkit.options import (
+    ArchitectureOptions,
+    DataOptions,
+    EvalOptions,
+    GenerationOptions,
+    ModelOptions,
+    ReadingOptions,
+    RowOptions,
+    RunOptions,
+    TalkOptions,
+    TrainingOptions,
+)
+from llmkit.settings import parse_settings, parse_value
+
+NAN, INF = float("nan"), float("inf")
+BEAMS = {"num_beams": 2, "num_return_sequences": 2}
+
+
+@pytest.mark.parametrize(
+    ("group", "given", "problem"),
+    [
+        (TalkOptions, {"quiet": True, "verbose": True}, "--quiet and --verbose contradict"),
+        (ModelOptions, {"device": "gpu"}, "--device must be cpu, cuda"),
+        (ModelOptions, {"model": " "}, "--model must not be empty"),
+        (ReadingOptions, {"limit": 0}, "--limit must be at least 1, not 0"),
+        (ReadingOptions, {"column": ["text"]}, "--column takes role=name (text=review), not 'text'"),
+        (ReadingOptions, {"column": ["text=a", "=b"]}, "not '=b'"),
+        (ReadingOptions, {"column": ["text="]}, "not 'text='"),
+        (DataOptions, {"limit": -1}, "--limit"),
+        (DataOptions, {"max_length": 3}, "--max-length must be at least 4, not 3"),
+        (TrainingOptions, {"epochs": 0.0}, "--epochs must be more than 0, not 0.0"),
+        (TrainingOptions, {"epochs": NAN}, "--epochs must be more than 0, not nan"),
+        (TrainingOptions, {"epochs": INF}, "--epochs"),
+        (TrainingOptions, {"learning_rate": -1e-4}, "--learning-rate must be more than 0, not -0.0001"),
+        (TrainingOptions, {"learning_rate": NAN}, "--learning-rate"),
+        (TrainingOptions, {"learning_rate": INF}, "--learning-rate"),
+        (TrainingOptions, {"max_steps": 0}, "--max-steps must be at least 1, not 0"),
+        (TrainingOptions, {"batch_size": 0}, "--batch-size must be at least 1"),
+        (TrainingOptions, {"seed": -1}, "--seed must be at least 0, not -1"),
+        (TrainingOptions, {"seed": 2**32}, "--seed"),  # more than NumPy takes
+        (TrainingOptions, {"epochs": 1.0, "max_steps": 5}, "--epochs and --max-steps exclude each other"),
+        (RunOptions, {"resume": True, "overwrite": True}, "--resume and --overwrite exclude each other"),
+        (RowOptions, {"batch_size": 0}, "--batch-size"),
+        (RowOptions, {"limit": 0}, "--limit"),
+        (RowOptions, {"input": Path("a.csv"), "output": Path("b.txt")}, "--output must end in .jsonl or .csv"),
+        (RowOptions, {"output": Path("b.csv")}, "--output goes with --input"),
+        (RowOptions, {"overwrite": True}, "--overwrite needs --output"),
+        (GenerationOptions, {"max_new_tokens": 0}, "--max-new-tokens must be at least 1"),
+        (GenerationOptions, {"temperature": 0.0}, "--temperature must be more than 0, not 0.0; leave it out for"),
+        (GenerationOptions, {"temperature": NAN}, "--temperature"),
+        (GenerationOptions, {"temperature": INF}, "--temperature"),
+        (GenerationOptions, {"top_p": 0.0}, "--top-p must be in (0, 1], not 0.0"),
+        (GenerationOptions, {"top_p": 1.01}, "--top-p"),
+        (GenerationOptions, {"top_k": 0}, "--top-k must be at least 1"),
+        (GenerationOptions, {"num_beams": 0}, "--num-beams must be at least 1"),
+        (GenerationOptions, {"num_return_sequences": 0}, "--num-return-sequences must be at least 1"),
+        (GenerationOptions, {"repetition_penalty": 0.0}, "--repetition-penalty must be more than 0"),
+        (GenerationOptions, {"seed": -1}, "--seed"),
+        (GenerationOptions, {"num_return_sequences": 2}, "-n above 1 gives equal answers"),
+        (GenerationOptions, {"num_return_sequences": 3, "num_beams": 2}, "-n above 1"),
+        (GenerationOptions, {"num_beams": 2, "top_p": 0.9}, "--num-beams searches"),
+        (GenerationOptions, {"system": "Be brief.", "chat": False}, "--no-chat"),
+        (GenerationOptions, {"stop": [".", ""]}, "--stop must not be empty"),
+        (EvalOptions, {"batch_size": 0}, "--batch-size"),
+        (EvalOptions, {"stride": 0}, "--stride must be at least 1"),
+        (EvalOptions, {"seed": -1}, "--seed"),
+        (EvalOptions, {"fail_under": ["f1"]}, "--fail-under takes metric=number (f1=0.85), not 'f1'"),
+        (EvalOptions, {"fail_under": ["f1=good"]}, "not 'f1=good'"),
+        (EvalOptions, {"fail_under": ["f1=nan"]}, "not 'f1=nan'"),
+        (EvalOptions, {"fail_under": ["=0.5"]}, "not '=0.5'"),
+        (ArchitectureOptions, {"vocab_size": 63}, "--vocab-size must be at least 64"),
+        (ArchitectureOptions, {"mask_share": 0.0}, "--mask-share must lie between 0 and 1"),
+        (ArchitectureOptions, {"mask_share": 1.0}, "--mask-share"),
+        (ArchitectureOptions, {"mask_share": NAN}, "--mask-share"),
+        (ArchitectureOptions, {"tokenizer": "gpt2", "vocab_size": 100}, "--vocab-size is for a tokenizer that is"),
+    ],
+)  # fmt: skip
+def test_a_group_refuses_to_exist_with_this_value(group, given, problem):
+    with pytest.raises(OptionError) as refusal:
+        group(**given)
+    assert len(refusal.value.problems) == 1
+    assert problem in refusal.value.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("group", "given"),
+    [
+        (ModelOptions, {"device": "cuda:1"}),
+        (ReadingOptions, {"limit": 1, "column": ["text=a=b"]}),
+        (DataOptions, {"max_length": 4}),
+        (TrainingOptions, {"epochs": 0.1, "learning_rate": 1e-9, "batch_size": 1, "seed": 2**32 - 1}),
+        (TrainingOptions, {"max_steps": 1, "seed": 0}),
+        (RowOptions, {"input": Path("a.txt"), "output": Path("b.csv"), "overwrite": True, "batch_size": 1}),
+        (GenerationOptions, {"top_p": 1.0, "top_k": 1, "temperature": 0.01, "num_return_sequences": 9}),
+        (GenerationOptions, BEAMS),
+        (GenerationOptions, {"system": "Be brief."}),
+        (EvalOptions, {"fail_under": ["f1=0.85", "pearson=-1e-1"], "stride": 1}),
+        (ArchitectureOptions, {"vocab_size": 64, "mask_share": 0.5}),
+    ],
+)
+def test_values_at_the_limits_are_taken(group, given):
+    made = group(**given)
+    assert {name: getattr(made, name) for name in given} == given
+
+
+def test_what_options_say_of_themselves():
+    assert ReadingOptions(column=["text=a=b", "label=y"]).columns == {"text": "a=b", "label": "y"}
+    assert EvalOptions(fail_under=["f1=0.85", "accuracy=.5"]).gates == {"f1": 0.85, "accuracy": 0.5}
+    sampling = [{"temperature": 0.7}, {"top_p": 0.9}, {"top_k": 5}, {}, BEAMS]
+    assert [GenerationOptions(**given).sampling for given in sampling] == [True, True, True, False, False]
+
+
+def test_the_problems_of_all_groups_are_reported_together(llmkit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ran = llmkit("finetune", "no.csv", "--epochs", 0, "--limit", 0, "--max-length", 1, "--device", "gpu",
+                 "--resume", "--overwrite", "-q", "-v", "--column", "text")  # fmt: skip
+    assert (ran.code, ran.out) == (2, "")
+    flags = ("--epochs", "--limit", "--max-length", "--device", "--resume and", "--quiet and", "--column")
+    assert [flag for flag in flags if flag not in ran.error] == []
+    assert ran.error.count("; ") == len(flags) - 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def configured(llmkit, tmp_path, monkeypatch):
+    """Run finetune's checks with a config file, and return what it says of its options."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(yaml: str, *flags: object):
+        (tmp_path / "options.yaml").write_text(yaml, encoding="utf-8")
+        return llmkit("finetune", "no.csv", "--config", "options.yaml", *flags)
+
+    return run
+
+
+def test_the_file_wins_over_the_defaults_and_flags_over_the_file(configured):
+    wrong = "epochs: -3\nmax-length: 2\nlearning_rate: 1e-4\n"
+    assert "--epochs must be more than 0, not -3.0" in configured(wrong).error
+    assert "--max-length must be at least 4, not 2" in configured(wrong).error
+    over = configured(wrong, "--epochs", "-7", "--max-length", 8).error
+    assert ("not -7.0" in over, "-3" in over, "--max-length" in over) == (True, False, False)
+    assert "no file or folder 'no.csv'" in configured(wrong, "--max-length", 8, "--epochs", 1).error
+
+
+def test_mappings_in_the_file_stand_for_repeated_flags(configured):
+    assert "'txet'" not in configured("set: {weight_decay: 0.1, bf16_full_eval: true}\n").error
+    assert "no field 'weight_decoy'" in configured("set:\n  weight_decoy: 0.1\n").error
+    assert "--set seed: use --seed" in configured("set: [seed=1]\n").error
+    assert "not '=review'" in configured('column: {"": review}\n').error
+    assert "no.csv" in configured("column:\n  text: review\n  label: stars\nlimit: null\n").error
+
+
+@pytest.mark.parametrize(
+    ("yaml", "phrases"),
+    [
+        ("epoch: 3\n", ["finetune has no option 'epoch'", "did you mean 'epochs'?"]),
+        ("config: other.yaml\n", ["no option 'config'"]),
+        ("temperature: 1\n", ["finetune has no option 'temperature'"]),
+        ("- epochs\n", ["must hold a mapping"]),
+        ("", ["must hold a mapping"]),
+        ("epochs: [1\n", ["is not YAML"]),
+        ("epochs: many\n", ["--epochs", "number"]),
+        ("dtype: float33\n", ["--dtype", "float32"]),
+        ("resume: maybe\n", ["--resume"]),
+    ],
+)
+def test_a_wrong_config_file_is_refused_in_one_sentence(configured, yaml, phrases):
+    ran = configured(yaml)
+    assert ran.code == 2
+    assert [phrase for phrase in phrases if phrase not in ran.error] == []
+
+
+def test_a_missing_config_file_is_refused(llmkit, tmp_path):
+    ran = llmkit("eval", "no.csv", "--config", tmp_path / "none.yaml")
+    assert (ran.code, "none.yaml: No such file" in ran.error) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4), ("5E3", 5000.0), ("-2.5e-1", -0.25), (".5e-3", 5e-4), ("3", 3), ("0.1", 0.1), ("true", True),
+        ("False", False), ("null", None), ("cosine", "cosine"), ("[1, 2]", [1, 2]), ("{a: 1e-3}", {"a": 0.001}),
+        ("'7'", "7"), ("a: b: c", "a: b: c"), ("no", "no"), ("off", "off"), ("1:30", "1:30"),
+    ],
+)  # fmt: skip
+def test_a_setting_is_read_as_the_value_that_it_looks_like(text, value):
+    assert parse_settings([f"key={text}"], {"key"}, {}, "Thing") == {"key": value}
+    assert type(parse_value(text)) is type(value)
+
+
+def test_settings_split_at_the_first_equals_sign_and_the_last_one_wins():
+    assert parse_settings(["a=b=c", "n=1", "n=2"], {"a", "n"}, {}, "Thing") == {"a": "b=c", "n": 2}
+    assert parse_settings(None, set(), {}, "Thing") == {}
+
+
+def test_all_wrong_settings_are_reported_together():
+    with pytest.raises(OptionError) as refusal:
+        parse_settings(["alone", "weight_decoy=1", "seed=2", "fine=1"], {"weight_decay", "seed", "fine"},
+                       {"seed": "--seed"}, "TrainingArguments")  # fmt: skip
+    assert refusal.value.problems == (
+        "--set takes key=value, not 'alone'",
+        "--set: TrainingArguments has no field 'weight_decoy' (did you mean 'weight_decay'?)",
+        "--set seed: use --seed",
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "setting", "phrase"),
+    [
+        ("finetune", "warmup_stps=3", "did you mean 'warmup_steps'?"),
+        ("finetune", "learning_rate=1e-4", "--set learning_rate: use --learning-rate"),
+        ("finetune", "lr_scheduler_type=sawtooth", "sawtooth"),
+        ("pretrain", "weight_decoy=1", "did you mean 'weight_decay'?"),
+        ("generate", "top_q=1", "did you mean 'top_"),
+        ("generate", "do_sample=true", "--set do_sample: use --temperature"),
+    ],
+)
+def test_set_is_checked_before_anything_costly(llmkit, tmp_path, reviews, corpus, classifier, llama, command, setting,
+                                               phrase):  # fmt: skip
+    first = {"finetune": reviews, "pretrain": corpus, "generate": "a prompt"}[command]
+    model = {"finetune": ["-m", classifier], "pretrain": [], "generate": ["-m", llama]}[command]
+    output = [] if command == "generate" else ["-o", tmp_path / "run"]
+    ran = llmkit(command, first, *model, *output, "--set", setting)
+    assert (ran.code, ran.out) == (2, "")
+    assert phrase in ran.error
+    assert not (tmp_path / "run").exists()
