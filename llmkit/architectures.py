@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit.errors import OptionError
+from llmkit.errors import OptionError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,11 @@ def build_config(arch: str, size: Size, tokenizer: PreTrainedTokenizerBase, cont
     )
 
 
-def read_model_config(file: Path, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
-    """Return the config that `--model-config FILE` describes: JSON or YAML with a `model_type`.
+def read_model_config(file: Path) -> dict[str, Any]:
+    """Return what `--model-config FILE` holds: JSON or YAML with a `model_type`.
 
     Raises:
-        OptionError: no such file, no known model_type, or a vocabulary smaller than the tokenizer's.
+        OptionError: no such file, or no known model_type.
     """
     import yaml
 
@@ -81,10 +81,21 @@ def read_model_config(file: Path, tokenizer: PreTrainedTokenizerBase) -> Pretrai
         raise OptionError(f"--model-config {file} is neither JSON nor YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict) or "model_type" not in values:
         raise OptionError(f"--model-config {file} must hold a mapping with a model_type such as llama")
-    values.setdefault("vocab_size", len(tokenizer))
-    kind = values.pop("model_type")
+    if values["model_type"] not in CONFIG_MAPPING:
+        near = did_you_mean(str(values["model_type"]), CONFIG_MAPPING)
+        raise OptionError(f"--model-config {file}: there is no model_type {values['model_type']!r}{near}")
+    return values
+
+
+def config_from(values: dict[str, Any], file: Path, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
+    """Return the config of those values, with the tokenizer's vocabulary and special tokens.
+
+    Raises:
+        OptionError: a value that the family refuses, or a vocabulary smaller than the tokenizer's.
+    """
+    given = {"vocab_size": len(tokenizer), **values}
     try:
-        config = AutoConfig.for_model(kind, **values)
+        config = AutoConfig.for_model(given.pop("model_type"), **given)
     except Exception as error:  # each config class refuses in its own way
         raise OptionError(f"--model-config {file}: {' '.join(str(error).split())[:200]}") from None
     if config.vocab_size < len(tokenizer):

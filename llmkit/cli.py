@@ -15,8 +15,8 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from llmkit import __version__
 from llmkit.errors import GateMissed, LlmkitError
+from llmkit.options import print_version
 
 # verb -> (module, what `llmkit --help` says of it); a module is imported when its command runs
 COMMANDS = {
@@ -71,17 +71,11 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print(f"llmkit {__version__}")
-        raise typer.Exit
-
-
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version and exit.", callback=print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Pretrain, finetune, ask and measure Hugging Face text models from the command line."""
@@ -94,6 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = app(args=list(argv) if argv is not None else None, prog_name="llmkit", standalone_mode=False)
         sys.stdout.flush()
+        if code == 130:  # Typer's answer to Ctrl-C
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except GateMissed as error:  # nothing is wrong but the model
         print(error, file=sys.stderr)
@@ -105,10 +101,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort) as error:
         return _fail("interrupted, nothing was saved", 130, error)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at exit
-        return 141  # as a process that SIGPIPE ended
+        return _reader_left()
+    except SystemExit as left:  # Typer's own answer to a reader that left is 1, the code of a gate
+        if isinstance(left.__context__, BrokenPipeError):
+            return _reader_left()
+        raise
     except Exception as error:  # the edge: nothing may reach the user as a traceback
         return _unexpected(error)
+
+
+def _reader_left() -> int:
+    """Leave as a process that SIGPIPE ended: the reader of the pipe wants no more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at exit
+    return 141
 
 
 def _fail(sentence: str, code: int, error: BaseException) -> int:

@@ -12,6 +12,7 @@ from llmkit.errors import DataError, EmptyError, listing
 from llmkit.options import DataOptions, SplitOptions
 from llmkit.report import Report
 from llmkit.splits import VALIDATIONS, TrainAndValidation, select
+from llmkit.tasks import require_roles
 from llmkit.tasks.texts import text_column, usable_texts
 
 HELD_OUT = 0.05
@@ -33,6 +34,7 @@ def open_corpus(references: list[str], data: DataOptions, splits: SplitOptions, 
         DataError: a source does not exist or has no text column.
         EmptyError: there is no text.
     """
+    require_roles(data.columns, ("text",))
     sources, train, held_out = [], list[str](), list[str]()
     for reference in references:
         source = open_dataset(reference, encoding=data.encoding, report=report)

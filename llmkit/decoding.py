@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -32,6 +33,21 @@ OWNED = {
 } | {"do_sample": "--temperature", "stop_strings": "--stop", "max_length": "--max-new-tokens"}
 
 
+# what the library finds out only after the weights are loaded, or never: the least and the most of each
+LIMITS = {
+    "min_p": (0, 1), "typical_p": (0, 1), "epsilon_cutoff": (0, 1), "eta_cutoff": (0, 1), "top_h": (0, 1),
+    "length_penalty": (-math.inf, math.inf), "no_repeat_ngram_size": (0, math.inf), "min_new_tokens": (0, math.inf),
+    "min_length": (0, math.inf), "encoder_repetition_penalty": (0, math.inf), "guidance_scale": (0, math.inf),
+}  # fmt: skip
+
+
+def _check_limits(settings: dict[str, Any]) -> None:
+    for name, (least, most) in LIMITS.items():
+        value = settings.get(name)
+        if value is not None and not (isinstance(value, int | float) and least <= value <= most):
+            raise OptionError(f"--set {name} takes a number from {least} to {most}, not {value!r}")
+
+
 @dataclass(frozen=True)
 class Prompt:
     """A prompt as the model sees it, and how many tokens may follow."""
@@ -47,6 +63,7 @@ class Generator:
     def __init__(self, options: ModelOptions, decoding: GenerationOptions, report: Report) -> None:
         known = [name for name in GenerationConfig().to_dict() if not name.startswith("_")]
         self.extra = parse_settings(decoding.set, known, OWNED, "GenerationConfig")
+        _check_limits(self.extra)
         located = models.locate(options, report, BUILTIN_NAME)
         self.task = tasks.require(located.config, "generate", located.name)
         self.located, self.options, self.decoding, self.report = located, options, decoding, report
@@ -136,11 +153,16 @@ class Generator:
         longest = max(len(prompt.ids) for prompt in prompts)
         ids = torch.tensor([[pad or 0] * (longest - len(p.ids)) + p.ids for p in prompts], device=model.device)
         mask = torch.tensor([[0] * (longest - len(p.ids)) + [1] * len(p.ids) for p in prompts], device=model.device)
-        with torch.inference_mode():
-            made = model.generate(
-                input_ids=ids, attention_mask=mask, generation_config=self._config(room), streamer=streamer,
-                tokenizer=self.tokenizer,
-            )  # fmt: skip
+        try:
+            with torch.inference_mode():
+                made = model.generate(
+                    input_ids=ids, attention_mask=mask, generation_config=self._config(room), streamer=streamer,
+                    tokenizer=self.tokenizer,
+                )  # fmt: skip
+        except (ValueError, TypeError) as error:
+            if not self.extra:
+                raise
+            raise OptionError(f"--set: {' '.join(str(error).split())[:200]}") from error
         return [row[longest:] for row in made.tolist()]
 
     def _config(self, room: int) -> GenerationConfig:
@@ -179,7 +201,8 @@ class Generator:
 
     def identity(self) -> dict[str, Any]:
         """Return what the text depends on, for the note beside an output file."""
-        return {"model": self.located.name, "commit": self.located.commit, **asdict(self.decoding)}
+        own = {"model": self.located.name, "weights": self.located.stamp, "dtype": self.options.dtype}
+        return {**own, **asdict(self.decoding)}
 
 
 class TextPieces(BaseStreamer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,6 +81,8 @@ def _network(error: BaseException, what: str) -> LlmkitError | None:
     kinds = {kind.__name__ for kind in type(error).__mro__}  # by name: the Hub's HTTP library has changed before
     if "TimeoutException" in kinds:
         return HubError(f"the Hub did not answer in time when asked for {what}; try again, or use --offline")
+    if os.environ.get("HF_HUB_OFFLINE") == "1" and isinstance(error, ConnectionError):
+        return HubError(f"{what} is not on this machine and the Hub cannot be asked (offline)")
     if "TransportError" in kinds or (isinstance(error, ConnectionError) and not isinstance(error, BrokenPipeError)):
         return HubError(
             f"the Hub cannot be reached for {what}; check the network, or use --offline with what is cached"

@@ -81,6 +81,7 @@ class Classifier:
         Raises:
             DataError: no column can be told to be the text, or a named one does not exist.
         """
+        tasks.require_roles(given, ("text", "pair"))
         pair = next((pair for pair in PAIRS if set(pair) <= set(rows[0])), None)
         if pair is not None and "text" not in given:
             return {"text": pair[0], "pair": given.get("pair", pair[1])}

@@ -107,14 +107,14 @@ def match(dataset: Dataset, column: str, config: PretrainedConfig) -> Labels:
         DataError: the dataset has labels that the model lacks, or one of them is a number and the other a class.
     """
     model = Labels.of_model(config)
-    whole = getattr(dataset.features[column], "dtype", "").startswith(("int", "uint"))
+    feature = dataset.features[column]
+    whole = not isinstance(feature, ClassLabel) and getattr(feature, "dtype", "").startswith(("int", "uint"))
     number = is_number(dataset, column) or (model.regression and whole)  # stars as integers are numbers too
     if model.regression != number:
         kinds = ("numbers", "classes") if number else ("classes", "numbers")
         raise DataError(f"column {column!r} holds {kinds[0]} and the model predicts {kinds[1]}")
     if number:
         return model
-    feature = dataset.features[column]
     wanted = sorted({name for name in names_of(dataset, column) if name is not None}, key=natural)
     declared: Sequence[str] = feature.names if isinstance(feature, ClassLabel) else wanted
     respelled = _respell(model.names, declared)

@@ -36,9 +36,15 @@ class Located:
     path: Path
     config: PretrainedConfig
     commit: str | None = None
-    revision: str | None = None  # what to ask the Hub for: the commit, or without a network what the user named
+    revision: str | None = None  # what to ask the Hub for
     on_hub: bool = False
     cached_only: bool = False
+
+    @property
+    def stamp(self) -> object:
+        """What tells these weights from others of the same name: the commit, or the files' sizes and times."""
+        files = sorted(self.path.glob("*.safetensors"))
+        return self.commit or [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
     @property
     def slug(self) -> str:
@@ -54,6 +60,7 @@ def locate(options: ModelOptions, report: Report, default: str | None = None) ->
         ModelError: there is no such model, or the folder is not one.
         HubError: the Hub cannot be reached or refuses access.
     """
+    pick_device(options.device)  # a device that is not there is known before any download
     name = options.model or default
     if name is None:
         raise OptionError("name a model with -m (a Hub id or a folder)")
@@ -62,10 +69,10 @@ def locate(options: ModelOptions, report: Report, default: str | None = None) ->
         config = _config(folder, name, options)
         _check_headers(folder, name)
         return Located(name, folder, config)
-    sha = hub.commit("model", name, options.revision, report)
-    revision, cached_only = sha or options.revision, sha is None
-    path = hub.download(name, revision, SMALL_FILES, cached_only)
-    return Located(name, path, _config(path, name, options), sha, revision, on_hub=True, cached_only=cached_only)
+    cached_only = options.offline or hub.commit("model", name, options.revision, report) is None
+    path = hub.download(name, options.revision, SMALL_FILES, cached_only)  # by its branch: --offline finds it again
+    config = _config(path, name, options)
+    return Located(name, path, config, path.name, options.revision, on_hub=True, cached_only=cached_only)
 
 
 def _config(folder: Path, name: str, options: ModelOptions) -> PretrainedConfig:
@@ -97,8 +104,8 @@ def load_tokenizer(located: Located, options: ModelOptions) -> PreTrainedTokeniz
         tokenizer = AutoTokenizer.from_pretrained(located.path, trust_remote_code=options.trust_remote_code)
     except Exception as error:  # tokenizers raise bare Exceptions for broken files
         raise ModelError(f"{located.name!r} has no usable tokenizer: {_brief(error)}") from error
-    if not len(tokenizer):
-        raise ModelError(f"{located.name!r} has an empty tokenizer")
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # the library makes one up where the files are missing
+        raise ModelError(f"{located.name!r} has no tokenizer files")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
@@ -111,11 +118,11 @@ def load_tokenizer_alone(name: str, options: ModelOptions, report: Report) -> Pr
         ModelError: there is none.
         HubError: the Hub cannot be reached or refuses access.
     """
-    folder, sha = Path(name).expanduser(), None
+    folder = Path(name).expanduser()
     if not folder.exists():
-        sha = hub.commit("model", name, None, report)
-        folder = hub.download(name, sha, SMALL_FILES, sha is None)
-    return load_tokenizer(Located(name, folder, PretrainedConfig(), sha), options)
+        cached_only = options.offline or hub.commit("model", name, None, report) is None
+        folder = hub.download(name, None, SMALL_FILES, cached_only)
+    return load_tokenizer(Located(name, folder, PretrainedConfig()), options)
 
 
 def load_model(
@@ -140,11 +147,13 @@ def load_model(
         with _without_bars():
             model, found = kind.from_pretrained(
                 folder, config=_with(located.config, settings), dtype=_load_dtype(options, training),
-                output_loading_info=True, ignore_mismatched_sizes=head is not None,
+                output_loading_info=True, ignore_mismatched_sizes=True,
                 trust_remote_code=options.trust_remote_code, local_files_only=True,
             )  # fmt: skip
-    except Exception as error:
-        raise ModelError(f"the weights of {located.name!r} cannot be loaded: {_brief(error)}") from error
+    except Exception as error:  # what a loader raises depends on the file and on the architecture
+        pickled = not any(folder.glob("*.safetensors"))
+        why = "its pickle holds more than tensors, or is damaged" if pickled else _brief(error)
+        raise ModelError(f"the weights of {located.name!r} cannot be loaded: {why}") from error
     _check_complete(located, model, found, head is not None)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         raise ModelError(f"{located.name!r} has a tokenizer of {len(tokenizer)} tokens and embeddings for fewer")

@@ -72,6 +72,8 @@ def pretrain(
         **asdict(splits),
         **asdict(hyper),
     }
+    if hyper.metric is not None and options.model is None:
+        require_known(hyper.metric, _family(shape, data)[0].metric_names(None), "--metric")
     text = open_corpus(references, data, splits, hyper.seed, report)
     name = Path(options.model).name if options.model else f"{_family(shape, data)[1]}-{shape.size}"
     folder = runs.open_run(
@@ -129,10 +131,11 @@ def _start(
         return _go_on(options, shape, data, report)
     task, arch = _family(shape, data)
     size = architectures.preset(arch, shape.size)
+    described = architectures.read_model_config(shape.model_config) if shape.model_config else {}
     context = data.max_length or size.context
     tokenizer = _tokenizer(corpus, task, options, shape, size, context, report)
     if shape.model_config is not None:
-        config = architectures.read_model_config(shape.model_config, tokenizer)
+        config = architectures.config_from(described, shape.model_config, tokenizer)
         context = data.max_length or min(size.context, getattr(config, "max_position_embeddings", size.context))
     else:
         config = architectures.build_config(arch, size, tokenizer, context)
@@ -184,6 +187,7 @@ def _job(
     quick = replace(setup, stride=start.context)
     best = hyper.metric or start.task.headline(setup)
     require_known(best, start.task.metric_names(None), "--metric")
+    start.task.collator(start.tokenizer, masks)  # refuses a tokenizer that the task cannot use
     train = start.task.prepare(corpus.rows.train, start.tokenizer, masks, training=True)
     held_out = start.task.prepare(corpus.rows.validation, start.tokenizer, quick, training=False)
     if not len(train) or not len(held_out):

@@ -33,7 +33,11 @@ def read_rows(options: RowOptions) -> list[Row]:
         raise OptionError("--input names the file of rows")
     if not path.is_file():
         raise DataError(f"there is no file {str(path)!r}")
-    return files.read_rows(path, options.encoding)[: options.limit]
+    rows = files.read_rows(path, options.encoding)[: options.limit]
+    if options.output and options.output.suffix == ".csv":  # one heading for all rows, in all chunks
+        names = dict.fromkeys(name for row in rows for name in row)
+        rows = [{**names, **row} for row in rows]
+    return rows
 
 
 def column_for(rows: Sequence[Row], role: str, given: dict[str, str], usual: Sequence[str]) -> str:
@@ -109,11 +113,16 @@ class RowWriter:
     def append(self, rows: Sequence[Row]) -> None:
         """Write a chunk of rows so that they outlive a kill, and note where it ends."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        if not self.ends:
+            self._note()  # before the first byte: a kill in the first chunk must not look like someone else's file
         with self.path.open("a", encoding="utf-8", newline="") as file:
             file.write(self._spell(rows, header=not self.ends))
             file.flush()
             os.fsync(file.fileno())
         self.ends.append(self.path.stat().st_size)
+        self._note()
+
+    def _note(self) -> None:
         staged = self.note.with_name(f".{self.note.name}.tmp")
         staged.write_text(to_json({"command": self.identity, "ends": self.ends}) + "\n", encoding="utf-8")
         staged.replace(self.note)
@@ -124,8 +133,9 @@ class RowWriter:
         buffer = io.StringIO(newline="")
         names = list(dict.fromkeys(name for row in rows for name in row))
         bare_return = any("\r" in str(value) for row in rows for value in row.values())  # csv leaves it unquoted
-        quoting = csv.QUOTE_ALL if bare_return else csv.QUOTE_MINIMAL
-        writer = csv.DictWriter(buffer, fieldnames=names, lineterminator="\n", quoting=quoting)
+        writer = csv.DictWriter(
+            buffer, fieldnames=names, lineterminator="\n", quoting=csv.QUOTE_ALL if bare_return else csv.QUOTE_MINIMAL
+        )
         if header:
             writer.writeheader()
         writer.writerows({k: to_json(v) if isinstance(v, dict | list) else v for k, v in row.items()} for row in rows)
@@ -135,7 +145,8 @@ class RowWriter:
 def identity_of(options: RowOptions, **more: Any) -> str:
     """Return a digest of the input's bytes and the options: what makes two commands the same one."""
     digest = hashlib.sha256(options.input.read_bytes() if options.input else b"")
-    settings = {"column": options.column, "limit": options.limit, "batch_size": options.batch_size, **more}
+    own = ("column", "limit", "batch_size", "encoding")
+    settings = {**{name: getattr(options, name) for name in own}, **more}
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
     return digest.hexdigest()
 

@@ -49,7 +49,8 @@ def parse_value(text: str) -> Any:
             continue
     if text[:1] in {"{", "[", "'", '"'}:
         try:
-            return _numbers(yaml.safe_load(text))
+            value = yaml.safe_load(text)
+            return value if isinstance(value, str) else _numbers(value)
         except yaml.YAMLError:
             return text
     return text

@@ -52,20 +52,25 @@ def select(splits: DatasetDict, spec: str, limit: int | None = None) -> Dataset:
         DataError: no such split, or not a split expression.
         EmptyError: it names no rows.
     """
+    rows = concatenate_datasets([splits[part.splitname].select(_range(part, splits)) for part in _parts(splits, spec)])
+    if not len(rows):
+        raise EmptyError(f"the split {spec!r} holds no rows")
+    return rows.select(range(min(limit, len(rows)))) if limit else rows
+
+
+def _parts(splits: DatasetDict, spec: str) -> list[Any]:
     sizes = {name: len(dataset) for name, dataset in splits.items()}
     name = spec.split("[")[0].split("+")[0].strip()
     if name not in sizes:
         raise DataError(f"there is no split {name!r}{did_you_mean(name, sizes)}; the dataset has {listing(sizes)}")
     try:
-        parts = ReadInstruction.from_spec(spec).to_absolute(sizes)
+        parts = list(ReadInstruction.from_spec(spec).to_absolute(sizes))
     except (ValueError, AssertionError) as error:
         raise DataError(f"{spec!r} is not a split or slice such as train[:10%]: {error}") from error
-    rows = concatenate_datasets(
-        [splits[p.splitname].select(range(p.from_ or 0, sizes[p.splitname] if p.to is None else p.to)) for p in parts]
-    )
-    if not len(rows):
-        raise EmptyError(f"the split {spec!r} holds no rows")
-    return rows.select(range(min(limit, len(rows)))) if limit else rows
+    for part in parts:
+        if part.from_ and part.from_ >= sizes[part.splitname]:
+            raise DataError(f"{spec!r} begins after the last of the {sizes[part.splitname]} rows of {part.splitname!r}")
+    return parts
 
 
 def train_and_validation(
@@ -84,10 +89,23 @@ def train_and_validation(
         return TrainAndValidation(train, select(other, name, limit), validation)
     name = validation or next((name for name in VALIDATIONS if name in source.splits), "")
     if name:
+        _refuse_overlap(source.splits, train_split, name)
         return TrainAndValidation(train, select(source.splits, name, limit), name)
     cut = Cut(train_split, CUT_SHARE, seed, limit, column)
     kept, held_out = cut_rows(train, cut)
     return TrainAndValidation(kept, held_out, f"{train_split}, {CUT_SHARE:.0%} cut", cut)
+
+
+def _refuse_overlap(splits: DatasetDict, train: str, validation: str) -> None:
+    """Refuse to measure on rows that are trained on."""
+    chosen = {f"{part.splitname} {row}" for part in _parts(splits, train) for row in _range(part, splits)}
+    if any(f"{part.splitname} {row}" in chosen for part in _parts(splits, validation) for row in _range(part, splits)):
+        raise DataError(f"--validation {validation} takes rows that --train-split {train} trains on; part them")
+
+
+def _range(part: Any, splits: DatasetDict) -> range:
+    size = len(splits[part.splitname])
+    return range(min(part.from_ or 0, size), size if part.to is None else min(part.to, size))
 
 
 def cut_rows(rows: Dataset, cut: Cut) -> tuple[Dataset, Dataset]:

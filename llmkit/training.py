@@ -79,6 +79,12 @@ def checked_overrides(pairs: list[str] | None) -> dict[str, Any]:
     """
     known = [f.name for f in dataclasses.fields(TrainingArguments) if f.init]
     overrides = parse_settings(pairs, known, OWNED, "TrainingArguments")
+    usual = {f.name: f.default for f in dataclasses.fields(TrainingArguments)}
+    for name, value in overrides.items():
+        if isinstance(usual[name], int | float) and not isinstance(value, int | float):
+            raise OptionError(f"--set {name} takes {type(usual[name]).__name__}, not {value!r}")
+    if overrides.get("gradient_accumulation_steps", 1) < 1:
+        raise OptionError("--set gradient_accumulation_steps must be at least 1")
     _library_arguments({"output_dir": "unused", "use_cpu": True, "report_to": "none", **overrides})
     return overrides
 

@@ -8,6 +8,8 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
+import tty
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +69,35 @@ def llmkit(capfd, monkeypatch):
         code = main([str(argument) for argument in arguments])
         captured = capfd.readouterr()
         return Ran(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def on_terminal(llmkit, monkeypatch):
+    """Run llmkit in this process with a pseudo-terminal for its standard output."""
+
+    def run(*arguments: object) -> Ran:
+        master, slave = os.openpty()
+        tty.setraw(slave)
+        pieces: list[bytes] = []
+
+        def read() -> None:
+            try:
+                while piece := os.read(master, 4096):
+                    pieces.append(piece)
+            except OSError:  # the other end was closed
+                return
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        with monkeypatch.context() as patch, os.fdopen(slave, "w", encoding="utf-8") as terminal:
+            patch.setattr("sys.stdout", terminal)
+            patch.setenv("COLUMNS", "100")
+            ran = llmkit(*arguments)
+        reader.join()
+        os.close(master)
+        return Ran(ran.code, b"".join(pieces).decode(), ran.err)
 
     return run
 

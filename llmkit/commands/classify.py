@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmkit.commands.helping import with_examples
+from llmkit.commands.standard_input import read_stdin
 from llmkit.errors import OptionError
 from llmkit.flags import flag, option_groups
 from llmkit.options import ModelOptions, RowOptions, TalkOptions
@@ -42,7 +43,7 @@ def classify(
     Prints a table on a terminal, and a JSON line for each text in a pipe or under --json.
     """
     _check(texts, pair, top, rows)
-    inputs = texts or ([] if rows.input else _stdin_lines())
+    inputs = texts or ([] if rows.input else _stdin_lines(rows.encoding))
     quiet_libraries(talk, model.offline)
     from llmkit.inference import Classifier
 
@@ -72,10 +73,11 @@ def _check(texts: list[str] | None, pair: list[str] | None, top: int | None, row
         raise OptionError(*problems)
 
 
-def _stdin_lines() -> list[str]:
+def _stdin_lines(encoding: str) -> list[str]:
     if sys.stdin is None or sys.stdin.isatty():
         raise OptionError('no text: llmkit classify "a text", or send lines by standard input')
-    return sys.stdin.read().splitlines()
+    lines = read_stdin(encoding).removesuffix("\n").split("\n")
+    return [line.removesuffix("\r") for line in lines]
 
 
 def _shell(
@@ -118,5 +120,5 @@ def _file(classifier: Classifier, options: RowOptions, top: int | None, talk: Ta
         return classifier.answer(texts, pairs, options.batch_size, top)
 
     located = classifier.located
-    identity = identity_of(options, model=located.name, commit=located.commit, top=top)
+    identity = identity_of(options, model=located.name, weights=located.stamp, dtype=classifier.options.dtype, top=top)
     process(rows, work, options, identity, report)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmkit.commands.helping import with_examples
+from llmkit.commands.standard_input import read_stdin
 from llmkit.errors import OptionError
 from llmkit.flags import option_groups
 from llmkit.options import GenerationOptions, ModelOptions, RowOptions, TalkOptions
@@ -39,7 +40,7 @@ def generate(
     """
     if prompts and rows.input:
         raise OptionError("give prompts or --input, not both")
-    texts = prompts or ([] if rows.input else [_stdin()])
+    texts = prompts or ([] if rows.input else [_stdin(rows.encoding)])
     quiet_libraries(talk, model.offline)
     from llmkit.decoding import Generator
 
@@ -55,10 +56,11 @@ def generate(
         _shell(generator, texts, rows, talk, report)
 
 
-def _stdin() -> str:
+def _stdin(encoding: str) -> str:
     if sys.stdin is None or sys.stdin.isatty():
         raise OptionError('no prompt: llmkit generate "Once upon a time", or send one by standard input')
-    return sys.stdin.read().removesuffix("\n")
+    text = read_stdin(encoding)
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def _shell(generator: Generator, texts: list[str], rows: RowOptions, talk: TalkOptions, report: Report) -> None:
@@ -87,8 +89,10 @@ def _fields(answers: list[str]) -> dict[str, Any]:
 
 def _file(generator: Generator, options: RowOptions, talk: TalkOptions, report: Report) -> None:
     from llmkit.rowfiles import Row, as_text, column_for, identity_of, process, read_rows
+    from llmkit.tasks import require_roles
 
     rows = read_rows(options)
+    require_roles(options.columns, ("prompt",))
     column = column_for(rows, "prompt", options.columns, ("prompt", "text"))
     prepared = [generator.prompt(as_text(row.get(column)), f"row {n}") for n, row in enumerate(rows, start=1)]
     if talk.dry_run:

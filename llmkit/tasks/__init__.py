@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+
 from datasets import Dataset
 from transformers import PretrainedConfig
 
@@ -60,17 +62,24 @@ def choose(
         DataError: a column does not exist, or no task fits.
         OptionError, ModelError: the named task is unknown, or the command, the data or the model do not fit it.
     """
+    candidates = [named(name)] if name else [task for task in TASKS.values() if verb in task.verbs]
+    require_roles(given, {role for task in candidates for role in task.roles})
+    if len(set(given.values())) < len(given):
+        raise OptionError("--column: one column cannot have two roles")
     for role, column in given.items():
         if column not in dataset.column_names:
             near = did_you_mean(column, dataset.column_names)
             raise DataError(f"there is no column {column!r} for {role}{near}; the dataset has {_columns(dataset)}")
-    candidates = [named(name)] if name else [task for task in TASKS.values() if verb in task.verbs]
     for task in candidates:
         if name and verb not in task.verbs:
             raise OptionError(f"--task {name} does not work in {verb}")
         columns = task.fits(dataset, given)
         if columns is None or (config is not None and not task.trains_on(config)):
             continue
+        if len(set(columns.values())) < len(columns):
+            raise OptionError(
+                f"one column cannot be both: {', '.join(f'{role}={name}' for role, name in columns.items())}"
+            )
         return task, columns
     if name and config is not None and not candidates[0].trains_on(config):
         raise ModelError(f"a {(config.architectures or [config.model_type])[0]} cannot be used for {name}")
@@ -78,6 +87,18 @@ def choose(
     raise DataError(
         f"the columns ({_columns(dataset)}) fit no task of {verb}: {wants}; name them, as in --column text=NAME"
     )
+
+
+def require_roles(given: Iterable[str], roles: Collection[str]) -> None:
+    """Refuse a --column whose role no task in question has.
+
+    Raises:
+        OptionError: naming the roles that there are.
+    """
+    for role in given:
+        if role not in roles:
+            near = did_you_mean(role, roles)
+            raise OptionError(f"--column: there is no role {role!r}{near}; there are {listing(sorted(roles))}")
 
 
 def _columns(dataset: Dataset) -> str:

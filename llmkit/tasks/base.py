@@ -48,6 +48,7 @@ class Task(ABC):
     name: ClassVar[str]
     auto_class: ClassVar[str]  # the transformers Auto class that opens its models
     heads: ClassVar[tuple[str, ...]]  # how the names of its models' architectures end
+    roles: ClassVar[tuple[str, ...]]  # what its columns can be: the words of --column ROLE=NAME
     verbs: ClassVar[frozenset[str]]  # the commands that it works in
     families: ClassVar[tuple[str, ...]] = ()  # what pretrain can build for it, the usual one first
     base_model: ClassVar[str]  # what finetune starts from without -m
@@ -153,7 +154,7 @@ def is_label(feature: Any) -> bool:
     if isinstance(feature, ClassLabel):
         return True
     return isinstance(feature, Value) and feature.dtype.startswith(
-        ("string", "large_string", "int", "uint", "bool", "float")
+        ("string", "large_string", "int", "uint", "bool", "float", "null")
     )
 
 

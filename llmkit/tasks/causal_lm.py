@@ -26,6 +26,7 @@ class CausalLM(Task):
     name = "causal-lm"
     auto_class = "AutoModelForCausalLM"
     heads = ("ForCausalLM", "LMHeadModel")
+    roles = ("text",)
     verbs = frozenset({"pretrain", "finetune", "eval", "generate"})
     eval_batch = 8
     usual_length = 1024

@@ -32,6 +32,7 @@ class MaskedLM(Task):
     name = "masked-lm"
     auto_class = "AutoModelForMaskedLM"
     heads = ("ForMaskedLM", "ForPreTraining")
+    roles = ("text",)
     verbs = frozenset({"pretrain", "finetune", "eval"})
     eval_batch = 8
     families = ("bert",)
@@ -40,8 +41,8 @@ class MaskedLM(Task):
     def trains_on(self, config: PretrainedConfig) -> bool:
         from transformers import MODEL_FOR_MASKED_LM_MAPPING
 
-        generates = any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in config.architectures or ())
-        return type(config) in MODEL_FOR_MASKED_LM_MAPPING and not generates
+        other_head = any("For" in name or "LMHead" in name for name in config.architectures or ())
+        return self.opens(config) or (type(config) in MODEL_FOR_MASKED_LM_MAPPING and not other_head)
 
     def wants(self) -> str:
         return "a text and an encoder model"

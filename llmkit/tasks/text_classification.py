@@ -45,6 +45,7 @@ class TextClassification(Task):
     name = "text-classification"
     auto_class = "AutoModelForSequenceClassification"
     heads = ("ForSequenceClassification",)
+    roles = ("text", "pair", "label")
     verbs = frozenset({"finetune", "eval", "classify"})
     base_model = "distilbert/distilbert-base-uncased"
 

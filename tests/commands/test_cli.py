@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import signal
@@ -117,9 +116,7 @@ def test_the_shell_completes(llmkit_process, typed, offered):
     assert (ran.code, set(ran.out.split()), ran.err) == (0, offered, "")
 
 
-@pytest.mark.parametrize(
-    "arguments", [("--help",), ("classify", "--help"), ("classify", "-q", "-m", "{bert}", "good", "bad")]
-)
+@pytest.mark.parametrize("arguments", [("--help",), ("classify", "-q", "-m", "{bert}", "good", "bad")])
 def test_a_reader_that_went_away_is_no_error(classifier, arguments):
     read, write = os.pipe()
     os.close(read)
@@ -182,10 +179,9 @@ def test_an_interrupt_before_anything_is_quiet_and_exit_130(classifier, llama, a
     with subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         process.stdin.write(b"good film\n" * 50_000)  # more than a pipe holds: back here, it is reading
         process.send_signal(signal.SIGINT)
-        out = process.stdout.read()
-        err = process.stderr.read().decode()
+        out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, b"")
-    assert err == "error: interrupted, nothing was saved\n"
+    assert err == b"error: interrupted, nothing was saved\n"
 
 
 def test_json_is_all_that_stdout_holds(llmkit, tmp_path, monkeypatch, classifier, llama, reviews, corpus):
@@ -219,9 +215,3 @@ def test_a_dry_run_prints_nothing_on_stdout_and_writes_nothing(
         ran = llmkit(*line, "--dry-run", *flags)
         assert (ran.code, ran.out, "dry run" in ran.err) == (0, "", True)
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_talk_is_hushed_by_quiet(llmkit_process, classifier):
-    ran = llmkit_process("classify", "good", "-m", classifier, "--quiet")
-    assert (ran.code, ran.err) == (0, "")
-    assert json.loads(ran.out)["text"] == "good"

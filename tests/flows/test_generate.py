@@ -2,15 +2,12 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import threading
-import tty
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
-from conftest import Ran, write_csv, write_jsonl
+from conftest import write_csv, write_jsonl
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 PROMPTS = ["the fox", "the king was good and the river", "a", "the house was cold and the song was sad and the day"]
@@ -49,34 +46,6 @@ def plain_generate(folder: Path, prompt: str, new: int, **more) -> str:
     start = len(inputs["input_ids"][0])
     before = tokenizer.decode(made[:start], skip_special_tokens=True)
     return tokenizer.decode(made, skip_special_tokens=True).removeprefix(before)
-
-
-@pytest.fixture
-def on_terminal(llmkit, monkeypatch):
-    """Run llmkit with a pseudo-terminal for its standard output."""
-
-    def run(*arguments: object) -> Ran:
-        master, slave = os.openpty()
-        tty.setraw(slave)
-        pieces: list[bytes] = []
-
-        def read() -> None:
-            try:
-                while piece := os.read(master, 4096):
-                    pieces.append(piece)
-            except OSError:  # the other end was closed
-                return
-
-        reader = threading.Thread(target=read)
-        reader.start()
-        with monkeypatch.context() as patch, os.fdopen(slave, "w", encoding="utf-8") as terminal:
-            patch.setattr("sys.stdout", terminal)
-            ran = llmkit(*arguments)
-        reader.join()
-        os.close(master)
-        return Ran(ran.code, b"".join(pieces).decode(), ran.err)
-
-    return run
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)

@@ -98,14 +98,20 @@ def test_every_kind_of_line_end_in_a_cell_comes_back(tmp_path):
 
 
 @ENDINGS
-def test_a_run_that_died_in_its_first_write_goes_on_too(job, tmp_path, monkeypatch, ending):
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_run_that_died_in_its_first_write_goes_on_too(job, tmp_path, monkeypatch, ending, overwrite):
+    if overwrite:
+        job(ending)
+
     def fail(number: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as full:
         full.setattr("os.fsync", fail)
         with pytest.raises(OSError, match="No space"):
-            job(ending)
+            job(ending, overwrite=overwrite)
+    torn = (tmp_path / f"out{ending}").read_bytes()[:-7]
+    (tmp_path / f"out{ending}").write_bytes(torn)
     job(ending)
     output = (tmp_path / f"out{ending}").read_bytes()
     assert answers(output, ending) == [(row["id"], row["text"].upper()) for row in ROWS]

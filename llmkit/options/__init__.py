@@ -1,0 +1,35 @@
+"""Option groups: each flag declared once, with its type, default, help and limits.
+
+Commands take groups (`flags.option_groups`), Python callers build them. A group is valid once it exists: its limits are
+checked when it is built, and all its problems are reported together, spelled as the user spells flags.
+"""
+
+from __future__ import annotations
+
+from llmkit.options.base import Options, TalkOptions, print_version
+from llmkit.options.shared import (
+    DataOptions,
+    ModelOptions,
+    ReadingOptions,
+    RowOptions,
+    RunOptions,
+    SplitOptions,
+    TrainingOptions,
+)
+from llmkit.options.verbs import ArchitectureOptions, EvalOptions, GenerationOptions
+
+__all__ = [
+    "ArchitectureOptions",
+    "DataOptions",
+    "EvalOptions",
+    "GenerationOptions",
+    "ModelOptions",
+    "Options",
+    "ReadingOptions",
+    "RowOptions",
+    "RunOptions",
+    "SplitOptions",
+    "TalkOptions",
+    "TrainingOptions",
+    "print_version",
+]

@@ -1,0 +1,138 @@
+"""The groups of one command each: how to decode, what to measure, what to build."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from llmkit.flags import flag
+from llmkit.options.base import Options, is_number, seed_problems
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationOptions(Options):
+    """How to decode. Greedy, unless a sampling flag is given."""
+
+    max_new_tokens: Annotated[int, flag(panel="Decoding", help="Stop after so many new tokens.")] = 200
+    temperature: Annotated[float | None, flag(panel="Decoding", help="Sample, at this temperature.")] = None
+    top_p: Annotated[float | None, flag(panel="Decoding", help="Sample from this much probability mass.")] = None
+    top_k: Annotated[int | None, flag(panel="Decoding", help="Sample from so many tokens.")] = None
+    num_beams: Annotated[int, flag(panel="Decoding", help="Beam search with so many beams.")] = 1
+    num_return_sequences: Annotated[
+        int, flag("--num-return-sequences", "-n", panel="Decoding", help="Answers per prompt.")
+    ] = 1
+    repetition_penalty: Annotated[float | None, flag(panel="Decoding", help="Above 1: less repetition.")] = None
+    stop: Annotated[list[str] | None, flag(panel="Decoding", help="Stop before this text; repeatable.")] = None
+    seed: Annotated[int, flag(panel="Decoding", help="Seed of the sampling.")] = 42
+    chat: Annotated[
+        bool | None,
+        flag("--chat/--no-chat", panel="Prompt", help="Use the chat template; default: when the model has one."),
+    ] = None
+    system: Annotated[str | None, flag(panel="Prompt", help="System message of the chat template.")] = None
+    echo: Annotated[
+        bool, flag("--echo/--no-echo", panel="Prompt", help="Print the prompt before its continuation.")
+    ] = False
+    set: Annotated[
+        list[str] | None,
+        flag("--set", panel="Decoding", help="Any GenerationConfig field: --set min_p=0.1; repeatable."),
+    ] = None
+
+    @property
+    def sampling(self) -> bool:
+        """Whether a flag asks for sampling."""
+        return not (self.temperature is None and self.top_p is None and self.top_k is None)
+
+    def problems(self) -> Iterator[str]:
+        yield from self.at_least(1, "max_new_tokens", "num_beams", "num_return_sequences", "top_k")
+        yield from seed_problems(self.seed)
+        if self.temperature is not None and not 0 < self.temperature < math.inf:
+            yield f"--temperature must be more than 0, not {self.temperature}; leave it out for greedy decoding"
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            yield f"--top-p must be in (0, 1], not {self.top_p}"
+        if self.repetition_penalty is not None and not 0 < self.repetition_penalty < math.inf:
+            yield f"--repetition-penalty must be more than 0, not {self.repetition_penalty}"
+        if self.num_return_sequences > 1 and not self.sampling and self.num_beams < self.num_return_sequences:
+            yield "-n above 1 gives equal answers under greedy decoding; add --temperature, or as many --num-beams"
+        if self.num_beams > 1 and self.sampling:
+            yield "--num-beams searches and --temperature, --top-p and --top-k sample; give one kind"
+        if self.system is not None and self.chat is False:
+            yield "--system is a part of the chat template, which --no-chat turns off"
+        if any(not text for text in self.stop or ()):
+            yield "--stop must not be empty"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalOptions(Options):
+    """What to measure, and what to demand of it."""
+
+    split: Annotated[str | None, flag(panel="Data", help="Split or slice; default: validation, else test.")] = None
+    batch_size: Annotated[int | None, flag(panel="Evaluation", help="Rows per forward pass.")] = None
+    positive: Annotated[str | None, flag(panel="Evaluation", help="The positive class of binary metrics.")] = None
+    stride: Annotated[int | None, flag(panel="Evaluation", help="Perplexity: new tokens per window.")] = None
+    per_row: Annotated[
+        bool,
+        flag(
+            "--per-row/--no-per-row", panel="Evaluation", help="Perplexity: score each row alone, without joining them."
+        ),
+    ] = False
+    seed: Annotated[int, flag(panel="Evaluation", help="Seed of the masks of masked-lm.")] = 42
+    fail_under: Annotated[
+        list[str] | None, flag(panel="Gates", help="Exit 1 when a metric is lower: f1=0.85; repeatable.")
+    ] = None
+    output: Annotated[Path | None, flag("--output", "-o", panel="Output", help="Write the JSON result here.")] = None
+
+    def problems(self) -> Iterator[str]:
+        yield from self.at_least(1, "batch_size", "stride")
+        yield from self.writable(self.output)
+        if self.output and self.output.is_dir():
+            yield f"--output {str(self.output)!r} is a folder; a file is wanted"
+        yield from seed_problems(self.seed)
+        for gate in self.fail_under or ():
+            name, _, value = gate.partition("=")
+            if not name or not is_number(value):
+                yield f"--fail-under takes metric=number (f1=0.85), not {gate!r}"
+
+    @property
+    def gates(self) -> dict[str, float]:
+        """The least value demanded of each named metric."""
+        return {name: float(value) for name, _, value in (gate.partition("=") for gate in self.fail_under or ())}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchitectureOptions(Options):
+    """What to build when pretraining from scratch."""
+
+    arch: Annotated[
+        Literal["llama", "gpt2", "bert"] | None, flag(panel="Architecture", help="Model family; default: llama.")
+    ] = None
+    size: Annotated[
+        Literal["tiny", "mini", "small", "base"], flag(panel="Architecture", help="Preset of width and depth.")
+    ] = "tiny"
+    model_config: Annotated[
+        Path | None, flag(panel="Architecture", help="JSON or YAML file of an architecture, in place of a preset.")
+    ] = None
+    tokenizer: Annotated[
+        str | None, flag(panel="Architecture", help="Reuse this tokenizer; default: train one on the corpus.")
+    ] = None
+    vocab_size: Annotated[int | None, flag(panel="Architecture", help="Size of the trained vocabulary.")] = None
+    whole_word_masking: Annotated[
+        bool,
+        flag(
+            "--whole-word-masking/--no-whole-word-masking",
+            panel="Architecture",
+            help="Masked-lm: mask all pieces of a word.",
+        ),
+    ] = False
+    mask_share: Annotated[
+        float | None, flag(panel="Architecture", help="Masked-lm: share of tokens masked in training.")
+    ] = None
+
+    def problems(self) -> Iterator[str]:
+        yield from self.at_least(64, "vocab_size")
+        if self.mask_share is not None and not 0 < self.mask_share < 1:
+            yield f"--mask-share must lie between 0 and 1, not {self.mask_share}"
+        if self.tokenizer and self.vocab_size:
+            yield "--vocab-size is for a tokenizer that is trained; --tokenizer has its own"

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import pickle
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+import transformers
+from conftest import write_jsonl
+from datasets import Dataset
+from transformers import AutoConfig, AutoTokenizer
+
+from llmkit.inference import predict
+from llmkit.tasks import TASKS, Setup
+
+VERBS = ("pretrain", "finetune", "classify", "generate", "eval")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the contract needs to know of a task: rows that suit it, rows that do not, a model, pretrain's arch."""
+
+    rows: list[dict[str, Any]]
+    unsuitable: list[dict[str, Any]]
+    model: str
+    columns: dict[str, str]
+    arch: str | None = None
+
+
+LINES = [{"id": number, "text": line} for number, line in enumerate(tiny.corpus(160).split("\n\n"))]
+NUMBERS = [{"length": number, "width": number * 2} for number in range(4)]
+CASES = {
+    "text-classification": Case(tiny.reviews(48), LINES, "classifier", {"text": "text", "label": "label"}),
+    "causal-lm": Case(LINES, NUMBERS, "llama", {"text": "text"}, arch="llama"),
+    "masked-lm": Case(LINES, NUMBERS, "masked", {"text": "text"}, arch="bert"),
+}
+
+
+@pytest.fixture(params=sorted(TASKS))
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def model(request, name) -> Path:
+    return request.getfixturevalue(CASES[name].model)
+
+
+def test_every_task_has_a_case():
+    assert set(CASES) == set(TASKS)
+    assert all(TASKS[name].name == name for name in TASKS)
+
+
+def test_a_task_keeps_its_contract_from_rows_to_a_saved_model(llmkit, name, model, tmp_path):
+    task, case = TASKS[name], CASES[name]
+    dataset = Dataset.from_list(case.rows)
+    columns = task.fits(dataset, {})
+    assert columns == case.columns
+    assert task.fits(Dataset.from_list(case.unsuitable), {}) is None
+    assert task.wants()
+
+    config = AutoConfig.from_pretrained(model)
+    assert task.opens(config)
+    assert task.trains_on(config)
+    assert task.usable(dataset, columns) == list(range(len(dataset)))
+    labels = task.labels(dataset, None, columns)
+    setup = Setup(columns=columns, max_length=32, labels=labels)
+    task.check(setup)
+    assert task.headline(setup) in task.metric_names(labels)
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    for training in (True, False):
+        prepared = task.prepare(dataset, tokenizer, setup, training=training)
+        assert list(prepared["length"]) == [len(ids) for ids in prepared["input_ids"]]
+        assert 0 < max(prepared["length"]) <= 32
+        batch = task.collator(tokenizer, setup)(prepared.select(range(4)).to_list())
+        assert {"input_ids", "attention_mask", "labels"} <= set(batch)
+        assert all(isinstance(value, torch.Tensor) and len(value) == 4 for value in batch.values())
+        assert batch["input_ids"].shape == batch["attention_mask"].shape
+
+    data = write_jsonl(tmp_path / "rows.jsonl", case.rows)
+    run, steps = tmp_path / "run", ("--max-steps", "2", "--batch-size", "8")
+    trained = llmkit("finetune", data, "-m", model, "-o", run, *steps, "--json")
+    assert trained.code == 0, trained.err
+    assert trained.json["task"] == name
+    assert set(trained.json["metrics"]) == set(task.metric_names(labels))
+    assert trained.json["headline"] == task.headline(setup)
+    assert trained.json["n"] > 0
+    measured = [llmkit("eval", data, "-m", run, "--json").json["metrics"] for _ in range(2)]
+    assert measured[0] == measured[1] == trained.json["metrics"]
+
+    network = getattr(transformers, task.auto_class).from_pretrained(run)
+    network.save_pretrained(tmp_path / "again")
+    reopened = getattr(transformers, task.auto_class).from_pretrained(tmp_path / "again")
+    prepared = task.prepare(dataset, tokenizer, setup, training=False)
+    first, second = (predict(task, kind, tokenizer, prepared, setup, 4) for kind in (network, reopened))
+    assert pickle.dumps(first) == pickle.dumps(second)
+    assert len(first) == len(prepared)
+    assert task.score(first, prepared, setup) == task.score(second, prepared, setup)
+
+
+def test_a_task_can_be_pretrained_or_says_which_can(llmkit, name, corpus, tmp_path):
+    case, run = CASES[name], tmp_path / "run"
+    flags = ("-o", run, "--max-length", "32", "--vocab-size", "300", "--max-steps", "2", "--json")
+    ran = llmkit("pretrain", corpus, "--task", name, *flags)
+    able = [other for other, task in TASKS.items() if "pretrain" in task.verbs]
+    if name in able:
+        assert ran.code == 0, ran.err
+        assert ran.json["task"] == name
+        assert case.arch in TASKS[name].families
+    else:
+        assert ran.code == 2
+        assert all(other in ran.error for other in able)
+        assert not run.exists()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_a_task_cannot_do_is_a_sentence_that_names_the_tasks_that_can(llmkit, name, model, verb, tmp_path):
+    task = TASKS[name]
+    able = [other.name for other in TASKS.values() if verb in other.verbs]
+    assert able
+    if verb in task.verbs:
+        return
+    what = tmp_path / "corpus.txt" if verb == "pretrain" else "the fox"
+    (tmp_path / "corpus.txt").write_text(tiny.corpus(40))
+    ran = llmkit(verb, what, "-m", model)
+    assert ran.code == 2
+    assert name in ran.error
+    assert all(other in ran.error for other in able)
+    assert all(f"llmkit {other}" in ran.error for other in task.verbs)
+    assert ran.out == ""
+
+
+def test_a_model_of_another_task_is_refused_by_eval_with_its_own_named(llmkit, name, model, tmp_path):
+    data = write_jsonl(tmp_path / "rows.jsonl", CASES[name].rows)
+    for other in set(TASKS) - {name}:
+        ran = llmkit("eval", data, "-m", model, "--task", other)
+        assert ran.code == 2
+        assert name in ran.error
+    unknown = llmkit("eval", data, "-m", model, "--task", name + "x")
+    assert unknown.code == 2
+    assert f"did you mean '{name}'" in unknown.error
+
+
+def test_weights_without_the_tasks_head_are_refused_rather_than_made_up(llmkit, name, model, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    beheaded = tmp_path / "beheaded"
+    shutil.copytree(model, beheaded)
+    kept = load_file(beheaded / "model.safetensors")
+    lost = "model.norm.weight" if name == "causal-lm" else next(key for key in kept if not key.startswith("bert."))
+    del kept[lost]
+    save_file(kept, beheaded / "model.safetensors", metadata={"format": "pt"})
+    data = write_jsonl(tmp_path / "rows.jsonl", CASES[name].rows)
+    ran = llmkit("eval", data, "-m", beheaded)
+    assert ran.code == 2, ran.err
+    assert "lacks weights" in ran.error
