@@ -13,6 +13,8 @@ from llmkit.errors import DivergedError
 from llmkit.report import Report, to_json
 from llmkit.signals import StopWish
 
+REMEDY = "try a lower --learning-rate, or --dtype float32"
+
 
 class Watchdog(TrainerCallback):
     """Stops a run whose loss is no number, before such weights are saved; measures and saves at the last step."""
@@ -20,6 +22,8 @@ class Watchdog(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
         if state.global_step >= state.max_steps:
             control.should_evaluate = control.should_save = True
+        if control.should_save and not all(weights.isfinite().all() for weights in more["model"].parameters()):
+            raise DivergedError(f"training diverged: weights are not finite at step {state.global_step}; {REMEDY}")
         if control.should_save:
             control.should_log = True  # so that on_log sees the loss before the weights are written
 
@@ -28,10 +32,7 @@ class Watchdog(TrainerCallback):
     ) -> None:
         for name in ("loss", "grad_norm"):
             if name in logs and not math.isfinite(logs[name]):
-                raise DivergedError(
-                    f"training diverged: {name} is {logs[name]} at step {state.global_step}; "
-                    "try a lower --learning-rate, or --dtype float32"
-                )
+                raise DivergedError(f"training diverged: {name} is {logs[name]} at step {state.global_step}; {REMEDY}")
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any

@@ -167,8 +167,14 @@ def _setup(
     return Setup(
         columns=columns, max_length=data.max_length or min(context, usual), benchmark=source.benchmark,
         labels=task.match_labels(rows, columns, located.config), positive=evaluation.positive,
-        stride=evaluation.stride, per_row=evaluation.per_row, seed=evaluation.seed,
+        stride=evaluation.stride, per_row=evaluation.per_row, seed=_seed(evaluation, trained),
     )  # fmt: skip
+
+
+def _seed(evaluation: EvalOptions, trained: dict[str, Any]) -> int:
+    """Return the seed of the masks: the one given, else that of the model's own run, so that its figures come again."""
+    own = (trained.get("options") or {}).get("seed", 42)
+    return int(own if evaluation.seed is None else evaluation.seed)
 
 
 def measure(

@@ -82,11 +82,11 @@ def finetune(
     training.precision(options, models.pick_device(options.device))
     identity = {"dataset": dataset, **asdict(options), **asdict(data), **asdict(splits), **asdict(hyper)}
     job = plan(dataset, options, data, splits, hyper, run, identity, report)
+    if dry_run:
+        return None
     if job.folder.finished:
         report.say(f"{job.folder.path} holds this run, finished: nothing to do")
         return finished(job, options, report)
-    if dry_run:
-        return None
     return _train(job, options, hyper, overrides, identity, run, report)
 
 
@@ -138,7 +138,8 @@ def _usable(task: Task, rows: TrainAndValidation, columns: dict[str, str], repor
     """Leave out rows without text or label, and say how many."""
     kept = {}
     for name, part in (("training", rows.train), ("validation", rows.validation)):
-        usable = task.usable(part, columns)
+        joined = name == "validation"  # measured as eval measures, which keeps what the task's recipe keeps
+        usable = task.measurable(part, Setup(columns, 0)) if joined else task.usable(part, columns)
         if not usable:
             raise EmptyError(f"no usable row among the {len(part)} {name} rows: each lacks its text or its label")
         if len(usable) < len(part):

@@ -42,8 +42,8 @@ class Located:
 
     @property
     def stamp(self) -> object:
-        """What tells these weights from others of the same name: the commit, or the files' sizes and times."""
-        files = sorted(self.path.glob("*.safetensors"))
+        """What tells this model from another of the same name: the commit, or the files' sizes and times."""
+        files = sorted(file for file in self.path.iterdir() if file.is_file())
         return self.commit or [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
     @property

@@ -81,11 +81,11 @@ def pretrain(
     )
     start = _start(text, options, shape, data, report)
     job, setups = _job(text, start, shape, hyper, folder, report)
+    if dry_run:
+        return None
     if folder.finished:
         report.say(f"{folder.path} holds this run, finished: nothing to do")
         return finished(job, options, report)
-    if dry_run:
-        return None
     set_seed(hyper.seed)
     network = _model(start, options)
     report.say(f"model: {models.count_parameters(network):,} parameters")
@@ -136,7 +136,13 @@ def _start(
     tokenizer = _tokenizer(corpus, task, options, shape, size, context, report)
     if shape.model_config is not None:
         config = architectures.config_from(described, shape.model_config, tokenizer)
-        context = data.max_length or min(size.context, getattr(config, "max_position_embeddings", size.context))
+        if not task.learns(config):
+            kind = f"--model-config {shape.model_config}: a {config.model_type}"
+            raise OptionError(f"{kind} does not learn {task.name}; --task names the task that it is for")
+        limit = getattr(config, "max_position_embeddings", None) or size.context
+        if data.max_length and data.max_length > limit:
+            raise OptionError(f"--max-length {data.max_length}: the model of {shape.model_config} takes {limit} tokens")
+        context = data.max_length or min(size.context, limit)
     else:
         config = architectures.build_config(arch, size, tokenizer, context)
     report.say(f"task: {task.name}; from scratch: {architectures.describe(config)}, blocks of {context} tokens")

@@ -166,7 +166,7 @@ def process(
     """
     chunk = options.batch_size * CHUNK
     writer = RowWriter(options.output, identity, options.overwrite) if options.output else None
-    done = writer.rows_done(chunk, len(rows)) if writer else 0
+    begun = done = writer.rows_done(chunk, len(rows)) if writer else 0
     if writer and done:
         report.say(
             f"{writer.path} holds {done} of {len(rows)} rows already" + (", going on" if done < len(rows) else "")
@@ -188,5 +188,5 @@ def process(
         if writer and done:
             raise Stopped(f"stopped after {done} of {len(rows)} rows: the same command goes on from there") from None
         raise Interrupted("interrupted before anything was written") from None
-    if writer:
+    if writer and begun < done:
         report.say(f"wrote {len(rows)} rows to {writer.path}")

@@ -44,10 +44,10 @@ def train_wordpiece(texts: Iterable[str], vocabulary: int, context: int) -> PreT
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary, special_tokens=list(special.values()), show_progress=False
-    )
-    tokenizer.train_from_iterator(texts, trainer)
+    pieces = _wordpieces(texts, tokenizer, vocabulary - len(special))
+    names_of_ids = [*special.values(), *pieces]
+    tokenizer.model = tokenizer_models.WordPiece({name: i for i, name in enumerate(names_of_ids)}, unk_token="[UNK]")
+    tokenizer.add_special_tokens(list(special.values()))
     cls, sep = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", cls), ("[SEP]", sep)]
@@ -57,3 +57,24 @@ def train_wordpiece(texts: Iterable[str], vocabulary: int, context: int) -> PreT
         tokenizer_object=tokenizer, model_max_length=context, clean_up_tokenization_spaces=False,
         model_input_names=["input_ids", "token_type_ids", "attention_mask"], **names,
     )  # fmt: skip
+
+
+def _wordpieces(texts: Iterable[str], tokenizer: Tokenizer, count: int) -> list[str]:
+    """Return `count` word pieces, `##` before those that go on with a word; the same ones each time.
+
+    The library's own WordPieceTrainer numbers and chooses them in the order of a randomly seeded hash map. Here BPE,
+    which is deterministic, learns on words that start with a mark.
+    """
+    mark = "\u2581"
+    learner = Tokenizer(tokenizer_models.BPE())
+    learner.normalizer = tokenizer.normalizer
+    learner.pre_tokenizer = pre_tokenizers.Sequence(
+        [tokenizer.pre_tokenizer, pre_tokenizers.Metaspace(mark, prepend_scheme="always")]
+    )
+    learner.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=count, show_progress=False))
+    learned = sorted(learner.get_vocab().items(), key=lambda item: item[1])
+    letters = [piece for piece, _ in learned if len(piece) == 1 and piece != mark]
+    longer = [piece.removeprefix(mark) if piece.startswith(mark) else f"##{piece}" for piece, _ in learned]
+    found = dict.fromkeys([*letters, *(f"##{letter}" for letter in letters), *longer])
+    found.pop("", None)
+    return list(found)[:count]

@@ -127,7 +127,8 @@ def arguments(
         "warmup_steps": recipe.warmup, "lr_scheduler_type": recipe.schedule, "weight_decay": recipe.weight_decay,
         "adam_beta1": recipe.betas[0], "adam_beta2": recipe.betas[1], "optim": "adamw_torch_fused",
         "eval_strategy": "steps", "eval_steps": every, "save_strategy": "steps", "save_steps": every,
-        "save_total_limit": 1, "load_best_model_at_end": True, "metric_for_best_model": best,
+        "save_total_limit": 2,  # the best and the last: with 1 a stop would lose the last
+         "load_best_model_at_end": True, "metric_for_best_model": best,
         "greater_is_better": best not in LOWER_IS_BETTER, "logging_steps": max(1, recipe.steps(rows) // 100),
         "logging_nan_inf_filter": False, "disable_tqdm": True, "report_to": "none", "use_cpu": device.type == "cpu",
         "dataloader_pin_memory": device.type == "cuda", "remove_unused_columns": False, **mixed, **recipe.overrides,
@@ -194,6 +195,12 @@ class TaskTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, logs)
         return logs
 
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Take the later of two equal checkpoints for the best: it has trained longer."""
+        if metrics.get(f"eval_{self.args.metric_for_best_model}") == self.state.best_metric:
+            self.state.best_metric = None
+        return bool(super()._determine_best_metric(metrics, trial))
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Save model and tokenizer; not training_args.bin, a pickle that can hold a token."""
         folder = Path(output_dir or self.args.output_dir)
@@ -242,7 +249,8 @@ def fit(
 
 
 def _callbacks(folder: RunFolder, report: Report, wish: StopWish, best: str) -> list[TrainerCallback]:
-    return [Watchdog(), Narrator(folder.path / "metrics.jsonl", report, best), StopCallback(wish)]
+    narrator = Narrator(folder.path / "metrics.jsonl", report, best)
+    return [narrator, StopCallback(wish), Watchdog()]  # the watchdog last: it sees whether the others want to save
 
 
 def _train(trainer: TaskTrainer, folder: RunFolder) -> None:

@@ -42,7 +42,7 @@ class Ran:
 
     @property
     def rows(self) -> list[Any]:
-        return [json.loads(line) for line in self.out.splitlines()]
+        return [json.loads(line) for line in self.out.split("\n") if line]  # splitlines() ends one at U+2028 too
 
     @property
     def error(self) -> str:

@@ -40,6 +40,8 @@ def generate(
     """
     if prompts and rows.input:
         raise OptionError("give prompts or --input, not both")
+    if decoding.echo and (rows.input or talk.json):
+        raise OptionError("--echo is for text: rows and --json hold the prompt anyway")
     texts = prompts or ([] if rows.input else [_stdin(rows.encoding)])
     quiet_libraries(talk, model.offline)
     from llmkit.decoding import Generator

@@ -78,7 +78,9 @@ class EvalOptions(Options):
             "--per-row/--no-per-row", panel="Evaluation", help="Perplexity: score each row alone, without joining them."
         ),
     ] = False
-    seed: Annotated[int, flag(panel="Evaluation", help="Seed of the masks of masked-lm.")] = 42
+    seed: Annotated[
+        int | None, flag(panel="Evaluation", help="Seed of the masks of masked-lm; default: the model's own run's.")
+    ] = None
     fail_under: Annotated[
         list[str] | None, flag(panel="Gates", help="Exit 1 when a metric is lower: f1=0.85; repeatable.")
     ] = None
@@ -89,7 +91,7 @@ class EvalOptions(Options):
         yield from self.writable(self.output)
         if self.output and self.output.is_dir():
             yield f"--output {str(self.output)!r} is a folder; a file is wanted"
-        yield from seed_problems(self.seed)
+        yield from seed_problems(self.seed or 0)
         for gate in self.fail_under or ():
             name, _, value = gate.partition("=")
             if not name or not is_number(value):

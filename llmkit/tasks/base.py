@@ -63,6 +63,10 @@ class Task(ABC):
         """Tell whether a model with this config can be trained for the task, with a new head if it needs one."""
         return self.opens(config)
 
+    def learns(self, config: PretrainedConfig) -> bool:
+        """Tell whether a model that is built from this config can be pretrained for the task."""
+        return True
+
     @abstractmethod
     def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         """Return the columns by role when the dataset can be this task, else None."""

@@ -13,7 +13,7 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 def pad_batch(rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, label: type = int) -> dict[str, Any]:
     """Pad rows to the longest of them; `labels`, one number per row, become a tensor of shape (rows,)."""
     inputs = [{name: row[name] for name in INPUTS if name in row} for row in rows]
-    batch = dict(tokenizer.pad(inputs, return_tensors="pt"))
+    batch = dict(tokenizer.pad(inputs, padding_side="right", return_tensors="pt"))  # a head finds the last token there
     if "labels" in rows[0]:
         kind = torch.float32 if label is float else torch.int64
         batch["labels"] = torch.tensor([row["labels"] for row in rows], dtype=kind)

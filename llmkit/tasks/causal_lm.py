@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit import metrics
 from llmkit.labels import Labels
@@ -32,6 +32,11 @@ class CausalLM(Task):
     usual_length = 1024
     families = ("llama", "gpt2")
     base_model = "HuggingFaceTB/SmolLM2-135M"
+
+    def learns(self, config: PretrainedConfig) -> bool:
+        from transformers import MODEL_FOR_MASKED_LM_MAPPING
+
+        return type(config) not in MODEL_FOR_MASKED_LM_MAPPING or bool(getattr(config, "is_decoder", False))
 
     def wants(self) -> str:
         return "a text"
@@ -112,7 +117,10 @@ def _unscored_bytes(text: str, ids: list[int], tokenizer: PreTrainedTokenizerBas
     """Return how many bytes the first token covers when no BOS stands before it: nothing predicts it."""
     if not ids or ids[0] in tokenizer.all_special_ids:
         return 0
-    return min(len(text.encode()), len(tokenizer.decode(ids[:1]).encode()))
+    first = tokenizer.decode(ids[:1])
+    if "\ufffd" in first:  # a part of a character: a byte-level token has a letter for each byte
+        return len(tokenizer.convert_ids_to_tokens(ids[0]))
+    return min(len(text.encode()), len(first.encode()))
 
 
 def windows(ids: list[int], size: int, stride: int | None = None) -> Iterator[tuple[list[int], list[int]]]:

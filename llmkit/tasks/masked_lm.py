@@ -44,6 +44,11 @@ class MaskedLM(Task):
         other_head = any("For" in name or "LMHead" in name for name in config.architectures or ())
         return self.opens(config) or (type(config) in MODEL_FOR_MASKED_LM_MAPPING and not other_head)
 
+    def learns(self, config: PretrainedConfig) -> bool:
+        from transformers import MODEL_FOR_MASKED_LM_MAPPING
+
+        return type(config) in MODEL_FOR_MASKED_LM_MAPPING
+
     def wants(self) -> str:
         return "a text and an encoder model"
 

@@ -167,12 +167,13 @@ def test_rows_without_text_change_no_figure_between_finetune_and_eval(llmkit, tr
     for row in rows[::7]:
         row["text"] = "" if row["label"] == "positive" else "  "
     keep = ("text", "label") if kind == "text-classification" else ("text",)
-    data = write_jsonl(tmp_path / "holes.jsonl", [{name: row[name] for name in keep} for row in rows])
-    run = tmp_path / "run"
-    trained = llmkit("finetune", data, "-m", trainable[kind][1], "-o", run, *SHORT, "--validation", "train", "--json")
+    data, run = tmp_path / "holes", tmp_path / "run"
+    for split in ("train", "validation"):
+        write_jsonl(data / f"{split}.jsonl", [{name: row[name] for name in keep} for row in rows])
+    trained = llmkit("finetune", data, "-m", trainable[kind][1], "-o", run, *SHORT, "--json")
     assert trained.code == 0, trained.err
     assert "9 of 60 training rows have no text" in trained.err
-    measured = llmkit("eval", data, "-m", run, "--split", "train", "--json")
+    measured = llmkit("eval", data, "-m", run, "--json")
     assert values(measured.json) == values(trained.json)
 
 
@@ -370,7 +371,7 @@ def test_the_best_checkpoint_by_the_metric_is_kept(llmkit, texts, llama, tmp_pat
 
 
 def test_a_random_model_learns_separable_reviews(llmkit, reviews, classifier, tmp_path):
-    ran = llmkit("finetune", reviews, "-m", classifier, "-o", tmp_path / "run", "--epochs", "15", "--json")
+    ran = llmkit("finetune", reviews, "-m", classifier, "-o", tmp_path / "run", "--epochs", "20", "--json")
     assert ran.json["metrics"]["f1"]["value"] > 0.95
 
 

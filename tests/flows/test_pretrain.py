@@ -302,3 +302,11 @@ def test_a_stopped_pretraining_goes_on_to_the_same_weights(corpus, tmp_path, arc
     assert run("stopped").evaluation.scores == straight.evaluation.scores
     first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("straight", "stopped"))
     assert first == second
+
+
+@pytest.mark.parametrize("arch", ["llama", "bert"])
+def test_the_same_command_twice_trains_the_same_tokenizer_and_weights(llmkit, corpus, tmp_path, arch):
+    for name in ("first", "second"):
+        assert llmkit("pretrain", corpus, "--arch", arch, "-o", tmp_path / name, *SMALL, *TWO).code == 0
+    for file in ("tokenizer.json", "model.safetensors"):
+        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
