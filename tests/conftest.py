@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -24,6 +25,8 @@ os.environ.update(
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 for _name in ("GITHUB_STEP_SUMMARY", "LLMKIT_DEBUG", "HF_TOKEN", "HF_ENDPOINT"):
     os.environ.pop(_name, None)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for jobs in the background
 
 import tiny  # noqa: E402  (after the environment is set)
 

@@ -248,7 +248,7 @@ def test_a_finished_file_is_left_as_it_is_and_another_commands_file_is_refused(l
     whole = output.read_bytes()
     assert llmkit(*flags).code == 0
     assert output.read_bytes() == whole
-    for more in (("--temperature", "0.5"), ("--seed", "1"), ("--dtype", "float16"), ("--echo",)):
+    for more in (("--temperature", "0.5"), ("--seed", "1"), ("--dtype", "float16")):
         refused = llmkit(*flags, *more)
         assert refused.code == 2, more
         assert "--overwrite" in refused.error

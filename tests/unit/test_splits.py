@@ -119,7 +119,7 @@ def test_the_validation_rows_can_be_a_split_a_slice_or_a_file(tmp_path):
     source = source_of(train=numbered(50), validation=numbered(5), test=numbered(4))
     other = write_csv(tmp_path / "other.csv", [{"i": 7}, {"i": 8}])
     for named, count in (("test", 4), ("train[:10%]", 5), (str(other), 2)):
-        rows = train_and_validation(source, "train", named, None, 42)
+        rows = train_and_validation(source, "train[10%:]", named, None, 42)
         assert (rows.name, len(rows.validation), rows.cut) == (named, count, None)
 
 
@@ -195,3 +195,9 @@ def test_eval_finds_the_rows_that_the_training_run_cut():
 def test_a_recorded_cut_gives_way_to_a_validation_split():
     source = source_of(train=texts(*"ab" * 50), validation=texts("a", "b"))
     assert to_measure(source, None, None, labelled, Cut("train", 0.1, 42))[0] == "validation"
+
+
+def test_rows_that_are_trained_on_are_not_measured_on():
+    source = source_of(train=numbered(50))
+    with pytest.raises(DataError, match="takes rows that --train-split train trains on"):
+        train_and_validation(source, "train", "train[90%:]", None, 42)
