@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,8 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from llmkit import architectures, models, runs, tasks, training
 from llmkit.architectures import SIZES, Size
 from llmkit.corpus import Corpus, open_corpus
-from llmkit.data import fingerprint
 from llmkit.errors import EmptyError, OptionError, listing
-from llmkit.finetuning import Job, Trained, finish, finished
+from llmkit.jobs import Job, Trained, finished, quick, train
 from llmkit.metrics import require_known
 from llmkit.models import Located
 from llmkit.options import ArchitectureOptions, DataOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
@@ -64,44 +64,26 @@ def pretrain(
     hyper, run, report = training_options or TrainingOptions(), run or RunOptions(), report or Report()
     overrides = training.checked_overrides(hyper.set)
     training.precision(options, models.pick_device(options.device))
-    identity = {
-        "corpus": references,
-        **asdict(options),
-        **asdict(shape),
-        **asdict(data),
-        **asdict(splits),
-        **asdict(hyper),
-    }
+    identity: dict[str, Any] = {"corpus": references}
+    for group in (options, shape, data, splits, hyper):
+        identity |= asdict(group)
     if hyper.metric is not None and options.model is None:
         require_known(hyper.metric, _family(shape, data)[0].metric_names(None), "--metric")
     text = open_corpus(references, data, splits, hyper.seed, report)
     name = Path(options.model).name if options.model else f"{_family(shape, data)[1]}-{shape.size}"
-    folder = runs.open_run(
-        run.output or Path("runs") / f"{text.sources[0].slug}-{name}", run, identity, Path(options.model or "")
-    )
+    path = run.output or Path("runs") / f"{text.sources[0].slug}-{name}"
+    folder = runs.open_run(path, run, identity, Path(options.model) if options.model else None)
     start = _start(text, options, shape, data, report)
-    job, setups = _job(text, start, shape, hyper, folder, report)
+    job = _job(text, start, shape, hyper, folder, report)
     if dry_run:
         return None
     if folder.finished:
         report.say(f"{folder.path} holds this run, finished: nothing to do")
         return finished(job, options, report)
     set_seed(hyper.seed)
-    network = _model(start, options)
-    report.say(f"model: {models.count_parameters(network):,} parameters")
-    recipe = _recipe(start, hyper, overrides)
-    training.say_recipe(recipe, len(job.train), training.precision(options, network.device), report)
-    if run.overwrite:
-        folder.clear()
-    folder.write(_record(text, job, identity, recipe, options))
-    fit = training.fit(
-        job.task, network, job.tokenizer, job.train, job.validation, setups=setups, recipe=recipe, best=job.best,
-        folder=folder, options=options, report=report,
-    )  # fmt: skip
-    models.save(network, job.tokenizer, folder.path)
-    del network
-    trained = finish(folder, job, fit, options, report)
-    _say_baseline(job, report)
+    recipe_for = partial(_recipe, start, hyper, overrides)
+    trained = train(job, _model(start, options), recipe_for, identity, run, options, report)
+    report.say(f"for comparison, a smoothed unigram model of this tokenizer: loss {unigram_loss(job):.4f}")
     return trained
 
 
@@ -187,24 +169,24 @@ def _tokenizer(
 def _job(
     corpus: Corpus, start: Start, shape: ArchitectureOptions, hyper: TrainingOptions, folder: runs.RunFolder,
     report: Report,
-) -> tuple[Job, tuple[Setup, Setup]]:  # fmt: skip
+) -> Job:  # fmt: skip
     setup = Setup(columns={"text": "text"}, max_length=start.context, seed=hyper.seed)
     masks = replace(setup, mask_share=shape.mask_share or MASK_SHARE, whole_words=shape.whole_word_masking)
-    quick = replace(setup, stride=start.context)
     best = hyper.metric or start.task.headline(setup)
     require_known(best, start.task.metric_names(None), "--metric")
     start.task.collator(start.tokenizer, masks)  # refuses a tokenizer that the task cannot use
-    train = start.task.prepare(corpus.rows.train, start.tokenizer, masks, training=True)
-    held_out = start.task.prepare(corpus.rows.validation, start.tokenizer, quick, training=False)
-    if not len(train) or not len(held_out):
+    train_rows = start.task.prepare(corpus.rows.train, start.tokenizer, masks, training=True)
+    held_out = start.task.prepare(corpus.rows.validation, start.tokenizer, quick(setup), training=False)
+    if not len(train_rows) or not len(held_out):
         raise EmptyError(f"too little text for blocks of {start.context} tokens; try --max-length, or add text")
-    tokens = sum(train["length"])
-    report.say(f"text: {tokens:,} tokens to train on in {len(train)} blocks, {sum(held_out['length']):,} held out")
-    located = start.located or Located(folder.path.name, folder.path, start.config or PretrainedConfig())
-    job = Job(
-        located, corpus.sources[0], start.task, setup, corpus.rows, start.tokenizer, train, held_out, folder, best
-    )
-    return job, (masks, quick)
+    tokens = sum(train_rows["length"])
+    report.say(f"text: {tokens:,} tokens to train on in {len(train_rows)} blocks, {sum(held_out['length']):,} held out")
+    located = start.located or Located("scratch", folder.path, start.config or PretrainedConfig())
+    reference = listing(source.reference for source in corpus.sources)
+    return Job(
+        located, corpus.sources[0], reference, start.task, setup, corpus.rows, start.tokenizer, train_rows, held_out,
+        folder, best, "pretrain", masks,
+    )  # fmt: skip
 
 
 def _model(start: Start, options: ModelOptions) -> PreTrainedModel:
@@ -215,36 +197,14 @@ def _model(start: Start, options: ModelOptions) -> PreTrainedModel:
     return model.to(models.pick_device(options.device))
 
 
-def _recipe(start: Start, hyper: TrainingOptions, overrides: dict[str, Any]) -> Recipe:
+def _recipe(start: Start, hyper: TrainingOptions, overrides: dict[str, Any], parameters: int) -> Recipe:
     """From scratch as GPT-3 and Llama do it: a cosine, betas .9 and .95, weight decay 0.1; gentler when going on."""
-    rate = start.size.learning_rate if start.located is None else 5e-5
+    rate = start.size.learning_rate if start.located is None else training.learning_rate_for(parameters)
     return Recipe(
         epochs=hyper.epochs or EPOCHS, max_steps=hyper.max_steps, batch_size=hyper.batch_size or start.size.batch_size,
         learning_rate=hyper.learning_rate or rate, seed=hyper.seed, measurements=MEASUREMENTS, warmup=start.size.warmup,
         schedule="cosine", weight_decay=0.1, betas=(0.9, 0.95), overrides=overrides,
     )  # fmt: skip
-
-
-def _record(
-    corpus: Corpus, job: Job, identity: dict[str, Any], recipe: Recipe, options: ModelOptions
-) -> dict[str, Any]:
-    rows = corpus.rows
-    return {
-        "status": "running", "command": "pretrain", "task": job.task.name, "options": identity,
-        "model": {"name": options.model or "scratch", "commit": job.located.commit},
-        "data": {
-            "reference": listing(source.reference for source in corpus.sources), "validation": rows.name, "cut": None,
-            "columns": job.setup.columns, "train_rows": len(rows.train), "train_sha256": fingerprint(rows.train),
-            "train_tokens": sum(job.train["length"]),
-            "validation_rows": len(rows.validation), "validation_sha256": fingerprint(rows.validation),
-        },
-        "max_length": job.setup.max_length, "recipe": asdict(recipe), **runs.environment(),
-    }  # fmt: skip
-
-
-def _say_baseline(job: Job, report: Report) -> None:
-    """Tell what a unigram model reaches on the same tokens, so that the loss can be read."""
-    report.say(f"for comparison, a smoothed unigram model of this tokenizer: loss {unigram_loss(job):.4f}")
 
 
 def unigram_loss(job: Job) -> float:

@@ -10,7 +10,7 @@ from llmkit.report import Report
 
 if TYPE_CHECKING:
     from llmkit.evaluation import Evaluation
-    from llmkit.finetuning import Trained
+    from llmkit.jobs import Trained
 
 
 def show_evaluation(evaluation: Evaluation, report: Report) -> None:

@@ -1,0 +1,145 @@
+"""A training job, whatever it trains for: run the loop, save, measure the saved model, write the run down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from llmkit import models, runs, training
+from llmkit.cards import write_card
+from llmkit.curves import draw_curves
+from llmkit.data import Source, fingerprint
+from llmkit.evaluation import Evaluation, measure
+from llmkit.models import Located
+from llmkit.options import ModelOptions, RunOptions
+from llmkit.report import Report
+from llmkit.runs import RunFolder
+from llmkit.splits import TrainAndValidation
+from llmkit.tasks import Setup, Task
+from llmkit.training import Recipe
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training that was checked up to its first costly step."""
+
+    located: Located  # what it starts from
+    source: Source
+    reference: str  # the data as the user named it
+    task: Task
+    setup: Setup
+    rows: TrainAndValidation
+    tokenizer: PreTrainedTokenizerBase
+    train: Dataset
+    validation: Dataset
+    folder: RunFolder
+    best: str  # the metric that keeps the best checkpoint
+    command: str
+    train_setup: Setup | None = None  # where the training rows are prepared otherwise than the measured ones
+
+    @property
+    def setups(self) -> tuple[Setup, Setup]:
+        """How training rows are batched, and how they are measured between steps: with windows that barely overlap."""
+        return self.train_setup or self.setup, quick(self.setup)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training run came to: its folder, and the figures of the saved model."""
+
+    folder: Path
+    evaluation: Evaluation
+    record: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the result that --json prints."""
+        return {**self.evaluation.as_dict(), "run": str(self.folder), "training": self.record.get("training")}
+
+
+def train(
+    job: Job, model: PreTrainedModel, recipe_for: Callable[[int], Recipe], identity: dict[str, Any],
+    run: RunOptions, options: ModelOptions, report: Report,
+) -> Trained:  # fmt: skip
+    """Train `model` by the recipe for its number of parameters, and leave a finished run folder.
+
+    Raises:
+        Stopped: a signal came and a checkpoint was saved.
+        DivergedError: the loss or a weight is not finite.
+    """
+    parameters = models.count_parameters(model)
+    report.say(f"model: {parameters:,} parameters")
+    recipe = recipe_for(parameters)
+    training.say_recipe(recipe, len(job.train), training.precision(options, model.device), report)
+    if run.overwrite:
+        job.folder.clear()
+    job.folder.write({
+        "status": "running", "command": job.command, "task": job.task.name, "options": identity,
+        "model": {"name": options.model or job.located.name, "commit": job.located.commit, "parameters": parameters},
+        "data": describe_data(job), "max_length": job.setup.max_length, "recipe": asdict(recipe),
+        **runs.environment(),
+    })  # fmt: skip
+    fit = training.fit(
+        job.task, model, job.tokenizer, job.train, job.validation, setups=job.setups, recipe=recipe, best=job.best,
+        folder=job.folder, options=options, report=report,
+    )  # fmt: skip
+    models.save(model, job.tokenizer, job.folder.path)
+    del model  # the saved one is measured: not both in memory
+    return _finish(job, fit, options, report)
+
+
+def _finish(job: Job, fit: training.Fit, options: ModelOptions, report: Report) -> Trained:
+    """Measure the saved model with eval's own code, and write run.json, the curves and the model card."""
+    folder, started = job.folder, time.monotonic()
+    evaluation = _measure_saved(job, options, report)
+    draw_curves(folder.path, job.best)
+    record = folder.update(
+        status="finished", result=evaluation.as_dict(),
+        training={
+            "steps": fit.steps, "seconds": round(fit.seconds, 1), "best_step": fit.best_step,
+            "best_by": job.best, "evaluation_seconds": round(time.monotonic() - started, 1),
+            "peak_memory_bytes": models.peak_memory_bytes(),
+        },
+    )  # fmt: skip
+    write_card(folder.path, record)
+    return Trained(folder.path, evaluation, record)
+
+
+def _measure_saved(job: Job, options: ModelOptions, report: Report) -> Evaluation:
+    saved = models.resolved(replace(options, dtype="auto", revision=None), str(job.folder.path))
+    located = models.locate(saved, report)
+    rows = job.rows.validation
+    scores = measure(located, job.task, rows, job.setup, saved, job.task.eval_batch, report)
+    return Evaluation(
+        task=job.task.name, dataset=job.reference, split=job.rows.name, model=str(job.folder.path),
+        scores=scores, headline=job.task.headline(job.setup),
+        about={"columns": job.setup.columns, "rows_sha256": fingerprint(rows), "max_length": job.setup.max_length},
+    )  # fmt: skip
+
+
+def finished(job: Job, options: ModelOptions, report: Report) -> Trained:
+    """Return the figures of a run that needs no more training, measured again."""
+    return Trained(job.folder.path, _measure_saved(job, options, report), runs.read_run(job.folder.path) or {})
+
+
+def describe_data(job: Job) -> dict[str, Any]:
+    """Return what run.json says of the data: enough to find the same rows again."""
+    rows, labels = job.rows, job.setup.labels
+    return {
+        "reference": job.reference, "commit": job.source.commit, "columns": job.setup.columns,
+        "labels": list(labels.names) if labels else None, "validation": rows.name,
+        "cut": rows.cut.as_dict() if rows.cut else None,
+        "train_rows": len(rows.train), "train_sha256": fingerprint(rows.train),
+        "train_tokens": sum(job.train["length"]),
+        "validation_rows": len(rows.validation), "validation_sha256": fingerprint(rows.validation),
+    }  # fmt: skip
+
+
+def quick(setup: Setup) -> Setup:
+    """Return the setup of measurements between steps; the last figure takes the usual windows."""
+    return replace(setup, stride=setup.max_length)
