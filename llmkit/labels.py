@@ -77,7 +77,8 @@ def found_in(dataset: Dataset, column: str) -> Labels:
     present = {name for name in names_of(dataset, column) if name is not None}
     if len(present) < 2:
         only = f"only the label {next(iter(present))!r}" if present else "no label at all"
-        raise DataError(f"the training rows have {only} in column {column!r}; a classifier needs two or more")
+        hint = "; the first rows of a sorted dataset can be all of one class" if present else ""
+        raise DataError(f"the training rows have {only} in column {column!r}; a classifier needs two or more{hint}")
     feature = dataset.features[column]
     return Labels(tuple(feature.names) if isinstance(feature, ClassLabel) else tuple(sorted(present, key=natural)))
 

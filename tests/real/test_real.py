@@ -102,10 +102,11 @@ def test_classify_agrees_with_a_plain_forward_pass_on_every_validation_row(hub, 
 def test_the_same_command_works_on(hub, dataset, flags, metrics):
     folder = f"runs/{dataset.replace('/', '-')}"
     # a few steps: that it runs, and that eval measures the same again
-    ran = hub("finetune", dataset, "-m", MINILM, "-o", folder, "--max-steps", 12, "--limit", 400, *flags, "--json")
+    limit = [] if dataset == "rotten_tomatoes" else ["--limit", 400]  # its rows are sorted by label
+    ran = hub("finetune", dataset, "-m", MINILM, "-o", folder, "--max-steps", 12, *limit, *flags, "--json")
     assert ran.code == 0, ran.err
     assert metrics <= set(ran.json["metrics"])
-    again = hub("eval", dataset, "-m", folder, "--limit", 400, "--json")
+    again = hub("eval", dataset, "-m", folder, *limit, "--json")
     assert again.code == 0, again.err
     assert again.json["metrics"] == ran.json["metrics"]
 
