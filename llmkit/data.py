@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,6 @@ class Source:
     splits: DatasetDict
     benchmark: str | None = None  # "glue/mrpc": the name that benchmarks' own metrics go by
     commit: str | None = None
-    notes: list[str] = field(default_factory=list)
 
     @property
     def slug(self) -> str:

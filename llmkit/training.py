@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -25,7 +26,7 @@ from llmkit.inference import predict
 from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.options import ModelOptions
 from llmkit.report import Report
-from llmkit.runs import RunFolder, drop_incomplete
+from llmkit.runs import RunFolder, drop_incomplete, newest_checkpoint
 from llmkit.settings import parse_settings
 from llmkit.signals import StopWish
 from llmkit.tasks import Setup, Task
@@ -269,23 +270,16 @@ def _train(trainer: TaskTrainer, folder: RunFolder) -> None:
     trainer.state = type(trainer.state).load_from_json(str(checkpoint / "trainer_state.json"))
 
 
-class _stops_saved:  # noqa: N801  (reads as a statement: with _stops_saved(folder))
+@contextlib.contextmanager
+def _stops_saved(folder: RunFolder) -> Iterator[None]:
     """Say what a KeyboardInterrupt leaves behind: 75 when a checkpoint can be gone on from, else 130."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if kind is KeyboardInterrupt:
-            _stopped(self.folder)
+    try:
+        yield
+    except KeyboardInterrupt:
+        _stopped(folder)
 
 
 def _stopped(folder: RunFolder) -> None:
-    from llmkit.runs import newest_checkpoint
-
     newest = newest_checkpoint(folder.checkpoints)
     if newest is None:
         folder.abandon()
