@@ -2,51 +2,98 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, ClassVar
+from typing import Any
 
-import evaluate
-from datasets import Features, Value
+import numpy as np
+from datasets import Value
+
+from llmkit.metrics.base import Metric
+from llmkit.metrics.measures import Weigher, quotient
+from llmkit.observations import Floats, Likelihoods
 
 
-class LikelihoodMetric(evaluate.Metric):
-    """A metric of summed negative log-likelihoods (nats), counts of scored tokens, and UTF-8 bytes that they cover."""
+class LikelihoodMetric(Metric[Likelihoods]):
+    """A ratio of two sums over the pieces, which are what is resampled: tokens of a piece are not independent."""
 
-    about: ClassVar[str]
+    kind = Likelihoods
+    needs = "log-likelihoods of texts"
+    source = "https://huggingface.co/docs/transformers/perplexity"
+    inputs = "nll: nats, summed over a piece; tokens: how many were scored; bytes: of UTF-8 text"
 
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=self.about,
-            citation="https://huggingface.co/docs/transformers/perplexity",
-            inputs_description="nll: nats, summed over a piece; tokens: how many were scored; bytes: of UTF-8 text",
-            features=Features({"nll": Value("float64"), "tokens": Value("int64"), "bytes": Value("int64")}),
-        )
+    @classmethod
+    def columns(cls) -> dict[str, Any]:
+        return {"nll": Value("float64"), "tokens": Value("int64"), "bytes": Value("int64")}
+
+    def observe(self, *, tokens: Any, nll: Any = None, bytes: Any = None, hits: Any = None) -> Likelihoods:
+        nothing = np.zeros(len(tokens), dtype=np.int64)
+        sums, covered = (nothing if given is None else given for given in (nll, bytes))
+        right = None if hits is None else np.asarray(hits)
+        return Likelihoods(np.asarray(sums, dtype=np.float64), np.asarray(tokens), np.asarray(covered), right)
+
+    def value(self, observations: Likelihoods) -> float:
+        return float(self.weigher(observations)(np.ones((1, len(observations))))[0])
+
+    def size(self, observations: Likelihoods) -> int:
+        return int(observations.tokens.sum())
 
 
 class Loss(LikelihoodMetric):
+    key = "loss"
     about = "Mean negative log-likelihood, in nats per scored token."
 
-    def _compute(self, *, nll: Any, tokens: Any, bytes: Any) -> dict[str, float]:
-        return {"loss": mean_nll(nll, tokens)}
+    def weigher(self, observations: Likelihoods) -> Weigher:
+        return _ratio(observations.nll, observations.tokens)
 
 
 class Perplexity(LikelihoodMetric):
+    key = "perplexity"
     about = "exp of the mean negative log-likelihood per scored token."
 
-    def _compute(self, *, nll: Any, tokens: Any, bytes: Any) -> dict[str, float]:
-        loss = mean_nll(nll, tokens)
-        return {"perplexity": math.inf if loss > 700 else math.exp(loss)}
+    def weigher(self, observations: Likelihoods) -> Weigher:
+        loss = _ratio(observations.nll, observations.tokens)
+
+        def weigh(weights: Floats) -> Floats:
+            with np.errstate(over="ignore"):  # the perplexity of a hopeless model is infinite
+                return np.asarray(np.exp(loss(weights)))
+
+        return weigh
 
 
 class BitsPerByte(LikelihoodMetric):
+    key = "bits_per_byte"
+    needs = "the bytes that the tokens cover"
     about = "Negative log-likelihood in bits per UTF-8 byte of text: comparable across tokenizers."
 
-    def _compute(self, *, nll: Any, tokens: Any, bytes: Any) -> dict[str, float]:
-        covered = sum(bytes)
-        return {"bits_per_byte": sum(nll) / math.log(2) / covered if covered else math.nan}
+    def fits(self, observations: Any) -> bool:
+        return isinstance(observations, Likelihoods) and bool(observations.bytes.any())
+
+    def weigher(self, observations: Likelihoods) -> Weigher:
+        return _ratio(observations.nll / np.log(2), observations.bytes)
 
 
-def mean_nll(nll: Any, tokens: Any) -> float:
-    """Return nats per token over all pieces, or NaN when nothing was scored."""
-    scored = sum(tokens)
-    return float(sum(nll) / scored) if scored else math.nan
+class TokenAccuracy(LikelihoodMetric):
+    key = "accuracy"
+    needs = "the tokens that were guessed right"
+    about = "The share of the scored tokens whose most probable token is the right one."
+    inputs = "hits: how many tokens of a piece were guessed right; tokens: how many were scored"
+
+    @classmethod
+    def columns(cls) -> dict[str, Any]:
+        return {"hits": Value("int64"), "tokens": Value("int64")}
+
+    def fits(self, observations: Any) -> bool:
+        return isinstance(observations, Likelihoods) and observations.hits is not None
+
+    def weigher(self, observations: Likelihoods) -> Weigher:
+        assert observations.hits is not None
+        return _ratio(observations.hits, observations.tokens)
+
+
+def _ratio(above: Any, below: Any) -> Weigher:
+    columns = np.stack([above, below], axis=1).astype(np.float64)
+
+    def weigh(weights: Floats) -> Floats:
+        total, count = (weights @ columns).T
+        return quotient(total, count)
+
+    return weigh

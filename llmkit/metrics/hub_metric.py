@@ -1,0 +1,118 @@
+"""Any metric of `evaluate`, by name on the Hub or path of its script: Python code of others, run when allowed."""
+
+from __future__ import annotations
+
+import numbers
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmkit.errors import HubError, OptionError, did_you_mean
+from llmkit.hub import DEADLINE
+from llmkit.metrics import METRICS
+from llmkit.observations import Classes, Floats, Ints, Numbers, Observations, Texts
+
+
+class HubMetric:
+    """A metric that is not llmkit's own: `value` calls its `compute` with predictions and references."""
+
+    def __init__(self, name: str, module: Any) -> None:
+        self.name = name
+        self._module = module
+
+    def value(self, observations: Observations) -> dict[str, float]:
+        """Return each number that the metric computes, by the key that it gives it.
+
+        Class ids for classes, floats for numbers; texts with their references (a list for each row where any has
+        several).
+
+        Raises:
+            OptionError: the metric refused such inputs, or returned no number.
+        """
+        try:
+            found = self._module.compute(**_inputs(observations, self.name))
+        except Exception as error:  # it is the code of others: whatever it raises, the metric is what to change
+            raise OptionError(
+                f"--metric {self.name}: its code failed: {type(error).__name__}: {_line(error)}"
+            ) from error
+        figures = {key: float(number) for key, number in (found or {}).items() if _is_number(number)}
+        if not figures:
+            raise OptionError(f"--metric {self.name}: it returned no number; it gave {_line(found)}")
+        return figures
+
+    def weighted(self, observations: Observations, weights: Floats) -> dict[str, Floats]:
+        """Return `value` as though unit i stood weights[b, i] times, a whole number; a call for each row of weights.
+
+        NaN where the metric refuses such units, as one of two classes may when it is given one.
+        """
+        drawn = [self._value_or_nothing(observations, row.astype(np.int64)) for row in weights]
+        keys = dict.fromkeys(key for one in drawn for key in one)
+        return {key: np.array([one.get(key, np.nan) for one in drawn]) for key in keys}
+
+    def _value_or_nothing(self, observations: Observations, times: Ints) -> dict[str, float]:
+        try:
+            return self.value(observations.take(np.repeat(np.arange(len(observations)), times)))
+        except OptionError:
+            return {}
+
+
+def open_hub_metric(name: str, trust_remote_code: bool) -> HubMetric:
+    """Return a metric that is not in llmkit's table, from the Hub, the cache or a local script.
+
+    Raises:
+        OptionError: it may not run, there is none of that name, or a library that it needs is not installed.
+        HubError: the Hub could not be reached.
+    """
+    if not trust_remote_code:
+        raise OptionError(
+            f"--metric: {name!r} is not one of llmkit's own metrics{did_you_mean(name, METRICS)}; one from the Hub "
+            "runs Python code of its author: --trust-remote-code allows it"
+        )
+    import evaluate
+
+    try:
+        return HubMetric(name, evaluate.load(name, keep_in_memory=True))
+    except FileNotFoundError as error:
+        raise _missing(name) from error
+    except ConnectionError as error:
+        raise HubError(f"--metric {name}: the Hub could not be reached: {_line(error)}") from error
+    except ImportError as error:
+        raise OptionError(f"--metric {name}: {_line(error)}") from error
+    except Exception as error:
+        raise OptionError(f"--metric {name}: it could not be loaded: {type(error).__name__}: {_line(error)}") from error
+
+
+def _missing(name: str) -> OptionError | HubError:
+    """Return why there is no such metric: `evaluate` says the same of a wrong name and of a Hub that is away."""
+    from huggingface_hub import HfApi, constants, errors
+
+    if name.endswith(".py") or Path(name).exists():
+        return OptionError(f"--metric {name}: there is no metric script at that path")
+    if constants.HF_HUB_OFFLINE:
+        return HubError(f"--metric {name}: it is not on this machine and the Hub cannot be asked (offline)")
+    try:
+        HfApi().space_info(name if "/" in name else f"evaluate-metric/{name}", timeout=DEADLINE)
+    except (errors.RepositoryNotFoundError, errors.HFValidationError):
+        return OptionError(f"--metric: there is no metric {name!r}{did_you_mean(name, METRICS)}, nor on the Hub")
+    except Exception as error:
+        return HubError(f"--metric {name}: the Hub could not be asked for it ({_line(error)}); check the network")
+    return OptionError(f"--metric {name}: its page on the Hub holds no metric script")
+
+
+def _inputs(observations: Observations, name: str) -> dict[str, Any]:
+    if isinstance(observations, Classes | Numbers):
+        return {"predictions": observations.predicted.tolist(), "references": observations.truth.tolist()}
+    if isinstance(observations, Texts):
+        several = any(len(row) > 1 for row in observations.references)
+        references = [list(row) if several else row[0] for row in observations.references]
+        return {"predictions": list(observations.predicted), "references": references}
+    raise OptionError(f"--metric {name}: a metric from the Hub takes predictions and references; this task has neither")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real | np.number) and not isinstance(value, bool)
+
+
+def _line(thing: object) -> str:
+    return " ".join(str(thing).split())[:300]

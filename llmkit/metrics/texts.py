@@ -1,0 +1,180 @@
+"""Metrics of generated texts against references, on sacrebleu and rouge_score.
+
+What a text adds to a metric (n-gram counts, edits) is worked out once for each row; the metric is a function of sums.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+from typing import Any
+
+import numpy as np
+from datasets import Sequence, Value
+
+from llmkit.errors import OptionError
+from llmkit.metrics.base import Metric
+from llmkit.metrics.measures import Weigher, mean_weigher, remembered
+from llmkit.observations import Floats, Texts
+
+HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
+# rouge_score's own tokens (Lin 2004: runs of a-z and 0-9), and each character of a script written without spaces
+TOKEN = re.compile("[a-z0-9]+|[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U000323af]")
+
+
+class TextMetric(Metric[Texts]):
+    """A metric of texts, each with one or more references."""
+
+    kind = Texts
+    needs = "texts and their references"
+    inputs = "predictions: texts; references: a list of reference texts for each"
+
+    @classmethod
+    def columns(cls) -> dict[str, Any]:
+        return {"predictions": Value("string"), "references": Sequence(Value("string"))}
+
+    def observe(self, *, predictions: Any, references: Any) -> Texts:
+        return Texts(tuple(predictions), tuple(tuple(several) for several in references))
+
+
+class ExactMatch(TextMetric):
+    key = "exact_match"
+    about = "The share of texts that equal one of their references, white space at the ends apart."
+    source = "https://huggingface.co/spaces/evaluate-metric/exact_match"
+
+    def value(self, observations: Texts) -> float:
+        return float(self.hits(observations).mean())
+
+    def hits(self, observations: Texts) -> Floats:
+        pairs = zip(observations.predicted, observations.references, strict=True)
+        return np.array([text.strip() in {one.strip() for one in several} for text, several in pairs], dtype=np.float64)
+
+    def weigher(self, observations: Texts) -> Weigher:
+        return mean_weigher(self.hits(observations))
+
+    def proportion(self, observations: Texts) -> tuple[int, int]:
+        return int(self.hits(observations).sum()), len(observations)
+
+
+class CorpusMetric(TextMetric):
+    """A sacrebleu metric: its score is a function of the summed statistics of the rows.
+
+    `_extract_corpus_statistics` and `_compute_score_from_stats` are what sacrebleu's own bootstrap is built of.
+    """
+
+    source = "Post, A Call for Clarity in Reporting BLEU Scores, WMT 2018."
+
+    def value(self, observations: Texts) -> float:
+        scorer, rows = self._rows(observations)
+        return float(scorer._compute_score_from_stats(rows.sum(0).tolist()).score)
+
+    def weigher(self, observations: Texts) -> Weigher:
+        scorer, rows = self._rows(observations)
+        return lambda weights: np.array(
+            [scorer._compute_score_from_stats(sums).score for sums in (weights @ rows).tolist()]
+        )
+
+    def signature(self, observations: Texts) -> str:
+        return str(self._rows(observations)[0].get_signature())
+
+    def _rows(self, observations: Texts) -> tuple[Any, Floats]:
+        """Return sacrebleu's scorer and the statistics of each row, (n, statistics)."""
+        kept = _kept(observations)
+        if self.key not in kept:
+            scorer = self.scorer(_library("sacrebleu", self.key), _has_han(observations))
+            most = max(map(len, observations.references))
+            streams = [[row[i] if i < len(row) else None for row in observations.references] for i in range(most)]
+            rows = scorer._extract_corpus_statistics(list(observations.predicted), streams)
+            kept[self.key] = scorer, np.array(rows, dtype=np.float64)
+        scorer, rows = kept[self.key]
+        return scorer, rows
+
+    def scorer(self, sacrebleu: Any, han: bool) -> Any:
+        """Return sacrebleu's metric object, for references with Chinese characters in them or without."""
+        raise NotImplementedError
+
+
+class Bleu(CorpusMetric):
+    key = "bleu"
+    about = "sacrebleu's corpus BLEU, 0 to 100; tokenizer 13a, or zh where the references hold Chinese characters."
+
+    def scorer(self, sacrebleu: Any, han: bool) -> Any:
+        return sacrebleu.BLEU(tokenize="zh" if han else "13a", force=True)
+
+
+class ChrF(CorpusMetric):
+    key = "chrf"
+    about = "sacrebleu's chrF2, 0 to 100: an F-score of character n-grams up to 6."
+
+    def scorer(self, sacrebleu: Any, han: bool) -> Any:
+        return sacrebleu.CHRF()
+
+
+class Ter(CorpusMetric):
+    key = "ter"
+    about = "sacrebleu's translation edit rate in per cent; lower is better. Chinese is split into its characters."
+
+    def scorer(self, sacrebleu: Any, han: bool) -> Any:
+        return sacrebleu.TER(normalized=han, asian_support=han)
+
+
+class Rouge(TextMetric):
+    """The mean over the rows of ROUGE's F-measure, best over the references; its kind is the key."""
+
+    source = "Lin, ROUGE: A Package for Automatic Evaluation of Summaries, 2004."
+
+    def value(self, observations: Texts) -> float:
+        return float(self._rows(observations).mean())
+
+    def weigher(self, observations: Texts) -> Weigher:
+        return mean_weigher(self._rows(observations))
+
+    def _rows(self, observations: Texts) -> Floats:
+        kept = _kept(observations)
+        if self.key not in kept:
+            _library("rouge_score", self.key)
+            scorer = importlib.import_module("rouge_score.rouge_scorer").RougeScorer([self.key], tokenizer=Tokenizer())
+            pairs = zip(observations.references, observations.predicted, strict=True)
+            kept[self.key] = np.array([scorer.score_multi(several, text)[self.key].fmeasure for several, text in pairs])
+        return np.asarray(kept[self.key])
+
+
+class Rouge1(Rouge):
+    key = "rouge1"
+    about = "ROUGE-1: F-measure of the words in common, from 0 to 1."
+
+
+class Rouge2(Rouge):
+    key = "rouge2"
+    about = "ROUGE-2: F-measure of the pairs of words in common, from 0 to 1."
+
+
+class RougeL(Rouge):
+    key = "rougeL"
+    about = "ROUGE-L: F-measure of the longest common subsequence of words, from 0 to 1."
+
+
+class Tokenizer:
+    """rouge_score's default tokens, and each Chinese, Japanese or Korean character as one (they would be dropped)."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """Return the tokens of a text, in lower case."""
+        return TOKEN.findall(text.lower())
+
+
+@remembered
+def _kept(observations: Texts) -> dict[str, Any]:
+    """Return what metrics keep of these texts, by the metric's key."""
+    return {}
+
+
+@remembered
+def _has_han(observations: Texts) -> bool:
+    return any(HAN.search(text) for several in observations.references for text in several)
+
+
+def _library(name: str, metric: str) -> Any:
+    if importlib.util.find_spec(name) is None:
+        raise OptionError(f"the metric {metric!r} needs {name}: pip install 'llmkit[eval]'")
+    return importlib.import_module(name)
