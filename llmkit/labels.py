@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from datasets import ClassLabel, Dataset
 from transformers import PretrainedConfig
 
-from llmkit.errors import DataError, listing
+from llmkit.errors import DataError, OptionError, did_you_mean, listing
+
+MOST = 12  # names, or flags, that a sentence holds
+DIGITS, PLACEHOLDER = re.compile(r"([0-9]+)"), re.compile(r"label[_ -]([0-9]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -101,36 +107,171 @@ def refuse_unseen(labels: Labels, dataset: Dataset, column: str, where: str) -> 
         )
 
 
-def match(dataset: Dataset, column: str, config: PretrainedConfig) -> Labels:
-    """Return the model's labels in the dataset's spelling, matched by name; case is ignored where it can be.
+@dataclass(frozen=True)
+class Matching:
+    """Which label of the dataset each output of a model counts towards.
+
+    `labels` are the classes that are predicted, in the dataset's spelling. `merge[i]` is the id among them that the
+    model's output i counts towards; None where every output is its own class, in this order. `how` is a sentence where
+    something else than equal names settled it.
+    """
+
+    labels: Labels
+    merge: tuple[int, ...] | None = None
+    how: str | None = None
+
+
+def match(
+    dataset: Dataset, column: str, config: PretrainedConfig, mapping: Mapping[str, str] | None = None
+) -> Matching:
+    """Return how the model's labels and the dataset's belong together: by `mapping`, else by name, never by position.
+
+    Names may differ in case and separators, and `LABEL_1` is the integer 1. The classes have the order of a dataset
+    that has one (class labels, integers), so that a model with other ids has the same class 1; else the model's.
+
+    Args:
+        dataset: the rows to be measured.
+        column: the column of their labels.
+        config: of the model.
+        mapping: model label -> dataset label; several may count towards one.
 
     Raises:
         DataError: the dataset has labels that the model lacks, or one of them is a number and the other a class.
+        OptionError: the mapping names a label that the model or the dataset lacks.
     """
-    model = Labels.of_model(config)
+    model, mapping = Labels.of_model(config), mapping or {}
+    feature = dataset.features[column]
+    if _is_regression(dataset, column, model):
+        if mapping:
+            raise OptionError(f"--label-map is for classes, and column {column!r} holds numbers")
+        return Matching(model)
+    wanted = sorted({name for name in names_of(dataset, column) if name is not None}, key=natural)
+    declared = tuple(feature.names) if isinstance(feature, ClassLabel) else tuple(wanted)
+    _check(mapping, model.names, declared)
+    targets = _targets(model.names, declared, mapping)
+    missing = [name for name in wanted if name not in targets.values()]
+    if missing:
+        raise DataError(_unsettled(missing, declared, targets, mapping))
+    names = _ordered(targets.values(), declared, feature)
+    merge = tuple(names.index(targets[name]) for name in model.names)
+    identity = merge == tuple(range(len(names)))
+    return Matching(Labels(names), None if identity else merge, _how(targets, mapping, merge))
+
+
+def merged_probabilities(
+    probabilities: npt.ArrayLike, merge: Sequence[int] | None, classes: int
+) -> npt.NDArray[np.float64]:
+    """Return probabilities (n, classes) of a model's outputs (n, outputs): those of one class are added."""
+    outputs = np.asarray(probabilities, dtype=np.float64)
+    if merge is None:
+        return outputs
+    merged = np.zeros((len(outputs), classes))
+    for output, number in enumerate(merge):
+        merged[:, number] += outputs[:, output]
+    return merged
+
+
+def spelled_as(name: str, declared: Iterable[str]) -> str | None:
+    """Return the one declared name that is `name`, or else that only case and separators tell from it."""
+    known = dict.fromkeys(declared)
+    if name in known:
+        return name
+    alike = [other for other in known if _folded(other) == _folded(name)]
+    return alike[0] if len(alike) == 1 else None
+
+
+def by_number(names: Iterable[str], declared: Iterable[str]) -> dict[str, str]:
+    """Pair `LABEL_1` with "1" where all of one side are such placeholders and all of the other are integers."""
+    for ours, theirs in ((PLACEHOLDER, DIGITS), (DIGITS, PLACEHOLDER)):
+        own, other = _numbered(names, ours), _numbered(declared, theirs)
+        if own and other:
+            return {name: other[number] for number, name in own.items() if number in other}
+    return {}
+
+
+def _numbered(names: Iterable[str], pattern: re.Pattern[str]) -> dict[int, str]:
+    """Return the names by their numbers; nothing when one has none, or two have the same."""
+    distinct = dict.fromkeys(names)
+    found = {int(number[1]): name for name in distinct if (number := pattern.fullmatch(name))}
+    return found if len(found) == len(distinct) else {}
+
+
+def _folded(name: str) -> str:
+    """Write a name without case, its separators as spaces; the minus of a number is no separator."""
+    return re.sub(r"(?:[_\s]|(?<=\S)-|-(?!\d))+", " ", name.casefold()).strip(" ")
+
+
+def _is_regression(dataset: Dataset, column: str, model: Labels) -> bool:
     feature = dataset.features[column]
     whole = not isinstance(feature, ClassLabel) and getattr(feature, "dtype", "").startswith(("int", "uint"))
     number = is_number(dataset, column) or (model.regression and whole)  # stars as integers are numbers too
     if model.regression != number:
         kinds = ("numbers", "classes") if number else ("classes", "numbers")
         raise DataError(f"column {column!r} holds {kinds[0]} and the model predicts {kinds[1]}")
-    if number:
-        return model
-    wanted = sorted({name for name in names_of(dataset, column) if name is not None}, key=natural)
-    declared: Sequence[str] = feature.names if isinstance(feature, ClassLabel) else wanted
-    respelled = _respell(model.names, declared)
-    missing = [name for name in wanted if name not in respelled]
-    if missing:
-        raise DataError(
-            f"the model has no label {listing(map(repr, missing))}: the dataset's labels are "
-            f"{listing(map(repr, declared))}, the model's {listing(map(repr, model.names))}"
-        )
-    return Labels(respelled)
+    return number
 
 
-def _respell(model: tuple[str, ...], declared: Sequence[str]) -> tuple[str, ...]:
-    """Write the model's names as the dataset does, where only case tells them apart."""
-    if len({name.casefold() for name in model}) < len(model):
-        return model
-    spelled = {name.casefold(): name for name in declared}
-    return tuple(name if name in declared else spelled.get(name.casefold(), name) for name in model)
+def _check(mapping: Mapping[str, str], model: Sequence[str], declared: Sequence[str]) -> None:
+    problems = [
+        f"--label-map {name}={target}: {whose} has no label {label!r}{did_you_mean(label, known)}; "
+        f"it has {listing(map(repr, known), MOST)}"
+        for name, target in mapping.items()
+        for whose, label, known in (("the model", name, model), ("the dataset", target, declared))
+        if label not in known
+    ]
+    if problems:
+        raise OptionError(*problems)
+
+
+def _targets(model: Sequence[str], declared: Sequence[str], mapping: Mapping[str, str]) -> dict[str, str]:
+    """Return the dataset's label for each of the model's, which stays itself where there is none."""
+    numbers = {} if mapping else by_number(model, declared)
+    own = [_folded(name) for name in dict.fromkeys(model) if name not in mapping]
+    targets = {}
+    for name in model:
+        settled = mapping.get(name) or numbers.get(name)
+        if settled is None and (name in declared or own.count(_folded(name)) == 1):
+            settled = spelled_as(name, declared)
+        targets[name] = settled or name
+    return targets
+
+
+def _ordered(reached: Iterable[str], declared: Sequence[str], feature: Any) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(reached))
+    if isinstance(feature, ClassLabel):
+        place = {name: number for number, name in enumerate(declared)}
+        return tuple(sorted(names, key=lambda name: (place.get(name, len(place)), natural(name))))
+    if feature.dtype == "bool" or feature.dtype.startswith(("int", "uint")):
+        return tuple(sorted(names, key=natural))
+    return names
+
+
+def _unsettled(
+    missing: Sequence[str], declared: Sequence[str], targets: Mapping[str, str], mapping: Mapping[str, str]
+) -> str:
+    """Say what has no partner, and the flags that would give it one when the model has labels to spare."""
+    spare = [name for name, target in targets.items() if target not in declared]
+    lacking = "--label-map leaves the model without a label" if mapping else "the model has no label"
+    sentence = (
+        f"{lacking} {listing(map(repr, missing), MOST)}: the dataset's labels are "
+        f"{listing(map(repr, declared), MOST)}, the model's {listing(map(repr, targets), MOST)}"
+    )
+    if len(spare) < len(missing):
+        return sentence
+    pairs = [f"{name}={missing[min(place, len(missing) - 1)]}" for place, name in enumerate(spare)]
+    flags = " ".join(f"--label-map {shlex.quote(pair)}" for pair in pairs[:MOST])
+    more = f" and {len(pairs) - MOST} more" if len(pairs) > MOST else ""
+    return f"{sentence}; say which is which, for example {flags}{more}"
+
+
+def _how(targets: Mapping[str, str], mapping: Mapping[str, str], merge: Sequence[int]) -> str | None:
+    others = {name: target for name, target in targets.items() if name != target and name not in mapping}
+    numbers = all(DIGITS.fullmatch(name) or DIGITS.fullmatch(target) for name, target in others.items())
+    settled = [
+        (others, "by their number" if numbers else "by name, case and separators aside"),
+        (mapping, "by --label-map"),
+    ]
+    phrases = [f"{listing((f'{a} is {b}' for a, b in pairs.items()), MOST)}, {way}" for pairs, way in settled if pairs]
+    if not phrases and list(merge) != sorted(merge):
+        phrases = ["the model has them in another order, matched by name"]
+    return f"labels: {'; '.join(phrases)}" if phrases else None

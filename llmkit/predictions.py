@@ -1,0 +1,222 @@
+"""Files of predictions: written for each row of an evaluation, and read back from any system to be scored."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmkit import files
+from llmkit.errors import DataError, OptionError, did_you_mean, listing
+from llmkit.labels import by_number, spelled_as
+from llmkit.report import to_json
+
+Row = dict[str, Any]
+STAND_INS = (("label", "answer", "output", "completion"), ("score",))  # the second only where none of the first is
+
+
+def content_id(content: Sequence[Any]) -> str:
+    """Return the id of a row by its inputs in the order of their roles: 16 hex digits of the SHA-256 of their JSON."""
+    return hashlib.sha256(json.dumps(list(content), default=str).encode()).hexdigest()[:16]
+
+
+def row_ids(columns: Sequence[Sequence[Any]]) -> list[str]:
+    """Return the content id of each row of some input columns, which come in the order of their roles."""
+    return [content_id(content) for content in zip(*columns, strict=True)]
+
+
+def write_predictions(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as .jsonl or .csv; the file is there whole or not at all. A CSV holds `scores` as JSON.
+
+    Raises:
+        OptionError: the name ends in neither.
+    """
+    if path.suffix not in {".jsonl", ".csv"}:
+        raise OptionError(f"--save-predictions must end in .jsonl or .csv, not {path.name!r}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_name(f".{path.name}.tmp")
+    try:
+        with staged.open("w", encoding="utf-8", newline="") as file:
+            if path.suffix == ".jsonl":
+                file.writelines(to_json(row) + "\n" for row in rows)
+            else:
+                cells = [{name: _cell(value) for name, value in row.items()} for row in rows]
+                names = dict.fromkeys(name for row in cells for name in row)
+                # the usual quoting leaves a bare return as it is, which splits the row
+                writer = csv.DictWriter(file, list(names), lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+                writer.writeheader()
+                writer.writerows(cells)
+        staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def _cell(value: Any) -> Any:
+    return to_json(value) if isinstance(value, Mapping | list | tuple) else value
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The rows of a file: each has `prediction`, and `scores` (label -> number) or None there."""
+
+    path: Path
+    rows: list[Row]
+    column: str  # that was read as the prediction
+
+    @property
+    def said(self) -> str | None:
+        """A sentence for the user where another column than `prediction` was taken."""
+        if self.column == "prediction":
+            return None
+        return f"predictions: column {self.column!r} of {self.path}, which has no 'prediction'"
+
+
+def read_predictions(path: Path, encoding: str = "utf-8") -> Predictions:
+    """Read any system's output: rows with a `prediction`, or else a label, answer, output, completion or score.
+
+    Raises:
+        DataError: no column or several could be the prediction, a row has none, or its scores are no object.
+        EmptyError: the file holds no rows.
+    """
+    if not path.is_file():
+        raise DataError(f"there is no file {str(path)!r}")
+    rows = files.read_rows(path, encoding)
+    column = _prediction_column(path, dict.fromkeys(name for row in rows for name in row))
+    for number, row in enumerate(rows, start=1):
+        if row.get(column) is None:
+            raise DataError(f"{path}, row {number} has no {column!r}; a prediction is wanted in each row")
+    read = [
+        {**row, "prediction": row[column], "scores": _scores(row.get("scores"), f"{path}, row {number}")}
+        for number, row in enumerate(rows, start=1)
+    ]
+    return Predictions(path, read, column)
+
+
+def _prediction_column(path: Path, names: Iterable[str]) -> str:
+    known = list(names)
+    if "prediction" in known:
+        return "prediction"
+    for group in STAND_INS:
+        found = [name for name in group if name in known]
+        if len(found) > 1:  # a label beside an answer is likely the truth, and would score 100%
+            raise DataError(f"{path}: which is the prediction, {' or '.join(found)}? Name that column 'prediction'")
+        if found:
+            return found[0]
+    raise DataError(f"{path} has no column 'prediction'; it has {listing(known)}")
+
+
+def _scores(value: Any, where: str) -> dict[str, Any] | None:
+    if isinstance(value, str) and value.strip():
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{where}: its scores are not JSON: {error.msg}") from None
+    if value in (None, ""):
+        return None
+    if not isinstance(value, dict):
+        raise DataError(f'{where}: its scores must be an object such as {{"positive": 0.9, "negative": 0.1}}')
+    return value
+
+
+def as_classes(
+    values: Sequence[Any], names: Sequence[str], places: Sequence[int] | None = None, by_id: bool = False
+) -> list[int]:
+    """Return the id among `names` of each predicted label, found as the model's labels are found: see `labels.match`.
+
+    Args:
+        values: predicted labels; any of text, integers and booleans.
+        names: of the dataset's labels in the order of their ids.
+        places: the number of each in its file, for errors; default: from 1.
+        by_id: integers are ids, as in a dataset with declared class labels; not where a name is an integer itself.
+
+    Raises:
+        DataError: a value is not among the names; its row is named.
+    """
+    ids = {name: number for number, name in enumerate(names)}
+    by_id = by_id and not any(name.isdecimal() for name in names)
+    found: dict[str, int | None] = {}
+    for place, value in enumerate(values):
+        name = cell_text(value).strip()
+        if name not in found:
+            settled = spelled_as(name, names) or by_number([name], names).get(name)
+            own = int(name) if by_id and name.isdecimal() and int(name) < len(names) else None
+            found[name] = own if settled is None else ids[settled]
+        if found[name] is None:
+            raise DataError(
+                f"predictions, row {_place(place, places)}: {shortened(name)} is none of the dataset's labels"
+                f"{did_you_mean(name, names)}; they are {listing(map(repr, names))}"
+            )
+    return [number for value in values if (number := found[cell_text(value).strip()]) is not None]
+
+
+def as_numbers(values: Sequence[Any], places: Sequence[int] | None = None) -> list[float]:
+    """Return each prediction as a number.
+
+    Raises:
+        DataError: one is none, or not finite; its row is named.
+    """
+    numbers = [number_of(value) for value in values]
+    wrong = next((place for place, number in enumerate(numbers) if not math.isfinite(number)), None)
+    if wrong is not None:
+        raise DataError(f"predictions, row {_place(wrong, places)}: {shortened(values[wrong])} is not a finite number")
+    return numbers
+
+
+def as_probabilities(
+    scores: Sequence[Mapping[str, Any] | None],
+    names: Sequence[str],
+    places: Sequence[int] | None = None,
+    by_id: bool = False,
+) -> list[list[float]] | None:
+    """Return the scores of each row in the order of `names`; None where no row has any.
+
+    Raises:
+        DataError: a row has none or lacks a label's, or they are no probabilities; the row is named.
+    """
+    if not any(scores):
+        return None
+    made = []
+    for place, row in enumerate(scores):
+        where = f"predictions, row {_place(place, places)}"
+        given = row or {}
+        numbers = [number_of(value) for value in given.values()]
+        ids = as_classes(list(given), names, [_place(place, places)] * len(given), by_id)
+        if sorted(ids) != list(range(len(names))):
+            raise DataError(f"{where}: its scores are of {listing(map(repr, given)) or 'no label'}; one for each label "
+                            f"is wanted ({listing(map(repr, names))}), or no scores at all")  # fmt: skip
+        if not (all(0 <= number <= 1 for number in numbers) and abs(sum(numbers) - 1) <= 0.02):
+            raise DataError(f"{where}: its scores must be probabilities that sum to 1, not {shortened(to_json(given))}")
+        made.append([number for _, number in sorted(zip(ids, numbers, strict=True))])
+    return made
+
+
+def _place(place: int, places: Sequence[int] | None) -> int:
+    return place + 1 if places is None else places[place]
+
+
+def shortened(key: Any) -> str:
+    """Return a value, or the texts of a key, as a quotation of at most 40 characters."""
+    text = " | ".join(map(str, key)) if isinstance(key, tuple) else str(key)
+    line = " ".join(text.split())
+    return repr(line if len(line) <= 40 else f"{line[:37]}...")
+
+
+def cell_text(value: Any) -> str:
+    """Write a cell as CSV would: 3 for 3.0, nothing for a null."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    whole = isinstance(value, float) and value.is_integer()
+    return "" if value is None else str(int(value) if whole else value)
+
+
+def number_of(value: Any) -> float:
+    """Return a value as a number, NaN when it is none."""
+    try:
+        return math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return math.nan

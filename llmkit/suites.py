@@ -1,0 +1,284 @@
+"""Suites: several evaluations under one name, from a YAML file or built in."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llmkit.errors import OptionError, did_you_mean, listing
+
+GLUE = ("mrpc", "sst2", "cola", "rte", "stsb", "wnli", "qnli", "mnli", "qqp")
+BUILT_IN: dict[str, list[dict[str, Any]]] = {
+    "glue": [
+        {"dataset": f"glue/{name}", **({"split": "validation_matched"} if name == "mnli" else {})} for name in GLUE
+    ]
+}
+PLACEHOLDERS = ("name", "config")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One evaluation of a suite; `options` are the fields of option groups that it gives."""
+
+    name: str
+    dataset: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def config(self) -> str:
+        """The last part of the dataset's name: mrpc of glue/mrpc, reviews of data/reviews.csv."""
+        return self.dataset.rstrip("/").replace(":", "/").split("/")[-1].split(".")[0]
+
+    def filled(self, template: str) -> str:
+        """Return a model's name with {name} and {config} replaced by this member's.
+
+        Raises:
+            OptionError: it has another placeholder.
+        """
+        values = {"name": self.name, "config": self.config}
+
+        def value(found: re.Match[str]) -> str:
+            if found[1] not in values:
+                near = did_you_mean(found[1], PLACEHOLDERS)
+                raise OptionError(f"{template!r}: there is no {found[0]}{near}; a suite knows {{name}} and {{config}}")
+            return values[found[1]]
+
+        return re.sub(r"\{(\w*)\}", value, template)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Evaluations in their order, by unique names."""
+
+    name: str
+    members: tuple[Member, ...]
+
+
+def is_suite(reference: str) -> bool:
+    """Tell whether what the user typed names a suite: a YAML file, there or not, or a built-in that is no path here."""
+    if Path(reference).suffix.lower() in {".yaml", ".yml"}:
+        return not Path(reference).is_dir()
+    return reference in BUILT_IN and not Path(reference).exists()
+
+
+def kinds_of(*groups: type) -> dict[str, Any]:
+    """Return the type of each field of some option groups: the options that a suite may give."""
+    return {
+        option.name: typing.get_type_hints(group)[option.name]
+        for group in groups
+        for option in dataclasses.fields(group)
+    }
+
+
+def read_suite(reference: str, kinds: Mapping[str, Any]) -> Suite:
+    """Read a suite: a YAML mapping of `evals`, options that hold for all of them, and a `name`.
+
+    A member is a dataset, or a mapping of its `dataset`, `name` and own options, which win over the suite's. Options
+    have the names of flags; an option that repeats takes one value, a list, or a mapping ({f1: 0.85} is f1=0.85); null
+    takes back what holds for all. Paths are as seen from where llmkit runs.
+
+    Args:
+        reference: the path of the file, or the name of a built-in suite.
+        kinds: the options that are allowed and their types: `kinds_of` their groups.
+
+    Raises:
+        OptionError: with all that is wrong, each with the file, the member and the key.
+    """
+    if reference in BUILT_IN and not Path(reference).exists():
+        content: dict[Any, Any] = {"name": reference, "evals": BUILT_IN[reference]}
+    else:
+        content = _load(reference)
+    problems: list[str] = []
+    reader = _Reader(reference, kinds, problems)
+    suite = reader.suite(content)
+    if problems:
+        raise OptionError(*problems)
+    return suite
+
+
+def _load(reference: str) -> dict[Any, Any]:
+    import yaml
+
+    path = Path(reference)
+    if not path.is_file():
+        near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
+        raise OptionError(f"there is no suite {reference!r}{near}; built in: {listing(BUILT_IN)}")
+
+    class Loader(yaml.SafeLoader):
+        """Refuses a key that is given twice: YAML would drop the first, and a gate with it."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            given = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+            twice = next((key for key in given if given.count(key) > 1), None)
+            if twice is not None:
+                raise OptionError(f"{reference}, line {node.start_mark.line + 1}: {twice!r} is given twice")
+            return super().construct_mapping(node, deep)
+
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader)
+    except OSError as error:
+        raise OptionError(f"{reference}: {error.strerror or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise OptionError(f"{reference} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise OptionError(f"{reference} must hold a mapping with a list of `evals`")
+    return content
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the content of one file and collects what is wrong with it."""
+
+    file: str
+    kinds: Mapping[str, Any]
+    problems: list[str]
+
+    def suite(self, content: Mapping[Any, Any]) -> Suite:
+        given = self.spelled(content, self.file, ("name", "evals"))
+        name = given.pop("name", None)
+        name = Path(self.file).stem if name is None else self.text(name, f"{self.file}: name")
+        evals = given.pop("evals", None)
+        if not isinstance(evals, list) or not evals:
+            self.problems.append(f"{self.file}: `evals` must be a list of datasets, or of mappings with a `dataset`")
+            evals = []
+        shared = self.options(given, self.file)
+        members = [self.member(item, number, shared) for number, item in enumerate(evals, start=1)]
+        found = tuple(member for member in members if member is not None)
+        names = [member.name for member in found]
+        twice = list(dict.fromkeys(name for name in names if name and names.count(name) > 1))
+        if twice:
+            self.problems.append(
+                f"{self.file}: two members are called {listing(map(repr, twice))}; give each a `name` of its own"
+            )
+        return Suite(name, found)
+
+    def member(self, item: Any, number: int, shared: dict[str, Any]) -> Member | None:
+        if isinstance(item, str):
+            item = {"dataset": item}
+        if not isinstance(item, dict):
+            self.problems.append(
+                f"{self.file}, member {number} must be a dataset, or a mapping with a `dataset`, not {item!r}"
+            )
+            return None
+        called = next((item[key] for key in ("name", "dataset") if isinstance(item.get(key), str)), number)
+        where = f"{self.file}, member {called!r}"
+        given = self.spelled(item, where, ("name", "dataset"))
+        dataset, name = self.dataset(given.pop("dataset", None), where), given.pop("name", None)
+        merged = {**shared, **self.options(given, where)}
+        options = {option: value for option, value in merged.items() if value is not None}
+        member = Member(dataset if name is None else self.text(name, f"{where}: name"), dataset, options)
+        return self.with_model(member, where)
+
+    def dataset(self, value: Any, where: str) -> str:
+        if not isinstance(value, str) or not value.strip():
+            wrong = "is missing" if value is None else "must be the name of one"
+            self.problems.append(f"{where}: `dataset` {wrong}")
+            return ""
+        if is_suite(value):
+            self.problems.append(f"{where}: {value!r} is a suite, and a suite holds datasets")
+        return value
+
+    def with_model(self, member: Member, where: str) -> Member:
+        """Return the member with the placeholders of its model filled in."""
+        model = member.options.get("model")
+        if not isinstance(model, str):
+            return member
+        try:
+            return dataclasses.replace(member, options={**member.options, "model": member.filled(model)})
+        except OptionError as error:
+            self.problems.append(f"{where}: model {error}")
+            return member
+
+    def spelled(self, content: Mapping[Any, Any], where: str, own: tuple[str, ...]) -> dict[str, Any]:
+        """Return the content by the names of fields: fail-under is fail_under."""
+        found: dict[str, Any] = {}
+        known = (*own, *self.kinds)
+        for key, value in content.items():
+            name = str(key).replace("-", "_")
+            if name not in known:
+                self.problems.append(f"{where}: there is no option {str(key)!r}{did_you_mean(name, known)}")
+            elif name in found:
+                self.problems.append(f"{where}: {name!r} is given twice")
+            else:
+                found[name] = value
+        return found
+
+    def options(self, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+        made = {}
+        for name, value in given.items():
+            try:
+                made[name] = None if value is None else _of_kind(value, self.kinds[name])
+            except ValueError as error:
+                self.problems.append(f"{where}: {name} must be {error}, not {value!r}")
+        return made
+
+    def text(self, value: Any, where: str) -> str:
+        try:
+            return _text(value)
+        except ValueError as error:
+            self.problems.append(f"{where} must be {error}, not {value!r}")
+            return ""
+
+
+def _of_kind(value: Any, kind: Any) -> Any:
+    """Return a YAML value as the type of an option's field.
+
+    Raises:
+        ValueError: it is something else; the message says what is wanted.
+    """
+    kinds = [part for part in _alternatives(kind) if part is not type(None)]
+    kind = kinds[0]
+    if typing.get_origin(kind) is list:
+        return list(_several(value))
+    if typing.get_origin(kind) is typing.Literal:
+        choices = typing.get_args(kind)
+        if value not in choices or isinstance(value, bool):
+            raise ValueError(f"one of {listing(choices)}")
+        return value
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise ValueError("true or false")
+        return value
+    if kind in (int, float):
+        return _number(value, kind)
+    return Path(_text(value)) if kind is Path else _text(value)
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+
+
+def _number(value: Any, kind: type) -> Any:
+    if isinstance(value, str):  # YAML reads 1e-3 as text
+        try:
+            value = float(value)
+        except ValueError:
+            value = None
+    if isinstance(value, bool) or not isinstance(value, int | float) or (kind is int and not float(value).is_integer()):
+        raise ValueError("a whole number" if kind is int else "a number")
+    return kind(value)
+
+
+def _several(value: Any) -> Iterator[str]:
+    """Yield the values of an option that repeats, a mapping's as key=value."""
+    if isinstance(value, dict):
+        yield from (f"{_text(key)}={_text(inner)}" for key, inner in value.items())
+    elif isinstance(value, list):
+        for item in value:
+            yield from _several(item) if isinstance(item, dict) else [_text(item)]
+    else:
+        yield _text(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        raise ValueError('text (in quotes where YAML reads "yes", "no", "on" and "off" as true or false)')
+    if not isinstance(value, str | int | float):
+        raise ValueError("text (in quotes, if YAML reads it as something else)")
+    return str(value)

@@ -1,0 +1,148 @@
+"""The template-swap check: texts with one term in place of another (he, she), which should not change a prediction."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import itertools
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmkit import files
+from llmkit.errors import DataError
+
+Pairs = Sequence[tuple[str, str]]
+HEADINGS = {("a", "b"), ("from", "to"), ("term", "swap"), ("term_a", "term_b"), ("term1", "term2")}
+# scripts that put no space between words, or hang particles on them: Thai to Khmer, kana, Han, Hangul
+SPACELESS = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+)
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """A row whose texts changed."""
+
+    row: int
+    texts: dict[str, str]  # by role; all roles, whether they changed or not
+    pairs: tuple[int, ...]  # which pairs were used
+
+
+def read_terms(path: Path, encoding: str = "utf-8") -> list[tuple[str, str]]:
+    """Read pairs of terms from the two columns of a CSV or TSV file; a heading such as `from,to` is left out.
+
+    Raises:
+        DataError: a line is no pair of different terms (its number is named), or there is none at all.
+    """
+    if not path.is_file():
+        raise DataError(f"there is no file {str(path)!r}")
+    text = files.decode(path.read_bytes(), encoding, str(path))
+    first = text.split("\n", 1)[0]
+    delimiter = "\t" if path.suffix == ".tsv" else max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    pairs: list[tuple[str, str]] = []
+    line = 1
+    for number, row in enumerate(reader):
+        cells = [" ".join(cell.split()) for cell in row]
+        if any(cells) and not (number == 0 and tuple(map(str.lower, cells)) in HEADINGS):
+            pairs.append(_pair(cells, f"{path}, line {line}"))
+        line = reader.line_num + 1
+    if not pairs:
+        raise DataError(f"{path} holds no pairs of terms; a line such as he,she is wanted for each")
+    return pairs
+
+
+def _pair(cells: list[str], where: str) -> tuple[str, str]:
+    if len(cells) != 2:
+        found = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+        raise DataError(f"{where}: {found}; two terms are wanted, such as he,she")
+    one, other = cells
+    if not (one and other):
+        raise DataError(f"{where}: one of the two terms is empty")
+    if one.casefold() == other.casefold():
+        raise DataError(f"{where}: {one!r} twice, which would change nothing")
+    return one, other
+
+
+def swap(text: str, pairs: Pairs) -> tuple[str, list[int]] | None:
+    """Return the text with each term in place of its partner, and which pairs were used; None when it has no term.
+
+    Terms are whole words, but in scripts without spaces any part of the text. All are replaced in one pass, both ways
+    and the longest first; a term that is in two pairs belongs to the first of them. Terms in lower case are found as
+    he, He and HE, others as they are written (Will is a name, will is not) and in capitals; what replaces them is
+    spelled alike.
+    """
+    pattern, partners = _compiled(tuple(pairs))
+    used: set[int] = set()
+
+    def partner(found: re.Match[str]) -> str:
+        other, pair = partners[" ".join(found[0].split())]
+        used.add(pair)
+        return other
+
+    changed = pattern.sub(partner, text)
+    return (changed, sorted(used)) if changed != text else None
+
+
+def swapped_rows(columns: Mapping[str, Sequence[str | None]], pairs: Pairs) -> list[Swapped]:
+    """Return the rows of some columns of texts (by role) that change when terms are swapped in all of their texts."""
+    found = []
+    for row, texts in enumerate(zip(*columns.values(), strict=True)):
+        plain = [text or "" for text in texts]
+        changed = [swap(text, pairs) for text in plain]
+        if any(changed):
+            both = zip(plain, changed, strict=True)
+            new = [text if change is None else change[0] for text, change in both]
+            used = sorted({pair for change in changed if change for pair in change[1]})
+            found.append(Swapped(row, dict(zip(columns, new, strict=True)), tuple(used)))
+    return found
+
+
+@functools.lru_cache(maxsize=4)
+def _compiled(pairs: tuple[tuple[str, str], ...]) -> tuple[re.Pattern[str], dict[str, tuple[str, int]]]:
+    partners: dict[str, tuple[str, int]] = {}
+    for number, (one, other) in enumerate(pairs):
+        for term, its_partner in ((one, other), (other, one)):
+            for spelled, replacement in _spellings(term, its_partner):
+                partners.setdefault(spelled, (replacement, number))
+    return re.compile(_alternatives(partners)), partners
+
+
+def _spellings(term: str, partner: str) -> list[tuple[str, str]]:
+    """Return the ways to write a term in a text, each with the partner written alike."""
+    cases = [(term, partner)]
+    if term == term.lower():
+        cases.append((_capitalized(term), _capitalized(partner)))
+    cases.append((term.upper(), partner.upper()))
+    forms = ("NFC", "NFD")
+    return [*cases, *((unicodedata.normalize(form, a), b) for form in forms for a, b in cases)]  # type: ignore[arg-type]
+
+
+def _capitalized(term: str) -> str:
+    return term[:1].upper() + term[1:]  # str.capitalize() would write Mcdonald
+
+
+def _alternatives(terms: Iterable[str]) -> str:
+    """Return a pattern of terms, the longest first, with no letter of a spaced script beyond an end that is one."""
+    letter = f"(?:[^\\W{SPACELESS}]|[{_marks()}])"
+
+    def ends(term: str) -> tuple[bool, bool]:
+        return bool(re.match(letter, term[0])), bool(re.match(letter, term[-1]))
+
+    # terms that begin at one place in the text are alike there, so that sorting by it keeps the longest first
+    ordered = sorted(terms, key=lambda term: (ends(term)[0], -len(term)))
+    parts = []
+    for (begins, stops), some in itertools.groupby(ordered, ends):
+        either = "|".join(r"\s+".join(map(re.escape, term.split(" "))) for term in some)
+        parts.append(f"{f'(?<!{letter})' if begins else ''}(?:{either}){f'(?!{letter})' if stops else ''}")
+    return "|".join(parts)
+
+
+@functools.cache
+def _marks() -> str:
+    """Return the combining marks: parts of a word that a regular expression's word characters leave out."""
+    return "".join(chr(code) for code in range(0x300, 0x1F000) if unicodedata.category(chr(code)).startswith("M"))
