@@ -1,0 +1,83 @@
+"""What people and machines see of an evaluation: each view is a function of the versioned result, and of nothing else.
+
+`llmkit/schemas/evaluation.schema.json` describes that result.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+Result = Mapping[str, Any]
+Spelling = Callable[[float | None], str]
+
+MOST_FLIPS = 10
+ERASED = {"Cc", "Cs"}  # categories: control characters and halves of surrogate pairs
+REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # turn the text after them around
+
+
+def number(value: float | None) -> str:
+    """Return a figure with four digits after the point; nothing for one that is not a number."""
+    return "" if value is None or value != value else f"{value:.4f}"
+
+
+def difference(value: float | None) -> str:
+    """Return a difference with its sign."""
+    return "" if value is None or value != value else f"{value:+.4f}"
+
+
+def p_value(value: float | None) -> str:
+    """Return a p-value; one that four digits cannot show is said to be smaller."""
+    return "<0.0001" if value is not None and value < 0.0001 else number(value)
+
+
+def interval(figure: Mapping[str, Any], spell: Spelling = number) -> str:
+    """Return `0.8312 to 0.8931` for a figure with the keys low and high; nothing where it has no interval."""
+    low, high = figure.get("low"), figure.get("high")
+    return "" if low is None or high is None else f"{spell(low)} to {spell(high)}"
+
+
+def interval_heading(result: Result) -> str:
+    """Return the name of the column of intervals: `95% interval`."""
+    return f"{100 * result.get('confidence', 0.95):g}% interval"
+
+
+def metric_name(name: str, figure: Mapping[str, Any]) -> str:
+    """Return a metric's name with what it is the figure of: `f1 (class 'equivalent')`."""
+    return f"{name} ({figure['of']})" if figure.get("of") else name
+
+
+def headline_first(result: Result) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the metrics and their figures, the headline at the front."""
+    return sorted(result["metrics"].items(), key=lambda item: item[0] != result["headline"])
+
+
+def asked(result: Result) -> str:
+    """Return what answered: the model, or the file of predictions."""
+    return str(result.get("model") or result.get("predictions") or "")
+
+
+def counted(result: Result) -> str:
+    """Return the counts in words: `408 rows`."""
+    return ", ".join(f"{count} {what}" for what, count in result["counts"].items())
+
+
+def one_line(value: object, most: int = 120) -> str:
+    """Return any value as one line of at most `most` characters, with nothing in it that steers a terminal."""
+    text = "" if value is None else str(value)
+    text = " ".join(text.split())
+    text = "".join("\ufffd" if unicodedata.category(c) in ERASED or c in REORDERING else c for c in text)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace a file whole: a reader never sees half of it, and a failed write leaves the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_name(f".{path.name}.tmp")
+    try:
+        staged.write_bytes(content)
+        staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)

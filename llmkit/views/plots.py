@@ -1,0 +1,216 @@
+"""The pictures of a result: confusion.png, calibration.png, metrics.png, slices.png."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from llmkit.views import Result, asked, interval_heading, number, one_line
+
+EAST_ASIAN = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei", "Droid Sans Fallback", "PingFang SC", "Hiragino Sans", "Microsoft YaHei", "SimHei",
+)  # fmt: skip
+DPI = 130
+MOST_NUMBERS = 40  # classes: the cells of a larger confusion matrix hold no numbers
+MOST_SLICES = 40  # values of a column: the lowest are shown
+BLUE, ORANGE, GREY = "tab:blue", "tab:orange", "0.6"
+
+Figures = Mapping[str, Mapping[str, Any]]
+
+
+def draw(folder: Path, result: Result) -> list[Path]:
+    """Draw what the result holds into the folder, and return the files; a failed result has nothing to draw."""
+    if result["status"] != "ok":
+        return []
+    pictures = {
+        "confusion": bool(result.get("confusion")),
+        "calibration": bool(result.get("calibration")),
+        "metrics": any(figure["value"] is not None for figure in result["metrics"].values()),
+        "slices": bool(result.get("slices")),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    with _canvas() as pyplot:
+        return [_save(pyplot, folder / f"{name}.png", DRAWN[name], result) for name, has in pictures.items() if has]
+
+
+@contextmanager
+def _canvas() -> Iterator[Any]:
+    """Yield pyplot without a screen, where any label is text: no formula between dollars, no missing-glyph warnings."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import font_manager
+    from matplotlib import pyplot as plt
+
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    families = ["DejaVu Sans", *(name for name in EAST_ASIAN if name in installed)]
+    style = {"font.family": families, "text.parse_math": False, "axes.spines.top": False, "axes.spines.right": False}
+    with mpl.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield plt
+
+
+def _save(pyplot: Any, path: Path, draw_it: Any, result: Result) -> Path:
+    figure = draw_it(pyplot, result)
+    staged = path.with_name(f".{path.name}.tmp")
+    figure.savefig(staged, dpi=DPI, format="png")
+    staged.replace(path)
+    pyplot.close(figure)
+    return path
+
+
+def _title(result: Result) -> str:
+    return f"{one_line(asked(result), 50)}\non {one_line(result['dataset'], 36)}, {one_line(result['split'], 14)}"
+
+
+def _confusion(pyplot: Any, result: Result) -> Any:
+    labels = [one_line(label, 24) for label in result["confusion"]["labels"]]
+    counts = result["confusion"]["counts"]
+    size = max(4.6, 2.6 + 0.42 * len(labels))
+    figure, axes = pyplot.subplots(figsize=(size + 0.8, size), layout="constrained")
+    shares = [[count / max(sum(row), 1) for count in row] for row in counts]
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if _wide(labels) else {}
+    axes.set_xticks(range(len(labels)), labels, **slanted)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true class")
+    axes.set_title(f"{_title(result)}: {sum(map(sum, counts))} rows", fontsize=10)
+    figure.colorbar(image, ax=axes, shrink=0.8, aspect=30, label="share of the true class's rows")
+    if len(labels) <= MOST_NUMBERS:
+        _number_cells(axes, counts, shares)
+    return figure
+
+
+def _wide(labels: Sequence[str]) -> bool:
+    return len(labels) > 4 or max(map(len, labels)) > 14
+
+
+def _number_cells(axes: Any, counts: Sequence[Sequence[int]], shares: Sequence[Sequence[float]]) -> None:
+    """Write the counts into the cells; where there are few, the zeros too, and the shares below."""
+    few = len(counts) <= 6
+    for row, of_row in enumerate(counts):
+        for column, count in enumerate(of_row):
+            share = shares[row][column]
+            if count or few:
+                text = f"{count}\n{share:.0%}" if few else str(count)
+                colour = "white" if share > 0.55 else "0.15"
+                axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=11 if few else 7)
+
+
+def _calibration(pyplot: Any, result: Result) -> Any:
+    bins = result["calibration"]["bins"]
+    figure, (diagram, histogram) = pyplot.subplots(
+        2, 1, figsize=(5.4, 6), sharex=True, height_ratios=[3, 1], layout="constrained"
+    )
+    filled = [one for one in bins if one["count"]]
+    widths = [one["high"] - one["low"] for one in filled]
+    lows = [one["low"] for one in filled]
+    diagram.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="perfectly calibrated")
+    diagram.bar(lows, [one["accuracy"] for one in filled], widths, align="edge", color=BLUE, alpha=0.75,
+                edgecolor="white", label="accuracy of the bin")  # fmt: skip
+    confidences = [one["confidence"] for one in filled]
+    diagram.plot(confidences, confidences, "o", color=ORANGE, markersize=5, label="mean confidence of the bin")
+    diagram.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
+    diagram.legend(loc="upper left", frameon=False, fontsize=9)
+    error = result["metrics"].get("ece", {}).get("value")
+    known = "" if error is None else f"\nexpected calibration error (ECE) {number(error)}"
+    diagram.set_title(_title(result) + known, fontsize=10)
+    bars = histogram.bar(lows, [one["count"] for one in filled], widths, align="edge", color=GREY, edgecolor="white")
+    histogram.bar_label(bars, fontsize=7, padding=1)
+    histogram.set(xlabel="confidence: the probability of the predicted class", ylabel="rows")
+    histogram.margins(y=0.2)
+    return figure
+
+
+def _metrics(pyplot: Any, result: Result) -> Any:
+    """Draw the metrics between -1 and 1 on one axis, and each of the others on one of its own."""
+    metrics = {name: figure for name, figure in result["metrics"].items() if figure["value"] is not None}
+    shared = {name: figure for name, figure in metrics.items() if all(-1 <= x <= 1 for x in _reach(figure))}
+    groups = ([shared] if shared else []) + [{n: f} for n, f in metrics.items() if n not in shared]
+    before = (result.get("baseline") or {}).get("metrics") or {}
+    heights = [len(group) + 1.2 for group in groups]
+    figure, axes = pyplot.subplots(
+        len(groups), 1, figsize=(7, 1 + 0.36 * sum(heights)), height_ratios=heights, squeeze=False, layout="constrained"
+    )
+    for panel, group in zip(axes[:, 0], groups, strict=True):
+        _dots(panel, group)
+        for place, name in enumerate(group):
+            if before.get(name, {}).get("baseline") is not None:
+                panel.plot(before[name]["baseline"], place, "D", markerfacecolor="none", color=ORANGE, zorder=3)
+        if group is shared:
+            panel.set_xlim(min(0, *(low - 0.05 for low, _, _ in map(_reach, group.values()))), 1.02)
+    beside = f"; diamond: {one_line(result['baseline']['name'], 40)}" if before else ""
+    figure.suptitle(f"{_title(result)}; {interval_heading(result)}s{beside}", fontsize=10)
+    return figure
+
+
+def _reach(figure: Mapping[str, Any]) -> tuple[float, float, float]:
+    """Return the low end, the value and the high end; three times the value where there is no interval."""
+    value, low, high = figure["value"], figure["low"], figure["high"]
+    return (value, value, value) if low is None or high is None else (low, value, high)
+
+
+def _dots(axes: Any, figures: Figures) -> None:
+    """Draw a dot, an error bar and the number for each figure, the first at the top."""
+    for place, figure in enumerate(figures.values()):
+        low, value, high = _reach(figure)
+        axes.plot([low, high], [place, place], color=BLUE, linewidth=2, alpha=0.5, solid_capstyle="butt")
+        axes.plot(value, place, "o", color=BLUE, markersize=6)
+        axes.annotate(number(value), (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9)
+    axes.set_yticks(range(len(figures)), [one_line(name, 40) for name in figures])
+    axes.set_ylim(len(figures) - 0.4, -0.6)
+    axes.grid(axis="x", color="0.9")
+    axes.set_axisbelow(True)
+
+
+def _slices(pyplot: Any, result: Result) -> Any:
+    """Draw the headline metric (or the first that the slices have) of every value, lowest at the top."""
+    slices = result["slices"]
+    groups = {column: _lowest_first(_sliced(result, breakdown)) for column, breakdown in slices.items()}
+    heights = [len(group) + 1.6 for group in groups.values()]
+    figure, axes = pyplot.subplots(
+        len(groups),
+        1,
+        figsize=(7, 1.2 + 0.34 * sum(heights)),
+        height_ratios=heights,
+        squeeze=False,
+        sharex=True,
+        layout="constrained",
+    )
+    metric = _sliced_metric(result)
+    overall = result["metrics"].get(metric, {}).get("value")
+    for panel, (column, group) in zip(axes[:, 0], groups.items(), strict=True):
+        _dots(panel, {f"{one_line(value, 28)} ({of['n']})": of for value, of in group})
+        cut = len(slices[column]["values"]) - len(group)
+        panel.set_title(
+            f"by {one_line(column, 40)}" + (f" ({cut} higher ones left out)" if cut > 0 else ""), fontsize=9
+        )
+        if overall is not None:
+            panel.axvline(overall, color=GREY, linestyle="--", linewidth=1)
+    figure.suptitle(f"{_title(result)}\n{metric}, {interval_heading(result)}s; dashed: all rows", fontsize=10)
+    return figure
+
+
+def _sliced_metric(result: Result) -> str:
+    headline: str = result["headline"]
+    names = [name for one in result["slices"].values() for part in one["values"].values() for name in part["metrics"]]
+    return headline if headline in names else next(iter(names), headline)
+
+
+def _sliced(result: Result, breakdown: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    metric = _sliced_metric(result)
+    parts = ((value, part["metrics"].get(metric)) for value, part in breakdown["values"].items())
+    return [(value, figure) for value, figure in parts if figure and figure["value"] is not None]
+
+
+def _lowest_first(parts: list[tuple[str, Mapping[str, Any]]]) -> list[tuple[str, Mapping[str, Any]]]:
+    return sorted(parts, key=lambda part: float(part[1]["value"]))[:MOST_SLICES]
+
+
+DRAWN = {"confusion": _confusion, "calibration": _calibration, "metrics": _metrics, "slices": _slices}
