@@ -25,6 +25,8 @@ COMMANDS = {
     "finetune": ("finetune", "Train a model on a dataset; the task is inferred from its columns."),
     "pretrain": ("pretrain", "Train a language model from scratch, or go on with one, on raw text."),
     "eval": ("evaluate_model", "Measure a model on a dataset, with gates for CI."),
+    "compare": ("compare", "Compare two saved results of eval, row by row."),
+    "cache": ("cache", "Show or clear what eval keeps of models' answers."),
 }
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}

@@ -1,7 +1,8 @@
 """Every error that a user can meet, and the exit code that it carries.
 
     LlmkitError            3   llmkit itself failed
-    ├── GateMissed         1   --fail-under was not met: the model is worse, nothing is broken
+    ├── MembersFailed          members of a suite failed: the worst of their codes
+    ├── GateMissed         1   a gate was not met: the model is worse, nothing is broken
     ├── OptionError        2   a flag, or two that do not go together
     ├── DataError          2   a dataset, a file or a row
     ├── ModelError         2   a model or a tokenizer
@@ -25,6 +26,14 @@ class LlmkitError(Exception):
     """The root of what llmkit raises on purpose."""
 
     exit_code = 3
+
+
+class MembersFailed(LlmkitError):
+    """Members of a suite failed; `exit_code` is the worst of theirs."""
+
+    def __init__(self, sentence: str, exit_code: int) -> None:
+        self.exit_code = exit_code
+        super().__init__(sentence)
 
 
 class GateMissed(LlmkitError):

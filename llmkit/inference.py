@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,10 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import models, runs, tasks
-from llmkit.errors import OptionError
+from llmkit.answers import Answers
+from llmkit.errors import OptionError, Stopped
 from llmkit.labels import Labels
+from llmkit.observations import softmax
 from llmkit.options import ModelOptions
 from llmkit.report import Report
 from llmkit.rowfiles import column_for
@@ -28,25 +30,41 @@ def predict(
     setup: Setup,
     batch_size: int,
     report: Report | None = None,
+    answers: Answers | None = None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> list[Any]:
-    """Return the task's record of each prepared row, in order. Batches hold rows of like length, longest first."""
+    """Return the task's record of each prepared row, in order. Batches hold rows of like length, longest first.
+
+    Batches whose records `answers` holds are not run again; the others are the same batches as in a run from the start.
+
+    Raises:
+        Stopped: `stopping` asked for it after a batch, and `answers` keeps what was done.
+    """
     collate = task.collator(tokenizer, setup)
-    order = np.argsort(-np.asarray(prepared["length"]), kind="stable")
-    records: list[Any] = [None] * len(prepared)
+    answers = answers or Answers()
     inputs = prepared.to_list()  # once: picking rows out of Arrow for each batch costs more than a small model
     was_training = model.training
     model.eval()
     with (report or Report()).progress("measuring", len(prepared)) as advance, torch.inference_mode():
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            batch = on_device(collate([inputs[row] for row in rows]), model)
-            labels = batch.pop("labels", None)
-            outputs = model(**batch)
-            for row, record in zip(rows, task.read(outputs, {**batch, "labels": labels}), strict=True):
-                records[row] = record
+        for rows in batches(prepared["length"], batch_size):
+            if not all(row in answers.done for row in rows):
+                batch = on_device(collate([inputs[row] for row in rows]), model)
+                labels = batch.pop("labels", None)
+                outputs = model(**batch)
+                answers.add(rows, task.read(outputs, {**batch, "labels": labels}))
             advance(len(rows))
+            if stopping() and len(answers.done) < len(prepared):
+                raise Stopped(
+                    f"stopped after {len(answers.done)} of {len(prepared)} rows: the same command goes on from there"
+                )
     model.train(was_training)
-    return records
+    return [answers.done[row] for row in range(len(prepared))]
+
+
+def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Yield the numbers of the rows of each batch: rows of like length, the longest first."""
+    order = np.argsort(-np.asarray(lengths), kind="stable").tolist()
+    yield from (order[start : start + size] for start in range(0, len(order), size))
 
 
 def on_device(batch: dict[str, Any], model: PreTrainedModel) -> dict[str, Any]:
@@ -110,11 +128,10 @@ class Classifier:
     def _nothing(self) -> dict[str, Any]:
         return {"score": None} if self.labels.regression else {"label": None, "score": None, "scores": None}
 
-    def _read(self, logits: np.ndarray, top: int | None) -> dict[str, Any]:
+    def _read(self, logits: Sequence[float], top: int | None) -> dict[str, Any]:
         if self.labels.regression:
             return {"score": float(logits[0])}
-        weights = np.exp(logits.astype(np.float64) - logits.max())
-        probabilities = weights / weights.sum()
+        probabilities = softmax(logits)
         order = np.argsort(-probabilities, kind="stable")
         best = int(order[0])
         scores = {self.labels.names[i]: float(probabilities[i]) for i in order[: top or len(order)]}

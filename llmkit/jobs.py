@@ -11,11 +11,16 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit import models, runs, training
+from llmkit import data, models, runs, training
 from llmkit.cards import write_card
 from llmkit.curves import draw_curves
-from llmkit.data import Source, fingerprint
-from llmkit.evaluation import Evaluation, measure
+from llmkit.data import Source
+from llmkit.evaluation import Evaluation
+from llmkit.evaluation.assessing import assess
+from llmkit.evaluation.measuring import measure
+from llmkit.evaluation.plan import Plan
+from llmkit.evaluation.result import Wanted
+from llmkit.evaluation.run import subject_of
 from llmkit.models import Located
 from llmkit.options import ModelOptions, RunOptions
 from llmkit.report import Report
@@ -23,6 +28,7 @@ from llmkit.runs import RunFolder
 from llmkit.splits import TrainAndValidation
 from llmkit.tasks import Setup, Task
 from llmkit.training import Recipe
+from llmkit.views.plots import draw
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,7 @@ def _finish(job: Job, fit: training.Fit, options: ModelOptions, report: Report) 
     folder, started = job.folder, time.monotonic()
     evaluation = _measure_saved(job, options, report)
     draw_curves(folder.path, job.best)
+    draw(folder.path, evaluation.as_dict())
     record = folder.update(
         status="finished", result=evaluation.as_dict(),
         training={
@@ -113,13 +120,13 @@ def _finish(job: Job, fit: training.Fit, options: ModelOptions, report: Report) 
 def _measure_saved(job: Job, options: ModelOptions, report: Report) -> Evaluation:
     saved = models.resolved(replace(options, dtype="auto", revision=None), str(job.folder.path))
     located = models.locate(saved, report)
-    rows = job.rows.validation
-    scores = measure(located, job.task, rows, job.setup, saved, job.task.eval_batch, report)
-    return Evaluation(
-        task=job.task.name, dataset=job.reference, split=job.rows.name, model=str(job.folder.path),
-        scores=scores, headline=job.task.headline(job.setup),
-        about={"columns": job.setup.columns, "rows_sha256": fingerprint(rows), "max_length": job.setup.max_length},
+    wanted = Wanted(job.task.usual_metrics(job.setup.labels), seed=job.setup.seed)
+    plan = Plan(
+        job.reference, located, saved, job.source, job.task, job.setup, job.rows.name, job.rows.validation, 0,
+        job.task.eval_batch, wanted,
     )  # fmt: skip
+    measured, _ = measure(plan, plan.rows, report, cache=False)
+    return assess(subject_of(plan, measured), wanted)
 
 
 def finished(job: Job, options: ModelOptions, report: Report) -> Trained:
@@ -134,9 +141,9 @@ def describe_data(job: Job) -> dict[str, Any]:
         "reference": job.reference, "commit": job.source.commit, "columns": job.setup.columns,
         "labels": list(labels.names) if labels else None, "validation": rows.name,
         "cut": rows.cut.as_dict() if rows.cut else None,
-        "train_rows": len(rows.train), "train_sha256": fingerprint(rows.train),
+        "train_rows": len(rows.train), "train_sha256": data.fingerprint(rows.train),
         "train_tokens": sum(job.train["length"]),
-        "validation_rows": len(rows.validation), "validation_sha256": fingerprint(rows.validation),
+        "validation_rows": len(rows.validation), "validation_sha256": data.fingerprint(rows.validation),
     }  # fmt: skip
 
 

@@ -75,7 +75,7 @@ class Report:
         table = Table(title=title or None, title_justify="left", header_style="bold")
         for column, name in enumerate(header):
             numeric = bool(rows) and all(_looks_numeric(row[column]) for row in rows)
-            table.add_column(name, justify="right" if numeric else "left")
+            table.add_column(Text(name), justify="right" if numeric else "left")
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))  # Text: a cell such as [/red] is no markup
         console().print(table)

@@ -19,7 +19,8 @@ from llmkit.report import to_json
 
 SCHEMA = 1
 MADE_HERE = (
-    "run.json", "metrics.jsonl", "curves.png", "README.md", "config.json", "generation_config.json", "*.safetensors",
+    "run.json", "metrics.jsonl", "curves.png", "confusion.png", "calibration.png", "metrics.png",
+    "README.md", "config.json", "generation_config.json", "*.safetensors",
     "model.safetensors.index.json", "tokenizer*.json", "special_tokens_map.json", "vocab.*", "merges.txt",
     "chat_template.jinja", "*.model", "added_tokens.json",
 )  # fmt: skip
@@ -138,10 +139,10 @@ def drop_incomplete(folder: Path) -> None:
             shutil.rmtree(path)
 
 
-def environment() -> dict[str, Any]:
-    """Return the versions and the git state that a figure may depend on."""
+def environment(*more: str) -> dict[str, Any]:
+    """Return the versions (of `more` libraries too) and the git state that a figure may depend on."""
     versions = {"llmkit": __version__, "python": platform.python_version()}
-    for name in LIBRARIES:
+    for name in (*LIBRARIES, *more):
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     return {"versions": versions, "platform": f"{platform.system()} {platform.machine()}", "git": git_state()}

@@ -135,7 +135,7 @@ def cut_rows(rows: Dataset, cut: Cut) -> tuple[Dataset, Dataset]:
 
 
 def to_measure(
-    source: Source, split: str | None, limit: int | None, labelled: Callable[[Dataset], bool], cut: Cut | None
+    source: Source, split: str | None, limit: int | None, labelled: Callable[[Dataset], bool], cut: Cut | None = None
 ) -> tuple[str, Dataset]:
     """Return the rows that eval takes, by name: the one asked for, else validation, else test, if labelled.
 

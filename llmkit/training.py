@@ -19,7 +19,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from llmkit import models
+from llmkit import metrics, models
 from llmkit.callbacks import Narrator, StopCallback, Watchdog
 from llmkit.errors import Interrupted, OptionError, Stopped
 from llmkit.inference import predict
@@ -190,8 +190,9 @@ class TaskTrainer(Trainer):
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:
         """Score the validation rows with the task's code, under the autocast of training."""
         records = predict(self.task, self.model, self.processing_class, self.measured, self.setup, self.eval_batch)
-        scores = self.task.score(records, self.measured, self.setup)
-        logs = {f"{metric_key_prefix}_{name}": value for name, value in scores.metrics.items()}
+        seen = self.task.observe(records, self.measured, self.setup)
+        names = dict.fromkeys((*self.task.usual_metrics(self.setup.labels), self.args.metric_for_best_model))
+        logs = {f"{metric_key_prefix}_{name}": metrics.value(name, seen) for name in names}
         self.log(dict(logs))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, logs)
         return logs

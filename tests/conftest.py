@@ -23,12 +23,18 @@ os.environ.update(
     HF_HUB_DISABLE_XET="1", TRANSFORMERS_VERBOSITY="error", TOKENIZERS_PARALLELISM="false",
 )  # fmt: skip
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-for _name in ("GITHUB_STEP_SUMMARY", "LLMKIT_DEBUG", "HF_TOKEN", "HF_ENDPOINT"):
+for _name in ("GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS", "LLMKIT_DEBUG", "HF_TOKEN", "HF_ENDPOINT"):
     os.environ.pop(_name, None)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for jobs in the background
 
 import tiny  # noqa: E402  (after the environment is set)
+
+
+@pytest.fixture(autouse=True)
+def _cache_of_its_own(tmp_path, monkeypatch):
+    """Keep what eval remembers of a test apart from the user's, and from other tests'."""
+    monkeypatch.setenv("LLMKIT_CACHE", str(tmp_path / "llmkit-cache"))
 
 
 @dataclass(frozen=True)

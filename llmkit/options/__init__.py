@@ -7,6 +7,7 @@ checked when it is built, and all its problems are reported together, spelled as
 from __future__ import annotations
 
 from llmkit.options.base import Options, TalkOptions, print_version
+from llmkit.options.measuring import CompareOptions, EvalOptions, GateOptions, ResultOptions
 from llmkit.options.shared import (
     DataOptions,
     ModelOptions,
@@ -16,16 +17,19 @@ from llmkit.options.shared import (
     SplitOptions,
     TrainingOptions,
 )
-from llmkit.options.verbs import ArchitectureOptions, EvalOptions, GenerationOptions
+from llmkit.options.verbs import ArchitectureOptions, GenerationOptions
 
 __all__ = [
     "ArchitectureOptions",
+    "CompareOptions",
     "DataOptions",
     "EvalOptions",
+    "GateOptions",
     "GenerationOptions",
     "ModelOptions",
     "Options",
     "ReadingOptions",
+    "ResultOptions",
     "RowOptions",
     "RunOptions",
     "SplitOptions",

@@ -44,12 +44,18 @@ class Options:
             if value is not None and not value >= least:  # so that NaN fails too
                 yield f"--{name.replace('_', '-')} must be at least {least}, not {value}"
 
-    def writable(self, path: Path | None) -> Iterator[str]:
-        """Yield a phrase when no file can be made at `--output`; known now, not after an hour of work."""
+    def writable(self, path: Path | None, flag: str = "--output") -> Iterator[str]:
+        """Yield a phrase when nothing can be made at `path`; known now, not after an hour of work."""
         if path is not None:
             parent = next(folder for folder in path.absolute().parents if folder.exists())
             if not parent.is_dir() or not os.access(parent, os.W_OK):
-                yield f"--output {str(path)!r} cannot be made: {str(parent)!r} is no folder that can be written to"
+                yield f"{flag} {str(path)!r} cannot be made: {str(parent)!r} is no folder that can be written to"
+
+    def writable_file(self, path: Path | None, flag: str) -> Iterator[str]:
+        """Yield a phrase when no file can be made at `path`."""
+        yield from self.writable(path, flag)
+        if path is not None and path.is_dir():
+            yield f"{flag} {str(path)!r} is a folder; a file is wanted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +91,19 @@ def seed_problems(seed: int) -> Iterator[str]:
         yield f"--seed must be at least 0, not {seed}"
     if seed >= 2**32:
         yield f"--seed must be less than 2**32, not {seed}"
+
+
+def limit_problems(flag: str, pairs: list[str] | None, example: str) -> Iterator[str]:
+    """Yield a phrase for each pair that is not metric=number."""
+    for pair in pairs or ():
+        name, _, value = pair.partition("=")
+        if not name or not is_number(value):
+            yield f"{flag} takes metric=number ({example}), not {pair!r}"
+
+
+def limits(pairs: list[str] | None) -> dict[str, float]:
+    """Return the numbers of metric=number pairs by metric."""
+    return {name: float(value) for name, _, value in (pair.partition("=") for pair in pairs or ())}
 
 
 def is_number(text: str) -> bool:

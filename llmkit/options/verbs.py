@@ -1,4 +1,4 @@
-"""The groups of one command each: how to decode, what to measure, what to build."""
+"""The groups of one command each: how to decode, what to build."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from llmkit.flags import flag
-from llmkit.options.base import Options, is_number, seed_problems
+from llmkit.options.base import Options, seed_problems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,45 +62,6 @@ class GenerationOptions(Options):
             yield "--system is a part of the chat template, which --no-chat turns off"
         if any(not text for text in self.stop or ()):
             yield "--stop must not be empty"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvalOptions(Options):
-    """What to measure, and what to demand of it."""
-
-    split: Annotated[str | None, flag(panel="Data", help="Split or slice; default: validation, else test.")] = None
-    batch_size: Annotated[int | None, flag(panel="Evaluation", help="Rows per forward pass.")] = None
-    positive: Annotated[str | None, flag(panel="Evaluation", help="The positive class of binary metrics.")] = None
-    stride: Annotated[int | None, flag(panel="Evaluation", help="Perplexity: new tokens per window.")] = None
-    per_row: Annotated[
-        bool,
-        flag(
-            "--per-row/--no-per-row", panel="Evaluation", help="Perplexity: score each row alone, without joining them."
-        ),
-    ] = False
-    seed: Annotated[
-        int | None, flag(panel="Evaluation", help="Seed of the masks of masked-lm; default: the model's own run's.")
-    ] = None
-    fail_under: Annotated[
-        list[str] | None, flag(panel="Gates", help="Exit 1 when a metric is lower: f1=0.85; repeatable.")
-    ] = None
-    output: Annotated[Path | None, flag("--output", "-o", panel="Output", help="Write the JSON result here.")] = None
-
-    def problems(self) -> Iterator[str]:
-        yield from self.at_least(1, "batch_size", "stride")
-        yield from self.writable(self.output)
-        if self.output and self.output.is_dir():
-            yield f"--output {str(self.output)!r} is a folder; a file is wanted"
-        yield from seed_problems(self.seed or 0)
-        for gate in self.fail_under or ():
-            name, _, value = gate.partition("=")
-            if not name or not is_number(value):
-                yield f"--fail-under takes metric=number (f1=0.85), not {gate!r}"
-
-    @property
-    def gates(self) -> dict[str, float]:
-        """The least value demanded of each named metric."""
-        return {name: float(value) for name, _, value in (gate.partition("=") for gate in self.fail_under or ())}
 
 
 @dataclass(frozen=True, kw_only=True)

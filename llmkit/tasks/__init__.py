@@ -8,14 +8,14 @@ from datasets import Dataset
 from transformers import PretrainedConfig
 
 from llmkit.errors import DataError, ModelError, OptionError, did_you_mean, listing
-from llmkit.tasks.base import Scores, Setup, Task
+from llmkit.tasks.base import Setup, Task
 from llmkit.tasks.causal_lm import CausalLM
 from llmkit.tasks.masked_lm import MaskedLM
 from llmkit.tasks.text_classification import TextClassification
 
 TASKS: dict[str, Task] = {task.name: task for task in (TextClassification(), CausalLM(), MaskedLM())}
 
-__all__ = ["TASKS", "Scores", "Setup", "Task", "choose", "named", "of_model", "require"]
+__all__ = ["TASKS", "Setup", "Task", "choose", "named", "of_model", "require"]
 
 
 def named(name: str) -> Task:

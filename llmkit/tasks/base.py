@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from datasets import ClassLabel, Dataset, Value
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit.errors import OptionError
-from llmkit.labels import Labels
+from llmkit.labels import Labels, Matching
+from llmkit.observations import Observations
 
 Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
 
@@ -23,6 +24,7 @@ class Setup:
     columns: dict[str, str]
     max_length: int
     labels: Labels | None = None
+    merge: tuple[int, ...] | None = None  # the label that each output of the model counts towards; None: its own
     benchmark: str | None = None
     positive: str | None = None
     stride: int | None = None
@@ -30,16 +32,6 @@ class Setup:
     seed: int = 42
     mask_share: float = 0.15
     whole_words: bool = False
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What an evaluation found: metrics by name, how many rows (or tokens) they rest on, and classes if any."""
-
-    metrics: dict[str, float]
-    counts: dict[str, int]
-    per_class: dict[str, dict[str, float]] | None = None
-    notes: dict[str, str] = field(default_factory=dict)  # metric -> what it is the figure of: "macro", "class 'spam'"
 
 
 class Task(ABC):
@@ -53,6 +45,7 @@ class Task(ABC):
     families: ClassVar[tuple[str, ...]] = ()  # what pretrain can build for it, the usual one first
     base_model: ClassVar[str]  # what finetune starts from without -m
     eval_batch: ClassVar[int] = 32  # rows per forward pass when measuring; recorded beside the figures
+    invariance_rows: ClassVar[int] = 8  # run once more alone and in other company when measuring
     usual_length: ClassVar[int] = 512  # tokens per row where the model could take more: attention costs the square
 
     def opens(self, config: PretrainedConfig) -> bool:
@@ -83,8 +76,12 @@ class Task(ABC):
         """Return the column that holds classes, of which a cut must leave some to train on, or None."""
         return None
 
-    def match_labels(self, dataset: Dataset, columns: dict[str, str], config: PretrainedConfig) -> Labels | None:
-        """Return the model's labels after checking that the dataset's are among them, by name."""
+    def match_labels(
+        self, dataset: Dataset, columns: dict[str, str], config: PretrainedConfig, mapping: dict[str, str]
+    ) -> Matching | None:
+        """Return the model's labels after checking that the dataset's are among them, by name or by `mapping`."""
+        if mapping:
+            raise OptionError(f"--label-map names classes, and {self.name} has none")
         return None
 
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
@@ -128,15 +125,37 @@ class Task(ABC):
 
     @abstractmethod
     def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
-        """Return one record for each row of the batch from the model's outputs."""
+        """Return one record for each row of the batch from the model's outputs: numbers, which can be stored."""
 
     @abstractmethod
-    def score(self, records: Sequence[Any], prepared: Dataset, setup: Setup) -> Scores:
-        """Return the metrics of records in the order of the prepared rows."""
+    def observe(self, records: Sequence[Any], prepared: Dataset, setup: Setup) -> Observations:
+        """Return what metrics are a function of, from records in the order of the prepared rows."""
+
+    def unit_rows(self, prepared: Dataset, setup: Setup) -> list[int] | None:
+        """Return the row that each unit of `observe` is of, or None where units are windows over joined rows."""
+        return list(range(len(prepared)))
+
+    def by_row(self, setup: Setup) -> bool:
+        """Tell whether each unit of `observe` is of one row."""
+        return True
+
+    def unit_contents(self, rows: Dataset, prepared: Dataset, setup: Setup) -> list[list[Any]]:
+        """Return the inputs of each unit that `observe` gives: what two evaluations are paired by."""
+        roles = [role for role in self.roles if role in setup.columns and role != "label"]
+        contents = [list(texts) for texts in zip(*(rows[setup.columns[role]] for role in roles), strict=True)]
+        return [contents[row] for row in self.unit_rows(prepared, setup) or ()]
+
+    def counts(self, observations: Observations) -> dict[str, int]:
+        """Return how much the figures rest on, the usual unit first."""
+        return {"rows": len(observations)}
 
     @abstractmethod
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
-        """Return the names of the metrics that `score` gives."""
+        """Return the names of all metrics that can be had."""
+
+    @abstractmethod
+    def usual_metrics(self, labels: Labels | None) -> tuple[str, ...]:
+        """Return the names of the metrics that are shown when none is named."""
 
     @abstractmethod
     def headline(self, setup: Setup) -> str:

@@ -10,11 +10,11 @@ import torch
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from llmkit import metrics
 from llmkit.labels import Labels
-from llmkit.tasks.base import Collator, Scores, Setup, Task
+from llmkit.observations import Observations
+from llmkit.tasks.base import Collator, Setup, Task
 from llmkit.tasks.batches import pad_sequences, token_losses
-from llmkit.tasks.texts import in_blocks, text_column, usable_texts
+from llmkit.tasks.texts import in_blocks, likelihood_counts, likelihoods, text_column, usable_texts
 from llmkit.tokenization import train_bpe
 
 METRICS = ("perplexity", "loss", "bits_per_byte")
@@ -29,6 +29,7 @@ class CausalLM(Task):
     roles = ("text",)
     verbs = frozenset({"pretrain", "finetune", "eval", "generate"})
     eval_batch = 8
+    invariance_rows = 2
     usual_length = 1024
     families = ("llama", "gpt2")
     base_model = "HuggingFaceTB/SmolLM2-135M"
@@ -65,7 +66,13 @@ class CausalLM(Task):
             blocks = in_blocks(_stream(texts, tokenizer), setup.max_length)
             return Dataset.from_dict({"input_ids": blocks, "length": [len(block) for block in blocks]})
         pieces = texts if setup.per_row else ["\n\n".join(texts)]
-        return Dataset.from_list([window for text in pieces for window in _windows_of(text, tokenizer, setup)])
+        return Dataset.from_list(
+            [
+                {**window, "row": row}
+                for row, text in enumerate(pieces)
+                for window in _windows_of(text, tokenizer, setup)
+            ]
+        )
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
         return collate
@@ -78,13 +85,28 @@ class CausalLM(Task):
             records.append((losses.double().sum().item(), int(scored.sum())))
         return records
 
-    def score(self, records: Sequence[Any], prepared: Dataset, setup: Setup) -> Scores:
+    def observe(self, records: Sequence[Any], prepared: Dataset, setup: Setup) -> Observations:
         nll, tokens = zip(*records, strict=True)
-        inputs = {"nll": list(nll), "tokens": list(tokens), "bytes": list(prepared["bytes"])}
-        values = {name: metrics.compute(name, **inputs) for name in METRICS}
-        return Scores(values, {"tokens": sum(tokens), "bytes": sum(inputs["bytes"])})
+        return likelihoods(nll, tokens, prepared["bytes"], rows=prepared["row"] if setup.per_row else None)
+
+    def by_row(self, setup: Setup) -> bool:
+        return setup.per_row
+
+    def unit_rows(self, prepared: Dataset, setup: Setup) -> list[int] | None:
+        return list(dict.fromkeys(prepared["row"])) if setup.per_row else None
+
+    def unit_contents(self, rows: Dataset, prepared: Dataset, setup: Setup) -> list[list[Any]]:
+        if setup.per_row:
+            return super().unit_contents(rows, prepared, setup)
+        return [[row["input_ids"], row["labels"].count(-100)] for row in prepared.to_list()]
+
+    def counts(self, observations: Observations) -> dict[str, int]:
+        return likelihood_counts(observations)
 
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
+        return METRICS
+
+    def usual_metrics(self, labels: Labels | None) -> tuple[str, ...]:
         return METRICS
 
     def headline(self, setup: Setup) -> str:

@@ -15,12 +15,12 @@ import torch
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from llmkit import metrics
 from llmkit.errors import ModelError
 from llmkit.labels import Labels
-from llmkit.tasks.base import Collator, Scores, Setup, Task
+from llmkit.observations import Observations
+from llmkit.tasks.base import Collator, Setup, Task
 from llmkit.tasks.batches import pad_sequences, token_losses
-from llmkit.tasks.texts import in_blocks, text_column, usable_texts
+from llmkit.tasks.texts import in_blocks, likelihood_counts, likelihoods, text_column, usable_texts
 from llmkit.tokenization import train_wordpiece
 
 METRICS = ("perplexity", "loss", "accuracy")
@@ -35,6 +35,7 @@ class MaskedLM(Task):
     roles = ("text",)
     verbs = frozenset({"pretrain", "finetune", "eval"})
     eval_batch = 8
+    invariance_rows = 2
     families = ("bert",)
     base_model = "distilbert/distilbert-base-uncased"
 
@@ -72,10 +73,11 @@ class MaskedLM(Task):
             parts = [_stream(texts, tokenizer)]
         before, after = _frame(tokenizer)
         room = setup.max_length - len(before) - len(after)
-        columns: dict[str, list[Any]] = {"input_ids": [], "words": []}
-        for ids, words in parts:
+        columns: dict[str, list[Any]] = {"input_ids": [], "words": [], "row": []}
+        for row, (ids, words) in enumerate(parts):
             for block, its_words in zip(in_blocks(ids, room), in_blocks(words, room), strict=True):
                 columns["input_ids"].append(before + block + after)
+                columns["row"].append(row)
                 columns["words"].append([-1] * len(before) + its_words + [-1] * len(after))
         columns["index"] = list(range(len(columns["input_ids"])))
         columns["length"] = [len(ids) for ids in columns["input_ids"]]
@@ -89,21 +91,32 @@ class MaskedLM(Task):
         for logits, labels in zip(outputs.logits, batch["labels"], strict=True):
             masked = labels != -100
             losses = token_losses(logits[masked], labels[masked])
-            guesses = logits[masked].argmax(-1).cpu().numpy()
-            records.append((losses.double().sum().item(), guesses, labels[masked].cpu().numpy()))
+            hits = int((logits[masked].argmax(-1) == labels[masked]).sum())
+            records.append((losses.double().sum().item(), int(masked.sum()), hits))
         return records
 
-    def score(self, records: Sequence[Any], prepared: Dataset, setup: Setup) -> Scores:
-        nll, guesses, truths = zip(*records, strict=True)
-        tokens = [len(truth) for truth in truths]
-        inputs = {"nll": list(nll), "tokens": tokens, "bytes": [0] * len(tokens)}
-        values = {name: metrics.compute(name, **inputs) for name in ("perplexity", "loss")}
-        values["accuracy"] = metrics.compute(
-            "accuracy", predictions=np.concatenate(guesses), references=np.concatenate(truths)
-        )
-        return Scores(values, {"tokens": sum(tokens)})
+    def observe(self, records: Sequence[Any], prepared: Dataset, setup: Setup) -> Observations:
+        nll, tokens, hits = zip(*records, strict=True)
+        return likelihoods(nll, tokens, [0] * len(tokens), hits, prepared["row"] if setup.per_row else None)
+
+    def by_row(self, setup: Setup) -> bool:
+        return setup.per_row
+
+    def unit_rows(self, prepared: Dataset, setup: Setup) -> list[int] | None:
+        return list(dict.fromkeys(prepared["row"])) if setup.per_row else None
+
+    def unit_contents(self, rows: Dataset, prepared: Dataset, setup: Setup) -> list[list[Any]]:
+        if setup.per_row:
+            return super().unit_contents(rows, prepared, setup)
+        return [[ids, setup.seed, setup.mask_share] for ids in prepared["input_ids"]]
+
+    def counts(self, observations: Observations) -> dict[str, int]:
+        return likelihood_counts(observations)
 
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
+        return METRICS
+
+    def usual_metrics(self, labels: Labels | None) -> tuple[str, ...]:
         return METRICS
 
     def headline(self, setup: Setup) -> str:

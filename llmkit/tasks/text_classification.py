@@ -13,8 +13,9 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from llmkit import labels as label_names
 from llmkit import metrics
 from llmkit.errors import OptionError, did_you_mean, listing
-from llmkit.labels import Labels
-from llmkit.tasks.base import Collator, Scores, Setup, Task, is_label, longest_text, string_columns
+from llmkit.labels import Labels, Matching, merged_probabilities
+from llmkit.observations import Classes, Numbers, Observations, softmax
+from llmkit.tasks.base import Collator, Setup, Task, is_label, longest_text, string_columns
 from llmkit.tasks.batches import INPUTS, pad_batch
 
 PAIRS = (
@@ -35,7 +36,7 @@ GLUE = {
     "glue/qqp": ("f1", "accuracy"),
     **{f"glue/{name}": ("accuracy",) for name in ("sst2", "mnli", "qnli", "rte", "wnli", "ax")},
 }
-CLASSES = ("accuracy", "precision", "recall", "f1", "matthews_correlation")
+CLASSES = ("accuracy", "precision", "recall", "f1", "matthews_correlation", "brier", "ece")
 NUMBERS = ("pearson", "spearman", "mse")
 
 
@@ -73,8 +74,10 @@ class TextClassification(Task):
     def class_column(self, dataset: Dataset, columns: dict[str, str]) -> str | None:
         return None if label_names.is_number(dataset, columns["label"]) else columns["label"]
 
-    def match_labels(self, dataset: Dataset, columns: dict[str, str], config: PretrainedConfig) -> Labels:
-        return label_names.match(dataset, columns["label"], config)
+    def match_labels(
+        self, dataset: Dataset, columns: dict[str, str], config: PretrainedConfig, mapping: dict[str, str]
+    ) -> Matching:
+        return label_names.match(dataset, columns["label"], config, mapping)
 
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
         column = columns["label"]
@@ -120,37 +123,31 @@ class TextClassification(Task):
     def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
         return list(outputs.logits.float().cpu().numpy())
 
-    def score(self, records: Sequence[Any], prepared: Dataset, setup: Setup) -> Scores:
-        references = np.asarray(prepared["labels"])
-        logits = np.stack(records)
-        counts = {"rows": len(references)}
+    def observe(self, records: Sequence[Any], prepared: Dataset, setup: Setup) -> Observations:
+        logits = np.asarray(records, dtype=np.float64)
         if setup.labels is None or setup.labels.regression:
-            inputs = {"predictions": logits[:, 0].astype(float), "references": references.astype(float)}
-            return Scores({name: metrics.compute(name, **inputs) for name in NUMBERS}, counts)
-        from llmkit.metrics.classification import per_class
-
-        predictions, names = logits.argmax(-1), setup.labels.names
-        positive = positive_class(setup)
-        values = {name: _class_metric(name, predictions, references, positive) for name in CLASSES}
-        of_what = "macro" if positive is None else f"class {names[positive]!r}"
-        notes = dict.fromkeys(("precision", "recall", "f1"), of_what)
-        return Scores(values, counts, per_class(predictions, references, names), notes)
+            return Numbers(np.asarray(prepared["labels"], dtype=np.float64), logits[:, 0])
+        probabilities = softmax(logits)
+        if setup.merge is not None:
+            probabilities = merged_probabilities(probabilities, setup.merge, len(setup.labels.names))
+        guesses = (logits if setup.merge is None else probabilities).argmax(-1)
+        truth = np.asarray(prepared["labels"], dtype=np.int64)
+        return Classes(truth, guesses, setup.labels.names, probabilities, positive_class(setup))
 
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
-        return NUMBERS if labels is not None and labels.regression else CLASSES
+        one, none = np.zeros(1), np.zeros(1, dtype=np.int64)
+        if labels is None or labels.regression:
+            return metrics.names_for(Numbers(one, one))
+        return metrics.names_for(Classes(none, none, labels.names, np.ones((1, len(labels.names)))))
+
+    def usual_metrics(self, labels: Labels | None) -> tuple[str, ...]:
+        return NUMBERS if labels is None or labels.regression else CLASSES
 
     def headline(self, setup: Setup) -> str:
         if setup.labels is not None and setup.labels.regression:
             return "pearson"
         chosen = GLUE.get(setup.benchmark or "", ("f1",))[0]
         return chosen if chosen in CLASSES else "f1"
-
-
-def _class_metric(name: str, predictions: Any, references: Any, positive: int | None) -> float:
-    inputs: dict[str, Any] = {"predictions": predictions, "references": references}
-    if name in {"precision", "recall", "f1"}:
-        inputs["positive"] = positive
-    return metrics.compute(name, **inputs)
 
 
 def positive_class(setup: Setup) -> int | None:

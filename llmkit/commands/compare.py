@@ -1,0 +1,47 @@
+"""llmkit compare A B."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from llmkit.commands.helping import with_examples
+from llmkit.flags import option_groups
+from llmkit.options import CompareOptions, TalkOptions
+from llmkit.report import Report, quiet_libraries
+
+
+@with_examples(
+    "llmkit compare old.json new.json",
+    "llmkit compare old.json new.json --max-drop f1=0.01 --strict",
+    "llmkit compare old.json new.json --json | jq .metrics.f1.p",
+)
+@option_groups
+def compare(
+    before: Annotated[str, typer.Argument(metavar="A", help="A result that `llmkit eval --output` wrote.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="A later one, of the same rows.")],
+    options: CompareOptions,
+    talk: TalkOptions,
+) -> None:
+    """Compare two saved results on the same rows, paired by content: differences, intervals, p, and rows that flipped.
+
+    Accuracy is tested by McNemar's test (exact when few rows differ), every other metric by the paired bootstrap.
+    """
+    quiet_libraries(talk)
+    from llmkit.evaluation.comparing import compare_saved
+    from llmkit.views import markdown, terminal
+
+    report = Report(talk)
+    found = compare_saved(before, after, options)
+    if talk.dry_run:
+        report.say("dry run: both results can be read and their rows paired")
+        return
+    result = found.as_dict()
+    if options.markdown:
+        markdown.write_comparison(options.markdown, result)
+    if report.json:
+        report.record(result)
+    else:
+        terminal.show_comparison(result, report)
+    found.require_gates()

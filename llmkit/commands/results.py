@@ -1,0 +1,100 @@
+"""Hand an outcome over: to the terminal or as JSON, and to every file that was asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from llmkit.options import ResultOptions
+from llmkit.report import Report, to_json
+from llmkit.views import write_whole
+
+if TYPE_CHECKING:
+    from llmkit.evaluation.suite import Outcome
+
+
+def check_files(files: ResultOptions) -> None:
+    """Refuse a file that could not be written in the end.
+
+    Raises:
+        OptionError: an extra is missing.
+    """
+    if files.junit is not None:
+        from llmkit.views.junit import require_junitparser
+
+        require_junitparser()
+
+
+def deliver(outcome: Outcome, files: ResultOptions, report: Report) -> None:
+    """Show the results, write the files, and leave with the error that the outcome holds, if any.
+
+    The files always tell of this run: where it failed, the JSON and the JUnit report say so, and predictions of an
+    earlier run are removed.
+    """
+    from llmkit.views import markdown, terminal
+
+    results = [result.as_dict() for result in outcome.results]
+    write_files(outcome, files)
+    single_failed = outcome.suite is None and results[0]["status"] != "ok"
+    if report.json and not single_failed:
+        report.record(outcome.as_dict())
+    elif not single_failed:  # its error is all there is to say
+        terminal.show(results, report)
+    unwritten = markdown.append_step_summary(results)
+    if unwritten:
+        report.warn(unwritten)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        for line in markdown.annotations(results):
+            print(line, file=sys.stderr)
+    error = outcome.error()
+    if error is not None:
+        raise error
+
+
+def write_files(outcome: Outcome, files: ResultOptions) -> None:
+    """Write what was asked for, each file whole."""
+    from llmkit.views import markdown
+
+    results = [result.as_dict() for result in outcome.results]
+    if files.output:
+        write_whole(files.output, (to_json(outcome.as_dict(rows=True), indent=1) + "\n").encode())
+    if files.junit:
+        from llmkit.views.junit import write_junit
+
+        write_junit(files.junit, results)
+    if files.markdown:
+        markdown.write_markdown(files.markdown, results)
+    if files.save_predictions:
+        _write_predictions(outcome, files)
+    if files.plots:
+        _draw(outcome, files)
+
+
+def _write_predictions(outcome: Outcome, files: ResultOptions) -> None:
+    from llmkit.evaluation import Evaluation
+    from llmkit.evaluation.rows import prediction_rows
+    from llmkit.predictions import write_predictions
+
+    path = files.save_predictions
+    done = [result for result in outcome.results if isinstance(result, Evaluation)]
+    if path is None:
+        return
+    if len(done) < len(outcome.results):
+        path.unlink(missing_ok=True)  # a half of the rows, or an earlier run's, would pass for this one's
+        return
+    rows = [
+        {**({"name": one.name} if outcome.suite else {}), **row}
+        for one in done
+        for row in prediction_rows(one.observations, one.ids)
+    ]
+    write_predictions(path, rows)
+
+
+def _draw(outcome: Outcome, files: ResultOptions) -> None:
+    from llmkit.evaluation import Evaluation
+    from llmkit.views.plots import draw
+
+    for number, one in enumerate(outcome.results):
+        if isinstance(one, Evaluation) and files.plots:
+            draw(files.plots / f"{number:02d}" if outcome.suite else files.plots, one.as_dict())

@@ -1,0 +1,131 @@
+"""From observations to an Evaluation: figures with intervals, classes, slices, swaps, the baseline, gates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from datasets import Dataset
+
+from llmkit import metrics
+from llmkit.errors import OptionError
+from llmkit.evaluation.baselines import Comparison, Saved, compared
+from llmkit.evaluation.gates import Gate, drop_gates, figure_gates, gap_gate
+from llmkit.evaluation.plan import SWAP_FLIPS
+from llmkit.evaluation.result import Evaluation, Wanted
+from llmkit.evaluation.rows import Observed
+from llmkit.evaluation.slices import slice_figures
+from llmkit.metrics.classification import calibration_bins, confusion
+from llmkit.observations import Classes, Observations
+from llmkit.options import GateOptions
+from llmkit.options.base import limits
+from llmkit.uncertainty import Figure, figures, hub_figures, per_class
+
+MATRIX = 100  # classes: a larger confusion matrix and table of classes would be most of the result
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is assessed: observations, and what they are of."""
+
+    name: str
+    task: str
+    dataset: str
+    split: str
+    model: str | None
+    headline: str
+    observations: Observations
+    ids: Sequence[str]
+    counts: Mapping[str, int]
+    rows: Dataset | None = None  # the dataset's row of each unit, for slices
+    texts: Sequence[str] | None = None  # what a person tells a unit by
+    swap: Mapping[str, Any] | None = None
+    fixed: Mapping[str, Figure] = field(default_factory=dict)  # figures that come as they are, from another harness
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def assess(subject: Subject, wanted: Wanted, baseline: Saved | None = None) -> Evaluation:
+    """Return the figures of a subject, and what came of the gates.
+
+    Raises:
+        DataError: the baseline is of other rows.
+        OptionError: a slice or a gate cannot be had of these observations.
+    """
+    seen, resamples, seed = subject.observations, wanted.resamples, wanted.seed
+    computed = figures([name for name in wanted.metrics if name not in subject.fixed], seen, resamples, seed)
+    found = {name: {**computed, **subject.fixed}[name] for name in wanted.metrics}
+    for metric in wanted.hub:
+        found |= hub_figures(metric, seen, resamples, seed)
+    _refuse_unknown(wanted.gates, found, subject.swap)
+    details: dict[str, Any] = {"baseline": None, "slices": None, "swap": subject.swap, **_of_classes(seen, wanted)}
+    comparison = None
+    if baseline is not None:
+        comparison = _against(subject, baseline, found, wanted)
+        details["baseline"] = comparison.as_dict()
+    if wanted.slices and subject.rows is not None:
+        details["slices"] = {
+            column: slice_figures(seen, subject.rows[column], column, _sliced(subject, wanted), resamples, seed)
+            for column in wanted.slices
+        }
+    return Evaluation(
+        name=subject.name, task=subject.task, dataset=subject.dataset, split=subject.split, model=subject.model,
+        headline=subject.headline, counts=subject.counts, figures=found, observations=seen, ids=subject.ids,
+        resamples=resamples, seed=seed, details=details, about=subject.about,
+        gates=tuple(_gates(wanted.gates, found, details, comparison)),
+    )  # fmt: skip
+
+
+def _of_classes(seen: Observations, wanted: Wanted) -> dict[str, Any]:
+    if not isinstance(seen, Classes) or len(seen.names) > MATRIX:
+        return {}
+    calibration = None if seen.probabilities is None else {"bins": calibration_bins(seen)}
+    return {
+        "per_class": per_class(seen, wanted.resamples, wanted.seed), "confusion": confusion(seen),
+        "calibration": calibration,
+    }  # fmt: skip
+
+
+def _sliced(subject: Subject, wanted: Wanted) -> list[str]:
+    """Return the metrics that slices show: the headline, and those that a gap gate names."""
+    first = [subject.headline] if subject.headline in wanted.metrics else wanted.metrics[:1]
+    return list(dict.fromkeys([*first, *(metrics.canonical(name) for name in limits(wanted.gates.max_gap))]))
+
+
+def _against(subject: Subject, baseline: Saved, found: Mapping[str, Figure], wanted: Wanted) -> Comparison:
+    after = Saved(
+        subject.name, subject.model, subject.task, subject.dataset,
+        Observed(subject.observations, subject.ids, subject.texts),
+    )  # fmt: skip
+    comparison = compared(baseline, after, tuple(found), wanted.resamples, wanted.seed)
+    for name in limits(wanted.gates.max_drop):
+        if metrics.canonical(name) not in comparison.differences:
+            raise OptionError(f"--max-drop {name}: the baseline {baseline.name!r} has nothing to compute it from")
+    return comparison
+
+
+def _refuse_unknown(gates: GateOptions, found: Mapping[str, Figure], swap: Mapping[str, Any] | None) -> None:
+    """Refuse a gate on a metric that turned out not to be there: a metric of the Hub can have several names."""
+    for name, flag in gates.named.items():
+        if metrics.canonical(name) not in found and not (swap and name == SWAP_FLIPS):
+            raise OptionError(f"{flag} {name}: there is no such figure; there are {', '.join(found)}")
+
+
+def _gates(
+    options: GateOptions, found: Mapping[str, Figure], details: Mapping[str, Any], comparison: Comparison | None
+) -> list[Gate]:
+    figured = dict(found)
+    swap = details["swap"]
+    if swap is not None:
+        value = math.nan if swap["value"] is None else swap["value"]
+        figured[SWAP_FLIPS] = Figure(value, swap["low"], swap["high"], swap["n"], "wilson", None)
+    gates = figure_gates(options, figured)
+    if comparison is not None:
+        gates += drop_gates(options, comparison.differences, metrics.LOWER_IS_BETTER)
+    for column, found_slices in (details["slices"] or {}).items():
+        gates += [
+            gap_gate(name, column, limit, found_slices["gaps"][metrics.canonical(name)], options.strict)
+            for name, limit in limits(options.max_gap).items()
+        ]
+    return gates

@@ -1,0 +1,171 @@
+"""Two evaluations of the same rows: paired by content, compared metric by metric, with the rows that flipped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmkit import metrics
+from llmkit.errors import DataError, listing
+from llmkit.evaluation.rows import Observed, pack, unpack
+from llmkit.observations import Classes, Observations
+from llmkit.significance import Difference, differences
+
+SHOWN_FLIPS = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """One side of a comparison: a saved result, or an evaluation made now."""
+
+    name: str
+    model: str | None
+    task: str
+    dataset: str
+    observed: Observed
+    metrics: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """How the figures of `after` differ from those of `before` on the same rows."""
+
+    before: Saved
+    after: Saved
+    differences: Mapping[str, Difference]
+    flips: dict[str, Any] | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields for the result."""
+        return {
+            "name": self.before.name, "model": self.before.model, "n": len(self.after.observed.ids),
+            "metrics": {name: difference.as_dict() for name, difference in self.differences.items()},
+            "flips": self.flips,
+        }  # fmt: skip
+
+
+def looks_saved(name: str) -> bool:
+    """Tell whether a baseline is a file with a saved result rather than a model."""
+    return Path(name).is_file() or name.endswith(".json")
+
+
+def read_saved(path: str) -> Saved:
+    """Read a result that `llmkit eval --output` wrote.
+
+    Raises:
+        DataError: there is no such file, it holds something else, or a run that failed.
+    """
+    try:
+        result = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"the result {path!r} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise DataError(f"{path!r} is not JSON: {error}") from None
+    if isinstance(result, dict) and "results" in result:
+        raise DataError(f"{path!r} holds the results of a suite; compare those of its members, each on its own")
+    if isinstance(result, dict) and result.get("status") not in {None, "ok"}:
+        raise DataError(f"{path!r} holds a run that failed ({result.get('error')}); make it anew")
+    try:
+        observed = unpack(result["rows"])
+        return Saved(
+            path, result["model"] or result.get("predictions"), result["task"], result["dataset"], observed,
+            tuple(result["metrics"]),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{path!r} holds no rows to compare with ({type(error).__name__}: {error}); "
+            "`llmkit eval --output FILE.json` writes them"
+        ) from None
+
+
+def compared(before: Saved, after: Saved, names: Sequence[str], resamples: int, seed: int) -> Comparison:
+    """Pair the units of two evaluations by content and compare them metric by metric.
+
+    Raises:
+        DataError: the rows are not the same, or the tasks, classes or labels differ.
+    """
+    if before.task != after.task:
+        raise DataError(f"the baseline {before.name!r} is of {before.task}, which cannot be compared with {after.task}")
+    order = _pairing(before, after)
+    earlier = _respelled(before.observed.observations.take(order), after)
+    later = after.observed.observations
+    _refuse_other_labels(before, earlier, later, after.observed.ids)
+    known = metrics.names_for(earlier)
+    found = differences([name for name in names if name in known], earlier, later, resamples, seed)
+    flips = None
+    if isinstance(earlier, Classes) and isinstance(later, Classes):
+        flips = _flips(earlier, later, after.observed)
+    return Comparison(before, after, found, flips)
+
+
+def _pairing(before: Saved, after: Saved) -> list[int]:
+    """Return for each unit of `after` the place of the same content in `before`; equal ones by their order."""
+    places: dict[str, list[int]] = {}
+    for place, key in enumerate(before.observed.ids):
+        places.setdefault(key, []).append(place)
+    left = {key: iter(several) for key, several in places.items()}
+    found = [next(left.get(key, iter(())), None) for key in after.observed.ids]
+    order = [place for place in found if place is not None]
+    missing, extra = len(found) - len(order), len(before.observed.ids) - len(order)
+    if missing or extra:
+        raise DataError(
+            f"the rows are not those of the baseline {before.name!r}: {missing} of {len(found)} are "
+            f"not in it, and {extra} of its {len(before.observed.ids)} are missing here; the dataset, the split, "
+            "--limit or the tokens have changed: make the baseline anew"
+        )
+    return order
+
+
+def _respelled(earlier: Observations, after: Saved) -> Observations:
+    """Return the baseline's classes by the ids of the later evaluation: names tell, not positions."""
+    later = after.observed.observations
+    if not (isinstance(earlier, Classes) and isinstance(later, Classes)) or earlier.names == later.names:
+        return earlier
+    if set(earlier.names) != set(later.names):
+        raise DataError(
+            f"the baseline has the classes {listing(earlier.names)}, this evaluation {listing(later.names)}; "
+            "the same are wanted"
+        )
+    ids = np.array([later.names.index(name) for name in earlier.names])
+    columns = np.argsort(ids)
+    scores = None if earlier.probabilities is None else earlier.probabilities[:, columns]
+    return Classes(ids[earlier.truth], ids[earlier.predicted], later.names, scores, later.positive)
+
+
+def _refuse_other_labels(before: Saved, earlier: Observations, later: Observations, ids: Sequence[str]) -> None:
+    if type(earlier) is not type(later):
+        raise DataError(f"the baseline {before.name!r} holds other figures than this evaluation")
+    then, now = (pack(seen, ids).get("label") for seen in (earlier, later))
+    if then is None or now is None:
+        return
+    other = [key for key, old, new in zip(ids, then, now, strict=True) if old != new]
+    if other:
+        raise DataError(
+            f"{len(other)} rows have another label than in the baseline {before.name!r} (the first is {other[0]}): "
+            "the dataset has changed; make the baseline anew"
+        )
+
+
+def _flips(earlier: Classes, later: Classes, observed: Observed) -> dict[str, Any]:
+    """Return how many predictions became right (fixed) or wrong (broken), and the rows that changed."""
+    was, now = earlier.predicted == earlier.truth, later.predicted == later.truth
+    changed = np.flatnonzero(earlier.predicted != later.predicted)
+    first = sorted(changed.tolist(), key=lambda row: (not was[row] or now[row], row))[:SHOWN_FLIPS]  # broken ones first
+    names = later.names
+    texts = observed.texts
+    rows = [
+        {
+            "id": observed.ids[row], **({} if texts is None else {"text": texts[row]}),
+            "label": names[later.truth[row]], "before": names[earlier.predicted[row]],
+            "after": names[later.predicted[row]],
+        }
+        for row in first
+    ]  # fmt: skip
+    return {
+        "fixed": int((~was & now).sum()), "broken": int((was & ~now).sum()), "changed": len(changed), "rows": rows,
+    }  # fmt: skip

@@ -1,0 +1,162 @@
+"""LLM benchmarks through lm-eval, as evaluations: its numbers with our intervals, gates, baselines and cache."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from llmkit import benchmarks, metrics, models, runs
+from llmkit.answers import Answers
+from llmkit.benchmarks import Benchmark, Failed
+from llmkit.benchmarks.registry import PREFIX
+from llmkit.errors import DataError, OptionError, listing
+from llmkit.evaluation.assessing import Subject, assess
+from llmkit.evaluation.baselines import Saved, looks_saved, read_saved
+from llmkit.evaluation.measuring import LIBRARIES, dtype_name
+from llmkit.evaluation.result import Evaluation, Wanted
+from llmkit.evaluation.rows import Observed
+from llmkit.observations import Samples
+from llmkit.options import EvalOptions, GateOptions, ModelOptions
+from llmkit.report import Report
+from llmkit.signals import StopWish
+from llmkit.uncertainty import Figure
+
+if TYPE_CHECKING:
+    from llmkit.evaluation.suite import Member
+
+Found = tuple[str, Evaluation | Exception]
+NORMAL = 1.959963984540054  # standard errors in half a 95% interval
+
+
+def evaluate_benchmarks(member: Member, report: Report, dry_run: bool) -> Iterator[Found]:
+    """Yield each benchmark's evaluation, or the error that it met; the others are run all the same.
+
+    Raises:
+        OptionError: a name is unknown, or a flag has no meaning for benchmarks.
+        ModelError: the model cannot be loaded.
+    """
+    _refuse_flags(member)
+    names = benchmarks.task_names(member.dataset)
+    located = models.locate(member.model, report)
+    baseline = member.gates.baseline
+    saved = read_saved(baseline) if baseline and looks_saved(baseline) else None
+    report.say(f"measuring {listing(names)} by lm-eval on {located.name}")
+    if dry_run:
+        return
+    earlier: dict[str, Benchmark] = {}
+    if baseline and saved is None:
+        found = _run(names, member, ModelOptions(**{**vars(member.model), "model": baseline, "revision": None}), report)
+        earlier = {one.name: one for one in found[0] if isinstance(one, Benchmark)}
+    done, about = _run(names, member, member.model, report)
+    for one in done:
+        if isinstance(one, Failed):
+            yield one.name, one.error
+            continue
+        try:
+            before = saved or (_side(baseline or "", earlier[one.name]) if one.name in earlier else None)
+            yield one.name, _evaluation(one, member, before, about, len(done) > 1)
+        except (OptionError, DataError) as error:
+            yield one.name, error
+
+
+def _refuse_flags(member: Member) -> None:
+    evaluation = member.evaluation
+    given = {
+        "--split": evaluation.split, "--label-map": evaluation.label_map, "--positive": evaluation.positive,
+        "--slice": evaluation.slice, "--swap": evaluation.swap, "--stride": evaluation.stride,
+        "--per-row": evaluation.per_row, "--predictions": evaluation.predictions, "--column": member.data.column,
+        "--max-length": member.data.max_length, "--task": member.data.task, "--max-gap": member.gates.max_gap,
+        "--check-invariance": evaluation.check_invariance,
+    }  # fmt: skip
+    named = [flag for flag, value in given.items() if value]
+    if named:
+        raise OptionError(f"{listing(named)}: lm-eval's benchmarks choose their own rows, prompts and metrics")
+
+
+def _run(
+    names: list[str], member: Member, options: ModelOptions, report: Report
+) -> tuple[list[Benchmark | Failed], dict[str, Any]]:
+    """Return the benchmarks of one model, and what their figures rest on."""
+    located = models.locate(options, report)
+    evaluation = member.evaluation
+    versions = runs.environment("lm_eval")["versions"]
+    about = {
+        "batch_size": evaluation.batch_size, "dtype": dtype_name(options, located.config),
+        "device": str(models.pick_device(options.device)), "fingerprints": models.fingerprints(located),
+        "model_commit": located.commit, "dataset_commit": None, "versions": versions,
+    }  # fmt: skip
+    parts = {
+        **about["fingerprints"], "task": "lm-eval", "dtype": about["dtype"], "device": about["device"],
+        "batch_size": evaluation.batch_size, "threads": torch.get_num_threads(),
+        "versions": {name: versions.get(name) for name in (*LIBRARIES, "lm_eval")},
+    }  # fmt: skip
+    title = {"dataset": "lm-eval (requests)", "split": "", "model": located.name, "task": "lm-eval"}
+    with contextlib.ExitStack() as stack:
+        answers = Answers.open(parts, title, report) if evaluation.cache else Answers()
+        stack.callback(answers.close)
+        wish = stack.enter_context(StopWish(report)) if answers.file is not None else None
+        done = benchmarks.run(
+            names, located, options, report, num_fewshot=evaluation.num_fewshot, limit=member.data.limit,
+            batch_size=evaluation.batch_size, seed=evaluation.seed, answers=answers,
+            stopping=lambda: wish is not None and wish.asked,
+        )  # fmt: skip
+    return done, about
+
+
+def _evaluation(
+    one: Benchmark, member: Member, before: Saved | None, about: dict[str, Any], several: bool
+) -> Evaluation:
+    wanted = _wanted(one, member.evaluation, member.gates, several)
+    subject = Subject(
+        name=one.name, task="lm-eval", dataset=f"{PREFIX}{one.name}", split=one.split or "",
+        model=member.model.model, headline=_headline(one), observations=_observed(one), ids=one.ids,
+        counts={"rows": one.n}, fixed=_fixed(one, wanted.metrics),
+        about={
+            **about, "cached": one.cached, "invariance": None, "task_version": one.version,
+            "num_fewshot": one.num_fewshot, "benchmark_dataset": one.dataset, "prompts_sha256": one.prompt_sha,
+        },
+    )  # fmt: skip
+    return assess(subject, wanted, before)
+
+
+def _wanted(one: Benchmark, evaluation: EvalOptions, gates: GateOptions, several: bool) -> Wanted:
+    """Return what is wanted of one benchmark; of several, a gate or metric holds for those that have it."""
+    known = tuple(one.metrics)
+    named = tuple(evaluation.metric or known)
+    if not several:
+        for name, flag in [*((name, "--metric") for name in named), *gates.named.items()]:
+            metrics.require_known(name, known, flag)
+    mine = {
+        field: [pair for pair in getattr(gates, field) or () if pair.partition("=")[0] in known] or None
+        for field in ("fail_under", "fail_above", "max_drop")
+    }
+    own = GateOptions(**{**vars(gates), **mine})
+    shown = dict.fromkeys([*(name for name in named if name in known), *own.named])
+    return Wanted(tuple(shown or known), gates=own, resamples=evaluation.resamples, seed=evaluation.seed or 42)
+
+
+def _headline(one: Benchmark) -> str:
+    return next((name for name in ("acc_norm", "acc", "exact_match") if name in one.metrics), next(iter(one.metrics)))
+
+
+def _fixed(one: Benchmark, names: tuple[str, ...]) -> dict[str, Figure]:
+    """Return the figures that are no means of rows, such as perplexity: lm-eval's value and its standard error."""
+    found = {}
+    for name in names:
+        if name in one.observations.values:
+            continue
+        value, error = one.metrics[name], one.stderrs.get(name)
+        low, high = (None, None) if error is None else (value - NORMAL * error, value + NORMAL * error)
+        found[name] = Figure(value, low, high, one.n, None if error is None else "standard error")
+    return found
+
+
+def _side(baseline: str, one: Benchmark) -> Saved:
+    return Saved(baseline, baseline, "lm-eval", one.name, Observed(_observed(one), one.ids), tuple(one.metrics))
+
+
+def _observed(one: Benchmark) -> Samples:
+    return Samples(one.observations.values, tuple(one.targets), tuple(one.answers))

@@ -1,0 +1,118 @@
+"""Gates: what is demanded of a figure, whether it is met, and the sentence that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from llmkit.errors import OptionError
+from llmkit.metrics import canonical
+from llmkit.options import GateOptions
+from llmkit.options.base import limits
+from llmkit.significance import Difference
+from llmkit.uncertainty import Figure
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A demand on a metric, and what came of it."""
+
+    kind: str  # fail-under, fail-above, max-drop, max-gap
+    metric: str
+    limit: float
+    value: float
+    bound: float | None  # of the 95% interval: the one that --strict looks at
+    strict: bool
+    met: bool
+    sentence: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields for the result."""
+        return asdict(self)
+
+
+def figure_gates(options: GateOptions, figures: Mapping[str, Figure]) -> list[Gate]:
+    """Return the --fail-under and --fail-above gates."""
+    under = [
+        figure_gate("fail-under", metric, limit, figures[canonical(metric)], options.strict)
+        for metric, limit in limits(options.fail_under).items()
+    ]
+    return under + [
+        figure_gate("fail-above", metric, limit, figures[canonical(metric)], options.strict)
+        for metric, limit in limits(options.fail_above).items()
+    ]
+
+
+def figure_gate(kind: str, metric: str, limit: float, figure: Figure, strict: bool) -> Gate:
+    """Return the gate on one figure: on its value, or with `strict` on the worse bound of its interval.
+
+    A value that is not a number, and under `strict` a missing interval, does not meet any demand.
+    """
+    bound = figure.low if kind == "fail-under" else figure.high
+    judged = bound if strict else figure.value
+    met = judged is not None and (judged >= limit if kind == "fail-under" else judged <= limit)
+    side, word = ("lower", "at least") if kind == "fail-under" else ("upper", "at most")
+    interval = "no interval" if figure.low is None else f"{_spell(figure.low, limit)} to {_spell(figure.high, limit)}"
+    said = f"{metric} is {_spell(figure.value, limit)}, {word} {limit:g} is demanded"
+    if strict:
+        said += f" of the {side} bound of its 95% interval ({interval})"
+    return Gate(kind, canonical(metric), limit, figure.value, bound, strict, met, _verdict(met) + said)
+
+
+def drop_gates(
+    options: GateOptions, differences: Mapping[str, Difference], lower_is_better: frozenset[str]
+) -> list[Gate]:
+    """Return the --max-drop gates: missed when the metric is surely worse than the baseline by more than the limit.
+
+    Surely: the whole 95% interval of the paired difference lies beyond the limit. In doubt (the interval holds the
+    limit) the gate is met and says so; under `strict` doubt fails.
+    """
+    gates = []
+    for metric, limit in limits(options.max_drop).items():
+        found = differences[canonical(metric)]
+        gates.append(drop_gate(metric, limit, found, options.strict, canonical(metric) in lower_is_better))
+    return gates
+
+
+def drop_gate(metric: str, limit: float, found: Difference, strict: bool, lower_is_better: bool) -> Gate:
+    """Return the gate on one paired difference."""
+    sign = 1.0 if lower_is_better else -1.0  # a drop is a change for the worse
+    drop = sign * found.difference
+    if found.low is None or found.high is None:
+        raise OptionError(f"--max-drop {metric}: the difference has no interval here; --resamples 0 turns it off")
+    least, most = sorted((sign * found.low, sign * found.high))
+    surely, maybe = least > limit, most > limit
+    met = not (maybe if strict else surely)
+    said = (
+        f"{metric} went from {found.baseline:.4f} to {found.value:.4f} (change {found.difference:+.4f}, "
+        f"95% interval {found.low:+.4f} to {found.high:+.4f}); a drop of at most {limit:g} is allowed"
+    )
+    if maybe and not surely:
+        said += "; the interval holds both more and less: more rows would settle it"
+    return Gate(
+        "max-drop", canonical(metric), limit, drop, most if strict else least, strict, met, _verdict(met) + said
+    )
+
+
+def gap_gate(metric: str, column: str, limit: float, gap: Mapping[str, Any], strict: bool) -> Gate:
+    """Return the gate on the largest gap between two slices: on its value, or with `strict` on its upper bound."""
+    bound = gap["high"]
+    judged = bound if strict else gap["gap"]
+    met = judged is not None and judged <= limit
+    where = f"between {gap['best']!r} and {gap['worst']!r} of {column}"
+    said = f"{metric} has a gap of {_spell(gap['gap'], limit)} {where}, at most {limit:g} is allowed"
+    if strict:
+        said += " of the upper bound of its 95% interval" + (f" ({bound:.4f})" if bound is not None else " (none)")
+    return Gate("max-gap", canonical(metric), limit, gap["gap"], bound, strict, met, _verdict(met) + said)
+
+
+def _verdict(met: bool) -> str:
+    return "gate met: " if met else "gate NOT met: "
+
+
+def _spell(value: float | None, limit: float) -> str:
+    """Write a value with four digits, or with as many as tell it from the limit."""
+    if value is None or value != value:
+        return "not a number"
+    return f"{value:.4f}" if value == limit or float(f"{value:.4f}") != limit else repr(value)

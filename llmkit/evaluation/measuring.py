@@ -1,0 +1,165 @@
+"""The model's answers to the rows: from the cache where it has them, else from the model, kept batch by batch."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from llmkit import models, runs
+from llmkit.answers import Answers
+from llmkit.data import fingerprint
+from llmkit.errors import EmptyError
+from llmkit.evaluation.invariance import check_invariance
+from llmkit.evaluation.plan import Plan
+from llmkit.inference import predict
+from llmkit.observations import Observations
+from llmkit.options import ModelOptions
+from llmkit.predictions import content_id
+from llmkit.report import Report
+from llmkit.signals import StopWish
+from llmkit.tasks import Setup, Task
+
+# what the answers of a model depend on besides its files, the rows and the settings
+LIBRARIES = ("llmkit", "torch", "transformers", "tokenizers")
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a model answered, as observations."""
+
+    observations: Observations
+    ids: list[str]
+    unit_rows: list[int] | None  # the row of each unit; None: windows over joined rows
+    cached: bool
+    seconds: float
+    invariance: dict[str, Any] | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Prepared:
+    """Rows as model inputs, and a model that is loaded when it is first asked."""
+
+    task: Task
+    rows: Dataset
+    setup: Setup
+    tokenizer: PreTrainedTokenizerBase
+    inputs: Dataset
+    load: Callable[[], PreTrainedModel]
+
+    @functools.cached_property
+    def model(self) -> PreTrainedModel:
+        """The weights."""
+        return self.load()
+
+
+def prepare(plan: Plan, rows: Dataset) -> Prepared:
+    """Turn rows into model inputs.
+
+    Raises:
+        EmptyError: the rows hold no token to score.
+    """
+    tokenizer = models.load_tokenizer(plan.located, plan.options)
+    inputs = plan.task.prepare(rows, tokenizer, plan.setup, training=False)
+    if not len(inputs):
+        raise EmptyError("the rows hold too little text to score")
+    load = functools.partial(models.load_model, plan.located, plan.task.auto_class, tokenizer, plan.options)
+    return Prepared(plan.task, rows, plan.setup, tokenizer, inputs, load)
+
+
+def measure(
+    plan: Plan, rows: Dataset, report: Report, *, cache: bool, invariance_rows: int = 0, share: Prepared | None = None
+) -> tuple[Measured, Prepared]:
+    """Ask the model for its answers to `rows`; with `share`, the model that was loaded for other rows.
+
+    Raises:
+        Stopped: a signal came; the answers until then are in the cache.
+    """
+    started = time.monotonic()
+    prepared = prepare(plan, rows)
+    if share is not None:
+        prepared.load = lambda: share.model
+    about = fingerprints(plan, rows)
+    with _answers(plan, about, cache, report) as answers:
+        cached = len(answers.done) == len(prepared.inputs)
+        records = _records(prepared, plan, answers, report, cached)
+        checked = None
+        if invariance_rows:
+            checked = answers.notes.get(f"invariance {invariance_rows}")
+            if checked is None:
+                checked = check_invariance(prepared, invariance_rows)
+                answers.note(f"invariance {invariance_rows}", checked)
+    seen = plan.task.observe(records, prepared.inputs, plan.setup)
+    contents = plan.task.unit_contents(rows, prepared.inputs, plan.setup)
+    ids = [content_id(content) for content in contents]
+    unit_rows = plan.task.unit_rows(prepared.inputs, plan.setup)
+    if checked is not None:
+        checked = {**checked, "changed_rows": _by_id(checked["changed_rows"], prepared.inputs, ids)}
+    return Measured(seen, ids, unit_rows, cached, time.monotonic() - started, checked, about), prepared
+
+
+def _by_id(changed: list[dict[str, Any]], inputs: Dataset, ids: list[str]) -> list[dict[str, Any]]:
+    """Name changed rows by the ids of their units; a unit can be several windows of one row."""
+    rows = inputs["row"] if len(ids) < len(inputs) else range(len(inputs))
+    units = {row: ids[unit] for unit, row in enumerate(dict.fromkeys(rows))}
+    return [{"id": units[rows[one["row"]]], "alone": one["alone"], "together": one["together"]} for one in changed]
+
+
+def _records(prepared: Prepared, plan: Plan, answers: Answers, report: Report, cached: bool) -> Sequence[Any]:
+    if cached:
+        report.say(f"cached: the answers of {plan.located.name} to these rows are known")
+        return [answers.done[row] for row in range(len(prepared.inputs))]
+    if answers.done:
+        report.say(f"going on: {len(answers.done)} of {len(prepared.inputs)} rows were scored before")
+    with contextlib.ExitStack() as stack:
+        wish = stack.enter_context(StopWish(report)) if answers.file is not None else None
+        return predict(
+            prepared.task, prepared.model, prepared.tokenizer, prepared.inputs, prepared.setup, plan.batch_size, report,
+            answers, stopping=lambda: wish is not None and wish.asked,
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _answers(plan: Plan, about: dict[str, Any], cache: bool, report: Report) -> Iterator[Answers]:
+    if not cache:
+        yield Answers()
+        return
+    setup = {key: value for key, value in asdict(plan.setup).items() if key not in {"labels", "merge", "positive"}}
+    versions = {name: about["versions"].get(name) for name in LIBRARIES}
+    parts = {
+        **about["fingerprints"], "rows": about["rows_sha256"], "task": plan.task.name, "setup": setup,
+        "dtype": about["dtype"], "device": about["device"], "batch_size": plan.batch_size, "versions": versions,
+        "threads": torch.get_num_threads(),  # sums of floats depend on it
+    }  # fmt: skip
+    title = {"dataset": plan.dataset, "split": plan.split, "model": plan.located.name, "task": plan.task.name}
+    answers = Answers.open(parts, title, report)
+    try:
+        yield answers
+    finally:
+        answers.close()
+
+
+def fingerprints(plan: Plan, rows: Dataset) -> dict[str, Any]:
+    """Return what the figures rest on: hashes, settings and versions."""
+    options, located = plan.options, plan.located
+    return {
+        "columns": plan.setup.columns, "dropped": plan.dropped, "rows_sha256": fingerprint(rows),
+        "max_length": plan.setup.max_length, "stride": plan.setup.stride, "batch_size": plan.batch_size,
+        "dtype": dtype_name(options, located.config), "device": str(models.pick_device(options.device)),
+        "fingerprints": models.fingerprints(located), "model_commit": located.commit,
+        "dataset_commit": plan.source.commit, "versions": runs.environment()["versions"],
+    }  # fmt: skip
+
+
+def dtype_name(options: ModelOptions, config: Any) -> str:
+    """Return the precision that a model is measured in."""
+    dtype = options.dtype if options.dtype != "auto" else str(config.dtype or "float32")
+    return dtype.removeprefix("torch.")

@@ -1,0 +1,105 @@
+"""The rows of a result: what was observed of each unit, as plain columns that a later comparison reads back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from llmkit.observations import Classes, Likelihoods, Numbers, Observations, Samples, Texts
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """Observations, the ids of their units, and where they are known the texts that a person tells them by."""
+
+    observations: Observations
+    ids: Sequence[str]
+    texts: Sequence[str] | None = None
+
+
+def pack(seen: Observations, ids: Sequence[str]) -> dict[str, Any]:
+    """Return the units as plain columns: the `rows` of a result file."""
+    columns: dict[str, Any] = {"kind": type(seen).__name__.lower(), "id": list(ids)}
+    if isinstance(seen, Classes):
+        names = seen.names
+        columns |= {
+            "names": list(names), "positive": None if seen.positive is None else names[seen.positive],
+            "label": [names[i] for i in seen.truth], "prediction": [names[i] for i in seen.predicted],
+            "scores": None if seen.probabilities is None else seen.probabilities.tolist(),
+        }  # fmt: skip
+    elif isinstance(seen, Numbers):
+        columns |= {"label": seen.truth.tolist(), "prediction": seen.predicted.tolist()}
+    elif isinstance(seen, Likelihoods):
+        columns |= {"nll": seen.nll.tolist(), "tokens": seen.tokens.tolist(), "bytes": seen.bytes.tolist()}
+        columns["hits"] = None if seen.hits is None else seen.hits.tolist()
+    elif isinstance(seen, Texts):
+        columns |= {"label": [list(texts) for texts in seen.references], "prediction": list(seen.predicted)}
+    else:
+        columns["values"] = {name: values.tolist() for name, values in seen.values.items()}
+        columns["label"] = None if seen.truth is None else list(seen.truth)
+        columns["prediction"] = None if seen.predicted is None else list(seen.predicted)
+    return columns
+
+
+def unpack(columns: Mapping[str, Any]) -> Observed:
+    """Return what `pack` wrote.
+
+    Raises:
+        KeyError, ValueError, TypeError: it is something else.
+    """
+    return Observed(_UNPACKERS[columns["kind"]](columns), columns["id"])
+
+
+def _classes(columns: Mapping[str, Any]) -> Classes:
+    names = tuple(columns["names"])
+    number = {name: i for i, name in enumerate(names)}
+    truth, guesses = (np.array([number[name] for name in columns[key]], np.int64) for key in ("label", "prediction"))
+    scores = None if columns["scores"] is None else np.array(columns["scores"], dtype=np.float64)
+    positive = columns["positive"]
+    return Classes(truth, guesses, names, scores, None if positive is None else number[positive])
+
+
+def _likelihoods(columns: Mapping[str, Any]) -> Likelihoods:
+    tokens, covered = (np.array(columns[key], dtype=np.int64) for key in ("tokens", "bytes"))
+    hits = None if columns["hits"] is None else np.array(columns["hits"], dtype=np.int64)
+    return Likelihoods(np.array(columns["nll"], dtype=np.float64), tokens, covered, hits)
+
+
+def _numbers(columns: Mapping[str, Any]) -> Numbers:
+    return Numbers(*(np.array(columns[key], dtype=np.float64) for key in ("label", "prediction")))
+
+
+def _texts(columns: Mapping[str, Any]) -> Texts:
+    return Texts(tuple(columns["prediction"]), tuple(tuple(texts) for texts in columns["label"]))
+
+
+def _samples(columns: Mapping[str, Any]) -> Samples:
+    values = {name: np.array(values, dtype=np.float64) for name, values in columns["values"].items()}
+    truth, answers = columns.get("label"), columns.get("prediction")
+    return Samples(values, None if truth is None else tuple(truth), None if answers is None else tuple(answers))
+
+
+_UNPACKERS: dict[str, Callable[[Mapping[str, Any]], Observations]] = {
+    "classes": _classes, "numbers": _numbers, "likelihoods": _likelihoods, "texts": _texts, "samples": _samples,
+}  # fmt: skip
+
+
+def prediction_rows(seen: Observations, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Return one dictionary for each unit, as --save-predictions writes them."""
+    columns = pack(seen, ids)
+    names = columns.get("names")
+    made = []
+    for number, key in enumerate(columns["id"]):
+        row: dict[str, Any] = {"id": key, "row": number}
+        for name in ("label", "prediction", "nll", "tokens", "bytes", "hits"):
+            if columns.get(name) is not None:
+                row[name] = columns[name][number]
+        if columns.get("scores") is not None and names:
+            row["scores"] = dict(zip(names, columns["scores"][number], strict=True))
+        for name, values in (columns.get("values") or {}).items():
+            row[name] = values[number]
+        made.append(row)
+    return made

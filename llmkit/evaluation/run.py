@@ -1,0 +1,99 @@
+"""One evaluation, from what the user typed to an Evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from llmkit.errors import OptionError
+from llmkit.evaluation.assessing import Subject, assess
+from llmkit.evaluation.baselines import Saved, looks_saved, read_saved
+from llmkit.evaluation.measuring import Measured, measure
+from llmkit.evaluation.plan import Plan, plan
+from llmkit.evaluation.result import Evaluation
+from llmkit.evaluation.rows import Observed
+from llmkit.evaluation.swapping import swap_check
+from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions
+from llmkit.report import Report
+
+
+def evaluate(
+    dataset: str,
+    model: str | ModelOptions | None = None,
+    data: DataOptions | None = None,
+    evaluation: EvalOptions | None = None,
+    gates: GateOptions | None = None,
+    report: Report | None = None,
+    dry_run: bool = False,
+    name: str | None = None,
+) -> Evaluation | None:
+    """Measure `model`, or with `evaluation.predictions` a file, on `dataset`; None after a dry run.
+
+    Raises:
+        DataError, ModelError, OptionError: something asked for is wrong; nothing costly was done yet.
+        EmptyError: there is no usable row.
+        Stopped: a signal came; the same call goes on from the rows that were scored.
+    """
+    options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
+    data, evaluation = data or DataOptions(), evaluation or EvalOptions()
+    gates, report = gates or GateOptions(), report or Report()
+    if evaluation.predictions is not None:
+        from llmkit.evaluation.scored import evaluate_predictions
+
+        return evaluate_predictions(dataset, options, data, evaluation, gates, report, dry_run, name)
+    if evaluation.num_fewshot is not None:
+        raise OptionError("--num-fewshot is for lm-eval benchmarks (lm-eval:NAME)")
+    saved = read_saved(gates.baseline) if gates.baseline and looks_saved(gates.baseline) else None
+    found = plan(dataset, options, data, evaluation, gates, report)
+    before = None
+    if gates.baseline and saved is None:
+        report.say(f"baseline: {gates.baseline}, on the same rows")
+        before = plan(dataset, replace(options, model=gates.baseline, revision=None), data, evaluation, gates, report)
+    if dry_run:
+        return None
+    measured, swap = _measure(found, evaluation, data.encoding, report)
+    if before is not None:
+        earlier, _ = measure(before, before.rows, report, cache=evaluation.cache)
+        saved = Saved(
+            before.located.name, before.located.name, before.task.name, dataset,
+            Observed(earlier.observations, earlier.ids),
+        )  # fmt: skip
+    return assess(subject_of(found, measured, swap, name), found.wanted, saved)
+
+
+def _measure(
+    found: Plan, evaluation: EvalOptions, encoding: str, report: Report
+) -> tuple[Measured, dict[str, Any] | None]:
+    """Return what the model answered, and what came of the swap check if one is wanted."""
+    asked = evaluation.check_invariance
+    rows = found.task.invariance_rows if asked is None else asked
+    measured, prepared = measure(found, found.rows, report, cache=evaluation.cache, invariance_rows=rows)
+    checked = measured.invariance
+    if checked and checked["changed"]:
+        report.warn(
+            f"{checked['changed']} of {checked['rows']} rows are predicted otherwise alone than in a batch "
+            f"(logits differ by up to {checked['largest_difference']:.2g}); --dtype float32 makes that difference small"
+        )
+    swap = None
+    if evaluation.swap is not None:
+        swap = swap_check(found, evaluation.swap, encoding, measured, prepared, report, evaluation.cache)
+    return measured, swap
+
+
+def subject_of(found: Plan, measured: Measured, swap: dict[str, Any] | None = None, name: str | None = None) -> Subject:
+    """Return what is assessed of a measured model."""
+    seen = measured.observations
+    rows = None if measured.unit_rows is None else found.rows.select(measured.unit_rows)
+    columns = [found.setup.columns[role] for role in ("text", "pair") if role in found.setup.columns]
+    texts = (
+        None if rows is None else [" | ".join(map(str, row)) for row in zip(*(rows[c] for c in columns), strict=True)]
+    )
+    about = {
+        "invariance": measured.invariance, "cached": measured.cached, "seconds": round(measured.seconds, 2),
+        **measured.about,
+    }  # fmt: skip
+    return Subject(
+        name=name or found.dataset, task=found.task.name, dataset=found.dataset, split=found.split,
+        model=found.located.name, headline=found.task.headline(found.setup), observations=seen, ids=measured.ids,
+        counts=found.task.counts(seen), rows=rows, texts=texts, swap=swap, about=about,
+    )  # fmt: skip
