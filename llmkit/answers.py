@@ -44,7 +44,6 @@ class Answers:
     done: dict[int, list[float]] = field(default_factory=dict)  # number of the row -> its record
     notes: dict[str, Any] = field(default_factory=dict)
     file: TextIO | None = None
-    held_elsewhere: bool = False
 
     @classmethod
     def open(cls, parts: Mapping[str, Any], about: Mapping[str, Any], report: Report) -> Answers:
@@ -52,7 +51,7 @@ class Answers:
         path = folder() / f"{key_of(parts)}.jsonl"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("a+", encoding="utf-8")
+            file = path.open("a+", encoding="utf-8", errors="replace")  # what was damaged fails its checksum
         except OSError as error:
             report.warn(f"the cache cannot be written ({error.strerror or error}: {path.parent}); going on without it")
             return cls()
@@ -61,7 +60,7 @@ class Answers:
         except OSError:
             file.close()
             report.say("another process is measuring the same at this moment; going on without the cache")
-            return cls(held_elsewhere=True)
+            return cls()
         answers = cls(file=file)
         answers._read()
         os.utime(path)  # used now: `llmkit cache clear --older-than` asks for it
@@ -83,7 +82,8 @@ class Answers:
     def close(self) -> None:
         """Let go of the file."""
         if self.file is not None:
-            self.file.close()
+            with contextlib.suppress(OSError):  # it writes what a full disk did not take before
+                self.file.close()
             self.file = None
 
     def _read(self) -> None:
@@ -106,7 +106,7 @@ class Answers:
     def _write(self, entry: dict[str, Any]) -> None:
         if self.file is None:
             return
-        text = json.dumps(entry, ensure_ascii=False)
+        text = json.dumps(entry)
         try:
             self.file.write(f"{zlib.crc32(text.encode()):08x} {text}\n")
             self.file.flush()

@@ -45,7 +45,8 @@ def evaluate_model(
 
     report = Report(talk)
     outcome = evaluate_all(dataset, model, data, evaluation, gates, report, talk.dry_run)
-    if talk.dry_run and outcome.error() is None:
+    if talk.dry_run:
+        outcome.require_success()
         report.say("dry run: everything checked, nothing measured")
         return
     deliver(outcome, files, report)

@@ -47,9 +47,7 @@ def deliver(outcome: Outcome, files: ResultOptions, report: Report) -> None:
     if os.environ.get("GITHUB_ACTIONS") == "true":
         for line in markdown.annotations(results):
             print(line, file=sys.stderr)
-    error = outcome.error()
-    if error is not None:
-        raise error
+    outcome.require_success()
 
 
 def write_files(outcome: Outcome, files: ResultOptions) -> None:

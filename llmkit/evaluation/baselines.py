@@ -12,6 +12,7 @@ import numpy as np
 
 from llmkit import metrics
 from llmkit.errors import DataError, listing
+from llmkit.evaluation.result import SCHEMA
 from llmkit.evaluation.rows import Observed, pack, unpack
 from llmkit.observations import Classes, Observations
 from llmkit.significance import Difference, differences
@@ -58,7 +59,7 @@ def read_saved(path: str) -> Saved:
     """Read a result that `llmkit eval --output` wrote.
 
     Raises:
-        DataError: there is no such file, it holds something else, or a run that failed.
+        DataError: there is no such file, it holds something else, a run that failed, or one of another schema.
     """
     try:
         result = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -66,6 +67,10 @@ def read_saved(path: str) -> Saved:
         raise DataError(f"the result {path!r} cannot be read: {error.strerror or error}") from None
     except ValueError as error:
         raise DataError(f"{path!r} is not JSON: {error}") from None
+    if isinstance(result, dict) and result.get("schema", SCHEMA) != SCHEMA:
+        raise DataError(
+            f"{path!r} is of schema {result['schema']!r}, and this llmkit reads {SCHEMA}; make it anew with this one"
+        )
     if isinstance(result, dict) and "results" in result:
         raise DataError(f"{path!r} holds the results of a suite; compare those of its members, each on its own")
     if isinstance(result, dict) and result.get("status") not in {None, "ok"}:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
+from datasets import Dataset
 
 from llmkit import benchmarks, metrics, models, runs
 from llmkit.answers import Answers
 from llmkit.benchmarks import Benchmark, Failed
 from llmkit.benchmarks.registry import PREFIX
+from llmkit.data import fingerprint
 from llmkit.errors import DataError, OptionError, listing
 from llmkit.evaluation.assessing import Subject, assess
 from llmkit.evaluation.baselines import Saved, looks_saved, read_saved
@@ -98,11 +101,13 @@ def _run(
         answers = Answers.open(parts, title, report) if evaluation.cache else Answers()
         stack.callback(answers.close)
         wish = stack.enter_context(StopWish(report)) if answers.file is not None else None
+        started = time.monotonic()
         done = benchmarks.run(
             names, located, options, report, num_fewshot=evaluation.num_fewshot, limit=member.data.limit,
             batch_size=evaluation.batch_size, seed=evaluation.seed, answers=answers,
             stopping=lambda: wish is not None and wish.asked,
         )  # fmt: skip
+    about["seconds"] = round((time.monotonic() - started) / max(1, len(done)), 2)  # they run together
     return done, about
 
 
@@ -115,7 +120,8 @@ def _evaluation(
         model=member.model.model, headline=_headline(one), observations=_observed(one), ids=one.ids,
         counts={"rows": one.n}, fixed=_fixed(one, wanted.metrics),
         about={
-            **about, "cached": one.cached, "invariance": None, "task_version": one.version,
+            **about, "cached": one.cached, "rows_sha256": fingerprint(Dataset.from_dict({"id": one.ids})),
+            "task_version": one.version,
             "num_fewshot": one.num_fewshot, "benchmark_dataset": one.dataset, "prompts_sha256": one.prompt_sha,
         },
     )  # fmt: skip

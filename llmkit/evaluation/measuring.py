@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -16,13 +17,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from llmkit import models, runs
 from llmkit.answers import Answers
 from llmkit.data import fingerprint
-from llmkit.errors import EmptyError
+from llmkit.errors import EmptyError, ModelError
 from llmkit.evaluation.invariance import check_invariance
 from llmkit.evaluation.plan import Plan
 from llmkit.inference import predict
 from llmkit.observations import Observations
 from llmkit.options import ModelOptions
-from llmkit.predictions import content_id
+from llmkit.predictions import content_id, shortened
 from llmkit.report import Report
 from llmkit.signals import StopWish
 from llmkit.tasks import Setup, Task
@@ -82,6 +83,7 @@ def measure(
 
     Raises:
         Stopped: a signal came; the answers until then are in the cache.
+        ModelError: an answer is not a finite number.
     """
     started = time.monotonic()
     prepared = prepare(plan, rows)
@@ -91,6 +93,7 @@ def measure(
     with _answers(plan, about, cache, report) as answers:
         cached = len(answers.done) == len(prepared.inputs)
         records = _records(prepared, plan, answers, report, cached)
+        _require_numbers(records, prepared, plan)
         checked = None
         if invariance_rows:
             checked = answers.notes.get(f"invariance {invariance_rows}")
@@ -125,6 +128,26 @@ def _records(prepared: Prepared, plan: Plan, answers: Answers, report: Report, c
             prepared.task, prepared.model, prepared.tokenizer, prepared.inputs, prepared.setup, plan.batch_size, report,
             answers, stopping=lambda: wish is not None and wish.asked,
         )  # fmt: skip
+
+
+def _require_numbers(records: Sequence[Any], prepared: Prepared, plan: Plan) -> None:
+    """Refuse answers that are not finite numbers: any figure of them would be made up.
+
+    Raises:
+        ModelError: naming the first such row, or the window of text.
+    """
+    wrong = [place for place, record in enumerate(records) if not np.isfinite(record).all()]
+    if not wrong:
+        return
+    where = f"window {wrong[0] + 1}"
+    if plan.task.by_row(plan.setup):
+        row = prepared.inputs["row"][wrong[0]] if "row" in prepared.inputs.column_names else wrong[0]
+        where = f"row {row + 1} ({shortened(prepared.rows[row][plan.setup.columns['text']])})"
+    raise ModelError(
+        f"{plan.located.name!r} answers {len(wrong)} of {len(records)} inputs with what is no finite number, the first "
+        f"is {where}: its weights are damaged, or {dtype_name(plan.options, plan.located.config)} overflows and "
+        "--dtype float32 would not"
+    )
 
 
 @contextlib.contextmanager

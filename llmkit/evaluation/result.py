@@ -16,6 +16,12 @@ from llmkit.options import GateOptions
 from llmkit.uncertainty import Figure
 
 SCHEMA = 1
+# what a result says where there is nothing to say: a file of predictions has no dtype, a benchmark no columns
+NOTHING: dict[str, Any] = {
+    "predictions": None, "per_class": None, "confusion": None, "calibration": None, "invariance": None,
+    "cached": False, "warnings": [], "columns": {}, "dropped": 0, "max_length": None, "batch_size": None,
+    "dtype": None, "device": None, "fingerprints": {}, "model_commit": None, "dataset_commit": None, "seconds": 0.0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,12 +72,11 @@ class Evaluation:
         missed = any(not gate.met for gate in self.gates)
         result = {
             "schema": SCHEMA, "status": "ok", "exit_code": int(missed), "name": self.name, "task": self.task,
-            "dataset": self.dataset, "split": self.split, "model": self.model, "predictions": None, "n": self.n,
+            "dataset": self.dataset, "split": self.split, "model": self.model, "n": self.n,
             "counts": dict(self.counts), "headline": self.headline,
             "metrics": {name: figure.as_dict() for name, figure in self.figures.items()},
             "confidence": 0.95, "resamples": self.resamples, "seed": self.seed,
-            "per_class": None, "confusion": None, "calibration": None, **self.details,
-            "gates": [gate.as_dict() for gate in self.gates], **self.about,
+            "gates": [gate.as_dict() for gate in self.gates], **NOTHING, **self.details, **self.about,
         }  # fmt: skip
         return {**result, "rows": pack(self.observations, self.ids)} if rows else result
 

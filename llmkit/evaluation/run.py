@@ -35,8 +35,19 @@ def evaluate(
         Stopped: a signal came; the same call goes on from the rows that were scored.
     """
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
-    data, evaluation = data or DataOptions(), evaluation or EvalOptions()
-    gates, report = gates or GateOptions(), report or Report()
+    report = report or Report()
+    warned = len(report.warnings)
+    found = _evaluate(
+        dataset, options, data or DataOptions(), evaluation or EvalOptions(), gates or GateOptions(), report, dry_run,
+        name,
+    )  # fmt: skip
+    return found and replace(found, about={**found.about, "warnings": report.warnings[warned:]})
+
+
+def _evaluate(
+    dataset: str, options: ModelOptions, data: DataOptions, evaluation: EvalOptions, gates: GateOptions, report: Report,
+    dry_run: bool, name: str | None,
+) -> Evaluation | None:  # fmt: skip
     if evaluation.predictions is not None:
         from llmkit.evaluation.scored import evaluate_predictions
 

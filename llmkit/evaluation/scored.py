@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import partial
 
@@ -55,6 +56,7 @@ def evaluate_predictions(
         DataError: rows are missing or extra, or a prediction is no label of the dataset.
         OptionError: flags that need a model, or a baseline that is one.
     """
+    started = time.monotonic()
     _refuse_model_flags(options, evaluation, gates)
     saved = read_saved(gates.baseline) if gates.baseline else None
     source = open_dataset(dataset, encoding=data.encoding, report=report)
@@ -76,9 +78,9 @@ def evaluate_predictions(
     if dry_run:
         return None
     about = {
-        "predictions": str(path), "invariance": None, "cached": False, "columns": ground.columns,
-        "dropped": ground.dropped, "rows_sha256": fingerprint(ground.rows), "dataset_commit": source.commit,
-        "versions": runs.environment()["versions"],
+        "predictions": str(path), "columns": ground.columns, "dropped": ground.dropped,
+        "rows_sha256": fingerprint(ground.rows), "dataset_commit": source.commit,
+        "versions": runs.environment()["versions"], "seconds": round(time.monotonic() - started, 2),
     }  # fmt: skip
     subject = Subject(
         name=name or dataset, task=ground.task, dataset=dataset, split=ground.split, model=None,

@@ -87,6 +87,12 @@ class Outcome:
             return MembersFailed(counted + "; ".join(told + missed), worst)
         return GateMissed("; ".join(missed)) if missed else None
 
+    def require_success(self) -> None:
+        """Raise what `error` returns."""
+        error = self.error()
+        if error is not None:
+            raise error
+
 
 def evaluate_all(
     dataset: str, model: ModelOptions, data: DataOptions, evaluation: EvalOptions, gates: GateOptions, report: Report,
