@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from llmkit import models
+from llmkit import metrics, models
 from llmkit.builtin import BUILTIN
 from llmkit.corpus import Corpus, open_corpus
 from llmkit.decoding import generate
-from llmkit.evaluation import measure
+from llmkit.inference import predict
 from llmkit.options import DataOptions, GenerationOptions, ModelOptions, SplitOptions
 from llmkit.report import Report
 from llmkit.tasks import TASKS, Setup
@@ -61,8 +61,11 @@ def held_out(corpus: Corpus) -> dict[str, float]:
     once = [index for index, text in enumerate(rows["text"]) if text not in rows["text"][:index]]
     located = models.locate(options, report)
     setup = Setup(columns={"text": "text"}, max_length=256)
-    scores = measure(located, task, rows.select(once), setup, options, task.eval_batch, report)
-    return {f"held-out {name.replace('_', ' ')}": value for name, value in scores.metrics.items()}
+    tokenizer = models.load_tokenizer(located, options)
+    inputs = task.prepare(rows.select(once), tokenizer, setup, training=False)
+    model = models.load_model(located, task.auto_class, tokenizer, options)
+    seen = task.observe(predict(task, model, tokenizer, inputs, setup, task.eval_batch), inputs, setup)
+    return {f"held-out {name.replace('_', ' ')}": metrics.value(name, seen) for name in task.usual_metrics(None)}
 
 
 def words(text: str) -> list[str]:

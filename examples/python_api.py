@@ -26,12 +26,12 @@ trained = llmkit.finetune(
     run=RunOptions(output=folder / "reviews"),
 )
 assert trained is not None  # None is the answer to a dry run
-print(trained.evaluation.scores.metrics)
+print(trained.evaluation.metrics)
 
 # %% Measure it on rows that it has not seen.
 evaluation = llmkit.evaluate(str(examples / "reviews"), str(trained.folder), evaluation=EvalOptions(split="test"))
 assert evaluation is not None
-print(evaluation.n, evaluation.scores.metrics["accuracy"])
+print(evaluation.n, evaluation.figures["accuracy"])  # the value, and its 95% interval
 
 # %% Use it.
 for row in llmkit.classify(["A kind and funny book.", "It broke after two days."], str(trained.folder)):

@@ -22,7 +22,12 @@ class Action(StrEnum):
     clear = "clear"
 
 
-@with_examples("llmkit cache", "llmkit cache clear", "llmkit cache clear --older-than 30")
+@with_examples(
+    "llmkit cache",
+    "llmkit cache --json | jq .model",
+    "llmkit cache clear --dry-run",
+    "llmkit cache clear --older-than 30",
+)
 @option_groups
 def cache(
     action: Annotated[Action, typer.Argument(help="show, or clear.")] = Action.show,
@@ -39,7 +44,7 @@ def cache(
     from llmkit import answers
 
     report = Report(talk)
-    if older_than is not None and (older_than < 0 or action is Action.show):
+    if older_than is not None and (not older_than >= 0 or action is Action.show):
         raise OptionError("--older-than is for `llmkit cache clear`, in days from 0")
     if action is Action.clear and not talk.dry_run:
         removed, size = answers.clear(older_than or 0.0)

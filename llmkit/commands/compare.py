@@ -15,6 +15,7 @@ from llmkit.report import Report, quiet_libraries
 @with_examples(
     "llmkit compare old.json new.json",
     "llmkit compare old.json new.json --max-drop f1=0.01 --strict",
+    "llmkit compare old.json new.json --metric f1 --markdown summary.md",
     "llmkit compare old.json new.json --json | jq .metrics.f1.p",
 )
 @option_groups

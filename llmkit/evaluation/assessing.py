@@ -107,7 +107,7 @@ def _against(subject: Subject, baseline: Saved, found: Mapping[str, Figure], wan
 
 def _refuse_unknown(gates: GateOptions, found: Mapping[str, Figure], swap: Mapping[str, Any] | None) -> None:
     """Refuse a gate on a metric that turned out not to be there: a metric of the Hub can have several names."""
-    for name, flag in gates.named.items():
+    for name, flag in gates.named:
         if metrics.canonical(name) not in found and not (swap and name == SWAP_FLIPS):
             raise OptionError(f"{flag} {name}: there is no such figure; there are {', '.join(found)}")
 

@@ -18,6 +18,7 @@ from llmkit.data import fingerprint
 from llmkit.errors import DataError, OptionError, listing
 from llmkit.evaluation.assessing import Subject, assess
 from llmkit.evaluation.baselines import Saved, looks_saved, read_saved
+from llmkit.evaluation.gates import require_intervals
 from llmkit.evaluation.measuring import LIBRARIES, dtype_name
 from llmkit.evaluation.result import Evaluation, Wanted
 from llmkit.evaluation.rows import Observed
@@ -67,6 +68,7 @@ def evaluate_benchmarks(member: Member, report: Report, dry_run: bool) -> Iterat
 
 def _refuse_flags(member: Member) -> None:
     evaluation = member.evaluation
+    require_intervals(member.gates, evaluation.resamples)
     given = {
         "--split": evaluation.split, "--label-map": evaluation.label_map, "--positive": evaluation.positive,
         "--slice": evaluation.slice, "--swap": evaluation.swap, "--stride": evaluation.stride,
@@ -133,14 +135,14 @@ def _wanted(one: Benchmark, evaluation: EvalOptions, gates: GateOptions, several
     known = tuple(one.metrics)
     named = tuple(evaluation.metric or known)
     if not several:
-        for name, flag in [*((name, "--metric") for name in named), *gates.named.items()]:
+        for name, flag in [*((name, "--metric") for name in named), *gates.named]:
             metrics.require_known(name, known, flag)
     mine = {
         field: [pair for pair in getattr(gates, field) or () if pair.partition("=")[0] in known] or None
         for field in ("fail_under", "fail_above", "max_drop")
     }
     own = GateOptions(**{**vars(gates), **mine})
-    shown = dict.fromkeys([*(name for name in named if name in known), *own.named])
+    shown = dict.fromkeys([*(name for name in named if name in known), *(name for name, _ in own.named)])
     return Wanted(tuple(shown or known), gates=own, resamples=evaluation.resamples, seed=evaluation.seed or 42)
 
 

@@ -32,6 +32,17 @@ class Gate:
         return asdict(self)
 
 
+def require_intervals(options: GateOptions, resamples: int) -> None:
+    """Refuse gates on the bounds of intervals when the bootstrap that gives them is turned off.
+
+    Raises:
+        OptionError: naming the flag.
+    """
+    flag = "--strict" if options.strict and options.named else "--max-drop" if options.max_drop else None
+    if flag and not resamples:
+        raise OptionError(f"{flag} looks at the bounds of intervals, and --resamples 0 turns them off; leave one out")
+
+
 def figure_gates(options: GateOptions, figures: Mapping[str, Figure]) -> list[Gate]:
     """Return the --fail-under and --fail-above gates."""
     under = [

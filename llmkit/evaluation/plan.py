@@ -14,6 +14,7 @@ from llmkit import metrics, models, runs, tasks
 from llmkit.data import Source, hub_name, open_dataset
 from llmkit.errors import DataError, EmptyError, OptionError, did_you_mean, listing
 from llmkit.evaluation.result import Wanted
+from llmkit.evaluation.slices import slices_of
 from llmkit.metrics.hub_metric import open_hub_metric
 from llmkit.models import Located
 from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions
@@ -58,9 +59,9 @@ def plan(
     wanted = want(task, setup, evaluation, gates, options)
     task.check(setup)
     usable = usable_rows(dataset, split, rows, columns, task.measurable(rows, setup), task.name, report)
-    check_slices(usable, wanted)
     if wanted.slices and not task.by_row(setup):
         raise OptionError("--slice needs figures of single rows: add --per-row")
+    check_slices(usable, wanted)
     return Plan(
         dataset, located, options, source, task, setup, split, usable, len(rows) - len(usable),
         evaluation.batch_size or task.eval_batch, wanted,
@@ -111,7 +112,7 @@ def gated_metrics(gates: GateOptions, known: tuple[str, ...], free: bool = False
         OptionError: one is unknown, or a gate demands the worse of it.
     """
     names = []
-    for given, flag in gates.named.items():
+    for given, flag in gates.named:
         name = metrics.canonical(given)
         if not free:
             metrics.require_known(name, known, flag)
@@ -125,7 +126,7 @@ def gated_metrics(gates: GateOptions, known: tuple[str, ...], free: bool = False
 
 
 def check_slices(rows: Dataset, wanted: Wanted) -> None:
-    """Refuse slices by a column that is not there, and gaps without slices.
+    """Refuse slices by a column that is not there or makes none, and gaps without slices.
 
     Raises:
         DataError, OptionError: naming the column, or the flag.
@@ -136,6 +137,7 @@ def check_slices(rows: Dataset, wanted: Wanted) -> None:
         if column not in rows.column_names:
             near = did_you_mean(column, rows.column_names)
             raise DataError(f"--slice: there is no column {column!r}{near}; there are {listing(rows.column_names)}")
+        slices_of(rows[column], column)
 
 
 def _setup(

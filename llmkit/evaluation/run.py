@@ -8,11 +8,12 @@ from typing import Any
 from llmkit.errors import OptionError
 from llmkit.evaluation.assessing import Subject, assess
 from llmkit.evaluation.baselines import Saved, looks_saved, read_saved
+from llmkit.evaluation.gates import require_intervals
 from llmkit.evaluation.measuring import Measured, measure
 from llmkit.evaluation.plan import Plan, plan
 from llmkit.evaluation.result import Evaluation
 from llmkit.evaluation.rows import Observed
-from llmkit.evaluation.swapping import swap_check
+from llmkit.evaluation.swapping import Swaps, find_swaps, swap_check
 from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions
 from llmkit.report import Report
 
@@ -48,6 +49,7 @@ def _evaluate(
     dataset: str, options: ModelOptions, data: DataOptions, evaluation: EvalOptions, gates: GateOptions, report: Report,
     dry_run: bool, name: str | None,
 ) -> Evaluation | None:  # fmt: skip
+    require_intervals(gates, evaluation.resamples)
     if evaluation.predictions is not None:
         from llmkit.evaluation.scored import evaluate_predictions
 
@@ -60,9 +62,10 @@ def _evaluate(
     if gates.baseline and saved is None:
         report.say(f"baseline: {gates.baseline}, on the same rows")
         before = plan(dataset, replace(options, model=gates.baseline, revision=None), data, evaluation, gates, report)
+    swaps = find_swaps(found, evaluation.swap, data.encoding) if evaluation.swap else None
     if dry_run:
         return None
-    measured, swap = _measure(found, evaluation, data.encoding, report)
+    measured, swap = _measure(found, evaluation, swaps, report)
     if before is not None:
         earlier, _ = measure(before, before.rows, report, cache=evaluation.cache)
         saved = Saved(
@@ -73,7 +76,7 @@ def _evaluate(
 
 
 def _measure(
-    found: Plan, evaluation: EvalOptions, encoding: str, report: Report
+    found: Plan, evaluation: EvalOptions, swaps: Swaps | None, report: Report
 ) -> tuple[Measured, dict[str, Any] | None]:
     """Return what the model answered, and what came of the swap check if one is wanted."""
     asked = evaluation.check_invariance
@@ -86,8 +89,8 @@ def _measure(
             f"(logits differ by up to {checked['largest_difference']:.2g}); --dtype float32 makes that difference small"
         )
     swap = None
-    if evaluation.swap is not None:
-        swap = swap_check(found, evaluation.swap, encoding, measured, prepared, report, evaluation.cache)
+    if swaps is not None:
+        swap = swap_check(found, swaps, measured, prepared, report, evaluation.cache)
     return measured, swap
 
 

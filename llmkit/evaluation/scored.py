@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -87,7 +87,14 @@ def evaluate_predictions(
         headline=ground.headline, observations=observations, ids=ids, counts={"rows": len(ids)}, rows=ground.rows,
         about=about,
     )  # fmt: skip
-    return assess(subject, ground.wanted, saved)
+    return assess(subject, _possible(ground.wanted, observations, evaluation, gates), saved)
+
+
+def _possible(wanted: Wanted, seen: Observations, evaluation: EvalOptions, gates: GateOptions) -> Wanted:
+    """Return what is wanted without the usual metrics that these predictions have no scores for; asked ones stay."""
+    asked = [*(evaluation.metric or ()), *(name for name, _ in gates.named)]
+    possible = {*metrics.names_for(seen), *map(metrics.canonical, asked)}
+    return replace(wanted, metrics=tuple(name for name in wanted.metrics if name in possible))
 
 
 def _refuse_model_flags(options: ModelOptions, evaluation: EvalOptions, gates: GateOptions) -> None:

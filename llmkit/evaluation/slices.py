@@ -28,12 +28,7 @@ def slice_figures(
     Raises:
         OptionError: the column has one value, or too many.
     """
-    groups: dict[str, list[int]] = {}
-    for unit, value in enumerate(values):
-        groups.setdefault(NOTHING if value is None or value == "" else str(value), []).append(unit)
-    if not 1 < len(groups) <= MOST:
-        raise OptionError(f"--slice {column}: it has {len(groups)} values; 2 to {MOST} make slices to compare")
-    parts = {value: seen.take(units) for value, units in sorted(groups.items())}
+    parts = {value: seen.take(units) for value, units in sorted(slices_of(values, column).items())}
     found = {value: figures(names, part, resamples, seed) for value, part in parts.items()}
     return {
         "values": {
@@ -42,6 +37,21 @@ def slice_figures(
         },
         "gaps": {name: _gap(name, parts, found, resamples, seed) for name in names},
     }
+
+
+def slices_of(values: Sequence[Any], column: str) -> dict[str, list[int]]:
+    """Return the units of each value of a column.
+
+    Raises:
+        OptionError: the column has one value, or too many.
+    """
+    groups: dict[str, list[int]] = {}
+    for unit, value in enumerate(values):
+        groups.setdefault(NOTHING if value is None or value == "" else str(value), []).append(unit)
+    if not 1 < len(groups) <= MOST:
+        counted = "one value" if len(groups) == 1 else f"{len(groups)} values"
+        raise OptionError(f"--slice {column}: it has {counted}; 2 to {MOST} make slices to compare")
+    return groups
 
 
 def _gap(

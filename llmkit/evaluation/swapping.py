@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,53 +14,71 @@ from llmkit.evaluation.measuring import Measured, Prepared, measure
 from llmkit.evaluation.plan import Plan
 from llmkit.observations import Classes
 from llmkit.report import Report
-from llmkit.swaps import read_terms, swapped_rows
+from llmkit.swaps import Pairs, Swapped, read_terms, swapped_rows
 from llmkit.uncertainty import wilson
 
 SHOWN = 20
 
 
-def swap_check(
-    plan: Plan, terms: Path, encoding: str, measured: Measured, prepared: Prepared, report: Report, cache: bool
-) -> dict[str, Any]:
-    """Ask the model again about each row in which a term occurs, with the terms swapped, and count what flips.
+@dataclass(frozen=True)
+class Swaps:
+    """The rows of an evaluation in which terms can be swapped."""
+
+    terms: Path
+    pairs: Pairs
+    texts: Mapping[str, Sequence[Any]]  # of all rows, by role
+    rows: Sequence[Swapped]
+
+
+def find_swaps(plan: Plan, terms: Path, encoding: str) -> Swaps:
+    """Return the rows in which a term occurs, with the terms swapped.
 
     Raises:
         OptionError: the task has no classes, or no row holds a term.
         DataError: the file of terms is broken.
     """
-    seen = measured.observations
-    if not isinstance(seen, Classes):
-        raise OptionError(f"--swap counts flipped classes, which {plan.task.name} has not")
+    labels = plan.setup.labels
+    if labels is None or labels.regression:
+        predicts = "a regression predicts none" if labels else f"{plan.task.name} predicts none"
+        raise OptionError(f"--swap counts flipped classes, and {predicts}")
     pairs = read_terms(terms, encoding)
     roles: list[str] = [role for role in ("text", "pair") if role in plan.setup.columns]
-    texts: dict[str, list[Any]] = {role: list(plan.rows[plan.setup.columns[role]]) for role in roles}
-    swapped = swapped_rows(texts, pairs)
-    if not swapped:
+    texts = {role: list(plan.rows[plan.setup.columns[role]]) for role in roles}
+    rows = swapped_rows(texts, pairs)
+    if not rows:
         raise OptionError(f"--swap {terms}: no row holds one of its terms")
+    return Swaps(terms, pairs, texts, rows)
+
+
+def swap_check(
+    plan: Plan, swaps: Swaps, measured: Measured, prepared: Prepared, report: Report, cache: bool
+) -> dict[str, Any]:
+    """Ask the model again about each row in which a term occurs, with the terms swapped, and count what flips."""
+    texts, swapped = swaps.texts, swaps.rows
     rows = plan.rows.select([row.row for row in swapped])
-    for role in roles:
+    for role in texts:
         column = plan.setup.columns[role]
         rows = rows.remove_columns(column).add_column(column, [row.texts[role] for row in swapped])
-    report.say(f"swap check: {len(swapped)} of {len(plan.rows)} rows hold a term of {terms}")
+    report.say(f"swap check: {len(swapped)} of {len(plan.rows)} rows hold a term of {swaps.terms}")
     again, _ = measure(plan, rows, report, cache=cache, share=prepared)
-    if not isinstance(again.observations, Classes):
-        raise TypeError("the same task observes the same kind")
+    seen, other = measured.observations, again.observations
+    if not (isinstance(seen, Classes) and isinstance(other, Classes)):
+        raise TypeError("a task with labels observes classes")
     before = seen.predicted[[row.row for row in swapped]]
-    flipped = before != again.observations.predicted
+    flipped = before != other.predicted
     count = int(flipped.sum())
     low, high = wilson(count, len(swapped)) or (None, None)
     shown = [
         {
-            "id": measured.ids[swapped[i].row], "text": " / ".join(texts[role][swapped[i].row] for role in roles),
-            "swapped": " / ".join(swapped[i].texts[role] for role in roles), "before": seen.names[before[i]],
-            "after": seen.names[again.observations.predicted[i]],
+            "id": measured.ids[swapped[i].row], "text": " / ".join(texts[role][swapped[i].row] for role in texts),
+            "swapped": " / ".join(swapped[i].texts[role] for role in texts), "before": seen.names[before[i]],
+            "after": seen.names[other.predicted[i]],
         }
         for i in np.flatnonzero(flipped)[:SHOWN]
     ]  # fmt: skip
     return {
-        "terms": str(terms), "n": len(swapped), "flipped": count, "value": count / len(swapped), "low": low,
-        "high": high, "pairs": _by_pair(pairs, [row.pairs for row in swapped], flipped), "rows": shown,
+        "terms": str(swaps.terms), "n": len(swapped), "flipped": count, "value": count / len(swapped), "low": low,
+        "high": high, "pairs": _by_pair(swaps.pairs, [row.pairs for row in swapped], flipped), "rows": shown,
     }  # fmt: skip
 
 

@@ -95,10 +95,14 @@ def seed_problems(seed: int) -> Iterator[str]:
 
 def limit_problems(flag: str, pairs: list[str] | None, example: str) -> Iterator[str]:
     """Yield a phrase for each pair that is not metric=number."""
+    names = []
     for pair in pairs or ():
         name, _, value = pair.partition("=")
         if not name or not is_number(value):
             yield f"{flag} takes metric=number ({example}), not {pair!r}"
+        if name in names:
+            yield f"{flag} names {name!r} twice; one limit is wanted"
+        names.append(name)
 
 
 def limits(pairs: list[str] | None) -> dict[str, float]:

@@ -117,13 +117,13 @@ class GateOptions(Options):
             yield "--max-drop needs a --baseline to compare with"
 
     @property
-    def named(self) -> dict[str, str]:
+    def named(self) -> list[tuple[str, str]]:
         """The metrics that the gates name, each with the flag that names it."""
         pairs = {
             "--fail-under": self.fail_under, "--fail-above": self.fail_above, "--max-drop": self.max_drop,
             "--max-gap": self.max_gap,
         }  # fmt: skip
-        return {name: option for option, given in pairs.items() for name in limits(given)}
+        return [(name, option) for option, given in pairs.items() for name in limits(given)]
 
 
 def _numbers(pairs: list[str] | None) -> list[float]:
@@ -155,7 +155,7 @@ class ResultOptions(Options):
             yield f"--plots {str(self.plots)!r} is a file; a folder is wanted"
         if self.save_predictions and self.save_predictions.suffix not in {".jsonl", ".csv"}:
             yield f"--save-predictions must end in .jsonl or .csv, not {self.save_predictions.name!r}"
-        given = [path.absolute() for path in files.values() if path is not None]
+        given = [path.resolve() for path in files.values() if path is not None]
         if len(set(given)) < len(given):
             yield "two of --output, --junit, --markdown and --save-predictions name the same file"
 

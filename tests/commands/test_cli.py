@@ -22,12 +22,19 @@ PANELS = {
     "classify": {"Arguments", "Model", "Labels", "Data", "Output"},
     "finetune": {"Arguments", "Model", "Data", "Training", "Run", "Output"},
     "pretrain": {"Arguments", "Model", "Architecture", "Data", "Training", "Run", "Output"},
-    "eval": {"Arguments", "Model", "Data", "Evaluation", "Gates", "Output"},
+    "eval": {"Arguments", "Model", "Data", "Evaluation", "Language models", "Gates", "Output"},
+    "compare": {"Arguments", "Comparison", "Gates", "Output"},
+    "cache": {"Arguments", "Cache", "Output"},
 }
 EVERYWHERE = {
-    "--offline", "--limit", "--dry-run", "--batch-size", "--revision", "--trust-remote-code", "--device", "--dtype",
-    "--json", "--quiet", "--verbose", "--model", "-m", "--output", "-o", "--column", "--config", "--help",
+    "--dry-run", "--json", "--quiet", "-q", "--verbose", "-v", "--version", "--config", "--help",
 }  # fmt: skip
+OF_MODELS = {
+    "--offline", "--limit", "--batch-size", "--revision", "--trust-remote-code", "--device", "--dtype", "--model", "-m",
+    "--output", "-o", "--column",
+}  # fmt: skip
+WITHOUT_MODEL = {"compare", "cache"}  # they read files that eval wrote
+ORDER = ["generate", "classify", "finetune", "pretrain", "eval", "compare", "cache"]
 
 
 def command(verb: str):
@@ -43,11 +50,12 @@ def examples(verb: str) -> list[list[str]]:
     return [line[: line.index("|")] if "|" in line else line for line in begun]
 
 
-def test_help_lists_the_five_commands(llmkit):
+def test_help_lists_the_seven_commands(llmkit):
     ran = llmkit("--help")
     assert (ran.code, ran.err) == (0, "")
     listed = [line.split()[1] for line in ran.out.partition("─ Commands ─")[2].splitlines() if line.startswith("│ ")]
-    assert [name for name in listed if name in COMMANDS] == ["generate", "classify", "finetune", "pretrain", "eval"]
+    assert [name for name in listed if name in COMMANDS] == ORDER
+    assert set(COMMANDS) == set(PANELS) == set(ORDER)
 
 
 @pytest.mark.parametrize("verb", COMMANDS)
@@ -65,6 +73,7 @@ def test_every_flag_explains_itself_and_the_common_ones_are_everywhere(verb):
     assert [parameter.name for parameter in parameters if not parameter.help] == []
     flags = {name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
     assert EVERYWHERE - flags == set()
+    assert OF_MODELS & flags == (set() if verb in WITHOUT_MODEL else OF_MODELS)
 
 
 @pytest.mark.parametrize("verb", COMMANDS)
@@ -93,18 +102,23 @@ def test_help_and_import_leave_the_heavy_libraries_alone():
     script = (
         "import sys; import llmkit, llmkit.cli; codes = [llmkit.cli.main([*verb, '--help']) for verb in "
         "([], *([name] for name in llmkit.cli.COMMANDS))]; print(codes, sorted({'torch', 'transformers', 'datasets', "
-        "'evaluate', 'accelerate', 'huggingface_hub', 'numpy', 'pyarrow'} & set(sys.modules)), file=sys.stderr)"
+        "'evaluate', 'accelerate', 'huggingface_hub', 'numpy', 'scipy', 'sklearn', 'matplotlib', 'pyarrow', 'sacrebleu', "
+        "'junitparser', 'lm_eval'} & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stderr == "[0, 0, 0, 0, 0, 0] []\n"
+    assert done.stderr == f"{[0] * (len(COMMANDS) + 1)} []\n"
 
 
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("llmkit ", {"generate", "classify", "finetune", "pretrain", "eval"}),
+        ("llmkit ", set(ORDER)),
         ("llmkit fi", {"finetune"}),
-        ("llmkit eval --fail", {"--fail-under"}),
+        ("llmkit c", {"classify", "compare", "cache"}),
+        ("llmkit eval --fail", {"--fail-under", "--fail-above"}),
+        ("llmkit eval --max-", {"--max-drop", "--max-gap", "--max-length"}),
+        ("llmkit compare --max", {"--max-drop"}),
+        ("llmkit cache ", {"show", "clear"}),
         ("llmkit generate --num", {"--num-beams", "--num-return-sequences"}),
         ("llmkit pretrain --arch ", {"llama", "gpt2", "bert"}),
     ],
@@ -191,12 +205,18 @@ def test_json_is_all_that_stdout_holds(llmkit, tmp_path, monkeypatch, classifier
     assert record["run"] == "tuned"
     (record,) = llmkit("pretrain", corpus, "-o", "fresh", "--max-length", 16, *brief).rows
     assert record["task"] == "causal-lm"
-    (record,) = llmkit("eval", reviews, "-m", "tuned", "--json").rows
+    (record,) = llmkit("eval", reviews, "-m", "tuned", "-o", "result.json", "--json").rows
     assert record["schema"] == 1
+    (record,) = llmkit("compare", "result.json", "result.json", "--json").rows
+    assert record["metrics"]["f1"]["difference"] == 0
+    (record,) = llmkit("cache", "--json").rows
+    assert (record["model"], record["rows"]) == ("tuned", 24)
     (record,) = llmkit("eval", corpus, "-m", "fresh", "--json").rows
     assert record["metrics"]["perplexity"]["value"] > 1
     assert len(llmkit("classify", "good", "bad", "-m", classifier, "--json").rows) == 2
     assert len(llmkit("generate", "the fox", "the king", "-m", llama, "--max-new-tokens", 3, "--json").rows) == 2
+    (record,) = llmkit("cache", "clear", "--json").rows
+    assert record["removed"] == 2
 
 
 @pytest.mark.parametrize("flags", [("--json",), ()])
@@ -204,11 +224,13 @@ def test_a_dry_run_prints_nothing_on_stdout_and_writes_nothing(
     llmkit, tmp_path, monkeypatch, classifier, llama, reviews, corpus, flags
 ):
     monkeypatch.chdir(tmp_path)
+    assert llmkit("eval", reviews, "-m", classifier, "-o", "saved.json").code == 0
     before = sorted(tmp_path.rglob("*"))
     for line in (
         ("finetune", reviews, "-m", classifier),
         ("pretrain", corpus),
-        ("eval", reviews, "-m", classifier, "-o", "result.json"),
+        ("eval", reviews, "-m", classifier, "-o", "result.json", "--junit", "report.xml", "--plots", "plots"),
+        ("compare", "saved.json", "saved.json", "--markdown", "comparison.md"),
         ("classify", "-i", reviews / "train.csv", "-m", classifier, "-o", "out.jsonl"),
         ("generate", "-i", reviews / "train.csv", "-m", llama, "-o", "out.jsonl"),
     ):

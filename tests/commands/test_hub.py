@@ -45,7 +45,7 @@ FAILING = {
     ASK + " --revision v9": (2, "--revision"),
     ASK.replace("paraphrase", "paraphrases"): (2, "neither here on disk nor on the Hub"),
     "eval glue/mrcp -m acme/paraphrase": (2, "'mrpc'"),
-    "eval glue -m acme/paraphrase": (2, "glue/mrpc"),
+    "finetune glue -m acme/base": (2, "glue/mrpc"),
     "finetune glue/mrpc -m acme/own_code": (2, "--trust-remote-code"),
     "generate x -m acme/paraphrase": (2, "text-classification"),
     "classify x -m acme/cut": (2, "truncated"),
@@ -175,3 +175,15 @@ def test_what_the_hub_refuses_is_said_with_its_code(hub, user):
     assert {line: one.code for line, one in ran.items()} == {line: code for line, (code, _) in FAILING.items()}
     assert [(line, one.err) for line, one in ran.items() if FAILING[line][1] not in one.error] == []
     assert [line for line, one in ran.items() if one.out] == []
+
+
+def test_a_built_in_suite_measures_what_the_hub_has_and_names_what_it_has_not(online, hub, user):
+    (ran,) = run(hub, user, ["eval glue -m acme/paraphrase --json"])
+    assert (ran.code, ran.json["suite"], ran.json["exit_code"]) == (2, "glue", 2)
+    results = {result["name"]: result for result in ran.json["results"]}
+    assert {name for name, result in results.items() if result["status"] == "ok"} == {"glue/mrpc"}
+    assert results["glue/mrpc"]["metrics"] == online["eval"].json["metrics"]
+    assert len(results) == 9
+    assert "no configuration 'qqp'; it has mrpc, cola" in results["glue/qqp"]["error"]
+    assert "name one with --split" in results["glue/cola"]["error"]
+    assert "glue/qqp: " in ran.error

@@ -65,6 +65,21 @@ def test_eval_after_finetune_prints_the_same_figures(hub, mrpc):
         assert ran.json[key] == mrpc[key]
 
 
+def test_the_gate_catches_a_worse_model_and_passes_the_same_one_with_another_batch_size(hub, mrpc):
+    base, worse = hub.folder / "base.json", "runs/mrpc-worse"
+    assert hub("eval", "glue/mrpc", "-m", "runs/mrpc", "--output", base, "--no-cache").code == 0
+    trained = hub("finetune", "glue/mrpc", "-m", MINILM, "-o", worse, "--max-steps", 30, "--quiet")
+    assert trained.code == 0, trained.err
+    gate = ("--baseline", base, "--max-drop", "f1=0.01")
+    ran = hub("eval", "glue/mrpc", "-m", worse, *gate)
+    assert ran.code == 1, ran.err
+    assert "gate NOT met: f1 went from" in ran.err
+    same = hub("eval", "glue/mrpc", "-m", "runs/mrpc", "--batch-size", 7, *gate, "--strict", "--json")
+    assert same.code == 0, same.err
+    assert same.json["baseline"]["flips"]["changed"] == 0
+    assert same.json["metrics"]["f1"]["value"] == pytest.approx(mrpc["metrics"]["f1"]["value"], abs=1e-6)
+
+
 def test_classify_agrees_with_a_plain_forward_pass_on_every_validation_row(hub, mrpc, real_hub):
     from datasets import load_dataset
     from transformers import AutoModelForSequenceClassification, AutoTokenizer

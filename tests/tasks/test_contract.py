@@ -1,19 +1,23 @@
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny
 import torch
 import transformers
 from conftest import write_jsonl
 from datasets import Dataset
+from evaluating import lasting, valid
 from transformers import AutoConfig, AutoTokenizer
 
+from llmkit import metrics
 from llmkit.inference import predict
 from llmkit.tasks import TASKS, Setup
 
@@ -70,7 +74,8 @@ def test_a_task_keeps_its_contract_from_rows_to_a_saved_model(llmkit, name, mode
     labels = task.labels(dataset, None, columns)
     setup = Setup(columns=columns, max_length=32, labels=labels)
     task.check(setup)
-    assert task.headline(setup) in task.metric_names(labels)
+    assert task.headline(setup) in task.usual_metrics(labels)
+    assert set(task.usual_metrics(labels)) <= set(task.metric_names(labels)) <= set(metrics.METRICS)
 
     tokenizer = AutoTokenizer.from_pretrained(model)
     for training in (True, False):
@@ -87,11 +92,13 @@ def test_a_task_keeps_its_contract_from_rows_to_a_saved_model(llmkit, name, mode
     trained = llmkit("finetune", data, "-m", model, "-o", run, *steps, "--json")
     assert trained.code == 0, trained.err
     assert trained.json["task"] == name
-    assert set(trained.json["metrics"]) == set(task.metric_names(labels))
+    assert list(valid(trained.json)["metrics"]) == list(task.usual_metrics(labels))
     assert trained.json["headline"] == task.headline(setup)
     assert trained.json["n"] > 0
-    measured = [llmkit("eval", data, "-m", run, "--json").json["metrics"] for _ in range(2)]
-    assert measured[0] == measured[1] == trained.json["metrics"]
+    first, second = (valid(llmkit("eval", data, "-m", run, "--json").json) for _ in range(2))
+    assert (first["cached"], second["cached"]) == (False, True)
+    assert lasting(first) == lasting(second)
+    assert first["metrics"] == trained.json["metrics"]
 
     network = getattr(transformers, task.auto_class).from_pretrained(run)
     network.save_pretrained(tmp_path / "again")
@@ -100,7 +107,52 @@ def test_a_task_keeps_its_contract_from_rows_to_a_saved_model(llmkit, name, mode
     first, second = (predict(task, kind, tokenizer, prepared, setup, 4) for kind in (network, reopened))
     assert pickle.dumps(first) == pickle.dumps(second)
     assert len(first) == len(prepared)
-    assert task.score(first, prepared, setup) == task.score(second, prepared, setup)
+    assert all(isinstance(float(number), float) for record in first for number in record)  # flat: the cache keeps them
+    seen, again = (task.observe(records, prepared, setup) for records in (first, second))
+    assert len(seen) == len(task.unit_contents(dataset, prepared, setup)) > 0
+    assert set(metrics.names_for(seen)) == set(task.metric_names(labels))
+    assert next(iter(task.counts(seen).values())) > 0
+    for metric in task.metric_names(labels):
+        assert metrics.value(metric, seen) == metrics.value(metric, again)
+
+
+def test_units_are_rows_where_the_task_says_so(name, model):
+    task, case = TASKS[name], CASES[name]
+    dataset, tokenizer = Dataset.from_list(case.rows), AutoTokenizer.from_pretrained(model)
+    labels = task.labels(dataset, None, case.columns)
+    network = getattr(transformers, task.auto_class).from_pretrained(model)
+    joined = Setup(columns=case.columns, max_length=16, labels=labels)
+    for setup in (joined, replace(joined, per_row=True)):
+        prepared = task.prepare(dataset, tokenizer, setup, training=False)
+        seen = task.observe(predict(task, network, tokenizer, prepared, setup, 8), prepared, setup)
+        assert len(seen) == len(task.unit_contents(dataset, prepared, setup))
+        rows = task.unit_rows(prepared, setup)
+        assert (rows is not None) == task.by_row(setup)
+        assert rows is None or len(rows) == len(set(rows)) == len(seen)
+    assert task.by_row(replace(joined, per_row=True))
+    assert rows == list(range(len(dataset)))
+
+
+@pytest.mark.parametrize("flags", [(), ("--per-row",)], ids=["usual", "per row"])
+def test_the_batch_size_changes_neither_a_figure_nor_a_prediction(llmkit, name, model, tmp_path, flags):
+    if flags and TASKS[name].by_row(Setup(columns={}, max_length=8)):
+        return  # its units are rows anyway, and the flag is refused
+    data = write_jsonl(tmp_path / "rows.jsonl", CASES[name].rows)
+    files = [tmp_path / f"{size}.json" for size in (3, 16)]
+    for size, file in zip((3, 16), files):
+        ran = llmkit("eval", data, "-m", model, "--batch-size", size, "-o", file, *flags, "--no-cache")
+        assert ran.code == 0, ran.err
+    small, large = (valid(json.loads(file.read_text())) for file in files)
+    assert (small["batch_size"], large["batch_size"]) == (3, 16)
+    for metric, figure in small["metrics"].items():
+        for part in ("value", "low", "high"):
+            assert figure[part] == pytest.approx(large["metrics"][metric][part], rel=1e-5, abs=1e-5), metric
+    for column, values in small["rows"].items():
+        if column in ("nll", "scores"):
+            assert np.asarray(values) == pytest.approx(np.asarray(large["rows"][column]), rel=1e-5, abs=1e-5)
+        else:
+            assert values == large["rows"][column]
+    assert small["invariance"]["changed"] == 0
 
 
 def test_a_task_can_be_pretrained_or_says_which_can(llmkit, name, corpus, tmp_path):

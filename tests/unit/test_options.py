@@ -7,16 +7,20 @@ import pytest
 from llmkit.errors import OptionError
 from llmkit.options import (
     ArchitectureOptions,
+    CompareOptions,
     DataOptions,
     EvalOptions,
+    GateOptions,
     GenerationOptions,
     ModelOptions,
     ReadingOptions,
+    ResultOptions,
     RowOptions,
     RunOptions,
     TalkOptions,
     TrainingOptions,
 )
+from llmkit.options.base import limits
 from llmkit.settings import parse_settings, parse_value
 
 NAN, INF = float("nan"), float("inf")
@@ -71,10 +75,40 @@ BEAMS = {"num_beams": 2, "num_return_sequences": 2}
         (EvalOptions, {"batch_size": 0}, "--batch-size"),
         (EvalOptions, {"stride": 0}, "--stride must be at least 1"),
         (EvalOptions, {"seed": -1}, "--seed"),
-        (EvalOptions, {"fail_under": ["f1"]}, "--fail-under takes metric=number (f1=0.85), not 'f1'"),
-        (EvalOptions, {"fail_under": ["f1=good"]}, "not 'f1=good'"),
-        (EvalOptions, {"fail_under": ["f1=nan"]}, "not 'f1=nan'"),
-        (EvalOptions, {"fail_under": ["=0.5"]}, "not '=0.5'"),
+        (EvalOptions, {"seed": 2**32}, "--seed"),
+        (EvalOptions, {"resamples": -1}, "--resamples must be at least 0, not -1"),
+        (EvalOptions, {"resamples": 99}, "--resamples must be 0, or at least 100 for an interval to mean anything"),
+        (EvalOptions, {"check_invariance": -1}, "--check-invariance must be at least 0, not -1"),
+        (EvalOptions, {"num_fewshot": -1}, "--num-fewshot must be at least 0, not -1"),
+        (EvalOptions, {"label_map": ["LABEL_0"]}, "--label-map takes MODEL=DATASET (LABEL_0=negative), not 'LABEL_0'"),
+        (EvalOptions, {"label_map": ["a=b", "=b"]}, "not '=b'"),
+        (EvalOptions, {"label_map": ["a="]}, "not 'a='"),
+        (EvalOptions, {"predictions": Path("absent.jsonl")}, "--predictions: there is no file 'absent.jsonl'"),
+        (EvalOptions, {"swap": Path("absent.csv")}, "--swap: there is no file 'absent.csv'"),
+        (EvalOptions, {"predictions": Path(__file__), "swap": Path(__file__)}, "--swap asks the model again"),
+        (GateOptions, {"fail_under": ["f1"]}, "--fail-under takes metric=number (f1=0.85), not 'f1'"),
+        (GateOptions, {"fail_under": ["f1=good"]}, "not 'f1=good'"),
+        (GateOptions, {"fail_under": ["f1=nan"]}, "not 'f1=nan'"),
+        (GateOptions, {"fail_under": ["=0.5"]}, "not '=0.5'"),
+        (GateOptions, {"fail_under": ["f1=0.5", "accuracy=1", "f1=0.9"]}, "--fail-under names 'f1' twice"),
+        (GateOptions, {"fail_above": ["perplexity"]}, "--fail-above takes metric=number (perplexity=20)"),
+        (GateOptions, {"baseline": "b.json", "max_drop": ["f1"]}, "--max-drop takes metric=number (f1=0.01)"),
+        (GateOptions, {"baseline": "b.json", "max_drop": ["f1=-0.01"]}, "--max-drop must not be negative"),
+        (GateOptions, {"max_drop": ["f1=0.01"]}, "--max-drop needs a --baseline"),
+        (GateOptions, {"max_gap": ["f1=lots"]}, "--max-gap takes metric=number (f1=0.1), not 'f1=lots'"),
+        (GateOptions, {"max_gap": ["f1=-0.1"]}, "--max-gap must not be negative"),
+        (ResultOptions, {"output": Path(__file__).parent}, "is a folder; a file is wanted"),
+        (ResultOptions, {"junit": Path(__file__) / "report.xml"}, "--junit"),
+        (ResultOptions, {"markdown": Path(__file__) / "summary.md"}, "--markdown"),
+        (ResultOptions, {"plots": Path(__file__)}, "is a file; a folder is wanted"),
+        (ResultOptions, {"save_predictions": Path("p.txt")}, "--save-predictions must end in .jsonl or .csv"),
+        (ResultOptions, {"output": Path("a.json"), "junit": Path("b/../a.json")}, "name the same file"),
+        (ResultOptions, {"markdown": Path("a.csv"), "save_predictions": Path("a.csv")}, "name the same file"),
+        (CompareOptions, {"max_drop": ["f1"]}, "--max-drop takes metric=number (f1=0.01), not 'f1'"),
+        (CompareOptions, {"max_drop": ["f1=-1"]}, "--max-drop must not be negative"),
+        (CompareOptions, {"resamples": 0}, "--resamples must be at least 100, not 0"),
+        (CompareOptions, {"seed": -1}, "--seed"),
+        (CompareOptions, {"markdown": Path(__file__).parent}, "--markdown"),
         (ArchitectureOptions, {"vocab_size": 63}, "--vocab-size must be at least 64"),
         (ArchitectureOptions, {"mask_share": 0.0}, "--mask-share must lie between 0 and 1"),
         (ArchitectureOptions, {"mask_share": 1.0}, "--mask-share"),
@@ -101,7 +135,13 @@ def test_a_group_refuses_to_exist_with_this_value(group, given, problem):
         (GenerationOptions, {"top_p": 1.0, "top_k": 1, "temperature": 0.01, "num_return_sequences": 9}),
         (GenerationOptions, BEAMS),
         (GenerationOptions, {"system": "Be brief."}),
-        (EvalOptions, {"fail_under": ["f1=0.85", "pearson=-1e-1"], "stride": 1}),
+        (EvalOptions, {"stride": 1, "resamples": 0, "check_invariance": 0, "num_fewshot": 0, "seed": 2**32 - 1}),
+        (EvalOptions, {"resamples": 100, "label_map": ["LABEL_0=a=b"], "swap": Path(__file__)}),
+        (GateOptions, {"fail_under": ["f1=0.85", "pearson=-1e-1"], "fail_above": ["loss=0"], "max_gap": ["f1=0"]}),
+        (GateOptions, {"baseline": "runs/a", "max_drop": ["f1=0"], "strict": True}),
+        (ResultOptions, {"output": Path("a.json"), "junit": Path("a.xml"), "save_predictions": Path("a.csv")}),
+        (ResultOptions, {"output": Path("new/folder/a.json"), "plots": Path(__file__).parent}),
+        (CompareOptions, {"max_drop": ["f1=0"], "resamples": 100, "seed": 0}),
         (ArchitectureOptions, {"vocab_size": 64, "mask_share": 0.5}),
     ],
 )
@@ -112,7 +152,13 @@ def test_values_at_the_limits_are_taken(group, given):
 
 def test_what_options_say_of_themselves():
     assert ReadingOptions(column=["text=a=b", "label=y"]).columns == {"text": "a=b", "label": "y"}
-    assert EvalOptions(fail_under=["f1=0.85", "accuracy=.5"]).gates == {"f1": 0.85, "accuracy": 0.5}
+    gates = GateOptions(fail_under=["f1=0.85", "accuracy=.5"], fail_above=["loss=2"], max_gap=["recall=0.1"])
+    assert limits(gates.fail_under) == {"f1": 0.85, "accuracy": 0.5}
+    assert gates.named == [
+        ("f1", "--fail-under"), ("accuracy", "--fail-under"), ("loss", "--fail-above"), ("recall", "--max-gap"),
+    ]  # fmt: skip
+    mapped = EvalOptions(label_map=["LABEL_0=a=b", "LABEL_1=c"]).labels_mapped
+    assert mapped == {"LABEL_0": "a=b", "LABEL_1": "c"}
     sampling = [{"temperature": 0.7}, {"top_p": 0.9}, {"top_k": 5}, {}, BEAMS]
     assert [GenerationOptions(**given).sampling for given in sampling] == [True, True, True, False, False]
 

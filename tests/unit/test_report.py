@@ -97,7 +97,7 @@ def test_quiet_leaves_the_result_and_the_errors_of_a_command(llmkit, reviews, cl
     assert (loud.code, hushed.code) == (0, 0)
     assert "measuring text-classification" in loud.err
     assert (hushed.out, hushed.err) == (loud.out, "")
-    assert loud.out.splitlines()[0] == "metric\tvalue"
+    assert loud.out.splitlines()[0] == "metric\tvalue\t95% interval\tn"
     assert llmkit("eval", tmp_path / "no.csv", "-m", classifier, "-q").error.startswith("there is no file")
 
 
@@ -112,5 +112,5 @@ def test_a_figure_that_is_no_number_is_null_in_json(llmkit, tmp_path):
     path = write_csv(tmp_path / "one.csv", [{"text": "the film was good", "label": "0.5"}] * 2)
     ran = llmkit("eval", path, "-m", model, "--json")
     assert ran.code == 0, ran.err
-    assert ran.json["metrics"]["pearson"] == {"value": None}
+    assert ran.json["metrics"]["pearson"] == {"value": None, "low": None, "high": None, "n": 2, "interval": None}
     assert ran.json["metrics"]["mse"]["value"] > 0

@@ -1,0 +1,137 @@
+"""lm-eval's benchmarks on a real model: figures and log-likelihoods are those of lm-eval's own model class.
+
+The weights come from `get_smollm2.py` in the folder of real data; $LLMKIT_SMOLLM2 names a folder that keeps them.
+$LLMKIT_LM_EVAL_LIMIT is the number of documents of each task, 60 where it is not set: CI's time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hub_server import serve
+
+pytestmark = pytest.mark.real
+LIMIT = int(os.environ.get("LLMKIT_LM_EVAL_LIMIT", "60"))
+TASKS = {"lambada_openai": {"acc", "perplexity"}, "piqa": {"acc", "acc_norm"}, "arc_easy": {"acc", "acc_norm"}}
+CLOSE = 1e-4  # of each log-likelihood: absolute, or of its size where that is above 10
+
+OURS = """
+import json, sys, time
+from llmkit import benchmarks, models
+from llmkit.answers import Answers
+from llmkit.options import ModelOptions
+from llmkit.report import Report
+names, folder, limit = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+options = ModelOptions(model=folder, dtype="float32", device="cpu")
+answers, report = Answers(), Report()
+located = models.locate(options, report)
+found = {}
+began = time.perf_counter()
+for one in benchmarks.each(benchmarks.task_names("lm-eval:" + ",".join(names)), located, options, report,
+                           limit=limit, answers=answers):
+    if isinstance(one, benchmarks.Failed):
+        raise one.error
+    found[one.name] = {"metrics": one.metrics, "ids": one.ids, "seconds": time.perf_counter() - began}
+    began = time.perf_counter()
+"""
+LIKELIHOODS = """
+import lm_eval
+from llmkit.benchmarks import harness, loading, registry
+from llmkit.benchmarks.quiet import quiet
+
+def sampled(model):
+    for name in names:
+        task = loading.load(registry.find(name), None, report)[name]
+        began = time.perf_counter()
+        with quiet(report):
+            run = lm_eval.simple_evaluate(model, tasks=[task], limit=limit, bootstrap_iters=0)
+        kept = {key.partition(",")[0]: value for key, value in run["results"][name].items() if key.endswith(",none")}
+        yield name, {
+            "metrics": {key: value for key, value in kept.items() if "_stderr" not in key},
+            "answers": [sample["filtered_resps"] for sample in run["samples"][name]],
+            "seconds": time.perf_counter() - began,
+        }
+"""
+SAMPLED = (
+    LIKELIHOODS
+    + """
+from llmkit.benchmarks.frugal import FrugalLM, Unloaded
+import torch
+tokenizer = models.load_tokenizer(located, options)
+known = FrugalLM(Unloaded(located.config, torch.device("cpu"), None), tokenizer, answers=answers)  # computes nothing
+for name, run in sampled(known):
+    found[name]["answers"] = run["answers"]
+    assert run["metrics"] == found[name]["metrics"], (run["metrics"], found[name]["metrics"])
+"""
+)
+THEIRS = (
+    """
+import json, sys, time
+from lm_eval.models.huggingface import HFLM
+from llmkit.report import Report
+names, folder, limit = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+report = Report()
+"""
+    + LIKELIHOODS
+    + """
+found = dict(sampled(HFLM(folder, dtype="float32", device="cpu", batch_size=8)))
+"""
+)
+PRINT = """
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def smollm2(real_hub, tmp_path_factory):
+    """The folder of SmolLM2-135M-Instruct with its weights."""
+    folder = Path(os.environ.get("LLMKIT_SMOLLM2") or tmp_path_factory.mktemp("models") / "SmolLM2-135M-Instruct")
+    if not (folder / "model.safetensors").is_file():
+        fetch = [sys.executable, str(real_hub / "get_smollm2.py"), str(folder)]
+        done = subprocess.run(fetch, capture_output=True, text=True, timeout=600)
+        if done.returncode != 0:
+            pytest.skip(f"the weights of SmolLM2 cannot be had: {done.stderr.strip().splitlines()[-1:]}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def process(real_hub, smollm2, tmp_path_factory):
+    """Run a script as a user of the loopback Hub: `process(script, ["piqa"])`; `offline=True` after it went away."""
+    home = tmp_path_factory.mktemp("home")
+    kept = {key: value for key, value in os.environ.items() if not key.endswith("_OFFLINE")}
+    kept |= {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": str(os.cpu_count() or 2)}
+
+    def run(script, names, limit=LIMIT, **env):
+        line = [sys.executable, "-c", script + PRINT, json.dumps(list(names)), str(smollm2), str(limit)]
+        done = subprocess.run(line, capture_output=True, text=True, env=kept | env, timeout=1500)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    with serve([real_hub]) as server:
+        kept["HF_ENDPOINT"] = server.endpoint
+        run.ours, run.theirs = run(OURS + SAMPLED, TASKS), run(THEIRS, TASKS)
+    return run
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_figures_and_log_likelihoods_are_those_of_lm_evals_own_model(process, name):
+    ours, theirs = process.ours[name], process.theirs[name]
+    print(
+        f"{name}, {LIMIT} documents: {ours['metrics']}; llmkit {ours['seconds']:.1f} s, HFLM {theirs['seconds']:.1f} s"
+    )
+    assert set(ours["metrics"]) == TASKS[name]
+    assert ours["metrics"] == pytest.approx(theirs["metrics"], rel=1e-5)
+    assert len(ours["answers"]) == len(theirs["answers"]) == LIMIT
+    pairs = [pair for a, b in zip(ours["answers"], theirs["answers"]) for pair in zip(a, b)]
+    assert [mine[0] for mine, _ in pairs] == pytest.approx([other[0] for _, other in pairs], abs=CLOSE, rel=CLOSE / 10)
+    assert [mine[1] for mine, _ in pairs] == [other[1] for _, other in pairs]
+
+
+def test_a_benchmark_whose_data_was_had_once_runs_offline(process):
+    again = process(OURS, ["arc_easy"], 3, HF_HUB_OFFLINE="1")
+    assert again["arc_easy"]["ids"] == process.ours["arc_easy"]["ids"][:3]
