@@ -94,8 +94,7 @@ def compared(before: Saved, after: Saved, names: Sequence[str], resamples: int, 
     Raises:
         DataError: the rows are not the same, or the tasks, classes or labels differ.
     """
-    if before.task != after.task:
-        raise DataError(f"the baseline {before.name!r} is of {before.task}, which cannot be compared with {after.task}")
+    require_same_task(before.name, before.task, after.task)
     order = _pairing(before, after)
     earlier = _respelled(before.observed.observations.take(order), after)
     later = after.observed.observations
@@ -106,6 +105,16 @@ def compared(before: Saved, after: Saved, names: Sequence[str], resamples: int, 
     if isinstance(earlier, Classes) and isinstance(later, Classes):
         flips = _flips(earlier, later, after.observed)
     return Comparison(before, after, found, flips)
+
+
+def require_same_task(baseline: str, before: str, after: str) -> None:
+    """Refuse a baseline of another task.
+
+    Raises:
+        DataError: naming both.
+    """
+    if before != after:
+        raise DataError(f"the baseline {baseline!r} is of {before}, which cannot be compared with {after}")
 
 
 def _pairing(before: Saved, after: Saved) -> list[int]:

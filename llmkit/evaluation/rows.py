@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from llmkit.errors import listing
 from llmkit.observations import Classes, Likelihoods, Numbers, Observations, Samples, Texts
 
 
@@ -50,7 +51,17 @@ def unpack(columns: Mapping[str, Any]) -> Observed:
     Raises:
         KeyError, ValueError, TypeError: it is something else.
     """
-    return Observed(_UNPACKERS[columns["kind"]](columns), columns["id"])
+    sizes = {len(column) for column in _of_units(columns)}
+    if len(sizes) != 1:
+        raise ValueError(f"columns of {listing(sorted(sizes))} rows")
+    return Observed(_UNPACKERS[columns["kind"]](columns), list(columns["id"]))
+
+
+def _of_units(columns: Mapping[str, Any]) -> list[Any]:
+    """Return the columns that have an entry for each unit, the ids first."""
+    named = ("label", "prediction", "scores", "nll", "tokens", "bytes", "hits")
+    found = [columns[name] for name in named if columns.get(name) is not None]
+    return [columns["id"], *found, *(columns.get("values") or {}).values()]
 
 
 def _classes(columns: Mapping[str, Any]) -> Classes:

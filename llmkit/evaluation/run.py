@@ -7,7 +7,7 @@ from typing import Any
 
 from llmkit.errors import OptionError
 from llmkit.evaluation.assessing import Subject, assess
-from llmkit.evaluation.baselines import Saved, looks_saved, read_saved
+from llmkit.evaluation.baselines import Saved, looks_saved, read_saved, require_same_task
 from llmkit.evaluation.gates import require_intervals
 from llmkit.evaluation.measuring import Measured, measure
 from llmkit.evaluation.plan import Plan, plan
@@ -62,6 +62,8 @@ def _evaluate(
     if gates.baseline and saved is None:
         report.say(f"baseline: {gates.baseline}, on the same rows")
         before = plan(dataset, replace(options, model=gates.baseline, revision=None), data, evaluation, gates, report)
+    earlier_task = saved.task if saved else before.task.name if before else found.task.name
+    require_same_task(gates.baseline or "", earlier_task, found.task.name)
     swaps = find_swaps(found, evaluation.swap, data.encoding) if evaluation.swap else None
     if dry_run:
         return None

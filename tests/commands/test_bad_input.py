@@ -6,6 +6,7 @@ that it came before they were loaded.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shlex
 import shutil
@@ -19,7 +20,10 @@ from conftest import hub_session
 from hub_server import serve
 from safetensors.torch import save_file
 
+from llmkit.report import to_json
+
 LONG = "the fox was good and " * 30
+SIDES = ("positive", "negative")
 GOOD = "text,label\ngood film,positive\nbad film,negative\nfine soup,positive\npoor soup,negative\n"
 FILES = {
     "good.csv": GOOD,
@@ -64,6 +68,23 @@ FILES = {
     "bad.yaml": "epochs: [\n",
     "unknown.yaml": "epoch: 3\n",
     "scalar.yaml": "3\n",
+    "groups.csv": "text,label,genre,author\ngood film,positive,a,x\nbad film,negative,b,x\nfine soup,positive,a,x\n",
+    "many.csv": "text,label,number\n" + "".join(f"film {n},{SIDES[n % 2]},{n}\n" for n in range(60)),
+    "terms.csv": "film,book\n",
+    "unmet_terms.csv": "he,she\n",
+    "broken_terms.csv": "he,she\nman\n",
+    "answers.csv": "text,prediction\ngood film,positive\nbad film,negative\nfine soup,positive\npoor soup,negative\n",
+    "missing_answer.csv": "text,prediction\ngood film,positive\nbad film,negative\nfine soup,positive\n",
+    "extra_answer.csv": "text,prediction\ngood film,a\nbad film,b\nfine soup,a\npoor soup,b\na song,a\n",
+    "unknown_answer.csv": "text,prediction\ngood film,positive\nbad film,negatve\nfine soup,positive\npoor soup,a\n",
+    "no_answer.csv": "text,title\ngood film,x\n",
+    "empty_answers.jsonl": "",
+    "key.suite.yaml": "evals:\n- dataset: good.csv\nmetrics: [f1]\n",
+    "member.suite.yaml": "evals:\n- name: mine\n  split: test\n",
+    "evals.suite.yaml": "name: mine\n",
+    "kind.suite.yaml": "evals: [good.csv]\nresamples: many\n",
+    "limits.suite.yaml": "evals: [good.csv]\nresamples: 5\n",
+    "not_json.json": "{",
 }  # fmt: skip
 
 
@@ -114,7 +135,7 @@ def zoo(tmp_path_factory, classifier, masked, llama) -> Path:
 
 
 @pytest.fixture
-def bench(tmp_path, monkeypatch, zoo) -> Path:
+def bench(tmp_path, monkeypatch, zoo, classifier) -> Path:
     """A working directory with the files above and the models beside them."""
     folder = tmp_path / "bench"
     (folder / "nothing").mkdir(parents=True)
@@ -123,6 +144,7 @@ def bench(tmp_path, monkeypatch, zoo) -> Path:
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     for model in zoo.iterdir():
         (folder / model.name).symlink_to(model)
+    (folder / "whole").symlink_to(classifier)
     monkeypatch.chdir(folder)
     return folder
 
@@ -173,6 +195,16 @@ WRONG_NAMES = {
     "eval good.csv -m bert --positive postive": "'positive'",
     "finetune god.csv -m bert": "'good.csv'",
     "eval god.csv -m bert": "'good.csv'",
+    "eval good.csv -m bert --metric acuracy": "'accuracy'",
+    "eval good.csv -m bert --fail-above breir=0.5": "'brier'",
+    "eval good.csv -m bert --baseline whole --max-drop accuracyy=0.1": "'accuracy'",
+    "eval groups.csv -m bert --slice genre --max-gap recal=0.1": "'recall'",
+    "eval groups.csv -m bert --slice genr": "'genre'",
+    "eval good.csv -m bert --label-map negativ=negative": "'negative'",
+    "eval key.suite.yaml -m bert": "'metric'",
+    "eval keys.suite.yaml -m bert": "'key.suite.yaml'",
+    "compar a.json b.json": "'compare'",
+    "compare a.json b.json --metrics f1": "--metric",
     "pretrain corpsu.txt": "'corpus.txt'",
     "finetune good.csv -m bert --column txet=text": "'text'",
     "eval good.csv -m bert --column lable=label": "'label'",
@@ -403,6 +435,185 @@ def test_numbers_and_classes_are_not_confused(refused, line, words):
 )
 def test_a_gate_on_a_metric_that_the_task_lacks_is_refused(refused, line, words):
     assert words in refused(line, 2)
+
+
+BAD_MEASURES = {
+    "eval good.csv -m bert --metric perplexity": "there is no metric 'perplexity'",
+    "eval good.csv -m bert --metric no_such_metric": "no_such_metric",
+    "eval corpus.txt -m llama --metric f1": "perplexity, loss, bits_per_byte",
+    "eval good.csv -m bert --fail-above f1=0.5": "--fail-above f1: higher is better",
+    "eval good.csv -m bert --fail-under brier=0.5": "--fail-under brier: lower is better",
+    "eval good.csv -m bert --fail-under brier=0.5 --baseline whole --max-drop brier=0.1": "--fail-under brier",
+    "eval good.csv -m bert --fail-above mcc=0.5": "--fail-above matthews_correlation: higher is better",
+    "eval good.csv -m bert --fail-under f1=0.5 --fail-under f1=0.9": "names 'f1' twice",
+    "eval good.csv -m bert --fail-above swap_flips=0.1": "swap_flips",
+    "eval good.csv -m bert --max-drop f1=0.01": "--max-drop needs a --baseline",
+    "eval good.csv -m bert --baseline whole --max-drop f1=-0.01": "--max-drop must not be negative",
+    "eval good.csv -m bert --baseline whole --max-drop f1": "metric=number",
+    "eval groups.csv -m bert --max-gap f1=0.1": "--max-gap needs a --slice",
+    "eval groups.csv -m bert --slice genre --max-gap f1=-1": "--max-gap must not be negative",
+    "eval groups.csv -m bert --slice nothing": "there are text, label, genre, author",
+    "eval groups.csv -m bert --slice author": "--slice author: it has one value",
+    "eval many.csv -m bert --slice number": "--slice number: it has 60 values",
+    "eval corpus.txt -m llama --slice text": "--per-row",
+    "eval good.csv -m bert --label-map LABEL_9=negative": "the model has no label 'LABEL_9'",
+    "eval good.csv -m bert --label-map negative=bad": "the dataset has no label 'bad'",
+    "eval good.csv -m bert --label-map negative=positive": "--label-map leaves the model without",
+    "eval corpus.txt -m llama --label-map a=b": "causal-lm has none",
+    "eval scores.csv -m score --label-map a=b": "holds numbers",
+    "eval good.csv -m bert --label-map negative": "MODEL=DATASET",
+    "eval good.csv -m bert --label-map =negative": "MODEL=DATASET",
+    "eval good.csv -m bert --resamples 5": "at least 100",
+    "eval good.csv -m bert --resamples -1": "--resamples",
+    "eval good.csv -m bert --resamples 0 --strict --fail-under f1=0.5": "--strict looks at the bounds",
+    "eval good.csv -m bert --resamples 0 --baseline whole --max-drop f1=0.1": "--max-drop looks at the bounds",
+    "eval lm-eval:piqa -m llama --resamples 0 --strict --fail-under acc=0.5": "--strict looks at the bounds",
+    "eval good.csv -m bert --num-fewshot 5": "--num-fewshot is for lm-eval",
+    "eval good.csv -m bert --check-invariance -1": "--check-invariance",
+    "eval lm-eval:piqa -m llama --split test --stride 8": "--split, --stride",
+    "eval lm-eval: -m llama": "lm-eval",
+    "eval good.csv -m bert --swap absent.csv": "--swap: there is no file 'absent.csv'",
+    "eval good.csv -m bert --swap broken_terms.csv": "broken_terms.csv, line 2",
+    "eval good.csv -m bert --swap unmet_terms.csv": "no row holds one of its terms",
+    "eval good.csv -m bert --swap empty.csv": "empty.csv",
+    "eval scores.csv -m score --swap terms.csv": "--swap counts flipped classes, and a regression predicts none",
+    "eval corpus.txt -m llama --swap terms.csv": "--swap counts flipped classes, and causal-lm predicts none",
+    "eval good.csv --predictions absent.jsonl": "--predictions: there is no file 'absent.jsonl'",
+    "eval good.csv --predictions answers.csv -m bert": "--model must not stand beside it",
+    "eval good.csv --predictions answers.csv --swap terms.csv": "--swap asks the model again",
+    "eval good.csv --predictions answers.csv --baseline whole": "a saved result",
+    "eval good.csv --predictions answers.csv --task causal-lm": "--task causal-lm",
+    "eval good.csv --predictions missing_answer.csv": "1 of the dataset's rows is missing from it",
+    "eval good.csv --predictions extra_answer.csv": "1 of its rows is not in the dataset",
+    "eval good.csv --predictions unknown_answer.csv": "'negatve' is none of the dataset's labels",
+    "eval good.csv --predictions no_answer.csv": "no column 'prediction'",
+    "eval good.csv --predictions answers.csv --metric roc_auc": "'roc_auc' needs",
+    "eval good.csv --predictions answers.csv --metric bleu": "--column reference=NAME",
+    "eval good.csv -m bert --save-predictions answers.parquet": "must end in .jsonl or .csv",
+    "eval good.csv -m bert -o a.json --markdown a.json": "name the same file",
+    "eval good.csv -m bert --save-predictions ./a.csv --junit full/../a.csv": "name the same file",
+    "eval good.csv -m bert --junit file_out/report.xml": "--junit 'file_out/report.xml' cannot be made",
+    "eval good.csv -m bert --markdown full": "--markdown 'full' is a folder",
+    "eval good.csv -m bert --save-predictions file_out/a.csv": "--save-predictions 'file_out/a.csv' cannot be made",
+    "eval good.csv -m bert --plots file_out": "is a file; a folder is wanted",
+    "eval absent.yaml -m bert": "there is no suite 'absent.yaml'",
+    "eval bad.yaml -m bert": "bad.yaml is not YAML",
+    "eval scalar.yaml -m bert": "must hold a mapping",
+    "eval evals.suite.yaml -m bert": "`evals` must be a list",
+    "eval member.suite.yaml -m bert": "member 'mine': `dataset` is missing",
+    "eval kind.suite.yaml -m bert": "resamples must be a whole number, not 'many'",
+    "eval limits.suite.yaml -m bert": "good.csv: --resamples must be 0, or at least 100",
+    "eval key.suite.yaml --predictions answers.csv": "--predictions is of one dataset",
+    "compare": "Missing argument",
+    "compare absent.json absent.json": "the result 'absent.json' cannot be read",
+    "compare not_json.json not_json.json": "'not_json.json' is not JSON",
+    "compare scalar.json scalar.json": "holds no rows to compare with",
+    "cache show --older-than 3": "--older-than is for `llmkit cache clear`",
+    "cache clear --older-than -1": "in days from 0",
+    "cache clear --older-than nan": "in days from 0",
+    "cache drop": "drop",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "words"), BAD_MEASURES.items())
+def test_what_cannot_be_measured_or_demanded_is_refused_before_the_work(refused, line, words):
+    assert words in refused(line, 2)
+
+
+def test_predictions_of_no_row_are_nothing_to_score(refused):
+    assert "empty_answers.jsonl" in refused("eval good.csv --predictions empty_answers.jsonl", 5)
+
+
+def test_junit_without_its_library_is_refused_with_what_to_install(refused, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == "junitparser" else found(name))
+    sentence = refused("eval good.csv -m bert --junit report.xml", 2)
+    assert sentence == "--junit needs junitparser: pip install 'llmkit[eval]'"
+
+
+@pytest.fixture(scope="module")
+def saved_result(tmp_path_factory, classifier) -> dict:
+    """What `llmkit eval good.csv -m whole --output` writes."""
+    from llmkit.evaluation import evaluate
+
+    data = tmp_path_factory.mktemp("saved") / "good.csv"
+    data.write_text(GOOD)
+    return json.loads(to_json(evaluate(str(data), str(classifier)).as_dict(rows=True)))
+
+
+def without_rows(result: dict) -> dict:
+    return {key: value for key, value in result.items() if key != "rows"}
+
+
+def with_rows(result: dict, **changes: object) -> dict:
+    return {**result, "rows": {**result["rows"], **changes}}
+
+
+FAILED = {"schema": 1, "status": "error", "exit_code": 2, "name": "a", "dataset": "a", "model": None, "error": "broken"}
+NOT_A_BASELINE = {
+    "failed": (lambda result: FAILED, "a run that failed (broken)"),
+    "suite": (lambda result: {"schema": 1, "suite": "mine", "results": [result]}, "the results of a suite"),
+    "no rows": (without_rows, "holds no rows to compare with"),
+    "no ids": (lambda result: with_rows(result, id=None), "holds no rows to compare with"),
+    "unequal columns": (lambda result: with_rows(result, label=result["rows"]["label"][1:]), "holds no rows"),
+    "a list": (lambda result: [result], "holds no rows to compare with"),
+    "text": (lambda result: "words", "holds no rows to compare with"),
+    "of a later schema": (lambda result: {**result, "schema": 2}, "is of schema 2, and this llmkit reads 1"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_A_BASELINE)
+def test_what_is_no_baseline_is_refused_before_the_work(refused, bench, saved_result, kind):
+    change, words = NOT_A_BASELINE[kind]
+    (bench / "old.json").write_text(json.dumps(change(saved_result)))
+    (bench / "new.json").write_text(json.dumps(saved_result))
+    assert words in refused("eval good.csv -m bert --baseline old.json", 2)
+    assert words in refused("compare old.json new.json", 2)
+    assert words in refused("compare new.json old.json", 2)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("absent.json", "the result 'absent.json' cannot be read"),
+        ("not_json.json", "'not_json.json' is not JSON"),
+        ("good.csv", "'good.csv' is not JSON"),
+        ("./absent", "there is no model folder './absent'"),
+        ("llama", "causal-lm"),
+    ],
+)
+def test_a_baseline_that_is_not_there_is_refused_before_the_work(refused, path, words):
+    assert words in refused(f"eval good.csv -m bert --baseline {path}", 2)
+
+
+OF_OTHER_ROWS = {
+    "another task": (lambda result: {**result, "task": "causal-lm"}, "is of causal-lm"),
+    "other rows": (lambda result: with_rows(result, id=["0", *result["rows"]["id"][1:]]), "1 of 4 are not in it"),
+    "other labels": (lambda result: with_rows(result, label=result["rows"]["label"][::-1]), "4 rows have another"),
+    "other classes": (
+        lambda result: json.loads(json.dumps(result).replace('"negative"', '"bad"')), "has the classes bad, positive",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", OF_OTHER_ROWS)
+def test_a_baseline_of_other_rows_is_refused(refused, bench, saved_result, kind):
+    change, words = OF_OTHER_ROWS[kind]
+    (bench / "old.json").write_text(json.dumps(change(saved_result)))
+    (bench / "new.json").write_text(json.dumps(saved_result))
+    assert words in refused("eval good.csv -m whole --baseline old.json", 2)
+    assert words in refused("compare old.json new.json", 2)
+
+
+def test_a_metric_that_two_results_do_not_have_is_named(refused, bench, saved_result):
+    for name in ("old.json", "new.json"):
+        (bench / name).write_text(json.dumps(saved_result))
+    assert "did you mean 'f1'" in refused("compare old.json new.json --metric f11", 2)
+    assert "--max-drop: there is no metric 'perplexity'" in refused(
+        "compare old.json new.json --max-drop perplexity=1", 2
+    )
+    (bench / "old.json").write_text(json.dumps({**saved_result, "metrics": {}}))
+    assert "no metric in common" in refused("compare old.json new.json", 2)
 
 
 USES = {

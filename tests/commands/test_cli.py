@@ -102,8 +102,8 @@ def test_help_and_import_leave_the_heavy_libraries_alone():
     script = (
         "import sys; import llmkit, llmkit.cli; codes = [llmkit.cli.main([*verb, '--help']) for verb in "
         "([], *([name] for name in llmkit.cli.COMMANDS))]; print(codes, sorted({'torch', 'transformers', 'datasets', "
-        "'evaluate', 'accelerate', 'huggingface_hub', 'numpy', 'scipy', 'sklearn', 'matplotlib', 'pyarrow', 'sacrebleu', "
-        "'junitparser', 'lm_eval'} & set(sys.modules)), file=sys.stderr)"
+        "'evaluate', 'accelerate', 'huggingface_hub', 'numpy', 'scipy', 'sklearn', 'matplotlib', 'pyarrow', "
+        "'sacrebleu', 'junitparser', 'lm_eval'} & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stderr == f"{[0] * (len(COMMANDS) + 1)} []\n"
