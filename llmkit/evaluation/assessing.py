@@ -73,7 +73,7 @@ def assess(subject: Subject, wanted: Wanted, baseline: Saved | None = None) -> E
         name=subject.name, task=subject.task, dataset=subject.dataset, split=subject.split, model=subject.model,
         headline=subject.headline, counts=subject.counts, figures=found, observations=seen, ids=subject.ids,
         resamples=resamples, seed=seed, details=details, about=subject.about,
-        gates=tuple(_gates(wanted.gates, found, details, comparison)),
+        gates=tuple(_gates(wanted, found, details, comparison)),
     )  # fmt: skip
 
 
@@ -113,16 +113,16 @@ def _refuse_unknown(gates: GateOptions, found: Mapping[str, Figure], swap: Mappi
 
 
 def _gates(
-    options: GateOptions, found: Mapping[str, Figure], details: Mapping[str, Any], comparison: Comparison | None
+    wanted: Wanted, found: Mapping[str, Figure], details: Mapping[str, Any], comparison: Comparison | None
 ) -> list[Gate]:
-    figured = dict(found)
+    options, figured = wanted.gates, dict(found)
     swap = details["swap"]
     if swap is not None:
         value = math.nan if swap["value"] is None else swap["value"]
         figured[SWAP_FLIPS] = Figure(value, swap["low"], swap["high"], swap["n"], "wilson", None)
     gates = figure_gates(options, figured)
     if comparison is not None:
-        gates += drop_gates(options, comparison.differences, metrics.LOWER_IS_BETTER)
+        gates += drop_gates(options, comparison.differences, wanted.lower_is_better)
     for column, found_slices in (details["slices"] or {}).items():
         gates += [
             gap_gate(name, column, limit, found_slices["gaps"][metrics.canonical(name)], options.strict)

@@ -118,21 +118,30 @@ def require_same_task(baseline: str, before: str, after: str) -> None:
 
 
 def _pairing(before: Saved, after: Saved) -> list[int]:
-    """Return for each unit of `after` the place of the same content in `before`; equal ones by their order."""
-    places: dict[str, list[int]] = {}
-    for place, key in enumerate(before.observed.ids):
-        places.setdefault(key, []).append(place)
-    left = {key: iter(several) for key, several in places.items()}
-    found = [next(left.get(key, iter(())), None) for key in after.observed.ids]
-    order = [place for place in found if place is not None]
-    missing, extra = len(found) - len(order), len(before.observed.ids) - len(order)
+    """Return for each unit of `after` the place of the same content in `before`; equal ones by label, then by order."""
+    then, now = before.observed.ids, after.observed.ids
+    found: dict[int, int] = {}
+    for old, new in ((_with_labels(before.observed), _with_labels(after.observed)), (then, now)):
+        taken, left = set(found.values()), dict[Any, list[int]]()
+        for place in reversed(range(len(old))):
+            if place not in taken:
+                left.setdefault(old[place], []).append(place)
+        for unit, key in enumerate(new):
+            if unit not in found and left.get(key):
+                found[unit] = left[key].pop()
+    missing, extra = len(now) - len(found), len(then) - len(found)
     if missing or extra:
         raise DataError(
-            f"the rows are not those of the baseline {before.name!r}: {missing} of {len(found)} are "
-            f"not in it, and {extra} of its {len(before.observed.ids)} are missing here; the dataset, the split, "
+            f"the rows are not those of the baseline {before.name!r}: {missing} of {len(now)} are "
+            f"not in it, and {extra} of its {len(then)} are missing here; the dataset, the split, "
             "--limit or the tokens have changed: make the baseline anew"
         )
-    return order
+    return [found[unit] for unit in range(len(now))]
+
+
+def _with_labels(side: Observed) -> list[tuple[str, str]]:
+    labels = pack(side.observations, side.ids).get("label") or [None] * len(side.ids)
+    return [(key, repr(label)) for key, label in zip(side.ids, labels, strict=True)]
 
 
 def _respelled(earlier: Observations, after: Saved) -> Observations:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -50,18 +51,22 @@ def evaluate_benchmarks(member: Member, report: Report, dry_run: bool) -> Iterat
     report.say(f"measuring {listing(names)} by lm-eval on {located.name}")
     if dry_run:
         return
-    earlier: dict[str, Benchmark] = {}
+    earlier: dict[str, Saved] = {}
     if baseline and saved is None:
-        found = _run(names, member, ModelOptions(**{**vars(member.model), "model": baseline, "revision": None}), report)
-        earlier = {one.name: one for one in found[0] if isinstance(one, Benchmark)}
+        other = replace(member.model, model=baseline, revision=None)
+        found = _run(names, member, other, report)[0]
+        earlier = {one.name: _side(baseline, one) for one in found if isinstance(one, Benchmark)}
     done, about = _run(names, member, member.model, report)
+    _refuse_unknown(member, [one for one in done if isinstance(one, Benchmark)])
     for one in done:
         if isinstance(one, Failed):
             yield one.name, one.error
             continue
         try:
-            before = saved or (_side(baseline or "", earlier[one.name]) if one.name in earlier else None)
-            yield one.name, _evaluation(one, member, before, about, len(done) > 1)
+            before = saved or earlier.get(one.name)
+            if baseline and before is None:
+                raise DataError(f"the baseline {baseline!r} has no figures of {one.name} to compare with")
+            yield one.name, _evaluation(one, member, before, about)
         except (OptionError, DataError) as error:
             yield one.name, error
 
@@ -109,14 +114,33 @@ def _run(
             batch_size=evaluation.batch_size, seed=evaluation.seed, answers=answers,
             stopping=lambda: wish is not None and wish.asked,
         )  # fmt: skip
+        done = [one if isinstance(one, Failed) else _spelled(one) for one in done]
     about["seconds"] = round((time.monotonic() - started) / max(1, len(done)), 2)  # they run together
     return done, about
 
 
-def _evaluation(
-    one: Benchmark, member: Member, before: Saved | None, about: dict[str, Any], several: bool
-) -> Evaluation:
-    wanted = _wanted(one, member.evaluation, member.gates, several)
+def _refuse_unknown(member: Member, done: list[Benchmark]) -> None:
+    """Refuse a metric that no benchmark has, and a gate that demands the worse of one: it would pass unseen.
+
+    Raises:
+        OptionError: naming the flag, and the metrics that there are.
+    """
+    known = tuple(dict.fromkeys(name for one in done for name in one.metrics))
+    if not known:
+        return
+    for name in member.evaluation.metric or ():
+        metrics.require_known(metrics.canonical(name), known, "--metric")
+    for given, flag in member.gates.named:
+        name = metrics.canonical(given)
+        metrics.require_known(name, known, flag)
+        better = [one.higher_is_better.get(name) for one in done if name in one.metrics]
+        if (flag == "--fail-under" and False in better) or (flag == "--fail-above" and True in better):
+            side, other = ("lower", "--fail-above") if flag == "--fail-under" else ("higher", "--fail-under")
+            raise OptionError(f"{flag} {name}: {side} is better for {name}; {other} is its gate")
+
+
+def _evaluation(one: Benchmark, member: Member, before: Saved | None, about: dict[str, Any]) -> Evaluation:
+    wanted = _wanted(one, member.evaluation, member.gates)
     subject = Subject(
         name=one.name, task="lm-eval", dataset=f"{PREFIX}{one.name}", split=one.split or "",
         model=member.model.model, headline=_headline(one), observations=_observed(one), ids=one.ids,
@@ -130,20 +154,34 @@ def _evaluation(
     return assess(subject, wanted, before)
 
 
-def _wanted(one: Benchmark, evaluation: EvalOptions, gates: GateOptions, several: bool) -> Wanted:
+def _wanted(one: Benchmark, evaluation: EvalOptions, gates: GateOptions) -> Wanted:
     """Return what is wanted of one benchmark; of several, a gate or metric holds for those that have it."""
     known = tuple(one.metrics)
-    named = tuple(evaluation.metric or known)
-    if not several:
-        for name, flag in [*((name, "--metric") for name in named), *gates.named]:
-            metrics.require_known(name, known, flag)
+    named = [metrics.canonical(name) for name in evaluation.metric or known]
     mine = {
-        field: [pair for pair in getattr(gates, field) or () if pair.partition("=")[0] in known] or None
+        field: [pair for pair in getattr(gates, field) or () if metrics.canonical(pair.partition("=")[0]) in known]
         for field in ("fail_under", "fail_above", "max_drop")
     }
-    own = GateOptions(**{**vars(gates), **mine})
-    shown = dict.fromkeys([*(name for name in named if name in known), *(name for name, _ in own.named)])
-    return Wanted(tuple(shown or known), gates=own, resamples=evaluation.resamples, seed=evaluation.seed or 42)
+    own = replace(gates, **{field: pairs or None for field, pairs in mine.items()})
+    gated = [metrics.canonical(name) for name, _ in own.named]
+    shown = dict.fromkeys([*(name for name in named if name in known), *gated])
+    lower = frozenset(name for name, better in one.higher_is_better.items() if not better)
+    return Wanted(
+        tuple(shown or known), gates=own, resamples=evaluation.resamples, seed=evaluation.seed or 42,
+        lower_is_better=metrics.LOWER_IS_BETTER | lower,
+    )  # fmt: skip
+
+
+def _spelled(one: Benchmark) -> Benchmark:
+    """Return the benchmark with its metrics by llmkit's names: lm-eval's mcc is matthews_correlation."""
+
+    def named(by_name: Mapping[str, Any]) -> dict[str, Any]:
+        return {metrics.canonical(name): value for name, value in by_name.items()}
+
+    return replace(
+        one, metrics=named(one.metrics), stderrs=named(one.stderrs), higher_is_better=named(one.higher_is_better),
+        observations=Samples(named(one.observations.values)),
+    )  # fmt: skip
 
 
 def _headline(one: Benchmark) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from llmkit.errors import GateMissed, LlmkitError, Stopped
 from llmkit.evaluation.gates import Gate
 from llmkit.evaluation.rows import pack
+from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.metrics.hub_metric import HubMetric
 from llmkit.observations import Observations
 from llmkit.options import GateOptions
@@ -35,6 +36,7 @@ class Wanted:
     resamples: int = 2000
     seed: int = 42
     swap: Path | None = None
+    lower_is_better: frozenset[str] = LOWER_IS_BETTER
 
 
 @dataclass(frozen=True)

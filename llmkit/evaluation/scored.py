@@ -101,7 +101,7 @@ def _refuse_model_flags(options: ModelOptions, evaluation: EvalOptions, gates: G
     given = {
         "--model": options.model, "--label-map": evaluation.label_map, "--stride": evaluation.stride,
         "--per-row": evaluation.per_row, "--check-invariance": evaluation.check_invariance,
-        "--num-fewshot": evaluation.num_fewshot,
+        "--num-fewshot": evaluation.num_fewshot, "--batch-size": evaluation.batch_size,
     }  # fmt: skip
     named = [flag for flag, value in given.items() if value]
     if named:

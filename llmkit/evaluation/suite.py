@@ -104,7 +104,7 @@ def evaluate_all(
         OptionError: the suite itself cannot be read. (What goes wrong in a member is a Failure in the outcome.)
     """
     whole = Member(dataset, dataset, model, data, evaluation, gates)
-    members, suite = ([whole], None) if not is_suite(dataset) else _members(whole)
+    members, suite = _members(whole) if is_suite(dataset) and not is_benchmark(dataset) else ([whole], None)
     results: list[Evaluation | Failure] = []
     for member in members:
         if suite is not None:

@@ -224,8 +224,7 @@ def test_a_damaged_line_and_all_after_it_are_measured_again(llmkit, good, data, 
         assert entry.read_bytes() == sound
 
 
-def test_answers_of_another_length_are_not_believed_either(llmkit, good, data, tmp_path):
-    """A cut after a whole line is a run that was stopped there."""
+def test_a_file_that_ends_after_a_whole_batch_is_a_run_that_was_stopped_there(llmkit, good, data, tmp_path):
     line = ("eval", data, "-m", good, "--batch-size", "8", "--json")
     whole = llmkit(*line).json
     (entry,) = entries(tmp_path)

@@ -146,6 +146,15 @@ def test_rows_are_paired_by_content_in_any_order_equal_ones_by_theirs(ids, dice)
     assert changed == 0 or max(Counter(ids).values()) > 1, "only equal rows can be taken for one another"
 
 
+def test_equal_rows_of_different_labels_are_paired_by_label():
+    ids = ["r0", "r0", "r1"]
+    before, after = classes([0, 1, 1], [0, 0, 1]), classes([1, 0, 1], [0, 0, 1])
+    comparison = compared(saved(before, ids), saved(after, ids), ["accuracy"], 0, 1)
+    assert comparison.differences["accuracy"].difference == 0
+    assert comparison.flips is not None
+    assert comparison.flips["changed"] == 0
+
+
 @pytest.mark.parametrize(
     ("ids", "missing", "extra"),
     [(("r0", "r1", "x"), 1, 1), (("r0", "r1"), 0, 1), (("r0", "r1", "r2", "r2"), 1, 0), (("r0", "r0", "r1"), 1, 1)],
