@@ -158,11 +158,13 @@ def _wanted(one: Benchmark, evaluation: EvalOptions, gates: GateOptions) -> Want
     """Return what is wanted of one benchmark; of several, a gate or metric holds for those that have it."""
     known = tuple(one.metrics)
     named = [metrics.canonical(name) for name in evaluation.metric or known]
-    mine = {
-        field: [pair for pair in getattr(gates, field) or () if metrics.canonical(pair.partition("=")[0]) in known]
-        for field in ("fail_under", "fail_above", "max_drop")
-    }
-    own = replace(gates, **{field: pairs or None for field, pairs in mine.items()})
+
+    def mine(pairs: list[str] | None) -> list[str] | None:
+        return [pair for pair in pairs or () if metrics.canonical(pair.partition("=")[0]) in known] or None
+
+    own = replace(
+        gates, fail_under=mine(gates.fail_under), fail_above=mine(gates.fail_above), max_drop=mine(gates.max_drop)
+    )
     gated = [metrics.canonical(name) for name, _ in own.named]
     shown = dict.fromkeys([*(name for name in named if name in known), *gated])
     lower = frozenset(name for name, better in one.higher_is_better.items() if not better)
