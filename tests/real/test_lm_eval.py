@@ -18,7 +18,9 @@ from hub_server import serve
 pytestmark = pytest.mark.real
 LIMIT = int(os.environ.get("LLMKIT_LM_EVAL_LIMIT", "60"))
 TASKS = {"lambada_openai": {"acc", "perplexity"}, "piqa": {"acc", "acc_norm"}, "arc_easy": {"acc", "acc_norm"}}
-CLOSE = 1e-4  # of each log-likelihood: absolute, or of its size where that is above 10
+# of each log-likelihood: absolute, or of a tenth of its size; on these tasks HFLM's float32 log_softmax is itself up to
+# 4e-4 from float64, ours 7e-5
+CLOSE = 1e-4
 
 OURS = """
 import json, sys, time
