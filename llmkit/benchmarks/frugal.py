@@ -28,7 +28,7 @@ Request = tuple[tuple[str, str] | None, list[int], list[int]]  # texts (None: a 
 Answer = tuple[float, bool]  # the continuation's log-likelihood, and whether each of its tokens is the likeliest
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
-TOKENS_ON_CPU = 1024  # per forward pass: larger ones are no faster there
+TOKENS_ON_CPU = 512  # per forward pass: larger ones leave the cache and pad more
 TOKENS_ON_ACCELERATOR = 16384
 LOGITS = 2**27  # at once: half a gigabyte in float32
 GENERATED_TOGETHER = 8
