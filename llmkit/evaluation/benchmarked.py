@@ -21,6 +21,7 @@ from llmkit.evaluation.assessing import Subject, assess
 from llmkit.evaluation.baselines import Saved, looks_saved, read_saved
 from llmkit.evaluation.gates import require_intervals
 from llmkit.evaluation.measuring import LIBRARIES, dtype_name
+from llmkit.evaluation.plan import seed_of
 from llmkit.evaluation.result import Evaluation, Wanted
 from llmkit.evaluation.rows import Observed
 from llmkit.observations import Samples
@@ -169,7 +170,7 @@ def _wanted(one: Benchmark, evaluation: EvalOptions, gates: GateOptions) -> Want
     shown = dict.fromkeys([*(name for name in named if name in known), *gated])
     lower = frozenset(name for name, better in one.higher_is_better.items() if not better)
     return Wanted(
-        tuple(shown or known), gates=own, resamples=evaluation.resamples, seed=evaluation.seed or 42,
+        tuple(shown or known), gates=own, resamples=evaluation.resamples, seed=seed_of(evaluation),
         lower_is_better=metrics.LOWER_IS_BETTER | lower,
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from datasets import Dataset
@@ -156,12 +157,12 @@ def _setup(
         columns=columns, max_length=data.max_length or min(context, usual), benchmark=source.benchmark,
         labels=matching.labels if matching else None, merge=matching.merge if matching else None,
         positive=evaluation.positive, stride=evaluation.stride, per_row=evaluation.per_row,
-        seed=_seed(evaluation, trained),
+        seed=seed_of(evaluation, trained),
     )  # fmt: skip
 
 
-def _seed(evaluation: EvalOptions, trained: dict[str, Any]) -> int:
-    """Return the seed of the masks: the one given, else that of the model's own run, so that its figures come again."""
+def seed_of(evaluation: EvalOptions, trained: Mapping[str, Any] = MappingProxyType({})) -> int:
+    """Return the seed of masks and resamples: the one given, else the model's own run's, so that figures come again."""
     own = (trained.get("options") or {}).get("seed", 42)
     return int(own if evaluation.seed is None else evaluation.seed)
 

@@ -53,7 +53,9 @@ def _evaluate(
     if evaluation.predictions is not None:
         from llmkit.evaluation.scored import evaluate_predictions
 
-        return evaluate_predictions(dataset, options, data, evaluation, gates, report, dry_run, name)
+        return evaluate_predictions(
+            evaluation.predictions, dataset, options, data, evaluation, gates, report, dry_run, name
+        )
     if evaluation.num_fewshot is not None:
         raise OptionError("--num-fewshot is for lm-eval benchmarks (lm-eval:NAME)")
     saved = read_saved(gates.baseline) if gates.baseline and looks_saved(gates.baseline) else None
@@ -100,10 +102,10 @@ def subject_of(found: Plan, measured: Measured, swap: dict[str, Any] | None = No
     """Return what is assessed of a measured model."""
     seen = measured.observations
     rows = None if measured.unit_rows is None else found.rows.select(measured.unit_rows)
-    columns = [found.setup.columns[role] for role in ("text", "pair") if role in found.setup.columns]
-    texts = (
-        None if rows is None else [" | ".join(map(str, row)) for row in zip(*(rows[c] for c in columns), strict=True)]
-    )
+    texts = None
+    if rows is not None:
+        columns = [rows[column] for column in found.setup.inputs.values()]
+        texts = [" | ".join(map(str, row)) for row in zip(*columns, strict=True)]
     about = {
         "invariance": measured.invariance, "cached": measured.cached, "seconds": round(measured.seconds, 2),
         **measured.about,

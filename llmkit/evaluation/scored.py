@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-from datasets import ClassLabel, Dataset, concatenate_datasets
+from datasets import Dataset, concatenate_datasets
 
 from llmkit import labels as label_names
 from llmkit import metrics, runs, tasks
 from llmkit.data import Source, fingerprint, open_dataset
-from llmkit.errors import DataError, EmptyError, OptionError, did_you_mean, listing
+from llmkit.errors import EmptyError, OptionError, listing
 from llmkit.evaluation.assessing import Subject, assess
 from llmkit.evaluation.baselines import looks_saved, read_saved
-from llmkit.evaluation.plan import check_slices, gated_metrics, usable_rows, want
+from llmkit.evaluation.plan import check_slices, gated_metrics, seed_of, usable_rows, want
 from llmkit.evaluation.result import Evaluation, Wanted
-from llmkit.joining import Joined, join
+from llmkit.joining import join
 from llmkit.labels import Labels
-from llmkit.observations import Classes, Numbers, Observations, Texts
+from llmkit.observations import Observations, Texts
 from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions
-from llmkit.predictions import as_classes, as_numbers, as_probabilities, read_predictions, row_ids
+from llmkit.predictions import read_predictions, row_ids
 from llmkit.report import Report
 from llmkit.splits import to_measure
 from llmkit.tasks import Setup
-from llmkit.tasks.text_classification import positive_class
 
 TEXT_METRICS = ("bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "exact_match")
 TEXT_TASK = "text-to-text"  # where what is predicted is a text
-CLASSES = "text-classification"
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,17 @@ class Ground:
     headline: str
     split: str
     rows: Dataset
-    columns: dict[str, str]
     dropped: int
     setup: Setup
     wanted: Wanted
+    observe: Callable[[Dataset, Sequence[dict[str, Any]], Setup], Observations]
 
 
 def evaluate_predictions(
-    dataset: str, options: ModelOptions, data: DataOptions, evaluation: EvalOptions, gates: GateOptions, report: Report,
-    dry_run: bool, name: str | None,
+    path: Path, dataset: str, options: ModelOptions, data: DataOptions, evaluation: EvalOptions, gates: GateOptions,
+    report: Report, dry_run: bool, name: str | None,
 ) -> Evaluation | None:  # fmt: skip
-    """Return the figures of the predictions in a file; None after a dry run.
+    """Return the figures of the predictions in the file `path`; None after a dry run.
 
     Raises:
         DataError: rows are missing or extra, or a prediction is no label of the dataset.
@@ -64,21 +64,11 @@ def evaluate_predictions(
     build = _text_ground if texts or "reference" in data.columns else _labelled_ground
     ground = build(dataset, source, options, data, evaluation, gates, report)
     check_slices(ground.rows, ground.wanted)
-    path = evaluation.predictions
-    if path is None:
-        raise OptionError("--predictions names the file to score")
-    predictions = read_predictions(path, data.encoding)
-    if predictions.said:
-        report.say(predictions.said)
-    inputs = [ground.rows[ground.columns[role]] for role in ("text", "pair") if role in ground.columns]
-    ids = row_ids(inputs or [ground.rows[column] for column in ground.rows.column_names])
-    joined = join(predictions, ground.rows.to_list(), ids, ground.columns)
-    report.say(f"predictions: {len(joined.rows)} rows of {path}, {joined.how}")
-    observations = _observe(ground, joined)
+    observations, ids = _observed(ground, path, data.encoding, report)
     if dry_run:
         return None
     about = {
-        "predictions": str(path), "columns": ground.columns, "dropped": ground.dropped,
+        "predictions": str(path), "columns": ground.setup.columns, "dropped": ground.dropped,
         "rows_sha256": fingerprint(ground.rows), "dataset_commit": source.commit,
         "versions": runs.environment()["versions"], "seconds": round(time.monotonic() - started, 2),
     }  # fmt: skip
@@ -88,6 +78,18 @@ def evaluate_predictions(
         about=about,
     )  # fmt: skip
     return assess(subject, _possible(ground.wanted, observations, evaluation, gates), saved)
+
+
+def _observed(ground: Ground, path: Path, encoding: str, report: Report) -> tuple[Observations, list[str]]:
+    """Return what the file predicts for each row, and the content ids of the rows."""
+    predictions = read_predictions(path, encoding)
+    if predictions.said:
+        report.say(predictions.said)
+    ids = row_ids([ground.rows[column] for column in ground.setup.inputs.values() or ground.rows.column_names])
+    joined = join(predictions, ground.rows.to_list(), ids, ground.setup.columns)
+    report.say(f"predictions: {len(joined.rows)} rows of {path}, {joined.how}")
+    placed = [{**row, "place": place} for row, place in zip(joined.rows, joined.places, strict=True)]
+    return ground.observe(ground.rows, placed, ground.setup), ids
 
 
 def _possible(wanted: Wanted, seen: Observations, evaluation: EvalOptions, gates: GateOptions) -> Wanted:
@@ -115,20 +117,22 @@ def _labelled_ground(
     report: Report,
 ) -> Ground:  # fmt: skip
     """Return the rows of a dataset with classes or numbers."""
-    task, columns = tasks.choose(data.task or CLASSES, source.any(), data.columns, None, "eval")
-    if task.name != CLASSES:
-        raise OptionError(f"--task {task.name}: a file of predictions can be scored for {CLASSES}, or by a text metric")
+    able = [task.name for task in tasks.TASKS.values() if task.scores_files]
+    task, columns = tasks.choose(data.task or able[0], source.any(), data.columns, None, "eval")
+    if not task.scores_files:
+        raise OptionError(
+            f"--task {task.name}: a file of predictions can be scored for {listing(able)}, or by a text metric"
+        )
     split, rows = to_measure(source, evaluation.split, data.limit, partial(task.has_labels, columns=columns))
     usable = usable_rows(dataset, split, rows, columns, task.usable(rows, columns), task.name, report)
     setup = Setup(
         columns=columns, max_length=0, labels=_labels(source, usable, columns["label"]),
-        benchmark=source.benchmark, positive=evaluation.positive, seed=evaluation.seed or 42,
+        benchmark=source.benchmark, positive=evaluation.positive, seed=seed_of(evaluation),
     )  # fmt: skip
     task.check(setup)
     wanted = want(task, setup, evaluation, gates, options)
-    return Ground(
-        task.name, task.headline(setup), split, usable, columns, len(rows) - len(usable), setup, wanted
-    )  # fmt: skip
+    dropped = len(rows) - len(usable)
+    return Ground(task.name, task.headline(setup), split, usable, dropped, setup, wanted, task.observe_file)
 
 
 def _labels(source: Source, rows: Dataset, column: str) -> Labels:
@@ -143,12 +147,7 @@ def _text_ground(
 ) -> Ground:  # fmt: skip
     """Return the rows of a dataset with reference texts in the column that --column reference=NAME names."""
     tasks.require_roles(data.columns, ("text", "pair", "reference"))
-    names = source.any().column_names
-    for role, column in data.columns.items():
-        if column not in names:
-            raise DataError(
-                f"there is no column {column!r} for {role}{did_you_mean(column, names)}; there are {listing(names)}"
-            )
+    tasks.require_columns(data.columns, source.any())
     if "reference" not in data.columns:
         raise OptionError("name the column of the texts to compare with: --column reference=NAME")
     column = data.columns["reference"]
@@ -160,31 +159,17 @@ def _text_ground(
     shown = tuple(dict.fromkeys([*named, *gated_metrics(gates, known)]))
     wanted = Wanted(
         metrics=shown, slices=tuple(evaluation.slice or ()), gates=gates, resamples=evaluation.resamples,
-        seed=evaluation.seed or 42,
+        seed=seed_of(evaluation),
     )  # fmt: skip
     setup = Setup(columns=data.columns, max_length=0, seed=wanted.seed)
     usable = [row for row, text in enumerate(rows[column]) if text not in (None, "", [])]
     if not usable:
         raise EmptyError(f"{dataset!r}, split {split!r}: no row has a reference")
-    return Ground(TEXT_TASK, shown[0], split, rows.select(usable), data.columns, len(rows) - len(usable), setup, wanted)
+    dropped = len(rows) - len(usable)
+    return Ground(TEXT_TASK, shown[0], split, rows.select(usable), dropped, setup, wanted, _observe_texts)
 
 
-def _observe(ground: Ground, joined: Joined) -> Observations:
-    values = [row["prediction"] for row in joined.rows]
-    if ground.task == TEXT_TASK:
-        references = ground.rows[ground.columns["reference"]]
-        several = (tuple(map(str, texts)) if isinstance(texts, list) else (str(texts),) for texts in references)
-        return Texts(tuple(map(str, values)), tuple(several))
-    column, labels = ground.columns["label"], ground.setup.labels or Labels(())
-    if labels.regression:
-        truth = np.asarray(ground.rows[column], dtype=np.float64)
-        return Numbers(truth, np.asarray(as_numbers(values, joined.places)))
-    number = {name: i for i, name in enumerate(labels.names)}
-    truth_ids = [number[name] for name in label_names.names_of(ground.rows, column) if name is not None]
-    by_id = isinstance(ground.rows.features[column], ClassLabel)
-    scores = as_probabilities([row["scores"] for row in joined.rows], labels.names, joined.places, by_id)
-    return Classes(
-        np.asarray(truth_ids, dtype=np.int64),
-        np.asarray(as_classes(values, labels.names, joined.places, by_id), dtype=np.int64), labels.names,
-        None if scores is None else np.asarray(scores), positive_class(ground.setup),
-    )  # fmt: skip
+def _observe_texts(rows: Dataset, predictions: Sequence[dict[str, Any]], setup: Setup) -> Observations:
+    references = rows[setup.columns["reference"]]
+    several = (tuple(map(str, texts)) if isinstance(texts, list) else (str(texts),) for texts in references)
+    return Texts(tuple(str(row["prediction"]) for row in predictions), tuple(several))

@@ -42,8 +42,7 @@ def find_swaps(plan: Plan, terms: Path, encoding: str) -> Swaps:
         predicts = "a regression predicts none" if labels else f"{plan.task.name} predicts none"
         raise OptionError(f"--swap counts flipped classes, and {predicts}")
     pairs = read_terms(terms, encoding)
-    roles: list[str] = [role for role in ("text", "pair") if role in plan.setup.columns]
-    texts = {role: list(plan.rows[plan.setup.columns[role]]) for role in roles}
+    texts = {role: list(plan.rows[column]) for role, column in plan.setup.inputs.items()}
     rows = swapped_rows(texts, pairs)
     if not rows:
         raise OptionError(f"--swap {terms}: no row holds one of its terms")
@@ -56,8 +55,7 @@ def swap_check(
     """Ask the model again about each row in which a term occurs, with the terms swapped, and count what flips."""
     texts, swapped = swaps.texts, swaps.rows
     rows = plan.rows.select([row.row for row in swapped])
-    for role in texts:
-        column = plan.setup.columns[role]
+    for role, column in plan.setup.inputs.items():
         rows = rows.remove_columns(column).add_column(column, [row.texts[role] for row in swapped])
     report.say(f"swap check: {len(swapped)} of {len(plan.rows)} rows hold a term of {swaps.terms}")
     again, _ = measure(plan, rows, report, cache=cache, share=prepared)

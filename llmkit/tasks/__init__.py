@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from datasets import Dataset
 from transformers import PretrainedConfig
@@ -15,7 +15,7 @@ from llmkit.tasks.text_classification import TextClassification
 
 TASKS: dict[str, Task] = {task.name: task for task in (TextClassification(), CausalLM(), MaskedLM())}
 
-__all__ = ["TASKS", "Setup", "Task", "choose", "named", "of_model", "require"]
+__all__ = ["TASKS", "Setup", "Task", "choose", "named", "of_model", "require", "require_columns"]
 
 
 def named(name: str) -> Task:
@@ -66,10 +66,7 @@ def choose(
     require_roles(given, {role for task in candidates for role in task.roles})
     if len(set(given.values())) < len(given):
         raise OptionError("--column: one column cannot have two roles")
-    for role, column in given.items():
-        if column not in dataset.column_names:
-            near = did_you_mean(column, dataset.column_names)
-            raise DataError(f"there is no column {column!r} for {role}{near}; the dataset has {_columns(dataset)}")
+    require_columns(given, dataset)
     for task in candidates:
         if name and verb not in task.verbs:
             raise OptionError(f"--task {name} does not work in {verb}")
@@ -99,6 +96,18 @@ def require_roles(given: Iterable[str], roles: Collection[str]) -> None:
         if role not in roles:
             near = did_you_mean(role, roles)
             raise OptionError(f"--column: there is no role {role!r}{near}; there are {listing(sorted(roles))}")
+
+
+def require_columns(given: Mapping[str, str], dataset: Dataset) -> None:
+    """Refuse a --column that the dataset does not have.
+
+    Raises:
+        DataError: naming the nearest column and those that there are.
+    """
+    for role, column in given.items():
+        if column not in dataset.column_names:
+            near = did_you_mean(column, dataset.column_names)
+            raise DataError(f"there is no column {column!r} for {role}{near}; the dataset has {_columns(dataset)}")
 
 
 def _columns(dataset: Dataset) -> str:

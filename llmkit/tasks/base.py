@@ -33,6 +33,11 @@ class Setup:
     mask_share: float = 0.15
     whole_words: bool = False
 
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The columns that the model reads, by role."""
+        return {role: self.columns[role] for role in ("text", "pair") if role in self.columns}
+
 
 class Task(ABC):
     """One kind of problem. Stateless: what a run settled comes in as a `Setup`."""
@@ -45,6 +50,7 @@ class Task(ABC):
     families: ClassVar[tuple[str, ...]] = ()  # what pretrain can build for it, the usual one first
     base_model: ClassVar[str]  # what finetune starts from without -m
     eval_batch: ClassVar[int] = 32  # rows per forward pass when measuring; recorded beside the figures
+    scores_files: ClassVar[bool] = False  # whether a file of predictions can be scored: `observe_file`
     invariance_rows: ClassVar[int] = 8  # run once more alone and in other company when measuring
     usual_length: ClassVar[int] = 512  # tokens per row where the model could take more: attention costs the square
 
@@ -131,6 +137,10 @@ class Task(ABC):
     def observe(self, records: Sequence[Any], prepared: Dataset, setup: Setup) -> Observations:
         """Return what metrics are a function of, from records in the order of the prepared rows."""
 
+    def observe_file(self, rows: Dataset, predictions: Sequence[dict[str, Any]], setup: Setup) -> Observations:
+        """Return what `observe` does, of any system's predictions in the order of the rows: see `predictions`."""
+        raise NotImplementedError(f"{self.name} is not scored from a file")
+
     def unit_rows(self, prepared: Dataset, setup: Setup) -> list[int] | None:
         """Return the row that each unit of `observe` is of, or None where units are windows over joined rows."""
         return list(range(len(prepared)))
@@ -141,8 +151,7 @@ class Task(ABC):
 
     def unit_contents(self, rows: Dataset, prepared: Dataset, setup: Setup) -> list[list[Any]]:
         """Return the inputs of each unit that `observe` gives: what two evaluations are paired by."""
-        roles = [role for role in self.roles if role in setup.columns and role != "label"]
-        contents = [list(texts) for texts in zip(*(rows[setup.columns[role]] for role in roles), strict=True)]
+        contents = [list(texts) for texts in zip(*(rows[column] for column in setup.inputs.values()), strict=True)]
         return [contents[row] for row in self.unit_rows(prepared, setup) or ()]
 
     def counts(self, observations: Observations) -> dict[str, int]:

@@ -15,6 +15,7 @@ from llmkit import metrics
 from llmkit.errors import OptionError, did_you_mean, listing
 from llmkit.labels import Labels, Matching, merged_probabilities
 from llmkit.observations import Classes, Numbers, Observations, softmax
+from llmkit.predictions import as_classes, as_numbers, as_probabilities
 from llmkit.tasks.base import Collator, Setup, Task, is_label, longest_text, string_columns
 from llmkit.tasks.batches import INPUTS, pad_batch
 
@@ -49,6 +50,7 @@ class TextClassification(Task):
     roles = ("text", "pair", "label")
     verbs = frozenset({"finetune", "eval", "classify"})
     base_model = "distilbert/distilbert-base-uncased"
+    scores_files = True
 
     def trains_on(self, config: PretrainedConfig) -> bool:
         from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
@@ -133,6 +135,20 @@ class TextClassification(Task):
         guesses = (logits if setup.merge is None else probabilities).argmax(-1)
         truth = np.asarray(prepared["labels"], dtype=np.int64)
         return Classes(truth, guesses, setup.labels.names, probabilities, positive_class(setup))
+
+    def observe_file(self, rows: Dataset, predictions: Sequence[dict[str, Any]], setup: Setup) -> Observations:
+        column, labels = setup.columns["label"], setup.labels or Labels(())
+        values, places = [row["prediction"] for row in predictions], [row["place"] for row in predictions]
+        truth = _label_ids(rows, column, labels)
+        if labels.regression:
+            return Numbers(np.asarray(truth, dtype=np.float64), np.asarray(as_numbers(values, places)))
+        by_id = isinstance(rows.features[column], ClassLabel)
+        scores = as_probabilities([row["scores"] for row in predictions], labels.names, places, by_id)
+        return Classes(
+            np.asarray(truth, dtype=np.int64),
+            np.asarray(as_classes(values, labels.names, places, by_id), dtype=np.int64), labels.names,
+            None if scores is None else np.asarray(scores), positive_class(setup),
+        )  # fmt: skip
 
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
         one, none = np.zeros(1), np.zeros(1, dtype=np.int64)
