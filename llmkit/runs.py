@@ -139,13 +139,18 @@ def drop_incomplete(folder: Path) -> None:
             shutil.rmtree(path)
 
 
-def environment(*more: str) -> dict[str, Any]:
-    """Return the versions (of `more` libraries too) and the git state that a figure may depend on."""
-    versions = {"llmkit": __version__, "python": platform.python_version()}
+def versions(*more: str) -> dict[str, str]:
+    """Return the versions of llmkit, Python and the libraries (`more` of them too) that a figure may depend on."""
+    found = {"llmkit": __version__, "python": platform.python_version()}
     for name in (*LIBRARIES, *more):
         with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    return {"versions": versions, "platform": f"{platform.system()} {platform.machine()}", "git": git_state()}
+            found[name] = metadata.version(name)
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """Return the versions, the platform and the git state that a run may depend on."""
+    return {"versions": versions(), "platform": f"{platform.system()} {platform.machine()}", "git": git_state()}
 
 
 def git_state() -> dict[str, Any] | None:

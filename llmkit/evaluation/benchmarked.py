@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import torch
 from datasets import Dataset
 
-from llmkit import benchmarks, metrics, models, runs
-from llmkit.answers import Answers
+from llmkit import benchmarks, metrics, models
 from llmkit.benchmarks import Benchmark, Failed
 from llmkit.benchmarks.registry import PREFIX
 from llmkit.data import fingerprint
@@ -20,14 +17,14 @@ from llmkit.errors import DataError, OptionError, listing
 from llmkit.evaluation.assessing import Subject, assess
 from llmkit.evaluation.baselines import Saved, looks_saved, read_saved
 from llmkit.evaluation.gates import require_intervals
-from llmkit.evaluation.measuring import LIBRARIES, dtype_name
+from llmkit.evaluation.measuring import kept_answers, origin_of
 from llmkit.evaluation.plan import seed_of
 from llmkit.evaluation.result import Evaluation, Wanted
 from llmkit.evaluation.rows import Observed
+from llmkit.models import Located
 from llmkit.observations import Samples
 from llmkit.options import EvalOptions, GateOptions, ModelOptions
 from llmkit.report import Report
-from llmkit.signals import StopWish
 from llmkit.uncertainty import Figure
 
 if TYPE_CHECKING:
@@ -55,9 +52,9 @@ def evaluate_benchmarks(member: Member, report: Report, dry_run: bool) -> Iterat
     earlier: dict[str, Saved] = {}
     if baseline and saved is None:
         other = replace(member.model, model=baseline, revision=None)
-        found = _run(names, member, other, report)[0]
+        found = _run(names, member, models.locate(other, report), other, report)[0]
         earlier = {one.name: _side(baseline, one) for one in found if isinstance(one, Benchmark)}
-    done, about = _run(names, member, member.model, report)
+    done, about = _run(names, member, located, member.model, report)
     _refuse_unknown(member, [one for one in done if isinstance(one, Benchmark)])
     for one in done:
         if isinstance(one, Failed):
@@ -88,36 +85,20 @@ def _refuse_flags(member: Member) -> None:
 
 
 def _run(
-    names: list[str], member: Member, options: ModelOptions, report: Report
+    names: list[str], member: Member, located: Located, options: ModelOptions, report: Report
 ) -> tuple[list[Benchmark | Failed], dict[str, Any]]:
     """Return the benchmarks of one model, and what their figures rest on."""
-    located = models.locate(options, report)
     evaluation = member.evaluation
-    versions = runs.environment("lm_eval")["versions"]
-    about = {
-        "batch_size": evaluation.batch_size, "dtype": dtype_name(options, located.config),
-        "device": str(models.pick_device(options.device)), "fingerprints": models.fingerprints(located),
-        "model_commit": located.commit, "dataset_commit": None, "versions": versions,
-    }  # fmt: skip
-    parts = {
-        **about["fingerprints"], "task": "lm-eval", "dtype": about["dtype"], "device": about["device"],
-        "batch_size": evaluation.batch_size, "threads": torch.get_num_threads(),
-        "versions": {name: versions.get(name) for name in (*LIBRARIES, "lm_eval")},
-    }  # fmt: skip
+    origin = origin_of(located, options, evaluation.batch_size, "lm_eval")
     title = {"dataset": "lm-eval (requests)", "split": "", "model": located.name, "task": "lm-eval"}
-    with contextlib.ExitStack() as stack:
-        answers = Answers.open(parts, title, report) if evaluation.cache else Answers()
-        stack.callback(answers.close)
-        wish = stack.enter_context(StopWish(report)) if answers.file is not None else None
-        started = time.monotonic()
+    started = time.monotonic()
+    with kept_answers(origin, {"task": "lm-eval"}, title, evaluation.cache, report) as (answers, stopping):
         done = benchmarks.run(
             names, located, options, report, num_fewshot=evaluation.num_fewshot, limit=member.data.limit,
-            batch_size=evaluation.batch_size, seed=evaluation.seed, answers=answers,
-            stopping=lambda: wish is not None and wish.asked,
+            batch_size=evaluation.batch_size, seed=evaluation.seed, answers=answers, stopping=stopping,
         )  # fmt: skip
-        done = [one if isinstance(one, Failed) else _spelled(one) for one in done]
-    about["seconds"] = round((time.monotonic() - started) / max(1, len(done)), 2)  # they run together
-    return done, about
+    seconds = round((time.monotonic() - started) / max(1, len(done)), 2)  # they run together
+    return [one if isinstance(one, Failed) else _spelled(one) for one in done], {**origin, "seconds": seconds}
 
 
 def _refuse_unknown(member: Member, done: list[Benchmark]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from llmkit.errors import EmptyError, ModelError
 from llmkit.evaluation.invariance import check_invariance
 from llmkit.evaluation.plan import Plan
 from llmkit.inference import predict
+from llmkit.models import Located
 from llmkit.observations import Observations
 from llmkit.options import ModelOptions
 from llmkit.predictions import content_id, shortened
@@ -29,7 +30,7 @@ from llmkit.signals import StopWish
 from llmkit.tasks import Setup, Task
 
 # what the answers of a model depend on besides its files, the rows and the settings
-LIBRARIES = ("llmkit", "torch", "transformers", "tokenizers")
+LIBRARIES = ("llmkit", "torch", "transformers", "tokenizers", "lm_eval")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,7 @@ class Prepared:
     tokenizer: PreTrainedTokenizerBase
     inputs: Dataset
     load: Callable[[], PreTrainedModel]
+    origin: dict[str, Any]  # `origin_of` the model
 
     @functools.cached_property
     def model(self) -> PreTrainedModel:
@@ -62,18 +64,24 @@ class Prepared:
         return self.load()
 
 
-def prepare(plan: Plan, rows: Dataset) -> Prepared:
-    """Turn rows into model inputs.
+def prepare(plan: Plan, rows: Dataset, share: Prepared | None = None) -> Prepared:
+    """Turn rows into model inputs; with `share`, for the model that was opened for other rows.
 
     Raises:
         EmptyError: the rows hold no token to score.
     """
-    tokenizer = models.load_tokenizer(plan.located, plan.options)
+    tokenizer = share.tokenizer if share else models.load_tokenizer(plan.located, plan.options)
     inputs = plan.task.prepare(rows, tokenizer, plan.setup, training=False)
     if not len(inputs):
         raise EmptyError("the rows hold too little text to score")
-    load = functools.partial(models.load_model, plan.located, plan.task.auto_class, tokenizer, plan.options)
-    return Prepared(plan.task, rows, plan.setup, tokenizer, inputs, load)
+
+    def load() -> PreTrainedModel:
+        if share is not None:
+            return share.model
+        return models.load_model(plan.located, plan.task.auto_class, tokenizer, plan.options)
+
+    origin = share.origin if share else origin_of(plan.located, plan.options, plan.batch_size)
+    return Prepared(plan.task, rows, plan.setup, tokenizer, inputs, load, origin)
 
 
 def measure(
@@ -86,13 +94,18 @@ def measure(
         ModelError: an answer is not a finite number.
     """
     started = time.monotonic()
-    prepared = prepare(plan, rows)
-    if share is not None:
-        prepared.load = lambda: share.model
-    about = fingerprints(plan, rows)
-    with _answers(plan, about, cache, report) as answers:
+    prepared = prepare(plan, rows, share)
+    about = {
+        "columns": plan.setup.columns, "dropped": plan.dropped, "rows_sha256": fingerprint(rows),
+        "max_length": plan.setup.max_length, "stride": plan.setup.stride, "dataset_commit": plan.source.commit,
+        **prepared.origin,
+    }  # fmt: skip
+    setup = {key: value for key, value in asdict(plan.setup).items() if key not in {"labels", "merge", "positive"}}
+    parts = {"rows": about["rows_sha256"], "task": plan.task.name, "setup": setup}
+    title = {"dataset": plan.dataset, "split": plan.split, "model": plan.located.name, "task": plan.task.name}
+    with kept_answers(prepared.origin, parts, title, cache, report) as (answers, stopping):
         cached = len(answers.done) == len(prepared.inputs)
-        records = _records(prepared, plan, answers, report, cached)
+        records = _records(prepared, plan, answers, report, cached, stopping)
         _require_numbers(records, prepared, plan)
         checked = None
         if invariance_rows:
@@ -116,18 +129,18 @@ def _by_id(changed: list[dict[str, Any]], inputs: Dataset, ids: list[str]) -> li
     return [{"id": units[rows[one["row"]]], "alone": one["alone"], "together": one["together"]} for one in changed]
 
 
-def _records(prepared: Prepared, plan: Plan, answers: Answers, report: Report, cached: bool) -> Sequence[Any]:
+def _records(
+    prepared: Prepared, plan: Plan, answers: Answers, report: Report, cached: bool, stopping: Callable[[], bool]
+) -> Sequence[Any]:
     if cached:
         report.say(f"cached: the answers of {plan.located.name} to these rows are known")
         return [answers.done[row] for row in range(len(prepared.inputs))]
     if answers.done:
         report.say(f"going on: {len(answers.done)} of {len(prepared.inputs)} rows were scored before")
-    with contextlib.ExitStack() as stack:
-        wish = stack.enter_context(StopWish(report)) if answers.file is not None else None
-        return predict(
-            prepared.task, prepared.model, prepared.tokenizer, prepared.inputs, prepared.setup, plan.batch_size, report,
-            answers, stopping=lambda: wish is not None and wish.asked,
-        )  # fmt: skip
+    return predict(
+        prepared.task, prepared.model, prepared.tokenizer, prepared.inputs, prepared.setup, plan.batch_size, report,
+        answers, stopping,
+    )  # fmt: skip
 
 
 def _require_numbers(records: Sequence[Any], prepared: Prepared, plan: Plan) -> None:
@@ -151,34 +164,32 @@ def _require_numbers(records: Sequence[Any], prepared: Prepared, plan: Plan) -> 
 
 
 @contextlib.contextmanager
-def _answers(plan: Plan, about: dict[str, Any], cache: bool, report: Report) -> Iterator[Answers]:
-    if not cache:
-        yield Answers()
-        return
-    setup = {key: value for key, value in asdict(plan.setup).items() if key not in {"labels", "merge", "positive"}}
-    versions = {name: about["versions"].get(name) for name in LIBRARIES}
-    parts = {
-        **about["fingerprints"], "rows": about["rows_sha256"], "task": plan.task.name, "setup": setup,
-        "dtype": about["dtype"], "device": about["device"], "batch_size": plan.batch_size, "versions": versions,
+def kept_answers(
+    origin: Mapping[str, Any], parts: Mapping[str, Any], title: Mapping[str, Any], cache: bool, report: Report
+) -> Iterator[tuple[Answers, Callable[[], bool]]]:
+    """Open the answers of a model (`origin`) to what `parts` tell, and a question: did a signal ask to stop?
+
+    Without a file that keeps the answers nothing would be left to go on from: signals then do what they usually do.
+    """
+    known = {name: origin["versions"].get(name) for name in LIBRARIES}
+    key = {
+        **parts, **origin["fingerprints"], "dtype": origin["dtype"], "device": origin["device"],
+        "batch_size": origin["batch_size"], "versions": known,
         "threads": torch.get_num_threads(),  # sums of floats depend on it
     }  # fmt: skip
-    title = {"dataset": plan.dataset, "split": plan.split, "model": plan.located.name, "task": plan.task.name}
-    answers = Answers.open(parts, title, report)
-    try:
-        yield answers
-    finally:
-        answers.close()
+    with contextlib.ExitStack() as stack:
+        answers = Answers.open(key, title, report) if cache else Answers()
+        stack.callback(answers.close)
+        wish = stack.enter_context(StopWish(report)) if answers.file is not None else None
+        yield answers, lambda: wish is not None and wish.asked
 
 
-def fingerprints(plan: Plan, rows: Dataset) -> dict[str, Any]:
-    """Return what the figures rest on: hashes, settings and versions."""
-    options, located = plan.options, plan.located
+def origin_of(located: Located, options: ModelOptions, batch_size: int | None, *libraries: str) -> dict[str, Any]:
+    """Return what a model's answers rest on, whatever it is asked: its files, its precision, the machine, versions."""
     return {
-        "columns": plan.setup.columns, "dropped": plan.dropped, "rows_sha256": fingerprint(rows),
-        "max_length": plan.setup.max_length, "stride": plan.setup.stride, "batch_size": plan.batch_size,
-        "dtype": dtype_name(options, located.config), "device": str(models.pick_device(options.device)),
-        "fingerprints": models.fingerprints(located), "model_commit": located.commit,
-        "dataset_commit": plan.source.commit, "versions": runs.environment()["versions"],
+        "batch_size": batch_size, "dtype": dtype_name(options, located.config),
+        "device": str(models.pick_device(options.device)), "fingerprints": models.fingerprints(located),
+        "model_commit": located.commit, "versions": runs.versions(*libraries),
     }  # fmt: skip
 
 

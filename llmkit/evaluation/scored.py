@@ -70,7 +70,7 @@ def evaluate_predictions(
     about = {
         "predictions": str(path), "columns": ground.setup.columns, "dropped": ground.dropped,
         "rows_sha256": fingerprint(ground.rows), "dataset_commit": source.commit,
-        "versions": runs.environment()["versions"], "seconds": round(time.monotonic() - started, 2),
+        "versions": runs.versions(), "seconds": round(time.monotonic() - started, 2),
     }  # fmt: skip
     subject = Subject(
         name=name or dataset, task=ground.task, dataset=dataset, split=ground.split, model=None,
