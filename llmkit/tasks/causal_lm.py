@@ -10,26 +10,23 @@ import torch
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from llmkit.labels import Labels
 from llmkit.observations import Observations
-from llmkit.tasks.base import Collator, Setup, Task
+from llmkit.tasks.base import Collator, Setup
 from llmkit.tasks.batches import pad_sequences, token_losses
-from llmkit.tasks.texts import in_blocks, likelihood_counts, likelihoods, text_column, usable_texts
+from llmkit.tasks.texts import TextTask, in_blocks, likelihoods
 from llmkit.tokenization import train_bpe
 
 METRICS = ("perplexity", "loss", "bits_per_byte")
 
 
-class CausalLM(Task):
+class CausalLM(TextTask):
     """Next-token prediction on raw text."""
 
     name = "causal-lm"
     auto_class = "AutoModelForCausalLM"
     heads = ("ForCausalLM", "LMHeadModel")
-    roles = ("text",)
     verbs = frozenset({"pretrain", "finetune", "eval", "generate"})
-    eval_batch = 8
-    invariance_rows = 2
+    metrics = METRICS
     usual_length = 1024
     families = ("llama", "gpt2")
     base_model = "HuggingFaceTB/SmolLM2-135M"
@@ -42,14 +39,8 @@ class CausalLM(Task):
     def wants(self) -> str:
         return "a text"
 
-    def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
-        return text_column(dataset, given)
-
     def new_tokenizer(self, texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:
         return train_bpe(texts, vocabulary, context)
-
-    def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
-        return usable_texts(dataset, columns)
 
     def check(self, setup: Setup) -> None:
         super().check(replace(setup, stride=None, per_row=False))
@@ -89,28 +80,8 @@ class CausalLM(Task):
         nll, tokens = zip(*records, strict=True)
         return likelihoods(nll, tokens, prepared["bytes"], rows=prepared["row"] if setup.per_row else None)
 
-    def by_row(self, setup: Setup) -> bool:
-        return setup.per_row
-
-    def unit_rows(self, prepared: Dataset, setup: Setup) -> list[int] | None:
-        return list(dict.fromkeys(prepared["row"])) if setup.per_row else None
-
-    def unit_contents(self, rows: Dataset, prepared: Dataset, setup: Setup) -> list[list[Any]]:
-        if setup.per_row:
-            return super().unit_contents(rows, prepared, setup)
+    def window_contents(self, prepared: Dataset, setup: Setup) -> list[list[Any]]:
         return [[row["input_ids"], row["labels"].count(-100)] for row in prepared.to_list()]
-
-    def counts(self, observations: Observations) -> dict[str, int]:
-        return likelihood_counts(observations)
-
-    def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
-        return METRICS
-
-    def usual_metrics(self, labels: Labels | None) -> tuple[str, ...]:
-        return METRICS
-
-    def headline(self, setup: Setup) -> str:
-        return "perplexity"
 
 
 def _stream(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -16,26 +16,23 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit.errors import ModelError
-from llmkit.labels import Labels
 from llmkit.observations import Observations
-from llmkit.tasks.base import Collator, Setup, Task
+from llmkit.tasks.base import Collator, Setup
 from llmkit.tasks.batches import pad_sequences, token_losses
-from llmkit.tasks.texts import in_blocks, likelihood_counts, likelihoods, text_column, usable_texts
+from llmkit.tasks.texts import TextTask, in_blocks, likelihoods
 from llmkit.tokenization import train_wordpiece
 
 METRICS = ("perplexity", "loss", "accuracy")
 
 
-class MaskedLM(Task):
+class MaskedLM(TextTask):
     """Masked-token prediction on raw text."""
 
     name = "masked-lm"
     auto_class = "AutoModelForMaskedLM"
     heads = ("ForMaskedLM", "ForPreTraining")
-    roles = ("text",)
     verbs = frozenset({"pretrain", "finetune", "eval"})
-    eval_batch = 8
-    invariance_rows = 2
+    metrics = METRICS
     families = ("bert",)
     base_model = "distilbert/distilbert-base-uncased"
 
@@ -53,17 +50,11 @@ class MaskedLM(Task):
     def wants(self) -> str:
         return "a text and an encoder model"
 
-    def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
-        return text_column(dataset, given)
-
     def check(self, setup: Setup) -> None:
         super().check(replace(setup, per_row=False))
 
     def new_tokenizer(self, texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:
         return train_wordpiece(texts, vocabulary, context)
-
-    def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
-        return usable_texts(dataset, columns)
 
     def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
         texts = [str(text or "") for text in rows[setup.columns["text"]]]
@@ -99,28 +90,8 @@ class MaskedLM(Task):
         nll, tokens, hits = zip(*records, strict=True)
         return likelihoods(nll, tokens, [0] * len(tokens), hits, prepared["row"] if setup.per_row else None)
 
-    def by_row(self, setup: Setup) -> bool:
-        return setup.per_row
-
-    def unit_rows(self, prepared: Dataset, setup: Setup) -> list[int] | None:
-        return list(dict.fromkeys(prepared["row"])) if setup.per_row else None
-
-    def unit_contents(self, rows: Dataset, prepared: Dataset, setup: Setup) -> list[list[Any]]:
-        if setup.per_row:
-            return super().unit_contents(rows, prepared, setup)
+    def window_contents(self, prepared: Dataset, setup: Setup) -> list[list[Any]]:
         return [[ids, setup.seed, setup.mask_share] for ids in prepared["input_ids"]]
-
-    def counts(self, observations: Observations) -> dict[str, int]:
-        return likelihood_counts(observations)
-
-    def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
-        return METRICS
-
-    def usual_metrics(self, labels: Labels | None) -> tuple[str, ...]:
-        return METRICS
-
-    def headline(self, setup: Setup) -> str:
-        return "perplexity"
 
 
 class MaskingCollator:

@@ -1,14 +1,62 @@
-"""What the language-model tasks share: the text column, and streams of tokens cut into blocks."""
+"""What the language-model tasks share: the text column, blocks of tokens, likelihoods of rows or windows."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from datasets import Dataset
 
+from llmkit.labels import Labels
 from llmkit.observations import Likelihoods, Observations
-from llmkit.tasks.base import longest_text, string_columns
+from llmkit.tasks.base import Setup, Task, longest_text, string_columns
+
+
+class TextTask(Task):
+    """A language model on raw text: measured by likelihoods, of each row alone or of windows over the joined rows."""
+
+    roles = ("text",)
+    eval_batch = 8
+    invariance_rows = 2
+    metrics: ClassVar[tuple[str, ...]]  # all that there are, and all that are shown
+
+    def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+        return text_column(dataset, given)
+
+    def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
+        return usable_texts(dataset, columns)
+
+    @abstractmethod
+    def window_contents(self, prepared: Dataset, setup: Setup) -> list[list[Any]]:
+        """Return what tells each window from others, where units are windows."""
+
+    def by_row(self, setup: Setup) -> bool:
+        return setup.per_row
+
+    def unit_rows(self, prepared: Dataset, setup: Setup) -> list[int] | None:
+        return list(dict.fromkeys(prepared["row"])) if setup.per_row else None
+
+    def unit_contents(self, rows: Dataset, prepared: Dataset, setup: Setup) -> list[list[Any]]:
+        if setup.per_row:
+            return super().unit_contents(rows, prepared, setup)
+        return self.window_contents(prepared, setup)
+
+    def counts(self, observations: Observations) -> dict[str, int]:
+        if not isinstance(observations, Likelihoods):
+            raise TypeError(f"language models are measured by likelihoods, not {type(observations).__name__}")
+        counts = {"tokens": int(observations.tokens.sum()), "bytes": int(observations.bytes.sum())}
+        return {name: count for name, count in counts.items() if count or name == "tokens"}
+
+    def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
+        return self.metrics
+
+    def usual_metrics(self, labels: Labels | None) -> tuple[str, ...]:
+        return self.metrics
+
+    def headline(self, setup: Setup) -> str:
+        return "perplexity"
 
 
 def text_column(dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
@@ -52,11 +100,3 @@ def likelihoods(
         np.add.reduceat(seen.nll, starts), np.add.reduceat(seen.tokens, starts), np.add.reduceat(seen.bytes, starts),
         None if seen.hits is None else np.add.reduceat(seen.hits, starts),
     )  # fmt: skip
-
-
-def likelihood_counts(observations: Observations) -> dict[str, int]:
-    """Return how many tokens were scored, and the bytes that they cover where that is known."""
-    if not isinstance(observations, Likelihoods):
-        raise TypeError(f"language models are measured by likelihoods, not {type(observations).__name__}")
-    counts = {"tokens": int(observations.tokens.sum()), "bytes": int(observations.bytes.sum())}
-    return {name: count for name, count in counts.items() if count or name == "tokens"}
