@@ -15,6 +15,7 @@ from llmkit import files
 from llmkit.errors import DataError, OptionError, did_you_mean, listing
 from llmkit.labels import by_number, spelled_as
 from llmkit.report import to_json
+from llmkit.writing import staged
 
 Row = dict[str, Any]
 STAND_INS = (("label", "answer", "output", "completion"), ("score",))  # the second only where none of the first is
@@ -38,22 +39,16 @@ def write_predictions(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """
     if path.suffix not in {".jsonl", ".csv"}:
         raise OptionError(f"--save-predictions must end in .jsonl or .csv, not {path.name!r}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.tmp")
-    try:
-        with staged.open("w", encoding="utf-8", newline="") as file:
-            if path.suffix == ".jsonl":
-                file.writelines(to_json(row) + "\n" for row in rows)
-            else:
-                cells = [{name: _cell(value) for name, value in row.items()} for row in rows]
-                names = dict.fromkeys(name for row in cells for name in row)
-                # the usual quoting leaves a bare return as it is, which splits the row
-                writer = csv.DictWriter(file, list(names), lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-                writer.writeheader()
-                writer.writerows(cells)
-        staged.replace(path)
-    finally:
-        staged.unlink(missing_ok=True)
+    with staged(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+        if path.suffix == ".jsonl":
+            file.writelines(to_json(row) + "\n" for row in rows)
+            return
+        cells = [{name: _cell(value) for name, value in row.items()} for row in rows]
+        names = dict.fromkeys(name for row in cells for name in row)
+        # the usual quoting leaves a bare return as it is, which splits the row
+        writer = csv.DictWriter(file, list(names), lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        writer.writeheader()
+        writer.writerows(cells)
 
 
 def _cell(value: Any) -> Any:

@@ -16,6 +16,7 @@ from llmkit import files
 from llmkit.errors import DataError, Interrupted, OptionError, Stopped
 from llmkit.options import RowOptions
 from llmkit.report import Report, to_json
+from llmkit.writing import write_whole
 
 Row = dict[str, Any]
 CHUNK = 8  # batches between two writes
@@ -123,9 +124,7 @@ class RowWriter:
         self._note()
 
     def _note(self) -> None:
-        staged = self.note.with_name(f".{self.note.name}.tmp")
-        staged.write_text(to_json({"command": self.identity, "ends": self.ends}) + "\n", encoding="utf-8")
-        staged.replace(self.note)
+        write_whole(self.note, to_json({"command": self.identity, "ends": self.ends}) + "\n")
 
     def _spell(self, rows: Sequence[Row], header: bool) -> str:
         if self.path.suffix == ".jsonl":

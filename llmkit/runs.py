@@ -16,6 +16,7 @@ from llmkit import __version__
 from llmkit.errors import OptionError, listing
 from llmkit.options import RunOptions
 from llmkit.report import to_json
+from llmkit.writing import write_whole
 
 SCHEMA = 1
 MADE_HERE = (
@@ -42,10 +43,7 @@ class RunFolder:
 
     def write(self, record: dict[str, Any]) -> None:
         """Replace run.json whole: a reader never sees half of it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        staged = self.path / ".run.json.tmp"
-        staged.write_text(to_json({"schema": SCHEMA, **record}, indent=2) + "\n", encoding="utf-8")
-        staged.replace(self.path / "run.json")
+        write_whole(self.path / "run.json", to_json({"schema": SCHEMA, **record}, indent=2) + "\n")
 
     def update(self, **fields: Any) -> dict[str, Any]:
         """Change fields of run.json and return it."""

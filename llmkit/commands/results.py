@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from llmkit.options import ResultOptions
 from llmkit.report import Report, to_json
-from llmkit.views import write_whole
+from llmkit.writing import write_whole
 
 if TYPE_CHECKING:
     from llmkit.evaluation.suite import Outcome

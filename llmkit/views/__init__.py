@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 Result = Mapping[str, Any]
@@ -70,14 +69,3 @@ def one_line(value: object, most: int = 120) -> str:
     text = " ".join(text.split())
     text = "".join("\ufffd" if unicodedata.category(c) in ERASED or c in REORDERING else c for c in text)
     return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file whole: a reader never sees half of it, and a failed write leaves the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.tmp")
-    try:
-        staged.write_bytes(content)
-        staged.replace(path)
-    finally:
-        staged.unlink(missing_ok=True)

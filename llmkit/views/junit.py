@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmkit.errors import OptionError
-from llmkit.views import Result, interval, interval_heading, metric_name, number, write_whole
+from llmkit.views import Result, interval, interval_heading, metric_name, number
+from llmkit.writing import write_whole
 
 if TYPE_CHECKING:
     from junitparser import Properties, TestCase, TestSuite

@@ -21,8 +21,8 @@ from llmkit.views import (
     number,
     one_line,
     p_value,
-    write_whole,
 )
+from llmkit.writing import write_whole
 
 # entities mean nothing to Markdown: unlike a backslash they hold in table cells and inside HTML too
 ENTITIES = {ord(character): f"&#{ord(character)};" for character in "&<>|`*[]\\~$#"}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmkit.views import Result, asked, interval_heading, number, one_line
+from llmkit.writing import staged
 
 EAST_ASIAN = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei",
@@ -56,9 +57,8 @@ def _canvas() -> Iterator[Any]:
 
 def _save(pyplot: Any, path: Path, draw_it: Any, result: Result) -> Path:
     figure = draw_it(pyplot, result)
-    staged = path.with_name(f".{path.name}.tmp")
-    figure.savefig(staged, dpi=DPI, format="png")
-    staged.replace(path)
+    with staged(path) as beside:
+        figure.savefig(beside, dpi=DPI, format="png")
     pyplot.close(figure)
     return path
 

@@ -20,7 +20,8 @@ from markdown_it import MarkdownIt
 from llmkit.errors import OptionError
 from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions, ResultOptions
 from llmkit.report import Report
-from llmkit.views import junit, markdown, one_line, plots, terminal, write_whole
+from llmkit.views import junit, markdown, one_line, plots, terminal
+from llmkit.writing import write_whole
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCHEMA = json.loads((resources.files("llmkit") / "schemas" / "evaluation.schema.json").read_text(encoding="utf-8"))
