@@ -39,9 +39,9 @@ def key_of(parts: Mapping[str, Any]) -> str:
 
 @dataclass
 class Answers:
-    """The answers of one model to one set of prepared rows; without a file they are only held in memory."""
+    """The answers of one model to prepared rows, or to requests; without a file they are only held in memory."""
 
-    done: dict[int, list[float]] = field(default_factory=dict)  # number of the row -> its record
+    done: dict[int | str, list[float]] = field(default_factory=dict)  # the row, or hash of the request -> its record
     notes: dict[str, Any] = field(default_factory=dict)
     file: TextIO | None = None
 
@@ -68,7 +68,7 @@ class Answers:
             answers._write({"about": {**about, "begun": time.strftime("%Y-%m-%d %H:%M:%S")}})
         return answers
 
-    def add(self, rows: Sequence[int], records: Sequence[Any]) -> None:
+    def add(self, rows: Sequence[int | str], records: Sequence[Any]) -> None:
         """Keep the records of a batch."""
         plain = [[float(number) for number in record] for record in records]
         self.done.update(zip(rows, plain, strict=True))
@@ -156,7 +156,8 @@ def _entry(path: Path) -> Entry:
 def clear(older_than_days: float = 0.0) -> tuple[int, int]:
     """Remove entries not used for so many days; return how many, and their bytes."""
     limit = time.time() - older_than_days * 86400
-    old = [entry for entry in entries() if not older_than_days or entry.used < limit]
-    for entry in old:
-        entry.path.unlink(missing_ok=True)
-    return len(old), sum(entry.bytes for entry in old)
+    found = {path: path.stat() for path in folder().glob("*.jsonl")}
+    old = {path: status.st_size for path, status in found.items() if not older_than_days or status.st_mtime < limit}
+    for path in old:
+        path.unlink(missing_ok=True)
+    return len(old), sum(old.values())

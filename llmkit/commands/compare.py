@@ -31,6 +31,7 @@ def compare(
     """
     quiet_libraries(talk)
     from llmkit.evaluation.comparing import compare_saved
+    from llmkit.evaluation.gates import require_met
     from llmkit.views import markdown, terminal
 
     report = Report(talk)
@@ -45,4 +46,4 @@ def compare(
         report.record(result)
     else:
         terminal.show_comparison(result, report)
-    found.require_gates()
+    require_met(found.gates)

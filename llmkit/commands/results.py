@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from llmkit.options import ResultOptions
 from llmkit.report import Report, to_json
@@ -35,7 +36,7 @@ def deliver(outcome: Outcome, files: ResultOptions, report: Report) -> None:
     from llmkit.views import markdown, terminal
 
     results = [result.as_dict() for result in outcome.results]
-    write_files(outcome, files)
+    write_files(outcome, results, files)
     single_failed = outcome.suite is None and results[0]["status"] != "ok"
     if report.json and not single_failed:
         report.record(outcome.as_dict())
@@ -50,11 +51,10 @@ def deliver(outcome: Outcome, files: ResultOptions, report: Report) -> None:
     outcome.require_success()
 
 
-def write_files(outcome: Outcome, files: ResultOptions) -> None:
+def write_files(outcome: Outcome, results: list[dict[str, Any]], files: ResultOptions) -> None:
     """Write what was asked for, each file whole."""
     from llmkit.views import markdown
 
-    results = [result.as_dict() for result in outcome.results]
     if files.output:
         write_whole(files.output, (to_json(outcome.as_dict(rows=True), indent=1) + "\n").encode())
     if files.junit:
@@ -64,20 +64,17 @@ def write_files(outcome: Outcome, files: ResultOptions) -> None:
     if files.markdown:
         markdown.write_markdown(files.markdown, results)
     if files.save_predictions:
-        _write_predictions(outcome, files)
+        _write_predictions(outcome, files.save_predictions)
     if files.plots:
-        _draw(outcome, files)
+        _draw(results, files.plots, several=outcome.suite is not None)
 
 
-def _write_predictions(outcome: Outcome, files: ResultOptions) -> None:
+def _write_predictions(outcome: Outcome, path: Path) -> None:
     from llmkit.evaluation import Evaluation
     from llmkit.evaluation.rows import prediction_rows
     from llmkit.predictions import write_predictions
 
-    path = files.save_predictions
     done = [result for result in outcome.results if isinstance(result, Evaluation)]
-    if path is None:
-        return
     if len(done) < len(outcome.results):
         path.unlink(missing_ok=True)  # a half of the rows, or an earlier run's, would pass for this one's
         return
@@ -89,10 +86,8 @@ def _write_predictions(outcome: Outcome, files: ResultOptions) -> None:
     write_predictions(path, rows)
 
 
-def _draw(outcome: Outcome, files: ResultOptions) -> None:
-    from llmkit.evaluation import Evaluation
+def _draw(results: list[dict[str, Any]], folder: Path, several: bool) -> None:
     from llmkit.views.plots import draw
 
-    for number, one in enumerate(outcome.results):
-        if isinstance(one, Evaluation) and files.plots:
-            draw(files.plots / f"{number:02d}" if outcome.suite else files.plots, one.as_dict())
+    for number, result in enumerate(results):
+        draw(folder / f"{number:02d}" if several else folder, result)  # of a failed one there is nothing to draw

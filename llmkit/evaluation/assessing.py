@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
-
-from datasets import Dataset
 
 from llmkit import metrics
 from llmkit.errors import OptionError
 from llmkit.evaluation.baselines import Comparison, Saved, compared
 from llmkit.evaluation.gates import Gate, drop_gates, figure_gates, gap_gate
 from llmkit.evaluation.plan import SWAP_FLIPS
-from llmkit.evaluation.result import Evaluation, Wanted
+from llmkit.evaluation.result import Evaluation, Subject, Wanted
 from llmkit.evaluation.rows import Observed
 from llmkit.evaluation.slices import slice_figures
 from llmkit.metrics.classification import calibration_bins, confusion
@@ -24,26 +21,6 @@ from llmkit.options.base import limits
 from llmkit.uncertainty import Figure, figures, hub_figures, per_class
 
 MATRIX = 100  # classes: a larger confusion matrix and table of classes would be most of the result
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """What is assessed: observations, and what they are of."""
-
-    name: str
-    task: str
-    dataset: str
-    split: str
-    model: str | None
-    headline: str
-    observations: Observations
-    ids: Sequence[str]
-    counts: Mapping[str, int]
-    rows: Dataset | None = None  # the dataset's row of each unit, for slices
-    texts: Sequence[str] | None = None  # what a person tells a unit by
-    swap: Mapping[str, Any] | None = None
-    fixed: Mapping[str, Figure] = field(default_factory=dict)  # figures that come as they are, from another harness
-    about: Mapping[str, Any] = field(default_factory=dict)
 
 
 def assess(subject: Subject, wanted: Wanted, baseline: Saved | None = None) -> Evaluation:
@@ -69,11 +46,9 @@ def assess(subject: Subject, wanted: Wanted, baseline: Saved | None = None) -> E
             column: slice_figures(seen, subject.rows[column], column, _sliced(subject, wanted), resamples, seed)
             for column in wanted.slices
         }
+    gates = tuple(_gates(wanted, found, details, comparison))
     return Evaluation(
-        name=subject.name, task=subject.task, dataset=subject.dataset, split=subject.split, model=subject.model,
-        headline=subject.headline, counts=subject.counts, figures=found, observations=seen, ids=subject.ids,
-        resamples=resamples, seed=seed, details=details, about=subject.about,
-        gates=tuple(_gates(wanted, found, details, comparison)),
+        **vars(subject), figures=found, resamples=resamples, seed=seed, details=details, gates=gates
     )  # fmt: skip
 
 

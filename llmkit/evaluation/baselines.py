@@ -13,7 +13,7 @@ import numpy as np
 from llmkit import metrics
 from llmkit.errors import DataError, listing
 from llmkit.evaluation.result import SCHEMA
-from llmkit.evaluation.rows import Observed, pack, unpack
+from llmkit.evaluation.rows import Observed, labels_of, unpack
 from llmkit.observations import Classes, Observations
 from llmkit.significance import Difference, differences
 
@@ -140,7 +140,7 @@ def _pairing(before: Saved, after: Saved) -> list[int]:
 
 
 def _with_labels(side: Observed) -> list[tuple[str, str]]:
-    labels = pack(side.observations, side.ids).get("label") or [None] * len(side.ids)
+    labels = labels_of(side.observations) or [None] * len(side.ids)
     return [(key, repr(label)) for key, label in zip(side.ids, labels, strict=True)]
 
 
@@ -163,7 +163,7 @@ def _respelled(earlier: Observations, after: Saved) -> Observations:
 def _refuse_other_labels(before: Saved, earlier: Observations, later: Observations, ids: Sequence[str]) -> None:
     if type(earlier) is not type(later):
         raise DataError(f"the baseline {before.name!r} holds other figures than this evaluation")
-    then, now = (pack(seen, ids).get("label") for seen in (earlier, later))
+    then, now = labels_of(earlier), labels_of(later)
     if then is None or now is None:
         return
     other = [key for key, old, new in zip(ids, then, now, strict=True) if old != new]

@@ -14,12 +14,12 @@ from llmkit.benchmarks import Benchmark, Failed
 from llmkit.benchmarks.registry import PREFIX
 from llmkit.data import fingerprint
 from llmkit.errors import DataError, OptionError, listing
-from llmkit.evaluation.assessing import Subject, assess
+from llmkit.evaluation.assessing import assess
 from llmkit.evaluation.baselines import Saved, looks_saved, read_saved
 from llmkit.evaluation.gates import require_intervals
 from llmkit.evaluation.measuring import kept_answers, origin_of
 from llmkit.evaluation.plan import seed_of
-from llmkit.evaluation.result import Evaluation, Wanted
+from llmkit.evaluation.result import Evaluation, Subject, Wanted
 from llmkit.evaluation.rows import Observed
 from llmkit.models import Located
 from llmkit.observations import Samples

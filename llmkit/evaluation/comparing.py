@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmkit import metrics
-from llmkit.errors import DataError, GateMissed
+from llmkit.errors import DataError
 from llmkit.evaluation.baselines import Comparison, compared, read_saved
-from llmkit.evaluation.gates import Gate, drop_gates
+from llmkit.evaluation.gates import Gate, drop_gates, missed
 from llmkit.evaluation.result import SCHEMA
 from llmkit.options import CompareOptions, GateOptions
 from llmkit.options.base import limits
@@ -25,22 +25,12 @@ class ComparedResults:
         """Return the versioned result that --json prints."""
         before, after = self.comparison.before, self.comparison.after
         return {
-            "schema": SCHEMA, "exit_code": int(any(not gate.met for gate in self.gates)),
+            "schema": SCHEMA, "exit_code": int(bool(missed(self.gates))),
             "before": {"name": before.name, "model": before.model, "dataset": before.dataset},
             "after": {"name": after.name, "model": after.model, "dataset": after.dataset},
             **{key: value for key, value in self.comparison.as_dict().items() if key in {"n", "metrics", "flips"}},
             "gates": [gate.as_dict() for gate in self.gates],
         }  # fmt: skip
-
-    def require_gates(self) -> None:
-        """Raise when a gate was not met.
-
-        Raises:
-            GateMissed: with a phrase for each.
-        """
-        missed = [gate.sentence for gate in self.gates if not gate.met]
-        if missed:
-            raise GateMissed("; ".join(missed))
 
 
 def compare_saved(before: str, after: str, options: CompareOptions) -> ComparedResults:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from llmkit.errors import OptionError
+from llmkit.errors import GateMissed, OptionError
 from llmkit.metrics import canonical
 from llmkit.options import GateOptions
 from llmkit.options.base import limits
@@ -32,6 +32,22 @@ class Gate:
         return asdict(self)
 
 
+def missed(gates: Iterable[Gate]) -> list[str]:
+    """Return the sentences of the gates that were not met."""
+    return [gate.sentence for gate in gates if not gate.met]
+
+
+def require_met(gates: Iterable[Gate]) -> None:
+    """Raise when a gate was not met.
+
+    Raises:
+        GateMissed: with a phrase for each.
+    """
+    sentences = missed(gates)
+    if sentences:
+        raise GateMissed("; ".join(sentences))
+
+
 def require_intervals(options: GateOptions, resamples: int) -> None:
     """Refuse gates on the bounds of intervals when the bootstrap that gives them is turned off.
 
@@ -45,13 +61,10 @@ def require_intervals(options: GateOptions, resamples: int) -> None:
 
 def figure_gates(options: GateOptions, figures: Mapping[str, Figure]) -> list[Gate]:
     """Return the --fail-under and --fail-above gates."""
-    under = [
-        figure_gate("fail-under", metric, limit, figures[canonical(metric)], options.strict)
-        for metric, limit in limits(options.fail_under).items()
-    ]
-    return under + [
-        figure_gate("fail-above", metric, limit, figures[canonical(metric)], options.strict)
-        for metric, limit in limits(options.fail_above).items()
+    return [
+        figure_gate(kind, metric, limit, figures[canonical(metric)], options.strict)
+        for kind, pairs in (("fail-under", options.fail_under), ("fail-above", options.fail_above))
+        for metric, limit in limits(pairs).items()
     ]
 
 
@@ -79,11 +92,10 @@ def drop_gates(
     Surely: the whole 95% interval of the paired difference lies beyond the limit. In doubt (the interval holds the
     limit) the gate is met and says so; under `strict` doubt fails.
     """
-    gates = []
-    for metric, limit in limits(options.max_drop).items():
-        found = differences[canonical(metric)]
-        gates.append(drop_gate(metric, limit, found, options.strict, canonical(metric) in lower_is_better))
-    return gates
+    return [
+        drop_gate(metric, limit, differences[canonical(metric)], options.strict, canonical(metric) in lower_is_better)
+        for metric, limit in limits(options.max_drop).items()
+    ]
 
 
 def drop_gate(metric: str, limit: float, found: Difference, strict: bool, lower_is_better: bool) -> Gate:

@@ -102,7 +102,7 @@ def want(task: Task, setup: Setup, evaluation: EvalOptions, gates: GateOptions, 
     shown = dict.fromkeys([*(own if named else task.usual_metrics(setup.labels)), *gated])
     return Wanted(
         metrics=tuple(name for name in shown if name in known), hub=hub, slices=tuple(evaluation.slice or ()),
-        gates=gates, resamples=evaluation.resamples, seed=setup.seed, swap=evaluation.swap,
+        gates=gates, resamples=evaluation.resamples, seed=setup.seed,
     )  # fmt: skip
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from llmkit.errors import GateMissed, LlmkitError, Stopped
-from llmkit.evaluation.gates import Gate
+from datasets import Dataset
+
+from llmkit.errors import LlmkitError, Stopped
+from llmkit.evaluation.gates import Gate, missed, require_met
 from llmkit.evaluation.rows import pack
 from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.metrics.hub_metric import HubMetric
@@ -35,13 +36,12 @@ class Wanted:
     gates: GateOptions = field(default_factory=GateOptions)
     resamples: int = 2000
     seed: int = 42
-    swap: Path | None = None
     lower_is_better: frozenset[str] = LOWER_IS_BETTER
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What was measured, on which rows, with what."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Subject:
+    """What is assessed: observations, and what they are of."""
 
     name: str
     task: str
@@ -49,15 +49,25 @@ class Evaluation:
     split: str
     model: str | None
     headline: str
-    counts: Mapping[str, int]
-    figures: Mapping[str, Figure]
     observations: Observations
     ids: Sequence[str]  # of the units: the same input has the same id in every evaluation
+    counts: Mapping[str, int]
+    rows: Dataset | None = None  # the dataset's row of each unit, for slices
+    texts: Sequence[str] | None = None  # what a person tells a unit by
+    swap: Mapping[str, Any] | None = None
+    fixed: Mapping[str, Figure] = field(default_factory=dict)  # figures that come as they are, from another harness
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Evaluation(Subject):
+    """What came of a subject: its figures, and the gates."""
+
+    figures: Mapping[str, Figure]
     resamples: int
     seed: int
     details: Mapping[str, Any] = field(default_factory=dict)  # per_class, confusion, slices, baseline, swap ...
     gates: tuple[Gate, ...] = ()
-    about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -71,10 +81,9 @@ class Evaluation:
 
     def as_dict(self, rows: bool = False) -> dict[str, Any]:
         """Return the versioned result (schemas/evaluation.schema.json), with the rows when they are wanted."""
-        missed = any(not gate.met for gate in self.gates)
         result = {
-            "schema": SCHEMA, "status": "ok", "exit_code": int(missed), "name": self.name, "task": self.task,
-            "dataset": self.dataset, "split": self.split, "model": self.model, "n": self.n,
+            "schema": SCHEMA, "status": "ok", "exit_code": int(bool(missed(self.gates))), "name": self.name,
+            "task": self.task, "dataset": self.dataset, "split": self.split, "model": self.model, "n": self.n,
             "counts": dict(self.counts), "headline": self.headline,
             "metrics": {name: figure.as_dict() for name, figure in self.figures.items()},
             "confidence": 0.95, "resamples": self.resamples, "seed": self.seed,
@@ -88,9 +97,7 @@ class Evaluation:
         Raises:
             GateMissed: with a phrase for each.
         """
-        missed = [gate.sentence for gate in self.gates if not gate.met]
-        if missed:
-            raise GateMissed("; ".join(missed))
+        require_met(self.gates)
 
 
 def failed(name: str, dataset: str, model: str | None, error: LlmkitError) -> dict[str, Any]:

@@ -21,26 +21,38 @@ class Observed:
     texts: Sequence[str] | None = None
 
 
+def labels_of(seen: Observations) -> list[Any] | None:
+    """Return what is right of each unit, as a person reads it; None where nothing is."""
+    if isinstance(seen, Classes):
+        return [seen.names[i] for i in seen.truth]
+    if isinstance(seen, Numbers):
+        return list(seen.truth.tolist())
+    if isinstance(seen, Texts):
+        return [list(texts) for texts in seen.references]
+    return None if isinstance(seen, Likelihoods) or seen.truth is None else list(seen.truth)
+
+
 def pack(seen: Observations, ids: Sequence[str]) -> dict[str, Any]:
     """Return the units as plain columns: the `rows` of a result file."""
     columns: dict[str, Any] = {"kind": type(seen).__name__.lower(), "id": list(ids)}
+    if not isinstance(seen, Likelihoods):
+        columns["label"] = labels_of(seen)
     if isinstance(seen, Classes):
         names = seen.names
         columns |= {
             "names": list(names), "positive": None if seen.positive is None else names[seen.positive],
-            "label": [names[i] for i in seen.truth], "prediction": [names[i] for i in seen.predicted],
+            "prediction": [names[i] for i in seen.predicted],
             "scores": None if seen.probabilities is None else seen.probabilities.tolist(),
         }  # fmt: skip
     elif isinstance(seen, Numbers):
-        columns |= {"label": seen.truth.tolist(), "prediction": seen.predicted.tolist()}
+        columns["prediction"] = seen.predicted.tolist()
     elif isinstance(seen, Likelihoods):
         columns |= {"nll": seen.nll.tolist(), "tokens": seen.tokens.tolist(), "bytes": seen.bytes.tolist()}
         columns["hits"] = None if seen.hits is None else seen.hits.tolist()
     elif isinstance(seen, Texts):
-        columns |= {"label": [list(texts) for texts in seen.references], "prediction": list(seen.predicted)}
+        columns["prediction"] = list(seen.predicted)
     else:
         columns["values"] = {name: values.tolist() for name, values in seen.values.items()}
-        columns["label"] = None if seen.truth is None else list(seen.truth)
         columns["prediction"] = None if seen.predicted is None else list(seen.predicted)
     return columns
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 from llmkit.errors import OptionError
-from llmkit.evaluation.assessing import Subject, assess
+from llmkit.evaluation.assessing import assess
 from llmkit.evaluation.baselines import Saved, looks_saved, read_saved, require_same_task
 from llmkit.evaluation.gates import require_intervals
 from llmkit.evaluation.measuring import Measured, measure
 from llmkit.evaluation.plan import Plan, plan
-from llmkit.evaluation.result import Evaluation
+from llmkit.evaluation.result import Evaluation, Subject
 from llmkit.evaluation.rows import Observed
 from llmkit.evaluation.swapping import Swaps, find_swaps, swap_check
 from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions

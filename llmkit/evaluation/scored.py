@@ -15,10 +15,10 @@ from llmkit import labels as label_names
 from llmkit import metrics, runs, tasks
 from llmkit.data import Source, fingerprint, open_dataset
 from llmkit.errors import EmptyError, OptionError, listing
-from llmkit.evaluation.assessing import Subject, assess
+from llmkit.evaluation.assessing import assess
 from llmkit.evaluation.baselines import looks_saved, read_saved
 from llmkit.evaluation.plan import check_slices, gated_metrics, seed_of, usable_rows, want
-from llmkit.evaluation.result import Evaluation, Wanted
+from llmkit.evaluation.result import Evaluation, Subject, Wanted
 from llmkit.joining import join
 from llmkit.labels import Labels
 from llmkit.observations import Observations, Texts

@@ -8,6 +8,7 @@ from typing import Any
 
 from llmkit.benchmarks import is_benchmark
 from llmkit.errors import GateMissed, LlmkitError, MembersFailed, OptionError, Stopped
+from llmkit.evaluation.gates import missed
 from llmkit.evaluation.result import SCHEMA, Evaluation, failed
 from llmkit.evaluation.run import evaluate
 from llmkit.foreign import translate
@@ -75,17 +76,17 @@ class Outcome:
         failures = [result for result in self.results if isinstance(result, Failure)]
         if failures and self.suite is None:
             return failures[0].error
-        missed = [
-            (f"{result.name}: " if self.suite else "") + gate.sentence
+        below = [
+            f"{result.name}: {sentence}" if self.suite else sentence
             for result in self.results if isinstance(result, Evaluation)
-            for gate in result.gates if not gate.met
+            for sentence in missed(result.gates)
         ]  # fmt: skip
         if failures:
             told = [f"{failure.member.name}: {failure.known}" for failure in failures]
             worst = max(failure.known.exit_code for failure in failures)
             counted = f"{len(failures)} of {len(self.results)} evaluations failed: "
-            return MembersFailed(counted + "; ".join(told + missed), worst)
-        return GateMissed("; ".join(missed)) if missed else None
+            return MembersFailed(counted + "; ".join(told + below), worst)
+        return GateMissed("; ".join(below)) if below else None
 
     def require_success(self) -> None:
         """Raise what `error` returns."""
