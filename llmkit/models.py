@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
 import json
 import os
 import sys
@@ -26,10 +25,6 @@ from llmkit.report import Report
 SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py"]
 WEIGHTS = ["model*.safetensors"]
 PICKLED_WEIGHTS = ["pytorch_model*.bin"]
-TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt",
-    "*.model", "chat_template.jinja",
-)  # fmt: skip
 BUILTIN_NAME = "built-in"
 
 
@@ -144,7 +139,7 @@ def load_model(
     Raises:
         ModelError: weights are missing, truncated, or of another architecture.
     """
-    folder = _weights_folder(located)
+    folder = weights_folder(located)
     _check_headers(folder, located.name)
     kind = getattr(transformers, auto_class)
     settings = {**(head or {}), "pad_token_id": tokenizer.pad_token_id}
@@ -185,7 +180,8 @@ def _with(config: PretrainedConfig, settings: dict[str, Any]) -> PretrainedConfi
     return changed
 
 
-def _weights_folder(located: Located) -> Path:
+def weights_folder(located: Located) -> Path:
+    """Return the folder that holds the weights, downloaded where they are on the Hub."""
     if not located.on_hub:
         return located.path
     folder = hub.download(located.name, located.revision, WEIGHTS, located.cached_only)
@@ -290,20 +286,3 @@ def peak_memory_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # kilobytes but for macOS
-
-
-def fingerprints(located: Located) -> dict[str, str]:
-    """Return the SHA-256 of the weights with the config, and of the tokenizer: other bytes, other model."""
-    weights = _weights_folder(located)
-    found = sorted(weights.glob("*.safetensors")) or sorted(weights.glob("pytorch_model*.bin"))
-    code = sorted(located.path.glob("*.py"))
-    tokenizer = [file for pattern in TOKENIZER_FILES for file in sorted(located.path.glob(pattern))]
-    return {"model": _digest([located.path / "config.json", *found, *code]), "tokenizer": _digest(tokenizer)}
-
-
-def _digest(paths: list[Path]) -> str:
-    whole = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            whole.update(f"{path.name}:{hashlib.file_digest(file, 'sha256').hexdigest()};".encode())
-    return whole.hexdigest()

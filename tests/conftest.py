@@ -189,6 +189,22 @@ def llama(models_root) -> Path:
     return tiny.llama_folder(models_root / "llama")
 
 
+@pytest.fixture(scope="session")
+def good(models_root) -> Path:
+    """A classifier that reads every review right."""
+    from evaluating import separable
+
+    return separable(models_root)
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    """Reviews of which four have the other label: the good classifier has 36 of 40 right."""
+    from evaluating import mislabelled
+
+    return write_csv(tmp_path / "mine.csv", mislabelled())
+
+
 @pytest.fixture
 def reviews(tmp_path) -> Path:
     """A folder with train.csv and validation.csv of separable reviews."""

@@ -20,6 +20,7 @@ from llmkit.data import fingerprint
 from llmkit.errors import EmptyError, ModelError
 from llmkit.evaluation.invariance import check_invariance
 from llmkit.evaluation.plan import Plan
+from llmkit.fingerprints import fingerprints
 from llmkit.inference import predict
 from llmkit.models import Located
 from llmkit.observations import Observations
@@ -188,7 +189,7 @@ def origin_of(located: Located, options: ModelOptions, batch_size: int | None, *
     """Return what a model's answers rest on, whatever it is asked: its files, its precision, the machine, versions."""
     return {
         "batch_size": batch_size, "dtype": dtype_name(options, located.config),
-        "device": str(models.pick_device(options.device)), "fingerprints": models.fingerprints(located),
+        "device": str(models.pick_device(options.device)), "fingerprints": fingerprints(located),
         "model_commit": located.commit, "versions": runs.versions(*libraries),
     }  # fmt: skip
 

@@ -15,7 +15,7 @@ from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.metrics.hub_metric import HubMetric
 from llmkit.observations import Observations
 from llmkit.options import GateOptions
-from llmkit.uncertainty import Figure
+from llmkit.uncertainty import CONFIDENCE, RESAMPLES, SEED, Figure
 
 SCHEMA = 1
 # what a result says where there is nothing to say: a file of predictions has no dtype, a benchmark no columns
@@ -34,8 +34,8 @@ class Wanted:
     hub: tuple[HubMetric, ...] = ()
     slices: tuple[str, ...] = ()
     gates: GateOptions = field(default_factory=GateOptions)
-    resamples: int = 2000
-    seed: int = 42
+    resamples: int = RESAMPLES
+    seed: int = SEED
     lower_is_better: frozenset[str] = LOWER_IS_BETTER
 
 
@@ -86,7 +86,7 @@ class Evaluation(Subject):
             "task": self.task, "dataset": self.dataset, "split": self.split, "model": self.model, "n": self.n,
             "counts": dict(self.counts), "headline": self.headline,
             "metrics": {name: figure.as_dict() for name, figure in self.figures.items()},
-            "confidence": 0.95, "resamples": self.resamples, "seed": self.seed,
+            "confidence": CONFIDENCE, "resamples": self.resamples, "seed": self.seed,
             "gates": [gate.as_dict() for gate in self.gates], **NOTHING, **self.details, **self.about,
         }  # fmt: skip
         return {**result, "rows": pack(self.observations, self.ids)} if rows else result

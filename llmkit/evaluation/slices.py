@@ -11,7 +11,7 @@ import numpy as np
 from llmkit import metrics
 from llmkit.errors import OptionError
 from llmkit.observations import Observations
-from llmkit.uncertainty import Figure, draws, figures
+from llmkit.uncertainty import Figure, figures, resampled
 
 MOST = 50  # values of a column: more make no table to read
 NOTHING = "(none)"  # the slice of rows whose cell is empty
@@ -66,8 +66,7 @@ def _gap(
     low = high = None
     if resamples:
         # two seeds: one would pair the rows of the two slices
-        above, below = draws([name], parts[most], resamples, seed), draws([name], parts[least], resamples, seed + 1)
-        drawn = above[name] - below[name]
+        drawn = resampled(name, parts[most], resamples, seed) - resampled(name, parts[least], resamples, seed + 1)
         drawn = drawn[np.isfinite(drawn)]
         if len(drawn) * 2 > resamples:
             low, high = (float(bound) for bound in np.quantile(drawn, [0.025, 0.975]))

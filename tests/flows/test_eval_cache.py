@@ -9,7 +9,6 @@ import shutil
 import time
 from pathlib import Path
 
-import evaluating
 import pytest
 import tiny
 from conftest import write_csv
@@ -17,17 +16,6 @@ from evaluating import ROWS, Files, lasting, mislabelled, values
 from safetensors.torch import load_file, save_file
 
 from llmkit import models
-
-
-@pytest.fixture(scope="session")
-def good(models_root) -> Path:
-    """A classifier that reads every review right."""
-    return evaluating.separable(models_root)
-
-
-@pytest.fixture
-def data(tmp_path) -> Path:
-    return write_csv(tmp_path / "mine.csv", mislabelled())
 
 
 @pytest.fixture

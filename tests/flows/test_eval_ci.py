@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import evaluating
 import pytest
 import tiny
 from conftest import write_csv, write_jsonl
@@ -47,18 +46,6 @@ for name, (line, folder) in json.load(sys.stdin).items():
     codes[name] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 print(json.dumps(codes))
 """
-
-
-@pytest.fixture(scope="session")
-def good(models_root) -> Path:
-    """A classifier that reads every review right."""
-    return evaluating.separable(models_root)
-
-
-@pytest.fixture
-def data(tmp_path) -> Path:
-    """Reviews of which four have the other label: the good classifier has 36 of 40 right."""
-    return write_csv(tmp_path / "mine.csv", mislabelled())
 
 
 @pytest.fixture
