@@ -122,8 +122,8 @@ def _measure_saved(job: Job, options: ModelOptions, report: Report) -> Evaluatio
     located = models.locate(saved, report)
     wanted = Wanted(job.task.usual_metrics(job.setup.labels), seed=job.setup.seed)
     plan = Plan(
-        job.reference, located, saved, job.source, job.task, job.setup, job.rows.name, job.rows.validation, 0,
-        job.task.eval_batch, wanted,
+        job.reference, located, saved, models.load_tokenizer(located, saved), job.source, job.task, job.setup,
+        job.rows.name, job.rows.validation, 0, job.task.eval_batch, wanted,
     )  # fmt: skip
     measured, _ = measure(plan, plan.rows, report, cache=False)
     return assess(subject_of(plan, measured), wanted)

@@ -71,18 +71,17 @@ def prepare(plan: Plan, rows: Dataset, share: Prepared | None = None) -> Prepare
     Raises:
         EmptyError: the rows hold no token to score.
     """
-    tokenizer = share.tokenizer if share else models.load_tokenizer(plan.located, plan.options)
-    inputs = plan.task.prepare(rows, tokenizer, plan.setup, training=False)
+    inputs = plan.task.prepare(rows, plan.tokenizer, plan.setup, training=False)
     if not len(inputs):
         raise EmptyError("the rows hold too little text to score")
 
     def load() -> PreTrainedModel:
         if share is not None:
             return share.model
-        return models.load_model(plan.located, plan.task.auto_class, tokenizer, plan.options)
+        return models.load_model(plan.located, plan.task.auto_class, plan.tokenizer, plan.options)
 
     origin = share.origin if share else origin_of(plan.located, plan.options, plan.batch_size)
-    return Prepared(plan.task, rows, plan.setup, tokenizer, inputs, load, origin)
+    return Prepared(plan.task, rows, plan.setup, plan.tokenizer, inputs, load, origin)
 
 
 def measure(

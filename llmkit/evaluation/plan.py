@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
 
 from llmkit import metrics, models, runs, tasks
 from llmkit.data import Source, hub_name, open_dataset
@@ -33,6 +34,7 @@ class Plan:
     dataset: str
     located: Located
     options: ModelOptions
+    tokenizer: PreTrainedTokenizerBase
     source: Source
     task: Task
     setup: Setup
@@ -56,7 +58,8 @@ def plan(
     trained = runs.read_run(located.path) or {}
     cut = _cut_of(trained, source)
     split, rows = to_measure(source, evaluation.split, data.limit, partial(task.has_labels, columns=columns), cut)
-    setup = _setup(task, located, source, rows, columns, data, evaluation, trained, options, report)
+    tokenizer = models.load_tokenizer(located, options)
+    setup = _setup(task, located, tokenizer, source, rows, columns, data, evaluation, trained, report)
     wanted = want(task, setup, evaluation, gates, options)
     task.check(setup)
     usable = usable_rows(dataset, split, rows, columns, task.measurable(rows, setup), task.name, report)
@@ -64,7 +67,7 @@ def plan(
         raise OptionError("--slice needs figures of single rows: add --per-row")
     check_slices(usable, wanted)
     return Plan(
-        dataset, located, options, source, task, setup, split, usable, len(rows) - len(usable),
+        dataset, located, options, tokenizer, source, task, setup, split, usable, len(rows) - len(usable),
         evaluation.batch_size or task.eval_batch, wanted,
     )  # fmt: skip
 
@@ -142,10 +145,9 @@ def check_slices(rows: Dataset, wanted: Wanted) -> None:
 
 
 def _setup(
-    task: Task, located: Located, source: Source, rows: Dataset, columns: dict[str, str], data: DataOptions,
-    evaluation: EvalOptions, trained: dict[str, Any], options: ModelOptions, report: Report,
+    task: Task, located: Located, tokenizer: PreTrainedTokenizerBase, source: Source, rows: Dataset,
+    columns: dict[str, str], data: DataOptions, evaluation: EvalOptions, trained: dict[str, Any], report: Report,
 ) -> Setup:  # fmt: skip
-    tokenizer = models.load_tokenizer(located, options)
     context = models.context_length(located.config, tokenizer)
     if data.max_length and data.max_length > context:
         raise OptionError(f"--max-length {data.max_length}: {located.name!r} takes at most {context} tokens")
