@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -99,11 +100,29 @@ def _stream(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[in
 
 
 def _windows_of(text: str, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Iterator[dict[str, Any]]:
-    encoded = tokenizer(text, return_attention_mask=False)
+    encoded = tokenizer(text, return_attention_mask=False, return_offsets_mapping=tokenizer.is_fast)
     ids = encoded["input_ids"]
-    covered = len(text.encode()) - _unscored_bytes(text, ids, tokenizer)
-    for number, (window, labels) in enumerate(windows(ids, setup.max_length, setup.stride)):
-        yield {"input_ids": window, "labels": labels, "length": len(window), "bytes": covered if number == 0 else 0}
+    cut = list(windows(ids, setup.max_length, setup.stride))
+    fresh = [sum(label != -100 for label in labels) for _, labels in cut]
+    ends = _byte_ends(text, len(ids), list(accumulate(fresh)), encoded.get("offset_mapping"))
+    ends[:0] = [_unscored_bytes(text, ids, tokenizer)]
+    for number, (window, labels) in enumerate(cut):
+        covered = ends[number + 1] - ends[number]
+        yield {"input_ids": window, "labels": labels, "length": len(window), "bytes": covered}
+
+
+def _byte_ends(text: str, tokens: int, counts: list[int], offsets: list[tuple[int, int]] | None) -> list[int]:
+    """Return where the first `counts` tokens of a text end, in bytes; the last of them at the end of the text.
+
+    By the tokenizer's offsets, or where it has none in proportion to the number of tokens.
+    """
+    whole = len(text.encode())
+    if offsets is None:
+        return [whole * count // tokens for count in counts]
+    characters = list(accumulate((end for _, end in offsets), max))  # a special token has the offsets 0, 0
+    bounds = [characters[count - 1] for count in counts[:-1]]
+    sizes = [len(text[start:end].encode()) for start, end in pairwise([0, *bounds])]
+    return [*accumulate(sizes), whole] if counts else []
 
 
 def _unscored_bytes(text: str, ids: list[int], tokenizer: PreTrainedTokenizerBase) -> int:

@@ -162,6 +162,32 @@ def test_bits_per_byte_of_a_character_cut_in_tokens_counts_the_bytes_of_the_firs
     assert evaluated(llmkit, tmp_path, plainest, [text])["counts"]["bytes"] == len(text.encode()) - 1
 
 
+@pytest.mark.parametrize("offsets", [True, False])
+def test_each_window_has_the_bytes_of_the_tokens_that_it_scores(plainest, monkeypatch, offsets):
+    text = LONG + " Füchse: 狐狸!  "
+    tokenizer = AutoTokenizer.from_pretrained(plainest)
+    if not offsets:  # a tokenizer that cannot tell where its tokens stand
+        monkeypatch.setattr(type(tokenizer), "is_fast", False)
+    setup = Setup(columns={"text": "text"}, max_length=16, stride=5)
+    rows = TASK.prepare(Dataset.from_dict({"text": [text]}), tokenizer, setup, training=False).to_list()
+    assert len(rows) > 20
+    first = len(tokenizer.decode(rows[0]["input_ids"][:1]).encode())
+    assert sum(row["bytes"] for row in rows) == len(text.encode()) - first
+    scored = [[token for token in row["labels"] if token != -100] for row in rows]
+    decoded = [len(tokenizer.decode(tokens).encode()) for tokens in scored]
+    decoded[0] -= first
+    near = 0 if offsets else 16
+    assert all(abs(row["bytes"] - size) <= near for row, size in zip(rows[:10], decoded))
+
+
+def test_the_interval_of_bits_per_byte_is_of_the_order_of_that_of_the_loss(llmkit, model, tmp_path):
+    found = evaluated(llmkit, tmp_path, model, [LONG] * 4)["metrics"]
+    loss, bits = found["loss"], found["bits_per_byte"]
+    assert bits["low"] < bits["value"] < bits["high"]
+    widths = [(figure["high"] - figure["low"]) / figure["value"] for figure in (loss, bits)]
+    assert widths[0] < widths[1] < 5 * widths[0]  # the bytes of a token vary too
+
+
 def test_the_batch_size_changes_no_figure(llmkit, model, tmp_path):
     rows = LONG.split("\n\n")
     for more in ((), ("--per-row",)):
