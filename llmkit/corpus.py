@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from llmkit.data import Source, open_dataset
 from llmkit.errors import DataError, EmptyError, listing
-from llmkit.options import DataOptions, SplitOptions
+from llmkit.options import CorpusOptions, SplitOptions
 from llmkit.report import Report
 from llmkit.splits import VALIDATIONS, TrainAndValidation, select
 from llmkit.tasks import require_roles
@@ -27,7 +27,7 @@ class Corpus:
     rows: TrainAndValidation
 
 
-def open_corpus(references: list[str], data: DataOptions, splits: SplitOptions, seed: int, report: Report) -> Corpus:
+def open_corpus(references: list[str], data: CorpusOptions, splits: SplitOptions, seed: int, report: Report) -> Corpus:
     """Open every source and put aside what is measured on: validation splits where there are, else a cut of 5%.
 
     Raises:
@@ -51,7 +51,9 @@ def open_corpus(references: list[str], data: DataOptions, splits: SplitOptions, 
     return Corpus(tuple(sources), rows)
 
 
-def _documents(source: Source, data: DataOptions, splits: SplitOptions, seed: int) -> tuple[list[str], list[str], str]:
+def _documents(
+    source: Source, data: CorpusOptions, splits: SplitOptions, seed: int
+) -> tuple[list[str], list[str], str]:
     train = _texts(select(source.splits, splits.train_split, data.limit), data)
     name = splits.validation or next((name for name in VALIDATIONS if name in source.splits), None)
     if name is not None:
@@ -67,7 +69,7 @@ def _documents(source: Source, data: DataOptions, splits: SplitOptions, seed: in
     return kept, ends, f"the last {HELD_OUT:.0%} of each document"
 
 
-def _texts(rows: Dataset, data: DataOptions) -> list[str]:
+def _texts(rows: Dataset, data: CorpusOptions) -> list[str]:
     columns = text_column(rows, data.columns)
     if columns is None or columns["text"] not in rows.column_names:
         raise DataError(f"there is no text column among {listing(rows.column_names)}; name it with --column text=NAME")

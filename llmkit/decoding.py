@@ -12,12 +12,14 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, set_seed
 from transformers.generation.streamers import BaseStreamer
 
-from llmkit import models, tasks
+from llmkit import models
 from llmkit.errors import DataError, ModelError, OptionError
-from llmkit.models import BUILTIN_NAME
-from llmkit.options import GenerationOptions, ModelOptions
+from llmkit.inference import find
+from llmkit.models import BUILTIN_NAME, Located
+from llmkit.options import AskOptions, GenerationOptions, ModelOptions
 from llmkit.report import Report
 from llmkit.settings import parse_settings
+from llmkit.tasks import Task
 
 OWNED = {
     name: "--" + name.replace("_", "-")
@@ -60,13 +62,15 @@ class Prompt:
 class Generator:
     """A model that continues prompts, or answers them with its chat template."""
 
-    def __init__(self, options: ModelOptions, decoding: GenerationOptions, report: Report) -> None:
+    def __init__(
+        self, task: Task, located: Located, options: ModelOptions, asked: AskOptions, decoding: GenerationOptions,
+        report: Report,
+    ) -> None:  # fmt: skip
         known = [name for name in GenerationConfig().to_dict() if not name.startswith("_")]
         self.extra = parse_settings(decoding.set, known, OWNED, "GenerationConfig")
         _check_limits(self.extra)
-        located = models.locate(options, report, BUILTIN_NAME)
-        self.task = tasks.require(located.config, "generate", located.name)
-        self.located, self.options, self.decoding, self.report = located, options, decoding, report
+        self.task, self.located, self.options, self.asked = task, located, options, asked
+        self.decoding, self.report = decoding, report
         self.tokenizer = models.load_tokenizer(located, options)
         self.tokenizer.padding_side = "left"
         self.context = models.context_length(located.config, self.tokenizer)
@@ -84,7 +88,8 @@ class Generator:
     def model(self) -> PreTrainedModel:
         """The weights, loaded when they are first needed."""
         if self._model is None:
-            self._model = models.load_model(self.located, self.task.auto_class, self.tokenizer, self.options).eval()
+            network = self.task.network(self.located.config)
+            self._model = models.load_model(self.located, network, self.tokenizer, self.options).eval()
         return self._model
 
     def prompt(self, text: str, where: str = "the prompt") -> Prompt:
@@ -202,7 +207,7 @@ class Generator:
     def identity(self) -> dict[str, Any]:
         """Return what the text depends on, for the note beside an output file."""
         own = {"model": self.located.name, "weights": self.located.stamp, "dtype": self.options.dtype}
-        return {**own, **asdict(self.decoding)}
+        return {**own, **asdict(self.asked), **asdict(self.decoding)}
 
 
 class TextPieces(BaseStreamer):
@@ -244,6 +249,7 @@ def generate(
     model: str | ModelOptions | None = None,
     decoding: GenerationOptions | None = None,
     batch_size: int = 16,
+    asked: AskOptions | None = None,
 ) -> list[list[str]]:
     """Continue prompts: for each a list of continuations; without a model, with the built-in one.
 
@@ -253,5 +259,9 @@ def generate(
     """
     rows = [prompts] if isinstance(prompts, str) else list(prompts)
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
-    generator = Generator(options, decoding or GenerationOptions(), Report())
+    asked, report = asked or AskOptions(), Report()
+    task, located = find("generate", options, asked, report, BUILTIN_NAME)
+    if not task.prompted:
+        raise ModelError(f"{located.name!r} is a {task.name} model, which continues no prompt")
+    generator = Generator(task, located, options, asked, decoding or GenerationOptions(), report)
     return generator.answers([generator.prompt(text) for text in rows], batch_size)

@@ -61,8 +61,8 @@ def finetune(
 
 
 def _model(job: Job, options: ModelOptions) -> PreTrainedModel:
-    head = job.task.head_config(job.setup.labels)
-    return models.load_model(job.located, job.task.auto_class, job.tokenizer, options, head=head, training=True)
+    head, network = job.task.head_config(job.setup), job.task.network(job.located.config)
+    return models.load_model(job.located, network, job.tokenizer, options, head=head, training=True)
 
 
 def plan(
@@ -79,6 +79,8 @@ def plan(
         source, splits.train_split, splits.validation, data.limit, hyper.seed, data.encoding,
         task.class_column(chosen, columns),
     )  # fmt: skip
+    tasks.require_sound(task, found.train, columns, "training")
+    tasks.require_sound(task, found.validation, columns, "validation")
     rows = _usable(task, found, columns, report)
     labels = task.labels(rows.train, found.validation, columns)
     tokenizer = models.load_tokenizer(located, options)
@@ -86,6 +88,7 @@ def plan(
         columns=columns, max_length=_max_length(data, located, tokenizer, task), labels=labels,
         benchmark=source.benchmark, seed=hyper.seed,
     )  # fmt: skip
+    setup = task.settle(setup, data, located.config, tokenizer)
     best = hyper.metric or task.headline(setup)
     require_known(best, task.metric_names(labels), "--metric")
     _say_plan(located, task, setup, rows, report)
@@ -103,11 +106,13 @@ def _model_and_task(
     options: ModelOptions, data: DataOptions, train: Dataset, report: Report
 ) -> tuple[Located, Task, dict[str, str]]:
     if options.model is None:
-        task, columns = tasks.choose(data.task, train, data.columns, None, "finetune")
+        able = tasks.for_training(None, data.task, data)
+        task, columns = tasks.choose(able, train, data.columns, "finetune")
         report.say(f"model: {task.base_model}, the default for {task.name}; -m names another")
         return models.locate(options, report, task.base_model), task, columns
     located = models.locate(options, report)
-    task, columns = tasks.choose(data.task, train, data.columns, located.config, "finetune")
+    able = tasks.for_training(located.config, data.task, data)
+    task, columns = tasks.choose(able, train, data.columns, "finetune")
     return located, task, columns
 
 
@@ -120,7 +125,7 @@ def _usable(task: Task, rows: TrainAndValidation, columns: dict[str, str], repor
         if not usable:
             raise EmptyError(f"no usable row among the {len(part)} {name} rows: each lacks its text or its label")
         if len(usable) < len(part):
-            report.warn(f"{len(part) - len(usable)} of {len(part)} {name} rows have no text or no label, left out")
+            report.warn(f"{len(part) - len(usable)} of {len(part)} {name} rows have {task.incomplete}, left out")
         kept[name] = part.select(usable) if len(usable) < len(part) else part
     return replace(rows, train=kept["training"], validation=kept["validation"])
 

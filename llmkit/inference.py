@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import models, runs, tasks
 from llmkit.answers import Answers
-from llmkit.errors import OptionError, Stopped
-from llmkit.labels import Labels
-from llmkit.observations import softmax
-from llmkit.options import ModelOptions
+from llmkit.errors import DataError, OptionError, Stopped, listing
+from llmkit.models import Located
+from llmkit.options import AskOptions, ModelOptions
 from llmkit.report import Report
-from llmkit.rowfiles import column_for
 from llmkit.tasks import Setup, Task
-from llmkit.tasks.text_classification import PAIRS, TEXTS, encode
 
 
 def predict(
@@ -49,9 +47,7 @@ def predict(
         for rows in batches(prepared["length"], batch_size):
             if not all(row in answers.done for row in rows):
                 batch = on_device(collate([inputs[row] for row in rows]), model)
-                labels = batch.pop("labels", None)
-                outputs = model(**batch)
-                answers.add(rows, task.read(outputs, {**batch, "labels": labels}))
+                answers.add(rows, task.run(model, batch, setup))
             advance(len(rows))
             if stopping() and len(answers.done) < len(prepared):
                 raise Stopped(
@@ -72,70 +68,93 @@ def on_device(batch: dict[str, Any], model: PreTrainedModel) -> dict[str, Any]:
     return {name: value.to(model.device) for name, value in batch.items()}
 
 
-class Classifier:
-    """A finetuned classifier that answers with label names and probabilities, or with a number."""
+def find(
+    verb: str, options: ModelOptions, asked: AskOptions, report: Report, default: str | None = None
+) -> tuple[Task, Located]:
+    """Return the model, and the task that it does in this command.
 
-    def __init__(self, options: ModelOptions, report: Report, default: str | None = None) -> None:
-        located = models.locate(options, report, default)
-        self.task = tasks.require(located.config, "classify", located.name)
-        self.located, self.options = located, options
-        self.labels = Labels.of_model(located.config)
+    Raises:
+        ModelError, OptionError: there is no such model, or it does no task of the command.
+    """
+    located = models.locate(options, report, default)
+    return tasks.for_model(located.config, verb, located.name, asked.task, asked)[0], located
+
+
+class Predictor:
+    """A model that answers rows with what its task predicts: labels, spans, fills."""
+
+    def __init__(self, task: Task, located: Located, options: ModelOptions, asked: AskOptions) -> None:
+        self.task, self.located, self.options, self.asked = task, located, options, asked
         self.tokenizer = models.load_tokenizer(located, options)
         trained = runs.read_run(located.path) or {}
-        usual = trained.get("max_length") or self.task.usual_length
-        self.max_length = min(models.context_length(located.config, self.tokenizer), usual)
+        usual = trained.get("max_length") or task.usual_length
+        context = models.context_length(located.config, self.tokenizer)
+        setup = Setup(columns={role: role for role in task.asks}, max_length=min(context, usual))
+        self.setup = task.settle(setup, asked, located.config, self.tokenizer)
+        task.check(self.setup)
         self._model: PreTrainedModel | None = None
 
     @property
     def model(self) -> PreTrainedModel:
         """The weights, loaded when they are first needed."""
         if self._model is None:
-            self._model = models.load_model(self.located, self.task.auto_class, self.tokenizer, self.options)
+            network = self.task.network(self.located.config)
+            self._model = models.load_model(self.located, network, self.tokenizer, self.options)
         return self._model
 
-    def columns(self, rows: Sequence[dict[str, Any]], given: dict[str, str]) -> dict[str, str]:
-        """Return the columns of rows that hold the text, and the second text of a pair.
+    def require_inputs(self, given: Mapping[str, Any]) -> None:
+        """Refuse inputs, by role, that the task does not take, and demand those that it needs.
 
         Raises:
-            DataError: no column can be told to be the text, or a named one does not exist.
+            OptionError: naming the flag.
         """
-        tasks.require_roles(given, ("text", "pair"))
-        pair = next((pair for pair in PAIRS if set(pair) <= set(rows[0])), None)
-        if pair is not None and "text" not in given:
-            return {"text": pair[0], "pair": given.get("pair", pair[1])}
-        text = {"text": column_for(rows, "text", given, TEXTS)}
-        return text | ({"pair": column_for(rows, "pair", given, ())} if "pair" in given else {})
+        for role, value in given.items():
+            if value is not None and role not in self.task.asks:
+                raise OptionError(f"--{role}: {self.task.name} takes {listing(self.task.asks)}, and no {role}")
+        missing = [role for role in self.task.needs[1:] if given.get(role) is None]
+        if missing:
+            raise OptionError(f"{self.task.name} needs a --{missing[0]} beside the {self.task.needs[0]}")
 
-    def answer(
-        self, texts: Sequence[str], pairs: Sequence[str] | None, batch_size: int, top: int | None = None
-    ) -> list[dict[str, Any]]:
-        """Return `label`, `score` and `scores` (the best `top` labels) of each text; nulls for an empty one."""
-        usable = [row for row, text in enumerate(texts) if text and text.strip()]
-        answers: list[dict[str, Any]] = [self._nothing() for _ in texts]
+    def columns(self, rows: Sequence[dict[str, Any]], given: dict[str, str]) -> dict[str, str]:
+        """Return the columns of the rows of a file by the roles that the task asks for.
+
+        Raises:
+            DataError: a column that is needed cannot be told, or a named one does not exist.
+        """
+        tasks.require_roles(given, self.task.asks)
+        return self.task.find_columns(rows, given)
+
+    def answer(self, rows: Sequence[Mapping[str, Any]], batch_size: int, start: int = 0) -> list[dict[str, Any]]:
+        """Return the answer to each row, a dictionary of inputs by role; nulls where a row asks nothing.
+
+        `start` is the number of rows before these, for errors.
+
+        Raises:
+            DataError: a row contradicts itself.
+        """
+        usable = [row for row, inputs in enumerate(rows) if self.task.is_asked(inputs)]
+        answers: list[dict[str, Any]] = [self.task.nothing(self.setup) for _ in rows]
         if not usable:
             return answers
-        picked = [texts[row] for row in usable]
-        partners = [pairs[row] for row in usable] if pairs is not None else None
-        encoded = encode(picked, partners, self.tokenizer, self.max_length)
-        prepared = Dataset.from_dict({**encoded, "length": [len(ids) for ids in encoded["input_ids"]]})
-        setup = Setup(columns={}, max_length=self.max_length, labels=self.labels)
-        for row, logits in zip(
-            usable, predict(self.task, self.model, self.tokenizer, prepared, setup, batch_size), strict=True
-        ):
-            answers[row] = self._read(logits, top)
+        roles = [role for role in self.task.asks if any(role in rows[row] for row in usable)]
+        columns = {role: [rows[row].get(role) for row in usable] for role in roles}
+        picked = Dataset.from_dict(columns)
+        setup = replace(self.setup, columns={role: role for role in roles})
+        found = self.task.flaw(picked, setup.columns)
+        if found is not None:
+            raise DataError(f"row {start + usable[found[0]] + 1}: {found[1]}")
+        prepared = self.task.prepare(picked, self.tokenizer, setup, training=False)
+        records = predict(self.task, self.model, self.tokenizer, prepared, setup, batch_size)
+        made = self.task.answers(records, prepared, picked, self.tokenizer, setup, self.asked.top)
+        for row, answer in zip(usable, made, strict=True):
+            answers[row] = answer
         return answers
 
-    def _nothing(self) -> dict[str, Any]:
-        return {"score": None} if self.labels.regression else {"label": None, "score": None, "scores": None}
-
-    def _read(self, logits: Sequence[float], top: int | None) -> dict[str, Any]:
-        if self.labels.regression:
-            return {"score": float(logits[0])}
-        probabilities = softmax(logits)
-        order = np.argsort(-probabilities, kind="stable")
-        best = int(order[0])
-        scores = {self.labels.names[i]: float(probabilities[i]) for i in order[: top or len(order)]}
-        return {"label": self.labels.names[best], "score": float(probabilities[best]), "scores": scores}
+    def identity(self) -> dict[str, Any]:
+        """Return what the answers depend on, for the note beside an output file."""
+        return {
+            "model": self.located.name, "weights": self.located.stamp, "dtype": self.options.dtype, **asdict(self.asked)
+        }  # fmt: skip
 
 
 def classify(
@@ -144,16 +163,23 @@ def classify(
     pairs: Sequence[str] | None = None,
     batch_size: int = 16,
     top: int | None = None,
+    asked: AskOptions | None = None,
 ) -> list[dict[str, Any]]:
-    """Label texts with a finetuned model: a dictionary with text, label, score and scores for each.
+    """Label texts with a finetuned model: a dictionary with the text and what `llmkit classify` prints of each.
 
     Raises:
-        OptionError: `pairs` and `texts` differ in number.
+        OptionError: `pairs` and `texts` differ in number, or the model takes no pairs.
         ModelError: the model is no classifier.
     """
     rows = [texts] if isinstance(texts, str) else list(texts)
     if pairs is not None and len(pairs) != len(rows):
         raise OptionError(f"{len(rows)} texts and {len(pairs)} --pair texts: one for each is wanted")
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
-    answers = Classifier(options, Report()).answer(rows, pairs, batch_size, top)
-    return [{"text": text, **answer} for text, answer in zip(rows, answers, strict=True)]
+    asked = asked or AskOptions()
+    predictor = Predictor(*find("classify", options, asked, Report()), options, replace(asked, top=top or asked.top))
+    predictor.require_inputs({"pair": pairs})
+    first = predictor.task.asks[0]
+    inputs: list[dict[str, Any]] = [{first: text} for text in rows]
+    if pairs is not None:
+        inputs = [{**row, "pair": pair} for row, pair in zip(inputs, pairs, strict=True)]
+    return [{**row, **answer} for row, answer in zip(inputs, predictor.answer(inputs, batch_size), strict=True)]

@@ -10,9 +10,9 @@ from typing import Any
 
 from llmkit.errors import DataError, listing
 from llmkit.predictions import Predictions, Row, cell_text, number_of, shortened
+from llmkit.tasks.base import TRUTHS
 
 SHOWN = 3  # rows that an error names
-TRUTHS = frozenset({"label", "reference"})  # roles of columns that are no input
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def join(
         predictions: of `read_predictions`.
         dataset_rows: the rows that are measured.
         ids: their content ids.
-        columns: the columns of the dataset by role; `label` and `reference` are no inputs.
+        columns: the columns of the dataset by role; those of `TRUTHS` are no inputs.
         id_column: the only column to join by, in both files.
 
     Raises:

@@ -18,7 +18,7 @@ from llmkit.errors import EmptyError, OptionError, listing
 from llmkit.jobs import Job, Trained, finished, quick, train
 from llmkit.metrics import require_known
 from llmkit.models import Located
-from llmkit.options import ArchitectureOptions, DataOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
+from llmkit.options import ArchitectureOptions, CorpusOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
 from llmkit.report import Report
 from llmkit.tasks import Setup, Task
 from llmkit.training import Recipe
@@ -44,7 +44,7 @@ def pretrain(
     corpus: list[str] | str,
     model: str | ModelOptions | None = None,
     architecture: ArchitectureOptions | None = None,
-    data: DataOptions | None = None,
+    data: CorpusOptions | None = None,
     splits: SplitOptions | None = None,
     training_options: TrainingOptions | None = None,
     run: RunOptions | None = None,
@@ -60,7 +60,7 @@ def pretrain(
     """
     references = [corpus] if isinstance(corpus, str) else list(corpus)
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
-    shape, data, splits = architecture or ArchitectureOptions(), data or DataOptions(), splits or SplitOptions()
+    shape, data, splits = architecture or ArchitectureOptions(), data or CorpusOptions(), splits or SplitOptions()
     hyper, run, report = training_options or TrainingOptions(), run or RunOptions(), report or Report()
     overrides = training.checked_overrides(hyper.set)
     training.precision(options, models.pick_device(options.device))
@@ -87,7 +87,7 @@ def pretrain(
     return trained
 
 
-def _family(shape: ArchitectureOptions, data: DataOptions) -> tuple[Task, str]:
+def _family(shape: ArchitectureOptions, data: CorpusOptions) -> tuple[Task, str]:
     """Return the task and the model family that --arch and --task ask for; each implies the other.
 
     Raises:
@@ -106,7 +106,7 @@ def _family(shape: ArchitectureOptions, data: DataOptions) -> tuple[Task, str]:
 
 
 def _start(
-    corpus: Corpus, options: ModelOptions, shape: ArchitectureOptions, data: DataOptions, report: Report
+    corpus: Corpus, options: ModelOptions, shape: ArchitectureOptions, data: CorpusOptions, report: Report
 ) -> Start:
     """Settle task, tokenizer and config; say what was chosen."""
     if options.model is not None:
@@ -131,13 +131,11 @@ def _start(
     return Start(task, tokenizer, size, context, config=config)
 
 
-def _go_on(options: ModelOptions, shape: ArchitectureOptions, data: DataOptions, report: Report) -> Start:
+def _go_on(options: ModelOptions, shape: ArchitectureOptions, data: CorpusOptions, report: Report) -> Start:
     if shape.model_config or shape.tokenizer or shape.vocab_size:
         raise OptionError("-m goes on with a model, which has its own architecture and tokenizer; leave out the others")
     located = models.locate(options, report)
-    task = tasks.require(located.config, "pretrain", located.name) if data.task is None else tasks.named(data.task)
-    if "pretrain" not in task.verbs or not task.trains_on(located.config):
-        raise OptionError(f"--task {task.name}: {located.name!r} cannot be pretrained for it")
+    task = tasks.for_model(located.config, "pretrain", located.name, data.task)[0]
     tokenizer = models.load_tokenizer(located, options)
     limit = models.context_length(located.config, tokenizer)
     if data.max_length and data.max_length > limit:

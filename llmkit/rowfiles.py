@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def read_rows(options: RowOptions) -> list[Row]:
     return rows
 
 
-def column_for(rows: Sequence[Row], role: str, given: dict[str, str], usual: Sequence[str]) -> str:
+def column_for(rows: Sequence[Mapping[str, Any]], role: str, given: dict[str, str], usual: Sequence[str]) -> str:
     """Return the column that holds a role: the one given, a usual name, or the only column of strings.
 
     Raises:

@@ -158,7 +158,7 @@ class TaskTrainer(Trainer):
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:
         """Score the validation rows with the task's code, under the autocast of training."""
         records = predict(self.task, self.model, self.processing_class, self.measured, self.setup, self.eval_batch)
-        seen = self.task.observe(records, self.measured, self.setup)
+        seen = self.task.observe(records, self.measured, self.processing_class, self.setup)
         names = dict.fromkeys((*self.task.usual_metrics(self.setup.labels), self.args.metric_for_best_model))
         logs = {f"{metric_key_prefix}_{name}": metrics.value(name, seen) for name in names}
         self.log(dict(logs))

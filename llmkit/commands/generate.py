@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from llmkit.commands.answering import answer_file, show_answers
 from llmkit.commands.helping import with_examples
 from llmkit.commands.standard_input import read_stdin
-from llmkit.errors import OptionError
-from llmkit.flags import option_groups
-from llmkit.options import GenerationOptions, ModelOptions, RowOptions, TalkOptions
+from llmkit.errors import DataError, OptionError, listing
+from llmkit.flags import flag, option_groups
+from llmkit.options import AskOptions, GenerationOptions, ModelOptions, RowOptions, TalkOptions
 from llmkit.report import Report, quiet_libraries
 
 if TYPE_CHECKING:
     from llmkit.decoding import Generator
+    from llmkit.models import Located
+    from llmkit.tasks import Task
 
 
 @with_examples(
@@ -29,33 +34,98 @@ if TYPE_CHECKING:
 def generate(
     prompts: Annotated[list[str] | None, typer.Argument(help="Prompts; without any, standard input is one.")] = None,
     *,
+    context: Annotated[
+        str | None,
+        flag(panel="Prompt", help="Question answering: the text that holds the answer, a file, or - (stdin)."),
+    ] = None,
     model: ModelOptions,
+    asked: AskOptions,
     decoding: GenerationOptions,
     rows: RowOptions,
     talk: TalkOptions,
 ) -> None:
-    """Continue a prompt, or answer it with a chat model. Greedy, unless a sampling flag is given.
+    """Continue a prompt, answer it with a chat model, translate, summarize, find an answer in a text, fill a mask.
 
-    Without -m the small built-in model answers: a demonstration that works offline.
+    Greedy, unless a sampling flag is given. Without -m the small built-in model answers: a demonstration that works
+    offline.
     """
-    if prompts and rows.input:
-        raise OptionError("give prompts or --input, not both")
     if decoding.echo and (rows.input or talk.json):
         raise OptionError("--echo is for text: rows and --json hold the prompt anyway")
+    _check(prompts, context, rows)
     texts = prompts or ([] if rows.input else [_stdin(rows.encoding)])
     quiet_libraries(talk, model.offline)
-    from llmkit.decoding import Generator
+    from llmkit.inference import find
+    from llmkit.models import BUILTIN_NAME
 
     report = Report(talk)
-    generator = Generator(model, decoding, report)
+    task, located = find("generate", model, asked, report, BUILTIN_NAME)
     if model.model is None:
         report.say(
             "model: the built-in one, a small demonstration; -m names another, such as HuggingFaceTB/SmolLM2-135M"
         )
+    if not task.prompted:
+        _predict(task, located, texts, context, model, asked, decoding, rows, talk, report)
+        return
+    if context is not None:
+        raise OptionError(f"--context: {task.name} takes a prompt, and no context")
+    from llmkit.decoding import Generator
+
+    generator = Generator(task, located, model, asked, decoding, report)
     if rows.input:
         _file(generator, rows, talk, report)
     else:
         _shell(generator, texts, rows, talk, report)
+
+
+def _check(prompts: list[str] | None, context: str | None, rows: RowOptions) -> None:
+    problems = []
+    if prompts and rows.input:
+        problems.append("give prompts or --input, not both")
+    if context is not None and rows.input:
+        problems.append("--context is for the command line; a file's contexts are named by --column context=NAME")
+    if context == "-" and not prompts:
+        problems.append("--context - takes standard input, so the question must be an argument")
+    if problems:
+        raise OptionError(*problems)
+
+
+def _predict(
+    task: Task, located: Located, texts: list[str], context: str | None, model: ModelOptions, asked: AskOptions,
+    decoding: GenerationOptions, rows: RowOptions, talk: TalkOptions, report: Report,
+) -> None:  # fmt: skip
+    """Answer with a task that predicts, and samples nothing."""
+    if decoding != GenerationOptions():
+        given = [field.name for field in fields(decoding) if getattr(decoding, field.name) != field.default]
+        flags = listing("--" + name.replace("_", "-") for name in given)
+        raise OptionError(f"{flags}: {task.name} generates no text step by step, so there is nothing to decode")
+    from llmkit.inference import Predictor
+
+    predictor = Predictor(task, located, model, asked)
+    if rows.input:
+        answer_file(predictor, rows, talk, report)
+        return
+    more = {"context": _text_of(context, rows.encoding)} if context is not None else {}
+    predictor.require_inputs(more)
+    if talk.dry_run:
+        report.say(f"dry run: {len(texts)} texts for {located.name}")
+        return
+    show_answers(predictor, [{task.asks[0]: text, **more} for text in texts], rows, report)
+
+
+def _text_of(context: str, encoding: str) -> str:
+    """Return the text that --context names: standard input, the content of a file, or the text itself."""
+    if context == "-":
+        return read_stdin(encoding)
+    try:
+        is_file = Path(context).is_file()
+    except OSError:  # longer than a file name can be
+        is_file = False
+    if not is_file:
+        return context
+    try:
+        return Path(context).read_text(encoding=encoding)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{context} is not {encoding} (byte {error.start}); name its --encoding") from None
 
 
 def _stdin(encoding: str) -> str:

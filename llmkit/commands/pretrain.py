@@ -11,7 +11,7 @@ from llmkit.commands.helping import with_examples
 from llmkit.flags import option_groups
 from llmkit.options import (
     ArchitectureOptions,
-    DataOptions,
+    CorpusOptions,
     ModelOptions,
     RunOptions,
     SplitOptions,
@@ -32,7 +32,7 @@ def pretrain(
     corpus: Annotated[list[str], typer.Argument(help="Text files, folders, JSONL files or datasets; - is stdin.")],
     model: ModelOptions,
     architecture: ArchitectureOptions,
-    data: DataOptions,
+    data: CorpusOptions,
     splits: SplitOptions,
     training: TrainingOptions,
     run: RunOptions,

@@ -42,21 +42,16 @@ def check_invariance(prepared: Prepared, count: int) -> dict[str, Any]:
 
 def _change(prepared: Prepared, alone: torch.Tensor, together: torch.Tensor) -> dict[str, str]:
     """Return the two predictions: class names, or the best tokens at the first position where they differ."""
-    guesses = alone.argmax(-1), together.argmax(-1)
-    if alone.dim() == 1:
-        names = prepared.model.config.id2label
-        return {"alone": str(names[int(guesses[0])]), "together": str(names[int(guesses[1])])}
-    position = int((guesses[0] != guesses[1]).nonzero()[0])
-    words = (prepared.tokenizer.decode([int(guess[position])]) for guess in guesses)
+    guesses = torch.stack([alone.argmax(-1), together.argmax(-1)])
+    if alone.dim() > 1:
+        guesses = guesses[:, int((guesses[0] != guesses[1]).nonzero()[0])]
+    config, tokenizer = prepared.model.config, prepared.tokenizer
+    words = (prepared.task.spell(int(guess), config, tokenizer) for guess in guesses)
     return dict(zip(("alone", "together"), words, strict=True))
 
 
 def _logits(prepared: Prepared, rows: list[int]) -> torch.Tensor:
-    """Return the logits of the last of `rows`: (classes,), or (tokens, vocabulary) without the padding."""
+    """Return the logits of the last of `rows`: (classes,), or (tokens, classes) without the padding."""
     picked = prepared.inputs.select(rows).to_list()
     batch = on_device(prepared.task.collator(prepared.tokenizer, prepared.setup)(picked), prepared.model)
-    batch.pop("labels", None)
-    logits: torch.Tensor = prepared.model(**batch).logits[-1]
-    if logits.dim() == 2:
-        logits = logits[: picked[-1]["length"]]
-    return logits.float().cpu()
+    return prepared.task.logits(prepared.model, batch, len(rows) - 1).float().cpu()

@@ -78,7 +78,8 @@ def prepare(plan: Plan, rows: Dataset, share: Prepared | None = None) -> Prepare
     def load() -> PreTrainedModel:
         if share is not None:
             return share.model
-        return models.load_model(plan.located, plan.task.auto_class, plan.tokenizer, plan.options)
+        network = plan.task.network(plan.located.config)
+        return models.load_model(plan.located, network, plan.tokenizer, plan.options)
 
     origin = share.origin if share else origin_of(plan.located, plan.options, plan.batch_size)
     return Prepared(plan.task, rows, plan.setup, plan.tokenizer, inputs, load, origin)
@@ -113,7 +114,7 @@ def measure(
             if checked is None:
                 checked = check_invariance(prepared, invariance_rows)
                 answers.note(f"invariance {invariance_rows}", checked)
-    seen = plan.task.observe(records, prepared.inputs, plan.setup)
+    seen = plan.task.observe(records, prepared.inputs, plan.tokenizer, plan.setup)
     contents = plan.task.unit_contents(rows, prepared.inputs, plan.setup)
     ids = [content_id(content) for content in contents]
     unit_rows = plan.task.unit_rows(prepared.inputs, plan.setup)
@@ -155,7 +156,8 @@ def _require_numbers(records: Sequence[Any], prepared: Prepared, plan: Plan) -> 
     where = f"window {wrong[0] + 1}"
     if plan.task.by_row(plan.setup):
         row = prepared.inputs["row"][wrong[0]] if "row" in prepared.inputs.column_names else wrong[0]
-        where = f"row {row + 1} ({shortened(prepared.rows[row][plan.setup.columns['text']])})"
+        first = next(iter(plan.setup.inputs.values()))
+        where = f"row {row + 1} ({shortened(prepared.rows[row][first])})"
     raise ModelError(
         f"{plan.located.name!r} answers {len(wrong)} of {len(records)} inputs with what is no finite number, the first "
         f"is {where}: its weights are damaged, or {dtype_name(plan.options, plan.located.config)} overflows and "

@@ -50,19 +50,18 @@ def plan(
 ) -> Plan:
     """Check everything that can be checked without the weights, and say what will be measured."""
     located = models.locate(options, report)
-    model_task = tasks.require(located.config, "eval", located.name)
-    if data.task is not None and tasks.named(data.task) is not model_task:
-        raise OptionError(f"--task {data.task}: {located.name!r} is a {model_task.name} model")
+    able = tasks.for_model(located.config, "eval", located.name, data.task, data)
     source = open_dataset(dataset, encoding=data.encoding, report=report)
-    task, columns = tasks.choose(model_task.name, source.any(), data.columns, located.config, "eval")
+    task, columns = tasks.choose(able, source.any(), data.columns, "eval")
     trained = runs.read_run(located.path) or {}
     cut = _cut_of(trained, source)
     split, rows = to_measure(source, evaluation.split, data.limit, partial(task.has_labels, columns=columns), cut)
+    tasks.require_sound(task, rows, columns, split)
     tokenizer = models.load_tokenizer(located, options)
     setup = _setup(task, located, tokenizer, source, rows, columns, data, evaluation, trained, report)
     wanted = want(task, setup, evaluation, gates, options)
     task.check(setup)
-    usable = usable_rows(dataset, split, rows, columns, task.measurable(rows, setup), task.name, report)
+    usable = usable_rows(dataset, split, rows, columns, task.measurable(rows, setup), task, report)
     if wanted.slices and not task.by_row(setup):
         raise OptionError("--slice needs figures of single rows: add --per-row")
     check_slices(usable, wanted)
@@ -73,7 +72,7 @@ def plan(
 
 
 def usable_rows(
-    dataset: str, split: str, rows: Dataset, columns: Mapping[str, str], usable: list[int], task: str, report: Report
+    dataset: str, split: str, rows: Dataset, columns: Mapping[str, str], usable: list[int], task: Task, report: Report
 ) -> Dataset:
     """Return the rows that can be measured on, and say how many they are.
 
@@ -83,9 +82,9 @@ def usable_rows(
     if not usable:
         raise EmptyError(f"{dataset!r}, split {split!r}: no usable row of {len(rows)} to measure on")
     spelled = ", ".join(f"{role}={name}" for role, name in columns.items())
-    report.say(f"measuring {task} on {dataset}, {split}: {len(usable)} rows, columns {spelled}")
+    report.say(f"measuring {task.name} on {dataset}, {split}: {len(usable)} rows, columns {spelled}")
     if len(usable) < len(rows):
-        report.warn(f"{len(rows) - len(usable)} of {len(rows)} rows have no text or no label and are left out")
+        report.warn(f"{len(rows) - len(usable)} of {len(rows)} rows have {task.incomplete} and are left out")
     return rows.select(usable)
 
 
@@ -155,12 +154,13 @@ def _setup(
     matching = task.match_labels(rows, columns, located.config, evaluation.labels_mapped)
     if matching is not None and matching.how:
         report.say(matching.how)
-    return Setup(
+    setup = Setup(
         columns=columns, max_length=data.max_length or min(context, usual), benchmark=source.benchmark,
         labels=matching.labels if matching else None, merge=matching.merge if matching else None,
         positive=evaluation.positive, stride=evaluation.stride, per_row=evaluation.per_row,
         seed=seed_of(evaluation, trained),
     )  # fmt: skip
+    return task.settle(setup, data, located.config, tokenizer)
 
 
 def seed_of(evaluation: EvalOptions, trained: Mapping[str, Any] = MappingProxyType({})) -> int:

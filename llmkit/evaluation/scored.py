@@ -9,9 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset
 
-from llmkit import labels as label_names
 from llmkit import metrics, runs, tasks
 from llmkit.data import Source, fingerprint, open_dataset
 from llmkit.errors import EmptyError, OptionError, listing
@@ -20,7 +19,6 @@ from llmkit.evaluation.baselines import looks_saved, read_saved
 from llmkit.evaluation.plan import check_slices, gated_metrics, seed_of, usable_rows, want
 from llmkit.evaluation.result import Evaluation, Subject, Wanted
 from llmkit.joining import join
-from llmkit.labels import Labels
 from llmkit.observations import Observations, Texts
 from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions
 from llmkit.predictions import read_predictions, row_ids
@@ -117,28 +115,25 @@ def _labelled_ground(
     report: Report,
 ) -> Ground:  # fmt: skip
     """Return the rows of a dataset with classes or numbers."""
-    able = [task.name for task in tasks.TASKS.values() if task.scores_files]
-    task, columns = tasks.choose(data.task or able[0], source.any(), data.columns, None, "eval")
-    if not task.scores_files:
+    meant = tasks.asked_for("eval", data.task, data)
+    able = [task for task in meant if task.scores_files]
+    if not able:
+        those = listing(task.name for task in tasks.TASKS.values() if task.scores_files)
         raise OptionError(
-            f"--task {task.name}: a file of predictions can be scored for {listing(able)}, or by a text metric"
+            f"--task {meant[0].name}: a file of predictions can be scored for {those}, or by a text metric"
         )
+    task, columns = tasks.choose(able, source.any(), data.columns, "eval")
     split, rows = to_measure(source, evaluation.split, data.limit, partial(task.has_labels, columns=columns))
-    usable = usable_rows(dataset, split, rows, columns, task.usable(rows, columns), task.name, report)
+    tasks.require_sound(task, rows, columns, split)
+    usable = usable_rows(dataset, split, rows, columns, task.usable(rows, columns), task, report)
     setup = Setup(
-        columns=columns, max_length=0, labels=_labels(source, usable, columns["label"]),
+        columns=columns, max_length=0, labels=task.file_labels([source.any(), usable], columns),
         benchmark=source.benchmark, positive=evaluation.positive, seed=seed_of(evaluation),
     )  # fmt: skip
     task.check(setup)
     wanted = want(task, setup, evaluation, gates, options)
     dropped = len(rows) - len(usable)
     return Ground(task.name, task.headline(setup), split, usable, dropped, setup, wanted, task.observe_file)
-
-
-def _labels(source: Source, rows: Dataset, column: str) -> Labels:
-    """Return the labels of the dataset: those of its training rows too, which the measured ones may lack."""
-    parts = [part.select_columns([column]) for part in (source.any(), rows)]
-    return label_names.found_in(concatenate_datasets(parts), column)
 
 
 def _text_ground(

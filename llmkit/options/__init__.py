@@ -9,6 +9,7 @@ from __future__ import annotations
 from llmkit.options.base import Options, TalkOptions, print_version
 from llmkit.options.measuring import CompareOptions, EvalOptions, GateOptions, ResultOptions
 from llmkit.options.shared import (
+    CorpusOptions,
     DataOptions,
     ModelOptions,
     ReadingOptions,
@@ -17,11 +18,14 @@ from llmkit.options.shared import (
     SplitOptions,
     TrainingOptions,
 )
+from llmkit.options.task_flags import AskOptions, TaskFlags
 from llmkit.options.verbs import ArchitectureOptions, GenerationOptions
 
 __all__ = [
     "ArchitectureOptions",
+    "AskOptions",
     "CompareOptions",
+    "CorpusOptions",
     "DataOptions",
     "EvalOptions",
     "GateOptions",
@@ -34,6 +38,7 @@ __all__ = [
     "RunOptions",
     "SplitOptions",
     "TalkOptions",
+    "TaskFlags",
     "TrainingOptions",
     "print_version",
 ]

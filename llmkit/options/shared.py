@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from llmkit.flags import flag
 from llmkit.options.base import Options, seed_problems
+from llmkit.options.task_flags import TaskFlags
 
 DEVICES = "cpu, cuda, cuda:1, mps, or auto"
 
@@ -55,6 +56,7 @@ class ReadingOptions(Options):
     encoding: Annotated[str, flag(panel="Data", help="Character encoding of text files.")] = "utf-8"
 
     def problems(self) -> Iterator[str]:
+        yield from super().problems()
         yield from self.at_least(1, "limit")
         for pair in self.column or ():
             role, _, name = pair.partition("=")
@@ -68,8 +70,8 @@ class ReadingOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions(ReadingOptions):
-    """How to read a dataset."""
+class CorpusOptions(ReadingOptions):
+    """How to read text to learn from."""
 
     task: Annotated[str | None, flag(panel="Data", help="The task, when its inference is not wanted.")] = None
     max_length: Annotated[int | None, flag(panel="Data", help="Tokens per row (or block, or window).")] = None
@@ -77,6 +79,11 @@ class DataOptions(ReadingOptions):
     def problems(self) -> Iterator[str]:
         yield from super().problems()
         yield from self.at_least(4, "max_length")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(CorpusOptions, TaskFlags):
+    """How to read a dataset, and what its task is asked."""
 
 
 @dataclass(frozen=True, kw_only=True)

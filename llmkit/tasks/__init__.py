@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from datasets import Dataset
 from transformers import PretrainedConfig
 
 from llmkit.errors import DataError, ModelError, OptionError, did_you_mean, listing
-from llmkit.tasks.base import Setup, Task
+from llmkit.options import TaskFlags
+from llmkit.tasks.base import TRUTHS, Setup, Task
 from llmkit.tasks.causal_lm import CausalLM
 from llmkit.tasks.masked_lm import MaskedLM
 from llmkit.tasks.text_classification import TextClassification
 
-TASKS: dict[str, Task] = {task.name: task for task in (TextClassification(), CausalLM(), MaskedLM())}
+# in the order in which a dataset or a model is tried: what asks for more comes first
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        TextClassification(),
+        CausalLM(),
+        MaskedLM(),
+    )
+}
 
-__all__ = ["TASKS", "Setup", "Task", "choose", "named", "of_model", "require", "require_columns"]
+__all__ = [
+    "TASKS", "TRUTHS", "Setup", "Task", "asked_for", "choose", "for_model", "for_training", "named", "require_columns",
+    "require_roles", "require_sound", "that",
+]  # fmt: skip
 
 
 def named(name: str) -> Task:
@@ -29,61 +41,114 @@ def named(name: str) -> Task:
     return TASKS[name]
 
 
-def of_model(config: PretrainedConfig) -> Task | None:
-    """Return the task whose head the model has, or None for a headless or unknown one."""
-    return next((task for task in TASKS.values() if task.opens(config)), None)
+def that(verb: str) -> list[Task]:
+    """Return the tasks that work in a command."""
+    return [task for task in TASKS.values() if verb in task.verbs]
 
 
-def require(config: PretrainedConfig, verb: str, model: str) -> Task:
-    """Return the model's task, after checking that the command works with it.
+def asked_for(verb: str, name: str | None, flags: TaskFlags) -> list[Task]:
+    """Return the tasks that can be meant: the one that is named, else those that read all the flags that are given.
 
     Raises:
-        ModelError: it does not; the sentence names the tasks and the commands that do.
+        OptionError: the task is unknown, does not work in the command, or has not the flag.
     """
-    task, able = of_model(config), [task.name for task in TASKS.values() if verb in task.verbs]
-    kind = (config.architectures or [config.model_type])[0]
-    if task is None:
-        raise ModelError(f"{model!r} is a {kind}, with no head for {listing(able)}; finetune it first")
-    if verb not in task.verbs:
-        others = listing(f"`llmkit {other}`" for other in sorted(task.verbs))
-        raise ModelError(
-            f"{model!r} is a {task.name} model ({kind}), which {verb} cannot use: it takes {listing(able)} models; "
-            f"this one works in {others}"
+    if name is not None and verb not in named(name).verbs:
+        raise OptionError(
+            f"--task {name} does not work in {verb}, which takes {listing(task.name for task in that(verb))}"
         )
-    return task
+    tasks = [named(name)] if name is not None else that(verb)
+    for given in flags.given:
+        able = [task for task in that(verb) if given in task.flags]
+        tasks = [task for task in tasks if task in able]
+        if not tasks:
+            flag, of = "--" + given.replace("_", "-"), listing(task.name for task in able) or "no task of this command"
+            raise OptionError(f"{flag} is for {of}" + (f", not for {name}" if name else ", not beside the other flags"))
+    return tasks
 
 
-def choose(
-    name: str | None, dataset: Dataset, given: dict[str, str], config: PretrainedConfig | None, verb: str
-) -> tuple[Task, dict[str, str]]:
-    """Return the task and its columns by role: the one named, else the first that dataset and model fit.
+def for_model(
+    config: PretrainedConfig, verb: str, model: str, name: str | None = None, flags: TaskFlags | None = None
+) -> list[Task]:
+    """Return the tasks that a command can take the model for, the likeliest first; at least one.
+
+    Without a name or a flag of a task, those that the model is made for; a model that could do a task, but was not made
+    for it, wants to be told.
+
+    Raises:
+        OptionError: the named task or a flag does not fit the command.
+        ModelError: the command does not work with the model; the sentence names the tasks and the commands that do.
+    """
+    flags = flags or TaskFlags()
+    tasks = asked_for(verb, name, flags)
+    told = name is not None or bool(flags.given)
+    found = [task for task in tasks if (task.opens(config) if told else task.claims(config))]
+    if found:
+        return found
+    own = [task for task in TASKS.values() if task.claims(config)]
+    kind = (config.architectures or [config.model_type])[0]
+    wanted = listing(task.name for task in tasks)
+    if told and own:
+        raise ModelError(f"--task {wanted}: {model!r} is a {own[0].name} model ({kind})")
+    if not own:
+        raise ModelError(f"{model!r} is a {kind}, with no head for {wanted}; finetune it first")
+    others = listing(f"`llmkit {other}`" for other in sorted(own[0].verbs))
+    raise ModelError(
+        f"{model!r} is a {own[0].name} model ({kind}), which {verb} cannot use: it takes {wanted} models; "
+        f"this one works in {others}"
+    )
+
+
+def for_training(config: PretrainedConfig | None, name: str | None, flags: TaskFlags) -> list[Task]:
+    """Return the tasks that a model (None: any) can be finetuned for; at least one.
+
+    Raises:
+        OptionError: the named task or a flag does not fit finetuning.
+        ModelError: the model cannot be finetuned for any of them.
+    """
+    tasks = asked_for("finetune", name, flags)
+    found = [task for task in tasks if config is None or task.trains_on(config)]
+    if not found and config is not None:
+        kind = (config.architectures or [config.model_type])[0]
+        raise ModelError(f"a {kind} cannot be used for {listing(task.name for task in tasks)}")
+    return found
+
+
+def choose(tasks: Sequence[Task], dataset: Dataset, given: dict[str, str], verb: str) -> tuple[Task, dict[str, str]]:
+    """Return the first of the tasks that the dataset fits, and its columns by role.
 
     Raises:
         DataError: a column does not exist, or no task fits.
-        OptionError, ModelError: the named task is unknown, or the command, the data or the model do not fit it.
+        OptionError: a column is given a role that no task has, or two roles.
     """
-    candidates = [named(name)] if name else [task for task in TASKS.values() if verb in task.verbs]
-    require_roles(given, {role for task in candidates for role in task.roles})
+    require_roles(given, {role for task in tasks for role in task.roles})
     if len(set(given.values())) < len(given):
         raise OptionError("--column: one column cannot have two roles")
     require_columns(given, dataset)
-    for task in candidates:
-        if name and verb not in task.verbs:
-            raise OptionError(f"--task {name} does not work in {verb}")
-        columns = task.fits(dataset, given)
-        if columns is None or (config is not None and not task.trains_on(config)):
+    for task in tasks:
+        columns = task.fits(dataset, given) if set(given) <= set(task.roles) else None
+        if columns is None:
             continue
         if len(set(columns.values())) < len(columns):
             raise OptionError(
                 f"one column cannot be both: {', '.join(f'{role}={name}' for role, name in columns.items())}"
             )
         return task, columns
-    if name and config is not None and not candidates[0].trains_on(config):
-        raise ModelError(f"a {(config.architectures or [config.model_type])[0]} cannot be used for {name}")
-    wants = "; ".join(f"{task.name} wants {task.wants()}" for task in candidates)
+    wants = "; ".join(f"{task.name} wants {task.wants()}" for task in tasks)
+    role = tasks[0].roles[0]
     raise DataError(
-        f"the columns ({_columns(dataset)}) fit no task of {verb}: {wants}; name them, as in --column text=NAME"
+        f"the columns ({_columns(dataset)}) fit no task of {verb}: {wants}; name them, as in --column {role}=NAME"
     )
+
+
+def require_sound(task: Task, rows: Dataset, columns: dict[str, str], where: str) -> None:
+    """Refuse rows that contradict themselves, as tags that are fewer than the words.
+
+    Raises:
+        DataError: naming the first such row, from 1.
+    """
+    found = task.flaw(rows, columns)
+    if found is not None:
+        raise DataError(f"{where}, row {found[0] + 1}: {found[1]}")
 
 
 def require_roles(given: Iterable[str], roles: Collection[str]) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from datasets import ClassLabel, Dataset, Value
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.errors import OptionError
 from llmkit.labels import Labels, Matching
 from llmkit.observations import Observations
+from llmkit.options import TaskFlags
+from llmkit.rowfiles import column_for
 
 Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
+TRUTHS = frozenset({"label", "labels", "tags", "answers", "answer", "target", "reference"})  # roles that are no input
 
 
 @dataclass(frozen=True)
@@ -32,20 +36,33 @@ class Setup:
     seed: int = 42
     mask_share: float = 0.15
     whole_words: bool = False
+    source: str | None = None  # translation: the language of the source, as the model spells it
+    target: str | None = None
+    prefix: str = ""  # what stands before each source text
+    target_length: int = 128  # tokens of a target at most
+    threshold: float = 0.5  # multi-label: the probability from which on a label holds
+    no_answer: bool = False  # question answering: whether "no answer" is an answer
+    candidates: tuple[str, ...] = ()  # zero-shot: the labels to choose from
+    template: str = ""  # zero-shot: the sentence that a label completes
 
     @property
     def inputs(self) -> dict[str, str]:
         """The columns that the model reads, by role."""
-        return {role: self.columns[role] for role in ("text", "pair") if role in self.columns}
+        return {role: column for role, column in self.columns.items() if role not in TRUTHS}
 
 
 class Task(ABC):
     """One kind of problem. Stateless: what a run settled comes in as a `Setup`."""
 
     name: ClassVar[str]
-    auto_class: ClassVar[str]  # the transformers Auto class that opens its models
+    auto_class: ClassVar[str]  # the transformers Auto class that opens its models, unless `network` knows better
     heads: ClassVar[tuple[str, ...]]  # how the names of its models' architectures end
     roles: ClassVar[tuple[str, ...]]  # what its columns can be: the words of --column ROLE=NAME
+    asks: ClassVar[tuple[str, ...]] = ()  # the roles that classify and generate are given, the argument's first
+    needs: ClassVar[tuple[str, ...]] = ()  # those of them that a row cannot do without
+    spellings: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # usual names of the columns of a file, by role
+    flags: ClassVar[frozenset[str]] = frozenset()  # the fields of `TaskFlags` that it reads
+    prompted: ClassVar[bool] = False  # whether generate continues a prompt, with `decoding.Generator`
     verbs: ClassVar[frozenset[str]]  # the commands that it works in
     families: ClassVar[tuple[str, ...]] = ()  # what pretrain can build for it, the usual one first
     base_model: ClassVar[str]  # what finetune starts from without -m
@@ -53,10 +70,19 @@ class Task(ABC):
     scores_files: ClassVar[bool] = False  # whether a file of predictions can be scored: `observe_file`
     invariance_rows: ClassVar[int] = 8  # run once more alone and in other company when measuring
     usual_length: ClassVar[int] = 512  # tokens per row where the model could take more: attention costs the square
+    incomplete: ClassVar[str] = "no text or no label"  # what rows that are left out have
+
+    def network(self, config: PretrainedConfig) -> str:
+        """Return the name of the transformers Auto class that opens a model with this config for the task."""
+        return self.auto_class
 
     def opens(self, config: PretrainedConfig) -> bool:
         """Tell whether a model with this config is one of the task's, head included."""
         return any(name.endswith(self.heads) for name in config.architectures or ())
+
+    def claims(self, config: PretrainedConfig) -> bool:
+        """Tell whether such a model is taken for the task's without being told so by --task or one of its flags."""
+        return self.opens(config)
 
     def trains_on(self, config: PretrainedConfig) -> bool:
         """Tell whether a model with this config can be trained for the task, with a new head if it needs one."""
@@ -105,8 +131,22 @@ class Task(ABC):
         if setup.stride is not None or setup.per_row:
             raise OptionError(f"--stride and --per-row are for perplexity, which {self.name} has not")
 
-    def head_config(self, labels: Labels | None) -> dict[str, Any]:
-        """Return what the model's config must hold for the task."""
+    def settle(
+        self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> Setup:
+        """Return the setup with what the task's own flags ask for, or else what the model's config remembers.
+
+        Raises:
+            OptionError, ModelError: the model cannot do what a flag asks for.
+        """
+        return setup
+
+    def flaw(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
+        """Return the index of the first row that contradicts itself and a phrase on what is wrong, or None."""
+        return None
+
+    def head_config(self, setup: Setup) -> dict[str, Any]:
+        """Return what the model's config must hold for the task; a model that is asked later reads it in `settle`."""
         return {}
 
     def new_tokenizer(self, texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:
@@ -129,13 +169,69 @@ class Task(ABC):
     def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
         """Return the function from prepared rows to a batch of tensors, shape (rows, tokens)."""
 
-    @abstractmethod
+    def run(self, model: PreTrainedModel, batch: dict[str, Any], setup: Setup) -> list[Any]:
+        """Ask the model about a batch: one record for each of its rows, a flat list of numbers, which can be stored."""
+        return self.read(model(**{name: value for name, value in batch.items() if name != "labels"}), batch)
+
     def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
-        """Return one record for each row of the batch from the model's outputs: numbers, which can be stored."""
+        """Return the record of each row of the batch from the outputs of one forward pass."""
+        raise NotImplementedError(f"{self.name} asks in `run`")
+
+    def logits(self, model: PreTrainedModel, batch: dict[str, Any], place: int) -> torch.Tensor:
+        """Return the logits of one row of a batch: (classes,), or (tokens, classes) without the padding."""
+        outputs = model(**{name: value for name, value in batch.items() if name != "labels"})
+        logits: torch.Tensor = outputs.logits[place]
+        return logits if logits.dim() == 1 else logits[: int(batch["attention_mask"][place].sum())]
+
+    def spell(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+        """Return what a person calls the class with that number in `logits`."""
+        return str(config.id2label.get(choice, choice))
 
     @abstractmethod
-    def observe(self, records: Sequence[Any], prepared: Dataset, setup: Setup) -> Observations:
+    def observe(
+        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
+    ) -> Observations:
         """Return what metrics are a function of, from records in the order of the prepared rows."""
+
+    def answers(
+        self, records: Sequence[Any], prepared: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBase,
+        setup: Setup, top: int | None,
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        """Return for each row what a person or a JSON line sees of its records; `top`: only the best so many."""
+        raise NotImplementedError(f"{self.name} answers in a command of its own")
+
+    def nothing(self, setup: Setup) -> dict[str, Any]:
+        """Return the answer to a row that asks nothing, as an empty text: the usual fields, all of them null."""
+        raise NotImplementedError(f"{self.name} answers in a command of its own")
+
+    def is_asked(self, inputs: Mapping[str, Any]) -> bool:
+        """Tell whether the inputs of a row, by role, ask anything: all that the task needs is there and not blank."""
+        return all(str(inputs.get(role) or "").strip() for role in self.needs)
+
+    def find_columns(self, rows: Sequence[Mapping[str, Any]], given: dict[str, str]) -> dict[str, str]:
+        """Return the columns of the rows of a file, by the roles in `asks`.
+
+        Raises:
+            DataError: a column that is needed cannot be told, or a named one does not exist.
+        """
+        found = {}
+        for role in self.asks:
+            spellings = self.spellings.get(role, (role,))
+            if role in self.needs or role in given or any(name in rows[0] for name in spellings):
+                found[role] = column_for(rows, role, given, spellings)
+        return found
+
+    def headings(self) -> list[str]:
+        """Return the headings of the table that classify and generate print on a terminal."""
+        return ["text", "label", "score"]
+
+    def cells(self, row: Mapping[str, Any], answer: Mapping[str, Any]) -> list[str]:
+        """Return the cells of one row of that table; several lines in a cell stand one below the other."""
+        raise NotImplementedError(f"{self.name} answers in a command of its own")
+
+    def file_labels(self, parts: Sequence[Dataset], columns: dict[str, str]) -> Labels | None:
+        """Return the labels that predictions of any system can be of: those of all parts of the dataset."""
+        return None
 
     def observe_file(self, rows: Dataset, predictions: Sequence[dict[str, Any]], setup: Setup) -> Observations:
         """Return what `observe` does, of any system's predictions in the order of the rows: see `predictions`."""

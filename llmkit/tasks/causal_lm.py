@@ -28,6 +28,7 @@ class CausalLM(TextTask):
     heads = ("ForCausalLM", "LMHeadModel")
     verbs = frozenset({"pretrain", "finetune", "eval", "generate"})
     metrics = METRICS
+    prompted = True
     usual_length = 1024
     families = ("llama", "gpt2")
     base_model = "HuggingFaceTB/SmolLM2-135M"
@@ -77,7 +78,9 @@ class CausalLM(TextTask):
             records.append((losses.double().sum().item(), int(scored.sum())))
         return records
 
-    def observe(self, records: Sequence[Any], prepared: Dataset, setup: Setup) -> Observations:
+    def observe(
+        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
+    ) -> Observations:
         nll, tokens = zip(*records, strict=True)
         return likelihoods(nll, tokens, prepared["bytes"], rows=prepared["row"] if setup.per_row else None)
 

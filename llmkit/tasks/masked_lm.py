@@ -86,7 +86,9 @@ class MaskedLM(TextTask):
             records.append((losses.double().sum().item(), int(masked.sum()), hits))
         return records
 
-    def observe(self, records: Sequence[Any], prepared: Dataset, setup: Setup) -> Observations:
+    def observe(
+        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
+    ) -> Observations:
         nll, tokens, hits = zip(*records, strict=True)
         return likelihoods(nll, tokens, [0] * len(tokens), hits, prepared["row"] if setup.per_row else None)
 

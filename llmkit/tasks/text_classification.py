@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from datasets import ClassLabel, Dataset
+from datasets import ClassLabel, Dataset, concatenate_datasets
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit import labels as label_names
 from llmkit import metrics
 from llmkit.errors import OptionError, did_you_mean, listing
 from llmkit.labels import Labels, Matching, merged_probabilities
-from llmkit.observations import Classes, Numbers, Observations, softmax
+from llmkit.observations import Classes, Floats, Numbers, Observations, softmax
+from llmkit.options import TaskFlags
 from llmkit.predictions import as_classes, as_numbers, as_probabilities
 from llmkit.tasks.base import Collator, Setup, Task, is_label, longest_text, string_columns
 from llmkit.tasks.batches import INPUTS, pad_batch
@@ -48,6 +49,9 @@ class TextClassification(Task):
     auto_class = "AutoModelForSequenceClassification"
     heads = ("ForSequenceClassification",)
     roles = ("text", "pair", "label")
+    asks = ("text", "pair")
+    needs = ("text",)
+    spellings: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": TEXTS, "pair": ()}
     verbs = frozenset({"finetune", "eval", "classify"})
     base_model = "distilbert/distilbert-base-uncased"
     scores_files = True
@@ -98,8 +102,13 @@ class TextClassification(Task):
             super().check(replace(setup, positive=None))
             positive_class(setup)
 
-    def head_config(self, labels: Labels | None) -> dict[str, Any]:
-        return labels.config() if labels else {}
+    def settle(
+        self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> Setup:
+        return setup if setup.labels is not None else replace(setup, labels=Labels.of_model(config))
+
+    def head_config(self, setup: Setup) -> dict[str, Any]:
+        return setup.labels.config() if setup.labels else {}
 
     def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
         texts = dataset[columns["text"]]
@@ -125,7 +134,9 @@ class TextClassification(Task):
     def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
         return list(outputs.logits.float().cpu().numpy())
 
-    def observe(self, records: Sequence[Any], prepared: Dataset, setup: Setup) -> Observations:
+    def observe(
+        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
+    ) -> Observations:
         logits = np.asarray(records, dtype=np.float64)
         if setup.labels is None or setup.labels.regression:
             return Numbers(np.asarray(prepared["labels"], dtype=np.float64), logits[:, 0])
@@ -135,6 +146,37 @@ class TextClassification(Task):
         guesses = (logits if setup.merge is None else probabilities).argmax(-1)
         truth = np.asarray(prepared["labels"], dtype=np.int64)
         return Classes(truth, guesses, setup.labels.names, probabilities, positive_class(setup))
+
+    def find_columns(self, rows: Sequence[Mapping[str, Any]], given: dict[str, str]) -> dict[str, str]:
+        pair = next((pair for pair in PAIRS if set(pair) <= set(rows[0])), None)
+        if pair is not None and "text" not in given:
+            return {"text": pair[0], "pair": given.get("pair", pair[1])}
+        return super().find_columns(rows, given)
+
+    def answers(
+        self, records: Sequence[Any], prepared: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBase,
+        setup: Setup, top: int | None,
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        if setup.labels is None or setup.labels.regression:
+            return [{"score": float(logits[0])} for logits in records]
+        return [ranked(softmax(logits), setup.labels.names, top) for logits in records]
+
+    def nothing(self, setup: Setup) -> dict[str, Any]:
+        regression = setup.labels is None or setup.labels.regression
+        return {"score": None} if regression else {"label": None, "score": None, "scores": None}
+
+    def cells(self, row: Mapping[str, Any], answer: Mapping[str, Any]) -> list[str]:
+        text = "\n".join(str(row[role]) for role in self.asks if role in row)
+        if answer["score"] is None:
+            return [text, "", ""]
+        scores = answer.get("scores")
+        if scores is None:  # a regression
+            return [text, "", f"{answer['score']:.4f}"]
+        return [text, "\n".join(scores), "\n".join(f"{score:.4f}" for score in scores.values())]
+
+    def file_labels(self, parts: Sequence[Dataset], columns: dict[str, str]) -> Labels:
+        column = columns["label"]
+        return label_names.found_in(concatenate_datasets([part.select_columns([column]) for part in parts]), column)
 
     def observe_file(self, rows: Dataset, predictions: Sequence[dict[str, Any]], setup: Setup) -> Observations:
         column, labels = setup.columns["label"], setup.labels or Labels(())
@@ -179,6 +221,14 @@ def positive_class(setup: Setup) -> int | None:
         near = did_you_mean(setup.positive, names)
         raise OptionError(f"--positive: there is no label {setup.positive!r}{near}; there are {listing(names)}")
     return names.index(setup.positive)
+
+
+def ranked(probabilities: Floats, names: Sequence[str], top: int | None) -> dict[str, Any]:
+    """Return the best label, its probability, and those of the best `top` labels (None: of all), the best first."""
+    order = np.argsort(-probabilities, kind="stable")
+    best = int(order[0])
+    scores = {names[i]: float(probabilities[i]) for i in order[: top or len(order)]}
+    return {"label": names[best], "score": float(probabilities[best]), "scores": scores}
 
 
 def encode(

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from datasets import Dataset
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit.labels import Labels
 from llmkit.observations import Likelihoods, Observations
@@ -27,6 +28,9 @@ class TextTask(Task):
 
     def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
         return usable_texts(dataset, columns)
+
+    def spell(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+        return str(tokenizer.decode([choice]))
 
     @abstractmethod
     def window_contents(self, prepared: Dataset, setup: Setup) -> list[list[Any]]:

@@ -160,7 +160,7 @@ def broken(monkeypatch, tmp_path, classifier):
     def explode(*args: object) -> None:
         raise ZeroDivisionError("a bug\nof two lines")
 
-    monkeypatch.setattr("llmkit.inference.Classifier.answer", explode)
+    monkeypatch.setattr("llmkit.inference.Predictor.answer", explode)
     return ("classify", "good", "-m", classifier)
 
 

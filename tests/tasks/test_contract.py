@@ -108,7 +108,7 @@ def test_a_task_keeps_its_contract_from_rows_to_a_saved_model(llmkit, name, mode
     assert pickle.dumps(first) == pickle.dumps(second)
     assert len(first) == len(prepared)
     assert all(isinstance(float(number), float) for record in first for number in record)  # flat: the cache keeps them
-    seen, again = (task.observe(records, prepared, setup) for records in (first, second))
+    seen, again = (task.observe(records, prepared, tokenizer, setup) for records in (first, second))
     assert len(seen) == len(task.unit_contents(dataset, prepared, setup)) > 0
     assert set(metrics.names_for(seen)) == set(task.metric_names(labels))
     assert next(iter(task.counts(seen).values())) > 0
@@ -124,7 +124,7 @@ def test_units_are_rows_where_the_task_says_so(name, model):
     joined = Setup(columns=case.columns, max_length=16, labels=labels)
     for setup in (joined, replace(joined, per_row=True)):
         prepared = task.prepare(dataset, tokenizer, setup, training=False)
-        seen = task.observe(predict(task, network, tokenizer, prepared, setup, 8), prepared, setup)
+        seen = task.observe(predict(task, network, tokenizer, prepared, setup, 8), prepared, tokenizer, setup)
         assert len(seen) == len(task.unit_contents(dataset, prepared, setup))
         rows = task.unit_rows(prepared, setup)
         assert (rows is not None) == task.by_row(setup)

@@ -1,0 +1,74 @@
+"""The flags of particular tasks: each is read by the tasks that name it, and refused beside any other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Annotated
+
+from llmkit.flags import flag
+from llmkit.options.base import Options, is_number
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskFlags(Options):
+    """What only some tasks are asked; None is the model's own, or the usual."""
+
+    source: Annotated[
+        str | None, flag(panel="Tasks", help="Translation: the language of the source, e.g. en or eng_Latn.")
+    ] = None
+    target: Annotated[str | None, flag(panel="Tasks", help="Translation: the language of the target, e.g. de.")] = None
+    prefix: Annotated[
+        str | None, flag(panel="Tasks", help="Translation, summarization: what stands before each source text.")
+    ] = None
+    target_length: Annotated[
+        int | None, flag(panel="Tasks", help="Translation, summarization: tokens of a target at most.")
+    ] = None
+    threshold: Annotated[
+        str | None,
+        flag(panel="Tasks", help="Multi-label: the probability from which a label holds; finetune: auto tunes it."),
+    ] = None
+    no_answer: Annotated[
+        bool | None,
+        flag("--no-answer/--always-answer", panel="Tasks", help="Question answering: may the answer be that none is."),
+    ] = None
+    labels: Annotated[
+        str | None, flag(panel="Tasks", help='Zero-shot: the labels to choose from, e.g. "sport,politics".')
+    ] = None
+    template: Annotated[
+        str | None, flag(panel="Tasks", help='Zero-shot: a sentence that a label completes, "This is about {}.".')
+    ] = None
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        yield from self.at_least(1, "target_length")
+        if self.threshold not in (None, "auto") and not (
+            is_number(str(self.threshold)) and 0 < float(str(self.threshold)) < 1
+        ):
+            yield f"--threshold must lie between 0 and 1, or be auto, not {self.threshold!r}"
+        if self.labels is not None and len(set(self.label_names)) < 2:
+            yield f"--labels takes two or more names with commas between them, not {self.labels!r}"
+        if self.template is not None and self.template.count("{}") != 1:
+            yield f"--template must hold {{}} once, where a label goes, not {self.template!r}"
+
+    @property
+    def given(self) -> list[str]:
+        """The names of the fields that were set."""
+        return [field.name for field in fields(TaskFlags) if getattr(self, field.name) is not None]
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The labels to choose from, in the order given."""
+        return tuple(name for name in map(str.strip, (self.labels or "").split(",")) if name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskOptions(TaskFlags):
+    """What classify and generate are asked beside their texts."""
+
+    task: Annotated[str | None, flag(panel="Tasks", help="The task, where the model can do several.")] = None
+    top: Annotated[int | None, flag(panel="Tasks", help="Show only the best N labels, or fills of a mask.")] = None
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        yield from self.at_least(1, "top")
