@@ -228,3 +228,28 @@ def real_hub() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("LLMKIT_REAL_HUB names no folder of real data")
     return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def hub(real_hub, tmp_path_factory):
+    """Serve the real data on loopback; `hub("eval", ...)` runs llmkit against it, in one working folder."""
+    work = tmp_path_factory.mktemp("real")
+    (work / "examples").symlink_to(Path(__file__).parents[1] / "examples")
+    from hub_server import serve
+
+    with serve([real_hub]) as server:
+        env = {key: value for key, value in os.environ.items() if key not in {"HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"}}
+        env |= {
+            "HF_ENDPOINT": server.endpoint, "HF_HOME": str(work / "hf"), "HF_HUB_DISABLE_XET": "1",
+            "LLMKIT_CACHE": str(work / "cache"),
+            "OMP_NUM_THREADS": str(os.cpu_count() or 2), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }  # fmt: skip
+
+        def run(*arguments: object, stdin: str = "") -> Ran:
+            done = subprocess.run(
+                llmkit_command(*arguments), input=stdin, capture_output=True, text=True, cwd=work, env=env, timeout=1500
+            )
+            return Ran(done.returncode, done.stdout, done.stderr)
+
+        run.folder, run.env = work, env
+        yield run

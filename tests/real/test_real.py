@@ -3,44 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import Ran, llmkit_command
-from hub_server import serve
 from readme import commands
 
 pytestmark = pytest.mark.real
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 STORIES = "karpathy/stories260k"
-
-
-@pytest.fixture(scope="session")
-def hub(real_hub, tmp_path_factory):
-    """Serve the real data on loopback; `hub("eval", ...)` runs llmkit against it, in one working folder."""
-    work = tmp_path_factory.mktemp("real")
-    (work / "examples").symlink_to(Path(__file__).parents[2] / "examples")
-    with serve([real_hub]) as server:
-        env = {key: value for key, value in os.environ.items() if key not in {"HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"}}
-        env |= {
-            "HF_ENDPOINT": server.endpoint, "HF_HOME": str(work / "hf"), "HF_HUB_DISABLE_XET": "1",
-            "LLMKIT_CACHE": str(work / "cache"),
-            "OMP_NUM_THREADS": str(os.cpu_count() or 2), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        }  # fmt: skip
-
-        def run(*arguments: object, stdin: str = "") -> Ran:
-            done = subprocess.run(
-                llmkit_command(*arguments), input=stdin, capture_output=True, text=True, cwd=work, env=env, timeout=1500
-            )
-            return Ran(done.returncode, done.stdout, done.stderr)
-
-        run.folder, run.env = work, env
-        yield run
 
 
 @pytest.fixture(scope="session")
