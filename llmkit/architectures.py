@@ -59,7 +59,14 @@ def build_config(arch: str, size: Size, tokenizer: PreTrainedTokenizerBase, cont
     if arch == "gpt2":
         no_dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
         return AutoConfig.for_model("gpt2", **no_dropout, **shared, **ends)
-    wide = -(-size.hidden * 8 // 3 // 32) * 32  # SwiGLU at the cost of a 4x MLP, in multiples of 32
+    wide = -(-size.hidden * 8 // 3 // 32) * 32  # a gated MLP at the cost of a 4x one, in multiples of 32
+    if arch == "t5":  # encoder and decoder have all the layers each, as T5's own sizes
+        positions = {"n_positions": shared.pop("max_position_embeddings")}  # relative: a record, no limit
+        return AutoConfig.for_model(
+            "t5", num_decoder_layers=size.layers, d_kv=size.hidden // size.heads, d_ff=wide, dropout_rate=0.0,
+            feed_forward_proj="gated-gelu", decoder_start_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id, **positions, **shared,
+        )  # fmt: skip
     return AutoConfig.for_model(
         "llama", intermediate_size=wide, num_key_value_heads=size.heads, tie_word_embeddings=True, **shared, **ends
     )
@@ -104,6 +111,8 @@ def config_from(values: dict[str, Any], file: Path, tokenizer: PreTrainedTokeniz
         )
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
         setattr(config, name, getattr(tokenizer, name))
+    if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
+        config.decoder_start_token_id = tokenizer.pad_token_id  # as T5 begins
     return config
 
 

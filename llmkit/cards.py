@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-PIPELINES = {"causal-lm": "text-generation", "masked-lm": "fill-mask"}  # what the Hub calls a task, where it differs
+PIPELINES = {  # what the Hub calls a task, where it differs
+    "causal-lm": "text-generation", "masked-lm": "fill-mask", "seq2seq-lm": "text2text-generation",
+}  # fmt: skip
 
 
 def write_card(folder: Path, record: dict[str, Any]) -> None:

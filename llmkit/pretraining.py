@@ -25,7 +25,6 @@ from llmkit.training import Recipe
 
 EPOCHS = 4.0  # repeated text is nearly as good as fresh up to four times: Muennighoff et al., 2023
 MEASUREMENTS = 5
-MASK_SHARE = 0.2  # small models learn faster from more masks: Wettig et al., 2023
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ def _job(
     report: Report,
 ) -> Job:  # fmt: skip
     setup = Setup(columns={"text": "text"}, max_length=start.context, seed=hyper.seed)
-    masks = replace(setup, mask_share=shape.mask_share or MASK_SHARE, whole_words=shape.whole_word_masking)
+    masks = replace(setup, mask_share=shape.mask_share or start.task.mask_share, whole_words=shape.whole_word_masking)
     best = hyper.metric or start.task.headline(setup)
     require_known(best, start.task.metric_names(None), "--metric")
     start.task.collator(start.tokenizer, masks)  # refuses a tokenizer that the task cannot use
@@ -208,14 +207,14 @@ def _recipe(start: Start, hyper: TrainingOptions, overrides: dict[str, Any], par
 def unigram_loss(job: Job) -> float:
     """Return the nats per token of an add-one-smoothed unigram model on the tokens that the evaluation scores."""
     counts = np.ones(len(job.tokenizer))
-    for batch in job.train.iter(batch_size=1000):
-        counts += np.bincount(np.concatenate([np.asarray(ids) for ids in batch["input_ids"]]), minlength=len(counts))
+    for ids in job.task.targets(job.train, job.tokenizer, job.setup):
+        counts += np.bincount(ids, minlength=len(counts))
     targets = scored_tokens(job)
     return float(-np.log(counts / counts.sum())[targets].mean()) if len(targets) else math.nan
 
 
 def scored_tokens(job: Job) -> np.ndarray:
-    """Return the ids of the tokens that the evaluation scores: all but the first, or the masked ones."""
+    """Return the ids of the tokens that the evaluation scores: all but the first, or what was taken out."""
     prepared = job.task.prepare(job.rows.validation, job.tokenizer, job.setup, training=False)
     labels = job.task.collator(job.tokenizer, job.setup)(prepared.to_list())["labels"].numpy()
     ids = labels.reshape(-1)

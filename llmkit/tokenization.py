@@ -9,6 +9,8 @@ from tokenizers import models as tokenizer_models
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 END = "<|endoftext|>"
+SENTINEL = "<extra_id_{}>"
+SENTINELS = 100
 
 
 def train_bpe(texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:
@@ -16,14 +18,7 @@ def train_bpe(texts: Iterable[str], vocabulary: int, context: int) -> PreTrained
 
     Source: Radford et al. (2019), GPT-2, section 2.2.
     """
-    tokenizer = Tokenizer(tokenizer_models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, special_tokens=[END, "<|pad|>"], show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer = _byte_level(texts, vocabulary, [END, "<|pad|>"])
     number = tokenizer.token_to_id(END)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{END} $A", pair=f"{END} $A {END} $B", special_tokens=[(END, number)]
@@ -32,6 +27,36 @@ def train_bpe(texts: Iterable[str], vocabulary: int, context: int) -> PreTrained
         tokenizer_object=tokenizer, bos_token=END, eos_token=END, pad_token="<|pad|>", model_max_length=context,
         padding_side="right", clean_up_tokenization_spaces=False,
     )  # fmt: skip
+
+
+def train_bpe_with_sentinels(texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:
+    """Return a byte-level BPE tokenizer as T5 wants one: each text ends in </s>, and <extra_id_0> to 99 mark spans.
+
+    Source: Raffel et al. (2020), T5, section 3.1.4; T5's own tokenizer is no byte-level one and loses line breaks.
+    """
+    marks = [SENTINEL.format(number) for number in range(SENTINELS)]
+    tokenizer = _byte_level(texts, vocabulary, ["<pad>", "</s>", *marks])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", tokenizer.token_to_id("</s>"))]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>", extra_special_tokens=marks,
+        model_max_length=context, padding_side="right", clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],
+    )  # fmt: skip
+
+
+def _byte_level(texts: Iterable[str], vocabulary: int, special: list[str]) -> Tokenizer:
+    """Learn a byte-level BPE whose first tokens are the special ones."""
+    tokenizer = Tokenizer(tokenizer_models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=special, show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )  # fmt: skip
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
 
 
 def train_wordpiece(texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:

@@ -190,6 +190,12 @@ def llama(models_root) -> Path:
 
 
 @pytest.fixture(scope="session")
+def t5(models_root) -> Path:
+    """A random T5."""
+    return tiny.t5_folder(models_root / "t5")
+
+
+@pytest.fixture(scope="session")
 def good(models_root) -> Path:
     """A classifier that reads every review right."""
     from evaluating import separable

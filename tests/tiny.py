@@ -6,9 +6,15 @@ import random
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+)
 
-from llmkit.tokenization import train_bpe, train_wordpiece
+from llmkit.tokenization import train_bpe, train_bpe_with_sentinels, train_wordpiece
 
 GOOD = ("good", "lovely", "bright", "happy", "warm", "kind", "fine", "sweet")
 BAD = ("bad", "awful", "dark", "sad", "cold", "cruel", "poor", "bitter")
@@ -71,6 +77,17 @@ def llama_folder(folder: Path, seed: int = 0, chat_template: str | None = None, 
     if not pad:
         tokenizer.pad_token = None
     return _save(AutoModelForCausalLM, config, tokenizer, folder, seed)
+
+
+def t5_folder(folder: Path, seed: int = 0) -> Path:
+    """Save a tiny T5 with a byte-level tokenizer that has sentinels."""
+    tokenizer = train_bpe_with_sentinels(SENTENCES, 500, CONTEXT)
+    config = AutoConfig.for_model(
+        "t5", vocab_size=len(tokenizer), d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2, dropout_rate=0.0,
+        feed_forward_proj="gated-gelu", n_positions=CONTEXT, pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id, decoder_start_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    return _save(AutoModelForSeq2SeqLM, config, tokenizer, folder, seed)
 
 
 def _save(auto, config, tokenizer, folder: Path, seed: int) -> Path:

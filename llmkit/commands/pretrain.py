@@ -40,7 +40,7 @@ def pretrain(
 ) -> None:
     """Train a language model on raw text: from scratch, or going on with a model (-m).
 
-    Trains a tokenizer too, unless one is given. bert learns masked-lm, llama and gpt2 learn causal-lm.
+    Trains a tokenizer too, unless one is given. llama and gpt2 learn causal-lm, bert masked-lm, t5 seq2seq-lm.
     """
     quiet_libraries(talk, model.offline)
     from llmkit.pretraining import pretrain as run_pretrain

@@ -69,7 +69,7 @@ class ArchitectureOptions(Options):
     """What to build when pretraining from scratch."""
 
     arch: Annotated[
-        Literal["llama", "gpt2", "bert"] | None, flag(panel="Architecture", help="Model family; default: llama.")
+        Literal["llama", "gpt2", "bert", "t5"] | None, flag(panel="Architecture", help="Model family; default: llama.")
     ] = None
     size: Annotated[
         Literal["tiny", "mini", "small", "base"], flag(panel="Architecture", help="Preset of width and depth.")
@@ -90,7 +90,7 @@ class ArchitectureOptions(Options):
         ),
     ] = False
     mask_share: Annotated[
-        float | None, flag(panel="Architecture", help="Masked-lm: share of tokens masked in training.")
+        float | None, flag(panel="Architecture", help="Masked-lm, seq2seq-lm: share of tokens masked in training.")
     ] = None
 
     def problems(self) -> Iterator[str]:

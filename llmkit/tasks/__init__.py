@@ -12,6 +12,7 @@ from llmkit.options import TaskFlags
 from llmkit.tasks.base import TRUTHS, Setup, Task
 from llmkit.tasks.causal_lm import CausalLM
 from llmkit.tasks.masked_lm import MaskedLM
+from llmkit.tasks.seq2seq_lm import Seq2SeqLM
 from llmkit.tasks.text_classification import TextClassification
 
 # in the order in which a dataset or a model is tried: what asks for more comes first
@@ -21,6 +22,7 @@ TASKS: dict[str, Task] = {
         TextClassification(),
         CausalLM(),
         MaskedLM(),
+        Seq2SeqLM(),
     )
 }
 

@@ -65,6 +65,7 @@ class Task(ABC):
     prompted: ClassVar[bool] = False  # whether generate continues a prompt, with `decoding.Generator`
     verbs: ClassVar[frozenset[str]]  # the commands that it works in
     families: ClassVar[tuple[str, ...]] = ()  # what pretrain can build for it, the usual one first
+    mask_share: ClassVar[float] = 0.15  # of the tokens that pretraining takes out, unless --mask-share says
     base_model: ClassVar[str]  # what finetune starts from without -m
     eval_batch: ClassVar[int] = 32  # rows per forward pass when measuring; recorded beside the figures
     scores_files: ClassVar[bool] = False  # whether a file of predictions can be scored: `observe_file`
@@ -152,6 +153,11 @@ class Task(ABC):
     def new_tokenizer(self, texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:
         """Train a tokenizer on texts, for a model that is pretrained from scratch."""
         raise NotImplementedError(f"{self.name} is not pretrained")
+
+    def targets(self, prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Iterable[list[int]]:
+        """Return the tokens that pretraining on prepared rows learns to tell: what a unigram model counts."""
+        tokens: Iterable[list[int]] = prepared["input_ids"]
+        return tokens
 
     @abstractmethod
     def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:

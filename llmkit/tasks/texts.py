@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from llmkit.labels import Labels
 from llmkit.observations import Likelihoods, Observations
 from llmkit.tasks.base import Setup, Task, longest_text, string_columns
+from llmkit.tasks.batches import token_losses
 
 
 class TextTask(Task):
@@ -61,6 +63,33 @@ class TextTask(Task):
 
     def headline(self, setup: Setup) -> str:
         return "perplexity"
+
+
+class DenoisingTask(TextTask):
+    """A model that restores what a collator takes out of a text: a prepared row has `input_ids`, `row` and `index`."""
+
+    metrics = ("perplexity", "loss", "accuracy")
+
+    def check(self, setup: Setup) -> None:
+        super().check(replace(setup, per_row=False))
+
+    def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
+        records = []
+        for logits, labels in zip(outputs.logits, batch["labels"], strict=True):
+            scored = labels != -100
+            losses = token_losses(logits[scored], labels[scored])
+            hits = int((logits[scored].argmax(-1) == labels[scored]).sum())
+            records.append((losses.double().sum().item(), int(scored.sum()), hits))
+        return records
+
+    def observe(
+        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
+    ) -> Observations:
+        nll, tokens, hits = zip(*records, strict=True)
+        return likelihoods(nll, tokens, [0] * len(tokens), hits, prepared["row"] if setup.per_row else None)
+
+    def window_contents(self, prepared: Dataset, setup: Setup) -> list[list[Any]]:
+        return [[ids, setup.seed, setup.mask_share] for ids in prepared["input_ids"]]
 
 
 def text_column(dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:

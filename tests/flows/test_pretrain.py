@@ -286,7 +286,7 @@ class Stopping(Report):
         yield advance
 
 
-@pytest.mark.parametrize("arch", ["gpt2", "bert"])
+@pytest.mark.parametrize("arch", ["gpt2", "bert", "t5"])
 def test_a_stopped_pretraining_goes_on_to_the_same_weights(corpus, tmp_path, arch):
     def run(folder: str, report: Report | None = None):
         return pretrain(
@@ -307,7 +307,7 @@ def test_a_stopped_pretraining_goes_on_to_the_same_weights(corpus, tmp_path, arc
     assert first == second
 
 
-@pytest.mark.parametrize("arch", ["llama", "bert"])
+@pytest.mark.parametrize("arch", ["llama", "bert", "t5"])
 def test_the_same_command_twice_trains_the_same_tokenizer_and_weights(llmkit, corpus, tmp_path, arch):
     for name in ("first", "second"):
         assert llmkit("pretrain", corpus, "--arch", arch, "-o", tmp_path / name, *SMALL, *TWO).code == 0

@@ -48,6 +48,7 @@ CASES = {
     "text-classification": Case(tiny.reviews(48), LINES, "classifier", {"text": "text", "label": "label"}),
     "causal-lm": Case(LINES, NUMBERS, "llama", {"text": "text"}, arch="llama", head="model.norm."),
     "masked-lm": Case(LINES, NUMBERS, "masked", {"text": "text"}, arch="bert"),
+    "seq2seq-lm": Case(LINES, NUMBERS, "t5", {"text": "text"}, arch="t5", head="decoder.final_layer_norm."),
 }
 
 
