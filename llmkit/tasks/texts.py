@@ -13,6 +13,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit.labels import Labels
 from llmkit.observations import Likelihoods, Observations
+from llmkit.options import TaskFlags
 from llmkit.tasks.base import Setup, Task, longest_text, string_columns
 from llmkit.tasks.batches import token_losses
 
@@ -72,6 +73,12 @@ class DenoisingTask(TextTask):
 
     def check(self, setup: Setup) -> None:
         super().check(replace(setup, per_row=False))
+
+    def settle(
+        self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> Setup:
+        self.collator(tokenizer, setup)  # refuses a tokenizer that the task cannot use
+        return super().settle(setup, flags, config, tokenizer)
 
     def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
         records = []

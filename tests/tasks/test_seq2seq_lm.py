@@ -207,6 +207,8 @@ def test_an_encoder_decoder_without_sentinels_is_one_sentence(llmkit, llama, tmp
     AutoModelForSeq2SeqLM.from_config(config).save_pretrained(tmp_path / "bart")
     tokenizer.save_pretrained(tmp_path / "bart")
     for verb in ("pretrain", "eval", "finetune"):
-        ran = llmkit(verb, data, "-m", tmp_path / "bart", "--task", "seq2seq-lm")
+        output = () if verb == "eval" else ("-o", tmp_path / "run")
+        ran = llmkit(verb, data, "-m", tmp_path / "bart", "--task", "seq2seq-lm", *output)
         assert ran.code == 2
         assert "lacks <extra_id_0>" in ran.error
+        assert not (tmp_path / "run").exists()
