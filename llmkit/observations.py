@@ -6,15 +6,18 @@ the order of the rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+OUTSIDE = "O"  # the tag of a word in no span
+MARKS = frozenset({"B-", "I-"})  # a span begins, goes on
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +85,10 @@ class Texts:
     def __len__(self) -> int:
         return len(self.predicted)
 
-    def take(self, units: Sequence[int] | Ints) -> Texts:
+    def take(self, units: Sequence[int] | Ints) -> Self:
         """Return some of the units, in the given order."""
-        return Texts(tuple(self.predicted[i] for i in units), tuple(self.references[i] for i in units))
+        predicted, references = tuple(self.predicted[i] for i in units), tuple(self.references[i] for i in units)
+        return replace(self, predicted=predicted, references=references)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +110,111 @@ class Samples:
         return Samples(some, truth, None if self.predicted is None else tuple(self.predicted[i] for i in units))
 
 
-Observations = Classes | Numbers | Likelihoods | Texts | Samples
+@dataclass(frozen=True, eq=False)
+class AnswerTexts(Texts):
+    """The answer that was found for each row, and those that are right: an empty text says that there is none."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSets:
+    """The labels that hold of each row, any number of `names`."""
+
+    truth: Bools  # (n, labels)
+    predicted: Bools  # (n, labels)
+    names: tuple[str, ...]
+    probabilities: Floats | None = None  # (n, labels), each for itself; None where a system gave labels alone
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    def take(self, units: Sequence[int] | Ints) -> LabelSets:
+        """Return some of the units, in the given order."""
+        index = np.asarray(units, dtype=np.int64)
+        some = None if self.probabilities is None else self.probabilities[index]
+        return LabelSets(self.truth[index], self.predicted[index], self.names, some)
+
+
+@dataclass(frozen=True, eq=False)
+class Spans:
+    """The tag of each word of each row, as many on both sides: see `spans_of`."""
+
+    truth: tuple[tuple[str, ...], ...]
+    predicted: tuple[tuple[str, ...], ...]
+    names: tuple[str, ...]  # the types of all spans on both sides: `span_types` of the set of tags
+    single: bool | None = None  # each word is a span of its own; None: `are_single` of the tags that occur
+
+    def __post_init__(self) -> None:
+        if self.single is None:
+            tags = {tag for side in (self.truth, self.predicted) for row in side for tag in row}
+            object.__setattr__(self, "single", are_single(tags))  # some of the rows may not tell
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    def take(self, units: Sequence[int] | Ints) -> Spans:
+        """Return some of the units, in the given order."""
+        truth, predicted = (tuple(side[i] for i in units) for side in (self.truth, self.predicted))
+        return replace(self, truth=truth, predicted=predicted)
+
+
+@dataclass(frozen=True, eq=False)
+class Choices:
+    """The number of the choice that was taken in each row, from 0."""
+
+    truth: Ints  # (n,)
+    predicted: Ints  # (n,)
+    normalised: Ints | None = None  # (n,): taken by the likelihood per byte, where likelihoods were compared
+    scores: tuple[tuple[float, ...], ...] | None = None  # of the choices of each row, which may differ in number
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    def take(self, units: Sequence[int] | Ints) -> Choices:
+        """Return some of the units, in the given order."""
+        index = np.asarray(units, dtype=np.int64)
+        normalised = None if self.normalised is None else self.normalised[index]
+        scores = None if self.scores is None else tuple(self.scores[i] for i in index)
+        return Choices(self.truth[index], self.predicted[index], normalised, scores)
+
+
+Observations = Classes | Numbers | Likelihoods | AnswerTexts | Texts | Samples | LabelSets | Spans | Choices
+
+
+def span_types(tags: Iterable[str]) -> tuple[str, ...]:
+    """Return the types of spans that a set of tags can mark, in the order of the tags."""
+    return tuple(dict.fromkeys(_type_of(tag) for tag in tags if tag != OUTSIDE))
+
+
+def are_single(tags: Iterable[str]) -> bool:
+    """Tell whether each word is a span of its own, as parts of speech are, from the set of all tags.
+
+    That is so where no tag says that a span begins or goes on, nor that a word is in none.
+    """
+    return not any(tag == OUTSIDE or tag[:2] in MARKS for tag in tags)
+
+
+def spans_of(tags: Sequence[str], single: bool = False) -> list[tuple[str, int, int]]:
+    """Return the spans that the tags of a row mark: type, first word, one past the last.
+
+    B- begins a span; I-, or a tag without a mark, goes on with one of its type and begins one after anything else (as
+    seqeval reads IOB2, and as IO tags mean it). With `single`, as for parts of speech, each word is a span.
+    Source: Ramshaw and Marcus, Text Chunking using Transformation-Based Learning, 1995; seqeval's default mode.
+    """
+    spans: list[tuple[str, int, int]] = []
+    for place, tag in enumerate(tags):
+        if tag == OUTSIDE:
+            continue
+        kind = _type_of(tag)
+        begins = single or tag.startswith("B-") or not spans or spans[-1][0] != kind or spans[-1][2] != place
+        if begins:
+            spans.append((kind, place, place + 1))
+        else:
+            spans[-1] = (kind, spans[-1][1], place + 1)
+    return spans
+
+
+def _type_of(tag: str) -> str:
+    return tag[2:] if tag[:2] in MARKS else tag
 
 
 def softmax(logits: Any) -> Floats:
