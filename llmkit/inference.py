@@ -130,7 +130,7 @@ class Predictor:
         `start` is the number of rows before these, for errors.
 
         Raises:
-            DataError: a row contradicts itself.
+            DataError: a row contradicts itself, or the model cannot answer it.
         """
         usable = [row for row, inputs in enumerate(rows) if self.task.is_asked(inputs)]
         answers: list[dict[str, Any]] = [self.task.nothing(self.setup) for _ in rows]
@@ -140,7 +140,7 @@ class Predictor:
         columns = {role: [rows[row].get(role) for row in usable] for role in roles}
         picked = Dataset.from_dict(columns)
         setup = replace(self.setup, columns={role: role for role in roles})
-        found = self.task.flaw(picked, setup.columns)
+        found = self.task.obstacle(picked, self.tokenizer, setup)
         if found is not None:
             raise DataError(f"row {start + usable[found[0]] + 1}: {found[1]}")
         prepared = self.task.prepare(picked, self.tokenizer, setup, training=False)

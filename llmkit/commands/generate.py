@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     'llmkit generate "Once upon a time"',
     'llmkit generate "Once upon a time" --temperature 0.8 --top-p 0.95 -n 3',
     'llmkit generate -m HuggingFaceTB/SmolLM2-135M-Instruct "What is a fox?" --system "Answer briefly."',
+    'llmkit generate "The [MASK] was sad." -m runs/bert --top 3',
     "llmkit generate --input prompts.jsonl --output answers.jsonl --batch-size 32",
     'echo "The king said" | llmkit generate --stop "." --json',
 )

@@ -42,6 +42,7 @@ class Setup:
     target_length: int = 128  # tokens of a target at most
     threshold: float = 0.5  # multi-label: the probability from which on a label holds
     no_answer: bool = False  # question answering: whether "no answer" is an answer
+    fills: int = 0  # how many fills of each mask are asked for; 0: masks are drawn, to train or to measure
     candidates: tuple[str, ...] = ()  # zero-shot: the labels to choose from
     template: str = ""  # zero-shot: the sentence that a label completes
 
@@ -145,6 +146,10 @@ class Task(ABC):
     def flaw(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
         """Return the index of the first row that contradicts itself and a phrase on what is wrong, or None."""
         return None
+
+    def obstacle(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> tuple[int, str] | None:
+        """Return what `flaw` does, of rows that a model is asked about: the first that this model cannot answer."""
+        return self.flaw(rows, setup.columns)
 
     def head_config(self, setup: Setup) -> dict[str, Any]:
         """Return what the model's config must hold for the task; a model that is asked later reads it in `settle`."""

@@ -1,24 +1,30 @@
 """masked-lm: fill in masked tokens, as BERT is pretrained (Devlin et al., 2019: 80% mask, 10% random, 10% kept).
 
-Which tokens are masked is a pure function of (seed, epoch, row): a resumed run masks as an uninterrupted one, and an
-evaluation masks the same positions every time.
+`llmkit generate` fills in the masks that stand in a text (fill-mask), each as if the others stayed masked. To train and
+to measure, masks are drawn. Which tokens are masked is a pure function of (seed, epoch, row): a resumed run masks as an
+uninterrupted one, and an evaluation masks the same positions every time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.errors import ModelError
+from llmkit.options import AskOptions, TaskFlags
 from llmkit.tasks.base import Collator, Setup
-from llmkit.tasks.batches import pad_sequences
+from llmkit.tasks.batches import pad_batch, pad_sequences
 from llmkit.tasks.texts import DenoisingTask, in_blocks
 from llmkit.tokenization import train_wordpiece
+
+USUAL_FILLS = 5
 
 
 class MaskedLM(DenoisingTask):
@@ -27,7 +33,9 @@ class MaskedLM(DenoisingTask):
     name = "masked-lm"
     auto_class = "AutoModelForMaskedLM"
     heads = ("ForMaskedLM", "ForPreTraining")
-    verbs = frozenset({"pretrain", "finetune", "eval"})
+    asks = ("text",)
+    needs = ("text",)
+    verbs = frozenset({"pretrain", "finetune", "eval", "generate"})
     families = ("bert",)
     mask_share = 0.2  # small models learn faster from more masks: Wettig et al., 2023
     base_model = "distilbert/distilbert-base-uncased"
@@ -49,8 +57,26 @@ class MaskedLM(DenoisingTask):
     def new_tokenizer(self, texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:
         return train_wordpiece(texts, vocabulary, context)
 
+    def settle(
+        self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> Setup:
+        fills = (flags.top or USUAL_FILLS) if isinstance(flags, AskOptions) else 0  # asked, not trained or measured
+        return replace(super().settle(setup, flags, config, tokenizer), fills=fills)
+
+    def obstacle(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> tuple[int, str] | None:
+        mask = tokenizer.mask_token
+        for row, ids in enumerate(tokenizer(list(rows[setup.columns["text"]]))["input_ids"]):
+            if tokenizer.mask_token_id not in ids:
+                return row, f"the text has no {mask}, which stands where this model fills in a word"
+            if len(ids) > setup.max_length:
+                return row, f"the text has {len(ids)} tokens and the model takes {setup.max_length}; shorten it"
+        return None
+
     def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
         texts = [str(text or "") for text in rows[setup.columns["text"]]]
+        if setup.fills:
+            asked = tokenizer(texts)
+            return Dataset.from_dict({**asked, "length": [len(ids) for ids in asked["input_ids"]]})
         if setup.per_row and not training:
             parts = [_stream([text], tokenizer) for text in texts]
         else:
@@ -68,7 +94,32 @@ class MaskedLM(DenoisingTask):
         return Dataset.from_dict(columns)
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
-        return MaskingCollator(tokenizer, setup)
+        masking = MaskingCollator(tokenizer, setup)
+        return partial(_collate_given, tokenizer=tokenizer) if setup.fills else masking
+
+    def run(self, model: PreTrainedModel, batch: dict[str, Any], setup: Setup) -> list[Any]:
+        if not setup.fills:
+            return super().run(model, batch, setup)
+        found = model(**{name: value for name, value in batch.items() if name != "masks"}).logits
+        return [_best(logits[places], setup.fills) for logits, places in zip(found, batch["masks"], strict=True)]
+
+    def answers(
+        self, records: Sequence[Any], prepared: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBase,
+        setup: Setup, top: int | None,
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        texts = rows[setup.columns["text"]]
+        return [{"fills": _fills(text, record, tokenizer)} for text, record in zip(texts, records, strict=True)]
+
+    def nothing(self, setup: Setup) -> dict[str, Any]:
+        return {"fills": None}
+
+    def headings(self) -> list[str]:
+        return ["text", "mask", "fill", "score"]
+
+    def cells(self, row: Mapping[str, Any], answer: Mapping[str, Any]) -> list[str]:
+        fills = answer["fills"] or ()
+        scores = "\n".join(f"{fill['score']:.4f}" for fill in fills)
+        return [row["text"], *("\n".join(str(fill[name]) for fill in fills) for name in ("mask", "token")), scores]
 
 
 class MaskingCollator:
@@ -114,6 +165,41 @@ class MaskingCollator:
         sizes = np.array([(words == word).sum() for word in order])
         enough = int(np.searchsorted(np.cumsum(sizes), count)) + 1
         return np.flatnonzero(np.isin(words, order[:enough]))
+
+
+def _collate_given(rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Pad rows whose masks stand in the text; `masks`, of shape (rows, tokens), tells where."""
+    batch = pad_batch(rows, tokenizer)
+    return {**batch, "masks": batch["input_ids"] == tokenizer.mask_token_id}
+
+
+def _best(logits: torch.Tensor, count: int) -> list[float]:
+    """Return the ids, then the probabilities, of the best tokens of each mask, one mask after the other."""
+    best = logits.double().softmax(-1).topk(min(count, logits.shape[-1]))
+    return torch.stack([best.indices.double(), best.values], dim=1).flatten().tolist()
+
+
+def _fills(text: str, record: Sequence[float], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
+    """Return the fills of each mask of a text: its number from 1, the token, its score, and the text with it alone."""
+    parts = text.split(str(tokenizer.mask_token))
+    masks = len(parts) - 1
+    made = []
+    for mask, (ids, scores) in enumerate(np.reshape(record, (masks, 2, -1)), start=1):
+        before, after = (str(tokenizer.mask_token).join(some) for some in (parts[:mask], parts[mask:]))
+        for token, score in zip(ids.astype(int).tolist(), scores.tolist(), strict=True):
+            shown = tokenizer.decode([token]).strip()
+            made.append(
+                {"mask": mask, "token": shown, "score": score, "text": _filled(before, token, after, tokenizer)}
+            )
+    return made
+
+
+def _filled(before: str, token: int, after: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """Put a token in its place in the user's own text; a piece that goes on with a word is joined to it."""
+    written: str = tokenizer.convert_tokens_to_string(["a", *tokenizer.convert_ids_to_tokens([token])])[1:]
+    if written[:1].isspace():
+        return before + written.lstrip() + after
+    return before.rstrip() + written + after
 
 
 def _stream(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:

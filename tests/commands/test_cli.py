@@ -120,7 +120,7 @@ def test_help_and_import_leave_the_heavy_libraries_alone():
         ("llmkit compare --max", {"--max-drop"}),
         ("llmkit cache ", {"show", "clear"}),
         ("llmkit generate --num", {"--num-beams", "--num-return-sequences"}),
-        ("llmkit pretrain --arch ", {"llama", "gpt2", "bert"}),
+        ("llmkit pretrain --arch ", {"llama", "gpt2", "bert", "t5"}),
     ],
 )
 def test_the_shell_completes(llmkit_process, typed, offered):

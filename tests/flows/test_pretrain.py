@@ -55,7 +55,9 @@ def test_a_model_from_scratch_opens_in_transformers_and_works_in_the_other_comma
         assert llmkit("generate", "the fox", "-m", run, "--max-new-tokens", "4").out == spoken.out
     else:
         assert spoken.code == 2
-        assert "causal-lm" in spoken.error
+        assert task in spoken.error
+        filled = llmkit("generate", "the [MASK]", "-m", run, "--top", "2", "--json")
+        assert len(filled.json["fills"]) == 2
 
 
 def test_the_parameters_that_are_told_are_those_of_the_model(llmkit, corpus, tmp_path):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,12 @@ import tiny
 import torch
 from conftest import write_jsonl
 from datasets import Dataset
-from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerBase, pipeline
 
 from llmkit.errors import ModelError
 from llmkit.tasks import TASKS, Setup
 from llmkit.tasks.masked_lm import MaskingCollator
+from llmkit.tokenization import train_wordpiece
 
 TASK = TASKS["masked-lm"]
 SETUP = Setup(columns={"text": "text"}, max_length=64)
@@ -191,3 +193,105 @@ def test_what_masked_lm_does_not_have_is_refused(llmkit, masked, tmp_path):
         ran = llmkit("eval", data, "-m", masked, *flags)
         assert ran.code == 2
         assert flags[0] in ran.error
+
+
+def fills_of(llmkit, model, *arguments) -> list[dict]:
+    ran = llmkit("generate", "-m", model, *arguments, "--json")
+    assert ran.code == 0, ran.err
+    return ran.rows
+
+
+def chinese_folder(folder: Path) -> Path:
+    """Save a tiny BERT with a Chinese vocabulary."""
+    texts = ["国王有三个女儿", "狐狸在河边睡觉", "国王去了森林"]
+    tokenizer = train_wordpiece(texts, 60, 32)
+    config = AutoConfig.for_model(
+        "bert", vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=16, max_position_embeddings=32, initializer_range=0.5,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    AutoModelForMaskedLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("top", [1, 5, 12])
+def test_the_fills_of_a_mask_are_those_of_the_transformers_pipeline(llmkit, masked, top, tmp_path):
+    cases = {
+        masked: "The fox was [MASK] and the king sad.",
+        chinese_folder(tmp_path / "zh"): "国王去了[MASK]林有三个女儿",
+    }
+    for model, text in cases.items():
+        (row,) = fills_of(llmkit, model, text, "--top", top)
+        wanted = pipeline("fill-mask", model=str(model), device="cpu")(text, top_k=top)
+        assert row["text"] == text
+        assert [fill["token"] for fill in row["fills"]] == [fill["token_str"] for fill in wanted]
+        assert [fill["score"] for fill in row["fills"]] == pytest.approx([fill["score"] for fill in wanted], rel=1e-5)
+        assert {fill["mask"] for fill in row["fills"]} == {1}
+        assert len(row["fills"]) == top
+
+
+def test_chinese_is_filled_without_spaces(llmkit, tmp_path):
+    (row,) = fills_of(llmkit, chinese_folder(tmp_path / "zh"), "国王去了[MASK]林", "--top", "60")
+    filled = {fill["token"]: fill["text"] for fill in row["fills"]}
+    assert filled["森"] == "国王去了森林"
+    assert filled["##森"] == "国王去了森林"
+
+
+def test_several_masks_are_filled_each_for_itself(llmkit, masked):
+    text = "The  [MASK] was [MASK], and THE king was sad."
+    (row,) = fills_of(llmkit, masked, text, "--top", "3")
+    wanted = pipeline("fill-mask", model=str(masked), device="cpu")(text, top_k=3)
+    found = [[fill for fill in row["fills"] if fill["mask"] == mask] for mask in (1, 2)]
+    for fills, theirs in zip(found, wanted, strict=True):
+        assert [fill["token"] for fill in fills] == [their["token_str"] for their in theirs]
+        assert [fill["score"] for fill in fills] == pytest.approx([their["score"] for their in theirs], rel=1e-5)
+    first, second = (next(fill for fill in fills if fill["token"].isalpha()) for fills in found)
+    assert first["text"] == f"The  {first['token']} was [MASK], and THE king was sad."
+    assert second["text"] == f"The  [MASK] was {second['token']}, and THE king was sad."
+
+
+def test_a_piece_of_a_word_is_joined_to_it(llmkit, masked, tokenizer):
+    (row,) = fills_of(llmkit, masked, "Two garden [MASK] here", "--top", len(tokenizer))
+    filled = {fill["token"]: fill["text"] for fill in row["fills"]}
+    assert filled["##s"] == "Two gardens here"
+    assert filled["fox"] == "Two garden fox here"
+    assert sum(fill["score"] for fill in row["fills"]) == pytest.approx(1)
+
+
+def test_fills_of_a_file_do_not_depend_on_the_batch_and_five_are_usual(llmkit, masked, tmp_path):
+    rows = [{"id": n, "text": f"{text[: 20 * n]} [MASK] was sad."} for n, text in enumerate(TEXTS[:6])]
+    data = write_jsonl(tmp_path / "rows.jsonl", [*rows, {"id": 6, "text": ""}])
+    found = []
+    for size in (1, 4):
+        output = tmp_path / f"{size}.jsonl"
+        ran = llmkit("generate", "--input", data, "--output", output, "-m", masked, "--batch-size", size)
+        assert ran.code == 0, ran.err
+        found.append([json.loads(line) for line in output.read_text().splitlines()])
+    assert [row["id"] for row in found[0]] == list(range(7))
+    assert found[0][6]["fills"] is None
+    for one, other in zip(*(rows[:6] for rows in found), strict=True):
+        assert [fill["token"] for fill in one["fills"]] == [fill["token"] for fill in other["fills"]]
+        assert len(one["fills"]) == 5
+        assert one["fills"][0]["score"] == pytest.approx(other["fills"][0]["score"], rel=1e-5)
+
+
+def test_fills_are_a_table_on_a_terminal(on_terminal, masked):
+    ran = on_terminal("generate", "the fox was [MASK]", "-m", masked, "--top", "2")
+    assert ran.code == 0, ran.err
+    assert all(word in ran.out for word in ("the fox was [MASK]", "mask", "fill", "score"))
+
+
+def test_what_cannot_be_filled_is_one_sentence(llmkit, masked, tmp_path):
+    data = write_jsonl(tmp_path / "rows.jsonl", [{"text": "the [MASK]"}, {"text": ""}, {"text": "the fox <mask>"}])
+    refused = llmkit("generate", "--input", data, "-m", masked)
+    assert refused.code == 2
+    assert "row 3: the text has no [MASK]" in refused.error
+    refused = llmkit("generate", "the [MASK] " * 60, "-m", masked)
+    assert refused.code == 2
+    assert "122 tokens and the model takes 64" in refused.error
+    refused = llmkit("generate", "the [MASK]", "-m", masked, "--temperature", "0.7", "-n", "2")
+    assert refused.code == 2
+    assert "--temperature" in refused.error
+    assert "--num-return-sequences" in refused.error
+    assert llmkit("generate", "the [MASK]", "-m", masked, "--top", "0").code == 2
