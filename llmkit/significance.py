@@ -15,11 +15,23 @@ import numpy as np
 from scipy import stats
 
 from llmkit import metrics
-from llmkit.observations import Classes, Floats, Ints, Likelihoods, Numbers, Observations, Samples, Texts
+from llmkit.observations import (
+    Choices,
+    Classes,
+    Floats,
+    Ints,
+    LabelSets,
+    Likelihoods,
+    Numbers,
+    Observations,
+    Samples,
+    Spans,
+    Texts,
+)
 from llmkit.uncertainty import CONFIDENCE, RESAMPLES, SEED, finite, percentiles, weights
 
 FEW = 25  # discordant pairs under which McNemar's test is exact, as statsmodels and R's manuals advise
-ROW_TESTS = ("accuracy", "exact_match")
+ROW_TESTS = ("accuracy", "accuracy_norm", "exact_match")
 
 
 @dataclass(frozen=True)
@@ -123,6 +135,12 @@ def require_paired(before: Observations, after: Observations) -> None:
         same = np.array_equal(before.truth, after.truth, equal_nan=True)
     elif isinstance(before, Texts) and isinstance(after, Texts):
         same = before.references == after.references
+    elif isinstance(before, LabelSets) and isinstance(after, LabelSets):
+        same = before.names == after.names and np.array_equal(before.truth, after.truth)
+    elif isinstance(before, Choices) and isinstance(after, Choices):
+        same = np.array_equal(before.truth, after.truth)
+    elif isinstance(before, Spans) and isinstance(after, Spans):
+        same = before.truth == after.truth
     if not same:
         raise ValueError(f"the {type(before).__name__} to pair have different truths: they are of different units")
 

@@ -17,8 +17,9 @@ from scipy import stats
 from llmkit import metrics
 from llmkit.metrics.classification import cells, scores, tallier
 from llmkit.metrics.classification import per_class as class_figures
+from llmkit.metrics.counts import tallier as label_tallier
 from llmkit.metrics.hub_metric import HubMetric
-from llmkit.observations import Classes, Floats, Ints, Observations
+from llmkit.observations import Classes, Floats, Ints, LabelSets, Observations, Spans
 
 RESAMPLES = 2000
 SEED = 42
@@ -164,6 +165,28 @@ def per_class(
             "f1": percentiles(drawn[:, index], confidence) if seen and drawn is not None else None,
         }
         found[name]["intervals"] = {key: list(some) if some else None for key, some in bounds.items()}
+    return found
+
+
+def per_label(
+    observations: LabelSets | Spans, resamples: int = RESAMPLES, seed: int = SEED, confidence: float = CONFIDENCE
+) -> dict[str, Any]:
+    """Return what `per_class` does, of each label or type of span; all intervals are bootstrapped over the rows."""
+    ones, tally = np.ones(len(observations), dtype=np.int64), label_tallier(observations)
+    whole = tally(ones[None].astype(np.float64))
+    values, seen = scores(whole), whole.truth[0] + whole.predicted[0] > 0
+    parts = [scores(tally(chunk)) for chunk in weights(ones, resamples if len(observations) > 1 else 0, seed)]
+    drawn = {key: np.concatenate([part[key] for part in parts]) for key in values} if parts else {}
+    found: dict[str, dict[str, Any]] = {}
+    for index, name in enumerate(observations.names):
+        bounds = {
+            key: percentiles(drawn[key][:, index], confidence) if drawn and seen[index] else None for key in values
+        }
+        found[name] = {
+            **{key: float(column[0, index]) for key, column in values.items()},
+            "support": round(whole.truth[0, index]),
+            "intervals": {key: list(some) if some else None for key, some in bounds.items()},
+        }
     return found
 
 

@@ -15,10 +15,10 @@ from llmkit.evaluation.result import Evaluation, Subject, Wanted
 from llmkit.evaluation.rows import Observed
 from llmkit.evaluation.slices import slice_figures
 from llmkit.metrics.classification import calibration_bins, confusion
-from llmkit.observations import Classes, Observations
+from llmkit.observations import Classes, LabelSets, Observations, Spans
 from llmkit.options import GateOptions
 from llmkit.options.base import limits
-from llmkit.uncertainty import Figure, figures, hub_figures, per_class
+from llmkit.uncertainty import Figure, figures, hub_figures, per_class, per_label
 
 MATRIX = 100  # classes: a larger confusion matrix and table of classes would be most of the result
 
@@ -53,6 +53,8 @@ def assess(subject: Subject, wanted: Wanted, baseline: Saved | None = None) -> E
 
 
 def _of_classes(seen: Observations, wanted: Wanted) -> dict[str, Any]:
+    if isinstance(seen, LabelSets | Spans) and len(seen.names) <= MATRIX:
+        return {"per_class": per_label(seen, wanted.resamples, wanted.seed)}
     if not isinstance(seen, Classes) or len(seen.names) > MATRIX:
         return {}
     calibration = None if seen.probabilities is None else {"bins": calibration_bins(seen)}

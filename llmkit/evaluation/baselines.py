@@ -13,11 +13,15 @@ import numpy as np
 from llmkit import metrics
 from llmkit.errors import DataError, listing
 from llmkit.evaluation.result import SCHEMA
-from llmkit.evaluation.rows import Observed, labels_of, unpack
-from llmkit.observations import Classes, Observations
+from llmkit.evaluation.rows import Observed, labels_of, predictions_of, unpack
+from llmkit.observations import AnswerTexts, Choices, Classes, LabelSets, Observations
 from llmkit.significance import Difference, differences
 
 SHOWN_FLIPS = 50
+# the metric whose hits say which predictions are right, for observations of which each prediction is or is not
+RIGHT: dict[type, str] = {
+    Classes: "accuracy", Choices: "accuracy", LabelSets: "exact_match", AnswerTexts: "exact_match",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,10 +105,7 @@ def compared(before: Saved, after: Saved, names: Sequence[str], resamples: int, 
     _refuse_other_labels(before, earlier, later, after.observed.ids)
     known = metrics.names_for(earlier)
     found = differences([name for name in names if name in known], earlier, later, resamples, seed)
-    flips = None
-    if isinstance(earlier, Classes) and isinstance(later, Classes):
-        flips = _flips(earlier, later, after.observed)
-    return Comparison(before, after, found, flips)
+    return Comparison(before, after, found, _flips(earlier, later, after.observed))
 
 
 def require_same_task(baseline: str, before: str, after: str) -> None:
@@ -145,10 +146,11 @@ def _with_labels(side: Observed) -> list[tuple[str, str]]:
 
 
 def _respelled(earlier: Observations, after: Saved) -> Observations:
-    """Return the baseline's classes by the ids, and with the positive class, of the later evaluation."""
+    """Return the baseline's classes or labels by their places, and with the positive class, in the later evaluation."""
     later = after.observed.observations
-    if not (isinstance(earlier, Classes) and isinstance(later, Classes)):
+    if not isinstance(earlier, Classes | LabelSets) or type(earlier) is not type(later):
         return earlier
+    assert isinstance(later, Classes | LabelSets)
     if set(earlier.names) != set(later.names):
         raise DataError(
             f"the baseline has the classes {listing(earlier.names)}, this evaluation {listing(later.names)}; "
@@ -157,6 +159,9 @@ def _respelled(earlier: Observations, after: Saved) -> Observations:
     ids = np.array([later.names.index(name) for name in earlier.names])
     columns = np.argsort(ids)
     scores = None if earlier.probabilities is None else earlier.probabilities[:, columns]
+    if isinstance(earlier, LabelSets):
+        return LabelSets(earlier.truth[:, columns], earlier.predicted[:, columns], later.names, scores)
+    assert isinstance(later, Classes)
     return Classes(ids[earlier.truth], ids[earlier.predicted], later.names, scores, later.positive)
 
 
@@ -174,18 +179,24 @@ def _refuse_other_labels(before: Saved, earlier: Observations, later: Observatio
         )
 
 
-def _flips(earlier: Classes, later: Classes, observed: Observed) -> dict[str, Any]:
-    """Return how many predictions became right (fixed) or wrong (broken), and the rows that changed."""
-    was, now = earlier.predicted == earlier.truth, later.predicted == later.truth
-    changed = np.flatnonzero(earlier.predicted != later.predicted)
-    first = sorted(changed.tolist(), key=lambda row: (not was[row] or now[row], row))[:SHOWN_FLIPS]  # broken ones first
-    names = later.names
+def _flips(earlier: Observations, later: Observations, observed: Observed) -> dict[str, Any] | None:
+    """Return how many predictions became right (fixed) or wrong (broken), and the rows that changed.
+
+    None where a prediction is not just right or wrong: a number, a text, the tags of a sentence.
+    """
+    name = RIGHT.get(type(later))
+    labels, before, after = labels_of(later), predictions_of(earlier), predictions_of(later)
+    if name is None or labels is None or before is None or after is None:
+        return None
+    hits = metrics.hits(name, earlier), metrics.hits(name, later)
+    was, now = (np.asarray(side, dtype=bool) for side in hits)
+    changed = [row for row, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
+    first = sorted(changed, key=lambda row: (not was[row] or now[row], row))[:SHOWN_FLIPS]  # broken ones first
     texts = observed.texts
     rows = [
         {
             "id": observed.ids[row], **({} if texts is None else {"text": texts[row]}),
-            "label": names[later.truth[row]], "before": names[earlier.predicted[row]],
-            "after": names[later.predicted[row]],
+            "label": labels[row], "before": before[row], "after": after[row],
         }
         for row in first
     ]  # fmt: skip

@@ -9,7 +9,19 @@ from typing import Any
 import numpy as np
 
 from llmkit.errors import listing
-from llmkit.observations import Classes, Likelihoods, Numbers, Observations, Samples, Texts
+from llmkit.observations import (
+    AnswerTexts,
+    Bools,
+    Choices,
+    Classes,
+    LabelSets,
+    Likelihoods,
+    Numbers,
+    Observations,
+    Samples,
+    Spans,
+    Texts,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,36 +37,55 @@ def labels_of(seen: Observations) -> list[Any] | None:
     """Return what is right of each unit, as a person reads it; None where nothing is."""
     if isinstance(seen, Classes):
         return [seen.names[i] for i in seen.truth]
-    if isinstance(seen, Numbers):
+    if isinstance(seen, Numbers | Choices):
         return list(seen.truth.tolist())
     if isinstance(seen, Texts):
         return [list(texts) for texts in seen.references]
+    if isinstance(seen, LabelSets):
+        return _named_sets(seen.truth, seen.names)
+    if isinstance(seen, Spans):
+        return [list(tags) for tags in seen.truth]
     return None if isinstance(seen, Likelihoods) or seen.truth is None else list(seen.truth)
+
+
+def predictions_of(seen: Observations) -> list[Any] | None:
+    """Return what was answered of each unit, spelled as `labels_of` spells what is right; None where nothing was."""
+    if isinstance(seen, Classes):
+        return [seen.names[i] for i in seen.predicted]
+    if isinstance(seen, Numbers | Choices):
+        return list(seen.predicted.tolist())
+    if isinstance(seen, LabelSets):
+        return _named_sets(seen.predicted, seen.names)
+    if isinstance(seen, Spans):
+        return [list(tags) for tags in seen.predicted]
+    return None if isinstance(seen, Likelihoods) or seen.predicted is None else list(seen.predicted)
 
 
 def pack(seen: Observations, ids: Sequence[str]) -> dict[str, Any]:
     """Return the units as plain columns: the `rows` of a result file."""
     columns: dict[str, Any] = {"kind": type(seen).__name__.lower(), "id": list(ids)}
     if not isinstance(seen, Likelihoods):
-        columns["label"] = labels_of(seen)
+        columns |= {"label": labels_of(seen), "prediction": predictions_of(seen)}
+    if isinstance(seen, Classes | LabelSets):
+        columns["names"] = list(seen.names)
+        columns["scores"] = None if seen.probabilities is None else seen.probabilities.tolist()
     if isinstance(seen, Classes):
-        names = seen.names
-        columns |= {
-            "names": list(names), "positive": None if seen.positive is None else names[seen.positive],
-            "prediction": [names[i] for i in seen.predicted],
-            "scores": None if seen.probabilities is None else seen.probabilities.tolist(),
-        }  # fmt: skip
-    elif isinstance(seen, Numbers):
-        columns["prediction"] = seen.predicted.tolist()
+        columns["positive"] = None if seen.positive is None else seen.names[seen.positive]
     elif isinstance(seen, Likelihoods):
         columns |= {"nll": seen.nll.tolist(), "tokens": seen.tokens.tolist(), "bytes": seen.bytes.tolist()}
         columns["hits"] = None if seen.hits is None else seen.hits.tolist()
-    elif isinstance(seen, Texts):
-        columns["prediction"] = list(seen.predicted)
-    else:
+    elif isinstance(seen, Spans):
+        columns |= {"names": list(seen.names), "single": seen.single}
+    elif isinstance(seen, Choices):
+        columns["normalised"] = None if seen.normalised is None else seen.normalised.tolist()
+        columns["scores"] = None if seen.scores is None else [list(some) for some in seen.scores]
+    elif isinstance(seen, Samples):
         columns["values"] = {name: values.tolist() for name, values in seen.values.items()}
-        columns["prediction"] = None if seen.predicted is None else list(seen.predicted)
     return columns
+
+
+def _named_sets(held: Bools, names: Sequence[str]) -> list[list[str]]:
+    return [[name for name, holds in zip(names, row, strict=True) if holds] for row in held.tolist()]
 
 
 def unpack(columns: Mapping[str, Any]) -> Observed:
@@ -71,7 +102,7 @@ def unpack(columns: Mapping[str, Any]) -> Observed:
 
 def _of_units(columns: Mapping[str, Any]) -> list[Any]:
     """Return the columns that have an entry for each unit, the ids first."""
-    named = ("label", "prediction", "scores", "nll", "tokens", "bytes", "hits")
+    named = ("label", "prediction", "scores", "normalised", "nll", "tokens", "bytes", "hits")
     found = [columns[name] for name in named if columns.get(name) is not None]
     return [columns["id"], *found, *(columns.get("values") or {}).values()]
 
@@ -96,7 +127,8 @@ def _numbers(columns: Mapping[str, Any]) -> Numbers:
 
 
 def _texts(columns: Mapping[str, Any]) -> Texts:
-    return Texts(tuple(columns["prediction"]), tuple(tuple(texts) for texts in columns["label"]))
+    kind = AnswerTexts if columns["kind"] == "answertexts" else Texts
+    return kind(tuple(columns["prediction"]), tuple(tuple(texts) for texts in columns["label"]))
 
 
 def _samples(columns: Mapping[str, Any]) -> Samples:
@@ -105,8 +137,34 @@ def _samples(columns: Mapping[str, Any]) -> Samples:
     return Samples(values, None if truth is None else tuple(truth), None if answers is None else tuple(answers))
 
 
+def _label_sets(columns: Mapping[str, Any]) -> LabelSets:
+    names = tuple(columns["names"])
+    number = {name: i for i, name in enumerate(names)}
+    truth, guesses = (np.zeros((len(columns["id"]), len(names)), dtype=bool) for _ in range(2))
+    for key, side in (("label", truth), ("prediction", guesses)):
+        for row, held in enumerate(columns[key]):
+            side[row, [number[name] for name in held]] = True
+    scores = None if columns["scores"] is None else np.array(columns["scores"], dtype=np.float64)
+    return LabelSets(truth, guesses, names, scores)
+
+
+def _spans(columns: Mapping[str, Any]) -> Spans:
+    truth, guesses = (tuple(tuple(tags) for tags in columns[key]) for key in ("label", "prediction"))
+    return Spans(truth, guesses, tuple(columns["names"]), columns["single"])
+
+
+def _choices(columns: Mapping[str, Any]) -> Choices:
+    truth, guesses = (np.array(columns[key], dtype=np.int64) for key in ("label", "prediction"))
+    normalised, scores = columns["normalised"], columns["scores"]
+    return Choices(
+        truth, guesses, None if normalised is None else np.array(normalised, dtype=np.int64),
+        None if scores is None else tuple(tuple(some) for some in scores),
+    )  # fmt: skip
+
+
 _UNPACKERS: dict[str, Callable[[Mapping[str, Any]], Observations]] = {
     "classes": _classes, "numbers": _numbers, "likelihoods": _likelihoods, "texts": _texts, "samples": _samples,
+    "answertexts": _texts, "labelsets": _label_sets, "spans": _spans, "choices": _choices,
 }  # fmt: skip
 
 
@@ -117,11 +175,12 @@ def prediction_rows(seen: Observations, ids: Sequence[str]) -> list[dict[str, An
     made = []
     for number, key in enumerate(columns["id"]):
         row: dict[str, Any] = {"id": key, "row": number}
-        for name in ("label", "prediction", "nll", "tokens", "bytes", "hits"):
+        for name in ("label", "prediction", "normalised", "nll", "tokens", "bytes", "hits"):
             if columns.get(name) is not None:
                 row[name] = columns[name][number]
-        if columns.get("scores") is not None and names:
-            row["scores"] = dict(zip(names, columns["scores"][number], strict=True))
+        if columns.get("scores") is not None:
+            scores = columns["scores"][number]
+            row["scores"] = dict(zip(names or map(str, range(len(scores))), scores, strict=True))
         for name, values in (columns.get("values") or {}).items():
             row[name] = values[number]
         made.append(row)

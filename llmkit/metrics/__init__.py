@@ -12,42 +12,91 @@ from typing import Any
 
 from llmkit.errors import OptionError, did_you_mean, listing
 from llmkit.metrics.measures import Measure, SampleMean, Weigher
-from llmkit.observations import Floats, Likelihoods, Observations, Samples
+from llmkit.observations import Floats, Observations, Samples
 
-# name -> module, class, configuration
-METRICS: dict[str, tuple[str, str, str | None]] = {
-    "accuracy": ("classification", "Accuracy", None),
-    "balanced_accuracy": ("classification", "BalancedAccuracy", None),
-    "precision": ("classification", "Precision", None),
-    "recall": ("classification", "Recall", None),
-    "f1": ("classification", "F1", None),
-    "precision_macro": ("classification", "Precision", "macro"),
-    "precision_micro": ("classification", "Precision", "micro"),
-    "precision_weighted": ("classification", "Precision", "weighted"),
-    "recall_macro": ("classification", "Recall", "macro"),
-    "recall_micro": ("classification", "Recall", "micro"),
-    "recall_weighted": ("classification", "Recall", "weighted"),
-    "f1_macro": ("classification", "F1", "macro"),
-    "f1_micro": ("classification", "F1", "micro"),
-    "f1_weighted": ("classification", "F1", "weighted"),
-    "matthews_correlation": ("classification", "MatthewsCorrelation", None),
-    "roc_auc": ("probabilities", "RocAuc", None),
-    "average_precision": ("probabilities", "AveragePrecision", None),
-    "brier": ("probabilities", "Brier", None),
-    "ece": ("probabilities", "ExpectedCalibrationError", None),
-    "pearson": ("regression", "Pearson", None),
-    "spearman": ("regression", "Spearman", None),
-    "mse": ("regression", "MeanSquaredError", None),
-    "loss": ("language", "Loss", None),
-    "perplexity": ("language", "Perplexity", None),
-    "bits_per_byte": ("language", "BitsPerByte", None),
-    "exact_match": ("texts", "ExactMatch", None),
-    "bleu": ("texts", "Bleu", None),
-    "chrf": ("texts", "ChrF", None),
-    "ter": ("texts", "Ter", None),
-    "rouge1": ("texts", "Rouge1", None),
-    "rouge2": ("texts", "Rouge2", None),
-    "rougeL": ("texts", "RougeL", None),
+Entry = tuple[str, str, str | None]  # module, class, configuration
+
+# by name; of several, the first that fits the observations is meant
+METRICS: dict[str, tuple[Entry, ...]] = {
+    "accuracy": (
+        ("classification", "Accuracy", None),
+        ("language", "TokenAccuracy", None),
+        ("counts", "WordAccuracy", None),
+        ("choices", "ChoiceAccuracy", None),
+    ),
+    "accuracy_norm": (("choices", "NormalisedAccuracy", None),),
+    "balanced_accuracy": (("classification", "BalancedAccuracy", None),),
+    "precision": (
+        ("classification", "Precision", None),
+        ("counts", "Precision", None),
+    ),
+    "recall": (
+        ("classification", "Recall", None),
+        ("counts", "Recall", None),
+    ),
+    "f1": (
+        ("classification", "F1", None),
+        ("counts", "F1", None),
+        ("extraction", "AnswerF1", None),
+    ),
+    "precision_macro": (
+        ("classification", "Precision", "macro"),
+        ("counts", "Precision", "macro"),
+    ),
+    "precision_micro": (
+        ("classification", "Precision", "micro"),
+        ("counts", "Precision", "micro"),
+    ),
+    "precision_weighted": (
+        ("classification", "Precision", "weighted"),
+        ("counts", "Precision", "weighted"),
+    ),
+    "recall_macro": (
+        ("classification", "Recall", "macro"),
+        ("counts", "Recall", "macro"),
+    ),
+    "recall_micro": (
+        ("classification", "Recall", "micro"),
+        ("counts", "Recall", "micro"),
+    ),
+    "recall_weighted": (
+        ("classification", "Recall", "weighted"),
+        ("counts", "Recall", "weighted"),
+    ),
+    "f1_macro": (
+        ("classification", "F1", "macro"),
+        ("counts", "F1", "macro"),
+    ),
+    "f1_micro": (
+        ("classification", "F1", "micro"),
+        ("counts", "F1", "micro"),
+    ),
+    "f1_weighted": (
+        ("classification", "F1", "weighted"),
+        ("counts", "F1", "weighted"),
+    ),
+    "matthews_correlation": (("classification", "MatthewsCorrelation", None),),
+    "roc_auc": (("probabilities", "RocAuc", None),),
+    "average_precision": (("probabilities", "AveragePrecision", None),),
+    "brier": (("probabilities", "Brier", None),),
+    "ece": (("probabilities", "ExpectedCalibrationError", None),),
+    "pearson": (("regression", "Pearson", None),),
+    "spearman": (("regression", "Spearman", None),),
+    "mse": (("regression", "MeanSquaredError", None),),
+    "loss": (("language", "Loss", None),),
+    "perplexity": (("language", "Perplexity", None),),
+    "bits_per_byte": (("language", "BitsPerByte", None),),
+    "exact_match": (
+        ("extraction", "AnswerExactMatch", None),
+        ("texts", "ExactMatch", None),
+        ("counts", "SetExactMatch", None),
+    ),
+    "bleu": (("texts", "Bleu", None),),
+    "chrf": (("texts", "ChrF", None),),
+    "ter": (("texts", "Ter", None),),
+    "rouge1": (("texts", "Rouge1", None),),
+    "rouge2": (("texts", "Rouge2", None),),
+    "rougeL": (("texts", "RougeL", None),),
 }
 ALIASES = {"mcc": "matthews_correlation", "auc": "roc_auc", "bpb": "bits_per_byte"}
 LOWER_IS_BETTER = frozenset({"brier", "ece", "mse", "loss", "perplexity", "bits_per_byte", "ter"})
@@ -102,7 +151,7 @@ def names_for(observations: Observations) -> tuple[str, ...]:
     """Return every metric that can be computed of such observations."""
     if isinstance(observations, Samples):
         return tuple(observations.values)
-    return tuple(name for name in METRICS if _named(name, _is_of_tokens(name, observations)).fits(observations))
+    return tuple(name for name in METRICS if _of(name, observations).fits(observations))
 
 
 def canonical(name: str) -> str:
@@ -123,10 +172,10 @@ def measure(name: str, observations: Observations) -> Measure[Any]:
     known = name if isinstance(observations, Samples) else canonical(name)
     possible = names_for(observations)
     if known in METRICS and known not in possible:
-        needs = _named(known, _is_of_tokens(known, observations)).needs
+        needs = _of(known, observations).needs
         raise OptionError(f"--metric: {known!r} needs {needs}; there are {listing(possible)}")
     require_known(known, possible, "--metric")
-    return SampleMean(known) if isinstance(observations, Samples) else _named(known, _is_of_tokens(known, observations))
+    return SampleMean(known) if isinstance(observations, Samples) else _of(known, observations)
 
 
 def require_known(name: str, known: tuple[str, ...], flag: str) -> None:
@@ -139,13 +188,14 @@ def require_known(name: str, known: tuple[str, ...], flag: str) -> None:
         raise OptionError(f"{flag}: there is no metric {name!r}{did_you_mean(name, known)}; it has {listing(known)}")
 
 
-def _is_of_tokens(name: str, observations: Observations) -> bool:
-    return name == "accuracy" and isinstance(observations, Likelihoods)
+def _of(name: str, observations: Observations) -> Measure[Any]:
+    """Return the metric that the name means of such observations; where there is none, the one it usually means."""
+    several = [_made(*entry) for entry in METRICS[name]]
+    return next((metric for metric in several if metric.fits(observations)), several[0])
 
 
 @functools.cache
-def _named(name: str, of_tokens: bool) -> Measure[Any]:
-    module, of, configuration = ("language", "TokenAccuracy", None) if of_tokens else METRICS[name]
+def _made(module: str, of: str, configuration: str | None) -> Measure[Any]:
     metric = getattr(importlib.import_module(f"llmkit.metrics.{module}"), of)
     found: Measure[Any] = metric(configuration, keep_in_memory=True)
     return found

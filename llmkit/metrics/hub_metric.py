@@ -11,7 +11,7 @@ import numpy as np
 from llmkit.errors import HubError, OptionError, did_you_mean
 from llmkit.hub import DEADLINE
 from llmkit.metrics import METRICS
-from llmkit.observations import Classes, Floats, Ints, Numbers, Observations, Texts
+from llmkit.observations import Choices, Classes, Floats, Ints, LabelSets, Numbers, Observations, Spans, Texts
 
 
 class HubMetric:
@@ -101,8 +101,16 @@ def _missing(name: str) -> OptionError | HubError:
 
 
 def _inputs(observations: Observations, name: str) -> dict[str, Any]:
-    if isinstance(observations, Classes | Numbers):
+    if isinstance(observations, Classes | Numbers | Choices):
         return {"predictions": observations.predicted.tolist(), "references": observations.truth.tolist()}
+    if isinstance(observations, LabelSets):
+        truth, predicted = observations.truth.astype(int), observations.predicted.astype(int)
+        return {"predictions": predicted.tolist(), "references": truth.tolist()}
+    if isinstance(observations, Spans):
+        return {
+            "predictions": list(map(list, observations.predicted)),
+            "references": list(map(list, observations.truth)),
+        }
     if isinstance(observations, Texts):
         several = any(len(row) > 1 for row in observations.references)
         references = [list(row) if several else row[0] for row in observations.references]

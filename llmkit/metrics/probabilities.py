@@ -12,7 +12,7 @@ from sklearn import metrics as sklearn_metrics
 
 from llmkit.metrics.base import Metric
 from llmkit.metrics.measures import Weigher, below, mean_weigher, quotient
-from llmkit.observations import Classes, Floats, Ints
+from llmkit.observations import Bools, Classes, Floats, Ints, LabelSets
 
 BINS = 10
 EDGES = np.linspace(0, 1, BINS + 1)
@@ -45,25 +45,24 @@ class RankingMetric(ProbabilityMetric):
     """A metric of how well the probability of a class ranks its rows above the others.
 
     Of the positive class, of class 1 where there are two, else the mean over the classes that occur in the truth (one
-    against the rest, as scikit-learn's multi_class="ovr"). NaN where no class has both rows of it and rows of another.
+    against the rest, as scikit-learn's multi_class="ovr"); of sets of labels, the mean over those that hold of some
+    rows and not of others. NaN where no class has both rows of it and rows of another.
     """
 
-    def value(self, observations: Classes) -> float:
+    def value(self, observations: Classes | LabelSets) -> float:
         chances = _chances(observations)
         if np.isnan(chances).any():
             return float("nan")
         found = [
-            self.of_one(observations.truth == target, chances[:, target])
-            for target in _targets(observations)
-            if 0 < (observations.truth == target).sum() < len(observations)
+            self.of_one(truth, chance)
+            for truth, chance in _sides(observations, chances)
+            if 0 < truth.sum() < len(observations)
         ]
         return float(np.mean(found)) if found else float("nan")
 
-    def weigher(self, observations: Classes) -> Weigher:
+    def weigher(self, observations: Classes | LabelSets) -> Weigher:
         chances = _chances(observations)
-        each = [
-            self.weigher_of_one(observations.truth == target, chances[:, target]) for target in _targets(observations)
-        ]
+        each = [self.weigher_of_one(truth, chance) for truth, chance in _sides(observations, chances)]
 
         def weigh(weights: Floats) -> Floats:
             total, defined = np.zeros(len(weights)), np.zeros(len(weights))
@@ -75,7 +74,13 @@ class RankingMetric(ProbabilityMetric):
 
         return weigh if not np.isnan(chances).any() else lambda weights: np.full(len(weights), np.nan)
 
-    def note(self, observations: Classes) -> str | None:
+    def fits(self, observations: Any) -> bool:
+        sets = isinstance(observations, LabelSets) and observations.probabilities is not None
+        return sets or super().fits(observations)
+
+    def note(self, observations: Classes | LabelSets) -> str | None:
+        if isinstance(observations, LabelSets):
+            return "macro"
         targets = _targets(observations)
         return f"class {observations.names[targets[0]]!r}" if len(targets) == 1 else "one-vs-rest macro"
 
@@ -197,11 +202,18 @@ def _reliability(observations: Classes) -> tuple[Floats, Floats, Ints]:
     return confidence, right, bins
 
 
-def _chances(observations: Classes) -> Floats:
+def _chances(observations: Classes | LabelSets) -> Floats:
     """Return the probabilities (n, classes): all NaN if any is not finite, so that the figure is."""
     assert observations.probabilities is not None
     chances = observations.probabilities
     return chances if np.isfinite(chances).all() else np.full_like(chances, np.nan)
+
+
+def _sides(observations: Classes | LabelSets, chances: Floats) -> list[tuple[Bools, Floats]]:
+    """Return for each class that a figure is of, or each label: whether rows are of it (n,), and its probability."""
+    if isinstance(observations, LabelSets):
+        return [(observations.truth[:, label], chances[:, label]) for label in range(len(observations.names))]
+    return [(np.asarray(observations.truth == target), chances[:, target]) for target in _targets(observations)]
 
 
 def _targets(observations: Classes) -> list[int]:

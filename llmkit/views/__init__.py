@@ -64,8 +64,11 @@ def counted(result: Result) -> str:
 
 
 def one_line(value: object, most: int = 120) -> str:
-    """Return any value as one line of at most `most` characters, with nothing in it that steers a terminal."""
-    text = "" if value is None else str(value)
+    """Return any value as one line of at most `most` characters, with nothing in it that steers a terminal.
+
+    The items of a list are joined by commas.
+    """
+    text = "" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     text = " ".join(text.split())
     text = "".join("\ufffd" if unicodedata.category(c) in ERASED or c in REORDERING else c for c in text)
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -3,21 +3,35 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from jsonschema import Draft202012Validator
 
 from llmkit import metrics
 from llmkit.errors import DataError
 from llmkit.evaluation.baselines import SHOWN_FLIPS, Saved, compared, looks_saved, read_saved
 from llmkit.evaluation.rows import Observed, pack, prediction_rows, unpack
-from llmkit.observations import Classes, Likelihoods, Numbers, Observations, Samples, Texts
+from llmkit.observations import (
+    AnswerTexts,
+    Choices,
+    Classes,
+    LabelSets,
+    Likelihoods,
+    Numbers,
+    Observations,
+    Samples,
+    Spans,
+    Texts,
+)
 from llmkit.report import to_json
 
 NAMES = ("negative", "positive")
+HELD = np.array([[True, True], [False, False], [False, True]])
 CHANCES = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
 KINDS: dict[str, Observations] = {
     "classes": Classes(np.array([0, 1, 1]), np.array([0, 1, 0]), NAMES, CHANCES, 1),
@@ -26,10 +40,19 @@ KINDS: dict[str, Observations] = {
     "windows": Likelihoods(np.array([1.5, 2.5, 0.1]), np.array([3, 4, 5]), np.array([9, 9, 9])),
     "masks": Likelihoods(np.array([1.5, 2.5, 0.1]), np.array([3, 4, 5]), np.zeros(3, int), np.array([1, 0, 2])),
     "texts": Texts(("a", "b", "新"), (("a", "c"), ("d",), ("新",))),
+    "answers": AnswerTexts(("a", "", "新"), (("a", "c"), ("d",), ("",))),
+    "label sets": LabelSets(HELD, HELD[::-1], NAMES, CHANCES),
+    "label sets alone": LabelSets(HELD, HELD[::-1], NAMES),
+    "spans": Spans((("B-x", "I-x"), ("O",), ()), (("B-x", "O"), ("B-y",), ()), ("x", "y")),
+    "parts of speech": Spans((("N", "N"), ("V",), ("N",)), (("N", "V"), ("V",), ("N",)), ("N", "V")),
+    "choices": Choices(np.array([0, 1, 2]), np.array([0, 2, 2]), np.array([1, 1, 2]), ((1.5, -2.0), (0.0,), ())),
+    "bare choices": Choices(np.array([0, 1, 2]), np.array([0, 2, 2])),
     "samples": Samples({"acc": np.array([1.0, 0.0, 1.0])}, ("x", "y", "z"), ("x", None, "w")),
     "bare samples": Samples({"acc": np.array([1.0, 0.0, 1.0]), "word_count": np.array([3.0, 4.0, 5.0])}),
 }
 IDS = ("r0", "r1", "r2")
+SCHEMA = json.loads((resources.files("llmkit") / "schemas" / "evaluation.schema.json").read_text(encoding="utf-8"))
+ROWS = {"$ref": "#/$defs/rows", "$defs": SCHEMA["$defs"]}
 
 
 def saved(seen: Observations, ids=IDS, name: str = "old.json", task: str = "a-task", texts=None) -> Saved:
@@ -63,6 +86,7 @@ def test_rows_come_back_from_json_with_the_same_figures(tmp_path, kind):
     for name in metrics.names_for(seen):
         assert metrics.value(name, again) == pytest.approx(metrics.value(name, seen), abs=0, nan_ok=True), name
     assert pack(again, IDS) == pack(seen, IDS)
+    assert Draft202012Validator(ROWS).is_valid(json.loads(to_json(pack(seen, IDS))))
     assert (read.name, read.model, read.dataset) == (str(tmp_path / "r.json"), "runs/a", "mine.csv")
 
 
@@ -75,6 +99,17 @@ def test_each_unit_is_a_row_of_the_predictions(kind):
         assert rows[2] == {
             "id": "r2", "row": 2, "label": "positive", "prediction": "negative",
             "scores": {"negative": 0.4, "positive": 0.6},
+        }  # fmt: skip
+    if kind == "label sets":
+        assert rows[0] == {
+            "id": "r0", "row": 0, "label": ["negative", "positive"], "prediction": ["positive"],
+            "scores": {"negative": 0.9, "positive": 0.1},
+        }  # fmt: skip
+    if kind == "spans":
+        assert rows[0] == {"id": "r0", "row": 0, "label": ["B-x", "I-x"], "prediction": ["B-x", "O"]}
+    if kind == "choices":
+        assert rows[0] == {
+            "id": "r0", "row": 0, "label": 0, "prediction": 0, "normalised": 1, "scores": {"0": 1.5, "1": -2.0}
         }  # fmt: skip
 
 
@@ -243,8 +278,61 @@ def test_no_more_than_50_flips_are_shown_and_all_are_counted():
     assert all(row["before"] == row["label"] for row in flips["rows"][: rows // 2])
 
 
-@pytest.mark.parametrize("kind", ["numbers", "windows", "texts", "samples"])
-def test_what_has_no_classes_has_no_flips(kind):
+@pytest.mark.parametrize(
+    ("before", "after", "fixed", "broken", "first"),
+    [
+        (Choices(np.arange(3), np.array([0, 1, 0])), Choices(np.arange(3), np.array([1, 1, 2])), 1, 1, (0, 0, 1)),
+        (
+            LabelSets(HELD, np.array([[True, True], [False, True], [True, True]]), NAMES),
+            LabelSets(HELD, np.array([[True, False], [False, False], [True, True]]), NAMES),
+            1, 1, (["negative", "positive"], ["negative", "positive"], ["negative"]),
+        ),
+        (
+            AnswerTexts(("The a", "b", "d"), (("a",), ("b",), ("c", "cc"))),
+            AnswerTexts(("a", "x", "C"), (("a",), ("b",), ("c", "cc"))),
+            1, 1, (["b"], "b", "x"),
+        ),
+    ],
+    ids=["choices", "label sets", "answers"],
+)  # fmt: skip
+def test_flips_are_of_all_that_is_right_or_wrong(before, after, fixed, broken, first):
+    name = "accuracy" if isinstance(before, Choices) else "exact_match"
+    comparison = compared(saved(before), saved(after), [name], 100, 1)
+    assert comparison.differences[name].test == "exact McNemar"
+    flips = comparison.flips
+    assert flips is not None
+    assert (flips["fixed"], flips["broken"]) == (fixed, broken)
+    assert tuple(flips["rows"][0][key] for key in ("label", "before", "after")) == first
+
+
+def test_labels_in_another_order_are_the_same_by_their_names():
+    after = KINDS["label sets"]
+    assert isinstance(after, LabelSets)
+    turned = LabelSets(after.truth[:, ::-1], after.predicted[:, ::-1], NAMES[::-1], CHANCES[:, ::-1])
+    found = compared(saved(turned), saved(after), metrics.names_for(after), 0, 1)
+    assert {name: one.difference for name, one in found.differences.items()} == {
+        name: pytest.approx(0) for name in metrics.names_for(after)
+    }
+    assert found.flips is not None
+    assert found.flips["changed"] == 0
+    other = LabelSets(after.truth, after.predicted, ("negative", "other"))
+    with pytest.raises(DataError, match=r"negative, other.*negative, positive"):
+        compared(saved(other), saved(after), ["f1_micro"], 0, 1)
+
+
+def test_spans_are_compared_by_resamples_of_sentences():
+    truth = tuple(("B-x", "O") if row % 2 else ("O", "B-y") for row in range(40))
+    worse = tuple(tags if row % 3 else ("O", "O") for row, tags in enumerate(truth))
+    before, after = Spans(truth, worse, ("x", "y")), Spans(truth, truth, ("x", "y"))
+    ids = [str(row) for row in range(40)]
+    found = compared(saved(before, ids), saved(after, ids), ["f1", "accuracy"], 200, 1).differences
+    assert {one.test for one in found.values()} == {"paired bootstrap"}
+    assert found["f1"].low > 0
+    assert found["f1"].p < 0.05
+
+
+@pytest.mark.parametrize("kind", ["numbers", "windows", "texts", "samples", "spans"])
+def test_what_is_not_just_right_or_wrong_has_no_flips(kind):
     comparison = compared(saved(KINDS[kind]), saved(KINDS[kind]), metrics.names_for(KINDS[kind]), 0, 1)
     assert comparison.flips is None
     assert comparison.as_dict()["n"] == 3

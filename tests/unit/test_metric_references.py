@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
+import re
+import string
+import sys
+import unicodedata
 import warnings
+from collections import Counter
 
 import numpy as np
 import pytest
 import rouge_score.rouge_scorer
 import sacrebleu
 import scipy.stats
+import seqeval.metrics
 import sklearn.metrics as sk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmkit import metrics
-from llmkit.observations import Classes, Likelihoods, Numbers, Texts, softmax
+from llmkit.observations import AnswerTexts, Choices, Classes, LabelSets, Likelihoods, Numbers, Spans, Texts, softmax
+from llmkit.uncertainty import per_label
 
 CASES = settings(max_examples=200, derandomize=True, deadline=None, database=None)
 
@@ -305,3 +312,226 @@ def test_figures_per_class_equal_scikit_learn_in_the_order_of_the_names(case):
     assert np.array(ours) == pytest.approx(np.array(theirs, dtype=np.float64))
     table = sk.confusion_matrix(seen.truth, seen.predicted, labels=labels)
     assert confusion(seen) == {"labels": list(seen.names), "counts": table.tolist()}
+
+
+TAGS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-org-unit", "I-org-unit"]
+INSIDE = ["O", "I-PER", "I-LOC"]
+WELL_FORMED = [("O",), ("B-PER", "I-PER"), ("B-PER",), ("B-LOC", "I-LOC", "I-LOC"), ("B-LOC",)]
+
+
+@st.composite
+def spans(draw):
+    """Draw sentences in IOB2, in IOB2 with mistakes, or in IO; the two sides have the same number of words."""
+    chunks = {
+        "iob2": [*WELL_FORMED],
+        "broken": [(tag,) for tag in TAGS],
+        "io": [(tag,) for tag in INSIDE],
+    }[draw(st.sampled_from(["iob2", "broken", "io"]))]
+    sentence = st.lists(st.sampled_from(chunks), max_size=6).map(lambda some: [tag for chunk in some for tag in chunk])
+    pairs = draw(st.lists(st.tuples(sentence, sentence), min_size=1, max_size=5))
+    width = [min(map(len, pair)) for pair in pairs]
+    truth, guesses = (tuple(tuple(pair[at][:n]) for pair, n in zip(pairs, width)) for at in (0, 1))
+    return Spans(truth, guesses, ("PER", "LOC", "org-unit")), draw(repeats(len(pairs)))
+
+
+def entity_scores(seen):
+    sides = [list(map(list, side)) for side in (seen.truth, seen.predicted)]
+    scored = {"precision": "precision_score", "recall": "recall_score", "f1": "f1_score"}
+    found = {}
+    for suffix in ("", "_micro", "_macro", "_weighted"):
+        for name, function in scored.items():
+            some = any(tag != "O" for side in sides for row in side for tag in row)  # without, seqeval has no mean
+            own = getattr(seqeval.metrics, function)
+            average = suffix[1:] or "micro"
+            found[name + suffix] = quiet(own, *sides, average=average, zero_division=0) if some else 0.0
+    words = sum(map(len, seen.truth))
+    return found | {"accuracy": quiet(seqeval.metrics.accuracy_score, *sides) if words else math.nan}
+
+
+@CASES
+@given(spans())
+def test_metrics_of_spans_equal_seqeval(case):
+    holds(*case, entity_scores)
+
+
+@CASES
+@given(spans())
+def test_figures_per_type_of_span_equal_seqeval(case):
+    seen, _ = case
+    found = per_label(seen, resamples=0)
+    sides = [list(map(list, side)) for side in (seen.truth, seen.predicted)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        some = any(tag != "O" for side in sides for row in side for tag in row)
+        theirs = seqeval.metrics.classification_report(*sides, output_dict=True, zero_division=0) if some else {}
+    assert list(found) == list(seen.names)
+    for name, row in found.items():
+        wanted = theirs.get(name, {"precision": 0, "recall": 0, "f1-score": 0, "support": 0})
+        ours = [row["precision"], row["recall"], row["f1"], row["support"]]
+        assert ours == pytest.approx([wanted[key] for key in ("precision", "recall", "f1-score", "support")]), name
+
+
+@st.composite
+def parts_of_speech(draw):
+    word = st.sampled_from(["NOUN", "VERB", "I"])
+    pairs = draw(st.lists(st.lists(st.tuples(word, word), min_size=1, max_size=6), min_size=1, max_size=4))
+    truth, guesses = (tuple(tuple(pair[at] for pair in row) for row in pairs) for at in (0, 1))
+    return Spans(truth, guesses, ("NOUN", "VERB", "I")), draw(repeats(len(pairs)))
+
+
+def word_scores(seen):
+    truth, guesses = ([tag for row in side for tag in row] for side in (seen.truth, seen.predicted))
+    options = {"zero_division": 0, "average": "macro"}
+    return {
+        "accuracy": sk.accuracy_score(truth, guesses), "f1": sk.f1_score(truth, guesses, average="micro"),
+        "f1_macro": sk.f1_score(truth, guesses, **options), "recall_macro": sk.recall_score(truth, guesses, **options),
+    }  # fmt: skip
+
+
+@CASES
+@given(parts_of_speech())
+def test_parts_of_speech_equal_scikit_learn_on_the_words(case):
+    holds(*case, word_scores)
+
+
+@st.composite
+def label_sets(draw):
+    width, count = draw(st.integers(2, 4)), draw(st.integers(1, 12))
+    side = st.lists(st.lists(st.booleans(), min_size=width, max_size=width), min_size=count, max_size=count)
+    tenths = st.lists(st.lists(st.integers(0, 4), min_size=width, max_size=width), min_size=count, max_size=count)
+    truth, guesses = (np.array(draw(side), dtype=bool) for _ in range(2))
+    return LabelSets(truth, guesses, tuple("abcd"[:width]), np.array(draw(tenths)) / 4), draw(repeats(count))
+
+
+def label_scores(seen):
+    found = {"exact_match": quiet(sk.accuracy_score, seen.truth, seen.predicted)}
+    for average in ("micro", "macro", "weighted"):
+        columns = sk.precision_recall_fscore_support(seen.truth, seen.predicted, average=average, zero_division=0)
+        found |= {f"{name}_{average}": float(x) for name, x in zip(("precision", "recall", "f1"), columns)}
+    both = [label for label in range(len(seen.names)) if 0 < seen.truth[:, label].sum() < len(seen)]
+    for name, score in (("roc_auc", sk.roc_auc_score), ("average_precision", sk.average_precision_score)):
+        truth, chances = seen.truth[:, both], seen.probabilities[:, both]
+        found[name] = quiet(score, truth, chances, average="macro") if both else math.nan
+    return found
+
+
+@CASES
+@given(label_sets())
+def test_metrics_of_sets_of_labels_equal_scikit_learn(case):
+    holds(*case, label_scores)
+
+
+@CASES
+@given(label_sets())
+def test_figures_per_label_equal_scikit_learn(case):
+    seen, _ = case
+    theirs = np.array(sk.precision_recall_fscore_support(seen.truth, seen.predicted, zero_division=0), dtype=np.float64)
+    found = per_label(seen, resamples=0)
+    ours = [[row[key] for row in found.values()] for key in ("precision", "recall", "f1", "support")]
+    assert np.array(ours) == pytest.approx(theirs)
+
+
+@st.composite
+def choices(draw):
+    count = draw(st.integers(1, 20))
+    side = st.lists(st.integers(0, 3), min_size=count, max_size=count).map(np.array)
+    return Choices(draw(side), draw(side), draw(side)), draw(repeats(count))
+
+
+CHOICES = {
+    "accuracy": lambda seen: sk.accuracy_score(seen.truth, seen.predicted),
+    "accuracy_norm": lambda seen: sk.accuracy_score(seen.truth, seen.normalised),
+}
+
+
+@CASES
+@given(choices())
+def test_metrics_of_choices_equal_scikit_learn(case):
+    holds(*case, each(CHOICES))
+
+
+def squad_normalize(text):
+    """The official evaluate-v2.0.py of SQuAD: normalize_answer."""
+    text = "".join(letter for letter in text.lower() if letter not in set(string.punctuation))
+    return " ".join(re.compile(r"\b(a|an|the)\b", re.UNICODE).sub(" ", text).split())
+
+
+def squad_f1(gold, answer):
+    """The official evaluate-v2.0.py of SQuAD: compute_f1."""
+    gold_tokens, tokens = squad_normalize(gold).split(), squad_normalize(answer).split()
+    same = sum((Counter(gold_tokens) & Counter(tokens)).values())
+    if len(gold_tokens) == 0 or len(tokens) == 0:
+        return int(gold_tokens == tokens)
+    if same == 0:
+        return 0
+    precision, recall = 1.0 * same / len(tokens), 1.0 * same / len(gold_tokens)
+    return (2 * precision * recall) / (precision + recall)
+
+
+def squad(seen):
+    """The official evaluate-v2.0.py of SQuAD: get_raw_scores, and their means."""
+    exact, f1 = [], []
+    for answer, several in zip(seen.predicted, seen.references):
+        golds = [gold for gold in several if squad_normalize(gold)] or [""]
+        exact.append(max(int(squad_normalize(gold) == squad_normalize(answer)) for gold in golds))
+        f1.append(max(squad_f1(gold, answer) for gold in golds))
+    return {"exact_match": sum(exact) / len(exact), "f1": sum(f1) / len(f1)}
+
+
+ANSWERS = ["the", "The cat", "an", "cats", "U.S.", "don't", "“so”", "ünïcode", "3,5", "", "a-b", "$5", " ", "thé"]
+
+
+@st.composite
+def answers(draw, words, joined):
+    text = st.lists(st.sampled_from(words), max_size=4).map(joined.join)
+    pair = st.tuples(text, st.lists(text, min_size=1, max_size=3).map(tuple))
+    predicted, references = (tuple(column) for column in zip(*draw(st.lists(pair, min_size=1, max_size=5))))
+    return AnswerTexts(predicted, references), draw(repeats(len(predicted)))
+
+
+@CASES
+@given(answers(ANSWERS, " "))
+def test_metrics_of_answers_equal_the_script_of_squad(case):
+    holds(*case, squad)
+
+
+MARKS = {chr(code) for code in range(sys.maxunicode) if unicodedata.category(chr(code)).startswith("P")}
+MARKS |= set(string.punctuation)
+
+
+def mlqa_tokens(text):
+    """The official mlqa_evaluation_v1.py for Chinese: normalize_answer with mixed_segmentation, then the tokens."""
+    found, rest = [], ""
+    for letter in "".join(letter for letter in text.lower() if letter not in MARKS):
+        if re.search(r"[\u4e00-\u9fa5]", letter):
+            found, rest = [*found, *rest.split(), letter], ""
+        else:
+            rest += letter
+    return [*found, *rest.split()]
+
+
+def mlqa(seen):
+    exact, f1 = [], []
+    for answer, several in zip(seen.predicted, seen.references):
+        tokens = mlqa_tokens(answer)
+        exact.append(max(mlqa_tokens(gold) == tokens for gold in several))
+        shared = [(sum((Counter(mlqa_tokens(gold)) & Counter(tokens)).values()), gold) for gold in several]
+        f1.append(max(2 * same / (len(mlqa_tokens(gold)) + len(tokens)) for same, gold in shared))
+    return {"exact_match": sum(exact) / len(exact), "f1": sum(f1) / len(f1)}
+
+
+HAN_ANSWERS = ["北京", "大学", "《史记》", "\uff0c", "1990", "年", " ", "SQuAD", "。", "学", "-"]
+
+
+@CASES
+@given(answers(HAN_ANSWERS, "").map(lambda case: (in_chinese(case[0]), case[1])))
+def test_metrics_of_chinese_answers_equal_the_script_of_mlqa(case):
+    holds(*case, mlqa)
+
+
+def in_chinese(seen):
+    """Return the answers with a Chinese character in each, as those of a Chinese set have."""
+    return AnswerTexts(
+        tuple(f"中{text}" for text in seen.predicted),
+        tuple(tuple(f"中{text}" for text in several) for several in seen.references),
+    )

@@ -15,7 +15,20 @@ from llmkit.errors import HubError, OptionError
 from llmkit.metrics import METRICS
 from llmkit.metrics.classification import calibration_bins, cells, confusion, per_class
 from llmkit.metrics.hub_metric import open_hub_metric
-from llmkit.observations import Classes, Likelihoods, Numbers, Samples, Texts
+from llmkit.observations import (
+    AnswerTexts,
+    Choices,
+    Classes,
+    LabelSets,
+    Likelihoods,
+    Numbers,
+    Samples,
+    Spans,
+    Texts,
+    are_single,
+    span_types,
+    spans_of,
+)
 
 
 def classes(predicted, truth, positive=None, names=None, probabilities=None):
@@ -39,8 +52,16 @@ EXAMPLES = {
     "probabilities": PROBABLE,
     "regression": numbers([0.5, 1.0, 1.5], [0, 1, 1]),
     "language": likelihoods([1.0], [1], [1]),
+    "language with guesses": likelihoods([1.0], [1], [1], [1]),
     "texts": Texts(("the cat", "a dog"), (("the cat",), ("the dog", "dogs"))),
-}
+    "extraction": AnswerTexts(("The cat", "a dog"), (("cat!",), ("two dogs", "big dog"))),
+    "choices": Choices(np.array([0, 1, 1]), np.array([0, 1, 3]), np.array([0, 1, 3])),
+    "labels": LabelSets(
+        np.array([[True, False], [True, True]]), np.array([[True, False], [False, True]]), ("0", "1"),
+        np.array([[0.9, 0.2], [0.4, 0.8]]),
+    ),
+    "spans": Spans((("B-x", "I-x", "O"), ("B-y",)), (("B-x", "O", "O"), ("B-y",)), ("x", "y")),
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -52,12 +73,22 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
-@pytest.mark.parametrize("name", METRICS)
-def test_every_metric_computes_without_a_network_and_is_listed_for_its_observations(no_network, name):
-    seen = EXAMPLES[METRICS[name][0]]
-    assert isinstance(metrics.value(name, seen), float)
-    assert metrics.weighted(name, seen, np.ones((3, len(seen)))).shape == (3,)
-    assert name in metrics.names_for(seen)
+PAIRS = [(name, kind) for kind, seen in EXAMPLES.items() for name in metrics.names_for(seen)]
+
+
+@pytest.mark.parametrize(("name", "kind"), PAIRS)
+def test_every_metric_computes_without_a_network_in_each_form(no_network, name, kind):
+    seen = EXAMPLES[kind]
+    value = metrics.value(name, seen)
+    assert isinstance(value, float)
+    assert metrics.weighted(name, seen, np.ones((3, len(seen)))) == pytest.approx([value] * 3)
+
+
+def test_every_entry_of_the_table_is_what_its_name_means_of_some_observations():
+    found = {(name, type(metrics.measure(name, EXAMPLES[kind])).__name__) for name, kind in PAIRS}
+    assert found == {(name, entry[1]) for name, entries in METRICS.items() for entry in entries}
+    for name, entries in METRICS.items():
+        assert len({kind for other, kind in PAIRS if other == name}) >= len(entries), name
 
 
 COLUMNS = {
@@ -65,15 +96,24 @@ COLUMNS = {
     "probabilities": {"predictions": [[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]], "references": [0, 1, 0]},
     "regression": {"predictions": [0.5, 1.0, 1.5], "references": [0.0, 1.0, 1.0]},
     "language": {"nll": [1.0], "tokens": [1], "bytes": [1]},
+    "language with guesses": {"nll": [1.0], "tokens": [1], "bytes": [1], "hits": [1]},
     "texts": {"predictions": ["the cat", "a dog"], "references": [["the cat"], ["the dog", "dogs"]]},
+    "extraction": {"predictions": ["The cat", "a dog"], "references": [["cat!"], ["two dogs", "big dog"]]},
+    "choices": {"predictions": [0, 1, 3], "references": [0, 1, 1]},
+    "labels": {"predictions": [[1, 0], [0, 1]], "references": [[1, 0], [1, 1]]},
+    "spans": {"predictions": [["B-x", "O", "O"], ["B-y"]], "references": [["B-x", "I-x", "O"], ["B-y"]]},
 }
 
 
-@pytest.mark.parametrize("name", METRICS)
-def test_every_metric_is_a_module_of_evaluate_that_computes_the_same(no_network, name):
-    module, kind, configuration = METRICS[name]
+@pytest.mark.parametrize(
+    ("name", "entry"), [(name, entry) for name, entries in METRICS.items() for entry in entries], ids=str
+)
+def test_every_metric_is_a_module_of_evaluate_that_computes_the_same(no_network, name, entry):
+    module, kind, configuration = entry
     metric = getattr(importlib.import_module(f"llmkit.metrics.{module}"), kind)(configuration, keep_in_memory=True)
-    assert metric.compute(**COLUMNS[module]) == {name: pytest.approx(metrics.value(name, EXAMPLES[module]))}
+    usual = {"SetExactMatch": "labels", "TokenAccuracy": "language with guesses"}
+    example = usual.get(kind, "spans" if module == "counts" else module)
+    assert metric.compute(**COLUMNS[example]) == {name: pytest.approx(metrics.value(name, EXAMPLES[example]))}
 
 
 def test_evaluate_modules_take_the_positive_class():
@@ -257,6 +297,10 @@ def test_likelihood_metrics_at_their_ends():
         Numbers(np.zeros(0), np.zeros(0)),
         Likelihoods(np.zeros(0), np.zeros(0, int), np.zeros(0, int), np.zeros(0, int)),
         Texts((), ()),
+        AnswerTexts((), ()),
+        LabelSets(np.zeros((0, 2), bool), np.zeros((0, 2), bool), ("a", "b"), np.zeros((0, 2))),
+        Spans((), (), ()),
+        Choices(np.zeros(0, int), np.zeros(0, int)),
         Samples({"acc": np.zeros(0)}),
     ],
     ids=lambda seen: type(seen).__name__,
@@ -300,6 +344,126 @@ def test_bleu_is_of_characters_where_the_references_are_chinese_and_its_signatur
     assert metrics.value("bleu", chinese) > 50  # as words of white space the second row would have nothing in common
     assert metrics.signature("rouge1", english) is None
     assert metrics.signature("accuracy", PROBABLE) is None
+
+
+# spans
+
+
+@pytest.mark.parametrize(
+    ("tags", "spans"),
+    [
+        ("", []),
+        ("O O", []),
+        ("B-PER I-PER O B-LOC", [("PER", 0, 2), ("LOC", 3, 4)]),
+        ("B-PER B-PER", [("PER", 0, 1), ("PER", 1, 2)]),
+        ("O I-PER I-PER", [("PER", 1, 3)]),
+        ("B-PER I-LOC I-LOC", [("PER", 0, 1), ("LOC", 1, 3)]),
+        ("I-PER O I-PER", [("PER", 0, 1), ("PER", 2, 3)]),
+        ("PER PER O LOC PER", [("PER", 0, 2), ("LOC", 3, 4), ("PER", 4, 5)]),
+        ("B-org-company I-org-company", [("org-company", 0, 2)]),
+    ],
+)
+def test_tags_mark_spans(tags, spans):
+    assert spans_of(tags.split()) == spans
+
+
+def test_parts_of_speech_are_a_span_for_each_word():
+    assert spans_of(["NOUN", "NOUN", "VERB"], single=True) == [("NOUN", 0, 1), ("NOUN", 1, 2), ("VERB", 2, 3)]
+    assert are_single(["NOUN", "VERB", "I"])
+    assert not are_single(["PER", "O"])
+    assert not are_single(["I-PER", "I-LOC"])
+    assert span_types(["O", "B-PER", "I-PER", "LOC"]) == ("PER", "LOC")
+    assert span_types(["NOUN", "VERB"]) == ("NOUN", "VERB")
+
+
+def test_rows_without_a_word_outside_of_spans_are_read_as_the_whole_is():
+    whole = Spans((("PER", "PER"), ("O",)), (("PER", "PER"), ("O",)), ("PER",))
+    part = whole.take([0, 0])
+    assert (whole.single, part.single, len(part)) == (False, False, 2)
+    assert metrics.measure("f1", part).weigher(part)(np.ones((1, 2))) == 1
+    assert part.take([0]).truth == (("PER", "PER"),)
+
+
+def test_the_accuracy_of_words_is_a_ratio_of_sums_and_no_proportion_of_independent_rows():
+    seen = EXAMPLES["spans"]
+    assert metrics.value("accuracy", seen) == pytest.approx(3 / 4)
+    assert (metrics.size("accuracy", seen), metrics.proportion("accuracy", seen)) == (4, None)
+    assert metrics.hits("accuracy", seen) is None
+    assert metrics.weighted("accuracy", seen, np.array([[1.0, 3]])) == pytest.approx([5 / 6])
+    assert (metrics.note("f1", seen), metrics.note("f1_macro", seen)) == ("micro", None)
+
+
+# sets of labels, choices, answers
+
+
+def test_the_names_of_metrics_depend_on_what_was_observed():
+    assert metrics.names_for(EXAMPLES["spans"]) == (
+        "accuracy", "precision", "recall", "f1", "precision_macro", "precision_micro", "precision_weighted",
+        "recall_macro", "recall_micro", "recall_weighted", "f1_macro", "f1_micro", "f1_weighted",
+    )  # fmt: skip
+    assert metrics.names_for(EXAMPLES["labels"]) == (
+        "precision_macro", "precision_micro", "precision_weighted", "recall_macro", "recall_micro", "recall_weighted",
+        "f1_macro", "f1_micro", "f1_weighted", "roc_auc", "average_precision", "exact_match",
+    )  # fmt: skip
+    assert metrics.names_for(EXAMPLES["choices"]) == ("accuracy", "accuracy_norm")
+    assert metrics.names_for(Choices(np.zeros(1, int), np.zeros(1, int))) == ("accuracy",)
+    answers = metrics.names_for(EXAMPLES["extraction"])
+    assert answers[:2] == ("f1", "exact_match")
+    assert set(answers) - {"f1"} == set(metrics.names_for(EXAMPLES["texts"]))
+
+
+def test_a_name_that_fits_nothing_says_what_it_needs():
+    with pytest.raises(OptionError, match=r"'accuracy_norm' needs likelihoods of the choices, and their lengths"):
+        metrics.value("accuracy_norm", Choices(np.zeros(1, int), np.zeros(1, int)))
+    with pytest.raises(OptionError, match=r"'f1' needs a predicted class for each row; there are .*f1_micro"):
+        metrics.value("f1", EXAMPLES["labels"])
+
+
+def test_an_exact_match_of_answers_is_not_that_of_texts():
+    answers, texts = (kind(("The cat.",), (("cat",),)) for kind in (AnswerTexts, Texts))
+    assert [metrics.value("exact_match", seen) for seen in (answers, texts)] == [1, 0]
+    assert metrics.proportion("exact_match", answers) == (1, 1)
+    assert metrics.hits("exact_match", answers).tolist() == [1]
+
+
+def test_no_answer_is_right_only_where_there_is_none():
+    seen = AnswerTexts(("", "", "x", "the"), (("",), ("x",), ("",), ("", "the")))
+    assert [metrics.measure(name, seen).rows(seen).tolist() for name in ("exact_match", "f1")] == [[1, 0, 0, 1]] * 2
+    both = AnswerTexts(("",), (("", "x"),))  # SQuAD's script drops what is empty beside a real answer
+    assert metrics.value("f1", both) == 0
+
+
+def test_answers_in_chinese_share_characters():
+    seen = AnswerTexts(("《北京》市",), (("北京大学",),))
+    assert metrics.value("f1", seen) == pytest.approx(2 * 2 / (3 + 4))
+    assert metrics.value("exact_match", AnswerTexts(("在1990年。",), (("在 1990 年",),))) == 1
+    assert metrics.value("exact_match", AnswerTexts(("“x”",), (("x",),))) == 0  # as SQuAD's own script
+
+
+def test_a_label_that_never_occurs_counts_in_the_macro_mean_and_a_type_of_span_does_not():
+    held = np.array([[True, False], [True, False]])
+    assert metrics.value("f1_macro", LabelSets(held, held, ("a", "b"))) == 0.5
+    assert metrics.value("f1_macro", Spans((("B-a",),), (("B-a",),), ("a", "b"))) == 1
+
+
+def test_choices_are_right_by_their_likelihood_or_by_the_normalised_one():
+    seen = Choices(np.array([0, 1, 2]), np.array([0, 1, 0]), np.array([1, 1, 0]))
+    assert [metrics.proportion(name, seen) for name in ("accuracy", "accuracy_norm")] == [(2, 3), (1, 3)]
+    assert metrics.hits("accuracy_norm", seen).tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("kind", ["extraction", "choices", "labels", "spans"])
+def test_units_are_taken_in_the_given_order_and_as_often(kind):
+    seen = EXAMPLES[kind]
+    taken = seen.take([1, 0, 1])
+    assert type(taken) is type(seen)
+    assert len(taken) == 3
+    again = taken.take(np.array([1, 0]))
+    for field, value in vars(seen).items():
+        if isinstance(value, np.ndarray):
+            assert np.array_equal(getattr(again, field), value[:2]), field
+        else:
+            assert getattr(again, field) == value, field
 
 
 @pytest.mark.parametrize(("name", "library"), [("bleu", "sacrebleu"), ("rougeL", "rouge_score")])
@@ -424,6 +588,21 @@ def test_a_metric_script_of_texts_gets_one_reference_or_several(modules):
     )
     assert metric.value(Texts(("a",), (("four",),))) == {"lengths": 4}
     assert metric.value(Texts(("a", "b"), (("four", "x"), ("y",)))) == {"lengths": 3}
+
+
+@pytest.mark.parametrize(
+    ("kind", "feature", "rows"),
+    [
+        ("choices", "Value('int64')", [0, 1, 3]),
+        ("labels", "Sequence(Value('int64'))", [[1, 0], [0, 1]]),
+        ("spans", "Sequence(Value('string'))", [["B-x", "O", "O"], ["B-y"]]),
+    ],
+)
+def test_a_metric_script_gets_what_was_predicted_as_plain_lists(modules, kind, feature, rows):
+    body = f"return {{'same': float(predictions == {rows!r})}}"
+    features = f"Features({{'predictions': {feature}, 'references': {feature}}})"
+    metric = open_hub_metric(script(modules, f"lists{kind}", body, features), trust_remote_code=True)
+    assert metric.value(EXAMPLES[kind]) == {"same": 1}
 
 
 def test_a_metric_script_needs_predictions_and_references(modules):

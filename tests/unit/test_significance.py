@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 from llmkit import metrics, significance
-from llmkit.observations import Classes, Likelihoods, Numbers, Samples, Texts, softmax
+from llmkit.observations import (
+    AnswerTexts,
+    Choices,
+    Classes,
+    LabelSets,
+    Likelihoods,
+    Numbers,
+    Samples,
+    Spans,
+    Texts,
+    softmax,
+)
 from llmkit.significance import Difference, bootstrap_p, compare, differences, mcnemar
 from llmkit.uncertainty import weights
 
@@ -174,6 +185,7 @@ def test_what_is_not_a_number_has_no_difference():
     }  # fmt: skip
 
 
+LABELS = LabelSets(np.eye(2, dtype=bool), np.eye(2, dtype=bool), ("a", "b"))
 CLASSES = Classes(np.array([0, 1]), np.array([0, 1]), ("a", "b"))
 
 
@@ -186,6 +198,12 @@ CLASSES = Classes(np.array([0, 1]), np.array([0, 1]), ("a", "b"))
         (CLASSES, Numbers(np.zeros(2), np.zeros(2)), "Classes with Numbers"),
         (Numbers(np.zeros(2), np.zeros(2)), Numbers(np.ones(2), np.zeros(2)), "different truths"),
         (Texts(("a",), (("a",),)), Texts(("a",), (("b",),)), "different truths"),
+        (Texts(("a",), (("a",),)), AnswerTexts(("a",), (("a",),)), "Texts with AnswerTexts"),
+        (AnswerTexts(("a",), (("a",),)), AnswerTexts(("a",), (("b",),)), "different truths"),
+        (LABELS, LabelSets(~LABELS.truth, LABELS.predicted, LABELS.names), "different truths"),
+        (LABELS, LabelSets(LABELS.truth, LABELS.predicted, ("b", "a")), "different truths"),
+        (Choices(np.zeros(2, int), np.zeros(2, int)), Choices(np.ones(2, int), np.zeros(2, int)), "different truths"),
+        (Spans((("B-x",),), (("O",),), ("x",)), Spans((("O",),), (("O",),), ("x",)), "different truths"),
     ],
 )
 def test_units_that_are_not_the_same_are_refused(before, after, complaint):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
 from llmkit import metrics, uncertainty
-from llmkit.observations import Classes, Likelihoods, Numbers, Samples, Texts
-from llmkit.uncertainty import Figure, figure, figures, per_class, resampled, weights, wilson
+from llmkit.observations import Classes, LabelSets, Likelihoods, Numbers, Samples, Spans, Texts
+from llmkit.uncertainty import Figure, figure, figures, per_class, per_label, resampled, weights, wilson
 
 CASES = settings(max_examples=200, derandomize=True, deadline=None, database=None)
 
@@ -235,6 +235,32 @@ def test_figures_per_class_have_wilson_and_bootstrap_intervals():
     }  # fmt: skip
     assert per_class(wide, 0)["no"]["intervals"]["f1"] is None
     assert per_class(wide.take([0]))["no"]["intervals"] == {"precision": None, "recall": None, "f1": None}
+
+
+def test_figures_per_label_have_the_intervals_that_the_label_alone_has():
+    dice = np.random.default_rng(15)
+    truth = dice.random((80, 3)) < [0.5, 0.2, 0]
+    guesses = truth ^ (dice.random((80, 3)) < [0.2, 0.1, 0])
+    found = per_label(LabelSets(truth, guesses, ("a", "b", "never")), 300)
+    for index, name in enumerate("ab"):
+        alone = LabelSets(truth[:, [index]], guesses[:, [index]], (name,))
+        for key in ("precision", "recall", "f1"):
+            wanted = figure(f"{key}_micro", alone, 300)
+            assert found[name][key] == pytest.approx(wanted.value)
+            assert found[name]["intervals"][key] == pytest.approx([wanted.low, wanted.high])
+        assert found[name]["support"] == truth[:, index].sum()
+    assert found["never"]["intervals"] == {"precision": None, "recall": None, "f1": None}
+    assert found["never"]["support"] == 0
+
+
+def test_figures_per_type_of_span_without_resamples_have_no_interval():
+    seen = Spans((("B-x", "O"), ("B-x", "B-y")), (("B-x", "B-y"), ("O", "B-y")), ("x", "y"))
+    none = {"precision": None, "recall": None, "f1": None}
+    assert per_label(seen, 0) == {
+        "x": {"precision": 1, "recall": 0.5, "f1": pytest.approx(2 / 3), "support": 2, "intervals": none},
+        "y": {"precision": 0.5, "recall": 1, "f1": pytest.approx(2 / 3), "support": 1, "intervals": none},
+    }
+    assert per_label(seen.take([0]))["x"]["intervals"] == none
 
 
 class Doubled:

@@ -77,6 +77,8 @@ def test_any_value_becomes_one_line_that_steers_no_terminal():
     assert one_line("\x1b[2J\x00\ud800\u202e") == "\ufffd[2J\ufffd\ufffd\ufffd"
     assert one_line(None) == ""
     assert one_line(0) == "0"
+    assert one_line(["a", "b\nc", 1]) == "a, b c, 1"
+    assert one_line([]) == ""
     assert one_line("新闻 👩‍💻") == "新闻 👩‍💻"
     assert one_line("abcdef", 5) == "abcd…"
 

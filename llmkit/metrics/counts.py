@@ -1,0 +1,190 @@
+"""Metrics of rows that hold any number of labels, or of spans: precision, recall and F1 of what is counted over rows.
+
+Each row counts what is right, what is true and what is predicted, by label or by type; every figure is a function of
+weighted sums of these counts. Rows are resampled, since what stands in one row is not independent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+from datasets import Sequence, Value
+from scipy import sparse
+
+from llmkit.metrics.base import Metric
+from llmkit.metrics.classification import Tallies, scores
+from llmkit.metrics.measures import Weigher, mean_weigher, quotient, remembered
+from llmkit.observations import Floats, LabelSets, Spans, span_types, spans_of
+
+
+class Tallier:
+    """Weights (B, n) -> their `Tallies`, (B, K) each; what it said of the last weights is kept for the next metric."""
+
+    def __init__(self, counts: sparse.csr_array) -> None:
+        self._counts = counts  # (n, 3 K): of each row the right labels or spans, the true ones, the predicted ones
+        self._last: tuple[Floats, Tallies] | None = None
+
+    def __call__(self, weights: Floats) -> Tallies:
+        if self._last is None or self._last[0] is not weights:
+            self._last = weights, Tallies(*np.split(weights @ self._counts, 3, axis=1))
+        return self._last[1]
+
+
+@remembered
+def tallier(observations: LabelSets | Spans) -> Tallier:
+    """Return the function from weights to the tallies of each label or type of span."""
+    if isinstance(observations, Spans):
+        return Tallier(_span_counts(observations))
+    truth, predicted = observations.truth, observations.predicted
+    return Tallier(sparse.csr_array(np.hstack([truth & predicted, truth, predicted]).astype(np.float64)))
+
+
+def _span_counts(observations: Spans) -> sparse.csr_array:
+    ids = {name: number for number, name in enumerate(observations.names)}
+    single, width = bool(observations.single), len(ids)
+    cells: Counter[tuple[int, int]] = Counter()
+    for row, (truth, guess) in enumerate(zip(observations.truth, observations.predicted, strict=True)):
+        true, guessed = set(spans_of(truth, single)), set(spans_of(guess, single))
+        for side, spans in enumerate((true & guessed, true, guessed)):
+            cells.update((row, side * width + ids[kind]) for kind, _, _ in spans)
+    places = np.array(list(cells), dtype=np.int64).reshape(-1, 2).T
+    entries = np.array(list(cells.values()), dtype=np.float64)
+    return sparse.csr_array((entries, places), shape=(len(observations), 3 * width))
+
+
+class CountMetric(Metric[Any]):
+    """Precision, recall or F1 over all labels together (micro), as the mean of the labels' (macro), or by support.
+
+    A label that neither occurs nor is predicted counts 0 in the mean, as in scikit-learn; such a type of span is left
+    out, as in seqeval.
+    """
+
+    kind: ClassVar[Any] = (LabelSets, Spans)
+    needs = "sets of labels, or spans"
+    about = "Of spans as a whole (type and both ends), over all types; or of the labels of each row."
+    source = "Nakayama, seqeval, 2018; Pedregosa et al., Scikit-learn, JMLR 12, 2011."
+    inputs = "predictions, references: a list of tags, one for each word, per row"
+
+    @classmethod
+    def columns(cls) -> dict[str, Any]:
+        return {"predictions": Sequence(Value("string")), "references": Sequence(Value("string"))}
+
+    def observe(self, *, predictions: Any, references: Any) -> Spans:
+        truth, guesses = (tuple(tuple(row) for row in side) for side in (references, predictions))
+        tags = sorted({tag for side in (truth, guesses) for row in side for tag in row})
+        return Spans(truth, guesses, span_types(tags))
+
+    def fits(self, observations: Any) -> bool:
+        """Tell whether the name means this: of spans the usual average is micro, of labels it must be named."""
+        named = self.config_name != "default"
+        return isinstance(observations, Spans) or (named and isinstance(observations, LabelSets))
+
+    def value(self, observations: LabelSets | Spans) -> float:
+        return float(self.weigher(observations)(np.ones((1, len(observations))))[0])
+
+    def weigher(self, observations: LabelSets | Spans) -> Weigher:
+        tally, key = tallier(observations), type(self).key
+        average = (SPAN_AVERAGES if isinstance(observations, Spans) else AVERAGES)[self.config_name]
+        return lambda weights: average(key, tally(weights))
+
+    def note(self, observations: LabelSets | Spans) -> str | None:
+        return "micro" if self.config_name == "default" else None
+
+
+def _micro(key: str, tallies: Tallies) -> Floats:
+    whole = Tallies(*(side.sum(1, keepdims=True) for side in tallies))
+    return scores(whole)[key][:, 0]
+
+
+def _macro(key: str, tallies: Tallies) -> Floats:
+    return quotient(scores(tallies)[key].sum(1), tallies.truth.shape[1], 0.0)
+
+
+def _macro_seen(key: str, tallies: Tallies) -> Floats:
+    return quotient(scores(tallies)[key].sum(1), (tallies.truth + tallies.predicted > 0).sum(1), 0.0)
+
+
+def _by_support(key: str, tallies: Tallies) -> Floats:
+    return quotient((scores(tallies)[key] * tallies.truth).sum(1), tallies.truth.sum(1), 0.0)
+
+
+AVERAGES: dict[str, Callable[[str, Tallies], Floats]] = {
+    "default": _micro, "micro": _micro, "macro": _macro, "weighted": _by_support,
+}  # fmt: skip
+SPAN_AVERAGES = {**AVERAGES, "macro": _macro_seen}
+
+
+class F1(CountMetric):
+    key = "f1"
+
+
+class Precision(CountMetric):
+    key = "precision"
+
+
+class Recall(CountMetric):
+    key = "recall"
+
+
+class WordAccuracy(Metric[Spans]):
+    """The share of words whose tag is right: a ratio of sums, for the words of a row are not independent."""
+
+    kind = Spans
+    key = "accuracy"
+    needs = "a tag for each word"
+    about = "The share of the words whose tag is the right one."
+    source = CountMetric.source
+    inputs = CountMetric.inputs
+    columns = CountMetric.columns
+    observe = CountMetric.observe
+
+    def value(self, observations: Spans) -> float:
+        return float(self.weigher(observations)(np.ones((1, len(observations))))[0])
+
+    def weigher(self, observations: Spans) -> Weigher:
+        pairs = list(zip(observations.truth, observations.predicted, strict=True))
+        hits = [sum(map(str.__eq__, *pair)) for pair in pairs]
+        sums = np.array([hits, [len(truth) for truth, _ in pairs]], dtype=np.float64).T
+
+        def weigh(weights: Floats) -> Floats:
+            right, words = (weights @ sums).T
+            return quotient(right, words)
+
+        return weigh
+
+    def size(self, observations: Spans) -> int:
+        return sum(map(len, observations.truth))
+
+
+class SetExactMatch(Metric[LabelSets]):
+    """The share of rows of which all labels are right, and none is missing."""
+
+    kind = LabelSets
+    key = "exact_match"
+    needs = "a set of labels for each row"
+    about = "The share of rows whose labels are all right, and none is missing."
+    source = "Pedregosa et al., Scikit-learn: Machine Learning in Python, JMLR 12, 2011 (subset accuracy)."
+    inputs = "predictions, references: for each row a list of 0 and 1, one for each label"
+
+    @classmethod
+    def columns(cls) -> dict[str, Any]:
+        return {"predictions": Sequence(Value("int64")), "references": Sequence(Value("int64"))}
+
+    def observe(self, *, predictions: Any, references: Any) -> LabelSets:
+        truth, guesses = (np.asarray(side, dtype=bool) for side in (references, predictions))
+        return LabelSets(truth, guesses, tuple(map(str, range(truth.shape[1]))))
+
+    def value(self, observations: LabelSets) -> float:
+        return float(self.hits(observations).mean())
+
+    def hits(self, observations: LabelSets) -> Floats:
+        return np.asarray((observations.truth == observations.predicted).all(1), dtype=np.float64)
+
+    def weigher(self, observations: LabelSets) -> Weigher:
+        return mean_weigher(self.hits(observations))
+
+    def proportion(self, observations: LabelSets) -> tuple[int, int]:
+        return int(self.hits(observations).sum()), len(observations)
