@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset, concatenate_datasets
@@ -17,14 +17,10 @@ from llmkit.labels import Labels, Matching, merged_probabilities
 from llmkit.observations import Classes, Floats, Numbers, Observations, softmax
 from llmkit.options import TaskFlags
 from llmkit.predictions import as_classes, as_numbers, as_probabilities
-from llmkit.tasks.base import Collator, Setup, Task, is_label, longest_text, string_columns
-from llmkit.tasks.batches import INPUTS, pad_batch
+from llmkit.tasks.base import Collator, Setup, is_label
+from llmkit.tasks.batches import pad_batch
+from llmkit.tasks.sequences import SequenceTask, model_inputs, text_columns
 
-PAIRS = (
-    ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("question", "sentence"),
-    ("question", "passage"), ("text", "text_pair"), ("text1", "text2"), ("text_a", "text_b"), ("query", "passage"),
-)  # fmt: skip
-TEXTS = ("text", "sentence", "content", "review", "comment", "document", "title", "文本", "内容", "评论")
 LABELS = (
     "label", "labels", "class", "category", "sentiment", "target", "score", "stars", "rating", "similarity",
     "标签", "类别",
@@ -42,24 +38,14 @@ CLASSES = ("accuracy", "precision", "recall", "f1", "matthews_correlation", "bri
 NUMBERS = ("pearson", "spearman", "mse")
 
 
-class TextClassification(Task):
+class TextClassification(SequenceTask):
     """Labels for texts and pairs; F1, precision and recall are of the positive class when there are two."""
 
     name = "text-classification"
-    auto_class = "AutoModelForSequenceClassification"
-    heads = ("ForSequenceClassification",)
     roles = ("text", "pair", "label")
-    asks = ("text", "pair")
-    needs = ("text",)
-    spellings: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": TEXTS, "pair": ()}
-    verbs = frozenset({"finetune", "eval", "classify"})
-    base_model = "distilbert/distilbert-base-uncased"
-    scores_files = True
 
-    def trains_on(self, config: PretrainedConfig) -> bool:
-        from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
-
-        return type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING or self.opens(config)
+    def opens(self, config: PretrainedConfig) -> bool:
+        return super().opens(config) and config.problem_type != "multi_label_classification"
 
     def wants(self) -> str:
         return "a text (or two) and a label"
@@ -68,7 +54,7 @@ class TextClassification(Task):
         label = given.get("label") or _label_column(dataset)
         if label is None or not is_label(dataset.features[label]):
             return None
-        texts = _text_columns(dataset, given, label)
+        texts = text_columns(dataset, given, label)
         return {**texts, "label": label} if texts else None
 
     def labels(self, train: Dataset, validation: Dataset | None, columns: dict[str, str]) -> Labels:
@@ -120,19 +106,13 @@ class TextClassification(Task):
         return [row for row, text in enumerate(texts) if has_label[row] and str(text or "").strip()]
 
     def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
-        encoded = encode(rows[setup.columns["text"]], _pair(rows, setup), tokenizer, setup.max_length)
-        columns = {name: encoded[name] for name in INPUTS if name in encoded}
-        columns["length"] = [len(ids) for ids in encoded["input_ids"]]
-        columns["truncated"] = _truncated(rows, columns["length"], tokenizer, setup)
+        columns = model_inputs(rows, tokenizer, setup)
         if "label" in setup.columns and setup.labels is not None:
             columns["labels"] = _label_ids(rows, setup.columns["label"], setup.labels)
         return Dataset.from_dict(columns)
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
         return lambda rows: pad_batch(rows, tokenizer, float if setup.labels and setup.labels.regression else int)
-
-    def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
-        return list(outputs.logits.float().cpu().numpy())
 
     def observe(
         self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
@@ -146,12 +126,6 @@ class TextClassification(Task):
         guesses = (logits if setup.merge is None else probabilities).argmax(-1)
         truth = np.asarray(prepared["labels"], dtype=np.int64)
         return Classes(truth, guesses, setup.labels.names, probabilities, positive_class(setup))
-
-    def find_columns(self, rows: Sequence[Mapping[str, Any]], given: dict[str, str]) -> dict[str, str]:
-        pair = next((pair for pair in PAIRS if set(pair) <= set(rows[0])), None)
-        if pair is not None and "text" not in given:
-            return {"text": pair[0], "pair": given.get("pair", pair[1])}
-        return super().find_columns(rows, given)
 
     def answers(
         self, records: Sequence[Any], prepared: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBase,
@@ -231,37 +205,6 @@ def ranked(probabilities: Floats, names: Sequence[str], top: int | None) -> dict
     return {"label": names[best], "score": float(probabilities[best]), "scores": scores}
 
 
-def encode(
-    texts: Sequence[Any], pairs: Sequence[Any] | None, tokenizer: PreTrainedTokenizerBase, max_length: int | None
-) -> Any:
-    """Tokenize texts, or pairs of texts, truncated to `max_length` tokens if given; nothing is padded."""
-    limits: dict[str, Any] = {"truncation": max_length is not None, "max_length": max_length}
-    firsts = [str(text if text is not None else "") for text in texts]
-    if pairs is None:
-        return tokenizer(firsts, **limits)
-    seconds = [str(text if text is not None else "") for text in pairs]
-    if tokenizer.sep_token is None:  # a decoder's tokenizer would run the two together
-        joined = [f"{first}\n{second}" for first, second in zip(firsts, seconds, strict=True)]
-        return tokenizer(joined, **limits)
-    return tokenizer(firsts, seconds, **limits)
-
-
-def _truncated(rows: Dataset, lengths: list[int], tokenizer: PreTrainedTokenizerBase, setup: Setup) -> list[bool]:
-    """Tell of each row whether tokens were cut off; only rows as long as the limit can be."""
-    full = [row for row, length in enumerate(lengths) if length >= setup.max_length]
-    cut = [False] * len(lengths)
-    if full:
-        some = rows.select(full)
-        whole = encode(some[setup.columns["text"]], _pair(some, setup), tokenizer, None)["input_ids"]
-        for row, ids in zip(full, whole, strict=True):
-            cut[row] = len(ids) > setup.max_length
-    return cut
-
-
-def _pair(rows: Dataset, setup: Setup) -> Sequence[Any] | None:
-    return rows[setup.columns["pair"]] if "pair" in setup.columns else None
-
-
 def _label_ids(rows: Dataset, column: str, labels: Labels) -> list[Any]:
     if labels.regression:
         return [float(value) for value in rows[column]]
@@ -274,17 +217,3 @@ def _label_column(dataset: Dataset) -> str | None:
     named = [spelled[name] for name in LABELS if name in spelled]
     classes = [name for name, kind in dataset.features.items() if isinstance(kind, ClassLabel)]
     return next(iter(classes or named), None)
-
-
-def _text_columns(dataset: Dataset, given: dict[str, str], label: str) -> dict[str, str]:
-    if "text" in given:
-        return {role: given[role] for role in ("text", "pair") if role in given}
-    names = [name for name in string_columns(dataset) if name != label]
-    pair = next((pair for pair in PAIRS if set(pair) <= set(names)), None)
-    if pair:
-        return {"text": pair[0], "pair": given.get("pair", pair[1])}
-    spelled = {name.lower(): name for name in names}
-    named = next((spelled[name] for name in TEXTS if name in spelled), None)
-    text = named or (longest_text(dataset, names) if names else None)
-    texts = {"text": text} if text else {}
-    return texts | ({"pair": given["pair"]} if texts and "pair" in given else {})

@@ -1,0 +1,101 @@
+"""What the tasks share that classify a whole text, or a pair of texts: columns, tokens, the head of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from datasets import Dataset
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+from llmkit.tasks.base import Setup, Task, longest_text, string_columns
+from llmkit.tasks.batches import INPUTS
+
+PAIRS = (
+    ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("question", "sentence"),
+    ("question", "passage"), ("text", "text_pair"), ("text1", "text2"), ("text_a", "text_b"), ("query", "passage"),
+)  # fmt: skip
+TEXTS = ("text", "sentence", "content", "review", "comment", "document", "title", "文本", "内容", "评论")
+
+
+class SequenceTask(Task):
+    """A text, or a pair of texts, through a model with a head that gives one row of logits for all of it."""
+
+    auto_class = "AutoModelForSequenceClassification"
+    heads = ("ForSequenceClassification",)
+    asks = ("text", "pair")
+    needs = ("text",)
+    spellings: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": TEXTS, "pair": ()}
+    verbs = frozenset({"finetune", "eval", "classify"})
+    base_model = "distilbert/distilbert-base-uncased"
+    scores_files = True
+
+    def trains_on(self, config: PretrainedConfig) -> bool:
+        from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+
+        made = any(name.endswith(self.heads) for name in config.architectures or ())
+        return made or type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+
+    def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
+        return list(outputs.logits.float().cpu().numpy())
+
+    def find_columns(self, rows: Sequence[Mapping[str, Any]], given: dict[str, str]) -> dict[str, str]:
+        pair = next((pair for pair in PAIRS if set(pair) <= set(rows[0])), None)
+        if pair is not None and "text" not in given:
+            return {"text": pair[0], "pair": given.get("pair", pair[1])}
+        return super().find_columns(rows, given)
+
+
+def text_columns(dataset: Dataset, given: dict[str, str], label: str) -> dict[str, str]:
+    """Return the columns of the text and, if there is one, of its partner; none where there is no text."""
+    if "text" in given:
+        return {role: given[role] for role in ("text", "pair") if role in given}
+    names = [name for name in string_columns(dataset) if name != label]
+    pair = next((pair for pair in PAIRS if set(pair) <= set(names)), None)
+    if pair:
+        return {"text": pair[0], "pair": given.get("pair", pair[1])}
+    spelled = {name.lower(): name for name in names}
+    named = next((spelled[name] for name in TEXTS if name in spelled), None)
+    text = named or (longest_text(dataset, names) if names else None)
+    texts = {"text": text} if text else {}
+    return texts | ({"pair": given["pair"]} if texts and "pair" in given else {})
+
+
+def model_inputs(rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> dict[str, list[Any]]:
+    """Return the columns of prepared rows, labels aside: tokens, `length`, and `truncated` where some were cut off."""
+    encoded = encode(rows[setup.columns["text"]], _pair(rows, setup), tokenizer, setup.max_length)
+    columns: dict[str, list[Any]] = {name: encoded[name] for name in INPUTS if name in encoded}
+    columns["length"] = [len(ids) for ids in encoded["input_ids"]]
+    columns["truncated"] = _truncated(rows, columns["length"], tokenizer, setup)
+    return columns
+
+
+def encode(
+    texts: Sequence[Any], pairs: Sequence[Any] | None, tokenizer: PreTrainedTokenizerBase, max_length: int | None
+) -> Any:
+    """Tokenize texts, or pairs of texts, truncated to `max_length` tokens if given; nothing is padded."""
+    limits: dict[str, Any] = {"truncation": max_length is not None, "max_length": max_length}
+    firsts = [str(text if text is not None else "") for text in texts]
+    if pairs is None:
+        return tokenizer(firsts, **limits)
+    seconds = [str(text if text is not None else "") for text in pairs]
+    if tokenizer.sep_token is None:  # a decoder's tokenizer would run the two together
+        joined = [f"{first}\n{second}" for first, second in zip(firsts, seconds, strict=True)]
+        return tokenizer(joined, **limits)
+    return tokenizer(firsts, seconds, **limits)
+
+
+def _truncated(rows: Dataset, lengths: list[int], tokenizer: PreTrainedTokenizerBase, setup: Setup) -> list[bool]:
+    """Tell of each row whether tokens were cut off; only rows as long as the limit can be."""
+    full = [row for row, length in enumerate(lengths) if length >= setup.max_length]
+    cut = [False] * len(lengths)
+    if full:
+        some = rows.select(full)
+        whole = encode(some[setup.columns["text"]], _pair(some, setup), tokenizer, None)["input_ids"]
+        for row, ids in zip(full, whole, strict=True):
+            cut[row] = len(ids) > setup.max_length
+    return cut
+
+
+def _pair(rows: Dataset, setup: Setup) -> Sequence[Any] | None:
+    return rows[setup.columns["pair"]] if "pair" in setup.columns else None
