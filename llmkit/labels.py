@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from datasets import ClassLabel, Dataset
+from datasets import ClassLabel, Dataset, Features
 from transformers import PretrainedConfig
 
 from llmkit.errors import DataError, OptionError, did_you_mean, listing
@@ -43,7 +43,8 @@ class Labels:
     @classmethod
     def of_model(cls, config: PretrainedConfig) -> Labels:
         """Read the labels from a model's config."""
-        if config.num_labels == 1 or config.problem_type == "regression":
+        alone = config.num_labels == 1 and config.problem_type != "multi_label_classification"
+        if alone or config.problem_type == "regression":
             return cls(())
         return cls(tuple(str(config.id2label[number]) for number in range(config.num_labels)))
 
@@ -72,6 +73,12 @@ def names_of(dataset: Dataset, column: str) -> list[str | None]:
     return [(value or "").strip() or None for value in values]
 
 
+def flattened(dataset: Dataset, column: str) -> Dataset:
+    """Return the labels of a column of lists, one to a row, in a column of the same name."""
+    items = [item for row in dataset[column] for item in row or ()]
+    return Dataset.from_dict({column: items}, features=Features({column: dataset.features[column].feature}))
+
+
 def found_in(dataset: Dataset, column: str) -> Labels:
     """Return the labels of a dataset: declared ones as declared, others in natural order.
 
@@ -95,12 +102,15 @@ def refuse_unseen(labels: Labels, dataset: Dataset, column: str, where: str) -> 
     Raises:
         DataError: naming the labels and the first such row.
     """
-    if labels.regression:
-        return
-    names = names_of(dataset, column)
-    unseen = sorted({name for name in names if name is not None} - set(labels.names), key=natural)
+    if not labels.regression:
+        refuse_others(labels, [() if name is None else (name,) for name in names_of(dataset, column)], where)
+
+
+def refuse_others(labels: Labels, rows: Sequence[Iterable[str]], where: str) -> None:
+    """Refuse rows with a label, of any number that each has, that is none of these: see `refuse_unseen`."""
+    unseen = sorted({name for names in rows for name in names} - set(labels.names), key=natural)
     if unseen:
-        row = next(number for number, name in enumerate(names, start=1) if name == unseen[0])
+        row = next(number for number, names in enumerate(rows, start=1) if unseen[0] in names)
         raise DataError(
             f"{where}: label {listing(map(repr, unseen))} (first in row {row}) does not occur in training, "
             f"which has {listing(map(repr, labels.names))}"

@@ -178,9 +178,24 @@ def classifier(models_root) -> Path:
 
 
 @pytest.fixture(scope="session")
+def sorter(models_root) -> Path:
+    """A random BERT that tells which of three topics a text is of, any number of them."""
+    folder = tiny.bert_folder(models_root / "sorter", list(tiny.TOPICS), seed=3)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"problem_type": "multi_label_classification"}))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def masked(models_root) -> Path:
     """A random BERT for masked-lm."""
     return tiny.bert_folder(models_root / "masked", kind="masked")
+
+
+@pytest.fixture(scope="session")
+def tagger(models_root) -> Path:
+    """A random BERT that tags people and places."""
+    return tiny.bert_folder(models_root / "tagger", ["B-LOC", "B-PER", "I-LOC", "I-PER", "O"], kind="tagger")
 
 
 @pytest.fixture(scope="session")

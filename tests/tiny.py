@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoModelForSeq2SeqLM,
-    AutoModelForSequenceClassification,
-)
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from llmkit.tokenization import train_bpe, train_bpe_with_sentinels, train_wordpiece
 
@@ -26,6 +22,13 @@ SENTENCES = [
     for other in THINGS[:3]
 ]
 CONTEXT = 64
+HEADS = {
+    "classifier": transformers.AutoModelForSequenceClassification,
+    "tagger": transformers.AutoModelForTokenClassification,
+    "reader": transformers.AutoModelForQuestionAnswering,
+    "chooser": transformers.AutoModelForMultipleChoice,
+    "masked": transformers.AutoModelForMaskedLM,
+}
 
 
 def reviews(rows: int, seed: int = 0) -> list[dict[str, str]]:
@@ -39,6 +42,38 @@ def reviews(rows: int, seed: int = 0) -> list[dict[str, str]]:
     return made
 
 
+NAMES = {"PER": ("Anna", "Tom Brown"), "LOC": ("Rome", "New Delhi")}
+
+
+def entities(rows: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Return sentences of words with IOB2 tags of people and places."""
+    dice = random.Random(seed)
+    made = []
+    for _ in range(rows):
+        words, tags = ["the", dice.choice(THINGS), "of"], ["O", "O", "O"]
+        for kind in ("PER", "LOC"):
+            name = dice.choice(NAMES[kind]).split()
+            words += [*name, dice.choice(("saw", "was"))]
+            tags += [f"B-{kind}", *[f"I-{kind}"] * (len(name) - 1), "O"]
+        made.append({"tokens": words, "ner_tags": tags})
+    return made
+
+
+TOPICS = {"art": ("film", "book", "song"), "home": ("house", "garden", "soup"), "nature": ("river", "fox", "day")}
+
+
+def topics(rows: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Return texts with the topics that they speak of: up to three, and of each fourth row none."""
+    dice = random.Random(seed)
+    made = []
+    for row in range(rows):
+        held = [topic for topic in TOPICS if row % 4 and dice.random() < 0.5]
+        things = [dice.choice(TOPICS[topic]) for topic in held] or ["king"]
+        text = " and ".join(f"the {thing} was {dice.choice(GOOD + BAD)}" for thing in dice.sample(things, len(things)))
+        made.append({"text": text, "labels": held})
+    return made
+
+
 def corpus(sentences: int, seed: int = 0) -> str:
     """Return a text of simple sentences in paragraphs."""
     dice = random.Random(seed)
@@ -49,7 +84,7 @@ def corpus(sentences: int, seed: int = 0) -> str:
 def bert_folder(
     folder: Path, labels: list[str] | None = None, kind: str = "classifier", seed: int = 0, hidden: int = 32
 ) -> Path:
-    """Save a tiny BERT: a `classifier` (of `labels`; a single label makes a regression) or `masked`."""
+    """Save a tiny BERT: a `classifier` or `tagger` (of `labels`; a single label makes a regression), or another."""
     tokenizer = train_wordpiece(SENTENCES, 300, CONTEXT)
     names = labels or ["negative", "positive"]
     config = AutoConfig.for_model(
@@ -59,8 +94,7 @@ def bert_folder(
         problem_type="regression" if len(names) == 1 else None,
         hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.1,
     )  # fmt: skip
-    auto = AutoModelForSequenceClassification if kind == "classifier" else AutoModelForMaskedLM
-    return _save(auto, config, tokenizer, folder, seed)
+    return _save(HEADS[kind], config, tokenizer, folder, seed)
 
 
 def llama_folder(folder: Path, seed: int = 0, chat_template: str | None = None, pad: bool = True) -> Path:

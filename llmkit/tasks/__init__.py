@@ -12,13 +12,17 @@ from llmkit.options import TaskFlags
 from llmkit.tasks.base import TRUTHS, Setup, Task
 from llmkit.tasks.causal_lm import CausalLM
 from llmkit.tasks.masked_lm import MaskedLM
+from llmkit.tasks.multi_label_classification import MultiLabelClassification
 from llmkit.tasks.seq2seq_lm import Seq2SeqLM
 from llmkit.tasks.text_classification import TextClassification
+from llmkit.tasks.token_classification import TokenClassification
 
 # in the order in which a dataset or a model is tried: what asks for more comes first
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
+        TokenClassification(),
+        MultiLabelClassification(),
         TextClassification(),
         CausalLM(),
         MaskedLM(),

@@ -41,6 +41,7 @@ class Setup:
     prefix: str = ""  # what stands before each source text
     target_length: int = 128  # tokens of a target at most
     threshold: float = 0.5  # multi-label: the probability from which on a label holds
+    tune: bool = False  # whether the trained model is to settle something on the validation rows: `Task.tuned`
     no_answer: bool = False  # question answering: whether "no answer" is an answer
     fills: int = 0  # how many fills of each mask are asked for; 0: masks are drawn, to train or to measure
     candidates: tuple[str, ...] = ()  # zero-shot: the labels to choose from
@@ -72,6 +73,7 @@ class Task(ABC):
     scores_files: ClassVar[bool] = False  # whether a file of predictions can be scored: `observe_file`
     invariance_rows: ClassVar[int] = 8  # run once more alone and in other company when measuring
     usual_length: ClassVar[int] = 512  # tokens per row where the model could take more: attention costs the square
+    aside: ClassVar[frozenset[str]] = frozenset({"labels"})  # what a batch holds besides the model's inputs
     incomplete: ClassVar[str] = "no text or no label"  # what rows that are left out have
 
     def network(self, config: PretrainedConfig) -> str:
@@ -155,6 +157,13 @@ class Task(ABC):
         """Return what the model's config must hold for the task; a model that is asked later reads it in `settle`."""
         return {}
 
+    def tuned(self, setup: Setup, seen: Observations) -> tuple[Setup, str]:
+        """Return what a trained model's answers to the validation rows settle, and a sentence on it.
+
+        Asked where `settle` returned a setup that is to be tuned; `head_config` of the setup is then kept.
+        """
+        raise NotImplementedError(f"{self.name} tunes nothing")
+
     def new_tokenizer(self, texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:
         """Train a tokenizer on texts, for a model that is pretrained from scratch."""
         raise NotImplementedError(f"{self.name} is not pretrained")
@@ -182,7 +191,11 @@ class Task(ABC):
 
     def run(self, model: PreTrainedModel, batch: dict[str, Any], setup: Setup) -> list[Any]:
         """Ask the model about a batch: one record for each of its rows, a flat list of numbers, which can be stored."""
-        return self.read(model(**{name: value for name, value in batch.items() if name != "labels"}), batch)
+        return self.read(model(**self.shown(batch)), batch)
+
+    def shown(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return what the model is shown of a batch: all but what is `aside`."""
+        return {name: value for name, value in batch.items() if name not in self.aside}
 
     def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
         """Return the record of each row of the batch from the outputs of one forward pass."""
@@ -190,8 +203,7 @@ class Task(ABC):
 
     def logits(self, model: PreTrainedModel, batch: dict[str, Any], place: int) -> torch.Tensor:
         """Return the logits of one row of a batch: (classes,), or (tokens, classes) without the padding."""
-        outputs = model(**{name: value for name, value in batch.items() if name != "labels"})
-        logits: torch.Tensor = outputs.logits[place]
+        logits: torch.Tensor = model(**self.shown(batch)).logits[place]
         return logits if logits.dim() == 1 else logits[: int(batch["attention_mask"][place].sum())]
 
     def spell(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
@@ -286,6 +298,11 @@ def string_columns(dataset: Dataset) -> list[str]:
 def is_string(feature: Any) -> bool:
     """Tell whether a feature holds one string."""
     return isinstance(feature, Value) and feature.dtype in {"string", "large_string"}
+
+
+def item_of(feature: Any) -> Any:
+    """Return the feature of the items of a list, or None where it is no list."""
+    return getattr(feature, "feature", None)
 
 
 def is_label(feature: Any) -> bool:

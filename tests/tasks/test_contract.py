@@ -45,6 +45,8 @@ class Case:
 LINES = [{"id": number, "text": line} for number, line in enumerate(tiny.corpus(160).split("\n\n"))]
 NUMBERS = [{"length": number, "width": number * 2} for number in range(4)]
 CASES = {
+    "token-classification": Case(tiny.entities(48), LINES, "tagger", {"tokens": "tokens", "tags": "ner_tags"}),
+    "multi-label-classification": Case(tiny.topics(48), LINES, "sorter", {"text": "text", "labels": "labels"}),
     "text-classification": Case(tiny.reviews(48), LINES, "classifier", {"text": "text", "label": "label"}),
     "causal-lm": Case(LINES, NUMBERS, "llama", {"text": "text"}, arch="llama", head="model.norm."),
     "masked-lm": Case(LINES, NUMBERS, "masked", {"text": "text"}, arch="bert"),

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from conftest import write_jsonl
+from datasets import ClassLabel, Dataset, Features, List, Value
+from evaluating import Files, read_jsonl, valid, values
+from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+from llmkit.observations import spans_of
+from llmkit.tasks import TASKS, Setup
+
+TASK = TASKS["token-classification"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A tagger that has learned the names of `tiny.entities`."""
+    from llmkit.finetuning import finetune
+    from llmkit.options import RunOptions, TrainingOptions
+
+    folder = tmp_path_factory.mktemp("tagger")
+    data = write_jsonl(folder / "train.jsonl", tiny.entities(160))
+    base = tiny.bert_folder(folder / "base", kind="tagger")
+    options = TrainingOptions(max_steps=60, batch_size=16, learning_rate=3e-3)
+    finetune(str(data), str(base), training_options=options, run=RunOptions(output=folder / "run"))
+    return folder / "run"
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_jsonl(tmp_path / "mine.jsonl", tiny.entities(24, seed=5))
+
+
+def plain_tags(folder, words: list[str]) -> list[str]:
+    """The tags of words by transformers alone: the first piece of each word decides."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForTokenClassification.from_pretrained(folder).eval()
+    encoded = tokenizer(words, is_split_into_words=True, return_tensors="pt")
+    with torch.inference_mode():
+        best = model(**encoded).logits[0].argmax(-1).tolist()
+    first = {word: place for place, word in reversed(list(enumerate(encoded.word_ids()))) if word is not None}
+    return [model.config.id2label[best[first[word]]] for word in range(len(words))]
+
+
+def test_predictions_equal_plain_transformers_and_score_again_from_their_file(llmkit, run, data, tmp_path):
+    files = Files(tmp_path)
+    ran = llmkit("eval", data, "-m", run, *files.flags, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["task"] == "token-classification"
+    assert values(ran.json)["f1"] > 0.9
+    rows = tiny.entities(24, seed=5)
+    assert [row["prediction"] for row in files.rows] == [plain_tags(run, row["tokens"]) for row in rows]
+    assert [row["label"] for row in files.rows] == [row["ner_tags"] for row in rows]
+    assert set(ran.json["per_class"]) == {"PER", "LOC"}
+    again = llmkit("eval", data, "--predictions", files.predictions, "--json")
+    assert again.code == 0, again.err
+    assert valid(again.json)["metrics"] == ran.json["metrics"]
+
+
+def test_gates_and_baselines_work_on_entities(llmkit, run, data, tagger, tmp_path):
+    base = tmp_path / "base.json"
+    assert llmkit("eval", data, "-m", run, "-o", base, "--fail-under", "f1=0.9").code == 0
+    worse = llmkit("eval", data, "-m", tagger, "--baseline", base, "--max-drop", "f1=0.05")
+    assert worse.code == 1
+    assert "f1 went from" in worse.err
+    same = llmkit("eval", data, "-m", run, "--batch-size", 3, "--baseline", base, "--max-drop", "f1=0", "--strict")
+    assert same.code == 0, same.err
+
+
+def test_classify_prints_entities_by_the_characters_of_the_users_own_string(llmkit, run, tmp_path):
+    text = "The  film of Tom Brown\twas NEW DELHI saw"
+    ran = llmkit("classify", text, "", "-m", run, "--json")
+    assert ran.code == 0, ran.err
+    first, blank = ran.rows
+    assert blank == {"text": "", "entities": None}
+    assert [(one["type"], one["text"]) for one in first["entities"]] == [("PER", "Tom Brown"), ("LOC", "NEW DELHI")]
+    for one in first["entities"]:
+        assert text[one["start"] : one["end"]] == one["text"]
+        assert 0.5 < one["score"] <= 1
+    words = llmkit("classify", "the film of Anna saw Rome was", "-m", run, "--json").rows[0]["entities"]
+    tags = plain_tags(run, ["the", "film", "of", "Anna", "saw", "Rome", "was"])
+    assert [one["type"] for one in words] == [kind for kind, _, _ in spans_of(tags)]
+
+
+def test_classify_reads_files_and_standard_input_and_draws_a_table(llmkit, on_terminal, run, tmp_path):
+    rows = write_jsonl(tmp_path / "rows.jsonl", [{"id": 1, "text": "the fox of Anna saw"}])
+    assert llmkit("classify", "-m", run, "-i", rows, "-o", tmp_path / "out.jsonl").code == 0
+    done = read_jsonl(tmp_path / "out.jsonl")[0]
+    assert (done["id"], done["entities"][0]["text"]) == (1, "Anna")
+    assert llmkit("classify", "-m", run, "-i", rows, "-o", tmp_path / "out.csv").code == 0
+    cells = next(csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8")))
+    assert json.loads(cells["entities"])[0]["type"] == "PER"
+    piped = llmkit("classify", "-m", run, stdin="of Anna saw\nRome was\n")
+    assert len(piped.rows) == 2
+    table = on_terminal("classify", "the fox of Tom Brown saw", "-m", run).out
+    assert "Tom Brown" in table
+    assert "PER" in table
+
+
+def test_long_rows_are_tagged_to_the_end_in_windows(llmkit, run, tmp_path):
+    words = ["the", "fox", "of"] * 40 + ["Anna", "saw", "Rome", "was"]
+    tags = ["O"] * 120 + ["B-PER", "O", "B-LOC", "O"]
+    data = write_jsonl(tmp_path / "long.jsonl", [{"tokens": words, "ner_tags": tags}] * 2)
+    ran = llmkit("eval", data, "-m", run, "--json", "-o", tmp_path / "long.json", "--check-invariance", 2)
+    assert ran.code == 0, ran.err
+    assert ran.json["n"] == 2
+    assert ran.json["metrics"]["accuracy"]["n"] == 248
+    assert ran.json["invariance"]["changed"] == 0
+    found = llmkit("classify", " ".join(words), "-m", run, "--json").rows[0]["entities"]
+    assert (found[-1]["text"], found[-1]["start"]) == ("Rome", len(" ".join(words[:122])) + 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "tags"),
+    [
+        (["Anna", "wohnt", "in", "Köln", "-", "Süd"], ["PER", "O", "O", "LOC", "LOC", "LOC"]),  # IO, German
+        (["安", "娜", "住", "在", "北", "京"], ["B-PER", "I-PER", "O", "O", "B-LOC", "I-LOC"]),  # Chinese
+    ],
+)
+def test_a_second_language_and_io_tags_are_learned(llmkit, tmp_path, words, tags):
+    from llmkit.tokenization import train_wordpiece
+
+    base = tiny.bert_folder(tmp_path / "base", kind="tagger")
+    tokenizer = train_wordpiece([" ".join(words)] * 5 + tiny.SENTENCES[:20], 300, tiny.CONTEXT)
+    tokenizer.save_pretrained(base)
+    data = write_jsonl(tmp_path / "rows.jsonl", [{"tokens": words, "tags": tags}] * 16)
+    run = tmp_path / "run"
+    steps = ("--max-steps", 40, "--learning-rate", "5e-3", "--json")
+    ran = llmkit("finetune", data, "-m", base, "-o", run, *steps)
+    assert ran.code == 0, ran.err
+    assert values(ran.json)["f1"] == 1
+    text = "".join(words) if words[0] == "安" else " ".join(words)
+    found = llmkit("classify", text, "-m", run, "--json").rows[0]["entities"]
+    assert [one["type"] for one in found] == ["PER", "LOC"]
+    assert all(text[one["start"] : one["end"]] == one["text"] for one in found)
+    assert found[0]["text"] in {"Anna", "安娜"}
+
+
+def test_parts_of_speech_are_measured_by_words(llmkit, tmp_path, tagger):
+    rows = [{"tokens": ["the", "fox", "was", "kind"], "pos": ["DET", "NOUN", "VERB", "ADJ"]}] * 16
+    data = write_jsonl(tmp_path / "pos.jsonl", rows)
+    ran = llmkit("finetune", data, "-m", tagger, "-o", tmp_path / "run", "--max-steps", 3, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["headline"] == "accuracy"
+    assert list(ran.json["metrics"]) == ["accuracy", "f1_macro"]
+    entities = llmkit("classify", "the fox", "-m", tmp_path / "run", "--json").rows[0]["entities"]
+    assert [one["text"] for one in entities] == ["the", "fox"]
+
+
+def test_only_the_first_token_of_a_word_is_learned(tagger):
+    feature = List(ClassLabel(names=["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]))
+    words, tags = ["the", "filmsong", "Anna"], [0, 0, 1]
+    rows = Dataset.from_dict(
+        {"tokens": [words], "t": [tags]}, Features({"tokens": List(Value("string")), "t": feature})
+    )
+    columns = {"tokens": "tokens", "tags": "t"}
+    tokenizer = AutoTokenizer.from_pretrained(tagger)
+    setup = Setup(columns=columns, max_length=32, labels=TASK.labels(rows, None, columns))
+    row = TASK.prepare(rows, tokenizer, setup, training=True)[0]
+    aligned = tokenizer(words, is_split_into_words=True).word_ids()
+    wanted = [-100 if word is None or word == before else tags[word] for before, word in zip([None, *aligned], aligned)]
+    assert row["input_ids"] == tokenizer(words, is_split_into_words=True)["input_ids"]
+    assert len(row["input_ids"]) > 5  # a word of several pieces
+    assert row["labels"] == wanted
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ({"tokens": ["a", "fox"], "ner_tags": ["O"]}, "row 3: 2 words and 1 tags"),
+        ({"tokens": ["a", None], "ner_tags": ["O", "O"]}, "row 3: a word or a tag is null"),
+    ],
+)
+def test_rows_that_contradict_themselves_are_named(llmkit, tagger, tmp_path, row, sentence):
+    data = write_jsonl(tmp_path / "rows.jsonl", [*tiny.entities(2), row])
+    for command in (("finetune", data, "-m", tagger, "-o", tmp_path / "run"), ("eval", data, "-m", tagger)):
+        ran = llmkit(*command)
+        assert ran.code == 2
+        assert sentence in ran.error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_string_of_tags_a_wrong_prediction_and_an_unseen_tag_are_sentences(llmkit, tagger, tmp_path):
+    strings = write_jsonl(tmp_path / "s.jsonl", [{"tokens": ["a", "fox"], "tags": "O O"}] * 3)
+    ran = llmkit("finetune", strings, "-m", tagger, "-o", tmp_path / "run")
+    assert ran.code == 2
+    assert "row 1: its tags are 'O O', and a list with a tag for each word is wanted" in ran.error
+    data = write_jsonl(tmp_path / "rows.jsonl", tiny.entities(2))
+    rows = [{"row": 0, "tokens": row["tokens"], "prediction": ["O"]} for row in tiny.entities(2)]
+    ran = llmkit("eval", data, "--predictions", write_jsonl(tmp_path / "p.jsonl", rows))
+    assert ran.code == 2
+    assert "predictions, row 1: a list of" in ran.error
+    other = write_jsonl(tmp_path / "v.jsonl", [{"tokens": ["a"], "ner_tags": ["B-ORG"]}])
+    ran = llmkit("finetune", data, "-m", tagger, "-o", tmp_path / "run", "--validation", other)
+    assert ran.code == 2
+    assert "'B-ORG'" in ran.error
+    assert not (tmp_path / "run").exists()
+
+
+def test_scores_are_probabilities_of_the_words_tags(run):
+    from llmkit import classify
+
+    found = classify("the fox of Tom Brown saw", model=str(run))[0]["entities"][0]
+    tokenizer = AutoTokenizer.from_pretrained(run)
+    model = AutoModelForTokenClassification.from_pretrained(run).eval()
+    encoded = tokenizer("the fox of Tom Brown saw", return_tensors="pt")
+    with torch.inference_mode():
+        chances = torch.softmax(model(**encoded).logits[0].double(), -1).max(-1).values.tolist()
+    firsts = [encoded.word_ids().index(word) for word in (3, 4)]
+    assert found["score"] == pytest.approx(np.mean([chances[place] for place in firsts]), abs=1e-6)
