@@ -75,12 +75,13 @@ def plan(
     located, task, columns = _model_and_task(options, data, chosen, report)
     path = run.output or Path("runs") / f"{source.slug}-{located.slug}"
     folder = runs.open_run(path, run, identity, located.path)
+    tasks.require_sound(task, chosen, columns, "training")  # before a cut, which gives rows other numbers
     found = train_and_validation(
         source, splits.train_split, splits.validation, data.limit, hyper.seed, data.encoding,
         task.class_column(chosen, columns),
     )  # fmt: skip
-    tasks.require_sound(task, found.train, columns, "training")
-    tasks.require_sound(task, found.validation, columns, "validation")
+    if found.cut is None:
+        tasks.require_sound(task, found.validation, columns, "validation")
     rows = _usable(task, found, columns, report)
     labels = task.labels(rows.train, found.validation, columns)
     tokenizer = models.load_tokenizer(located, options)

@@ -22,7 +22,7 @@ from llmkit.evaluation.plan import Plan
 from llmkit.evaluation.result import Wanted
 from llmkit.evaluation.run import subject_of
 from llmkit.models import Located
-from llmkit.options import ModelOptions, RunOptions
+from llmkit.options import ModelOptions, RunOptions, TaskFlags
 from llmkit.report import Report
 from llmkit.runs import RunFolder
 from llmkit.splits import TrainAndValidation
@@ -96,6 +96,8 @@ def train(
     )  # fmt: skip
     models.save(model, job.tokenizer, job.folder.path)
     del model  # the saved one is measured: not both in memory
+    if job.setup.tune:
+        _tune(job, options, report)
     return _finish(job, fit, options, report)
 
 
@@ -117,16 +119,36 @@ def _finish(job: Job, fit: training.Fit, options: ModelOptions, report: Report) 
     return Trained(folder.path, evaluation, record)
 
 
+def _tune(job: Job, options: ModelOptions, report: Report) -> None:
+    """Settle what the task tunes on the saved model's answers to the validation rows, in its config."""
+    plan = _saved(job, options, report)
+    measured, _ = measure(plan, plan.rows, report, cache=False)
+    setup, how = job.task.tuned(job.setup, measured.observations)
+    report.say(how)
+    report.warn("it is tuned on the rows that the figures are of, which are optimistic: measure on others too")
+    config = plan.located.config
+    config.update(job.task.head_config(setup))
+    config.save_pretrained(job.folder.path)
+
+
 def _measure_saved(job: Job, options: ModelOptions, report: Report) -> Evaluation:
+    plan = _saved(job, options, report)
+    if job.setup.tune:  # what was tuned is in the config
+        untold = replace(job.setup, tune=False)
+        plan = replace(plan, setup=job.task.settle(untold, TaskFlags(), plan.located.config, plan.tokenizer))
+    measured, _ = measure(plan, plan.rows, report, cache=False)
+    return assess(subject_of(plan, measured), plan.wanted)
+
+
+def _saved(job: Job, options: ModelOptions, report: Report) -> Plan:
+    """Return the evaluation of the saved model on the validation rows."""
     saved = models.resolved(replace(options, dtype="auto", revision=None), str(job.folder.path))
     located = models.locate(saved, report)
     wanted = Wanted(job.task.usual_metrics(job.setup.labels), seed=job.setup.seed)
-    plan = Plan(
+    return Plan(
         job.reference, located, saved, models.load_tokenizer(located, saved), job.source, job.task, job.setup,
         job.rows.name, job.rows.validation, 0, job.task.eval_batch, wanted,
     )  # fmt: skip
-    measured, _ = measure(plan, plan.rows, report, cache=False)
-    return assess(subject_of(plan, measured), wanted)
 
 
 def finished(job: Job, options: ModelOptions, report: Report) -> Trained:

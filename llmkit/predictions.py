@@ -13,6 +13,7 @@ from typing import Any
 
 from llmkit import files
 from llmkit.errors import DataError, OptionError, did_you_mean, listing
+from llmkit.label_sets import as_list, fault_of
 from llmkit.labels import by_number, spelled_as
 from llmkit.report import to_json
 from llmkit.writing import staged
@@ -149,6 +150,24 @@ def as_classes(
     return [number for value in values if (number := found[cell_text(value).strip()]) is not None]
 
 
+def as_sets(
+    values: Sequence[Any], names: Sequence[str], places: Sequence[int] | None = None, by_id: bool = False
+) -> list[list[int]]:
+    """Return the ids of each predicted list of labels, which a CSV holds in JSON: see `as_classes`.
+
+    Raises:
+        DataError: a value is no list of labels, or one of them is not among the names; its row is named.
+    """
+    found = []
+    for place, value in enumerate(values):
+        fault, number = fault_of(value), _place(place, places)
+        if fault is not None:
+            raise DataError(f"predictions, row {number}: {fault}")
+        labels = as_list(value)
+        found.append(as_classes(labels, names, [number] * len(labels), by_id))
+    return found
+
+
 def as_numbers(values: Sequence[Any], places: Sequence[int] | None = None) -> list[float]:
     """Return each prediction as a number.
 
@@ -167,8 +186,11 @@ def as_probabilities(
     names: Sequence[str],
     places: Sequence[int] | None = None,
     by_id: bool = False,
+    exclusive: bool = True,
 ) -> list[list[float]] | None:
     """Return the scores of each row in the order of `names`; None where no row has any.
+
+    `exclusive`: one label holds of a row, so that they sum to 1.
 
     Raises:
         DataError: a row has none or lacks a label's, or they are no probabilities; the row is named.
@@ -184,8 +206,9 @@ def as_probabilities(
         if sorted(ids) != list(range(len(names))):
             raise DataError(f"{where}: its scores are of {listing(map(repr, given)) or 'no label'}; one for each label "
                             f"is wanted ({listing(map(repr, names))}), or no scores at all")  # fmt: skip
-        if not (all(0 <= number <= 1 for number in numbers) and abs(sum(numbers) - 1) <= 0.02):
-            raise DataError(f"{where}: its scores must be probabilities that sum to 1, not {shortened(to_json(given))}")
+        if not all(0 <= number <= 1 for number in numbers) or (exclusive and abs(sum(numbers) - 1) > 0.02):
+            kind = "probabilities that sum to 1" if exclusive else "probabilities"
+            raise DataError(f"{where}: its scores must be {kind}, not {shortened(to_json(given))}")
         made.append([number for _, number in sorted(zip(ids, numbers, strict=True))])
     return made
 

@@ -14,6 +14,7 @@ from datasets import Dataset, DatasetDict, ReadInstruction, concatenate_datasets
 
 from llmkit.data import Source, open_dataset
 from llmkit.errors import DataError, EmptyError, did_you_mean, listing
+from llmkit.label_sets import holds_sets, sets_of
 from llmkit.labels import names_of
 
 CUT_SHARE = 0.1
@@ -121,17 +122,24 @@ def cut_rows(rows: Dataset, cut: Cut) -> tuple[Dataset, Dataset]:
     if cut.column is None:
         aside = order[:count]
     else:
-        names = names_of(rows, cut.column)
-        left = Counter(names)
+        held = _labels_of(rows, cut.column)
+        left = Counter(name for names in held for name in names)
         aside = []
         for row in order:
-            if len(aside) < count and left[names[row]] > 1:
+            if len(aside) < count and all(left[name] > 1 for name in held[row]):
                 aside.append(row)
-                left[names[row]] -= 1
+                left.subtract(held[row])
     if not aside:
         raise EmptyError("no row can be spared to measure on: each label has one row; give --validation, or more rows")
     chosen = set(aside)
     return rows.select([row for row in range(len(rows)) if row not in chosen]), rows.select(sorted(chosen))
+
+
+def _labels_of(rows: Dataset, column: str) -> list[tuple[str | None, ...]]:
+    """Return the labels of each row: one, or where the column holds lists any number."""
+    if holds_sets(rows, column):
+        return [held or () for held in sets_of(rows, column)]
+    return [(name,) for name in names_of(rows, column)]
 
 
 def to_measure(

@@ -31,6 +31,7 @@ from llmkit.signals import StopWish
 from llmkit.tasks import Setup, Task
 
 # what the answers of a model depend on besides its files, the rows and the settings
+READINGS = {"labels", "merge", "positive", "threshold"}  # of a setup: how answers are read, and not what they are
 LIBRARIES = ("llmkit", "torch", "transformers", "tokenizers", "lm_eval")
 
 
@@ -101,7 +102,7 @@ def measure(
         "max_length": plan.setup.max_length, "stride": plan.setup.stride, "dataset_commit": plan.source.commit,
         **prepared.origin,
     }  # fmt: skip
-    setup = {key: value for key, value in asdict(plan.setup).items() if key not in {"labels", "merge", "positive"}}
+    setup = {key: value for key, value in asdict(plan.setup).items() if key not in READINGS}
     parts = {"rows": about["rows_sha256"], "task": plan.task.name, "setup": setup}
     title = {"dataset": plan.dataset, "split": plan.split, "model": plan.located.name, "task": plan.task.name}
     with kept_answers(prepared.origin, parts, title, cache, report) as (answers, stopping):

@@ -1,0 +1,86 @@
+"""Sets of labels: those that hold of each row, in a column of lists, or of lists in JSON as a CSV holds them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from datasets import ClassLabel, Dataset, Features, Value
+
+LABELS = ("string", "large_string", "int", "uint", "null")  # how the types of names, ids and empty lists begin
+
+
+def holds_sets(dataset: Dataset, column: str) -> bool:
+    """Tell whether a column holds lists of names, integers or classes; of strings the first that is not blank tells."""
+    feature = dataset.features[column]
+    element = getattr(feature, "feature", None)
+    if element is not None:
+        return isinstance(element, ClassLabel) or (isinstance(element, Value) and element.dtype.startswith(LABELS))
+    if getattr(feature, "dtype", None) not in {"string", "large_string"}:
+        return False
+    first = next((cell for cell in dataset[column] if str(cell or "").strip()), None)
+    return isinstance(as_list(first), list)
+
+
+def sets_of(dataset: Dataset, column: str) -> list[tuple[str, ...] | None]:
+    """Return the names of the labels of each row; None where it has no list. Rows are sound: see `fault_in`."""
+    declared, cells = declared_in(dataset, column), map(as_list, dataset[column])
+    return [tuple(_name(one, declared) for one in cell) if isinstance(cell, list) else None for cell in cells]
+
+
+def fault_in(dataset: Dataset, column: str) -> tuple[int, str] | None:
+    """Return the index of the first row whose cell is neither empty nor a list of labels, and a phrase on it."""
+    declared = declared_in(dataset, column)
+    for row, cell in enumerate(dataset[column]):
+        found = None if cell is None or cell == "" else fault_of(cell, declared)
+        if found is not None:
+            return row, found
+    return None
+
+
+def fault_of(cell: Any, declared: Iterable[str] = ()) -> str | None:
+    """Return a phrase on what is wrong with a cell that should hold labels, or None; `declared`: of class labels."""
+    labels = as_list(cell)
+    if not isinstance(labels, list):
+        parts = [part.strip() for part in str(cell).split(",")]
+        return f"{cell!r} where a list of labels is wanted, such as {json.dumps(parts, ensure_ascii=False)}"
+    named, known = [*declared], range(len([*declared]))
+    for label in labels:
+        if isinstance(label, bool) or not isinstance(label, str | int) or not str(label).strip():
+            return f"{label!r} is no label: a list of names or integers is wanted"
+        if named and label not in known:
+            return f"{label!r} is no label: there are {len(named)} classes, from 0"
+    twice = [name for name, times in Counter(_name(label, named) for label in labels).items() if times > 1]
+    if twice:
+        return f"its labels {labels} name {twice[0]!r} more than once: a list of those that hold is wanted"
+    return None
+
+
+def as_list(cell: Any) -> Any:
+    """Return the list that a string spells in JSON; anything else as it is."""
+    if isinstance(cell, str) and cell.lstrip().startswith("["):
+        try:
+            return json.loads(cell)
+        except ValueError:
+            return cell
+    return cell
+
+
+def one_below_the_other(dataset: Dataset, column: str) -> Dataset:
+    """Return the labels of all rows as a column of that name with one label in each row, as `labels` reads them."""
+    names = [name for held in sets_of(dataset, column) for name in held or ()]
+    declared = declared_in(dataset, column)
+    feature = ClassLabel(names=declared) if declared else Value("string")
+    return Dataset.from_dict({column: names}, features=Features({column: feature}))
+
+
+def declared_in(dataset: Dataset, column: str) -> list[str]:
+    """Return the names of the classes in the order of their ids, where the lists hold ids of declared classes."""
+    element = getattr(dataset.features[column], "feature", None)
+    return list(element.names) if isinstance(element, ClassLabel) else []
+
+
+def _name(label: Any, declared: list[str]) -> str:
+    return declared[label] if declared else str(label).strip()
