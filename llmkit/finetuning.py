@@ -89,7 +89,7 @@ def plan(
         columns=columns, max_length=_max_length(data, located, tokenizer, task), labels=labels,
         benchmark=source.benchmark, seed=hyper.seed,
     )  # fmt: skip
-    setup = task.settle(setup, data, located.config, tokenizer)
+    setup = task.settle(task.learned(setup, rows.train), data, located.config, tokenizer)
     best = hyper.metric or task.headline(setup)
     require_known(best, task.metric_names(labels), "--metric")
     _say_plan(located, task, setup, rows, report)

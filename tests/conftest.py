@@ -199,6 +199,12 @@ def tagger(models_root) -> Path:
 
 
 @pytest.fixture(scope="session")
+def reader(models_root) -> Path:
+    """A random BERT that finds answers."""
+    return tiny.bert_folder(models_root / "reader", kind="reader")
+
+
+@pytest.fixture(scope="session")
 def llama(models_root) -> Path:
     """A random Llama."""
     return tiny.llama_folder(models_root / "llama")

@@ -74,6 +74,19 @@ def topics(rows: int, seed: int = 0) -> list[dict[str, Any]]:
     return made
 
 
+def questions(rows: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Return questions of which the answer is a word of the context, with ids."""
+    dice = random.Random(seed)
+    made = []
+    for row in range(rows):
+        things, words = dice.sample(THINGS, 2), dice.sample(GOOD + BAD, 2)
+        context = f"the {things[0]} was {words[0]} and the {things[1]} was {words[1]}"
+        asked = dice.randrange(2)
+        answers = {"text": [words[asked]], "answer_start": [context.index(f"was {words[asked]}") + 4]}
+        made.append({"id": f"q{row}", "question": f"the {things[asked]} was", "context": context, "answers": answers})
+    return made
+
+
 def corpus(sentences: int, seed: int = 0) -> str:
     """Return a text of simple sentences in paragraphs."""
     dice = random.Random(seed)

@@ -17,7 +17,8 @@ def show_answers(predictor: Predictor, inputs: Sequence[dict[str, Any]], options
     answers = predictor.answer(inputs, options.batch_size)
     if not report.table_wanted:
         for row, answer in zip(inputs, answers, strict=True):
-            report.record({**row, **answer})
+            echoed = {role: value for role, value in row.items() if role not in predictor.task.unechoed}
+            report.record({**echoed, **answer})
         return
     cells = [predictor.task.cells(row, answer) for row, answer in zip(inputs, answers, strict=True)]
     report.table("", predictor.task.headings(), cells)

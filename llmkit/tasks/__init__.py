@@ -13,6 +13,7 @@ from llmkit.tasks.base import TRUTHS, Setup, Task
 from llmkit.tasks.causal_lm import CausalLM
 from llmkit.tasks.masked_lm import MaskedLM
 from llmkit.tasks.multi_label_classification import MultiLabelClassification
+from llmkit.tasks.question_answering import QuestionAnswering
 from llmkit.tasks.seq2seq_lm import Seq2SeqLM
 from llmkit.tasks.text_classification import TextClassification
 from llmkit.tasks.token_classification import TokenClassification
@@ -22,6 +23,7 @@ TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         TokenClassification(),
+        QuestionAnswering(),
         MultiLabelClassification(),
         TextClassification(),
         CausalLM(),

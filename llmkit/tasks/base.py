@@ -73,6 +73,7 @@ class Task(ABC):
     scores_files: ClassVar[bool] = False  # whether a file of predictions can be scored: `observe_file`
     invariance_rows: ClassVar[int] = 8  # run once more alone and in other company when measuring
     usual_length: ClassVar[int] = 512  # tokens per row where the model could take more: attention costs the square
+    unechoed: ClassVar[frozenset[str]] = frozenset()  # of `asks`, what the answer to a shell does not repeat
     aside: ClassVar[frozenset[str]] = frozenset({"labels"})  # what a batch holds besides the model's inputs
     incomplete: ClassVar[str] = "no text or no label"  # what rows that are left out have
 
@@ -134,6 +135,10 @@ class Task(ABC):
             raise OptionError(f"--positive names a class, and {self.name} has none")
         if setup.stride is not None or setup.per_row:
             raise OptionError(f"--stride and --per-row are for perplexity, which {self.name} has not")
+
+    def learned(self, setup: Setup, train: Dataset) -> Setup:
+        """Return the setup with what the training rows tell of the task; `settle` comes after it."""
+        return setup
 
     def settle(
         self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase

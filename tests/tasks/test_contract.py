@@ -45,6 +45,9 @@ class Case:
 LINES = [{"id": number, "text": line} for number, line in enumerate(tiny.corpus(160).split("\n\n"))]
 NUMBERS = [{"length": number, "width": number * 2} for number in range(4)]
 CASES = {
+    "question-answering": Case(
+        tiny.questions(48), LINES, "reader", {role: role for role in ("question", "context", "answers")}
+    ),
     "token-classification": Case(tiny.entities(48), LINES, "tagger", {"tokens": "tokens", "tags": "ner_tags"}),
     "multi-label-classification": Case(tiny.topics(48), LINES, "sorter", {"text": "text", "labels": "labels"}),
     "text-classification": Case(tiny.reviews(48), LINES, "classifier", {"text": "text", "label": "label"}),
