@@ -207,8 +207,10 @@ def _recipe(start: Start, hyper: TrainingOptions, overrides: dict[str, Any], par
 def unigram_loss(job: Job) -> float:
     """Return the nats per token of an add-one-smoothed unigram model on the tokens that the evaluation scores."""
     counts = np.ones(len(job.tokenizer))
-    for ids in job.task.targets(job.train, job.tokenizer, job.setup):
-        counts += np.bincount(ids, minlength=len(counts))
+    for start in range(0, len(job.train), 1000):
+        rows = job.train.select(range(start, min(start + 1000, len(job.train))))
+        learned = list(job.task.targets(rows, job.tokenizer, job.setup))
+        counts += np.bincount(np.concatenate(learned), minlength=len(counts))
     targets = scored_tokens(job)
     return float(-np.log(counts / counts.sum())[targets].mean()) if len(targets) else math.nan
 

@@ -212,3 +212,10 @@ def test_an_encoder_decoder_without_sentinels_is_one_sentence(llmkit, llama, tmp
         assert ran.code == 2
         assert "lacks <extra_id_0>" in ran.error
         assert not (tmp_path / "run").exists()
+
+
+def test_the_unigram_baseline_counts_targets_with_their_sentinels(tokenizer, prepared):
+    learned = list(TASK.targets(prepared, tokenizer, SETUP))
+    assert learned == [targets for _, targets in corrupted(tokenizer, prepared)]
+    scored = TASK.collator(tokenizer, SETUP)(prepared.to_list())["labels"]
+    assert sorted(scored[scored != -100].tolist()) == sorted(token for targets in learned for token in targets)
