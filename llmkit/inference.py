@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -69,15 +69,16 @@ def on_device(batch: dict[str, Any], model: PreTrainedModel) -> dict[str, Any]:
 
 
 def find(
-    verb: str, options: ModelOptions, asked: AskOptions, report: Report, default: str | None = None
-) -> tuple[Task, Located]:
-    """Return the model, and the task that it does in this command.
+    verb: str, options: ModelOptions, asked: AskOptions, report: Report, default: str | None = None,
+    inputs: Collection[str] = (),
+) -> tuple[Task, Located]:  # fmt: skip
+    """Return the model, and the task that it does in this command; `inputs`: roles that are given beside the first.
 
     Raises:
         ModelError, OptionError: there is no such model, or it does no task of the command.
     """
     located = models.locate(options, report, default)
-    return tasks.for_model(located.config, verb, located.name, asked.task, asked)[0], located
+    return tasks.for_model(located.config, verb, located.name, asked.task, asked, inputs)[0], located
 
 
 class Predictor:

@@ -144,7 +144,7 @@ def _saved(job: Job, options: ModelOptions, report: Report) -> Plan:
     """Return the evaluation of the saved model on the validation rows."""
     saved = models.resolved(replace(options, dtype="auto", revision=None), str(job.folder.path))
     located = models.locate(saved, report)
-    wanted = Wanted(job.task.usual_metrics(job.setup.labels), seed=job.setup.seed)
+    wanted = Wanted(job.task.own_metrics(job.setup), seed=job.setup.seed)
     return Plan(
         job.reference, located, saved, models.load_tokenizer(located, saved), job.source, job.task, job.setup,
         job.rows.name, job.rows.validation, 0, job.task.eval_batch, wanted,

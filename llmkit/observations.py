@@ -163,7 +163,7 @@ class Choices:
 
     truth: Ints  # (n,)
     predicted: Ints  # (n,)
-    normalised: Ints | None = None  # (n,): taken by the likelihood per byte, where likelihoods were compared
+    normalised: Ints | None = None  # (n,): taken by the likelihood per character, where likelihoods were compared
     scores: tuple[tuple[float, ...], ...] | None = None  # of the choices of each row, which may differ in number
 
     def __len__(self) -> int:

@@ -151,6 +151,15 @@ class TaskTrainer(Trainer):
         self.remove_callback(PrinterCallback)  # it prints to stdout, which is for results
         self.remove_callback(ProgressCallback)
 
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the task's own loss where it has one, else the model's."""
+        loss = self.task.loss(model, inputs)
+        if loss is not None and not return_outputs:
+            return loss
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         rows = self.args.train_batch_size * self.args.gradient_accumulation_steps
         return LengthBatches(self.train_dataset["length"], rows, self.args.seed)
@@ -159,7 +168,7 @@ class TaskTrainer(Trainer):
         """Score the validation rows with the task's code, under the autocast of training."""
         records = predict(self.task, self.model, self.processing_class, self.measured, self.setup, self.eval_batch)
         seen = self.task.observe(records, self.measured, self.processing_class, self.setup)
-        names = dict.fromkeys((*self.task.usual_metrics(self.setup.labels), self.args.metric_for_best_model))
+        names = dict.fromkeys((*self.task.own_metrics(self.setup), self.args.metric_for_best_model))
         logs = {f"{metric_key_prefix}_{name}": metrics.value(name, seen) for name in names}
         self.log(dict(logs))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, logs)

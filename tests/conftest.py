@@ -193,6 +193,12 @@ def masked(models_root) -> Path:
 
 
 @pytest.fixture(scope="session")
+def encoder(models_root) -> Path:
+    """A random BERT without a head."""
+    return tiny.bert_folder(models_root / "encoder", kind="encoder")
+
+
+@pytest.fixture(scope="session")
 def tagger(models_root) -> Path:
     """A random BERT that tags people and places."""
     return tiny.bert_folder(models_root / "tagger", ["B-LOC", "B-PER", "I-LOC", "I-PER", "O"], kind="tagger")
@@ -205,6 +211,12 @@ def reader(models_root) -> Path:
 
 
 @pytest.fixture(scope="session")
+def chooser(models_root) -> Path:
+    """A random BERT that chooses."""
+    return tiny.bert_folder(models_root / "chooser", kind="chooser")
+
+
+@pytest.fixture(scope="session")
 def llama(models_root) -> Path:
     """A random Llama."""
     return tiny.llama_folder(models_root / "llama")
@@ -214,6 +226,20 @@ def llama(models_root) -> Path:
 def t5(models_root) -> Path:
     """A random T5."""
     return tiny.t5_folder(models_root / "t5")
+
+
+@pytest.fixture(scope="session")
+def translator(models_root) -> Path:
+    """A random T5 that remembers to translate from English to German."""
+    params = {"translation_en_to_de": {"prefix": "to German: ", "max_length": 16}}
+    return tiny.t5_folder(models_root / "translator", params=params)
+
+
+@pytest.fixture(scope="session")
+def summarizer(models_root) -> Path:
+    """A random T5 that remembers to summarize."""
+    params = {"summarization": {"prefix": "sum: ", "max_length": 16}}
+    return tiny.t5_folder(models_root / "summarizer", params=params)
 
 
 @pytest.fixture(scope="session")
@@ -280,3 +306,15 @@ def hub(real_hub, tmp_path_factory):
 
         run.folder, run.env = work, env
         yield run
+
+
+@pytest.fixture(scope="session")
+def smollm2(real_hub, tmp_path_factory):
+    """The folder of SmolLM2-135M-Instruct with its weights."""
+    folder = Path(os.environ.get("LLMKIT_SMOLLM2") or tmp_path_factory.mktemp("models") / "SmolLM2-135M-Instruct")
+    if not (folder / "model.safetensors").is_file():
+        fetch = [sys.executable, str(real_hub / "get_smollm2.py"), str(folder)]
+        done = subprocess.run(fetch, capture_output=True, text=True, timeout=600)
+        if done.returncode != 0:
+            pytest.skip(f"the weights of SmolLM2 cannot be had: {done.stderr.strip().splitlines()[-1:]}")
+    return folder

@@ -28,6 +28,7 @@ HEADS = {
     "reader": transformers.AutoModelForQuestionAnswering,
     "chooser": transformers.AutoModelForMultipleChoice,
     "masked": transformers.AutoModelForMaskedLM,
+    "encoder": transformers.AutoModel,
 }
 
 
@@ -87,6 +88,54 @@ def questions(rows: int, seed: int = 0) -> list[dict[str, Any]]:
     return made
 
 
+def choices(rows: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Return questions with four choices, of which the one of a good word is right."""
+    dice = random.Random(seed)
+    made = []
+    for _ in range(rows):
+        several = [dice.choice(GOOD), *dice.sample(BAD, 3)]
+        dice.shuffle(several)
+        answer = next(number for number, word in enumerate(several) if word in GOOD)
+        made.append({"question": f"the {dice.choice(THINGS)} was", "choices": several, "answer": answer})
+    return made
+
+
+def likenesses(rows: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Return pairs of texts with a number: 5 for twice the same, less where they share fewer words."""
+    dice = random.Random(seed)
+    made = []
+    for _ in range(rows):
+        first, second = (f"the {dice.choice(THINGS)} was {dice.choice(GOOD + BAD)}" for _ in range(2))
+        alike = len(set(first.split()) & set(second.split()))
+        made.append({"sentence1": first, "sentence2": second, "score": 5.0 * alike / 4})
+    return made
+
+
+GERMAN = {
+    "the": "der", "was": "war", "and": "und", "film": "Film", "book": "Buch", "soup": "Suppe", "house": "Haus",
+    "song": "Lied", "garden": "Garten", "river": "Fluss", "fox": "Fuchs", "king": "König", "day": "Tag", "good": "gut",
+    "lovely": "lieblich", "bright": "hell", "happy": "froh", "warm": "warm", "kind": "nett", "fine": "fein",
+    "sweet": "süß", "bad": "schlecht", "awful": "furchtbar", "dark": "dunkel", "sad": "traurig", "cold": "kalt",
+    "cruel": "grausam", "poor": "arm", "bitter": "bitter",
+}  # fmt: skip
+
+
+def translations(rows: int, seed: int = 0) -> list[dict[str, str]]:
+    """Return English sentences and their German, word for word."""
+    english = [row["text"] for row in reviews(rows, seed)]
+    return [{"en": text, "de": " ".join(GERMAN[word] for word in text.split())} for text in english]
+
+
+def summaries(rows: int, seed: int = 0) -> list[dict[str, str]]:
+    """Return documents of two or more sentences, and the first of them."""
+    dice = random.Random(seed)
+    made = []
+    for number in range(rows):
+        sentences = [dice.choice(SENTENCES) for _ in range(2 + number % 3 // 2)]
+        made.append({"document": ". ".join(sentences), "summary": sentences[0]})
+    return made
+
+
 def corpus(sentences: int, seed: int = 0) -> str:
     """Return a text of simple sentences in paragraphs."""
     dice = random.Random(seed)
@@ -126,13 +175,14 @@ def llama_folder(folder: Path, seed: int = 0, chat_template: str | None = None, 
     return _save(AutoModelForCausalLM, config, tokenizer, folder, seed)
 
 
-def t5_folder(folder: Path, seed: int = 0) -> Path:
-    """Save a tiny T5 with a byte-level tokenizer that has sentinels."""
-    tokenizer = train_bpe_with_sentinels(SENTENCES, 500, CONTEXT)
+def t5_folder(folder: Path, seed: int = 0, params: dict[str, Any] | None = None) -> Path:
+    """Save a tiny T5 with a byte-level tokenizer that has sentinels; `params`: its config's task_specific_params."""
+    tokenizer = train_bpe_with_sentinels([*SENTENCES, *GERMAN.values()], 500, CONTEXT)
     config = AutoConfig.for_model(
         "t5", vocab_size=len(tokenizer), d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2, dropout_rate=0.0,
         feed_forward_proj="gated-gelu", n_positions=CONTEXT, pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id, decoder_start_token_id=tokenizer.pad_token_id,
+        task_specific_params=params,
     )  # fmt: skip
     return _save(AutoModelForSeq2SeqLM, config, tokenizer, folder, seed)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from llmkit.commands.answering import answer_file, show_answers
 from llmkit.commands.helping import with_examples
-from llmkit.commands.standard_input import read_stdin
+from llmkit.commands.standard_input import stdin_lines
 from llmkit.errors import OptionError
 from llmkit.flags import flag, option_groups
 from llmkit.options import AskOptions, ModelOptions, RowOptions, TalkOptions
@@ -45,14 +44,15 @@ def classify(
     Prints a table on a terminal, and a JSON line for each text in a pipe or under --json.
     """
     _check(texts, pair, choices, rows)
-    inputs = texts or ([] if rows.input else _stdin_lines(rows.encoding))
+    inputs = texts or ([] if rows.input else stdin_lines(rows.encoding, "classify"))
     quiet_libraries(talk, model.offline)
     from llmkit.inference import Predictor, find
 
     report = Report(talk)
     if model.model is None:
         report.say(f"model: {DEFAULT_MODEL}, the default; -m names another")
-    predictor = Predictor(*find("classify", model, asked, report, DEFAULT_MODEL), model, asked)
+    roles = [role for role, given in (("pair", pair), ("choices", choices)) if given]
+    predictor = Predictor(*find("classify", model, asked, report, DEFAULT_MODEL, roles), model, asked)
     if rows.input:
         answer_file(predictor, rows, talk, report)
         return
@@ -81,10 +81,3 @@ def _check(texts: list[str] | None, pair: list[str] | None, choices: list[str] |
         problems.append(f"{len(texts or ())} texts and {len(pair)} --pair texts: one for each is wanted")
     if problems:
         raise OptionError(*problems)
-
-
-def _stdin_lines(encoding: str) -> list[str]:
-    if sys.stdin is None or sys.stdin.isatty():
-        raise OptionError('no text: llmkit classify "a text", or send lines by standard input')
-    lines = read_stdin(encoding).removesuffix("\n").split("\n")
-    return [line.removesuffix("\r") for line in lines]

@@ -127,8 +127,12 @@ def measure(
 def _by_id(changed: list[dict[str, Any]], inputs: Dataset, ids: list[str]) -> list[dict[str, Any]]:
     """Name changed rows by the ids of their units; a unit can be several windows of one row."""
     rows = inputs["row"] if len(ids) < len(inputs) else range(len(inputs))
-    units = {row: ids[unit] for unit, row in enumerate(dict.fromkeys(rows))}
-    return [{"id": units[rows[one["row"]]], "alone": one["alone"], "together": one["together"]} for one in changed]
+    units = dict(zip(dict.fromkeys(rows), ids, strict=False))  # what a task prepares beside the rows is no unit
+    return [
+        {"id": units[rows[one["row"]]], "alone": one["alone"], "together": one["together"]}
+        for one in changed
+        if rows[one["row"]] in units
+    ]
 
 
 def _records(

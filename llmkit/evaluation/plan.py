@@ -52,7 +52,7 @@ def plan(
     located = models.locate(options, report)
     able = tasks.for_model(located.config, "eval", located.name, data.task, data)
     source = open_dataset(dataset, encoding=data.encoding, report=report)
-    task, columns = tasks.choose(able, source.any(), data.columns, "eval")
+    task, columns = tasks.choose(able, source.any(), data.columns, "eval", data, located.config)
     trained = runs.read_run(located.path) or {}
     cut = _cut_of(trained, source)
     split, rows = to_measure(source, evaluation.split, data.limit, partial(task.has_labels, columns=columns), cut)
@@ -65,6 +65,9 @@ def plan(
     if wanted.slices and not task.by_row(setup):
         raise OptionError("--slice needs figures of single rows: add --per-row")
     check_slices(usable, wanted)
+    remark = task.remark(usable, setup)
+    if remark is not None:
+        report.say(f"{split}: {remark}")
     return Plan(
         dataset, located, options, tokenizer, source, task, setup, split, usable, len(rows) - len(usable),
         evaluation.batch_size or task.eval_batch, wanted,
@@ -101,7 +104,7 @@ def want(task: Task, setup: Setup, evaluation: EvalOptions, gates: GateOptions, 
         metrics.require_known(name, known, "--metric")
     hub = tuple(open_hub_metric(name, options.trust_remote_code) for name in named if name not in own)
     gated = gated_metrics(gates, (*known, *((SWAP_FLIPS,) if evaluation.swap else ())), free=bool(hub))
-    shown = dict.fromkeys([*(own if named else task.usual_metrics(setup.labels)), *gated])
+    shown = dict.fromkeys([*(own if named else task.own_metrics(setup)), *gated])
     return Wanted(
         metrics=tuple(name for name in shown if name in known), hub=hub, slices=tuple(evaluation.slice or ()),
         gates=gates, resamples=evaluation.resamples, seed=setup.seed,

@@ -48,11 +48,11 @@ class ChoiceAccuracy(Metric[Choices]):
 
 
 class NormalisedAccuracy(ChoiceAccuracy):
-    """The same of the choice whose likelihood per byte is the largest."""
+    """The same of the choice whose likelihood per character is the largest."""
 
     key = "accuracy_norm"
     needs = "likelihoods of the choices, and their lengths"
-    about = "The share of rows in which the choice of the largest likelihood per byte is the right one."
+    about = "The share of rows in which the choice of the largest likelihood per character is the right one."
     source = "https://github.com/EleutherAI/lm-evaluation-harness: acc_norm"
 
     def fits(self, observations: Any) -> bool:

@@ -36,7 +36,11 @@ class TaskFlags(Options):
         str | None, flag(panel="Tasks", help='Zero-shot: the labels to choose from, e.g. "sport,politics".')
     ] = None
     template: Annotated[
-        str | None, flag(panel="Tasks", help='Zero-shot: a sentence that a label completes, "This is about {}.".')
+        str | None,
+        flag(
+            panel="Tasks",
+            help='Zero-shot: a sentence that a label completes, "This is about {}."; multiple choice: a prompt.',
+        ),
     ] = None
 
     def problems(self) -> Iterator[str]:

@@ -13,10 +13,15 @@ from llmkit.tasks.base import TRUTHS, Setup, Task
 from llmkit.tasks.causal_lm import CausalLM
 from llmkit.tasks.masked_lm import MaskedLM
 from llmkit.tasks.multi_label_classification import MultiLabelClassification
+from llmkit.tasks.multiple_choice import MultipleChoice
 from llmkit.tasks.question_answering import QuestionAnswering
+from llmkit.tasks.sentence_similarity import SentenceSimilarity
 from llmkit.tasks.seq2seq_lm import Seq2SeqLM
+from llmkit.tasks.summarization import Summarization
 from llmkit.tasks.text_classification import TextClassification
 from llmkit.tasks.token_classification import TokenClassification
+from llmkit.tasks.translation import Translation
+from llmkit.tasks.zero_shot_classification import ZeroShotClassification
 
 # in the order in which a dataset or a model is tried: what asks for more comes first
 TASKS: dict[str, Task] = {
@@ -24,11 +29,16 @@ TASKS: dict[str, Task] = {
     for task in (
         TokenClassification(),
         QuestionAnswering(),
+        Translation(),
+        Summarization(),
+        MultipleChoice(),
         MultiLabelClassification(),
         TextClassification(),
+        SentenceSimilarity(),
         CausalLM(),
         MaskedLM(),
         Seq2SeqLM(),
+        ZeroShotClassification(),
     )
 }
 
@@ -54,19 +64,22 @@ def that(verb: str) -> list[Task]:
     return [task for task in TASKS.values() if verb in task.verbs]
 
 
-def asked_for(verb: str, name: str | None, flags: TaskFlags) -> list[Task]:
-    """Return the tasks that can be meant: the one that is named, else those that read all the flags that are given.
+def asked_for(verb: str, name: str | None, flags: TaskFlags, inputs: Collection[str] = ()) -> list[Task]:
+    """Return the tasks that can be meant: the one that is named, else those that read all flags and inputs given.
 
     Raises:
         OptionError: the task is unknown, does not work in the command, or has not the flag.
     """
     if name is not None and verb not in named(name).verbs:
+        others = listing(f"`llmkit {other}`" for other in sorted(named(name).verbs))
         raise OptionError(
-            f"--task {name} does not work in {verb}, which takes {listing(task.name for task in that(verb))}"
+            f"--task {name} does not work in {verb}, which takes {listing(task.name for task in that(verb))}; "
+            f"it works in {others}"
         )
     tasks = [named(name)] if name is not None else that(verb)
-    for given in flags.given:
-        able = [task for task in that(verb) if given in task.flags]
+    wanted = {given: [task for task in that(verb) if given in task.flags] for given in flags.given}
+    wanted |= {role: [task for task in that(verb) if role in task.asks] for role in inputs}
+    for given, able in wanted.items():
         tasks = [task for task in tasks if task in able]
         if not tasks:
             flag, of = "--" + given.replace("_", "-"), listing(task.name for task in able) or "no task of this command"
@@ -75,34 +88,40 @@ def asked_for(verb: str, name: str | None, flags: TaskFlags) -> list[Task]:
 
 
 def for_model(
-    config: PretrainedConfig, verb: str, model: str, name: str | None = None, flags: TaskFlags | None = None
-) -> list[Task]:
+    config: PretrainedConfig, verb: str, model: str, name: str | None = None, flags: TaskFlags | None = None,
+    inputs: Collection[str] = (),
+) -> list[Task]:  # fmt: skip
     """Return the tasks that a command can take the model for, the likeliest first; at least one.
 
-    Without a name or a flag of a task, those that the model is made for; a model that could do a task, but was not made
-    for it, wants to be told.
+    Without a name, a flag of a task or `inputs` (roles beside the first), those that the model is made for; one that
+    could do a task, but was not made for it, wants to be told.
 
     Raises:
         OptionError: the named task or a flag does not fit the command.
         ModelError: the command does not work with the model; the sentence names the tasks and the commands that do.
     """
     flags = flags or TaskFlags()
-    tasks = asked_for(verb, name, flags)
-    told = name is not None or bool(flags.given)
-    found = [task for task in tasks if (task.opens(config) if told else task.claims(config))]
+    tasks = asked_for(verb, name, flags, inputs)
+    told = name is not None or bool(flags.given) or bool(inputs)
+    found = [task for task in tasks if (task.opens(config) if told else task.claims(config, verb))]
     if found:
         return found
-    own = [task for task in TASKS.values() if task.claims(config)]
+    own = [task for task in TASKS.values() if task.claims(config, verb)]
     kind = (config.architectures or [config.model_type])[0]
     wanted = listing(task.name for task in tasks)
     if told and own:
         raise ModelError(f"--task {wanted}: {model!r} is a {own[0].name} model ({kind})")
+    able = listing(task.name for task in tasks if task.opens(config))
+    if not own and able:
+        raise ModelError(f"{model!r} is a {kind}, which could be of several tasks: say --task, one of {able}")
     if not own:
         raise ModelError(f"{model!r} is a {kind}, with no head for {wanted}; finetune it first")
+    hint = f"; --task {able} would use it for that" if able else ""
     others = listing(f"`llmkit {other}`" for other in sorted(own[0].verbs))
+    first = "; finetune it first" if any("finetune" in task.verbs and task.trains_on(config) for task in tasks) else ""
     raise ModelError(
         f"{model!r} is a {own[0].name} model ({kind}), which {verb} cannot use: it takes {wanted} models; "
-        f"this one works in {others}"
+        f"this one works in {others}{first}{hint}"
     )
 
 
@@ -121,8 +140,11 @@ def for_training(config: PretrainedConfig | None, name: str | None, flags: TaskF
     return found
 
 
-def choose(tasks: Sequence[Task], dataset: Dataset, given: dict[str, str], verb: str) -> tuple[Task, dict[str, str]]:
-    """Return the first of the tasks that the dataset fits, and its columns by role.
+def choose(
+    tasks: Sequence[Task], dataset: Dataset, given: dict[str, str], verb: str, flags: TaskFlags | None = None,
+    config: PretrainedConfig | None = None,
+) -> tuple[Task, dict[str, str]]:  # fmt: skip
+    """Return the first of the tasks that the dataset fits, and its columns by role: see `Task.placed`.
 
     Raises:
         DataError: a column does not exist, or no task fits.
@@ -140,7 +162,7 @@ def choose(tasks: Sequence[Task], dataset: Dataset, given: dict[str, str], verb:
             raise OptionError(
                 f"one column cannot be both: {', '.join(f'{role}={name}' for role, name in columns.items())}"
             )
-        return task, columns
+        return task, task.placed(columns, dataset, given, flags or TaskFlags(), config)
     wants = "; ".join(f"{task.name} wants {task.wants()}" for task in tasks)
     role = tasks[0].roles[0]
     raise DataError(

@@ -15,10 +15,13 @@ from llmkit.errors import OptionError
 from llmkit.labels import Labels, Matching
 from llmkit.observations import Observations
 from llmkit.options import TaskFlags
+from llmkit.pooling import Pooling
 from llmkit.rowfiles import column_for
 
 Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
-TRUTHS = frozenset({"label", "labels", "tags", "answers", "answer", "target", "reference"})  # roles that are no input
+TRUTHS = frozenset(  # roles that are no input
+    {"label", "labels", "tags", "answers", "answer_start", "answer", "target", "reference"}
+)
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,10 @@ class Setup:
     tune: bool = False  # whether the trained model is to settle something on the validation rows: `Task.tuned`
     no_answer: bool = False  # question answering: whether "no answer" is an answer
     fills: int = 0  # how many fills of each mask are asked for; 0: masks are drawn, to train or to measure
+    likelihood: bool = False  # alternatives are compared by the likelihood of their tokens, by a decoder
     candidates: tuple[str, ...] = ()  # zero-shot: the labels to choose from
     template: str = ""  # zero-shot: the sentence that a label completes
+    pooling: Pooling | None = None  # sentence similarity: how a text becomes a vector
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -85,8 +90,8 @@ class Task(ABC):
         """Tell whether a model with this config is one of the task's, head included."""
         return any(name.endswith(self.heads) for name in config.architectures or ())
 
-    def claims(self, config: PretrainedConfig) -> bool:
-        """Tell whether such a model is taken for the task's without being told so by --task or one of its flags."""
+    def claims(self, config: PretrainedConfig, verb: str) -> bool:
+        """Tell whether a command takes such a model for the task's without being told so by --task or a flag."""
         return self.opens(config)
 
     def trains_on(self, config: PretrainedConfig) -> bool:
@@ -100,6 +105,17 @@ class Task(ABC):
     @abstractmethod
     def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         """Return the columns by role when the dataset can be this task, else None."""
+
+    def placed(
+        self, columns: dict[str, str], dataset: Dataset, given: Mapping[str, str], flags: TaskFlags,
+        config: PretrainedConfig | None,
+    ) -> dict[str, str]:  # fmt: skip
+        """Return the columns that `fits` found in the roles that flags, or else the model's config, give them.
+
+        Raises:
+            DataError: there is no such column.
+        """
+        return columns
 
     @abstractmethod
     def wants(self) -> str:
@@ -178,6 +194,10 @@ class Task(ABC):
         tokens: Iterable[list[int]] = prepared["input_ids"]
         return tokens
 
+    def remark(self, rows: Dataset, setup: Setup) -> str | None:
+        """Return a sentence on what rows that are trained or measured on mean to a task that is set up so, or None."""
+        return None
+
     @abstractmethod
     def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
         """Return the indices of the rows that can be trained or measured on."""
@@ -202,6 +222,10 @@ class Task(ABC):
         """Return what the model is shown of a batch: all but what is `aside`."""
         return {name: value for name, value in batch.items() if name not in self.aside}
 
+    def loss(self, model: PreTrainedModel, batch: dict[str, Any]) -> torch.Tensor | None:
+        """Return the loss of a training batch, or None where the model itself computes it from `labels`."""
+        return None
+
     def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
         """Return the record of each row of the batch from the outputs of one forward pass."""
         raise NotImplementedError(f"{self.name} asks in `run`")
@@ -220,6 +244,14 @@ class Task(ABC):
         self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
     ) -> Observations:
         """Return what metrics are a function of, from records in the order of the prepared rows."""
+
+    def prompt(self, text: str, setup: Setup) -> str:
+        """Return what a model that generates is asked about a text; `prompted` tasks have one."""
+        return text
+
+    def begin_with(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> int | None:
+        """Return the token that what is generated must begin with, or None; the tokenizer is told what it reads."""
+        return None
 
     def answers(
         self, records: Sequence[Any], prepared: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBase,
@@ -289,6 +321,10 @@ class Task(ABC):
     @abstractmethod
     def usual_metrics(self, labels: Labels | None) -> tuple[str, ...]:
         """Return the names of the metrics that are shown when none is named."""
+
+    def own_metrics(self, setup: Setup) -> tuple[str, ...]:
+        """Return the usual metrics, where they depend on more than the labels."""
+        return self.usual_metrics(setup.labels)
 
     @abstractmethod
     def headline(self, setup: Setup) -> str:

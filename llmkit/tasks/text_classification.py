@@ -166,6 +166,10 @@ class TextClassification(SequenceTask):
             None if scores is None else np.asarray(scores), positive_class(setup),
         )  # fmt: skip
 
+    def label_ids(self, rows: Dataset, setup: Setup) -> list[Any]:
+        """Return the id among the labels of each row, or its number."""
+        return _label_ids(rows, setup.columns["label"], setup.labels or Labels(()))
+
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
         one, none = np.zeros(1), np.zeros(1, dtype=np.int64)
         if labels is None or labels.regression:

@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from hub_server import serve
@@ -87,18 +86,6 @@ found = dict(sampled(HFLM(folder, dtype="float32", device="cpu", batch_size=8)))
 PRINT = """
 print(json.dumps(found))
 """
-
-
-@pytest.fixture(scope="module")
-def smollm2(real_hub, tmp_path_factory):
-    """The folder of SmolLM2-135M-Instruct with its weights."""
-    folder = Path(os.environ.get("LLMKIT_SMOLLM2") or tmp_path_factory.mktemp("models") / "SmolLM2-135M-Instruct")
-    if not (folder / "model.safetensors").is_file():
-        fetch = [sys.executable, str(real_hub / "get_smollm2.py"), str(folder)]
-        done = subprocess.run(fetch, capture_output=True, text=True, timeout=600)
-        if done.returncode != 0:
-            pytest.skip(f"the weights of SmolLM2 cannot be had: {done.stderr.strip().splitlines()[-1:]}")
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -45,6 +45,27 @@ class Case:
 LINES = [{"id": number, "text": line} for number, line in enumerate(tiny.corpus(160).split("\n\n"))]
 NUMBERS = [{"length": number, "width": number * 2} for number in range(4)]
 CASES = {
+    "multiple-choice": Case(
+        tiny.choices(32), LINES, "chooser", {"question": "question", "choices": "choices", "answer": "answer"}
+    ),
+    "zero-shot-classification": Case(
+        tiny.reviews(24),
+        LINES,
+        "llama",
+        {"text": "text", "label": "label"},
+        flags=("--task", "zero-shot-classification"),
+        head="model.norm.",
+    ),
+    "translation": Case(
+        tiny.translations(32), NUMBERS, "translator", {"text": "en", "target": "de"}, head="decoder.final_layer_norm."
+    ),
+    "summarization": Case(
+        tiny.summaries(32),
+        LINES,
+        "summarizer",
+        {"text": "document", "target": "summary"},
+        head="decoder.final_layer_norm.",
+    ),
     "question-answering": Case(
         tiny.questions(48), LINES, "reader", {role: role for role in ("question", "context", "answers")}
     ),
@@ -52,6 +73,14 @@ CASES = {
     "multi-label-classification": Case(tiny.topics(48), LINES, "sorter", {"text": "text", "labels": "labels"}),
     "text-classification": Case(tiny.reviews(48), LINES, "classifier", {"text": "text", "label": "label"}),
     "causal-lm": Case(LINES, NUMBERS, "llama", {"text": "text"}, arch="llama", head="model.norm."),
+    "sentence-similarity": Case(
+        tiny.likenesses(32),
+        LINES,
+        "encoder",
+        {"text": "sentence1", "pair": "sentence2", "label": "score"},
+        flags=("--task", "sentence-similarity"),
+        head="encoder.",
+    ),
     "masked-lm": Case(LINES, NUMBERS, "masked", {"text": "text"}, arch="bert"),
     "seq2seq-lm": Case(LINES, NUMBERS, "t5", {"text": "text"}, arch="t5", head="decoder.final_layer_norm."),
 }
@@ -100,7 +129,8 @@ def test_a_task_keeps_its_contract_from_rows_to_a_saved_model(llmkit, name, mode
         assert batch["input_ids"].shape == batch["attention_mask"].shape
         if training:  # the loss that it learns from
             network = getattr(transformers, task.network(config)).from_pretrained(model)
-            assert network(**batch).loss.isfinite()
+            loss = task.loss(network, batch)
+            assert (network(**batch).loss if loss is None else loss).isfinite()
 
     data = write_jsonl(tmp_path / "rows.jsonl", case.rows)
     run, steps = model, ("--max-steps", "2", "--batch-size", "8")
@@ -109,7 +139,7 @@ def test_a_task_keeps_its_contract_from_rows_to_a_saved_model(llmkit, name, mode
         trained = llmkit("finetune", data, "-m", model, "-o", run, *case.flags, *steps, "--json")
         assert trained.code == 0, trained.err
         assert trained.json["task"] == name
-        assert list(valid(trained.json)["metrics"]) == list(task.usual_metrics(labels))
+        assert list(valid(trained.json)["metrics"]) == list(task.own_metrics(setup))
         assert trained.json["headline"] == task.headline(setup)
         assert trained.json["n"] > 0
     again = ("eval", data, "-m", run, *(case.flags if run == model else ()), "--json")  # a run knows what it is for
@@ -130,9 +160,9 @@ def test_a_task_keeps_its_contract_from_rows_to_a_saved_model(llmkit, name, mode
     assert all(isinstance(float(number), float) for record in first for number in record)  # flat: the cache keeps them
     seen, again = (task.observe(records, prepared, tokenizer, setup) for records in (first, second))
     assert len(seen) == len(task.unit_contents(dataset, prepared, setup)) > 0
-    assert set(task.metric_names(labels)) <= set(metrics.names_for(seen))
+    assert set(task.own_metrics(setup)) <= set(metrics.names_for(seen)) <= set(task.metric_names(labels))
     assert next(iter(task.counts(seen).values())) > 0
-    for metric in task.metric_names(labels):
+    for metric in metrics.names_for(seen):
         assert metrics.value(metric, seen) == pytest.approx(metrics.value(metric, again), rel=0, abs=0, nan_ok=True)
 
 
@@ -150,7 +180,7 @@ def setup_of(name: str, dataset: Dataset, config: Any, tokenizer: Any, **more: A
 
 def flags_of(case: Case) -> dict[str, str]:
     """Return the flags of a case as fields of the options."""
-    pairs = zip(case.flags[::2], case.flags[1::2], strict=True)
+    pairs = [pair for pair in zip(case.flags[::2], case.flags[1::2], strict=True) if pair[0] != "--task"]
     return {flag.removeprefix("--").replace("-", "_"): value for flag, value in pairs}
 
 
@@ -220,7 +250,7 @@ def test_what_a_task_cannot_do_is_a_sentence_that_names_the_tasks_that_can(llmki
         return
     what = tmp_path / "corpus.txt" if verb == "pretrain" else "the fox"
     (tmp_path / "corpus.txt").write_text(tiny.corpus(40))
-    ran = llmkit(verb, what, "-m", model)
+    ran = llmkit(verb, what, "-m", model, *CASES[name].flags)
     assert ran.code == 2
     assert name in ran.error
     assert all(other in ran.error for other in able)

@@ -1,0 +1,133 @@
+"""What multiple-choice and zero-shot classification share: a model compares the alternatives of each row.
+
+An encoder reads every alternative beside the text and scores it with its head. A decoder reads it after a prompt, and
+its score is the log-likelihood of its tokens (Brown et al., Language Models are Few-Shot Learners, 2020, 2.4).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from llmkit.observations import Floats, softmax
+from llmkit.tasks.base import Collator, Setup, Task
+from llmkit.tasks.batches import token_losses
+from llmkit.tasks.causal_lm import CausalLM
+
+ENCODED = ("input_ids", "token_type_ids")
+
+
+def is_decoder(config: PretrainedConfig) -> bool:
+    """Tell whether alternatives are compared by the likelihood of their tokens."""
+    return any(name.endswith(CausalLM.heads) for name in config.architectures or ())
+
+
+class AlternativesTask(Task):
+    """A task whose rows hold alternatives; prepared rows hold a list of token ids for each of them."""
+
+    eval_batch = 4  # rows of several alternatives each: a decoder's logits are large
+    aside = frozenset({"labels", "is_real", "first"})
+
+    def network(self, config: PretrainedConfig) -> str:
+        return CausalLM.auto_class if is_decoder(config) else self.auto_class
+
+    @abstractmethod
+    def head_scores(self, model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return an encoder's scores (rows, alternatives) of inputs of shape (rows, alternatives, tokens)."""
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
+        return lambda rows: stacked(rows, tokenizer.pad_token_id or 0)
+
+    def scores(self, model: PreTrainedModel, batch: dict[str, Any]) -> torch.Tensor:
+        """Return the score of each alternative, (rows, alternatives) in float32: -inf where a row has no more."""
+        found = continuation_scores(model, batch) if "first" in batch else self.head_scores(model, self.shown(batch))
+        return found.float().masked_fill(~batch["is_real"], -torch.inf)
+
+    def run(self, model: PreTrainedModel, batch: dict[str, Any], setup: Setup) -> list[Any]:
+        scores, real = self.scores(model, batch).cpu(), batch["is_real"].cpu()
+        return [some[mask].tolist() for some, mask in zip(scores, real, strict=True)]
+
+    def logits(self, model: PreTrainedModel, batch: dict[str, Any], place: int) -> torch.Tensor:
+        return self.scores(model, batch)[place][batch["is_real"][place]]
+
+    def loss(self, model: PreTrainedModel, batch: dict[str, Any]) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(self.scores(model, batch), batch["labels"])
+
+    def spell(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+        return f"alternative {choice}"
+
+
+def stacked(rows: list[dict[str, Any]], pad: int) -> dict[str, Any]:
+    """Return tensors of shape (rows, alternatives, tokens); `is_real` (rows, alternatives) tells which are padding.
+
+    An alternative that is padding keeps one token, so that no attention is over nothing.
+    """
+    most = max(len(row["input_ids"]) for row in rows)
+    longest = max(len(ids) for row in rows for ids in row["input_ids"])
+    batch: dict[str, Any] = {}
+    for name in ENCODED:
+        if name in rows[0]:
+            filled = torch.full((len(rows), most, longest), pad if name == "input_ids" else 0)
+            for place, row in enumerate(rows):
+                for number, ids in enumerate(row[name]):
+                    filled[place, number, : len(ids)] = torch.tensor(ids)
+            batch[name] = filled
+    sizes = torch.ones((len(rows), most), dtype=torch.int64)
+    for place, row in enumerate(rows):
+        sizes[place, : len(row["input_ids"])] = torch.tensor([len(ids) for ids in row["input_ids"]])
+    batch["attention_mask"] = (torch.arange(longest) < sizes[..., None]).long()
+    counts = torch.tensor([len(row["input_ids"]) for row in rows])
+    batch["is_real"] = torch.arange(most) < counts[:, None]
+    if "first" in rows[0]:
+        firsts = [list(row["first"]) + [longest] * (most - len(row["first"])) for row in rows]
+        batch["first"] = torch.tensor(firsts)
+    if "labels" in rows[0]:
+        batch["labels"] = torch.tensor([row["labels"] for row in rows])
+    return batch
+
+
+def flat(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return inputs (rows, alternatives, tokens) as (rows * alternatives, tokens)."""
+    return {name: value.reshape(-1, value.shape[-1]) for name, value in inputs.items()}
+
+
+def continuation_scores(model: PreTrainedModel, batch: dict[str, Any]) -> torch.Tensor:
+    """Return the log-likelihood in nats of each alternative's tokens from `first` on, (rows, alternatives)."""
+    ids, mask, first = batch["input_ids"], batch["attention_mask"], batch["first"]
+    inputs = flat({"input_ids": ids, "attention_mask": mask})
+    logits = model(**inputs).logits[:, :-1]
+    targets = inputs["input_ids"][:, 1:]
+    places = torch.arange(1, ids.shape[-1], device=ids.device)
+    scored = (places >= first.reshape(-1, 1)) & inputs["attention_mask"][:, 1:].bool()
+    losses = torch.zeros(targets.shape, dtype=torch.float64, device=ids.device)
+    losses[scored] = token_losses(logits[scored], targets[scored]).double()
+    return -losses.sum(-1).reshape(ids.shape[:2]).float()
+
+
+def encode_continuations(
+    contexts: Sequence[str], continuations: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> tuple[list[list[int]], list[int]]:
+    """Return the tokens of each context with its continuation, and where the continuation begins.
+
+    A text that is too long loses its start. White space between the two belongs to the continuation, and the two are
+    tokenized as one text, as lm-evaluation-harness does it.
+    """
+    bare = [context.rstrip() for context in contexts]
+    whole = [context + rest for context, rest in zip(contexts, continuations, strict=True)]
+    before = tokenizer(bare)["input_ids"] if bare else []
+    ids, firsts = [], []
+    for start, full in zip(before, tokenizer(whole)["input_ids"] if whole else [], strict=True):
+        cut = max(0, len(full) - max_length)
+        ids.append(full[cut:])
+        firsts.append(max(1, len(start) - cut))  # nothing predicts the first token
+    return ids, firsts
+
+
+def chances(record: Sequence[float] | Floats) -> Floats:
+    """Return the softmax of the scores of a row's alternatives."""
+    return softmax(np.asarray(record, dtype=np.float64))

@@ -1,0 +1,25 @@
+"""Choices and labels that SmolLM2 compares by their likelihood, on questions of science and on news."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.real
+
+
+def test_choices_are_those_of_lm_eval_and_clearly_better_than_a_guess(hub, smollm2):
+    flags = ("-m", smollm2, "--limit", 100, "--dtype", "float32", "--json")
+    ours = hub("eval", "allenai/ai2_arc:ARC-Easy", *flags)
+    assert ours.code == 0, ours.err
+    theirs = hub("eval", "lm-eval:arc_easy", *flags)
+    assert theirs.code == 0, theirs.err
+    for name, other in (("accuracy", "acc"), ("accuracy_norm", "acc_norm")):
+        assert ours.json["metrics"][name]["value"] == pytest.approx(theirs.json["metrics"][other]["value"])
+    assert ours.json["metrics"]["accuracy"]["low"] > 0.3
+
+
+def test_news_are_told_apart_without_any_training(hub, smollm2):
+    flags = ("--task", "zero-shot-classification", "--limit", 100, "--dtype", "float32", "--json")
+    ran = hub("eval", "ag_news", "-m", smollm2, *flags)
+    assert ran.code == 0, ran.err
+    assert ran.json["metrics"]["accuracy"]["low"] > 0.3
