@@ -93,6 +93,12 @@ class MultiLabelClassification(SequenceTask):
         labels = setup.labels.config() if setup.labels else {}
         return {**labels, "problem_type": PROBLEM, "threshold": setup.threshold}
 
+    def remark(self, rows: Dataset, setup: Setup) -> str:
+        counts = [len(held or ()) for held in label_sets.sets_of(rows, setup.columns["labels"])]
+        reached = "that is tuned after training" if setup.tune else f"of {setup.threshold:g}"
+        per_row = f"{sum(counts) / max(1, len(counts)):.1f} labels a row, none in {counts.count(0)} rows"
+        return f"{per_row}; a label is predicted from a probability {reached}"
+
     def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
         texts = dataset[columns["text"]]
         held = label_sets.sets_of(dataset, columns["labels"])

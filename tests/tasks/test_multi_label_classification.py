@@ -229,9 +229,11 @@ def test_the_threshold_is_kept_with_the_model_and_a_flag_outranks_it(llmkit, sor
     assert llmkit("eval", topics, "-m", run, "--json").json["metrics"] == ran.json["metrics"]
     chances, truth = plain_chances(run, TEXTS), truth_of(ROWS, TOPICS)
     for more, threshold in (((), kept), (("--threshold", "0.45"), 0.45)):
-        found = llmkit("eval", topics, "-m", run, "--split", "train", *more, "--json").json
+        ran = llmkit("eval", topics, "-m", run, "--split", "train", *more, "--json")
+        found = ran.json
         expected = sklearn_metrics.f1_score(truth, chances >= threshold, average="micro")
         assert values(found)["f1_micro"] == pytest.approx(expected)
+        assert f"a label is predicted from a probability of {threshold:g}" in ran.err
         assert found["cached"] is bool(more)  # the answers are the same, however they are read
         (row,) = llmkit("classify", TEXTS[0], "-m", run, *more).rows
         assert set(row["labels"]) == {name for name, one in zip(TOPICS, chances[0], strict=True) if one >= threshold}
@@ -249,6 +251,7 @@ def test_finetune_tunes_the_threshold_on_the_validation_rows_and_says_so(llmkit,
     kept = json.loads((run / "config.json").read_text())["threshold"]
     assert kept != 0.5
     assert f"threshold: {kept:g}, which gives the best f1_micro of the 24 validation rows" in ran.err
+    assert "from a probability that is tuned after training" in ran.err
     assert "optimistic" in ran.err
     rows = read_jsonl(validation)
     chances, truth = plain_chances(run, [row["text"] for row in rows]), truth_of(rows, TOPICS)
@@ -361,7 +364,9 @@ def test_rows_without_a_list_are_left_out_and_an_empty_list_is_none_of_them(llmk
     ran = llmkit("eval", data, "-m", sorter, "--json")
     assert ran.json["n"] == 10
     assert "2 of 12 rows have no text or no list of labels and are left out" in ran.err
-    assert any(not row["labels"] for row in ROWS[:10])
+    none = sum(not row["labels"] for row in ROWS[:10])
+    assert none
+    assert f"labels a row, none in {none} rows;" in ran.err
 
 
 def test_no_label_is_left_without_a_training_row_by_a_cut():
