@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test style check real bench clean
+.PHONY: demo test style check real coverage bench clean
 .DEFAULT_GOAL := demo
 
 $(BIN)/python:
@@ -25,7 +25,10 @@ test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 real: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m real $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m real -n $(WORKERS) --dist loadfile $(ARGS)
+
+coverage: $(VENV)/.installed-dev
+	$(MAKE) test ARGS="--cov --cov-report=term:skip-covered"
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m benchmark -s $(ARGS)

@@ -125,6 +125,11 @@ def llmkit_process(tmp_path):
     return run
 
 
+def threads() -> str:
+    """Return how many threads a process can have beside those of the other workers."""
+    return str(max(1, (os.cpu_count() or 2) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
+
+
 def llmkit_command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "llmkit", *(str(argument) for argument in arguments)]
 
@@ -295,7 +300,7 @@ def hub(real_hub, tmp_path_factory):
         env |= {
             "HF_ENDPOINT": server.endpoint, "HF_HOME": str(work / "hf"), "HF_HUB_DISABLE_XET": "1",
             "LLMKIT_CACHE": str(work / "cache"),
-            "OMP_NUM_THREADS": str(os.cpu_count() or 2), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "OMP_NUM_THREADS": threads(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }  # fmt: skip
 
         def run(*arguments: object, stdin: str = "") -> Ran:

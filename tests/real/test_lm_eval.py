@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import threads
 from hub_server import serve
 
 pytestmark = pytest.mark.real
@@ -93,7 +94,7 @@ def process(real_hub, smollm2, tmp_path_factory):
     """Run a script as a user of the loopback Hub: `process(script, ["piqa"])`; `offline=True` after it went away."""
     home = tmp_path_factory.mktemp("home")
     kept = {key: value for key, value in os.environ.items() if not key.endswith("_OFFLINE")}
-    kept |= {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": str(os.cpu_count() or 2)}
+    kept |= {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": threads()}
 
     def run(script, names, limit=LIMIT, **env):
         line = [sys.executable, "-c", script + PRINT, json.dumps(list(names)), str(smollm2), str(limit)]

@@ -120,20 +120,6 @@ def test_greedy_generation_equals_transformers_token_for_token(hub, real_hub, pr
         assert again[-20:] == ids[ids != tokenizer.pad_token_id].tolist()[-20:] or len(ids[width:]) < 20
 
 
-# half of the usual epochs for the causal one: CI's time; the whole runs' figures are larger
-@pytest.mark.parametrize(("flags", "gain"), [(["--epochs", "2"], 1.5), (["--arch", "bert"], 0.4)])
-def test_pretraining_on_fairytales_beats_a_smoothed_unigram_model(hub, flags, gain):
-    folder = f"runs/fairytales-{flags[-1]}"
-    ran = hub("pretrain", "local/fairytales", "-o", folder, *flags, "--json")
-    assert ran.code == 0, ran.err
-    baseline = next(line for line in ran.err.splitlines() if "unigram" in line)
-    assert float(baseline.rpartition(" ")[2]) - ran.json["metrics"]["loss"]["value"] >= gain
-    if "bert" not in flags:
-        told = hub("generate", "Once upon a time", "-m", folder, "--max-new-tokens", 40)
-        assert told.code == 0, told.err
-        assert len(told.out.split()) > 10
-
-
 def test_perplexity_of_wikitext_equals_a_plain_sliding_window(hub, real_hub):
     from datasets import load_dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
