@@ -6,11 +6,11 @@ import contextlib
 import hashlib
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+from datasets import Dataset, DatasetDict, Translation, load_dataset, load_from_disk
 
 from llmkit import files, hub
 from llmkit.errors import DataError, EmptyError, HubError, did_you_mean, listing
@@ -65,7 +65,23 @@ def open_dataset(
         EmptyError: it holds no rows.
         HubError: the Hub cannot be reached or refuses access.
     """
-    report = report or Report()
+    source = _opened(reference, revision, encoding, report or Report())
+    return replace(source, splits=DatasetDict({name: _unfolded(part) for name, part in source.splits.items()}))
+
+
+def _unfolded(dataset: Dataset) -> Dataset:
+    """Return a dataset with a column for each language in place of WMT's {"translation": {"en": ..., "de": ...}}."""
+    feature = dataset.features.get("translation")
+    if not isinstance(feature, dict | Translation):
+        return dataset
+    languages = feature.languages if isinstance(feature, Translation) else list(feature)
+    if set(languages) & set(dataset.column_names):
+        return dataset
+    columns = {f"translation.{language}": language for language in languages}
+    return dataset.flatten().rename_columns(columns)
+
+
+def _opened(reference: str, revision: str | None, encoding: str, report: Report) -> Source:
     if reference == "-":
         return Source(reference, DatasetDict(train=_stdin(encoding)))
     path, config = _local(reference)

@@ -19,7 +19,7 @@ from llmkit.models import BUILTIN_NAME, Located
 from llmkit.options import AskOptions, GenerationOptions, ModelOptions
 from llmkit.report import Report
 from llmkit.settings import parse_settings
-from llmkit.tasks import Task
+from llmkit.tasks import Setup, Task
 
 OWNED = {
     name: "--" + name.replace("_", "-")
@@ -52,7 +52,7 @@ def _check_limits(settings: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt as the model sees it, and how many tokens may follow."""
+    """A prompt as the model sees it, and how many tokens may follow; without any where the text asks nothing."""
 
     text: str
     ids: list[int]
@@ -60,7 +60,7 @@ class Prompt:
 
 
 class Generator:
-    """A model that continues prompts, or answers them with its chat template."""
+    """A model that continues prompts, answers them with its chat template, or writes a text for each (T5, BART)."""
 
     def __init__(
         self, task: Task, located: Located, options: ModelOptions, asked: AskOptions, decoding: GenerationOptions,
@@ -72,8 +72,11 @@ class Generator:
         self.task, self.located, self.options, self.asked = task, located, options, asked
         self.decoding, self.report = decoding, report
         self.tokenizer = models.load_tokenizer(located, options)
-        self.tokenizer.padding_side = "left"
+        self.encodes = bool(located.config.is_encoder_decoder)  # prompts go to an encoder, answers start anew
         self.context = models.context_length(located.config, self.tokenizer)
+        setup = Setup(columns={role: role for role in task.asks}, max_length=self.context)
+        self.setup = task.settle(setup, asked, located.config, self.tokenizer)
+        self.begin = task.begin_with(self.tokenizer, self.setup)
         self.chat = self._wants_chat()
         self._model: PreTrainedModel | None = None
 
@@ -98,18 +101,30 @@ class Generator:
         Raises:
             DataError: the prompt is empty, or longer than the model's context.
         """
-        rendered = self._chat_text(text) if self.chat else text
+        if not self.task.is_asked({"text": text}):
+            return Prompt(text, [], 0)
+        asked = self.task.prompt(text, self.setup)
+        rendered = self._chat_text(asked) if self.chat else asked
         ids = self.tokenizer(rendered, add_special_tokens=not self.chat)["input_ids"]
         if not ids:
             raise DataError(f"{where} is empty")
-        room = min(self.decoding.max_new_tokens, self.context - len(ids))
+        left = self.context - len(ids)
+        room = min(self.most, self.context if self.encodes and left >= 0 else left)
         if room < 1:
             raise DataError(f"{where} has {len(ids)} tokens, and {self.located.name!r} takes {self.context} in all")
-        if room < self.decoding.max_new_tokens:
-            self.report.warn(
-                f"{where} leaves room for {room} new tokens of the {self.decoding.max_new_tokens} asked for"
-            )
+        if room < self.most:
+            self.report.warn(f"{where} leaves room for {room} new tokens of the {self.most} asked for")
         return Prompt(text, ids, room)
+
+    @property
+    def role(self) -> str:
+        """What a prompt is called: in a row of JSON, and by --column."""
+        return self.task.asks[0] if self.task.asks else "prompt"
+
+    @property
+    def most(self) -> int:
+        """How many tokens are asked for at most."""
+        return self.asked.target_length or self.decoding.max_new_tokens
 
     def _chat_text(self, text: str) -> str:
         system = self.decoding.system
@@ -132,10 +147,10 @@ class Generator:
         """Whether text can come piece by piece: beams and several answers cannot."""
         return self.decoding.num_beams == 1 and self.decoding.num_return_sequences == 1
 
-    def answers(self, prompts: Sequence[Prompt], batch_size: int, seed: int | None = None) -> list[list[str]]:
-        """Return the continuations of each prompt, in order."""
+    def answers(self, prompts: Sequence[Prompt], batch_size: int, seed: int | None = None) -> list[list[str | None]]:
+        """Return the continuations of each prompt, in order; None where it asks nothing."""
         set_seed(self.decoding.seed if seed is None else seed)
-        answers: list[list[str]] = [[] for _ in prompts]
+        answers: list[list[str | None]] = [[None] * self.decoding.num_return_sequences for _ in prompts]
         for rows in self._batches(prompts, batch_size):
             batch = [prompts[row] for row in rows]
             made = self._run(batch, min(prompt.room for prompt in batch))
@@ -147,28 +162,39 @@ class Generator:
 
     def _batches(self, prompts: Sequence[Prompt], batch_size: int) -> Iterator[list[int]]:
         """Put prompts of like length together; one that has less room than the others goes alone."""
-        order = sorted(range(len(prompts)), key=lambda row: len(prompts[row].ids))
-        full = [row for row in order if prompts[row].room == self.decoding.max_new_tokens]
+        asking = [row for row, prompt in enumerate(prompts) if prompt.ids]
+        order = sorted(asking, key=lambda row: len(prompts[row].ids))
+        full = [row for row in order if prompts[row].room == self.most]
         for start in range(0, len(full), batch_size):
             yield full[start : start + batch_size]
-        yield from ([row] for row in order if prompts[row].room < self.decoding.max_new_tokens)
+        yield from ([row] for row in order if prompts[row].room < self.most)
 
     def _run(self, prompts: Sequence[Prompt], room: int, streamer: BaseStreamer | None = None) -> list[list[int]]:
-        model, pad = self.model, self.tokenizer.pad_token_id
-        longest = max(len(prompt.ids) for prompt in prompts)
-        ids = torch.tensor([[pad or 0] * (longest - len(p.ids)) + p.ids for p in prompts], device=model.device)
-        mask = torch.tensor([[0] * (longest - len(p.ids)) + [1] * len(p.ids) for p in prompts], device=model.device)
+        model = self.model
+        ids, mask = self._padded([prompt.ids for prompt in prompts])
         try:
             with torch.inference_mode():
                 made = model.generate(
-                    input_ids=ids, attention_mask=mask, generation_config=self._config(room), streamer=streamer,
-                    tokenizer=self.tokenizer,
+                    input_ids=ids.to(model.device), attention_mask=mask.to(model.device),
+                    generation_config=self._config(room), streamer=streamer, tokenizer=self.tokenizer,
                 )  # fmt: skip
         except (ValueError, TypeError) as error:
             if not self.extra:
                 raise
             raise OptionError(f"--set: {' '.join(str(error).split())[:200]}") from error
-        return [row[longest:] for row in made.tolist()]
+        start = 1 if self.encodes else ids.shape[1]
+        return [row[start:] for row in made.tolist()]
+
+    def _padded(self, prompts: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ids and mask (prompts, tokens): a decoder goes on from the end, so that it is padded on the left."""
+        longest, pad = max(map(len, prompts)), self.tokenizer.pad_token_id or 0
+        gaps = [longest - len(ids) for ids in prompts]
+        if self.encodes:
+            rows = [(ids + [pad] * gap, [1] * len(ids) + [0] * gap) for ids, gap in zip(prompts, gaps, strict=True)]
+        else:
+            rows = [([pad] * gap + ids, [0] * gap + [1] * len(ids)) for ids, gap in zip(prompts, gaps, strict=True)]
+        ids, mask = zip(*rows, strict=True)
+        return torch.tensor(ids), torch.tensor(mask)
 
     def _config(self, room: int) -> GenerationConfig:
         """Return the model's own generation config with what was asked for; greedy unless a flag asks for sampling."""
@@ -177,6 +203,8 @@ class Generator:
         config.do_sample, config.num_beams = asked.sampling, asked.num_beams
         config.num_return_sequences = asked.num_return_sequences
         config.pad_token_id = self.tokenizer.pad_token_id
+        if self.begin is not None:
+            config.forced_bos_token_id = self.begin
         if config.eos_token_id is None:
             config.eos_token_id = self.tokenizer.eos_token_id
         if asked.sampling:
@@ -194,6 +222,8 @@ class Generator:
 
     def _text(self, prompt: Prompt, new: list[int]) -> str:
         """Decode the new tokens in their context: some tokenizers drop a leading space from a text's start."""
+        if self.encodes:
+            return str(self.tokenizer.decode(new, skip_special_tokens=True))
         before = self.tokenizer.decode(prompt.ids, skip_special_tokens=True)
         whole = self.tokenizer.decode(prompt.ids + new, skip_special_tokens=True)
         if whole.startswith(before):
@@ -250,8 +280,8 @@ def generate(
     decoding: GenerationOptions | None = None,
     batch_size: int = 16,
     asked: AskOptions | None = None,
-) -> list[list[str]]:
-    """Continue prompts: for each a list of continuations; without a model, with the built-in one.
+) -> list[list[str | None]]:
+    """Continue prompts: for each a list of texts (None: it asks nothing); without a model, with the built-in one.
 
     Raises:
         DataError: a prompt is longer than the model's context.

@@ -108,12 +108,12 @@ def _model_and_task(
 ) -> tuple[Located, Task, dict[str, str]]:
     if options.model is None:
         able = tasks.for_training(None, data.task, data)
-        task, columns = tasks.choose(able, train, data.columns, "finetune")
+        task, columns = tasks.choose(able, train, data.columns, "finetune", data)
         report.say(f"model: {task.base_model}, the default for {task.name}; -m names another")
         return models.locate(options, report, task.base_model), task, columns
     located = models.locate(options, report)
     able = tasks.for_training(located.config, data.task, data)
-    task, columns = tasks.choose(able, train, data.columns, "finetune")
+    task, columns = tasks.choose(able, train, data.columns, "finetune", data, located.config)
     return located, task, columns
 
 

@@ -37,11 +37,14 @@ class Figure:
     n: int
     interval: str | None  # "wilson", "bootstrap", "standard error"
     of: str | None = None
+    signature: str | None = None  # how it was computed, as sacrebleu spells it
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the figure as it stands in a result: null for what is not finite, `of` where it says something."""
+        """Return the figure as it stands in a result: null for what is not finite, words where they say something."""
         numbers = {"value": finite(self.value), "low": finite(self.low), "high": finite(self.high)}
-        return numbers | {"n": self.n, "interval": self.interval} | ({} if self.of is None else {"of": self.of})
+        words = {"of": self.of, "signature": self.signature}
+        said = {key: text for key, text in words.items() if text is not None}
+        return numbers | {"n": self.n, "interval": self.interval} | said
 
 
 def figure(
@@ -82,7 +85,7 @@ def figures(
         kind = None if bounds is None else "wilson" if share else "bootstrap"
         low, high = bounds or (None, None)
         size, note = metrics.size(name, observations), metrics.note(name, observations)
-        found[name] = Figure(values[name], low, high, size, kind, note)
+        found[name] = Figure(values[name], low, high, size, kind, note, metrics.signature(name, observations))
     return found
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     'llmkit generate "Once upon a time"',
     'llmkit generate "Once upon a time" --temperature 0.8 --top-p 0.95 -n 3',
     'llmkit generate -m HuggingFaceTB/SmolLM2-135M-Instruct "What is a fox?" --system "Answer briefly."',
+    'llmkit generate -m google-t5/t5-small --task translation --source en --target de "A dog runs."',
     'llmkit generate "The [MASK] was sad." -m runs/bert --top 3',
     "llmkit generate --input prompts.jsonl --output answers.jsonl --batch-size 32",
     'echo "The king said" | llmkit generate --stop "." --json',
@@ -144,19 +145,20 @@ def _shell(generator: Generator, texts: list[str], rows: RowOptions, talk: TalkO
         return
     if len(prepared) == 1 and generator.streams and sys.stdout.isatty() and not report.json:
         report.piece(texts[0] if generator.decoding.echo else "")
-        generator.stream(prepared[0], report.piece)
+        if prepared[0].ids:
+            generator.stream(prepared[0], report.piece)
         report.piece("\n")
         return
     for number, (text, answers) in enumerate(zip(texts, generator.answers(prepared, rows.batch_size), strict=True)):
         if report.json:
-            report.record({"prompt": text, **_fields(answers)})
+            report.record({generator.role: text, **_fields(answers)})
             continue
         for place, answer in enumerate(answers):
             report.piece("\n" if number or place else "")
-            report.line(text + answer if generator.decoding.echo else answer)
+            report.line((text if generator.decoding.echo else "") + (answer or ""))
 
 
-def _fields(answers: list[str]) -> dict[str, Any]:
+def _fields(answers: list[str | None]) -> dict[str, Any]:
     return {"completion": answers[0]} if len(answers) == 1 else {"completions": answers}
 
 
@@ -165,8 +167,9 @@ def _file(generator: Generator, options: RowOptions, talk: TalkOptions, report: 
     from llmkit.tasks import require_roles
 
     rows = read_rows(options)
-    require_roles(options.columns, ("prompt",))
-    column = column_for(rows, "prompt", options.columns, ("prompt", "text"))
+    role = generator.role
+    require_roles(options.columns, (role,))
+    column = column_for(rows, role, options.columns, generator.task.spellings.get(role, ("prompt", "text")))
     prepared = [generator.prompt(as_text(row.get(column)), f"row {n}") for n, row in enumerate(rows, start=1)]
     if talk.dry_run:
         report.say(f"dry run: {len(rows)} prompts in column {column!r}, all fit")

@@ -59,7 +59,7 @@ def evaluate_predictions(
     saved = read_saved(gates.baseline) if gates.baseline else None
     source = open_dataset(dataset, encoding=data.encoding, report=report)
     texts = any(metrics.canonical(metric) in TEXT_METRICS for metric in evaluation.metric or ())
-    build = _text_ground if texts or "reference" in data.columns else _labelled_ground
+    build = _text_ground if "reference" in data.columns or (texts and not _is_task(source, data)) else _labelled_ground
     ground = build(dataset, source, options, data, evaluation, gates, report)
     check_slices(ground.rows, ground.wanted)
     observations, ids = _observed(ground, path, data.encoding, report)
@@ -76,6 +76,15 @@ def evaluate_predictions(
         about=about,
     )  # fmt: skip
     return assess(subject, _possible(ground.wanted, observations, evaluation, gates), saved)
+
+
+def _is_task(source: Source, data: DataOptions) -> bool:
+    """Tell whether the dataset is of a task whose own metrics are those of texts."""
+    able = [task for task in tasks.asked_for("eval", data.task, data) if task.scores_files]
+    roles = set(data.columns)
+    fitting = (task for task in able if roles <= set(task.roles) and task.fits(source.any(), data.columns))
+    first = next(fitting, None)
+    return first is not None and set(TEXT_METRICS) <= set(first.metric_names(None))
 
 
 def _observed(ground: Ground, path: Path, encoding: str, report: Report) -> tuple[Observations, list[str]]:
@@ -122,7 +131,7 @@ def _labelled_ground(
         raise OptionError(
             f"--task {meant[0].name}: a file of predictions can be scored for {those}, or by a text metric"
         )
-    task, columns = tasks.choose(able, source.any(), data.columns, "eval")
+    task, columns = tasks.choose(able, source.any(), data.columns, "eval", data)
     split, rows = to_measure(source, evaluation.split, data.limit, partial(task.has_labels, columns=columns))
     tasks.require_sound(task, rows, columns, split)
     usable = usable_rows(dataset, split, rows, columns, task.usable(rows, columns), task, report)

@@ -38,6 +38,9 @@ class Seq2SeqLM(DenoisingTask):
     def opens(self, config: PretrainedConfig) -> bool:
         return super().opens(config) and self.learns(config)
 
+    def claims(self, config: PretrainedConfig, verb: str) -> bool:
+        return self.opens(config) and not getattr(config, "task_specific_params", None)  # made for another task
+
     def learns(self, config: PretrainedConfig) -> bool:
         from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
 

@@ -1,0 +1,118 @@
+"""Languages as people name them (de) and as models spell them (deu_Latn, de_DE)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from llmkit.errors import ModelError, OptionError, did_you_mean, listing
+
+# ISO 639-1, the three letters that NLLB has for it, English name
+_TABLE = """
+af afr Afrikaans;am amh Amharic;ar arb Arabic;az azj Azerbaijani;be bel Belarusian;bg bul Bulgarian;bn ben Bengali
+bs bos Bosnian;ca cat Catalan;cs ces Czech;cy cym Welsh;da dan Danish;de deu German;el ell Greek;en eng English
+eo epo Esperanto;es spa Spanish;et est Estonian;eu eus Basque;fa pes Persian;fi fin Finnish;fr fra French;ga gle Irish
+gl glg Galician;gu guj Gujarati;ha hau Hausa;he heb Hebrew;hi hin Hindi;hr hrv Croatian;hu hun Hungarian
+hy hye Armenian;id ind Indonesian;ig ibo Igbo;is isl Icelandic;it ita Italian;ja jpn Japanese;jv jav Javanese
+ka kat Georgian;kk kaz Kazakh;km khm Khmer;kn kan Kannada;ko kor Korean;ky kir Kyrgyz;lb ltz Luxembourgish;lo lao Lao
+lt lit Lithuanian;lv lvs Latvian;mg plt Malagasy;mi mri Maori;mk mkd Macedonian;ml mal Malayalam;mn khk Mongolian
+mr mar Marathi;ms zsm Malay;mt mlt Maltese;my mya Burmese;ne npi Nepali;nl nld Dutch;no nob Norwegian;pa pan Punjabi
+pl pol Polish;ps pbt Pashto;pt por Portuguese;ro ron Romanian;ru rus Russian;si sin Sinhala;sk slk Slovak;sl slv Slovene
+so som Somali;sq als Albanian;sr srp Serbian;su sun Sundanese;sv swe Swedish;sw swh Swahili;ta tam Tamil;te tel Telugu
+tg tgk Tajik;th tha Thai;tl tgl Tagalog;tr tur Turkish;uk ukr Ukrainian;ur urd Urdu;uz uzn Uzbek;vi vie Vietnamese
+xh xho Xhosa;yi ydd Yiddish;yo yor Yoruba;zh zho Chinese;zu zul Zulu
+"""
+_ROWS = [row.split() for row in _TABLE.replace("\n", ";").split(";") if row]
+NAMES = {two: name for two, _, name in _ROWS}
+_THREE = {three: two for two, three, _ in _ROWS}
+_CODE = re.compile("[a-z]{2,3}(?:[-_][A-Z]?[A-Za-z]{1,3})?")  # de, deu, de_DE, de-DE, deu_Latn
+_OWN = re.compile("[a-z]{2}_[A-Z]{2}|[a-z]{3}_[A-Z][a-z]{3}")  # as mBART and NLLB spell them
+
+
+def short(code: str) -> str:
+    """Return the two letters of a language, or its code without region and script where it has none."""
+    head = re.split("[-_]", code.strip("_<>"))[0].lower()
+    return _THREE.get(head, head)
+
+
+def is_language(name: str) -> bool:
+    """Tell whether a name, as of a column, is the code of a language. `id` is not: it numbers rows."""
+    return name != "id" and _CODE.fullmatch(name) is not None and short(name) in NAMES
+
+
+def same(one: str, other: str) -> bool:
+    """Tell whether two codes are of one language."""
+    return one == other or short(one) == short(other)
+
+
+def own_codes(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Return the languages of a multilingual model as its tokenizer spells them; none where it has no such codes."""
+    if not hasattr(tokenizer, "src_lang"):
+        return []
+    known = getattr(tokenizer, "lang_code_to_id", None)
+    return list(known or (token for token in tokenizer.all_special_tokens if _OWN.fullmatch(token)))
+
+
+def spelled(code: str, codes: Iterable[str], flag: str) -> str:
+    """Return the language as a model spells it: de is deu_Latn, or de_DE.
+
+    Raises:
+        OptionError: the model does not have it, or has it in several scripts; `flag` names who asked.
+    """
+    known = list(codes)
+    if code in known:
+        return code
+    mark = _mark(code)  # a region or a script that is another than the model's is not waved through
+    found = [own for own in known if same(own, code) and not (mark and len(mark) == len(_mark(own)))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise OptionError(f"{flag} {code}: the model has several of that language, {listing(found)}; name one of them")
+    near = did_you_mean(code, known)
+    raise OptionError(f"{flag} {code}: the model does not have that language{near}; it has {listing(known)}")
+
+
+def _mark(code: str) -> str:
+    """Return the region (DE) or the script (Latn) of a code, empty where it has none."""
+    return "".join(re.split("[-_]", code.strip("_<>"))[1:])
+
+
+def begin_with(tokenizer: PreTrainedTokenizerBase, target: str | None) -> int | None:
+    """Return the token that tells a multilingual model the language to write; None for other models."""
+    if target is None or target not in own_codes(tokenizer):
+        return None
+    of: Any = getattr(tokenizer, "get_lang_id", tokenizer.convert_tokens_to_ids)
+    return int(of(target))
+
+
+def direct(tokenizer: PreTrainedTokenizerBase, source: str | None, target: str | None) -> None:
+    """Tell the tokenizer of a multilingual model what it reads, and what `text_target` is written in."""
+    if own_codes(tokenizer) and source is not None and target is not None:
+        tokenizer.src_lang, tokenizer.tgt_lang = source, target
+
+
+def named(code: str, flag: str) -> str:
+    """Return the English name of a language.
+
+    Raises:
+        OptionError: it is not known; the nearest code is suggested.
+    """
+    if short(code) not in NAMES:
+        raise OptionError(f"{flag} {code}: no language is known by that code{did_you_mean(code, NAMES)}, as en or de")
+    return NAMES[short(code)]
+
+
+def require_codes(tokenizer: PreTrainedTokenizerBase, source: str | None, target: str | None, model: str) -> None:
+    """Refuse to guess what a multilingual model translates.
+
+    Raises:
+        ModelError: naming the flags.
+    """
+    codes = own_codes(tokenizer)
+    if codes and (source is None or target is None):
+        raise ModelError(
+            f"a {model} translates between many languages ({listing(codes, 5)}): say --source and --target"
+        )

@@ -1,0 +1,247 @@
+"""What translation and summarization share: a text in, a text out, by an encoder-decoder.
+
+A model is measured by what it writes: greedily, or with the beams that its own generation config asks for.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from datasets import Dataset, Value
+from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from llmkit import metrics, models
+from llmkit.errors import DataError, OptionError
+from llmkit.labels import Labels
+from llmkit.observations import Observations, Texts
+from llmkit.options import AskOptions, TaskFlags
+from llmkit.predictions import shortened
+from llmkit.tasks.base import Collator, Setup, Task, is_string, item_of
+from llmkit.tasks.batches import INPUTS, pad_batch, pad_sequences
+from llmkit.tasks.languages import begin_with, direct
+
+PREFIXED = frozenset(
+    {"t5", "mt5", "umt5", "longt5", "switch_transformers"}
+)  # told their task by the text's first words
+
+
+class TextToText(Task):
+    """A source text and a target text, which is generated."""
+
+    auto_class = "AutoModelForSeq2SeqLM"
+    heads = ("ForConditionalGeneration", "WithLMHeadModel", "MTModel")
+    roles = ("text", "target")
+    asks = ("text",)
+    needs = ("text",)
+    verbs = frozenset({"finetune", "eval", "generate"})
+    prompted = True
+    scores_files = True
+    base_model = "google-t5/t5-small"
+    incomplete = "no text or no target"
+    aside = frozenset({"labels", "begin"})
+    usual: ClassVar[tuple[str, ...]]  # the metrics that are shown, the headline first
+    usual_target: ClassVar[int] = 128  # tokens
+
+    def opens(self, config: PretrainedConfig) -> bool:
+        return super().opens(config) and self.trains_on(config)
+
+    def trains_on(self, config: PretrainedConfig) -> bool:
+        from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+
+        return type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+
+    def claims(self, config: PretrainedConfig, verb: str) -> bool:
+        kinds = task_params(config)
+        ours = bool(kinds) and all(kind.startswith(self.name) for kind in kinds)
+        return self.opens(config) and ours
+
+    def settle(
+        self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> Setup:
+        if not isinstance(flags, AskOptions):  # it is to be measured
+            metrics.value(self.usual[0], Texts(("a",), (("a",),)))  # needs a library, which is missed before any work
+        setup = self.oriented(setup, flags, config, tokenizer)
+        remembered = task_params(config).get(self.kind(setup), {})
+        prefix = remembered.get("prefix") if flags.prefix is None else flags.prefix
+        if prefix is None:
+            prefix = self.usual_prefix(setup, config, tokenizer)
+        length = _target_length(self, flags, remembered, config, tokenizer)
+        return replace(setup, prefix=prefix, target_length=length)
+
+    def oriented(
+        self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> Setup:
+        """Return the setup with the languages of source and target, where the task has them."""
+        return setup
+
+    @abstractmethod
+    def kind(self, setup: Setup) -> str:
+        """Return what T5's `task_specific_params` call this task: summarization, translation_en_to_de."""
+
+    @abstractmethod
+    def usual_prefix(self, setup: Setup, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+        """Return what stands before a source text where neither a flag nor the model's config says."""
+
+    def head_config(self, setup: Setup) -> dict[str, Any]:
+        params = {"prefix": setup.prefix, "max_length": setup.target_length}
+        return {"task_specific_params": {self.kind(setup): params}}
+
+    def prompt(self, text: str, setup: Setup) -> str:
+        return setup.prefix + text
+
+    def begin_with(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> int | None:
+        direct(tokenizer, setup.source, setup.target)
+        return begin_with(tokenizer, setup.target)
+
+    def flaw(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
+        for role in ("text", "target"):
+            feature = rows.features[columns[role]] if role in columns else Value("string")
+            empty = isinstance(feature, Value) and feature.dtype == "null"
+            if not (is_string(feature) or empty or self.takes_list(role, feature)):
+                cells = rows[columns[role]]
+                first = next((place for place, cell in enumerate(cells) if cell is not None), 0)
+                return first, f"its {columns[role]} is {shortened(cells[first])}, and a text is wanted"
+        return None
+
+    def takes_list(self, role: str, feature: Any) -> bool:
+        """Tell whether a list of texts can stand in that role."""
+        return False
+
+    def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
+        pairs = zip(dataset[columns["text"]], dataset[columns["target"]], strict=True)
+        return [row for row, (text, target) in enumerate(pairs) if whole(text).strip() and _several(target)]
+
+    def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
+        column = columns["target"]
+        return column in dataset.column_names and any(_several(target) for target in dataset[column])
+
+    def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
+        begin = self.begin_with(tokenizer, setup)
+        texts = [self.prompt(whole(text), setup) for text in rows[setup.columns["text"]]]
+        encoded = tokenizer(texts, truncation=True, max_length=setup.max_length)
+        columns: dict[str, list[Any]] = {name: encoded[name] for name in INPUTS[:2]}
+        columns["length"] = [len(ids) for ids in encoded["input_ids"]]
+        columns["truncated"] = _truncated(texts, columns["length"], tokenizer, setup.max_length)
+        if "target" in setup.columns:
+            columns["references"] = [_several(target) for target in rows[setup.columns["target"]]]
+            firsts = [several[0] for several in columns["references"]]  # what it learns to write
+            encoded = tokenizer(text_target=firsts, truncation=True, max_length=setup.target_length)
+            columns["labels"] = encoded["input_ids"]
+        if begin is not None and not training:
+            columns["begin"] = [begin] * len(rows)
+        return Dataset.from_dict(columns)
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
+        def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+            """Return input_ids and attention_mask (rows, tokens) and labels (rows, target tokens), padded right."""
+            batch = pad_batch([{name: row[name] for name in INPUTS[:2]} for row in rows], tokenizer)
+            if "labels" in rows[0]:
+                batch["labels"] = pad_sequences([row["labels"] for row in rows], -100)
+            if "begin" in rows[0]:
+                batch["begin"] = torch.tensor([row["begin"] for row in rows])
+            return batch
+
+        return collate
+
+    def run(self, model: PreTrainedModel, batch: dict[str, Any], setup: Setup) -> list[Any]:
+        """Return the tokens that the model writes for each row, the end token among them but no padding."""
+        config = measured_config(model, setup.target_length)
+        if "begin" in batch:
+            config.forced_bos_token_id = int(batch["begin"][0])
+        made = model.generate(**self.shown(batch), generation_config=config)
+        return [until_end(row[1:], config) for row in made.tolist()]  # the first is what the decoder starts from
+
+    def logits(self, model: PreTrainedModel, batch: dict[str, Any], place: int) -> torch.Tensor:
+        """Return the logits (target tokens, vocabulary) of a row that is read along with its own target."""
+        labels = batch["labels"]
+        logits: torch.Tensor = model(**self.shown(batch), labels=labels).logits[place]
+        return logits[: int((labels[place] != -100).sum())]
+
+    def spell(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+        return str(tokenizer.decode([choice]))
+
+    def observe(
+        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
+    ) -> Observations:
+        texts = (tokenizer.decode([int(token) for token in record], skip_special_tokens=True) for record in records)
+        return Texts(tuple(str(text).strip() for text in texts), tuple(map(tuple, prepared["references"])))
+
+    def observe_file(self, rows: Dataset, predictions: Sequence[dict[str, Any]], setup: Setup) -> Observations:
+        for row in predictions:
+            if not isinstance(row["prediction"], str | None):
+                raise DataError(
+                    f"predictions, row {row['place']}: a text is wanted, not {shortened(row['prediction'])}"
+                )
+        references = tuple(tuple(_several(target)) for target in rows[setup.columns["target"]])
+        return Texts(tuple(row["prediction"] or "" for row in predictions), references)
+
+    def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
+        return metrics.names_for(Texts(("",), (("",),)))
+
+    def usual_metrics(self, labels: Labels | None) -> tuple[str, ...]:
+        return self.usual
+
+    def headline(self, setup: Setup) -> str:
+        return self.usual[0]
+
+
+def task_params(config: PretrainedConfig) -> dict[str, dict[str, Any]]:
+    """Return what a model's config says of the tasks that it was trained for, as T5's and BART's do."""
+    params = getattr(config, "task_specific_params", None)
+    return {kind: own for kind, own in params.items() if isinstance(own, dict)} if isinstance(params, dict) else {}
+
+
+def measured_config(model: PreTrainedModel, length: int) -> GenerationConfig:
+    """Return the model's own generation config without sampling, for at most `length` new tokens."""
+    config = copy.deepcopy(model.generation_config)
+    config.do_sample, config.max_length, config.max_new_tokens = False, None, length
+    config.temperature = config.top_p = config.top_k = None
+    config.num_return_sequences = 1
+    return config
+
+
+def until_end(tokens: list[int], config: GenerationConfig) -> list[int]:
+    """Return the tokens up to and with the first that ends a text; what follows is padding."""
+    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    end = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
+    return tokens[: end + 1]
+
+
+def whole(cell: Any) -> str:
+    """Return the text of a cell: sentences of a list are joined by a space."""
+    return " ".join(map(str, cell)) if isinstance(cell, list) else "" if cell is None else str(cell)
+
+
+def lists_texts(feature: Any) -> bool:
+    """Tell whether a feature holds lists of strings."""
+    return is_string(item_of(feature))
+
+
+def _several(cell: Any) -> list[str]:
+    """Return the references that a cell holds, without blank ones."""
+    texts = cell if isinstance(cell, list) else [cell]
+    return [str(text) for text in texts if str("" if text is None else text).strip()]
+
+
+def _truncated(texts: list[str], lengths: list[int], tokenizer: PreTrainedTokenizerBase, most: int) -> list[bool]:
+    """Tell of each text whether tokens were cut off; only those as long as the limit can be."""
+    full = [row for row, length in enumerate(lengths) if length >= most]
+    cut = [False] * len(texts)
+    for row, ids in zip(full, tokenizer([texts[row] for row in full])["input_ids"] if full else (), strict=True):
+        cut[row] = len(ids) > most
+    return cut
+
+
+def _target_length(
+    task: TextToText, flags: TaskFlags, remembered: Mapping[str, Any], config: PretrainedConfig,
+    tokenizer: PreTrainedTokenizerBase,
+) -> int:  # fmt: skip
+    context = models.context_length(config, tokenizer)
+    if flags.target_length is not None and flags.target_length > context:
+        raise OptionError(f"--target-length {flags.target_length}: the model takes at most {context} tokens")
+    return flags.target_length or min(int(remembered.get("max_length") or task.usual_target), context)

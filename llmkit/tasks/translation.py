@@ -1,0 +1,143 @@
+"""translation: a text in another language, measured by BLEU and chrF.
+
+Which languages: T5 is told by a prefix in English, mBART, M2M100 and NLLB by codes of their own, a Marian model has one
+pair, or one source and several targets. A finetuned model remembers them in T5's own way (`task_specific_params`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from datasets import Dataset
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+from llmkit.errors import DataError, ModelError, OptionError, listing
+from llmkit.options import TaskFlags
+from llmkit.tasks import languages
+from llmkit.tasks.base import Setup, string_columns
+from llmkit.tasks.text_to_text import PREFIXED, TextToText, task_params
+
+TRANSLATORS = frozenset({"marian", "fsmt", "m2m_100", "mbart", "nllb-moe"})
+KIND = re.compile("translation_(.+)_to_(.+)")
+
+
+class Translation(TextToText):
+    """Texts in two languages: columns that are named by them, or by --column."""
+
+    name = "translation"
+    flags = frozenset({"source", "target", "prefix", "target_length"})
+    spellings: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": ("text", "source", "sentence", "src")}
+    usual = ("bleu", "chrf")
+
+    def claims(self, config: PretrainedConfig, verb: str) -> bool:
+        own = config.model_type in TRANSLATORS and not task_params(config)
+        return super().claims(config, verb) or (self.opens(config) and own)
+
+    def wants(self) -> str:
+        return "texts in two languages (columns such as en and de)"
+
+    def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+        if "text" in given and "target" in given:
+            return {role: given[role] for role in self.roles}
+        named = [name for name in string_columns(dataset) if languages.is_language(name)]
+        rest = [name for name in named if name not in given.values()]
+        open_roles = [role for role in self.roles if role not in given]
+        if len(rest) < len(open_roles):
+            return None
+        found = {**given, **dict(zip(open_roles, rest, strict=False))}
+        return {role: found[role] for role in self.roles}
+
+    def placed(
+        self, columns: dict[str, str], dataset: Dataset, given: Mapping[str, str], flags: TaskFlags,
+        config: PretrainedConfig | None,
+    ) -> dict[str, str]:  # fmt: skip
+        told = (flags.source, flags.target)
+        remembered = _remembered(config) if config is not None else None
+        wanted = dict(zip(self.roles, told if any(told) or not remembered else remembered, strict=True))
+        named = [name for name in string_columns(dataset) if languages.is_language(name)]
+        found = dict(given)
+        for role, language in wanted.items():
+            if language is None or role in found:
+                continue
+            own = next((name for name in named if languages.same(name, language)), None)
+            if own is None:
+                raise DataError(
+                    f"no column is named for the {'source' if role == 'text' else role} language {language!r}; there "
+                    f"are {listing(dataset.column_names)}: say --column {role}=NAME"
+                )
+            found[role] = own
+        for role in self.roles:  # the other of two languages
+            rest = [name for name in (*columns.values(), *named) if name not in found.values()]
+            if role not in found:
+                found[role] = columns[role] if columns[role] in rest else rest[0]
+        return {role: found[role] for role in self.roles}
+
+    def oriented(
+        self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> Setup:
+        remembered = _remembered(config) or (None, None)
+        columns = [setup.columns.get(role, "") for role in self.roles]
+        read = [column if languages.is_language(column) else None for column in columns]
+        source, target = (
+            told or (own if own and (not seen or languages.same(own, seen)) else seen)
+            for told, own, seen in zip((flags.source, flags.target), remembered, read, strict=True)
+        )
+        source, target = _as_spelled(source, target, config, tokenizer)
+        if source is not None and target is not None and languages.same(source, target) and source == target:
+            raise OptionError(f"--source and --target are both {source}: two languages are wanted")
+        return replace(setup, source=source, target=target)
+
+    def kind(self, setup: Setup) -> str:
+        known = setup.source is not None and setup.target is not None
+        return f"{self.name}_{setup.source}_to_{setup.target}" if known else self.name
+
+    def usual_prefix(self, setup: Setup, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+        if _marian_targets(tokenizer):
+            return f"{setup.target} "
+        if config.model_type not in PREFIXED:
+            return ""
+        if setup.source is None or setup.target is None:
+            raise ModelError(
+                f"a {config.model_type} is told by a prefix what to translate: say --source and --target, or --prefix"
+            )
+        source, target = languages.named(setup.source, "--source"), languages.named(setup.target, "--target")
+        return f"translate {source} to {target}: "
+
+
+def _remembered(config: PretrainedConfig) -> tuple[str, str] | None:
+    """Return the languages of a model that was trained for one pair of them."""
+    found = [match for match in map(KIND.fullmatch, task_params(config)) if match]
+    return (found[0][1], found[0][2]) if len(found) == 1 else None
+
+
+def _marian_targets(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Return the marks, as >>fr<<, of a Marian model that writes several languages."""
+    return list(getattr(tokenizer, "supported_language_codes", None) or ())
+
+
+def _as_spelled(
+    source: str | None, target: str | None, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+) -> tuple[str | None, str | None]:
+    """Return both languages as the model spells them.
+
+    Raises:
+        OptionError: the model does not have one.
+        ModelError: it has many, and nothing says which is meant.
+    """
+    languages.require_codes(tokenizer, source, target, config.model_type)
+    codes = languages.own_codes(tokenizer)
+    if codes:
+        return languages.spelled(source or "", codes, "--source"), languages.spelled(target or "", codes, "--target")
+    if config.model_type != "marian":
+        return source, target
+    own: tuple[Any, Any] = (getattr(tokenizer, "source_lang", None), getattr(tokenizer, "target_lang", None))
+    marks = _marian_targets(tokenizer)
+    if marks and target is None:
+        raise ModelError(f"this Marian model writes several languages ({listing(marks, 5)}): say --target")
+    for flag, given, fixed in (("--source", source, own[0]), ("--target", target, None if marks else own[1])):
+        if given is not None and fixed is not None and not languages.same(given, fixed):
+            raise OptionError(f"{flag} {given}: this Marian model translates from {own[0]} to {own[1]}")
+    return source or own[0], languages.spelled(target or "", marks, "--target") if marks else target or own[1]
