@@ -145,6 +145,9 @@ def _say_plan(located: Located, task: Task, setup: Setup, rows: TrainAndValidati
         kind = "a number (regression)" if setup.labels.regression else listing(setup.labels.names)
         report.say(f"labels: {kind}")
     report.say(f"rows: {len(rows.train)} to train on, {len(rows.validation)} to measure on ({rows.name})")
+    remark = task.remark(rows.train, setup)
+    if remark is not None:
+        report.say(f"training rows: {remark}")
 
 
 def _say_lengths(train: Dataset, setup: Setup, tokenizer: PreTrainedTokenizerBase, report: Report) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -75,13 +76,15 @@ class Predictions:
 def read_predictions(path: Path, encoding: str = "utf-8") -> Predictions:
     """Read any system's output: rows with a `prediction`, or else a label, answer, output, completion or score.
 
+    A .json file can also be one object from ids to texts.
+
     Raises:
         DataError: no column or several could be the prediction, a row has none, or its scores are no object.
         EmptyError: the file holds no rows.
     """
     if not path.is_file():
         raise DataError(f"there is no file {str(path)!r}")
-    rows = files.read_rows(path, encoding)
+    rows = _one_each(files.read_rows(path, encoding), path)
     column = _prediction_column(path, dict.fromkeys(name for row in rows for name in row))
     for number, row in enumerate(rows, start=1):
         if row.get(column) is None:
@@ -91,6 +94,15 @@ def read_predictions(path: Path, encoding: str = "utf-8") -> Predictions:
         for number, row in enumerate(rows, start=1)
     ]
     return Predictions(path, read, column)
+
+
+def _one_each(rows: list[Row], path: Path) -> list[Row]:
+    """Return a row for each prediction where they are one object from id to text, as the script of SQuAD takes them."""
+    named = {"id", "prediction", *itertools.chain(*STAND_INS)}
+    if files.format_of(path) != "json" or len(rows) != 1 or named & set(rows[0]):
+        return rows
+    found = [{"id": name, "prediction": text} for name, text in rows[0].items() if isinstance(text, str)]
+    return found if len(found) == len(rows[0]) else rows
 
 
 def _prediction_column(path: Path, names: Iterable[str]) -> str:

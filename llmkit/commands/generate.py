@@ -115,19 +115,25 @@ def _predict(
 
 
 def _text_of(context: str, encoding: str) -> str:
-    """Return the text that --context names: standard input, the content of a file, or the text itself."""
+    """Return the text that --context names: standard input, the content of a file, or the text itself.
+
+    Raises:
+        DataError: it looks like the name of a file that is not there, or the file is in another encoding.
+    """
+    from llmkit.files import decode
+
     if context == "-":
         return read_stdin(encoding)
+    path = Path(context)
     try:
-        is_file = Path(context).is_file()
+        is_file = path.is_file()
     except OSError:  # longer than a file name can be
         is_file = False
-    if not is_file:
-        return context
-    try:
-        return Path(context).read_text(encoding=encoding)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{context} is not {encoding} (byte {error.start}); name its --encoding") from None
+    if is_file:
+        return decode(path.read_bytes(), encoding, context)
+    if len(context.split()) == 1 and path.suffix[1:].isascii() and path.suffix[1:].isalpha():
+        raise DataError(f"--context {context}: there is no such file; a text has several words, - means stdin")
+    return context
 
 
 def _stdin(encoding: str) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import random
 
@@ -7,10 +8,14 @@ import pytest
 import tiny
 import torch
 from conftest import write_csv, write_jsonl
+from datasets import Dataset
 from evaluating import Files, read_jsonl, valid, values
-from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer, PreTrainedTokenizerFast
 
-from llmkit.tasks.question_answering import LONGEST
+from llmkit.tasks import TASKS, Setup, question_answering
+from llmkit.tasks.answer_columns import Given, fault_of
+from llmkit.tasks.windows import LONGEST, windows_of
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +68,9 @@ def test_answers_equal_plain_transformers_and_score_again_from_their_file(llmkit
     mine = [{"id": f"q{place}", "answer": row["prediction"]} for place, row in enumerate(files.rows)]
     by_id = llmkit("eval", data, "--predictions", write_jsonl(tmp_path / "by_id.jsonl", mine[::-1]), "--json")
     assert by_id.json["metrics"] == ran.json["metrics"]
+    official = tmp_path / "official.json"
+    official.write_text(json.dumps({row["id"]: row["answer"] for row in mine}), encoding="utf-8")
+    assert llmkit("eval", data, "--predictions", official, "--json").json["metrics"] == ran.json["metrics"]
 
 
 def test_gates_and_baselines_work_on_answers(llmkit, run, reader, data, tmp_path):
@@ -71,8 +79,19 @@ def test_gates_and_baselines_work_on_answers(llmkit, run, reader, data, tmp_path
     worse = llmkit("eval", data, "-m", reader, "--baseline", base, "--max-drop", "f1=0.01")
     assert worse.code == 1
     assert "f1 went from" in worse.err
-    same = llmkit("eval", data, "-m", run, "--batch-size", 5, "--baseline", base, "--max-drop", "f1=0", "--strict")
+    same = llmkit("eval", data, "-m", run, "--baseline", base, "--max-drop", "f1=0", "--strict")
     assert same.code == 0, same.err
+
+
+def test_neither_figures_nor_answers_depend_on_the_batches(llmkit, run, data, tmp_path):
+    seen = []
+    for size in (1, 3, 16):
+        saved = tmp_path / f"{size}.jsonl"
+        ran = llmkit("eval", data, "-m", run, "--batch-size", size, "--save-predictions", saved, "--json")
+        assert ran.code == 0, ran.err
+        assert ran.json["invariance"]["changed"] == 0
+        seen.append((ran.json["metrics"], [row["prediction"] for row in read_jsonl(saved)]))
+    assert seen[0] == seen[1] == seen[2]
 
 
 def test_generate_answers_from_a_text_a_file_and_standard_input(llmkit, on_terminal, run, tmp_path):
@@ -92,6 +111,12 @@ def test_generate_answers_from_a_text_a_file_and_standard_input(llmkit, on_termi
     assert len(several) == 3
     assert several[0]["answer"] == found["answer"]
     assert several[0]["score"] >= several[1]["score"] >= several[2]["score"]
+    (tmp_path / "windows.txt").write_bytes(b"\xef\xbb\xbfone\r\n\r\n" + row["context"].encode())
+    moved = llmkit(*asked, "--context", tmp_path / "windows.txt", "--json").rows[0]
+    assert ("one\r\n\r\n" + row["context"])[moved["start"] : moved["end"]] == moved["answer"]
+    missing = llmkit(*asked, "--context", tmp_path / "missing.txt")
+    assert missing.code == 2
+    assert "there is no such file" in missing.error
     table = on_terminal(*asked, "--context", row["context"]).out
     assert found["answer"] in table
     alone = llmkit(*asked)
@@ -112,6 +137,39 @@ def test_files_of_questions_are_answered_and_keep_their_columns(llmkit, run, tmp
     assert [row["n"] for row in done] == ["0", "1", "2", "3"]
     assert all(row["answer"] == row["context"][row["start"] : row["end"]] for row in done[:3])
     assert done[3]["answer"] is None
+    assert llmkit("generate", "-m", run, "-i", source, "-o", tmp_path / "a.csv", "--top", 2).code == 0
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
+        cells = list(csv.DictReader(file))
+    assert [row["answer"] for row in cells] == [row["answer"] or "" for row in done]
+    assert [len(json.loads(row["answers"])) for row in cells[:3]] == [2, 2, 2]
+    shown = llmkit("generate", "-m", run, "-i", source)
+    assert [row["answer"] for row in shown.rows] == [row["answer"] for row in done]
+
+
+def test_a_table_has_an_answer_and_its_start_in_columns(llmkit, run, data, reader, tmp_path):
+    made = tiny.questions(24, seed=5)
+    flat = [
+        {**row, "answers": None, "answer": row["answers"]["text"][0], "answer_start": row["answers"]["answer_start"][0]}
+        for row in made
+    ]
+    for row in flat:
+        del row["answers"]
+    table = write_csv(tmp_path / "flat.csv", flat)
+    ran = llmkit("eval", table, "-m", run, "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["metrics"] == llmkit("eval", data, "-m", run, "--json").json["metrics"]
+    flat[3] |= {"answer": "", "answer_start": ""}  # makes the other starts 12.0 where pandas wrote them
+    flat[4] |= {"answer_start": f"{flat[4]['answer_start']}.0"}
+    gaps = write_csv(tmp_path / "gaps.csv", flat)
+    lacking = llmkit("eval", gaps, "-m", run, "--json")
+    assert lacking.code == 0, lacking.err
+    assert lacking.json["n"] == 24
+    assert "1 of 24 questions have no answer, and the model always gives one (--no-answer" in lacking.err
+    flat[6]["answer_start"] += 1
+    wrong = llmkit("finetune", write_csv(tmp_path / "wrong.csv", flat), "-m", reader, "-o", tmp_path / "never")
+    assert wrong.code == 2
+    assert "training, row 7: the answer" in wrong.error
+    assert not (tmp_path / "never").exists()
 
 
 def test_the_best_span_is_found_in_whichever_window_it_stands(llmkit, run, tmp_path):
@@ -127,7 +185,7 @@ def test_the_best_span_is_found_in_whichever_window_it_stands(llmkit, run, tmp_p
     assert len(json.loads((tmp_path / "r.json").read_text())["rows"]["prediction"]) == 2
     tokenizer = AutoTokenizer.from_pretrained(run)
     model = AutoModelForQuestionAnswering.from_pretrained(run).eval()
-    windows = tokenizer([row["question"]], [context], truncation="only_second", max_length=64, stride=16, padding=True,
+    windows = tokenizer([row["question"]], [context], truncation="only_second", max_length=64, stride=21, padding=True,
                         return_overflowing_tokens=True, return_offsets_mapping=True, return_tensors="pt")  # fmt: skip
     inputs = {name: windows[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
     with torch.inference_mode():
@@ -151,6 +209,7 @@ def test_no_answer_is_learned_remembered_and_can_be_turned_off(llmkit, reader, t
     run = tmp_path / "run"
     ran = llmkit("finetune", data, "-m", reader, "-o", run, "--max-steps", 60, "--learning-rate", "5e-3", "--json")
     assert ran.code == 0, ran.err
+    assert "questions have no answer, and the model may give none" in ran.err
     assert json.loads((run / "config.json").read_text())["no_answer"] is True
     context = rows[0]["context"]
     none = llmkit("generate", "the moon was", "--context", context, "-m", run, "--json").rows[0]
@@ -188,6 +247,7 @@ GOOD = {"question": "who?", "context": "Anna saw Rome", "answers": {"text": ["Ro
     [
         ({"text": ["Paris"], "answer_start": [9]}, "row 2: the answer 'Paris' is not in its context"),
         ({"text": ["Rome"], "answer_start": [8]}, "row 2: the answer 'Rome' starts at 9, not at answer_start 8"),
+        ({"text": ["Rome"], "answer_start": [-4]}, "row 2: the answer 'Rome' starts at 9, not at answer_start -4"),
         ({"text": ["Rome"], "answer_start": [9, 1]}, "row 2: 1 answers and 2 of their starts"),
     ],
 )
@@ -205,3 +265,79 @@ def test_a_string_where_the_answers_belong_is_a_sentence(llmkit, reader, tmp_pat
     ran = llmkit("eval", data, "-m", reader)
     assert ran.code == 2
     assert "row 1: its answers are 'Rome'" in ran.error
+
+
+def test_an_answer_that_is_no_text_is_a_sentence():
+    assert fault_of("in 1953", {"text": [1953], "answer_start": [3]}) == "the answer '1953' is no text"
+    assert fault_of("in 1953", {"text": "1953", "answer_start": None}).endswith("starts at 3, not at answer_start None")
+    assert fault_of("in 1953", {"text": ["", " "], "answer_start": [-1, 0]}) is None
+
+
+def test_a_model_that_cannot_do_it_and_windows_that_hold_nothing_are_refused(llmkit, reader, llama, data, tmp_path):
+    for flags, sentence in (
+        (("-m", llama), "needs a tokenizer that puts a token such as [CLS]"),
+        (("-m", reader, "--max-length", 8), "--max-length 8 is too short"),
+    ):
+        ran = llmkit("finetune", data, *flags, "-o", tmp_path / "never")
+        assert ran.code == 2
+        assert sentence in ran.error
+        assert not (tmp_path / "never").exists()
+
+
+def test_training_windows_mark_the_first_answer_or_the_first_token(reader):
+    tokenizer = AutoTokenizer.from_pretrained(reader)
+    rows = tiny.questions(6)
+    filler = "the king was lost and " * 12
+    contexts = [f"{filler}{row['context']} {filler}" for row in rows]
+    answers = [
+        {
+            "text": [row["answers"]["text"][0], "the"],
+            "answer_start": [row["answers"]["answer_start"][0] + len(filler), 0],
+        }
+        for row in rows
+    ]
+    answers[2] = {"text": [], "answer_start": []}
+    data = Dataset.from_list([
+        {"question": row["question"], "context": context, "answers": several}
+        for row, context, several in zip(rows, contexts, answers, strict=True)
+    ])  # fmt: skip
+    setup = Setup(columns={role: role for role in ("question", "context", "answers")}, max_length=48)
+    prepared = TASKS["question-answering"].prepare(data, tokenizer, setup, training=True)
+    found: dict[int, set[str]] = {}
+    for window in prepared:
+        start, end = window["start_positions"], window["end_positions"]
+        text = tokenizer.decode(window["input_ids"][start : end + 1])
+        assert (text == "[CLS]") == (start == end == 0)
+        found.setdefault(window["row"], set()).add(text)
+    assert found == {row: {"[CLS]", *(several["text"][:1])} for row, several in enumerate(answers)}
+
+
+def test_rows_are_windowed_alike_however_many_are_tokenized_at_a_time(reader, monkeypatch):
+    tokenizer, task = AutoTokenizer.from_pretrained(reader), TASKS["question-answering"]
+    data = Dataset.from_list(tiny.questions(7))
+    setup = Setup(columns={role: role for role in ("question", "context", "answers")}, max_length=16)
+    for training in (True, False):
+        whole = task.prepare(data, tokenizer, setup, training).to_list()
+        monkeypatch.setattr(question_answering, "SLICE", 3)
+        assert task.prepare(data, tokenizer, setup, training).to_list() == whole
+        assert {row["row"] for row in whole} == set(range(7))
+        monkeypatch.undo()
+
+
+def test_the_blank_that_sentencepiece_takes_for_a_part_of_a_word_is_none_of_the_answer():
+    words = ["<s>", "</s>", "<unk>", "<pad>", "\u2581who", "\u2581Anna", "\u2581saw", "\u2581Rome"]
+    core = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, "<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Metaspace()
+    core.post_processor = processors.TemplateProcessing(
+        "<s> $A </s>", "<s> $A </s> </s> $B </s>", [("<s>", 0), ("</s>", 1)]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, cls_token="<s>", sep_token="</s>", pad_token="<pad>", unk_token="<unk>"
+    )
+    text = "Anna saw Rome"
+    raw = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)["offset_mapping"]
+    (window,) = windows_of(["who"], [text], tokenizer, 16)
+    spans = [text[a:b] for a, b, inside in zip(window.starts, window.ends, window.inside, strict=True) if inside]
+    assert [text[a:b] for a, b in raw][1:] == [" saw", " Rome"]
+    assert spans == ["Anna", "saw", "Rome"]
+    assert window.positions(Given(("saw Rome",), (5,))) == (5, 6)

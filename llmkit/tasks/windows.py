@@ -1,0 +1,121 @@
+"""Overlapping windows over a context that a question is asked of, and the best spans in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from llmkit.tasks.answer_columns import Given
+from llmkit.tasks.batches import INPUTS
+
+OVERLAP = 128  # tokens that two windows share, of at most 384: BERT's recipe for SQuAD
+BEST = 20  # starts, and ends, of which spans are made in each window; and spans that are kept
+LONGEST = 30  # tokens of an answer, as in BERT's recipe; in Chinese, where a token is a character, a long one still
+
+
+@dataclass(frozen=True)
+class Window:
+    """A question with a piece of its context, as tokens; `starts` and `ends` are characters of the context."""
+
+    row: int
+    inputs: dict[str, list[int]]
+    inside: list[bool]  # of each token: whether an answer can begin and end there
+    starts: list[int]
+    ends: list[int]
+
+    def positions(self, given: Given) -> tuple[int, int]:
+        """Return the first and the last token of the first answer; token 0 twice where it is not wholly here."""
+        places = [place for place, here in enumerate(self.inside) if here]
+        if not given.texts or not places:
+            return 0, 0
+        begin, finish = given.starts[0], given.starts[0] + len(given.texts[0])
+        covered = [place for place in places if self.ends[place] > begin and self.starts[place] < finish]
+        if not covered or self.starts[places[0]] > begin or self.ends[places[-1]] < finish:
+            return 0, 0
+        return covered[0], covered[-1]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A span of a context that may be the answer, by its characters; an empty one at 0 says that there is none."""
+
+    start: int
+    end: int
+    score: float  # the sum of the logits of its ends
+
+
+def windows_of(
+    questions: Sequence[str], contexts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> Iterator[Window]:
+    """Yield the windows of each row; a question that would leave less than half of a window to the context is cut."""
+    encoded = tokenizer(
+        _cut(questions, tokenizer, max_length // 2 - 3), list(contexts), truncation="only_second",
+        max_length=max_length, stride=min(OVERLAP, max_length // 3), return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+    )  # fmt: skip
+    for window, row in enumerate(encoded["overflow_to_sample_mapping"]):
+        inputs = {name: encoded[name][window] for name in INPUTS if name in encoded}
+        parts = zip(encoded.sequence_ids(window), encoded["offset_mapping"][window], strict=True)
+        spans = [_without_blanks(contexts[row], *span) if part == 1 else (0, 0) for part, span in parts]
+        starts, ends = ([span[side] for span in spans] for side in (0, 1))
+        yield Window(row, inputs, [start < end for start, end in spans], starts, ends)
+
+
+def _cut(questions: Sequence[str], tokenizer: PreTrainedTokenizerBase, most: int) -> list[str]:
+    encoded = tokenizer(list(questions), add_special_tokens=False, return_offsets_mapping=True)
+    pairs = zip(questions, encoded["offset_mapping"], strict=True)
+    return [text if len(offsets) <= most else text[: offsets[most - 1][1]] for text, offsets in pairs]
+
+
+def _without_blanks(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return a span without the blanks at its ends: to SentencePiece the blank before a word is a part of it."""
+    part = text[start:end]
+    return start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())
+
+
+def best_spans(start: Any, end: Any, inside: Any) -> list[float]:
+    """Return score, first and last token of the best spans of one window, flat, the best first.
+
+    Args:
+        start: logits of each token, (tokens,): an answer begins there.
+        end: the same: it ends there.
+        inside: whether it can, (tokens,).
+    """
+    places = np.flatnonzero(inside)
+    firsts = places[np.argsort(-start[places], kind="stable")[:BEST]]
+    lasts = places[np.argsort(-end[places], kind="stable")[:BEST]]
+    pairs = [(first, last) for first in firsts for last in lasts if first <= last < first + LONGEST]
+    ranked = sorted(((start[first] + end[last], first, last) for first, last in pairs), key=lambda some: -some[0])
+    return [float(number) for some in ranked[:BEST] for number in some]
+
+
+def candidates_of(
+    records: Sequence[Sequence[float]], prepared: Mapping[str, Sequence[Any]], no_answer: bool
+) -> dict[int, list[Candidate]]:
+    """Return the candidates of each row over all its windows, the best first; at least one.
+
+    Args:
+        records: of each window the score of "no answer", which is the row's where it is least, then `best_spans`.
+        prepared: `row`, `starts` and `ends` of each window.
+        no_answer: whether "no answer" is a candidate; it always is where there is no other.
+    """
+    scores: dict[int, dict[tuple[int, int], float]] = {}
+    nulls: dict[int, float] = {}
+    columns = (prepared[name] for name in ("row", "starts", "ends"))
+    for record, row, starts, ends in zip(records, *columns, strict=True):
+        found = scores.setdefault(row, {})
+        nulls[row] = min(nulls.get(row, np.inf), record[0])
+        for score, first, last in np.asarray(record[1:]).reshape(-1, 3):
+            span = (starts[int(first)], ends[int(last)])
+            found[span] = max(found.get(span, -np.inf), float(score))
+    made = {}
+    for row, found in scores.items():
+        if no_answer or not found:
+            found[0, 0] = nulls[row]
+        ranked = sorted(found.items(), key=lambda item: -item[1])[:BEST]
+        made[row] = [Candidate(*span, score) for span, score in ranked]
+    return made
