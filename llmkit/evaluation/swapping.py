@@ -12,9 +12,10 @@ import numpy as np
 from llmkit.errors import OptionError
 from llmkit.evaluation.measuring import Measured, Prepared, measure
 from llmkit.evaluation.plan import Plan
-from llmkit.observations import Classes
+from llmkit.evaluation.rows import predictions_of
 from llmkit.report import Report
 from llmkit.swaps import Pairs, Swapped, read_terms, swapped_rows
+from llmkit.tasks.base import item_of
 from llmkit.uncertainty import wilson
 
 SHOWN = 20
@@ -34,13 +35,16 @@ def find_swaps(plan: Plan, terms: Path, encoding: str) -> Swaps:
     """Return the rows in which a term occurs, with the terms swapped.
 
     Raises:
-        OptionError: the task has no classes, or no row holds a term.
+        OptionError: the task has no classes, its inputs are no texts, or no row holds a term.
         DataError: the file of terms is broken.
     """
     labels = plan.setup.labels
     if labels is None or labels.regression:
         predicts = "a regression predicts none" if labels else f"{plan.task.name} predicts none"
         raise OptionError(f"--swap counts flipped classes, and {predicts}")
+    for column in plan.setup.inputs.values():
+        if item_of(plan.rows.features[column]) is not None:
+            raise OptionError(f"--swap changes texts, and column {column!r} holds lists")
     pairs = read_terms(terms, encoding)
     texts = {role: list(plan.rows[column]) for role, column in plan.setup.inputs.items()}
     rows = swapped_rows(texts, pairs)
@@ -59,18 +63,15 @@ def swap_check(
         rows = rows.remove_columns(column).add_column(column, [row.texts[role] for row in swapped])
     report.say(f"swap check: {len(swapped)} of {len(plan.rows)} rows hold a term of {swaps.terms}")
     again, _ = measure(plan, rows, report, cache=cache, share=prepared)
-    seen, other = measured.observations, again.observations
-    if not (isinstance(seen, Classes) and isinstance(other, Classes)):
-        raise TypeError("a task with labels observes classes")
-    before = seen.predicted[[row.row for row in swapped]]
-    flipped = before != other.predicted
+    before = predictions_of(measured.observations.take([row.row for row in swapped])) or []
+    after = predictions_of(again.observations) or []
+    flipped = np.array([old != new for old, new in zip(before, after, strict=True)])
     count = int(flipped.sum())
     low, high = wilson(count, len(swapped)) or (None, None)
     shown = [
         {
             "id": measured.ids[swapped[i].row], "text": " / ".join(texts[role][swapped[i].row] for role in texts),
-            "swapped": " / ".join(swapped[i].texts[role] for role in texts), "before": seen.names[before[i]],
-            "after": seen.names[other.predicted[i]],
+            "swapped": " / ".join(swapped[i].texts[role] for role in texts), "before": before[i], "after": after[i],
         }
         for i in np.flatnonzero(flipped)[:SHOWN]
     ]  # fmt: skip

@@ -496,3 +496,38 @@ def test_the_check_of_batches_looks_at_each_label(llmkit, topical, topics, monke
     assert checked["changed"] == len(checked["changed_rows"]) > 0
     assert {row["alone"] for row in checked["changed_rows"]} <= {"holds", "does not hold"}
     assert all(row["alone"] != row["together"] for row in checked["changed_rows"])
+
+
+def test_swapped_terms_flip_sets_of_labels(llmkit, topical, topics, tmp_path):
+    terms = tmp_path / "terms.csv"
+    terms.write_text("film,river\n")
+    result = valid(llmkit("eval", topics, "-m", topical, "--swap", terms, "--json").json)
+    swap = result["swap"]
+    held = [text for text in TEXTS if "film" in text or "river" in text]
+    other = [text.replace("film", "?").replace("river", "film").replace("?", "river") for text in held]
+    before, after = (plain_chances(topical, texts) >= 0.5 for texts in (held, other))
+    assert swap["n"] == len(held)
+    assert swap["flipped"] == int((before != after).any(1).sum()) > 0
+    assert all(sorted(row["before"]) != sorted(row["after"]) for row in swap["rows"])
+
+
+def test_terms_are_swapped_in_texts_alone(llmkit, tagger, tmp_path):
+    (tmp_path / "terms.csv").write_text("film,river\n")
+    data = write_jsonl(tmp_path / "words.jsonl", tiny.entities(8))
+    ran = llmkit("eval", data, "-m", tagger, "--swap", tmp_path / "terms.csv")
+    assert ran.code == 2
+    assert "--swap changes texts, and column 'tokens' holds lists" in ran.error
+
+
+def test_slices_plots_and_reports_of_sets_of_labels(llmkit, topical, tmp_path):
+    rows = [{**row, "part": "ab"[place % 2]} for place, row in enumerate(ROWS)]
+    data, files = write_jsonl(tmp_path / "rows.jsonl", rows), Files(tmp_path)
+    ran = llmkit("eval", data, "-m", topical, "--slice", "part", "--plots", tmp_path / "plots", *files.flags)
+    assert ran.code == 0, ran.err
+    halves = files.result["slices"]["part"]["values"]
+    for place, part in enumerate("ab"):
+        chances, truth = plain_chances(topical, TEXTS[place::2]), truth_of(ROWS[place::2], TOPICS)
+        expected = sklearn_metrics.f1_score(truth, chances >= 0.5, average="micro")
+        assert halves[part]["metrics"]["f1_micro"]["value"] == pytest.approx(expected)
+    assert list((tmp_path / "plots").iterdir())
+    assert files.rows[0]["label"] == ROWS[0]["labels"]
