@@ -20,6 +20,7 @@ from llmkit.options import AskOptions, GenerationOptions, ModelOptions
 from llmkit.report import Report
 from llmkit.settings import parse_settings
 from llmkit.tasks import Setup, Task
+from llmkit.tasks.chats import chat_text
 
 OWNED = {
     name: "--" + name.replace("_", "-")
@@ -127,14 +128,7 @@ class Generator:
         return self.asked.target_length or self.decoding.max_new_tokens
 
     def _chat_text(self, text: str) -> str:
-        system = self.decoding.system
-        messages = [{"role": "system", "content": system}] if system is not None else []
-        messages.append({"role": "user", "content": text})
-        try:
-            rendered = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        except Exception as error:  # templates raise what they like, jinja2's errors among it
-            raise ModelError(f"the chat template of {self.located.name!r} fails: {error}") from error
-        return str(rendered)
+        return chat_text(self.tokenizer, text, self.decoding.system)
 
     def stream(self, prompt: Prompt, emit: Callable[[str], None]) -> None:
         """Continue one prompt and hand over the text as it comes."""

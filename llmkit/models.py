@@ -102,6 +102,9 @@ def load_tokenizer(located: Located, options: ModelOptions) -> PreTrainedTokeniz
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(located.path, trust_remote_code=options.trust_remote_code)
+    except ImportError as error:  # of Marian and M2M100
+        wanted = "pip install 'llmkit[translation]'"
+        raise ModelError(f"the tokenizer of {located.name!r} needs a library that is not installed: {wanted}") from error
     except Exception as error:  # tokenizers raise bare Exceptions for broken files
         raise ModelError(f"{located.name!r} has no usable tokenizer: {_brief(error)}") from error
     if len(tokenizer) <= len(tokenizer.all_special_tokens):  # the library makes one up where the files are missing

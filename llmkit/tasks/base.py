@@ -43,6 +43,7 @@ class Setup:
     target: str | None = None
     prefix: str = ""  # what stands before each source text
     target_length: int = 128  # tokens of a target at most
+    chat: bool = False  # a decoder is asked for a text in its chat template, the prefix being the instruction
     threshold: float = 0.5  # multi-label: the probability from which on a label holds
     tune: bool = False  # whether the trained model is to settle something on the validation rows: `Task.tuned`
     no_answer: bool = False  # question answering: whether "no answer" is an answer

@@ -50,6 +50,9 @@ class Summarization(TextToText):
     def kind(self, setup: Setup) -> str:
         return self.name
 
+    def instruction(self, setup: Setup) -> str:
+        return "Summarize:\n\n"
+
     def usual_prefix(self, setup: Setup, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         return "summarize: " if config.model_type in PREFIXED else ""
 

@@ -1,4 +1,4 @@
-"""What translation and summarization share: a text in, a text out, by an encoder-decoder.
+"""What translation and summarization share: a text in, a text out, by an encoder-decoder or by a chat model's answer.
 
 A model is measured by what it writes: greedily, or with the beams that its own generation config asks for.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -16,13 +16,14 @@ from datasets import Dataset, Value
 from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import metrics, models
-from llmkit.errors import DataError, OptionError
+from llmkit.errors import DataError, ModelError, OptionError
 from llmkit.labels import Labels
 from llmkit.observations import Observations, Texts
 from llmkit.options import AskOptions, TaskFlags
 from llmkit.predictions import shortened
 from llmkit.tasks.base import Collator, Setup, Task, is_string, item_of
-from llmkit.tasks.batches import INPUTS, pad_batch, pad_sequences
+from llmkit.tasks.batches import INPUTS, pad_sequences
+from llmkit.tasks.chats import chat_ids
 from llmkit.tasks.languages import begin_with, direct
 
 PREFIXED = frozenset(
@@ -35,6 +36,7 @@ class TextToText(Task):
 
     auto_class = "AutoModelForSeq2SeqLM"
     heads = ("ForConditionalGeneration", "WithLMHeadModel", "MTModel")
+    decoders = ("ForCausalLM", "GPT2LMHeadModel")  # told in words, where they have a chat template
     roles = ("text", "target")
     asks = ("text",)
     needs = ("text",)
@@ -47,8 +49,12 @@ class TextToText(Task):
     usual: ClassVar[tuple[str, ...]]  # the metrics that are shown, the headline first
     usual_target: ClassVar[int] = 128  # tokens
 
+    def network(self, config: PretrainedConfig) -> str:
+        return self.auto_class if config.is_encoder_decoder else "AutoModelForCausalLM"
+
     def opens(self, config: PretrainedConfig) -> bool:
-        return super().opens(config) and self.trains_on(config)
+        decoder = any(name.endswith(self.decoders) for name in config.architectures or ())
+        return decoder or (super().opens(config) and self.trains_on(config))
 
     def trains_on(self, config: PretrainedConfig) -> bool:
         from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
@@ -65,13 +71,20 @@ class TextToText(Task):
     ) -> Setup:
         if not isinstance(flags, AskOptions):  # it is to be measured
             metrics.value(self.usual[0], Texts(("a",), (("a",),)))  # needs a library, which is missed before any work
-        setup = self.oriented(setup, flags, config, tokenizer)
+        setup = replace(self.oriented(setup, flags, config, tokenizer), chat=not config.is_encoder_decoder)
+        if setup.chat and not tokenizer.chat_template:
+            raise ModelError(
+                f"{self.name} wants an encoder-decoder, as T5, or a chat model: a {config.model_type} without a chat "
+                "template cannot be asked"
+            )
         remembered = task_params(config).get(self.kind(setup), {})
         prefix = remembered.get("prefix") if flags.prefix is None else flags.prefix
         if prefix is None:
-            prefix = self.usual_prefix(setup, config, tokenizer)
-        length = _target_length(self, flags, remembered, config, tokenizer)
-        return replace(setup, prefix=prefix, target_length=length)
+            prefix = self.instruction(setup) if setup.chat else self.usual_prefix(setup, config, tokenizer)
+        context = models.context_length(config, tokenizer)
+        length = _target_length(flags, int(remembered.get("max_length") or self.usual_target), context, setup.chat)
+        most = min(setup.max_length, context - length) if setup.chat else setup.max_length
+        return replace(setup, prefix=prefix, target_length=length, max_length=most)
 
     def oriented(
         self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
@@ -86,6 +99,10 @@ class TextToText(Task):
     @abstractmethod
     def usual_prefix(self, setup: Setup, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         """Return what stands before a source text where neither a flag nor the model's config says."""
+
+    @abstractmethod
+    def instruction(self, setup: Setup) -> str:
+        """Return what a chat model is asked, before the source text."""
 
     def head_config(self, setup: Setup) -> dict[str, Any]:
         params = {"prefix": setup.prefix, "max_length": setup.target_length}
@@ -122,13 +139,10 @@ class TextToText(Task):
 
     def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
         begin = self.begin_with(tokenizer, setup)
-        texts = [self.prompt(whole(text), setup) for text in rows[setup.columns["text"]]]
-        encoded = tokenizer(texts, truncation=True, max_length=setup.max_length)
-        columns: dict[str, list[Any]] = {name: encoded[name] for name in INPUTS[:2]}
-        columns["length"] = [len(ids) for ids in encoded["input_ids"]]
-        columns["truncated"] = _truncated(texts, columns["length"], tokenizer, setup.max_length)
+        columns = _sources([whole(text) for text in rows[setup.columns["text"]]], tokenizer, setup)
         if "target" in setup.columns:
             columns["references"] = [_several(target) for target in rows[setup.columns["target"]]]
+        if "target" in setup.columns and not setup.chat:
             firsts = [several[0] for several in columns["references"]]  # what it learns to write
             encoded = tokenizer(text_target=firsts, truncation=True, max_length=setup.target_length)
             columns["labels"] = encoded["input_ids"]
@@ -138,8 +152,10 @@ class TextToText(Task):
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
         def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
-            """Return input_ids and attention_mask (rows, tokens) and labels (rows, target tokens), padded right."""
-            batch = pad_batch([{name: row[name] for name in INPUTS[:2]} for row in rows], tokenizer)
+            """Return input_ids and attention_mask (rows, tokens) and labels (rows, target tokens)."""
+            inputs = [{name: row[name] for name in INPUTS[:2]} for row in rows]
+            side = "left" if setup.chat else "right"  # a decoder goes on from the end
+            batch = dict(tokenizer.pad(inputs, padding_side=side, return_tensors="pt"))
             if "labels" in rows[0]:
                 batch["labels"] = pad_sequences([row["labels"] for row in rows], -100)
             if "begin" in rows[0]:
@@ -154,10 +170,16 @@ class TextToText(Task):
         if "begin" in batch:
             config.forced_bos_token_id = int(batch["begin"][0])
         made = model.generate(**self.shown(batch), generation_config=config)
-        return [until_end(row[1:], config) for row in made.tolist()]  # the first is what the decoder starts from
+        start = batch["input_ids"].shape[1] if setup.chat else 1  # a decoder starts from a token of its own
+        return [until_end(row[start:], config) for row in made.tolist()]
 
     def logits(self, model: PreTrainedModel, batch: dict[str, Any], place: int) -> torch.Tensor:
-        """Return the logits (target tokens, vocabulary) of a row that is read along with its own target."""
+        """Return the logits (tokens, vocabulary) of a row: of its own target, or of the prompt of a chat model."""
+        if "labels" not in batch:
+            mask = batch["attention_mask"]
+            places = (mask.cumsum(-1) - 1).clamp(min=0)
+            found: torch.Tensor = model(**self.shown(batch), position_ids=places).logits[place]
+            return found[-int(mask[place].sum()) :]
         labels = batch["labels"]
         logits: torch.Tensor = model(**self.shown(batch), labels=labels).logits[place]
         return logits[: int((labels[place] != -100).sum())]
@@ -228,6 +250,20 @@ def _several(cell: Any) -> list[str]:
     return [str(text) for text in texts if str("" if text is None else text).strip()]
 
 
+def _sources(texts: list[str], tokenizer: PreTrainedTokenizerBase, setup: Setup) -> dict[str, list[Any]]:
+    """Return the tokens of source texts behind the prefix, their `length`, and whether some were `truncated`."""
+    if setup.chat:
+        asked = [chat_ids(tokenizer, setup.prefix, text, setup.max_length) for text in texts]
+        columns: dict[str, list[Any]] = {"input_ids": [ids for ids, _ in asked], "truncated": [cut for _, cut in asked]}
+        columns["attention_mask"] = [[1] * len(ids) for ids in columns["input_ids"]]
+    else:
+        prompts = [setup.prefix + text for text in texts]
+        encoded = tokenizer(prompts, truncation=True, max_length=setup.max_length)
+        columns = {name: encoded[name] for name in INPUTS[:2]}
+        columns["truncated"] = _truncated(prompts, list(map(len, encoded["input_ids"])), tokenizer, setup.max_length)
+    return columns | {"length": list(map(len, columns["input_ids"]))}
+
+
 def _truncated(texts: list[str], lengths: list[int], tokenizer: PreTrainedTokenizerBase, most: int) -> list[bool]:
     """Tell of each text whether tokens were cut off; only those as long as the limit can be."""
     full = [row for row, length in enumerate(lengths) if length >= most]
@@ -237,11 +273,9 @@ def _truncated(texts: list[str], lengths: list[int], tokenizer: PreTrainedTokeni
     return cut
 
 
-def _target_length(
-    task: TextToText, flags: TaskFlags, remembered: Mapping[str, Any], config: PretrainedConfig,
-    tokenizer: PreTrainedTokenizerBase,
-) -> int:  # fmt: skip
-    context = models.context_length(config, tokenizer)
-    if flags.target_length is not None and flags.target_length > context:
-        raise OptionError(f"--target-length {flags.target_length}: the model takes at most {context} tokens")
-    return flags.target_length or min(int(remembered.get("max_length") or task.usual_target), context)
+def _target_length(flags: TaskFlags, usual: int, context: int, chat: bool) -> int:
+    """Return how many tokens a target has at most; of a chat model's context the prompt takes half, at least."""
+    room = context // 2 if chat else context
+    if flags.target_length is not None and flags.target_length > room:
+        raise OptionError(f"--target-length {flags.target_length}: the model takes at most {room} tokens")
+    return flags.target_length or min(usual, room)

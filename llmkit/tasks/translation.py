@@ -94,6 +94,12 @@ class Translation(TextToText):
         known = setup.source is not None and setup.target is not None
         return f"{self.name}_{setup.source}_to_{setup.target}" if known else self.name
 
+    def instruction(self, setup: Setup) -> str:
+        if setup.source is None or setup.target is None:
+            raise ModelError("a chat model is told in words what to translate: say --source and --target, or --prefix")
+        source, target = languages.named(setup.source, "--source"), languages.named(setup.target, "--target")
+        return f"Translate from {source} to {target}:\n\n"
+
     def usual_prefix(self, setup: Setup, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         if _marian_targets(tokenizer):
             return f"{setup.target} "

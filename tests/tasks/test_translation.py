@@ -438,3 +438,14 @@ def test_a_setup_is_settled_from_flags_before_what_the_config_remembers(translat
     assert prepared["truncated"] == [True, False]
     assert prepared["length"][0] == 32
     assert prepared["labels"][0][-1] == tokenizer.eos_token_id
+
+
+def test_a_tokenizer_that_needs_a_library_names_what_to_install(llmkit, families, monkeypatch):
+    def missing(*arguments, **more):
+        raise ImportError("MarianTokenizer requires the SentencePiece library")
+
+    folder = families("marian")
+    monkeypatch.setattr("llmkit.models.AutoTokenizer.from_pretrained", missing)
+    ran = llmkit("generate", "the fox", "-m", folder)
+    assert ran.code == 2
+    assert "pip install 'llmkit[translation]'" in ran.error

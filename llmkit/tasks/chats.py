@@ -1,0 +1,40 @@
+"""Texts as a chat model reads them."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedTokenizerBase
+
+from llmkit.errors import ModelError
+
+
+def chat_text(tokenizer: PreTrainedTokenizerBase, text: str, system: str | None = None) -> str:
+    """Return a message of the user, after one of the system if given, in the tokenizer's chat template.
+
+    Raises:
+        ModelError: the template fails.
+    """
+    messages = [{"role": "system", "content": system}] if system is not None else []
+    messages.append({"role": "user", "content": text})
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    except Exception as error:  # templates raise what they like, jinja2's errors among it
+        raise ModelError(f"the chat template of {tokenizer.name_or_path!r} fails: {error}") from error
+
+
+def chat_ids(tokenizer: PreTrainedTokenizerBase, before: str, text: str, most: int) -> tuple[list[int], bool]:
+    """Return the tokens of a message, `before` and `text`, and whether text was cut off to have `most` at most."""
+    ids = _ids(tokenizer, before + text)
+    if len(ids) <= most:
+        return ids, False
+    own = tokenizer(text, add_special_tokens=False)["input_ids"]
+    keep = len(own) - (len(ids) - most)
+    while keep > 0:  # a text that is cut can have a token more
+        ids = _ids(tokenizer, before + tokenizer.decode(own[:keep]))
+        if len(ids) <= most:
+            return ids, True
+        keep -= 1
+    return _ids(tokenizer, before), True
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return list(tokenizer(chat_text(tokenizer, text), add_special_tokens=False)["input_ids"])
