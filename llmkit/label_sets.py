@@ -34,7 +34,8 @@ def fault_in(dataset: Dataset, column: str) -> tuple[int, str] | None:
     """Return the index of the first row whose cell is neither empty nor a list of labels, and a phrase on it."""
     declared = declared_in(dataset, column)
     for row, cell in enumerate(dataset[column]):
-        found = None if cell is None or cell == "" else fault_of(cell, declared)
+        blank = cell is None or (isinstance(cell, str) and not cell.strip())
+        found = None if blank else fault_of(cell, declared)
         if found is not None:
             return row, found
     return None

@@ -84,9 +84,9 @@ class MultiLabelClassification(SequenceTask):
         self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
     ) -> Setup:
         labels = Labels.of_model(config) if setup.labels is None else setup.labels
+        kept = kept_threshold(config) if self.opens(config) else Setup.threshold
         tune = flags.threshold == "auto"
-        given = None if tune else flags.threshold
-        threshold = float(given) if given else kept_threshold(config) if self.opens(config) else Setup.threshold
+        threshold = kept if tune or flags.threshold is None else float(flags.threshold)
         return replace(setup, labels=labels, threshold=threshold, tune=tune)
 
     def head_config(self, setup: Setup) -> dict[str, Any]:

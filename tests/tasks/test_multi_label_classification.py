@@ -364,6 +364,11 @@ def test_rows_without_a_list_are_left_out_and_an_empty_list_is_none_of_them(llmk
     ran = llmkit("eval", data, "-m", sorter, "--json")
     assert ran.json["n"] == 10
     assert "2 of 12 rows have no text or no list of labels and are left out" in ran.err
+    cells = [
+        {"text": row["text"], "labels": cell} for row, cell in zip(ROWS, ('["art"]', "", "  ", "[]"), strict=False)
+    ]
+    blank = llmkit("eval", write_csv(tmp_path / "blank.csv", cells), "-m", sorter, "--json")
+    assert blank.json["n"] == 2
     none = sum(not row["labels"] for row in ROWS[:10])
     assert none
     assert f"labels a row, none in {none} rows;" in ran.err
