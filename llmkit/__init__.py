@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmkit.decoding import generate as generate
+    from llmkit.embedding import embed as embed
     from llmkit.evaluation import evaluate as evaluate
     from llmkit.finetuning import finetune as finetune
     from llmkit.inference import classify as classify
@@ -19,12 +20,13 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "classify": "inference",
+    "embed": "embedding",
     "evaluate": "evaluation",
     "finetune": "finetuning",
     "generate": "decoding",
     "pretrain": "pretraining",
 }
-__all__ = ["__version__", "classify", "evaluate", "finetune", "generate", "pretrain"]
+__all__ = ["__version__", "classify", "embed", "evaluate", "finetune", "generate", "pretrain"]
 
 
 def __getattr__(name: str) -> Any:

@@ -21,6 +21,7 @@ from typing import Any, TextIO
 from llmkit.report import Report, to_json
 
 SCHEMA = 1
+VECTORS = ".vectors"  # how the names of files end that `vectors.VectorCache` keeps beside the entries
 
 
 def folder() -> Path:
@@ -138,6 +139,7 @@ class Entry:
 def entries() -> list[Entry]:
     """Return what the cache holds, the newest first."""
     found = [_entry(path) for path in folder().glob("*.jsonl")] if folder().is_dir() else []
+    found += [_vectors_entry(path) for path in folder().glob(f"*{VECTORS}")]
     return sorted(found, key=lambda entry: -entry.used)
 
 
@@ -153,10 +155,24 @@ def _entry(path: Path) -> Entry:
     return Entry(path, about, rows, status.st_size, status.st_mtime)
 
 
+def _vectors_entry(path: Path) -> Entry:
+    """Read the first line of a file that `vectors.VectorCache` wrote: what it is of, and the bytes of each vector."""
+    with path.open("rb") as file:
+        line = file.readline()
+    try:
+        header = json.loads(line)
+    except ValueError:  # damaged, and its reader begins it anew
+        header = {"about": {}, "record": 1}
+    status = path.stat()
+    return Entry(
+        path, header["about"], (status.st_size - len(line)) // header["record"], status.st_size, status.st_mtime
+    )
+
+
 def clear(older_than_days: float = 0.0) -> tuple[int, int]:
     """Remove entries not used for so many days; return how many, and their bytes."""
     limit = time.time() - older_than_days * 86400
-    found = {path: path.stat() for path in folder().glob("*.jsonl")}
+    found = {path: path.stat() for pattern in ("*.jsonl", f"*{VECTORS}") for path in folder().glob(pattern)}
     old = {path: status.st_size for path, status in found.items() if not older_than_days or status.st_mtime < limit}
     for path in old:
         path.unlink(missing_ok=True)

@@ -45,6 +45,8 @@ def is_cached(kind: Kind, name: str) -> bool:
 def download(name: str, revision: str | None, patterns: list[str], cached_only: bool) -> Path:
     """Return the local folder that holds the files of a Hub model that match `patterns`.
 
+    Of its folders only those that begin with a digit: there sentence-transformers keeps how a model pools.
+
     Raises:
         HubError: the network or the access failed, or `cached_only` and the files are not in the cache.
     """
@@ -52,6 +54,10 @@ def download(name: str, revision: str | None, patterns: list[str], cached_only: 
 
     with translated("model", name):
         folder = snapshot_download(
-            name, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"], local_files_only=cached_only
+            name,
+            revision=revision,
+            allow_patterns=patterns,
+            ignore_patterns=["[!0-9]*/*"],
+            local_files_only=cached_only,
         )
     return Path(folder)

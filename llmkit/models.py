@@ -104,7 +104,7 @@ def load_tokenizer(located: Located, options: ModelOptions) -> PreTrainedTokeniz
         tokenizer = AutoTokenizer.from_pretrained(located.path, trust_remote_code=options.trust_remote_code)
     except ImportError as error:  # of Marian and M2M100
         wanted = "pip install 'llmkit[translation]'"
-        raise ModelError(f"the tokenizer of {located.name!r} needs a library that is not installed: {wanted}") from error
+        raise ModelError(f"the tokenizer of {located.name!r} needs a library: {wanted}") from error
     except Exception as error:  # tokenizers raise bare Exceptions for broken files
         raise ModelError(f"{located.name!r} has no usable tokenizer: {_brief(error)}") from error
     if len(tokenizer) <= len(tokenizer.all_special_tokens):  # the library makes one up where the files are missing
@@ -157,7 +157,7 @@ def load_model(
         pickled = not any(folder.glob("*.safetensors"))
         why = "its pickle holds more than tensors, or is damaged" if pickled else _brief(error)
         raise ModelError(f"the weights of {located.name!r} cannot be loaded: {why}") from error
-    _check_complete(located, model, found, head is not None)
+    _check_complete(located, model, found, head is not None, bare=auto_class == "AutoModel")
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         raise ModelError(f"{located.name!r} has a tokenizer of {len(tokenizer)} tokens and embeddings for fewer")
     return model.to(pick_device(options.device))
@@ -208,12 +208,19 @@ def _check_headers(folder: Path, name: str) -> None:
             raise ModelError(f"{file} is truncated or no safetensors file: {_brief(error)}") from error
 
 
-def _check_complete(located: Located, model: PreTrainedModel, found: dict[str, Any], new_head: bool) -> None:
-    """Refuse weights that were not in the checkpoint: they would be random. A new head, and a pooler, may be."""
+def _check_complete(
+    located: Located, model: PreTrainedModel, found: dict[str, Any], new_head: bool, bare: bool
+) -> None:
+    """Refuse weights that were not in the checkpoint: they would be random. A new head, and its pooler, may be.
+
+    So may the pooler of a bare model, of which the hidden states are read.
+    """
     missing = set(found["missing_keys"]) | {entry[0] for entry in found.get("mismatched_keys") or ()}
     prefix = f"{model.base_model_prefix}."
     if new_head:
         missing = {key for key in missing if key.startswith(prefix) and "pooler" not in key}
+    if bare:
+        missing = {key for key in missing if not key.startswith("pooler.")}
     if missing:
         kind = (located.config.architectures or [located.config.model_type])[0]
         raise ModelError(

@@ -7,6 +7,7 @@ checked when it is built, and all its problems are reported together, spelled as
 from __future__ import annotations
 
 from llmkit.options.base import Options, TalkOptions, print_version
+from llmkit.options.embedding import EmbeddingOptions, RetrievalOptions, VectorRowOptions
 from llmkit.options.measuring import CompareOptions, EvalOptions, GateOptions, ResultOptions
 from llmkit.options.shared import (
     CorpusOptions,
@@ -27,6 +28,7 @@ __all__ = [
     "CompareOptions",
     "CorpusOptions",
     "DataOptions",
+    "EmbeddingOptions",
     "EvalOptions",
     "GateOptions",
     "GenerationOptions",
@@ -34,11 +36,13 @@ __all__ = [
     "Options",
     "ReadingOptions",
     "ResultOptions",
+    "RetrievalOptions",
     "RowOptions",
     "RunOptions",
     "SplitOptions",
     "TalkOptions",
     "TaskFlags",
     "TrainingOptions",
+    "VectorRowOptions",
     "print_version",
 ]

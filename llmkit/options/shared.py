@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from llmkit.flags import flag
 from llmkit.options.base import Options, seed_problems
@@ -146,6 +146,9 @@ class RunOptions(Options):
 class RowOptions(ReadingOptions):
     """Rows in, rows out: the batch mode of classify and generate."""
 
+    endings: ClassVar[tuple[str, ...]] = (".jsonl", ".csv")
+    output_alone: ClassVar[bool] = False  # whether texts from the shell can go into a file
+
     input: Annotated[Path | None, flag("--input", "-i", panel="Data", help="jsonl, csv, tsv or txt file of rows.")] = (
         None
     )
@@ -161,9 +164,10 @@ class RowOptions(ReadingOptions):
         yield from self.writable(self.output)
         if self.output and self.output.is_dir():
             yield f"--output {str(self.output)!r} is a folder; a file is wanted"
-        if self.output and self.output.suffix not in {".jsonl", ".csv"}:
-            yield f"--output must end in .jsonl or .csv, not {self.output.name!r}"
-        if self.output and not self.input:
+        if self.output and self.output.suffix not in self.endings:
+            ends = f"{', '.join(self.endings[:-1])} or {self.endings[-1]}"
+            yield f"--output must end in {ends}, not {self.output.name!r}"
+        if self.output and not self.input and not self.output_alone:
             yield "--output goes with --input; send the answers to a file with > instead"
         if self.input and self.output and self.input.resolve() == self.output.resolve():
             yield "--output is the --input file itself; name another"

@@ -638,7 +638,8 @@ BAD_MODELS = [
     ("llama", "causal-lm", ("classify",)),
     ("mlm", "masked-lm", ("classify",)),
     ("mlm", "the text has no [MASK]", ("generate",)),
-    ("headless", "finetune it first", ("generate", "classify", "eval", "pretrain")),
+    ("headless", "finetune it first", ("generate", "classify", "eval")),
+    ("headless", "sentence-similarity", ("pretrain",)),
     ("mute_bert", "tokenizer", ("classify", "eval", "finetune")),
     ("broken_tokenizer", "tokenizer", ("classify", "eval", "finetune")),
 ]
