@@ -53,11 +53,12 @@ def _check_limits(settings: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt as the model sees it, and how many tokens may follow; without any where the text asks nothing."""
+    """A prompt as the model sees it, and how many tokens may follow; without ids where the text asks nothing."""
 
     text: str
     ids: list[int]
     room: int
+    sources: tuple[dict[str, Any], ...] = ()  # the passages in it, where it was given some: see `grounding`
 
 
 class Generator:
@@ -104,9 +105,7 @@ class Generator:
         """
         if not self.task.is_asked({"text": text}):
             return Prompt(text, [], 0)
-        asked = self.task.prompt(text, self.setup)
-        rendered = self._chat_text(asked) if self.chat else asked
-        ids = self.tokenizer(rendered, add_special_tokens=not self.chat)["input_ids"]
+        ids = self.tokens(text)
         if not ids:
             raise DataError(f"{where} is empty")
         left = self.context - len(ids)
@@ -116,6 +115,12 @@ class Generator:
         if room < self.most:
             self.report.warn(f"{where} leaves room for {room} new tokens of the {self.most} asked for")
         return Prompt(text, ids, room)
+
+    def tokens(self, text: str) -> list[int]:
+        """Return the tokens of a prompt, in the chat template where it is used."""
+        asked = self.task.prompt(text, self.setup)
+        rendered = self._chat_text(asked) if self.chat else asked
+        return list(self.tokenizer(rendered, add_special_tokens=not self.chat)["input_ids"])
 
     @property
     def role(self) -> str:
@@ -180,15 +185,16 @@ class Generator:
         return [row[start:] for row in made.tolist()]
 
     def _padded(self, prompts: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return ids and mask (prompts, tokens): a decoder goes on from the end, so that it is padded on the left."""
+        """Return ids and mask (prompts, tokens): padded on the left for a decoder, which goes on from the end."""
         longest, pad = max(map(len, prompts)), self.tokenizer.pad_token_id or 0
         gaps = [longest - len(ids) for ids in prompts]
-        if self.encodes:
-            rows = [(ids + [pad] * gap, [1] * len(ids) + [0] * gap) for ids, gap in zip(prompts, gaps, strict=True)]
-        else:
-            rows = [([pad] * gap + ids, [0] * gap + [1] * len(ids)) for ids, gap in zip(prompts, gaps, strict=True)]
-        ids, mask = zip(*rows, strict=True)
-        return torch.tensor(ids), torch.tensor(mask)
+        rows = [
+            (ids + [pad] * gap, [1] * len(ids) + [0] * gap)
+            if self.encodes
+            else ([pad] * gap + ids, [0] * gap + [1] * len(ids))
+            for ids, gap in zip(prompts, gaps, strict=True)
+        ]
+        return torch.tensor([ids for ids, _ in rows]), torch.tensor([mask for _, mask in rows])
 
     def _config(self, room: int) -> GenerationConfig:
         """Return the model's own generation config with what was asked for; greedy unless a flag asks for sampling."""

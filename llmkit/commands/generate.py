@@ -11,14 +11,15 @@ import typer
 
 from llmkit.commands.answering import answer_file, show_answers
 from llmkit.commands.helping import with_examples
+from llmkit.commands.knowledge import say_sources, show_passages
 from llmkit.commands.standard_input import read_stdin
 from llmkit.errors import DataError, OptionError, listing
 from llmkit.flags import flag, option_groups
-from llmkit.options import AskOptions, GenerationOptions, ModelOptions, RowOptions, TalkOptions
+from llmkit.options import AskOptions, GenerationOptions, ModelOptions, RetrievalOptions, RowOptions, TalkOptions
 from llmkit.report import Report, quiet_libraries
 
 if TYPE_CHECKING:
-    from llmkit.decoding import Generator
+    from llmkit.decoding import Generator, Prompt
     from llmkit.models import Located
     from llmkit.tasks import Task
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     'llmkit generate -m HuggingFaceTB/SmolLM2-135M-Instruct "What is a fox?" --system "Answer briefly."',
     'llmkit generate -m google-t5/t5-small --task translation --source en --target de "A dog runs."',
     'llmkit generate "The [MASK] was sad." -m runs/bert --top 3',
+    'llmkit generate -m HuggingFaceTB/SmolLM2-135M-Instruct --retrieve docs/ "How are gates set?"',
     "llmkit generate --input prompts.jsonl --output answers.jsonl --batch-size 32",
     'echo "The king said" | llmkit generate --stop "." --json',
 )
@@ -43,6 +45,7 @@ def generate(
     model: ModelOptions,
     asked: AskOptions,
     decoding: GenerationOptions,
+    retrieval: RetrievalOptions,
     rows: RowOptions,
     talk: TalkOptions,
 ) -> None:
@@ -60,19 +63,35 @@ def generate(
     from llmkit.models import BUILTIN_NAME
 
     report = Report(talk)
-    task, located = find("generate", model, asked, report, BUILTIN_NAME)
+    roles = () if context is None else ("context",)
+    task, located = find("generate", model, asked, report, BUILTIN_NAME, roles)
     if model.model is None:
         report.say(
             "model: the built-in one, a small demonstration; -m names another, such as HuggingFaceTB/SmolLM2-135M"
         )
+    if retrieval.retrieve is not None and (task.asks or not task.prompted):
+        raise OptionError(f"--retrieve puts passages in a prompt, and {task.name} takes none")
     if not task.prompted:
         _predict(task, located, texts, context, model, asked, decoding, rows, talk, report)
         return
     if context is not None:
         raise OptionError(f"--context: {task.name} takes a prompt, and no context")
-    from llmkit.decoding import Generator
+    own = (task, located, model, asked, decoding, report)
+    if retrieval.retrieve is None:
+        from llmkit.decoding import Generator
 
-    generator = Generator(task, located, model, asked, decoding, report)
+        _answer(Generator(*own), texts, rows, talk, report)
+        return
+    from llmkit.grounding import GroundedGenerator
+
+    grounded = GroundedGenerator(*own, retrieval, rows.encoding)
+    if talk.dry_run and not rows.input:
+        show_passages(grounded, texts, report)
+    else:
+        _answer(grounded, texts, rows, talk, report)
+
+
+def _answer(generator: Generator, texts: list[str], rows: RowOptions, talk: TalkOptions, report: Report) -> None:
     if rows.input:
         _file(generator, rows, talk, report)
     else:
@@ -154,18 +173,21 @@ def _shell(generator: Generator, texts: list[str], rows: RowOptions, talk: TalkO
         if prepared[0].ids:
             generator.stream(prepared[0], report.piece)
         report.piece("\n")
+        say_sources(prepared[0].sources, report)
         return
-    for number, (text, answers) in enumerate(zip(texts, generator.answers(prepared, rows.batch_size), strict=True)):
+    made = zip(prepared, generator.answers(prepared, rows.batch_size), strict=True)
+    for number, (prompt, answers) in enumerate(made):
         if report.json:
-            report.record({generator.role: text, **_fields(answers)})
-            continue
-        for place, answer in enumerate(answers):
+            report.record({generator.role: prompt.text, **_fields(prompt, answers)})
+        for place, answer in enumerate([] if report.json else answers):
             report.piece("\n" if number or place else "")
-            report.line((text if generator.decoding.echo else "") + (answer or ""))
+            report.line((prompt.text if generator.decoding.echo else "") + (answer or ""))
+        say_sources(prompt.sources, report)
 
 
-def _fields(answers: list[str | None]) -> dict[str, Any]:
-    return {"completion": answers[0]} if len(answers) == 1 else {"completions": answers}
+def _fields(prompt: Prompt, answers: list[str | None]) -> dict[str, Any]:
+    made = {"completion": answers[0]} if len(answers) == 1 else {"completions": answers}
+    return {**made, "sources": prompt.sources} if prompt.sources else made
 
 
 def _file(generator: Generator, options: RowOptions, talk: TalkOptions, report: Report) -> None:
@@ -184,6 +206,6 @@ def _file(generator: Generator, options: RowOptions, talk: TalkOptions, report: 
     def work(part: Any, start: int) -> list[Row]:
         seed = generator.decoding.seed + start  # so that a run that was stopped samples as one that was not
         made = generator.answers(prepared[start : start + len(part)], options.batch_size, seed)
-        return [_fields(answers) for answers in made]
+        return [_fields(prompt, answers) for prompt, answers in zip(prepared[start:], made, strict=False)]
 
     process(rows, work, options, identity_of(options, **generator.identity()), report)

@@ -18,8 +18,9 @@ from llmkit import __version__
 from llmkit.cli import COMMANDS, app
 
 PANELS = {
-    "generate": {"Arguments", "Model", "Decoding", "Prompt", "Data", "Output"},
+    "generate": {"Arguments", "Model", "Decoding", "Prompt", "Knowledge", "Data", "Output"},
     "classify": {"Arguments", "Model", "Labels", "Data", "Output"},
+    "embed": {"Arguments", "Model", "Vectors", "Data", "Output"},
     "finetune": {"Arguments", "Model", "Data", "Training", "Run", "Output"},
     "pretrain": {"Arguments", "Model", "Architecture", "Data", "Training", "Run", "Output"},
     "eval": {"Arguments", "Model", "Data", "Evaluation", "Language models", "Gates", "Output"},
@@ -34,7 +35,7 @@ OF_MODELS = {
     "--output", "-o", "--column",
 }  # fmt: skip
 WITHOUT_MODEL = {"compare", "cache"}  # they read files that eval wrote
-ORDER = ["generate", "classify", "finetune", "pretrain", "eval", "compare", "cache"]
+ORDER = ["generate", "classify", "embed", "finetune", "pretrain", "eval", "compare", "cache"]
 
 
 def command(verb: str):
@@ -50,7 +51,7 @@ def examples(verb: str) -> list[list[str]]:
     return [line[: line.index("|")] if "|" in line else line for line in begun]
 
 
-def test_help_lists_the_seven_commands(llmkit):
+def test_help_lists_the_eight_commands(llmkit):
     ran = llmkit("--help")
     assert (ran.code, ran.err) == (0, "")
     listed = [line.split()[1] for line in ran.out.partition("─ Commands ─")[2].splitlines() if line.startswith("│ ")]

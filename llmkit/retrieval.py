@@ -1,0 +1,117 @@
+"""The passages of a knowledge base that are nearest to a question: embedded once, compared by cosine with every one.
+
+Measured on 100,000 passages of 384 numbers, two cores, the nearest three: numpy 45 ms a question, exact, 154 MB,
+nothing to build; faiss-cpu flat 111 ms; faiss-cpu HNSW 0.3 ms with a recall of 0.98 after 31 s of building, hnswlib
+1.1 ms with 0.995 after 103 s, each 180 MB. An answer takes seconds to generate: numpy it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from llmkit.embedding import DEFAULT_MODEL, Embedder
+from llmkit.errors import DataError
+from llmkit.fingerprints import fingerprints
+from llmkit.options import EmbeddingOptions, ModelOptions
+from llmkit.passages import Passage, cut, read_documents
+from llmkit.report import Report
+from llmkit.vectors import VectorCache, Vectors, content_key
+
+BATCH = 32  # passages per forward pass
+CHUNK = 512  # passages between two writes to the cache
+
+
+@dataclass(frozen=True)
+class Found:
+    """A passage, and the cosine of its vector and the question's."""
+
+    passage: Passage
+    score: float
+
+    def record(self) -> dict[str, Any]:
+        """Return the fields of a source in JSON: the file, the row and title where there are, characters, text."""
+        document = self.passage.document
+        where = {"file": document.file, "row": document.row, "title": document.title}
+        span = {"start": self.passage.start, "end": self.passage.end, "score": self.score, "text": self.passage.text}
+        return {**{name: value for name, value in where.items() if value is not None}, **span}
+
+
+class Knowledge:
+    """The passages of some texts and their vectors, ready to be asked."""
+
+    def __init__(self, passages: Sequence[Passage], vectors: Vectors, embedder: Embedder) -> None:
+        self.passages, self.vectors, self.embedder = passages, vectors, embedder
+
+    @classmethod
+    def open(cls, reference: str, embedder: Embedder, encoding: str, report: Report) -> Knowledge:
+        """Read the texts of a folder, a file or a dataset, cut them into passages, and embed those that are new.
+
+        Raises:
+            DataError: there is no such folder, file or dataset, or a file cannot be read.
+            EmptyError: there is no text.
+        """
+        documents = read_documents(reference, encoding, report)
+        passages = cut(documents, embedder.tokenizer, embedder.max_length)
+        texts = {content_key(passage.text): passage.text for passage in passages}
+        cache = cache_of(embedder, report)
+        known = cache.read(texts)
+        new = [key for key in texts if key not in known]
+        kept = f"{len(new)} of them to embed, the others are in the cache" if len(new) < len(texts) else "all to embed"
+        report.say(f"{reference}: {len(passages)} passages of {len(documents)} texts, {kept if new else 'all cached'}")
+        with report.progress("embedding", len(new)) as advance:
+            for start in range(0, len(new), CHUNK):
+                keys = new[start : start + CHUNK]
+                made = np.nan_to_num(embedder.vectors([texts[key] for key in keys], BATCH, *PASSAGE))
+                cache.add(keys, made)
+                known.update(zip(keys, made, strict=True))
+                advance(len(keys))
+        return cls(passages, np.stack([known[content_key(passage.text)] for passage in passages]), embedder)
+
+    def nearest(self, question: str, count: int, where: str = "the question") -> list[Found]:
+        """Return the passages nearest to a question, the nearest first.
+
+        Raises:
+            DataError: the question is blank, or longer than the embedding model reads.
+        """
+        if not question.strip():
+            raise DataError(f"{where} is empty")
+        before = self.embedder.truncated
+        vector = np.nan_to_num(self.embedder.vectors([question], 1, *QUESTION)[0])
+        if self.embedder.truncated > before:
+            most, name = self.embedder.max_length, self.embedder.located.name
+            raise DataError(f"{where} has more tokens than {name!r} reads ({most}): ask a shorter question")
+        scores = self.vectors @ vector
+        count = min(count, len(scores))
+        best = np.argpartition(-scores, count - 1)[:count]
+        order = best[np.lexsort((best, -scores[best]))]
+        return [Found(self.passages[place], float(scores[place])) for place in order]
+
+
+# what embedding models call the two sides of a search, in the prompts that their files name
+QUESTION = ("query", "question")
+PASSAGE = ("document", "passage", "corpus")
+
+
+def open_embedder(name: str | None, options: ModelOptions, report: Report) -> Embedder:
+    """Open the model that finds passages, on the device and with the permissions of the one that answers."""
+    if name is None:
+        report.say(f"passages are found by {DEFAULT_MODEL}, the default; --embedder names another")
+    chosen = ModelOptions(
+        model=name or DEFAULT_MODEL, device=options.device, offline=options.offline,
+        trust_remote_code=options.trust_remote_code,
+    )  # fmt: skip
+    return Embedder.open(chosen, EmbeddingOptions(), report)
+
+
+def cache_of(embedder: Embedder, report: Report) -> VectorCache:
+    """Return where the vectors are kept that this model gives in this way."""
+    parts = {
+        **fingerprints(embedder.located), **asdict(embedder.pooling), "max_length": embedder.max_length,
+        "normalize": embedder.wanted.normalize, "dtype": embedder.options.dtype, "uses": PASSAGE,
+    }  # fmt: skip
+    about = {"dataset": "passages", "model": embedder.located.name, "task": "embeddings"}
+    return VectorCache(parts, about, embedder.dimension, report)
