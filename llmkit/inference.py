@@ -139,6 +139,7 @@ class Predictor:
             return answers
         roles = [role for role in self.task.asks if any(role in rows[row] for row in usable)]
         columns = {role: [rows[row].get(role) for row in usable] for role in roles}
+        _require_alike(columns, [start + row + 1 for row in usable])
         picked = Dataset.from_dict(columns)
         setup = replace(self.setup, columns={role: role for role in roles})
         found = self.task.obstacle(picked, self.tokenizer, setup)
@@ -156,6 +157,20 @@ class Predictor:
         return {
             "model": self.located.name, "weights": self.located.stamp, "dtype": self.options.dtype, **asdict(self.asked)
         }  # fmt: skip
+
+
+def _require_alike(columns: Mapping[str, Sequence[Any]], numbers: Sequence[int]) -> None:
+    """Refuse a text where the rows before have a list, or the other way round; `numbers` are those of the rows.
+
+    Raises:
+        DataError: naming the row.
+    """
+    for role, values in columns.items():
+        kinds = [(type(value), number) for value, number in zip(values, numbers, strict=True) if value is not None]
+        other = next((some for some in kinds if some[0] is not kinds[0][0]), None)
+        if other is not None:
+            (first, number), (kind, place) = kinds[0], other
+            raise DataError(f"row {place}: its {role} is a {kind.__name__}, and row {number} has a {first.__name__}")
 
 
 def classify(

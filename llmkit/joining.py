@@ -10,7 +10,7 @@ from typing import Any
 
 from llmkit.errors import DataError, listing
 from llmkit.predictions import Predictions, Row, cell_text, number_of, shortened
-from llmkit.tasks.base import TRUTHS
+from llmkit.tasks.setup import TRUTHS
 
 SHOWN = 3  # rows that an error names
 

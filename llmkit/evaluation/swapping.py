@@ -15,7 +15,7 @@ from llmkit.evaluation.plan import Plan
 from llmkit.evaluation.rows import predictions_of
 from llmkit.report import Report
 from llmkit.swaps import Pairs, Swapped, read_terms, swapped_rows
-from llmkit.tasks.base import item_of
+from llmkit.tasks.features import item_of
 from llmkit.uncertainty import wilson
 
 SHOWN = 20

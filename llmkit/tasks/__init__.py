@@ -9,7 +9,7 @@ from transformers import PretrainedConfig
 
 from llmkit.errors import DataError, ModelError, OptionError, did_you_mean, listing
 from llmkit.options import TaskFlags
-from llmkit.tasks.base import TRUTHS, Setup, Task
+from llmkit.tasks.base import Task
 from llmkit.tasks.causal_lm import CausalLM
 from llmkit.tasks.masked_lm import MaskedLM
 from llmkit.tasks.multi_label_classification import MultiLabelClassification
@@ -17,6 +17,7 @@ from llmkit.tasks.multiple_choice import MultipleChoice
 from llmkit.tasks.question_answering import QuestionAnswering
 from llmkit.tasks.sentence_similarity import SentenceSimilarity
 from llmkit.tasks.seq2seq_lm import Seq2SeqLM
+from llmkit.tasks.setup import TRUTHS, Setup
 from llmkit.tasks.summarization import Summarization
 from llmkit.tasks.text_classification import TextClassification
 from llmkit.tasks.token_classification import TokenClassification
@@ -193,8 +194,8 @@ def require_roles(given: Iterable[str], roles: Collection[str]) -> None:
             raise OptionError(f"--column: there is no role {role!r}{near}; there are {listing(sorted(roles))}")
 
 
-def require_columns(given: Mapping[str, str], dataset: Dataset) -> None:
-    """Refuse a --column that the dataset does not have.
+def require_columns(given: Mapping[str, str], dataset: Dataset, where: str = "the dataset") -> None:
+    """Refuse a --column that the dataset does not have; `where` says which rows these are.
 
     Raises:
         DataError: naming the nearest column and those that there are.
@@ -202,7 +203,7 @@ def require_columns(given: Mapping[str, str], dataset: Dataset) -> None:
     for role, column in given.items():
         if column not in dataset.column_names:
             near = did_you_mean(column, dataset.column_names)
-            raise DataError(f"there is no column {column!r} for {role}{near}; the dataset has {_columns(dataset)}")
+            raise DataError(f"there is no column {column!r} for {role}{near}; {where} has {_columns(dataset)}")
 
 
 def _columns(dataset: Dataset) -> str:

@@ -15,9 +15,10 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.observations import Floats, softmax
-from llmkit.tasks.base import Collator, Setup, Task
+from llmkit.tasks.base import Collator, Task
 from llmkit.tasks.batches import token_losses
 from llmkit.tasks.causal_lm import CausalLM
+from llmkit.tasks.setup import Setup
 
 ENCODED = ("input_ids", "token_type_ids")
 

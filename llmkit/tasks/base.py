@@ -4,59 +4,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from datasets import ClassLabel, Dataset, Value
+from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit.errors import OptionError
+from llmkit.errors import DataError, OptionError
 from llmkit.labels import Labels, Matching
 from llmkit.observations import Observations
 from llmkit.options import TaskFlags
-from llmkit.pooling import Pooling
 from llmkit.rowfiles import column_for
+from llmkit.tasks.setup import Setup
 
 Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
-TRUTHS = frozenset(  # roles that are no input
-    {"label", "labels", "tags", "answers", "answer_start", "answer", "target", "reference"}
-)
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What one run settled about its task: columns by role, labels, lengths, seeds."""
-
-    columns: dict[str, str]
-    max_length: int
-    labels: Labels | None = None
-    merge: tuple[int, ...] | None = None  # the label that each output of the model counts towards; None: its own
-    benchmark: str | None = None
-    positive: str | None = None
-    stride: int | None = None
-    per_row: bool = False
-    seed: int = 42
-    mask_share: float = 0.15
-    whole_words: bool = False
-    source: str | None = None  # translation: the language of the source, as the model spells it
-    target: str | None = None
-    prefix: str = ""  # what stands before each source text
-    target_length: int = 128  # tokens of a target at most
-    chat: bool = False  # a decoder is asked for a text in its chat template, the prefix being the instruction
-    threshold: float = 0.5  # multi-label: the probability from which on a label holds
-    tune: bool = False  # whether the trained model is to settle something on the validation rows: `Task.tuned`
-    no_answer: bool = False  # question answering: whether "no answer" is an answer
-    fills: int = 0  # how many fills of each mask are asked for; 0: masks are drawn, to train or to measure
-    likelihood: bool = False  # alternatives are compared by the likelihood of their tokens, by a decoder
-    candidates: tuple[str, ...] = ()  # zero-shot: the labels to choose from
-    template: str = ""  # zero-shot: the sentence that a label completes
-    pooling: Pooling | None = None  # sentence similarity: how a text becomes a vector
-
-    @property
-    def inputs(self) -> dict[str, str]:
-        """The columns that the model reads, by role."""
-        return {role: column for role, column in self.columns.items() if role not in TRUTHS}
 
 
 class Task(ABC):
@@ -275,11 +236,14 @@ class Task(ABC):
         Raises:
             DataError: a column that is needed cannot be told, or a named one does not exist.
         """
-        found = {}
+        found: dict[str, str] = {}
         for role in self.asks:
             spellings = self.spellings.get(role, (role,))
             if role in self.needs or role in given or any(name in rows[0] for name in spellings):
-                found[role] = column_for(rows, role, given, spellings)
+                column = column_for(rows, role, given, spellings)
+                if column in found.values():
+                    raise DataError(f"which column holds the {role}, beside {column!r}? Say --column {role}=NAME")
+                found[role] = column
         return found
 
     def headings(self) -> list[str]:
@@ -330,33 +294,3 @@ class Task(ABC):
     @abstractmethod
     def headline(self, setup: Setup) -> str:
         """Return the name of the metric that tells better from worse."""
-
-
-def string_columns(dataset: Dataset) -> list[str]:
-    """Return the names of the columns that hold strings."""
-    return [name for name, kind in dataset.features.items() if is_string(kind)]
-
-
-def is_string(feature: Any) -> bool:
-    """Tell whether a feature holds one string."""
-    return isinstance(feature, Value) and feature.dtype in {"string", "large_string"}
-
-
-def item_of(feature: Any) -> Any:
-    """Return the feature of the items of a list, or None where it is no list."""
-    return getattr(feature, "feature", None)
-
-
-def is_label(feature: Any) -> bool:
-    """Tell whether a feature can hold a label: a class, a string, an integer, a boolean or a float."""
-    if isinstance(feature, ClassLabel):
-        return True
-    return isinstance(feature, Value) and feature.dtype.startswith(
-        ("string", "large_string", "int", "uint", "bool", "float", "null")
-    )
-
-
-def longest_text(dataset: Dataset, names: Sequence[str]) -> str:
-    """Return the column with the most characters, judged on the first 1,000 rows."""
-    head = dataset.select(range(min(1000, len(dataset))))
-    return max(names, key=lambda name: sum(len(str(text or "")) for text in head[name]))

@@ -12,8 +12,9 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit.observations import Observations
-from llmkit.tasks.base import Collator, Setup
+from llmkit.tasks.base import Collator
 from llmkit.tasks.batches import pad_sequences, token_losses
+from llmkit.tasks.setup import Setup
 from llmkit.tasks.texts import TextTask, in_blocks, likelihoods
 from llmkit.tokenization import train_bpe
 

@@ -19,8 +19,9 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from llmkit.errors import ModelError
 from llmkit.options import AskOptions, TaskFlags
-from llmkit.tasks.base import Collator, Setup
+from llmkit.tasks.base import Collator
 from llmkit.tasks.batches import pad_batch, pad_sequences
+from llmkit.tasks.setup import Setup
 from llmkit.tasks.texts import DenoisingTask, in_blocks
 from llmkit.tokenization import train_wordpiece
 

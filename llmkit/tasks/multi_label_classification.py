@@ -20,9 +20,10 @@ from llmkit.labels import Labels, Matching
 from llmkit.observations import Bools, Floats, LabelSets, Observations
 from llmkit.options import TaskFlags
 from llmkit.predictions import as_probabilities, as_sets
-from llmkit.tasks.base import Collator, Setup
+from llmkit.tasks.base import Collator
 from llmkit.tasks.batches import pad_batch
 from llmkit.tasks.sequences import SequenceTask, model_inputs, text_columns
+from llmkit.tasks.setup import Setup
 
 PROBLEM = "multi_label_classification"  # as transformers calls it, whose loss it chooses: one sigmoid for each label
 LABELS = ("labels", "label", "topics", "categories", "classes", "genres", "tags", "标签", "类别")

@@ -25,7 +25,8 @@ from llmkit.observations import Choices, Observations
 from llmkit.options import TaskFlags
 from llmkit.predictions import shortened
 from llmkit.tasks.alternatives import ENCODED, AlternativesTask, chances, encode_continuations, is_decoder
-from llmkit.tasks.base import Setup, is_label, is_string, item_of
+from llmkit.tasks.features import is_label, is_string, item_of
+from llmkit.tasks.setup import Setup
 
 QUESTIONS = ("question", "ctx", "goal", "premise", "sent1", "startphrase", "query", "context")
 LISTS = ("choices", "options", "endings", "candidates")

@@ -21,8 +21,10 @@ from llmkit.observations import AnswerTexts, Observations, softmax
 from llmkit.options import TaskFlags
 from llmkit.predictions import cell_text
 from llmkit.tasks.answer_columns import ANSWERS, fault_of, given_answers, raw_answers
-from llmkit.tasks.base import Collator, Setup, Task, is_string
+from llmkit.tasks.base import Collator, Task
 from llmkit.tasks.batches import INPUTS, pad_batch, pad_sequences
+from llmkit.tasks.features import is_string
+from llmkit.tasks.setup import Setup
 from llmkit.tasks.windows import best_spans, candidates_of, windows_of
 
 SLICE = (

@@ -17,8 +17,9 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.errors import ModelError
-from llmkit.tasks.base import Collator, Setup
+from llmkit.tasks.base import Collator
 from llmkit.tasks.batches import pad_sequences
+from llmkit.tasks.setup import Setup
 from llmkit.tasks.texts import DenoisingTask, in_blocks
 from llmkit.tokenization import SENTINEL, train_bpe_with_sentinels
 

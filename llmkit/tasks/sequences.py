@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from llmkit.tasks.base import Setup, Task, longest_text, string_columns
+from llmkit.tasks.base import Task
 from llmkit.tasks.batches import INPUTS
+from llmkit.tasks.features import longest_text, string_columns
+from llmkit.tasks.setup import Setup
 
 PAIRS = (
     ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("question", "sentence"),

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from llmkit.tasks.base import Setup, is_string
+from llmkit.tasks.features import is_string
+from llmkit.tasks.setup import Setup
 from llmkit.tasks.text_to_text import PREFIXED, TextToText, lists_texts
 
 PAIRS = (

@@ -17,9 +17,11 @@ from llmkit.labels import Labels, Matching, merged_probabilities
 from llmkit.observations import Classes, Floats, Numbers, Observations, softmax
 from llmkit.options import TaskFlags
 from llmkit.predictions import as_classes, as_numbers, as_probabilities
-from llmkit.tasks.base import Collator, Setup, is_label
+from llmkit.tasks.base import Collator
 from llmkit.tasks.batches import pad_batch
+from llmkit.tasks.features import is_label
 from llmkit.tasks.sequences import SequenceTask, model_inputs, text_columns
+from llmkit.tasks.setup import Setup
 
 LABELS = (
     "label", "labels", "class", "category", "sentiment", "target", "score", "stars", "rating", "similarity",

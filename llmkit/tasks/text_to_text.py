@@ -21,10 +21,12 @@ from llmkit.labels import Labels
 from llmkit.observations import Observations, Texts
 from llmkit.options import AskOptions, TaskFlags
 from llmkit.predictions import shortened
-from llmkit.tasks.base import Collator, Setup, Task, is_string, item_of
+from llmkit.tasks.base import Collator, Task
 from llmkit.tasks.batches import INPUTS, pad_sequences
 from llmkit.tasks.chats import chat_ids
+from llmkit.tasks.features import is_string, item_of
 from llmkit.tasks.languages import begin_with, direct
+from llmkit.tasks.setup import Setup
 
 PREFIXED = frozenset(
     {"t5", "mt5", "umt5", "longt5", "switch_transformers"}

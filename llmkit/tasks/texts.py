@@ -14,8 +14,10 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from llmkit.labels import Labels
 from llmkit.observations import Likelihoods, Observations
 from llmkit.options import TaskFlags
-from llmkit.tasks.base import Setup, Task, longest_text, string_columns
+from llmkit.tasks.base import Task
 from llmkit.tasks.batches import token_losses
+from llmkit.tasks.features import longest_text, string_columns
+from llmkit.tasks.setup import Setup
 
 
 class TextTask(Task):

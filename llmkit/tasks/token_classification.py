@@ -23,8 +23,10 @@ from llmkit.labels import Labels, Matching, flattened, merged_probabilities
 from llmkit.observations import OUTSIDE, Floats, Observations, Spans, are_single, softmax, span_types, spans_of
 from llmkit.options import TaskFlags
 from llmkit.predictions import shortened
-from llmkit.tasks.base import Collator, Setup, Task, is_string, item_of
+from llmkit.tasks.base import Collator, Task
 from llmkit.tasks.batches import pad_batch, pad_sequences
+from llmkit.tasks.features import is_string, item_of
+from llmkit.tasks.setup import Setup
 
 TOKENS = ("tokens", "words")
 TAGS = ("ner_tags", "ner", "tags", "labels", "pos_tags", "pos", "upos", "chunk_tags")

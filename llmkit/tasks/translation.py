@@ -17,7 +17,8 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from llmkit.errors import DataError, ModelError, OptionError, listing
 from llmkit.options import TaskFlags
 from llmkit.tasks import languages
-from llmkit.tasks.base import Setup, string_columns
+from llmkit.tasks.features import string_columns
+from llmkit.tasks.setup import Setup
 from llmkit.tasks.text_to_text import PREFIXED, TextToText, task_params
 
 TRANSLATORS = frozenset({"marian", "fsmt", "m2m_100", "mbart", "nllb-moe"})
@@ -86,7 +87,7 @@ class Translation(TextToText):
             for told, own, seen in zip((flags.source, flags.target), remembered, read, strict=True)
         )
         source, target = _as_spelled(source, target, config, tokenizer)
-        if source is not None and target is not None and languages.same(source, target) and source == target:
+        if source is not None and source == target:
             raise OptionError(f"--source and --target are both {source}: two languages are wanted")
         return replace(setup, source=source, target=target)
 

@@ -28,8 +28,8 @@ from llmkit.tasks.alternatives import (
     flat,
     is_decoder,
 )
-from llmkit.tasks.base import Setup
 from llmkit.tasks.sequences import TEXTS
+from llmkit.tasks.setup import Setup
 from llmkit.tasks.text_classification import TextClassification, positive_class, ranked
 
 HYPOTHESIS = "This example is {}."

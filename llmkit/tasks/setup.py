@@ -1,0 +1,47 @@
+"""What one run settled about its task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmkit.labels import Labels
+from llmkit.pooling import Pooling
+
+TRUTHS = frozenset(  # roles that are no input
+    {"label", "labels", "tags", "answers", "answer_start", "answer", "target", "reference"}
+)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What one run settled about its task: columns by role, labels, lengths, seeds."""
+
+    columns: dict[str, str]
+    max_length: int
+    labels: Labels | None = None
+    merge: tuple[int, ...] | None = None  # the label that each output of the model counts towards; None: its own
+    benchmark: str | None = None
+    positive: str | None = None
+    stride: int | None = None
+    per_row: bool = False
+    seed: int = 42
+    mask_share: float = 0.15
+    whole_words: bool = False
+    source: str | None = None  # translation: the language of the source, as the model spells it
+    target: str | None = None
+    prefix: str = ""  # what stands before each source text
+    target_length: int = 128  # tokens of a target at most
+    chat: bool = False  # a decoder is asked for a text in its chat template, the prefix being the instruction
+    threshold: float = 0.5  # multi-label: the probability from which on a label holds
+    tune: bool = False  # whether the trained model is to settle something on the validation rows: `Task.tuned`
+    no_answer: bool = False  # question answering: whether "no answer" is an answer
+    fills: int = 0  # how many fills of each mask are asked for; 0: masks are drawn, to train or to measure
+    likelihood: bool = False  # alternatives are compared by the likelihood of their tokens, by a decoder
+    candidates: tuple[str, ...] = ()  # zero-shot: the labels to choose from
+    template: str = ""  # zero-shot: the sentence that a label completes
+    pooling: Pooling | None = None  # sentence similarity: how a text becomes a vector
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The columns that the model reads, by role."""
+        return {role: column for role, column in self.columns.items() if role not in TRUTHS}
