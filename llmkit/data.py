@@ -72,7 +72,8 @@ def open_dataset(
 def _unfolded(dataset: Dataset) -> Dataset:
     """Return a dataset with a column for each language in place of WMT's {"translation": {"en": ..., "de": ...}}."""
     feature = dataset.features.get("translation")
-    if not isinstance(feature, dict | Translation):
+    texts = isinstance(feature, dict) and all(getattr(own, "dtype", None) == "string" for own in feature.values())
+    if not texts and not isinstance(feature, Translation):
         return dataset
     languages = feature.languages if isinstance(feature, Translation) else list(feature)
     if set(languages) & set(dataset.column_names):
