@@ -81,6 +81,7 @@ def plan(
         task.class_column(chosen, columns),
     )  # fmt: skip
     if found.cut is None:
+        tasks.require_columns(columns, found.validation, f"--validation {found.name}")
         tasks.require_sound(task, found.validation, columns, "validation")
     rows = _usable(task, found, columns, report)
     labels = task.labels(rows.train, found.validation, columns)

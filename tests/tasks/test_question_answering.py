@@ -341,3 +341,19 @@ def test_the_blank_that_sentencepiece_takes_for_a_part_of_a_word_is_none_of_the_
     assert [text[a:b] for a, b in raw][1:] == [" saw", " Rome"]
     assert spans == ["Anna", "saw", "Rome"]
     assert window.positions(Given(("saw Rome",), (5,))) == (5, 6)
+
+
+def test_files_that_lack_a_column_or_mix_kinds_are_refused(llmkit, reader, data, tmp_path):
+    alone = write_jsonl(tmp_path / "alone.jsonl", [{"question": "who?"}])
+    mixed = write_jsonl(tmp_path / "mixed.jsonl", [{"question": "who?", "context": some} for some in ("a fox", ["a"])])
+    other = write_csv(tmp_path / "other.csv", [{"question": "who?", "context": "a fox"}])
+    for command, sentence in (
+        (("generate", "-i", alone), "which column holds the context, beside 'question'?"),
+        (("generate", "-i", mixed), "row 2: its context is a list, and row 1 has a str"),
+        (("finetune", data, "--validation", other, "-o", tmp_path / "never"), "there is no column 'answers'"),
+    ):
+        ran = llmkit(*command, "-m", reader)
+        assert ran.code == 2
+        assert sentence in ran.error
+        assert ran.out == ""
+    assert not (tmp_path / "never").exists()
