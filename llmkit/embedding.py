@@ -15,6 +15,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 
 from llmkit import files, models
+from llmkit.errors import ModelError
 from llmkit.inference import batches, on_device
 from llmkit.models import Located
 from llmkit.options import EmbeddingOptions, ModelOptions, TalkOptions
@@ -71,13 +72,16 @@ class Embedder:
         """Return the vector of each text, (texts, dimension); one of NaN for a text that is blank.
 
         `uses` are names of the model's prompts, such as query: the first that it has stands before each text.
+
+        Raises:
+            ModelError: a vector is not of finite numbers.
         """
         made = np.full((len(texts), self.dimension), np.nan, dtype=np.float32)
         places = [place for place, text in enumerate(texts) if text.strip()]
         if not places:
             return made
         rows = self.tokens([texts[place] for place in places], *uses)
-        with (report or Report()).progress("embedding", len(rows)) as advance:
+        with (report or Report(TalkOptions(quiet=True))).progress("embedding", len(rows)) as advance:
             for some in batches([len(row["input_ids"]) for row in rows], batch_size):
                 told = [row for row in some if rows[row]["input_ids"]]  # a tokenizer can leave nothing of a text
                 if told:
@@ -98,6 +102,11 @@ class Embedder:
         found = pooled(self.model, on_device(pad_batch(rows, self.tokenizer), self.model), self.pooling.mode)
         if self.wanted.normalize:
             found = torch.nn.functional.normalize(found)
+        if not found.isfinite().all():
+            raise ModelError(
+                f"{self.located.name!r} gives vectors of no finite numbers: its weights are damaged, or its precision "
+                "overflows and --dtype float32 would not"
+            )
         return np.asarray(found.cpu().numpy(), dtype=np.float32)
 
     def say_truncated(self, report: Report) -> None:

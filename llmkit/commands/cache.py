@@ -39,6 +39,8 @@ def cache(
 ) -> None:
     """Show or clear what `llmkit eval` keeps: the answers of models to rows, so that the same run takes seconds.
 
+    Beside them are the vectors of passages that `llmkit generate --retrieve` embedded.
+
     The cache lies in $LLMKIT_CACHE, else in ~/.cache/llmkit.
     """
     from llmkit import answers

@@ -238,3 +238,15 @@ def test_weights_that_are_missing_are_refused_but_a_pooler_that_nothing_reads(ll
         ran = llmkit("embed", "x", "-m", model)
         assert ran.code == code, ran.err
     assert "lacks weights" in ran.error
+
+
+def test_damaged_weights_give_no_vectors(llmkit, encoder, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    model = shutil.copytree(encoder, tmp_path / "damaged")
+    kept = load_file(model / "model.safetensors")
+    kept["encoder.layer.1.output.dense.bias"][3] = torch.nan
+    save_file(kept, model / "model.safetensors", metadata={"format": "pt"})
+    ran = llmkit("embed", "x", "-m", model)
+    assert (ran.code, ran.out) == (2, "")
+    assert "no finite numbers" in ran.error

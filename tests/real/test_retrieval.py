@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from datasets import load_dataset
+from scipy.stats import spearmanr
 
 pytestmark = pytest.mark.real
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -39,10 +42,27 @@ QUESTIONS = {
 }
 
 
-def test_the_right_story_is_among_the_three_nearest_passages_for_16_of_20_questions(hub, tmp_path):
+def test_the_right_story_is_among_the_three_nearest_passages_for_16_of_20_questions(hub):
     ran = hub("generate", "--retrieve", TALES, *QUESTIONS, "--embedder", MINILM, "--dry-run", "--json")
     assert ran.code == 0, ran.err
     found = {row["prompt"]: {source["title"] for source in row["sources"]} for row in ran.rows}
     missed = {question: found[question] for question, titles in QUESTIONS.items() if not titles & found[question]}
     assert len(QUESTIONS) == 20
     assert len(missed) <= 4, missed
+
+
+def test_the_spearman_of_stsb_is_over_080_from_eval_and_from_embed(hub, real_hub):
+    ran = hub("eval", "glue/stsb", "-m", MINILM, "--json")
+    assert ran.code == 0, ran.err
+    assert (ran.json["task"], ran.json["n"], ran.json["headline"]) == ("sentence-similarity", 1500, "spearman")
+    assert ran.json["metrics"]["spearman"]["value"] > 0.8
+    rows = load_dataset(str(real_hub / "datasets/nyu-mll/glue"), "stsb", split="validation")
+    sides = []
+    for column in ("sentence1", "sentence2"):
+        (hub.folder / "side.txt").write_text("".join(f"{text}\n" for text in rows[column]), encoding="utf-8")
+        made = hub("embed", "-i", "side.txt", "-o", "side.npy", "-m", MINILM, "--batch-size", 64, "--overwrite")
+        assert made.code == 0, made.err
+        assert "pooling: the mean over the tokens, as the model's own files say" in made.err  # the Hub gave them
+        sides.append(np.load(hub.folder / "side.npy"))
+    found = spearmanr((sides[0] * sides[1]).sum(1), rows["label"])[0]
+    assert found == pytest.approx(ran.json["metrics"]["spearman"]["value"], abs=1e-5)
