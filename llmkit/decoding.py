@@ -21,6 +21,7 @@ from llmkit.report import Report
 from llmkit.settings import parse_settings
 from llmkit.tasks import Setup, Task
 from llmkit.tasks.chats import chat_text
+from llmkit.tasks.languages import begin
 
 OWNED = {
     name: "--" + name.replace("_", "-")
@@ -78,7 +79,7 @@ class Generator:
         self.context = models.context_length(located.config, self.tokenizer)
         setup = Setup(columns={role: role for role in task.asks}, max_length=self.context)
         self.setup = task.settle(setup, asked, located.config, self.tokenizer)
-        self.begin = task.begin_with(self.tokenizer, self.setup)
+        self.first = task.first_tokens(self.tokenizer, self.setup)
         self.chat = self._wants_chat()
         self._model: PreTrainedModel | None = None
 
@@ -203,8 +204,7 @@ class Generator:
         config.do_sample, config.num_beams = asked.sampling, asked.num_beams
         config.num_return_sequences = asked.num_return_sequences
         config.pad_token_id = self.tokenizer.pad_token_id
-        if self.begin is not None:
-            config.forced_bos_token_id = self.begin
+        begin(config, self.first)
         if config.eos_token_id is None:
             config.eos_token_id = self.tokenizer.eos_token_id
         if asked.sampling:

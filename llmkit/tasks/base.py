@@ -211,9 +211,9 @@ class Task(ABC):
         """Return what a model that generates is asked about a text; `prompted` tasks have one."""
         return text
 
-    def begin_with(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> int | None:
-        """Return the token that what is generated must begin with, or None; the tokenizer is told what it reads."""
-        return None
+    def first_tokens(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> dict[str, int]:
+        """Return what a generation config must hold of the tokens that come first; the tokenizer is told the same."""
+        return {}
 
     def answers(
         self, records: Sequence[Any], prepared: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBase,

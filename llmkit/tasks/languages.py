@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from llmkit.errors import ModelError, OptionError, did_you_mean, listing
 
@@ -80,18 +80,26 @@ def _mark(code: str) -> str:
     return "".join(re.split("[-_]", code.strip("_<>"))[1:])
 
 
-def begin_with(tokenizer: PreTrainedTokenizerBase, target: str | None) -> int | None:
-    """Return the token that tells a multilingual model the language to write; None for other models."""
-    if target is None or target not in own_codes(tokenizer):
-        return None
+def first_tokens(tokenizer: PreTrainedTokenizerBase, source: str | None, target: str | None) -> dict[str, int]:
+    """Return what a generation config must hold so that a multilingual model writes the target language.
+
+    It is empty for other models. The tokenizer is told what it reads, and what `text_target` is written in. Where a
+    target ends with its language, as mbart-large-cc25 learned it, the decoder starts from the language; where it begins
+    with it (mBART-50, M2M100, NLLB), the language comes after the usual start.
+    """
+    if source is None or target is None or target not in own_codes(tokenizer):
+        return {}
+    tokenizer.src_lang, tokenizer.tgt_lang = source, target
     of: Any = getattr(tokenizer, "get_lang_id", tokenizer.convert_tokens_to_ids)
-    return int(of(target))
+    token = int(of(target))
+    last = tokenizer(text_target="")["input_ids"][-1]
+    return {"decoder_start_token_id" if last == token else "forced_bos_token_id": token}
 
 
-def direct(tokenizer: PreTrainedTokenizerBase, source: str | None, target: str | None) -> None:
-    """Tell the tokenizer of a multilingual model what it reads, and what `text_target` is written in."""
-    if own_codes(tokenizer) and source is not None and target is not None:
-        tokenizer.src_lang, tokenizer.tgt_lang = source, target
+def begin(config: GenerationConfig, first: dict[str, int]) -> None:
+    """Have a model begin what it writes with the first tokens, if there are any, and with no other."""
+    if first:
+        config.update(**{"forced_bos_token_id": None, **first})
 
 
 def named(code: str, flag: str) -> str:

@@ -25,12 +25,13 @@ from llmkit.tasks.base import Collator, Task
 from llmkit.tasks.batches import INPUTS, pad_sequences
 from llmkit.tasks.chats import chat_ids
 from llmkit.tasks.features import is_string, item_of
-from llmkit.tasks.languages import begin_with, direct
+from llmkit.tasks.languages import begin, first_tokens
 from llmkit.tasks.setup import Setup
 
 PREFIXED = frozenset(
     {"t5", "mt5", "umt5", "longt5", "switch_transformers"}
 )  # told their task by the text's first words
+FIRST = ("decoder_start_token_id", "forced_bos_token_id")  # how a language to write is told
 
 
 class TextToText(Task):
@@ -47,7 +48,7 @@ class TextToText(Task):
     scores_files = True
     base_model = "google-t5/t5-small"
     incomplete = "no text or no target"
-    aside = frozenset({"labels", "begin"})
+    aside = frozenset({"labels", *FIRST})
     usual: ClassVar[tuple[str, ...]]  # the metrics that are shown, the headline first
     usual_target: ClassVar[int] = 128  # tokens
 
@@ -113,9 +114,8 @@ class TextToText(Task):
     def prompt(self, text: str, setup: Setup) -> str:
         return setup.prefix + text
 
-    def begin_with(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> int | None:
-        direct(tokenizer, setup.source, setup.target)
-        return begin_with(tokenizer, setup.target)
+    def first_tokens(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> dict[str, int]:
+        return first_tokens(tokenizer, setup.source, setup.target)
 
     def flaw(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
         for role in ("text", "target"):
@@ -140,7 +140,7 @@ class TextToText(Task):
         return column in dataset.column_names and any(_several(target) for target in dataset[column])
 
     def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
-        begin = self.begin_with(tokenizer, setup)
+        first = self.first_tokens(tokenizer, setup)
         columns = _sources([whole(text) for text in rows[setup.columns["text"]]], tokenizer, setup)
         if "target" in setup.columns:
             columns["references"] = [_several(target) for target in rows[setup.columns["target"]]]
@@ -148,8 +148,8 @@ class TextToText(Task):
             firsts = [several[0] for several in columns["references"]]  # what it learns to write
             encoded = tokenizer(text_target=firsts, truncation=True, max_length=setup.target_length)
             columns["labels"] = encoded["input_ids"]
-        if begin is not None and not training:
-            columns["begin"] = [begin] * len(rows)
+        if not training:
+            columns |= {name: [token] * len(rows) for name, token in first.items()}
         return Dataset.from_dict(columns)
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
@@ -160,17 +160,14 @@ class TextToText(Task):
             batch = dict(tokenizer.pad(inputs, padding_side=side, return_tensors="pt"))
             if "labels" in rows[0]:
                 batch["labels"] = pad_sequences([row["labels"] for row in rows], -100)
-            if "begin" in rows[0]:
-                batch["begin"] = torch.tensor([row["begin"] for row in rows])
-            return batch
+            return batch | {name: torch.tensor([row[name] for row in rows]) for name in FIRST if name in rows[0]}
 
         return collate
 
     def run(self, model: PreTrainedModel, batch: dict[str, Any], setup: Setup) -> list[Any]:
         """Return the tokens that the model writes for each row, the end token among them but no padding."""
         config = measured_config(model, setup.target_length)
-        if "begin" in batch:
-            config.forced_bos_token_id = int(batch["begin"][0])
+        begin(config, {name: int(batch[name][0]) for name in FIRST if name in batch})
         made = model.generate(**self.shown(batch), generation_config=config)
         start = batch["input_ids"].shape[1] if setup.chat else 1  # a decoder starts from a token of its own
         return [until_end(row[start:], config) for row in made.tolist()]

@@ -61,12 +61,16 @@ def bart(folder: Path) -> Path:
     return save(config, own, folder, num_beams=2)
 
 
-def mbart(folder: Path) -> Path:
+def mbart(folder: Path, tokenizer=transformers.MBartTokenizer, **more) -> Path:
     vocabulary = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     vocabulary += [(f"▁{word}", -3.0) for word in WORDS] + [("▁", -5.0)]
-    own = transformers.MBartTokenizer(vocab=vocabulary, model_max_length=tiny.CONTEXT)
-    config = config_for("mbart", len(own), pad_token_id=1, bos_token_id=0, eos_token_id=2, forced_eos_token_id=None)
-    return save(config, own, folder)
+    own = tokenizer(vocab=vocabulary, model_max_length=tiny.CONTEXT)
+    more |= {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "forced_eos_token_id": None}
+    return save(config_for("mbart", len(own), **more), own, folder)
+
+
+def mbart50(folder: Path) -> Path:
+    return mbart(folder, transformers.MBart50Tokenizer, decoder_start_token_id=2)
 
 
 def nllb(folder: Path) -> Path:
@@ -127,8 +131,8 @@ def t5(folder: Path) -> Path:
     return tiny.t5_folder(folder, seed=1)
 
 
-FAMILIES = {"t5": t5, "bart": bart, "mbart": mbart, "nllb": nllb, "marian": marian, "m2m": m2m}
-SPELLED = {"mbart": ("en_XX", "de_DE"), "nllb": ("eng_Latn", "deu_Latn")}
+FAMILIES = {"t5": t5, "bart": bart, "mbart": mbart, "mbart50": mbart50, "nllb": nllb, "marian": marian, "m2m": m2m}
+SPELLED = {"mbart": ("en_XX", "de_DE"), "mbart50": ("en_XX", "de_DE"), "nllb": ("eng_Latn", "deu_Latn")}
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +156,9 @@ def written(folder: Path, texts: list[str], prefix: str = "", source=None, targe
     if source is not None:
         tokenizer.src_lang = source
         begin = tokenizer.get_lang_id(target) if hasattr(tokenizer, "get_lang_id") else None
-        more["forced_bos_token_id"] = tokenizer.convert_tokens_to_ids(target) if begin is None else begin
+        starts = isinstance(tokenizer, transformers.MBartTokenizer)  # mBART's first models
+        name = "decoder_start_token_id" if starts else "forced_bos_token_id"
+        more[name] = tokenizer.convert_tokens_to_ids(target) if begin is None else begin
     made = []
     for text in texts:  # one by one: nothing is padded
         ids = model.generate(**tokenizer(prefix + text, return_tensors="pt"), do_sample=False, **more)
@@ -177,7 +183,7 @@ def test_each_family_learns_and_translates_as_a_plain_script_does(llmkit, famili
     assert again.json["invariance"]["changed"] == 0
 
     languages_ = SPELLED.get(family, ("en", "de"))
-    coded = dict(zip(("source", "target"), languages_)) if family in ("mbart", "nllb", "m2m") else {}
+    coded = dict(zip(("source", "target"), languages_)) if family in (*SPELLED, "m2m") else {}
     prefix = "translate English to German: " if family == "t5" else ""
     params = json.loads((run / "config.json").read_text())["task_specific_params"]
     assert params == {"translation_{}_to_{}".format(*languages_): {"prefix": prefix, "max_length": 12}}
@@ -192,6 +198,18 @@ def test_each_family_learns_and_translates_as_a_plain_script_does(llmkit, famili
     greedy = written(run, TEXTS[:3], prefix, max_new_tokens=12, num_beams=1, **coded)
     assert [row["completion"].strip() for row in shell.rows] == greedy
     assert [row["text"] for row in shell.rows] == TEXTS[:3]
+
+
+@pytest.mark.parametrize("family", ["mbart", "mbart50"])
+def test_what_was_learned_is_written_from_its_first_word(llmkit, families, family, tmp_path):
+    data = write_jsonl(tmp_path / "rows.jsonl", ROWS[:4] * 2)
+    flags = ("--max-steps", 60, "--learning-rate", "5e-3", "--target-length", 40, "--validation", data)
+    ran = llmkit("finetune", data, "-m", families(family), "-o", tmp_path / "run", "--task", "translation", *flags,
+                 "--json")  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert ran.json["metrics"]["bleu"]["value"] > 90
+    shell = llmkit("generate", ROWS[0]["en"], "-m", tmp_path / "run", "--json")
+    assert shell.json["completion"] == ROWS[0]["de"]
 
 
 def test_languages_are_spelled_as_the_model_spells_them():
