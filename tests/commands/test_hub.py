@@ -36,6 +36,7 @@ WORKING = {
     "eval of the run": "eval glue/mrpc -m {}/tuned --json",
     "classify": ASK,
     "classify by commit": ASK + " --revision {commit}",
+    "embed": "embed -m acme/base 'the fox was good'",
     "generate": "generate -m acme/stories 'the fox was' --max-new-tokens 5 --json",
     "pretrain": "pretrain {}/corpus.txt -m acme/stories --max-steps 1 --batch-size 2 --json -o {}/more",
     "tokenizer": "pretrain {}/corpus.txt --tokenizer acme/stories --dry-run",
@@ -55,7 +56,10 @@ FAILING = {
 def make_hub(root: Path) -> Path:
     """A folder in the Hub's layout: three models that work, three that do not, and GLUE's MRPC in small."""
     models = root / "models" / "acme"
-    tiny.bert_folder(models / "base", kind="base")
+    base = tiny.bert_folder(models / "base", kind="encoder")
+    (base / "1_Pooling").mkdir()
+    (base / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
+    (base / "modules.json").write_text(json.dumps([{"type": "sentence_transformers.Pooling", "path": "1_Pooling"}]))
     paraphrase = tiny.bert_folder(models / "paraphrase", ["not_equivalent", "equivalent"])
     (paraphrase / "pytorch_model.bin").write_bytes(b"the same weights as a pickle")
     (paraphrase / "onnx").mkdir()
@@ -109,6 +113,7 @@ def test_every_command_works_by_name(online):
     assert online["generate"].json["completion"]
     assert online["classify"].json["label"] in ("not_equivalent", "equivalent")
     assert online["classify by commit"].out == online["classify"].out
+    assert "pooling: the first token, as the model's own files say" in online["embed"].err
 
 
 def test_an_evaluation_says_which_commits_it_rests_on(online, hub):
@@ -134,7 +139,7 @@ def test_only_what_is_needed_is_downloaded(online, hub):
 
 
 def test_offline_the_cache_answers_and_the_hub_is_not_asked(online, hub, user):
-    lines = [WORKING[name] + " --offline" for name in ("classify", "classify by commit", "eval", "generate")]
+    lines = [WORKING[name] + " --offline" for name in ("classify", "classify by commit", "eval", "embed", "generate")]
     retuned = WORKING["finetune"].replace("tuned", "offline") + " --offline"
     asked = len(hub.requests)
     *ran, tuned = run(hub, user, [*lines, retuned])
@@ -142,7 +147,7 @@ def test_offline_the_cache_answers_and_the_hub_is_not_asked(online, hub, user):
     assert [(one.code, one.err) for one in ran if one.code] == []
     assert ran[0].out == ran[1].out == online["classify"].out
     assert ran[2].json["metrics"] == online["eval"].json["metrics"]
-    assert ran[3].out == online["generate"].out
+    assert (ran[3].out, ran[4].out) == (online["embed"].out, online["generate"].out)
     assert (tuned.code, tuned.json["metrics"]) == (0, online["finetune"].json["metrics"])
 
 
