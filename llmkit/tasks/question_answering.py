@@ -69,11 +69,12 @@ class QuestionAnswering(Task):
         answers = given.get("answers") or next((name for name in names if name in dataset.column_names), None)
         if answers is None:
             return None
-        flat = start in dataset.column_names and not isinstance(dataset.features[answers], dict)
+        flat = start in dataset.column_names and not isinstance(dataset.features.get(answers), dict)
         return {**texts, "answers": answers, **({"answer_start": start} if flat else {})}
 
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
-        return columns["answers"] in dataset.column_names
+        column = columns["answers"]
+        return column in dataset.column_names and any(answers is not None for answers in dataset[column])
 
     def learned(self, setup: Setup, train: Dataset) -> Setup:
         return replace(setup, no_answer=self._unanswered(train, setup) > 0)
