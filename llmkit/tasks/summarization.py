@@ -14,7 +14,7 @@ from llmkit.tasks.text_to_text import PREFIXED, TextToText, lists_texts
 
 PAIRS = (
     ("document", "summary"), ("article", "highlights"), ("article", "summary"), ("article", "abstract"),
-    ("dialogue", "summary"), ("text", "summary"), ("report", "summary"), ("content", "summary"), ("text", "title"),
+    ("dialogue", "summary"), ("text", "summary"), ("report", "summary"), ("content", "summary"),
 )  # fmt: skip
 LISTS = ("source", "target")  # of sentences, and of summaries: scitldr
 

@@ -80,6 +80,7 @@ def test_figures_are_rouge_scores_own_and_come_again_from_a_file(llmkit, summari
         ([{"source": ["a"], "target": ["b"]}], {"text": "source", "target": "target"}),
         ([{"source": "a", "target": "b"}], None),
         ([{"text": "a", "label": "b"}], None),
+        ([{"title": "b", "text": "a", "label": 1}], None),  # news and reviews, to be classified
     ],
 )
 def test_columns_are_found_by_their_usual_names(rows, columns):
