@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from llmkit.decoding import Generator, Prompt
+from llmkit.errors import DataError
 from llmkit.models import Located
 from llmkit.options import AskOptions, GenerationOptions, ModelOptions, RetrievalOptions
 from llmkit.report import Report
@@ -36,11 +37,17 @@ class GroundedGenerator(Generator):
         """
         found = self.knowledge.nearest(text, self.passages, where)
         count = max(1, self.fitting(text, found))
+        tokens = len(self.tokens(self._spelled(text, found[:count])))
+        if tokens >= self.context:
+            raise DataError(
+                f"{where} has {tokens} tokens with the nearest passage, and {self.located.name!r} takes "
+                f"{self.context}; -m names a model that takes more"
+            )
         if count < len(found):
             self.report.say(
                 f"{where}: {count} of {len(found)} passages fit the {self.context} tokens of {self.located.name}"
             )
-        made = super().prompt(self._spelled(text, found[:count]), f"{where} with its passages")
+        made = super().prompt(self._spelled(text, found[:count]), f"{where}, with its passages,")
         return replace(made, text=text, sources=tuple(one.record() for one in found[:count]))
 
     def fitting(self, text: str, found: Sequence[Found]) -> int:

@@ -194,14 +194,20 @@ def test_as_many_passages_as_fit_are_used_and_said(ask):
     assert 3 < len(fit.json["sources"]) < 20
     assert f"the prompt: {len(fit.json['sources'])} of 20 passages fit the 512 tokens" in fit.err
     assert len(ask("a song", "--passages", 99, "--dry-run", "--json").json["sources"]) == 30
-    none = ask("a song", "--max-new-tokens", 4, model=None, folder=None)
-    assert none.code == 0
+
+
+def test_an_answer_for_which_little_room_is_left_is_warned_of(ask):
+    ran = ask("a song", "--passages", 1, "--max-new-tokens", 500)
+    assert ran.code == 0
+    assert "the prompt, with its passages, leaves room for" in ran.err
 
 
 def test_a_model_that_not_even_one_passage_fits_is_refused(ask, llama):
     ran = ask("a song", model=llama)
     assert ran.code == 2
-    assert "the prompt with its passages has" in ran.error
+    assert "with the nearest passage" in ran.error
+    assert "takes 64; -m names a model that takes more" in ran.error
+    assert "passages fit" not in ran.err
     assert ask("a song", "--dry-run", "--json", model=llama).code == 0
 
 
