@@ -21,7 +21,7 @@ DOMAINS = ("film", "book", "hotel", "restaurant", "kitchen", "gear", "app", "cla
 DOMAINS_ZH = ("餐馆", "酒店", "电影", "电器", "软件")
 OPPOSITE = {"positive": "negative", "negative": "positive", "正面": "负面", "负面": "正面"}
 WORDS_PER_REVIEW = range(5, 41)
-TOPIC_ROWS = {"train": 400, "validation": 100, "test": 100}
+TOPIC_ROWS = {"train": 600, "validation": 100, "test": 100}
 TOPICS = {
     "food": "food breakfast dessert drinks", "place": "place", "price": "price", "room": "room bed quiet",
     "service": "staff wait",
@@ -185,11 +185,11 @@ def draw_topics(rng: random.Random, clauses: Sections) -> dict[str, str]:
     return {topic: rng.choice(clauses[topic]) for topic in held}
 
 
-def topics(sections: Sections, split: str) -> list[dict[str, object]]:
+def topics(sections: Sections, more: Sections, split: str) -> list[dict[str, object]]:
     """Return reviews of hotels and restaurants with the topics that they speak of; no two splits share a clause."""
     rng, domains = seeded("topics", split), ("hotel", "restaurant")
     names = [f"{domain}.{label}" for domain in domains for label in ("positive", "negative")]
-    clauses = clauses_by_topic(sections, names, TOPICS)
+    clauses = {topic: lines + more[topic] for topic, lines in clauses_by_topic(sections, names, TOPICS).items()}
     own = {topic: share(clauses, topic, split) for topic in clauses}
     rows: dict[str, list[str]] = {}
     while len(rows) < TOPIC_ROWS[split]:
@@ -330,9 +330,10 @@ def corpus(grammar: Sections) -> str:
 def main(target: Path = HERE) -> None:
     """Write every data file below ``target``."""
     english, misc = read_sections("reviews.txt"), read_sections("misc.txt")
+    more = read_sections("topics.txt")
     for split in SPLITS:
         write_csv(target / "reviews" / f"{split}.csv", ("text", "label"), reviews(english, split))
-        write_jsonl(target / "topics" / f"{split}.jsonl", topics(english, split))
+        write_jsonl(target / "topics" / f"{split}.jsonl", topics(english, more, split))
     chinese = read_sections("reviews_zh.txt")
     write_csv(target / "reviews_zh.csv", ("text", "label"), reviews_zh(chinese))
     write_jsonl(target / "topics_zh.jsonl", topics_zh(chinese))
