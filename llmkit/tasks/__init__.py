@@ -107,7 +107,7 @@ def for_model(
     found = [task for task in tasks if (task.opens(config) if told else task.claims(config, verb))]
     if found:
         return found
-    own = [task for task in TASKS.values() if task.claims(config, verb)]
+    own = [task for task in TASKS.values() if task.claims(config, "")]  # whatever the command
     kind = (config.architectures or [config.model_type])[0]
     wanted = listing(task.name for task in tasks)
     if told and own:

@@ -273,7 +273,7 @@ BAD_FLAGS = {
     "pretrain corpus.txt --arch bert --task causal-lm": "bert",
     "pretrain corpus.txt --task text-classification": "not pretrained",
     "pretrain corpus.txt -m llama --vocab-size 100": "leave out",
-    "pretrain corpus.txt --arch t5": "t5",
+    "pretrain corpus.txt --arch t6": "t5",
     "pretrain corpus.txt --size huge": "huge",
     "pretrain corpus.txt --model-config absent.json": "absent.json",
     "pretrain corpus.txt --model-config broken.json": "broken.json",
