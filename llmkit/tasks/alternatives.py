@@ -21,6 +21,7 @@ from llmkit.tasks.causal_lm import CausalLM
 from llmkit.tasks.setup import Setup
 
 ENCODED = ("input_ids", "token_type_ids")
+AT_ONCE = 4096  # tokens in one forward pass of a decoder: its logits over a vocabulary of 50,000 take 0.8 GB in float32
 
 
 def is_decoder(config: PretrainedConfig) -> bool:
@@ -101,12 +102,15 @@ def continuation_scores(model: PreTrainedModel, batch: dict[str, Any]) -> torch.
     """Return the log-likelihood in nats of each alternative's tokens from `first` on, (rows, alternatives)."""
     ids, mask, first = batch["input_ids"], batch["attention_mask"], batch["first"]
     inputs = flat({"input_ids": ids, "attention_mask": mask})
-    logits = model(**inputs).logits[:, :-1]
-    targets = inputs["input_ids"][:, 1:]
     places = torch.arange(1, ids.shape[-1], device=ids.device)
     scored = (places >= first.reshape(-1, 1)) & inputs["attention_mask"][:, 1:].bool()
-    losses = torch.zeros(targets.shape, dtype=torch.float64, device=ids.device)
-    losses[scored] = token_losses(logits[scored], targets[scored]).double()
+    losses = torch.zeros(scored.shape, dtype=torch.float64, device=ids.device)
+    size = max(1, AT_ONCE // ids.shape[-1])
+    for start in range(0, len(scored), size):
+        part = slice(start, start + size)
+        shown, wanted = {name: value[part] for name, value in inputs.items()}, scored[part]
+        logits = model(**shown).logits[:, :-1][wanted]
+        losses[part][wanted] = token_losses(logits, shown["input_ids"][:, 1:][wanted]).double()
     return -losses.sum(-1).reshape(ids.shape[:2]).float()
 
 
@@ -116,17 +120,26 @@ def encode_continuations(
     """Return the tokens of each context with its continuation, and where the continuation begins.
 
     A text that is too long loses its start. White space between the two belongs to the continuation, and the two are
-    tokenized as one text, as lm-evaluation-harness does it.
+    tokenized as one text, as lm-evaluation-harness does it. An empty context is the token that begins or ends texts.
     """
-    bare = [context.rstrip() for context in contexts]
-    whole = [context + rest for context, rest in zip(contexts, continuations, strict=True)]
-    before = tokenizer(bare)["input_ids"] if bare else []
+    before = _opened([context.rstrip() for context in contexts], tokenizer)
+    whole = _opened([context + rest for context, rest in zip(contexts, continuations, strict=True)], tokenizer)
+    edge = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     ids, firsts = [], []
-    for start, full in zip(before, tokenizer(whole)["input_ids"] if whole else [], strict=True):
+    for start, full in zip(before, whole, strict=True):
+        if not start and edge is not None:
+            start, full = [edge], [edge, *full]
         cut = max(0, len(full) - max_length)
         ids.append(full[cut:])
         firsts.append(max(1, len(start) - cut))  # nothing predicts the first token
     return ids, firsts
+
+
+def _opened(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """Return the tokens of texts that something can follow: without the end-of-text that some tokenizers add."""
+    made: list[list[int]] = tokenizer(texts)["input_ids"] if texts else []
+    closes = tokenizer("a")["input_ids"][-1:] == [tokenizer.eos_token_id]
+    return [ids[:-1] for ids in made] if closes else made
 
 
 def chances(record: Sequence[float] | Floats) -> Floats:

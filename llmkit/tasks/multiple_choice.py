@@ -28,7 +28,7 @@ from llmkit.tasks.alternatives import ENCODED, AlternativesTask, chances, encode
 from llmkit.tasks.features import is_label, is_string, item_of
 from llmkit.tasks.setup import Setup
 
-QUESTIONS = ("question", "ctx", "goal", "premise", "sent1", "startphrase", "query", "context")
+QUESTIONS = ("question", "question_stem", "goal", "query", "ctx", "startphrase", "premise", "sent1", "context")
 LISTS = ("choices", "options", "endings", "candidates")
 ANSWERS = ("answerKey", "answer", "label", "gold", "correct", "correct_answer", "answer_idx", "target")
 NUMBERED = re.compile(r"(choice|ending|sol|option|opt|answer)[_ ]?([0-9]|[a-h])", re.IGNORECASE)
@@ -85,6 +85,9 @@ class MultipleChoice(AlternativesTask):
         self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
     ) -> Setup:
         return replace(setup, template=flags.template or PROMPT, likelihood=True) if is_decoder(config) else setup
+
+    def remark(self, rows: Dataset, setup: Setup) -> str | None:
+        return f"each choice by its likelihood after {setup.template!r}" if setup.likelihood else None
 
     def flaw(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
         sizes: list[int] = []
@@ -215,7 +218,7 @@ def _names_of(row: Mapping[str, Any], columns: Mapping[str, str]) -> list[str] |
 def _number_of(answer: Any, choices: Sequence[str], names: Sequence[str] | None) -> int | None:
     """Return the number of the choice that an answer names: by its name, its text, its letter, or its number from 0."""
     spelled = str(answer).strip()
-    for several in (names, choices):
+    for several in (names, choices if isinstance(answer, str) else None):
         if several and spelled in several:
             return list(several).index(spelled)
     if re.fullmatch(r"\d+", spelled):
@@ -247,7 +250,7 @@ def _wrong(row: Mapping[str, Any], columns: Mapping[str, str]) -> str | None:
     else:
         texts = [row[columns[role]] for role in _numbered(columns)]
     if len(texts) < 2:
-        return f"{len(texts)} choices, and two or more are wanted"
+        return f"{len(texts) or 'no'} choice{'' if texts else 's'}, and two or more are wanted"
     empty = next((number for number, text in enumerate(texts) if not str(text or "").strip()), None)
     if empty is not None:
         return f"choice {empty + 1} of {len(texts)} is empty"

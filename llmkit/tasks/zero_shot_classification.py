@@ -100,6 +100,10 @@ class ZeroShotClassification(AlternativesTask):
             setup, labels=Labels(own or names), candidates=names, template=template, likelihood=likelihood
         )  # fmt: skip
 
+    def remark(self, rows: Dataset, setup: Setup) -> str | None:
+        how = "its likelihood beyond that without a text" if setup.likelihood else "entailment"
+        return f"each label by {how}, as {setup.template!r}: {listing(setup.candidates)}"
+
     def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
         return READER.usable(dataset, columns)
 

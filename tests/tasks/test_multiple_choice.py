@@ -9,9 +9,10 @@ import torch
 from conftest import write_csv, write_jsonl
 from datasets import Dataset
 from evaluating import Files, read_jsonl, valid, values
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoModelForMultipleChoice, AutoTokenizer
 
-from llmkit.tasks import TASKS, Setup
+from llmkit.tasks import TASKS, Setup, alternatives
 from llmkit.tasks.alternatives import encode_continuations
 
 TASK = TASKS["multiple-choice"]
@@ -134,6 +135,8 @@ def test_rows_of_other_numbers_of_choices_change_nothing_for_their_neighbours(ll
         ({"ctx": "q", "endings": ["x", "y"], "label": "0"}, ("choices",), 0),
         ({"sent1": "q", "ending0": "x", "ending1": "y", "label": 0}, ("choice0", "choice1"), 0),
         ({"question": "q", "options": ["x", "y"], "answer": "y"}, ("choices",), 1),
+        ({"question": "q", "options": ["1", "0"], "answer": "1"}, ("choices",), 0),
+        ({"question": "q", "options": ["1", "0"], "answer": 1}, ("choices",), 1),
         ({"question": "q", "options": '["x", "y"]', "answer": "A"}, ("choices",), 0),
     ],
 )
@@ -193,7 +196,7 @@ GOOD = {"question": "q", "choices": ["x", "y"], "answer": 0}
 @pytest.mark.parametrize(
     ("row", "sentence"),
     [
-        ({"choices": ["x"]}, "row 4: 1 choices, and two or more are wanted"),
+        ({"choices": ["x"]}, "row 4: 1 choice, and two or more are wanted"),
         ({"choices": ["x", "y", "z"]}, "row 4: 3 choices, and 2 in the others"),
         ({"choices": ["x", ""]}, "row 4: choice 2 of 2 is empty"),
         ({"answer": 2}, "row 4: the answer '2' is none of the 2 choices"),
@@ -225,3 +228,23 @@ def test_a_context_that_is_too_long_loses_its_start_and_never_its_continuation(l
     ids, firsts = encode_continuations(["the fox was good and " * 20], ["sad"], tokenizer, 16)
     assert len(ids[0]) == 16
     assert tokenizer.decode(ids[0][firsts[0] :]) == " sad"
+
+
+@pytest.mark.parametrize("single", ["{} $A", "$A {}", "$A"])
+def test_tokens_that_a_tokenizer_adds_do_not_move_the_continuation(llama, single):
+    tokenizer = AutoTokenizer.from_pretrained(llama)
+    end = (tokenizer.eos_token, tokenizer.eos_token_id)
+    added = TemplateProcessing(single=single.format(end[0]), special_tokens=[end])
+    tokenizer.backend_tokenizer.post_processor = added
+    ids, firsts = encode_continuations(["the fox was ", ""], ["sad", "sad"], tokenizer, 32)
+    assert [tokenizer.decode(some[first:]) for some, first in zip(ids, firsts)] == [" sad", "sad"]
+
+
+def test_a_decoder_scores_the_same_in_slices(llama, monkeypatch):
+    tokenizer, model = AutoTokenizer.from_pretrained(llama), AutoModelForCausalLM.from_pretrained(llama).eval()
+    ids, firsts = encode_continuations(["the fox was"] * 3, [" good", " very bad", " sad"], tokenizer, 32)
+    batch = alternatives.stacked([{"input_ids": ids, "first": firsts}] * 2, 0)
+    with torch.inference_mode():
+        whole = alternatives.continuation_scores(model, batch)
+        monkeypatch.setattr(alternatives, "AT_ONCE", 2 * batch["input_ids"].shape[-1])
+        np.testing.assert_allclose(alternatives.continuation_scores(model, batch), whole, atol=1e-5)
