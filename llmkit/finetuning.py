@@ -99,6 +99,9 @@ def plan(
     if not len(train_rows) or not len(validation):
         raise EmptyError(f"{dataset!r} holds too little text for rows of {setup.max_length} tokens; try --max-length")
     _say_lengths(train_rows, setup, tokenizer, report)
+    unread = task.unread(train_rows)
+    if unread is not None:
+        report.warn(f"training rows: {unread}")
     return Job(
         located, source, dataset, task, setup, rows, tokenizer, train_rows, validation, folder, best, "finetune"
     )  # fmt: skip

@@ -138,7 +138,7 @@ def cut_rows(rows: Dataset, cut: Cut) -> tuple[Dataset, Dataset]:
 def _labels_of(rows: Dataset, column: str) -> list[tuple[str | None, ...]]:
     """Return the labels of each row: one, or where the column holds lists any number."""
     if holds_sets(rows, column):
-        return [held or () for held in sets_of(rows, column)]
+        return [tuple(dict.fromkeys(held or ())) for held in sets_of(rows, column)]  # tags of words come again
     return [(name,) for name in names_of(rows, column)]
 
 

@@ -97,6 +97,9 @@ def measure(
     """
     started = time.monotonic()
     prepared = prepare(plan, rows, share)
+    unread = plan.task.unread(prepared.inputs)
+    if unread is not None:
+        report.warn(unread)
     about = {
         "columns": plan.setup.columns, "dropped": plan.dropped, "rows_sha256": fingerprint(rows),
         "max_length": plan.setup.max_length, "stride": plan.setup.stride, "dataset_commit": plan.source.commit,

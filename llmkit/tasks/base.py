@@ -172,6 +172,10 @@ class Task(ABC):
     def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
         """Turn rows into model inputs; a column `length` holds their lengths in tokens."""
 
+    def unread(self, prepared: Dataset) -> str | None:
+        """Return a sentence on what the model is not shown of rows that were prepared, or None."""
+        return None
+
     @abstractmethod
     def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
         """Return the function from prepared rows to a batch of tensors, shape (rows, tokens)."""

@@ -1,38 +1,38 @@
 """token-classification: a tag for each word, as in named entities and parts of speech.
 
-Words come from the dataset, or from the user's own string (`WORD`). Tokens are assigned to words by their offsets in
-the text, so that any fast tokenizer serves; the first token of a word carries its tag (Devlin et al., 2019, 5.3). Long
-rows are read in overlapping windows, and each word is judged where it has the most context.
+Words come from the dataset, or are found in the user's own string, and are laid out with blanks between them in both:
+the model is asked about what it learned from, and any fast tokenizer serves, whose offsets say which word a token is
+of. The first token of a word carries its tag (Devlin et al., 2019, 5.3). Long rows are read in overlapping windows, and
+each word is judged where it has the most context.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
-from datasets import ClassLabel, Dataset
+from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit import labels as label_names
 from llmkit import metrics
-from llmkit.errors import DataError, ModelError
-from llmkit.labels import Labels, Matching, flattened, merged_probabilities
+from llmkit.errors import DataError, ModelError, OptionError, listing
+from llmkit.label_sets import declared_in
+from llmkit.labels import Labels, Matching, flattened, merged_probabilities, natural
 from llmkit.observations import OUTSIDE, Floats, Observations, Spans, are_single, softmax, span_types, spans_of
-from llmkit.options import TaskFlags
-from llmkit.predictions import shortened
+from llmkit.options import AskOptions, TaskFlags
 from llmkit.tasks.base import Collator, Task
 from llmkit.tasks.batches import pad_batch, pad_sequences
 from llmkit.tasks.features import is_string, item_of
 from llmkit.tasks.setup import Setup
+from llmkit.tasks.tags import first_fault, predicted_tags, tags_of
+from llmkit.tasks.words import first_tokens, laid_out, words_in
 
 TOKENS = ("tokens", "words")
 TAGS = ("ner_tags", "ner", "tags", "labels", "pos_tags", "pos", "upos", "chunk_tags")
-# a word: letters and digits, held together by an inner mark (U.S, don't, e-mail); a Chinese character; any other mark
-WORD = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|[^\\W_]+(?:[.'\u2019\\-_&@/][^\\W_]+)*|\\S")
-Bounds = list[tuple[int, int]]
+OTHER_MARKS = ("S-", "E-", "U-", "L-")  # of BIOES and BILOU: a span of one word, and the last word of a span
 
 
 class TokenClassification(Task):
@@ -71,8 +71,11 @@ class TokenClassification(Task):
         column = columns["tags"]
         found = label_names.found_in(flattened(train, column), column)
         if validation is not None:
-            label_names.refuse_unseen(found, flattened(validation, column), column, "validation, tag by tag")
+            label_names.refuse_others(found, tags_of(validation, column), "validation")
         return found
+
+    def class_column(self, dataset: Dataset, columns: dict[str, str]) -> str | None:
+        return columns["tags"]
 
     def match_labels(
         self, dataset: Dataset, columns: dict[str, str], config: PretrainedConfig, mapping: dict[str, str]
@@ -80,9 +83,9 @@ class TokenClassification(Task):
         return label_names.match(flattened(dataset, columns["tags"]), columns["tags"], config, mapping)
 
     def file_labels(self, parts: Sequence[Dataset], columns: dict[str, str]) -> Labels:
-        names = dict.fromkeys(name for part in parts for name in _all_tags(part, columns["tags"]))
-        feature = item_of(parts[0].features[columns["tags"]])
-        return Labels(tuple(feature.names) if isinstance(feature, ClassLabel) else tuple(names))
+        column = columns["tags"]
+        names = sorted({tag for part in parts for tags in tags_of(part, column) for tag in tags}, key=natural)
+        return Labels(tuple(declared_in(parts[0], column) or names))
 
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
         return columns["tags"] in dataset.column_names and any(dataset[columns["tags"]])
@@ -92,7 +95,20 @@ class TokenClassification(Task):
     ) -> Setup:
         if not tokenizer.is_fast:
             raise ModelError(f"{self.name} needs a fast tokenizer (a tokenizer.json), which says where tokens begin")
-        return setup if setup.labels is not None else replace(setup, labels=Labels.of_model(config))
+        if isinstance(flags, AskOptions) and flags.top is not None:
+            raise OptionError(f"--top: {self.name} gives each word its likeliest tag alone")
+        labels = Labels.of_model(config) if setup.labels is None else setup.labels
+        ends = [name for name in labels.names if name.startswith(OTHER_MARKS) and f"B-{name[2:]}" in labels.names]
+        if ends:
+            raise DataError(f"tags such as {listing(map(repr, ends[:2]))} are BIOES or BILOU, and IOB2 is wanted: "
+                            "write B- for S- and U-, and I- for E- and L-")  # fmt: skip
+        return replace(setup, labels=labels)
+
+    def remark(self, rows: Dataset, setup: Setup) -> str | None:
+        names = setup.labels.names if setup.labels else ()
+        if not names or not all(name.isdecimal() for name in names):
+            return None
+        return "the tags are numbers without names, so words are measured one by one; B-PER and the like mark entities"
 
     def head_config(self, setup: Setup) -> dict[str, Any]:
         if setup.labels is None:
@@ -100,31 +116,15 @@ class TokenClassification(Task):
         return {key: value for key, value in setup.labels.config().items() if key != "problem_type"}
 
     def flaw(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
-        if "tags" not in columns:
-            return None
-        if item_of(rows.features[columns["tags"]]) is None:
-            first = next((place for place, tags in enumerate(rows[columns["tags"]]) if tags is not None), 0)
-            shown = shortened(rows[first][columns["tags"]])
-            return first, f"its tags are {shown}, and a list with a tag for each word is wanted"
-        feature = item_of(rows.features[columns["tags"]])
-        known = len(feature.names) if isinstance(feature, ClassLabel) else None
-        for place, (words, tags) in enumerate(zip(rows[columns["tokens"]], rows[columns["tags"]], strict=True)):
-            if words is not None and tags is not None and len(words) != len(tags):
-                return place, f"{len(words)} words and {len(tags)} tags"
-            if None in (words or ()) or None in (tags or ()):
-                return place, "a word or a tag is null"
-            other = next((tag for tag in tags or () if known is not None and not 0 <= tag < known), None)
-            if other is not None:
-                return place, f"the tag {other} has no name; there are {known}, from 0"
-        return None
+        return first_fault(rows, columns["tokens"], columns["tags"]) if "tags" in columns else None
 
     def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
         pairs = zip(dataset[columns["tokens"]], dataset[columns["tags"]], strict=True)
         return [row for row, (words, tags) in enumerate(pairs) if words and tags]
 
     def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
-        texts = list(_worded(rows, setup.columns))
-        tags = _tag_names(rows, setup.columns["tags"]) if "tags" in setup.columns else None
+        texts = [laid_out(words) for words in _words(rows, setup.columns)]
+        tags = tags_of(rows, setup.columns["tags"]) if "tags" in setup.columns else None
         overlap = max(0, min(setup.max_length // 4, setup.max_length - 8))
         encoded = tokenizer(
             [text for text, _ in texts], truncation=True, max_length=setup.max_length, stride=overlap,
@@ -135,7 +135,7 @@ class TokenClassification(Task):
         if tags is not None:
             columns |= {"labels": [], "tags": []}
         for window, row in enumerate(encoded["overflow_to_sample_mapping"]):
-            words = _first_tokens(texts[row], encoded["offset_mapping"][window])
+            words = first_tokens(texts[row][1], encoded["offset_mapping"][window])
             columns["input_ids"].append(encoded["input_ids"][window])
             columns["words"].append(words)
             columns["row"].append(row)
@@ -144,6 +144,17 @@ class TokenClassification(Task):
                 columns["labels"].append([-100 if word < 0 else ids[tags[row][word]] for word in words])
                 columns["tags"].append(tags[row])
         return Dataset.from_dict(columns)
+
+    def unread(self, prepared: Dataset) -> str | None:
+        if "tags" not in prepared.column_names:
+            return None
+        sizes = dict(zip(prepared["row"], map(len, prepared["tags"]), strict=True))
+        pairs = zip(prepared["row"], prepared["words"], strict=True)
+        read = {(row, word) for row, words in pairs for word in words if word >= 0}
+        lost = sum(sizes.values()) - len(read)
+        if not lost:
+            return None
+        return f"{lost} of {sum(sizes.values())} words have no token: they teach nothing, and count as {OUTSIDE}"
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
         def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -172,16 +183,14 @@ class TokenClassification(Task):
         return Spans(tuple(truth.values()), tuple(found), span_types(names), are_single(names))
 
     def observe_file(self, rows: Dataset, predictions: Sequence[dict[str, Any]], setup: Setup) -> Observations:
-        names = setup.labels.names if setup.labels else ()
-        truth, guesses = _tag_names(rows, setup.columns["tags"]), []
-        for tags, row in zip(truth, predictions, strict=True):
-            guess = row["prediction"].split() if isinstance(row["prediction"], str) else row["prediction"]
-            if not isinstance(guess, list) or len(guess) != len(tags):
-                raise DataError(f"predictions, row {row['place']}: a list of {len(tags)} tags is wanted, one for each "
-                                f"word, not {shortened(row['prediction'])}")  # fmt: skip
-            guesses.append(tuple(map(str, guess)))
-        types = span_types((*names, *(tag for guess in guesses for tag in guess)))
-        return Spans(tuple(map(tuple, truth)), tuple(guesses), types, are_single(names))
+        column, names = setup.columns["tags"], setup.labels.names if setup.labels else ()
+        truth, declared = tags_of(rows, column), declared_in(rows, column)
+        found = [predicted_tags(row, len(tags), declared) for tags, row in zip(truth, predictions, strict=True)]
+        own, theirs = span_types(names), span_types(tag for tags in found for tag in tags)
+        if theirs and not set(own) & set(theirs):
+            raise DataError(f"predictions: their tags are of {listing(map(repr, theirs))}, the dataset's of "
+                            f"{listing(map(repr, own))}, and none is the same")  # fmt: skip
+        return Spans(tuple(truth), tuple(found), tuple(dict.fromkeys((*own, *theirs))), are_single(names))
 
     def unit_rows(self, prepared: Dataset, setup: Setup) -> list[int]:
         return list(dict.fromkeys(prepared["row"]))
@@ -203,8 +212,8 @@ class TokenClassification(Task):
         """Return the entities of each text: their score is the mean probability of their words' tags."""
         judged, names = _judged(records, prepared, setup), setup.labels.names if setup.labels else ()
         made = []
-        for row, (text, bounds) in enumerate(_worded(rows, setup.columns)):
-            chances = judged.get(row, {})
+        for row, text in enumerate(rows[setup.columns["text"]]):
+            chances, bounds = judged.get(row, {}), words_in(text)
             tags = [names[int(chances[word].argmax())] if word in chances else OUTSIDE for word in range(len(bounds))]
             entities = []
             for kind, first, end in spans_of(tags, are_single(names)):
@@ -227,30 +236,11 @@ class TokenClassification(Task):
         return [str(row["text"] or ""), *("\n".join(map(str, column)) for column in columns)]
 
 
-def _worded(rows: Dataset, columns: Mapping[str, str]) -> Iterator[tuple[str, Bounds]]:
-    """Yield the text of each row, and where its words begin and end in it."""
-    if "tokens" not in columns:
-        for text in rows[columns["text"]]:
-            yield str(text), [match.span() for match in WORD.finditer(str(text))]
-        return
-    for words in rows[columns["tokens"]]:
-        ends = np.cumsum([len(word) + 1 for word in words]).tolist()
-        yield " ".join(words), [(end - len(word) - 1, end - 1) for word, end in zip(words, ends, strict=True)]
-
-
-def _first_tokens(text: tuple[str, Bounds], offsets: Sequence[tuple[int, int]]) -> list[int]:
-    """Return for each token the number of the word that it is the first token of, else -1."""
-    letters, bounds = text
-    starts = np.array([start for start, _ in bounds])
-    found, last = [], -1
-    for start, end in offsets:
-        while start < end and letters[start].isspace():  # byte-level tokens hold the space before them
-            start += 1
-        word = int(np.searchsorted(starts, start, side="right")) - 1 if start < end else -1
-        first = word > last and bool(bounds[word][0] <= start < bounds[word][1]) and start == bounds[word][0]
-        found.append(word if first else -1)
-        last = max(last, word)
-    return found
+def _words(rows: Dataset, columns: Mapping[str, str]) -> list[list[str]]:
+    """Return the words of each row: those of the dataset, or those of a text."""
+    if "tokens" in columns:
+        return list(rows[columns["tokens"]])
+    return [[text[start:end] for start, end in words_in(text)] for text in rows[columns["text"]]]
 
 
 def _judged(records: Sequence[Any], prepared: Dataset, setup: Setup) -> dict[int, dict[int, Floats]]:
@@ -270,14 +260,3 @@ def _judged(records: Sequence[Any], prepared: Dataset, setup: Setup) -> dict[int
             if margin > margins.get((row, word), -1):
                 judged[word], margins[row, word] = some, margin
     return found
-
-
-def _tag_names(rows: Dataset, column: str) -> list[list[str]]:
-    """Return the names of the tags of each row."""
-    feature = item_of(rows.features[column])
-    names = feature.names if isinstance(feature, ClassLabel) else None
-    return [[str(tag) if names is None else names[tag] for tag in tags or ()] for tags in rows[column]]
-
-
-def _all_tags(rows: Dataset, column: str) -> list[str]:
-    return sorted({tag for tags in _tag_names(rows, column) for tag in tags})

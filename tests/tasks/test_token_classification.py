@@ -13,6 +13,7 @@ from evaluating import Files, read_jsonl, valid, values
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from llmkit.observations import spans_of
+from llmkit.splits import Cut, cut_rows
 from llmkit.tasks import TASKS, Setup
 
 TASK = TASKS["token-classification"]
@@ -58,9 +59,12 @@ def test_predictions_equal_plain_transformers_and_score_again_from_their_file(ll
     assert [row["prediction"] for row in files.rows] == [plain_tags(run, row["tokens"]) for row in rows]
     assert [row["label"] for row in files.rows] == [row["ner_tags"] for row in rows]
     assert set(ran.json["per_class"]) == {"PER", "LOC"}
-    again = llmkit("eval", data, "--predictions", files.predictions, "--json")
-    assert again.code == 0, again.err
-    assert valid(again.json)["metrics"] == ran.json["metrics"]
+    table = tmp_path / "predictions.csv"
+    assert llmkit("eval", data, "-m", run, "--save-predictions", table).code == 0
+    for file in (files.predictions, table):
+        again = llmkit("eval", data, "--predictions", file, "--json")
+        assert again.code == 0, again.err
+        assert valid(again.json)["metrics"] == ran.json["metrics"]
 
 
 def test_gates_and_baselines_work_on_entities(llmkit, run, data, tagger, tmp_path):
@@ -142,6 +146,32 @@ def test_a_second_language_and_io_tags_are_learned(llmkit, tmp_path, words, tags
     assert found[0]["text"] in {"Anna", "安娜"}
 
 
+def test_a_decoder_tags_words_as_plain_transformers_does(llmkit, tmp_path, llama):
+    words = ["安", "娜", "住", "在", "北", "京", "the", "fox"]
+    tags = ["B-PER", "I-PER", "O", "O", "B-LOC", "I-LOC", "O", "O"]
+    data = write_jsonl(tmp_path / "rows.jsonl", [{"tokens": words, "tags": tags}] * 16)
+    run, files = tmp_path / "run", Files(tmp_path)
+    steps = ("--max-steps", 40, "--learning-rate", "5e-3", "--json")
+    ran = llmkit("finetune", data, "-m", llama, "-o", run, *steps)
+    assert ran.code == 0, ran.err
+    assert values(ran.json)["f1"] > 0.4
+    assert llmkit("eval", data, "-m", run, *files.flags).code == 0
+    tokenizer, text = AutoTokenizer.from_pretrained(run), " ".join(words)
+    model = AutoModelForTokenClassification.from_pretrained(run).eval()
+    encoded = tokenizer(text, return_tensors="pt", return_offsets_mapping=True)
+    ends = [end for _, end in encoded.pop("offset_mapping")[0].tolist()]
+    with torch.inference_mode():
+        best = model(**encoded).logits[0].argmax(-1).tolist()
+    starts = [len(" ".join(words[:word])) for word in range(len(words))]  # of the blank before each word
+    firsts = [next(place for place, end in enumerate(ends) if end > start) for start in starts]
+    plain = [model.config.id2label[best[first]] for first in firsts]
+    assert [row["prediction"] for row in files.rows] == [plain] * len(files.rows)
+    found = llmkit("classify", "安娜住在北京the fox", "-m", run, "--json").rows[0]["entities"]
+    assert [(kind, words[first:end]) for kind, first, end in spans_of(plain)] == [
+        (one["type"], list(one["text"])) for one in found
+    ]
+
+
 def test_parts_of_speech_are_measured_by_words(llmkit, tmp_path, tagger):
     rows = [{"tokens": ["the", "fox", "was", "kind"], "pos": ["DET", "NOUN", "VERB", "ADJ"]}] * 16
     data = write_jsonl(tmp_path / "pos.jsonl", rows)
@@ -175,6 +205,7 @@ def test_only_the_first_token_of_a_word_is_learned(tagger):
     [
         ({"tokens": ["a", "fox"], "ner_tags": ["O"]}, "row 3: 2 words and 1 tags"),
         ({"tokens": ["a", None], "ner_tags": ["O", "O"]}, "row 3: a word or a tag is null"),
+        ({"tokens": ["a", "fox"], "ner_tags": ["O", " "]}, "row 3: ' ' is no tag: names such as B-PER"),
     ],
 )
 def test_rows_that_contradict_themselves_are_named(llmkit, tagger, tmp_path, row, sentence):
@@ -192,15 +223,64 @@ def test_a_string_of_tags_a_wrong_prediction_and_an_unseen_tag_are_sentences(llm
     assert ran.code == 2
     assert "row 1: its tags are 'O O', and a list with a tag for each word is wanted" in ran.error
     data = write_jsonl(tmp_path / "rows.jsonl", tiny.entities(2))
-    rows = [{"row": 0, "tokens": row["tokens"], "prediction": ["O"]} for row in tiny.entities(2)]
-    ran = llmkit("eval", data, "--predictions", write_jsonl(tmp_path / "p.jsonl", rows))
-    assert ran.code == 2
-    assert "predictions, row 1: a list of" in ran.error
-    other = write_jsonl(tmp_path / "v.jsonl", [{"tokens": ["a"], "ner_tags": ["B-ORG"]}])
+    other = write_jsonl(tmp_path / "v.jsonl", [*tiny.entities(2), {"tokens": ["a"], "ner_tags": ["B-ORG"]}])
     ran = llmkit("finetune", data, "-m", tagger, "-o", tmp_path / "run", "--validation", other)
     assert ran.code == 2
-    assert "'B-ORG'" in ran.error
+    assert "validation: label 'B-ORG' (first in row 3) does not occur in training" in ran.error
+    marked = write_jsonl(tmp_path / "m.jsonl", [{"tokens": ["a", "fox", "a"], "tags": ["S-X", "B-X", "E-X"]}] * 3)
+    ran = llmkit("finetune", marked, "-m", tagger, "-o", tmp_path / "run")
+    assert ran.code == 2
+    assert "tags such as 'E-X', 'S-X' are BIOES or BILOU, and IOB2 is wanted" in ran.error
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("predictions", "sentence"),
+    [
+        (lambda tags: ["O"], "predictions, row 2: a list of"),
+        (lambda tags: [1.5] * len(tags), "predictions, row 2: 1.5 is no tag"),
+        (
+            lambda tags: ["B-X"] * len(tags),
+            "predictions: their tags are of 'X', the dataset's of 'LOC', 'PER', and none is the same",
+        ),
+        (lambda tags: [1] * len(tags), "predictions: their tags are of '1', the dataset's of"),
+    ],
+)
+def test_predictions_that_are_none_of_the_rows_tags_are_refused(llmkit, tmp_path, predictions, sentence):
+    rows = tiny.entities(2)
+    data = write_jsonl(tmp_path / "rows.jsonl", rows)
+    outside = {"tokens": rows[0]["tokens"], "prediction": ["O"] * len(rows[0]["tokens"])}
+    wrong = {"tokens": rows[1]["tokens"], "prediction": predictions(rows[1]["ner_tags"])}
+    ran = llmkit("eval", data, "--predictions", write_jsonl(tmp_path / "p.jsonl", [outside, wrong]))
+    assert ran.code == 2
+    assert sentence in ran.error
+
+
+def test_a_tag_of_one_row_is_left_to_train_on():
+    rare = {"tokens": ["Ada", "King", "Ada"], "ner_tags": ["B-ORG", "O", "B-ORG"]}
+    rows = Dataset.from_list([*tiny.entities(1) * 3, rare])
+    column = TASK.class_column(rows, {"tokens": "tokens", "tags": "ner_tags"})
+    for seed in range(8):
+        train, validation = cut_rows(rows, Cut("train", 0.1, seed, None, column))
+        assert rare in train.to_list()
+        assert len(validation) == 1
+
+
+def test_words_without_a_token_and_tags_without_names_are_said(llmkit, tagger, tmp_path):
+    data = write_jsonl(tmp_path / "rows.jsonl", [{"tokens": ["the", "\u200b", "fox"], "tags": [0, 1, 1]}] * 4)
+    ran = llmkit("finetune", data, "-m", tagger, "-o", tmp_path / "run", "--max-steps", 1, "--json")
+    assert ran.code == 0, ran.err
+    assert "training rows: 3 of 9 words have no token" in ran.err
+    assert "the tags are numbers without names" in ran.err
+    measured = llmkit("eval", data, "-m", tmp_path / "run", "--split", "train", "--json")
+    assert "4 of 12 words have no token" in measured.err
+    assert measured.json["metrics"]["accuracy"]["n"] == 12
+
+
+def test_the_best_few_tags_are_no_flag_of_the_task(llmkit, tagger):
+    ran = llmkit("classify", "the fox", "-m", tagger, "--top", 2)
+    assert ran.code == 2
+    assert "--top: token-classification gives each word its likeliest tag alone" in ran.error
 
 
 def test_scores_are_probabilities_of_the_words_tags(run):
