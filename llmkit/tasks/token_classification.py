@@ -136,6 +136,8 @@ class TokenClassification(Task):
             columns |= {"labels": [], "tags": []}
         for window, row in enumerate(encoded["overflow_to_sample_mapping"]):
             words = first_tokens(texts[row][1], encoded["offset_mapping"][window])
+            if training and max(words, default=-1) < 0:
+                continue  # without a tag, its loss would be no number
             columns["input_ids"].append(encoded["input_ids"][window])
             columns["words"].append(words)
             columns["row"].append(row)

@@ -97,7 +97,9 @@ def test_classify_reads_files_and_standard_input_and_draws_a_table(llmkit, on_te
     assert llmkit("classify", "-m", run, "-i", rows, "-o", tmp_path / "out.jsonl").code == 0
     done = read_jsonl(tmp_path / "out.jsonl")[0]
     assert (done["id"], done["entities"][0]["text"]) == (1, "Anna")
-    assert llmkit("classify", "-m", run, "-i", rows, "-o", tmp_path / "out.csv").code == 0
+    sheet = tmp_path / "rows.csv"
+    sheet.write_text("id,sentence\n1,the fox of Anna saw\n", encoding="utf-8")
+    assert llmkit("classify", "-m", run, "-i", sheet, "-o", tmp_path / "out.csv").code == 0
     cells = next(csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8")))
     assert json.loads(cells["entities"])[0]["type"] == "PER"
     piped = llmkit("classify", "-m", run, stdin="of Anna saw\nRome was\n")
@@ -267,10 +269,14 @@ def test_a_tag_of_one_row_is_left_to_train_on():
 
 
 def test_words_without_a_token_and_tags_without_names_are_said(llmkit, tagger, tmp_path):
-    data = write_jsonl(tmp_path / "rows.jsonl", [{"tokens": ["the", "\u200b", "fox"], "tags": [0, 1, 1]}] * 4)
-    ran = llmkit("finetune", data, "-m", tagger, "-o", tmp_path / "run", "--max-steps", 1, "--json")
+    sound = {"tokens": ["the", "\u200b", "fox"], "tags": [0, 1, 1]}
+    data = write_jsonl(tmp_path / "rows.jsonl", [sound] * 4)
+    empty = write_jsonl(tmp_path / "empty.jsonl", [{"tokens": ["\u200b"], "tags": [1]}, *[sound] * 3])
+    steps = ("--max-steps", 4, "--batch-size", 1, "--json")
+    ran = llmkit("finetune", empty, "-m", tagger, "-o", tmp_path / "run", "--validation", data, *steps)
     assert ran.code == 0, ran.err
     assert "training rows: 3 of 9 words have no token" in ran.err
+    assert "nan" not in ran.err
     assert "the tags are numbers without names" in ran.err
     measured = llmkit("eval", data, "-m", tmp_path / "run", "--split", "train", "--json")
     assert "4 of 12 words have no token" in measured.err
