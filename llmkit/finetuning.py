@@ -70,6 +70,7 @@ def plan(
     run: RunOptions, identity: dict[str, Any], report: Report,
 ) -> Job:  # fmt: skip
     """Check everything that can be checked before the weights are loaded, and say what was chosen."""
+    tasks.asked_for("finetune", data.task, data)  # a wrong name is known before any download
     source = open_dataset(dataset, encoding=data.encoding, report=report)
     chosen = select(source.splits, splits.train_split, data.limit)
     located, task, columns = _model_and_task(options, data, chosen, report)
