@@ -71,10 +71,10 @@ def as_list(cell: Any) -> Any:
 
 def one_below_the_other(dataset: Dataset, column: str) -> Dataset:
     """Return the labels of all rows as a column of that name with one label in each row, as `labels` reads them."""
-    names = [name for held in sets_of(dataset, column) for name in held or ()]
-    declared = declared_in(dataset, column)
-    feature = ClassLabel(names=declared) if declared else Value("string")
-    return Dataset.from_dict({column: names}, features=Features({column: feature}))
+    element = getattr(dataset.features[column], "feature", None)
+    cells = dataset[column] if element is not None else sets_of(dataset, column)
+    labels = [label for cell in cells for label in cell or ()]
+    return Dataset.from_dict({column: labels}, features=Features({column: element or Value("string")}))
 
 
 def declared_in(dataset: Dataset, column: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from datasets import ClassLabel, Dataset, Features
+from datasets import ClassLabel, Dataset
 from transformers import PretrainedConfig
 
 from llmkit.errors import DataError, OptionError, did_you_mean, listing
@@ -71,12 +71,6 @@ def names_of(dataset: Dataset, column: str) -> list[str | None]:
     if feature.dtype.startswith(("int", "uint")):
         return [None if value is None else str(value) for value in values]
     return [(value or "").strip() or None for value in values]
-
-
-def flattened(dataset: Dataset, column: str) -> Dataset:
-    """Return the labels of a column of lists, one to a row, in a column of the same name."""
-    items = [item for row in dataset[column] for item in row or ()]
-    return Dataset.from_dict({column: items}, features=Features({column: dataset.features[column].feature}))
 
 
 def found_in(dataset: Dataset, column: str) -> Labels:

@@ -6,7 +6,6 @@ takes the likeliest choice, `accuracy_norm` the one that is likeliest per charac
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from llmkit import metrics
 from llmkit.errors import DataError
+from llmkit.label_sets import as_list
 from llmkit.labels import Labels
 from llmkit.observations import Choices, Observations
 from llmkit.options import TaskFlags
@@ -27,6 +27,7 @@ from llmkit.predictions import shortened
 from llmkit.tasks.alternatives import ENCODED, AlternativesTask, chances, encode_continuations, is_decoder
 from llmkit.tasks.features import is_label, is_string, item_of
 from llmkit.tasks.setup import Setup
+from llmkit.tasks.text_classification import ranked
 
 QUESTIONS = ("question", "question_stem", "goal", "query", "ctx", "startphrase", "premise", "sent1", "context")
 LISTS = ("choices", "options", "endings", "candidates")
@@ -173,13 +174,8 @@ class MultipleChoice(AlternativesTask):
         setup: Setup, top: int | None,
     ) -> list[dict[str, Any]]:  # fmt: skip
         """Return the best choice of each row; scores are the softmax of logits, or of a decoder's log-likelihoods."""
-        made = []
-        for record, row in zip(records, rows, strict=True):
-            choices, found = choices_of(row, setup.columns), chances(record)
-            order = np.argsort(-found, kind="stable").tolist()
-            scores = {choices[number]: float(found[number]) for number in order[: top or len(order)]}
-            made.append({"label": choices[order[0]], "score": float(found[order[0]]), "scores": scores})
-        return made
+        pairs = zip(records, rows, strict=True)
+        return [ranked(chances(record), choices_of(row, setup.columns), top) for record, row in pairs]
 
     def nothing(self, setup: Setup) -> dict[str, Any]:
         return {"label": None, "score": None, "scores": None}
@@ -196,7 +192,7 @@ def choices_of(row: Mapping[str, Any], columns: Mapping[str, str]) -> list[str]:
     """Return the texts of the choices of a row."""
     if "choices" not in columns:
         return [str(row[columns[role]]) for role in _numbered(columns)]
-    value = _read(row[columns["choices"]])
+    value = as_list(row[columns["choices"]])
     return [str(text) for text in (value["text"] if isinstance(value, dict) else value)]
 
 
@@ -211,7 +207,7 @@ def answer_of(row: Mapping[str, Any], columns: Mapping[str, str], feature: Any) 
 
 def _names_of(row: Mapping[str, Any], columns: Mapping[str, str]) -> list[str] | None:
     """Return the names of the choices where the row gives them, as ARC's A, B, C, D."""
-    value = _read(row[columns["choices"]]) if "choices" in columns else None
+    value = as_list(row[columns["choices"]]) if "choices" in columns else None
     return [str(name) for name in value["label"]] if isinstance(value, dict) and value.get("label") else None
 
 
@@ -230,20 +226,10 @@ def _number_of(answer: Any, choices: Sequence[str], names: Sequence[str] | None)
     return number if number < len(choices) else None
 
 
-def _read(value: Any) -> Any:
-    """Return a list of choices as it stands in a cell, where it can be written in JSON."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except json.JSONDecodeError:
-            return value
-    return value
-
-
 def _wrong(row: Mapping[str, Any], columns: Mapping[str, str]) -> str | None:
     """Return what is wrong with the choices or the answer of a row, or None."""
     if "choices" in columns:
-        value = _read(row[columns["choices"]])
+        value = as_list(row[columns["choices"]])
         texts = value.get("text") if isinstance(value, dict) else value
         if not isinstance(texts, list):
             return f"its choices are {shortened(value)}, and a list of texts is wanted"

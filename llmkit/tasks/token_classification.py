@@ -19,8 +19,8 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from llmkit import labels as label_names
 from llmkit import metrics
 from llmkit.errors import DataError, ModelError, OptionError, listing
-from llmkit.label_sets import declared_in
-from llmkit.labels import Labels, Matching, flattened, merged_probabilities, natural
+from llmkit.label_sets import declared_in, one_below_the_other
+from llmkit.labels import Labels, Matching, merged_probabilities, natural
 from llmkit.observations import OUTSIDE, Floats, Observations, Spans, are_single, softmax, span_types, spans_of
 from llmkit.options import AskOptions, TaskFlags
 from llmkit.tasks.base import Collator, Task
@@ -69,7 +69,7 @@ class TokenClassification(Task):
 
     def labels(self, train: Dataset, validation: Dataset | None, columns: dict[str, str]) -> Labels:
         column = columns["tags"]
-        found = label_names.found_in(flattened(train, column), column)
+        found = label_names.found_in(one_below_the_other(train, column), column)
         if validation is not None:
             label_names.refuse_others(found, tags_of(validation, column), "validation")
         return found
@@ -80,7 +80,7 @@ class TokenClassification(Task):
     def match_labels(
         self, dataset: Dataset, columns: dict[str, str], config: PretrainedConfig, mapping: dict[str, str]
     ) -> Matching:
-        return label_names.match(flattened(dataset, columns["tags"]), columns["tags"], config, mapping)
+        return label_names.match(one_below_the_other(dataset, columns["tags"]), columns["tags"], config, mapping)
 
     def file_labels(self, parts: Sequence[Dataset], columns: dict[str, str]) -> Labels:
         column = columns["tags"]
