@@ -17,16 +17,11 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from llmkit.observations import Floats, softmax
 from llmkit.tasks.base import Collator, Task
 from llmkit.tasks.batches import token_losses
-from llmkit.tasks.causal_lm import CausalLM
+from llmkit.tasks.causal_lm import CausalLM, is_decoder
 from llmkit.tasks.setup import Setup
 
 ENCODED = ("input_ids", "token_type_ids")
 AT_ONCE = 4096  # tokens in one forward pass of a decoder: its logits over a vocabulary of 50,000 take 0.8 GB in float32
-
-
-def is_decoder(config: PretrainedConfig) -> bool:
-    """Tell whether alternatives are compared by the likelihood of their tokens."""
-    return any(name.endswith(CausalLM.heads) for name in config.architectures or ())
 
 
 class AlternativesTask(Task):

@@ -268,7 +268,7 @@ class Task(ABC):
 
     def unit_rows(self, prepared: Dataset, setup: Setup) -> list[int] | None:
         """Return the row that each unit of `observe` is of, or None where units are windows over joined rows."""
-        return list(range(len(prepared)))
+        return list(dict.fromkeys(prepared["row"])) if "row" in prepared.column_names else list(range(len(prepared)))
 
     def by_row(self, setup: Setup) -> bool:
         """Tell whether each unit of `observe` is of one row."""

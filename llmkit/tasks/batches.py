@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def truncated(lengths: Sequence[int], most: int, whole: Callable[[list[int]], Sequence[Any]]) -> list[bool]:
+    """Tell of each row whether tokens were cut off, from its length after the cut.
+
+    `whole` gives the tokens of some rows without a limit; only those as long as the limit are asked for.
+    """
+    full = [row for row, length in enumerate(lengths) if length >= most]
+    cut = [False] * len(lengths)
+    for row, ids in zip(full, whole(full) if full else (), strict=True):
+        cut[row] = len(ids) > most
+    return cut
 
 
 def pad_batch(rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, label: type = int) -> dict[str, Any]:

@@ -34,6 +34,9 @@ class CausalLM(TextTask):
     families = ("llama", "gpt2")
     base_model = "HuggingFaceTB/SmolLM2-135M"
 
+    def opens(self, config: PretrainedConfig) -> bool:
+        return is_decoder(config)
+
     def learns(self, config: PretrainedConfig) -> bool:
         from transformers import MODEL_FOR_MASKED_LM_MAPPING
 
@@ -87,6 +90,11 @@ class CausalLM(TextTask):
 
     def window_contents(self, prepared: Dataset, setup: Setup) -> list[list[Any]]:
         return [[row["input_ids"], row["labels"].count(-100)] for row in prepared.to_list()]
+
+
+def is_decoder(config: PretrainedConfig) -> bool:
+    """Tell whether a model with this config continues text: it has a next-token head, and no encoder."""
+    return any(name.endswith(CausalLM.heads) for name in config.architectures or ()) and not config.is_encoder_decoder
 
 
 def _stream(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -40,6 +40,7 @@ class MaskedLM(DenoisingTask):
     families = ("bert",)
     mask_share = 0.2  # small models learn faster from more masks: Wettig et al., 2023
     base_model = "distilbert/distilbert-base-uncased"
+    aside = frozenset({"labels", "masks"})
 
     def trains_on(self, config: PretrainedConfig) -> bool:
         from transformers import MODEL_FOR_MASKED_LM_MAPPING
@@ -101,7 +102,7 @@ class MaskedLM(DenoisingTask):
     def run(self, model: PreTrainedModel, batch: dict[str, Any], setup: Setup) -> list[Any]:
         if not setup.fills:
             return super().run(model, batch, setup)
-        found = model(**{name: value for name, value in batch.items() if name != "masks"}).logits
+        found = model(**self.shown(batch)).logits
         return [_best(logits[places], setup.fills) for logits, places in zip(found, batch["masks"], strict=True)]
 
     def answers(

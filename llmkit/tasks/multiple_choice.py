@@ -24,7 +24,8 @@ from llmkit.labels import Labels
 from llmkit.observations import Choices, Observations
 from llmkit.options import TaskFlags
 from llmkit.predictions import shortened
-from llmkit.tasks.alternatives import ENCODED, AlternativesTask, chances, encode_continuations, is_decoder
+from llmkit.tasks.alternatives import ENCODED, AlternativesTask, chances, encode_continuations
+from llmkit.tasks.causal_lm import is_decoder
 from llmkit.tasks.features import is_label, is_string, item_of
 from llmkit.tasks.setup import Setup
 from llmkit.tasks.text_classification import ranked

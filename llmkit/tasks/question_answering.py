@@ -191,9 +191,6 @@ class QuestionAnswering(Task):
         references = tuple(given.references for given in given_answers(rows, setup.columns))
         return AnswerTexts(tuple(cell_text(row["prediction"]) for row in predictions), references)
 
-    def unit_rows(self, prepared: Dataset, setup: Setup) -> list[int]:
-        return list(dict.fromkeys(prepared["row"]))
-
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
         return metrics.names_for(AnswerTexts(("",), (("",),)))
 

@@ -75,8 +75,7 @@ class Seq2SeqLM(DenoisingTask):
         return (collator.corrupt(row["input_ids"], row["index"])[1] for row in prepared.to_list())
 
     def logits(self, model: PreTrainedModel, batch: dict[str, Any], place: int) -> torch.Tensor:
-        outputs = model(**{name: value for name, value in batch.items() if name != "labels"})
-        logits: torch.Tensor = outputs.logits[place]
+        logits: torch.Tensor = model(**self.shown(batch)).logits[place]
         return logits[: int((batch["labels"][place] != -100).sum())]
 
 

@@ -9,7 +9,7 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit.tasks.base import Task
-from llmkit.tasks.batches import INPUTS
+from llmkit.tasks.batches import INPUTS, truncated
 from llmkit.tasks.features import longest_text, string_columns
 from llmkit.tasks.setup import Setup
 
@@ -68,8 +68,13 @@ def model_inputs(rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
     encoded = encode(rows[setup.columns["text"]], _pair(rows, setup), tokenizer, setup.max_length)
     columns: dict[str, list[Any]] = {name: encoded[name] for name in INPUTS if name in encoded}
     columns["length"] = [len(ids) for ids in encoded["input_ids"]]
-    columns["truncated"] = _truncated(rows, columns["length"], tokenizer, setup)
-    return columns
+
+    def whole(places: list[int]) -> Sequence[Any]:
+        some = rows.select(places)
+        ids: Sequence[Any] = encode(some[setup.columns["text"]], _pair(some, setup), tokenizer, None)["input_ids"]
+        return ids
+
+    return {**columns, "truncated": truncated(columns["length"], setup.max_length, whole)}
 
 
 def encode(
@@ -85,18 +90,6 @@ def encode(
         joined = [f"{first}\n{second}" for first, second in zip(firsts, seconds, strict=True)]
         return tokenizer(joined, **limits)
     return tokenizer(firsts, seconds, **limits)
-
-
-def _truncated(rows: Dataset, lengths: list[int], tokenizer: PreTrainedTokenizerBase, setup: Setup) -> list[bool]:
-    """Tell of each row whether tokens were cut off; only rows as long as the limit can be."""
-    full = [row for row, length in enumerate(lengths) if length >= setup.max_length]
-    cut = [False] * len(lengths)
-    if full:
-        some = rows.select(full)
-        whole = encode(some[setup.columns["text"]], _pair(some, setup), tokenizer, None)["input_ids"]
-        for row, ids in zip(full, whole, strict=True):
-            cut[row] = len(ids) > setup.max_length
-    return cut
 
 
 def _pair(rows: Dataset, setup: Setup) -> Sequence[Any] | None:

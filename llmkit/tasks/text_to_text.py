@@ -22,7 +22,8 @@ from llmkit.observations import Observations, Texts
 from llmkit.options import AskOptions, TaskFlags
 from llmkit.predictions import shortened
 from llmkit.tasks.base import Collator, Task
-from llmkit.tasks.batches import INPUTS, pad_sequences
+from llmkit.tasks.batches import INPUTS, pad_sequences, truncated
+from llmkit.tasks.causal_lm import is_decoder
 from llmkit.tasks.chats import chat_ids
 from llmkit.tasks.features import is_string, item_of
 from llmkit.tasks.languages import begin, first_tokens
@@ -37,7 +38,6 @@ class TextToText(Task):
 
     auto_class = "AutoModelForSeq2SeqLM"
     heads = ("ForConditionalGeneration", "WithLMHeadModel", "MTModel")
-    decoders = ("ForCausalLM", "GPT2LMHeadModel")  # told in words, where they have a chat template
     roles = ("text", "target")
     asks = ("text",)
     needs = ("text",)
@@ -54,8 +54,8 @@ class TextToText(Task):
         return self.auto_class if config.is_encoder_decoder else "AutoModelForCausalLM"
 
     def opens(self, config: PretrainedConfig) -> bool:
-        decoder = any(name.endswith(self.decoders) for name in config.architectures or ())
-        return decoder or (super().opens(config) and self.trains_on(config))
+        told_in_words = is_decoder(config)  # where it has a chat template
+        return told_in_words or (super().opens(config) and self.trains_on(config))
 
     def trains_on(self, config: PretrainedConfig) -> bool:
         from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
@@ -257,17 +257,11 @@ def _sources(texts: list[str], tokenizer: PreTrainedTokenizerBase, setup: Setup)
         prompts = [setup.prefix + text for text in texts]
         encoded = tokenizer(prompts, truncation=True, max_length=setup.max_length)
         columns = {name: encoded[name] for name in INPUTS[:2]}
-        columns["truncated"] = _truncated(prompts, list(map(len, encoded["input_ids"])), tokenizer, setup.max_length)
+        lengths = list(map(len, encoded["input_ids"]))
+        columns["truncated"] = truncated(
+            lengths, setup.max_length, lambda rows: tokenizer([prompts[row] for row in rows])["input_ids"]
+        )
     return columns | {"length": list(map(len, columns["input_ids"]))}
-
-
-def _truncated(texts: list[str], lengths: list[int], tokenizer: PreTrainedTokenizerBase, most: int) -> list[bool]:
-    """Tell of each text whether tokens were cut off; only those as long as the limit can be."""
-    full = [row for row, length in enumerate(lengths) if length >= most]
-    cut = [False] * len(texts)
-    for row, ids in zip(full, tokenizer([texts[row] for row in full])["input_ids"] if full else (), strict=True):
-        cut[row] = len(ids) > most
-    return cut
 
 
 def _target_length(flags: TaskFlags, usual: int, context: int, chat: bool) -> int:

@@ -45,7 +45,7 @@ class TextTask(Task):
         return setup.per_row
 
     def unit_rows(self, prepared: Dataset, setup: Setup) -> list[int] | None:
-        return list(dict.fromkeys(prepared["row"])) if setup.per_row else None
+        return super().unit_rows(prepared, setup) if setup.per_row else None
 
     def unit_contents(self, rows: Dataset, prepared: Dataset, setup: Setup) -> list[list[Any]]:
         if setup.per_row:

@@ -194,9 +194,6 @@ class TokenClassification(Task):
                             f"{listing(map(repr, own))}, and none is the same")  # fmt: skip
         return Spans(tuple(truth), tuple(found), tuple(dict.fromkeys((*own, *theirs))), are_single(names))
 
-    def unit_rows(self, prepared: Dataset, setup: Setup) -> list[int]:
-        return list(dict.fromkeys(prepared["row"]))
-
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
         return metrics.names_for(Spans(((OUTSIDE,),), ((OUTSIDE,),), ()))
 

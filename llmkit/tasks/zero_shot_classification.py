@@ -26,8 +26,8 @@ from llmkit.tasks.alternatives import (
     chances,
     encode_continuations,
     flat,
-    is_decoder,
 )
+from llmkit.tasks.causal_lm import is_decoder
 from llmkit.tasks.sequences import TEXTS
 from llmkit.tasks.setup import Setup
 from llmkit.tasks.text_classification import TextClassification, positive_class, ranked
@@ -56,18 +56,12 @@ class ZeroShotClassification(AlternativesTask):
     def claims(self, config: PretrainedConfig, verb: str) -> bool:
         return False  # labels to choose from say that it is wanted
 
-    def trains_on(self, config: PretrainedConfig) -> bool:
-        return False
-
     def wants(self) -> str:
         return READER.wants()
 
     def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         columns = READER.fits(dataset, given)
         return columns and {role: name for role, name in columns.items() if role in self.roles}
-
-    def class_column(self, dataset: Dataset, columns: dict[str, str]) -> str | None:
-        return READER.class_column(dataset, columns)
 
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
         return READER.has_labels(dataset, columns)
