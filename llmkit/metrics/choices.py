@@ -8,11 +8,11 @@ import numpy as np
 from datasets import Value
 
 from llmkit.metrics.base import Metric
-from llmkit.metrics.measures import Weigher, mean_weigher
+from llmkit.metrics.measures import HitShare
 from llmkit.observations import Choices, Floats, Ints
 
 
-class ChoiceAccuracy(Metric[Choices]):
+class ChoiceAccuracy(HitShare[Choices], Metric[Choices]):
     """The share of rows in which the right choice was taken."""
 
     kind = Choices
@@ -36,15 +36,6 @@ class ChoiceAccuracy(Metric[Choices]):
 
     def hits(self, observations: Choices) -> Floats:
         return np.asarray(observations.truth == self.taken(observations), dtype=np.float64)
-
-    def value(self, observations: Choices) -> float:
-        return float(self.hits(observations).mean())
-
-    def weigher(self, observations: Choices) -> Weigher:
-        return mean_weigher(self.hits(observations))
-
-    def proportion(self, observations: Choices) -> tuple[int, int]:
-        return int(self.hits(observations).sum()), len(observations)
 
 
 class NormalisedAccuracy(ChoiceAccuracy):

@@ -15,7 +15,7 @@ from scipy import sparse
 from sklearn import metrics as sklearn_metrics
 
 from llmkit.metrics.base import Metric
-from llmkit.metrics.measures import Weigher, mean_weigher, quotient, remembered
+from llmkit.metrics.measures import HitShare, Weigher, quotient, remembered
 from llmkit.metrics.probabilities import calibration_bins
 from llmkit.observations import Classes, Floats, Ints
 
@@ -82,7 +82,7 @@ class ClassMetric(Metric[Classes]):
         return Classes(truth, predicted, tuple(map(str, range(classes))), positive=positive)
 
 
-class Accuracy(ClassMetric):
+class Accuracy(HitShare[Classes], ClassMetric):
     key = "accuracy"
     about = "The share of rows whose predicted class is the right one."
 
@@ -92,12 +92,6 @@ class Accuracy(ClassMetric):
 
     def hits(self, observations: Classes) -> Floats:
         return np.asarray(observations.truth == observations.predicted, dtype=np.float64)
-
-    def weigher(self, observations: Classes) -> Weigher:
-        return mean_weigher(self.hits(observations))
-
-    def proportion(self, observations: Classes) -> tuple[int, int]:
-        return int(self.hits(observations).sum()), len(observations)
 
 
 class BalancedAccuracy(ClassMetric):

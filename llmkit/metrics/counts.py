@@ -16,7 +16,7 @@ from scipy import sparse
 
 from llmkit.metrics.base import Metric
 from llmkit.metrics.classification import Tallies, scores
-from llmkit.metrics.measures import Weigher, mean_weigher, quotient, remembered
+from llmkit.metrics.measures import HitShare, Weigher, quotient, ratio_weigher, remembered
 from llmkit.observations import Floats, LabelSets, Spans, span_types, spans_of
 
 
@@ -82,9 +82,6 @@ class CountMetric(Metric[Any]):
         named = self.config_name != "default"
         return isinstance(observations, Spans) or (named and isinstance(observations, LabelSets))
 
-    def value(self, observations: LabelSets | Spans) -> float:
-        return float(self.weigher(observations)(np.ones((1, len(observations))))[0])
-
     def weigher(self, observations: LabelSets | Spans) -> Weigher:
         tally, key = tallier(observations), type(self).key
         average = (SPAN_AVERAGES if isinstance(observations, Spans) else AVERAGES)[self.config_name]
@@ -141,25 +138,16 @@ class WordAccuracy(Metric[Spans]):
     columns = CountMetric.columns
     observe = CountMetric.observe
 
-    def value(self, observations: Spans) -> float:
-        return float(self.weigher(observations)(np.ones((1, len(observations))))[0])
-
     def weigher(self, observations: Spans) -> Weigher:
         pairs = list(zip(observations.truth, observations.predicted, strict=True))
         hits = [sum(map(str.__eq__, *pair)) for pair in pairs]
-        sums = np.array([hits, [len(truth) for truth, _ in pairs]], dtype=np.float64).T
-
-        def weigh(weights: Floats) -> Floats:
-            right, words = (weights @ sums).T
-            return quotient(right, words)
-
-        return weigh
+        return ratio_weigher(hits, [len(truth) for truth, _ in pairs])
 
     def size(self, observations: Spans) -> int:
         return sum(map(len, observations.truth))
 
 
-class SetExactMatch(Metric[LabelSets]):
+class SetExactMatch(HitShare[LabelSets], Metric[LabelSets]):
     """The share of rows of which all labels are right, and none is missing."""
 
     kind = LabelSets
@@ -177,14 +165,5 @@ class SetExactMatch(Metric[LabelSets]):
         truth, guesses = (np.asarray(side, dtype=bool) for side in (references, predictions))
         return LabelSets(truth, guesses, tuple(map(str, range(truth.shape[1]))))
 
-    def value(self, observations: LabelSets) -> float:
-        return float(self.hits(observations).mean())
-
     def hits(self, observations: LabelSets) -> Floats:
         return np.asarray((observations.truth == observations.predicted).all(1), dtype=np.float64)
-
-    def weigher(self, observations: LabelSets) -> Weigher:
-        return mean_weigher(self.hits(observations))
-
-    def proportion(self, observations: LabelSets) -> tuple[int, int]:
-        return int(self.hits(observations).sum()), len(observations)

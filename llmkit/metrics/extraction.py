@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from llmkit.metrics.measures import Weigher, mean_weigher, remembered
+from llmkit.metrics.measures import HitShare, Weigher, mean_weigher, remembered
 from llmkit.metrics.texts import TextMetric
 from llmkit.observations import AnswerTexts, Floats, Texts
 
@@ -71,7 +71,7 @@ class AnswerMetric(TextMetric):
         return mean_weigher(self.rows(observations))
 
 
-class AnswerExactMatch(AnswerMetric):
+class AnswerExactMatch(HitShare[Texts], AnswerMetric):
     key = "exact_match"
     about = "The share of answers that equal a reference, case, punctuation and articles apart."
 
@@ -80,9 +80,6 @@ class AnswerExactMatch(AnswerMetric):
 
     def hits(self, observations: Texts) -> Floats:
         return self.rows(observations)
-
-    def proportion(self, observations: Texts) -> tuple[int, int]:
-        return int(self.rows(observations).sum()), len(observations)
 
 
 class AnswerF1(AnswerMetric):

@@ -8,7 +8,7 @@ import numpy as np
 from datasets import Value
 
 from llmkit.metrics.base import Metric
-from llmkit.metrics.measures import Weigher, quotient
+from llmkit.metrics.measures import Weigher, ratio_weigher
 from llmkit.observations import Floats, Likelihoods
 
 
@@ -30,9 +30,6 @@ class LikelihoodMetric(Metric[Likelihoods]):
         right = None if hits is None else np.asarray(hits)
         return Likelihoods(np.asarray(sums, dtype=np.float64), np.asarray(tokens), np.asarray(covered), right)
 
-    def value(self, observations: Likelihoods) -> float:
-        return float(self.weigher(observations)(np.ones((1, len(observations))))[0])
-
     def size(self, observations: Likelihoods) -> int:
         return int(observations.tokens.sum())
 
@@ -42,7 +39,7 @@ class Loss(LikelihoodMetric):
     about = "Mean negative log-likelihood, in nats per scored token."
 
     def weigher(self, observations: Likelihoods) -> Weigher:
-        return _ratio(observations.nll, observations.tokens)
+        return ratio_weigher(observations.nll, observations.tokens)
 
 
 class Perplexity(LikelihoodMetric):
@@ -50,7 +47,7 @@ class Perplexity(LikelihoodMetric):
     about = "exp of the mean negative log-likelihood per scored token."
 
     def weigher(self, observations: Likelihoods) -> Weigher:
-        loss = _ratio(observations.nll, observations.tokens)
+        loss = ratio_weigher(observations.nll, observations.tokens)
 
         def weigh(weights: Floats) -> Floats:
             with np.errstate(over="ignore"):  # the perplexity of a hopeless model is infinite
@@ -68,7 +65,7 @@ class BitsPerByte(LikelihoodMetric):
         return isinstance(observations, Likelihoods) and bool(observations.bytes.any())
 
     def weigher(self, observations: Likelihoods) -> Weigher:
-        return _ratio(observations.nll / np.log(2), observations.bytes)
+        return ratio_weigher(observations.nll / np.log(2), observations.bytes)
 
 
 class TokenAccuracy(LikelihoodMetric):
@@ -86,14 +83,4 @@ class TokenAccuracy(LikelihoodMetric):
 
     def weigher(self, observations: Likelihoods) -> Weigher:
         assert observations.hits is not None
-        return _ratio(observations.hits, observations.tokens)
-
-
-def _ratio(above: Any, below: Any) -> Weigher:
-    columns = np.stack([above, below], axis=1).astype(np.float64)
-
-    def weigh(weights: Floats) -> Floats:
-        total, count = (weights @ columns).T
-        return quotient(total, count)
-
-    return weigh
+        return ratio_weigher(observations.hits, observations.tokens)

@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 class Measure(Generic[Seen]):
-    """A metric of one kind of observations; `value` and `weigher` are what a new one must write."""
+    """A metric of one kind of observations; a new one must write `weigher`, and `value` where a library has it."""
 
     key: str
     kind: ClassVar[type]
@@ -31,9 +31,9 @@ class Measure(Generic[Seen]):
         """Tell whether the metric can be computed of these observations."""
         return isinstance(observations, self.kind)
 
-    @abstractmethod
     def value(self, observations: Seen) -> float:
         """Return the metric of one or more units; NaN where it is not defined."""
+        return float(self.weigher(observations)(np.ones((1, len(observations))))[0])  # type: ignore[arg-type]
 
     @abstractmethod
     def weigher(self, observations: Seen) -> Weigher:
@@ -61,6 +61,24 @@ class Measure(Generic[Seen]):
     def signature(self, observations: Seen) -> str | None:
         """Return the library's own description of how the metric was computed, where it has one."""
         return None
+
+
+class HitShare(Measure[Seen]):
+    """A metric that is the share of units that are hits: `hits` is what a new one must write."""
+
+    @abstractmethod
+    def hits(self, observations: Seen) -> Floats:
+        """Return a 0 or 1 for each unit, (n,)."""
+
+    def value(self, observations: Seen) -> float:
+        return float(self.hits(observations).mean())
+
+    def weigher(self, observations: Seen) -> Weigher:
+        return mean_weigher(self.hits(observations))
+
+    def proportion(self, observations: Seen) -> tuple[int, int]:
+        hits = self.hits(observations)
+        return int(hits.sum()), len(hits)
 
 
 class SampleMean(Measure[Samples]):
@@ -96,15 +114,20 @@ def quotient(above: Any, below: Any, otherwise: float = np.nan) -> Floats:
     return np.asarray(np.divide(above, below, out=np.full(above.shape, otherwise), where=below != 0))
 
 
-def mean_weigher(values: Any) -> Weigher:
-    """Return the weigher of the mean of `values` (n,)."""
-    columns = np.stack([np.asarray(values, dtype=np.float64), np.ones(len(values))], axis=1)
+def ratio_weigher(above: Any, below: Any) -> Weigher:
+    """Return the weigher of the sum of `above` (n,) over the sum of `below` (n,)."""
+    columns = np.stack([above, below], axis=1).astype(np.float64)
 
     def weigh(weights: Floats) -> Floats:
         total, count = (weights @ columns).T
         return quotient(total, count)
 
     return weigh
+
+
+def mean_weigher(values: Any) -> Weigher:
+    """Return the weigher of the mean of `values` (n,)."""
+    return ratio_weigher(values, np.ones(len(values)))
 
 
 def below(values: Floats, thresholds: Floats) -> Callable[[Floats], Floats]:

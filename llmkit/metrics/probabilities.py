@@ -167,9 +167,6 @@ class ExpectedCalibrationError(ProbabilityMetric):
     )
     source = "Guo et al., On Calibration of Modern Neural Networks, ICML 2017."
 
-    def value(self, observations: Classes) -> float:
-        return float(self.weigher(observations)(np.ones((1, len(observations))))[0])
-
     def weigher(self, observations: Classes) -> Weigher:
         confidence, right, bins = _reliability(observations)
         rows = np.arange(len(bins))

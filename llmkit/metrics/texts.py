@@ -15,7 +15,7 @@ from datasets import Sequence, Value
 
 from llmkit.errors import OptionError
 from llmkit.metrics.base import Metric
-from llmkit.metrics.measures import Weigher, mean_weigher, remembered
+from llmkit.metrics.measures import HitShare, Weigher, mean_weigher, remembered
 from llmkit.observations import Floats, Texts
 
 HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
@@ -38,23 +38,14 @@ class TextMetric(Metric[Texts]):
         return Texts(tuple(predictions), tuple(tuple(several) for several in references))
 
 
-class ExactMatch(TextMetric):
+class ExactMatch(HitShare[Texts], TextMetric):
     key = "exact_match"
     about = "The share of texts that equal one of their references, white space at the ends apart."
     source = "https://huggingface.co/spaces/evaluate-metric/exact_match"
 
-    def value(self, observations: Texts) -> float:
-        return float(self.hits(observations).mean())
-
     def hits(self, observations: Texts) -> Floats:
         pairs = zip(observations.predicted, observations.references, strict=True)
         return np.array([text.strip() in {one.strip() for one in several} for text, several in pairs], dtype=np.float64)
-
-    def weigher(self, observations: Texts) -> Weigher:
-        return mean_weigher(self.hits(observations))
-
-    def proportion(self, observations: Texts) -> tuple[int, int]:
-        return int(self.hits(observations).sum()), len(observations)
 
 
 class CorpusMetric(TextMetric):
