@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-PIPELINES = {  # what the Hub calls a task, where it differs
-    "causal-lm": "text-generation", "masked-lm": "fill-mask", "seq2seq-lm": "text2text-generation",
-}  # fmt: skip
+from llmkit.tasks import named
 
 
 def write_card(folder: Path, record: dict[str, Any]) -> None:
     """Write README.md into the run folder."""
     result, data = record["result"], record["data"]
-    pipeline = PIPELINES.get(record["task"], record["task"])
+    pipeline = named(record["task"]).pipeline_tag or record["task"]
     front = ["---", "library_name: transformers", f"pipeline_tag: {pipeline}", "tags:", "- llmkit", "---"]
     metrics = [f"| {name} | {_figure(value['value'])} |" for name, value in result["metrics"].items()]
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())

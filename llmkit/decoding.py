@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -81,7 +82,6 @@ class Generator:
         self.setup = task.settle(setup, asked, located.config, self.tokenizer)
         self.first = task.first_tokens(self.tokenizer, self.setup)
         self.chat = self._wants_chat()
-        self._model: PreTrainedModel | None = None
 
     def _wants_chat(self) -> bool:
         has_template = bool(self.tokenizer.chat_template)
@@ -90,13 +90,11 @@ class Generator:
             raise OptionError(f"{flag}: {self.located.name!r} has no chat template")
         return has_template if self.decoding.chat is None else self.decoding.chat
 
-    @property
+    @cached_property
     def model(self) -> PreTrainedModel:
         """The weights, loaded when they are first needed."""
-        if self._model is None:
-            network = self.task.network(self.located.config)
-            self._model = models.load_model(self.located, network, self.tokenizer, self.options).eval()
-        return self._model
+        network = self.task.network(self.located.config)
+        return models.load_model(self.located, network, self.tokenizer, self.options).eval()
 
     def prompt(self, text: str, where: str = "the prompt") -> Prompt:
         """Tokenize a prompt, in the chat template where it is used, and check that it leaves room for an answer.
@@ -236,8 +234,7 @@ class Generator:
 
     def identity(self) -> dict[str, Any]:
         """Return what the text depends on, for the note beside an output file."""
-        own = {"model": self.located.name, "weights": self.located.stamp, "dtype": self.options.dtype}
-        return {**own, **asdict(self.asked), **asdict(self.decoding)}
+        return {**self.located.identity(self.options.dtype), **asdict(self.asked), **asdict(self.decoding)}
 
 
 class TextPieces(BaseStreamer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,7 +42,6 @@ class Embedder:
         context = models.context_length(located.config, self.tokenizer)
         self.max_length = min(context, self.pooling.max_length or context)
         self.truncated = 0  # texts of which not all was read, until now
-        self._model: PreTrainedModel | None = None
 
     @classmethod
     def open(cls, options: ModelOptions, wanted: EmbeddingOptions, report: Report) -> Embedder:
@@ -56,12 +56,10 @@ class Embedder:
             report.say(f"pooling: {embedder.pooling.said}")
         return embedder
 
-    @property
+    @cached_property
     def model(self) -> PreTrainedModel:
         """The weights, loaded when they are first needed."""
-        if self._model is None:
-            self._model = models.load_model(self.located, "AutoModel", self.tokenizer, self.options)
-        return self._model
+        return models.load_model(self.located, "AutoModel", self.tokenizer, self.options)
 
     @property
     def dimension(self) -> int:
@@ -116,7 +114,7 @@ class Embedder:
 
     def identity(self) -> dict[str, Any]:
         """Return what the vectors depend on, for the note beside an output file."""
-        own = {"model": self.located.name, "weights": self.located.stamp, "dtype": self.options.dtype}
+        own = self.located.identity(self.options.dtype)
         return {**own, **asdict(self.pooling), "normalize": self.wanted.normalize}
 
 

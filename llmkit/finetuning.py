@@ -48,6 +48,7 @@ def finetune(
     data, splits, run = data or DataOptions(), splits or SplitOptions(), run or RunOptions()
     hyper, report = training_options or TrainingOptions(), report or Report()
     overrides = training.checked_overrides(hyper.set)
+    tasks.asked_for("finetune", data.task, data)  # a wrong name is known before any download
     training.precision(options, models.pick_device(options.device))
     identity = {"dataset": dataset, **asdict(options), **asdict(data), **asdict(splits), **asdict(hyper)}
     job = plan(dataset, options, data, splits, hyper, run, identity, report)
@@ -70,7 +71,6 @@ def plan(
     run: RunOptions, identity: dict[str, Any], report: Report,
 ) -> Job:  # fmt: skip
     """Check everything that can be checked before the weights are loaded, and say what was chosen."""
-    tasks.asked_for("finetune", data.task, data)  # a wrong name is known before any download
     source = open_dataset(dataset, encoding=data.encoding, report=report)
     chosen = select(source.splits, splits.train_split, data.limit)
     located, task, columns = _model_and_task(options, data, chosen, report)

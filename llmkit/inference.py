@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import models, runs, tasks
 from llmkit.answers import Answers
-from llmkit.errors import DataError, OptionError, Stopped, listing
+from llmkit.errors import DataError, OptionError, Stopped
 from llmkit.models import Located
 from llmkit.options import AskOptions, ModelOptions
 from llmkit.report import Report
@@ -93,26 +94,20 @@ class Predictor:
         setup = Setup(columns={role: role for role in task.asks}, max_length=min(context, usual))
         self.setup = task.settle(setup, asked, located.config, self.tokenizer)
         task.check(self.setup)
-        self._model: PreTrainedModel | None = None
 
-    @property
+    @cached_property
     def model(self) -> PreTrainedModel:
         """The weights, loaded when they are first needed."""
-        if self._model is None:
-            network = self.task.network(self.located.config)
-            self._model = models.load_model(self.located, network, self.tokenizer, self.options)
-        return self._model
+        network = self.task.network(self.located.config)
+        return models.load_model(self.located, network, self.tokenizer, self.options)
 
-    def require_inputs(self, given: Mapping[str, Any]) -> None:
-        """Refuse inputs, by role, that the task does not take, and demand those that it needs.
+    def require_inputs(self, given: Collection[str]) -> None:
+        """Demand the inputs that the task needs beside the first; `given` are roles.
 
         Raises:
             OptionError: naming the flag.
         """
-        for role, value in given.items():
-            if value is not None and role not in self.task.asks:
-                raise OptionError(f"--{role}: {self.task.name} takes {listing(self.task.asks)}, and no {role}")
-        missing = [role for role in self.task.needs[1:] if given.get(role) is None]
+        missing = [role for role in self.task.needs[1:] if role not in given]
         if missing:
             raise OptionError(f"{self.task.name} needs a --{missing[0]} beside the {self.task.needs[0]}")
 
@@ -154,9 +149,7 @@ class Predictor:
 
     def identity(self) -> dict[str, Any]:
         """Return what the answers depend on, for the note beside an output file."""
-        return {
-            "model": self.located.name, "weights": self.located.stamp, "dtype": self.options.dtype, **asdict(self.asked)
-        }  # fmt: skip
+        return {**self.located.identity(self.options.dtype), **asdict(self.asked)}
 
 
 def _require_alike(columns: Mapping[str, Sequence[Any]], numbers: Sequence[int]) -> None:
@@ -192,8 +185,10 @@ def classify(
         raise OptionError(f"{len(rows)} texts and {len(pairs)} --pair texts: one for each is wanted")
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
     asked = asked or AskOptions()
-    predictor = Predictor(*find("classify", options, asked, Report()), options, replace(asked, top=top or asked.top))
-    predictor.require_inputs({"pair": pairs})
+    given = () if pairs is None else ("pair",)
+    found = find("classify", options, asked, Report(), inputs=given)
+    predictor = Predictor(*found, options, replace(asked, top=top or asked.top))
+    predictor.require_inputs(given)
     first = predictor.task.asks[0]
     inputs: list[dict[str, Any]] = [{first: text} for text in rows]
     if pairs is not None:

@@ -142,7 +142,7 @@ def _measure_saved(job: Job, options: ModelOptions, report: Report) -> Evaluatio
 
 def _saved(job: Job, options: ModelOptions, report: Report) -> Plan:
     """Return the evaluation of the saved model on the validation rows."""
-    saved = models.resolved(replace(options, dtype="auto", revision=None), str(job.folder.path))
+    saved = replace(options, model=str(job.folder.path), dtype="auto", revision=None)
     located = models.locate(saved, report)
     wanted = Wanted(job.task.own_metrics(job.setup), seed=job.setup.seed)
     return Plan(

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,10 @@ class Located:
         """What tells this model from another of the same name: the commit, or the files' sizes and times."""
         files = sorted(file for file in self.path.iterdir() if file.is_file())
         return self.commit or [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+    def identity(self, dtype: str) -> dict[str, Any]:
+        """What this model's answers depend on besides the question, for the note beside an output file."""
+        return {"model": self.name, "weights": self.stamp, "dtype": dtype}
 
     @property
     def slug(self) -> str:
@@ -278,11 +282,6 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
 def count_parameters(model: PreTrainedModel) -> int:
     """Return the number of weights, tied ones once."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def resolved(options: ModelOptions, name: str) -> ModelOptions:
-    """Return the options with the model's name filled in."""
-    return replace(options, model=name)
 
 
 def _brief(error: BaseException) -> str:

@@ -12,8 +12,20 @@ if TYPE_CHECKING:
     from llmkit.inference import Predictor
 
 
-def show_answers(predictor: Predictor, inputs: Sequence[dict[str, Any]], options: RowOptions, report: Report) -> None:
-    """Answer rows from the command line: a table on a terminal, a JSON line for each in a pipe or under --json."""
+def answer_texts(
+    predictor: Predictor, texts: Sequence[str], more: Sequence[dict[str, Any]], options: RowOptions, talk: TalkOptions,
+    report: Report,
+) -> None:  # fmt: skip
+    """Answer texts from the command line: a table on a terminal, a JSON line for each in a pipe or under --json.
+
+    `more` are the inputs of each text beside it, by role.
+    """
+    predictor.require_inputs(more[0])
+    if talk.dry_run:
+        report.say(f"dry run: {len(texts)} texts for {predictor.located.name}")
+        return
+    first = predictor.task.asks[0]
+    inputs = [{first: text, **others} for text, others in zip(texts, more, strict=True)]
     answers = predictor.answer(inputs, options.batch_size)
     if not report.table_wanted:
         for row, answer in zip(inputs, answers, strict=True):

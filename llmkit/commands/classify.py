@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llmkit.commands.answering import answer_file, show_answers
+from llmkit.commands.answering import answer_file, answer_texts
 from llmkit.commands.helping import with_examples
 from llmkit.commands.standard_input import stdin_lines
 from llmkit.errors import OptionError
@@ -32,7 +32,7 @@ def classify(
     ] = None,
     choices: Annotated[
         list[str] | None,
-        flag("--choice", panel="Labels", help="Multiple choice: an answer to choose from; repeatable."),
+        flag("--choice", "--choices", panel="Labels", help="Multiple choice: an answer to choose from; repeatable."),
     ] = None,
     model: ModelOptions,
     asked: AskOptions,
@@ -51,23 +51,14 @@ def classify(
     report = Report(talk)
     if model.model is None:
         report.say(f"model: {DEFAULT_MODEL}, the default; -m names another")
-    roles = [role for role, given in (("pair", pair), ("choices", choices)) if given]
+    roles = [role for role, value in (("pair", pair), ("choices", choices)) if value]
     predictor = Predictor(*find("classify", model, asked, report, DEFAULT_MODEL, roles), model, asked)
     if rows.input:
         answer_file(predictor, rows, talk, report)
         return
-    predictor.require_inputs({"pair": pair, "choices": choices})
-    if talk.dry_run:
-        report.say(f"dry run: {len(inputs)} texts for {predictor.located.name}")
-        return
-    first, second = predictor.task.asks[0], [{"pair": text} for text in pair] if pair else [{} for _ in inputs]
-    more = {"choices": choices} if choices else {}
-    show_answers(
-        predictor,
-        [{first: text, **partner, **more} for text, partner in zip(inputs, second, strict=True)],
-        rows,
-        report,
-    )
+    choice = {"choices": choices} if choices else {}
+    more = [{"pair": text, **choice} for text in pair] if pair else [choice for _ in inputs]
+    answer_texts(predictor, inputs, more, rows, talk, report)
 
 
 def _check(texts: list[str] | None, pair: list[str] | None, choices: list[str] | None, rows: RowOptions) -> None:

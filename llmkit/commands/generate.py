@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmkit.commands.answering import answer_file, show_answers
+from llmkit.commands.answering import answer_file, answer_texts
 from llmkit.commands.helping import with_examples
 from llmkit.commands.knowledge import say_sources, show_passages
 from llmkit.commands.standard_input import read_stdin
@@ -51,8 +51,7 @@ def generate(
 ) -> None:
     """Continue a prompt, answer it with a chat model, translate, summarize, find an answer in a text, fill a mask.
 
-    Greedy, unless a sampling flag is given. Without -m the small built-in model answers: a demonstration that works
-    offline.
+    Greedy, unless a sampling flag is given. Without -m the small built-in model answers, offline, as a demonstration.
     """
     if decoding.echo and (rows.input or talk.json):
         raise OptionError("--echo is for text: rows and --json hold the prompt anyway")
@@ -74,8 +73,14 @@ def generate(
     if not task.prompted:
         _predict(task, located, texts, context, model, asked, decoding, rows, talk, report)
         return
-    if context is not None:
-        raise OptionError(f"--context: {task.name} takes a prompt, and no context")
+    _continue(task, located, texts, model, asked, decoding, retrieval, rows, talk, report)
+
+
+def _continue(
+    task: Task, located: Located, texts: list[str], model: ModelOptions, asked: AskOptions,
+    decoding: GenerationOptions, retrieval: RetrievalOptions, rows: RowOptions, talk: TalkOptions, report: Report,
+) -> None:  # fmt: skip
+    """Answer with a task that continues a prompt, which can hold passages."""
     own = (task, located, model, asked, decoding, report)
     if retrieval.retrieve is None:
         from llmkit.decoding import Generator
@@ -126,11 +131,7 @@ def _predict(
         answer_file(predictor, rows, talk, report)
         return
     more = {"context": _text_of(context, rows.encoding)} if context is not None else {}
-    predictor.require_inputs(more)
-    if talk.dry_run:
-        report.say(f"dry run: {len(texts)} texts for {located.name}")
-        return
-    show_answers(predictor, [{task.asks[0]: text, **more} for text in texts], rows, report)
+    answer_texts(predictor, texts, [more] * len(texts), rows, talk, report)
 
 
 def _text_of(context: str, encoding: str) -> str:

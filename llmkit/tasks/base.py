@@ -24,6 +24,7 @@ class Task(ABC):
     """One kind of problem. Stateless: what a run settled comes in as a `Setup`."""
 
     name: ClassVar[str]
+    pipeline_tag: ClassVar[str | None] = None  # what the Hub calls it, where that is another name
     auto_class: ClassVar[str]  # the transformers Auto class that opens its models, unless `network` knows better
     heads: ClassVar[tuple[str, ...]]  # how the names of its models' architectures end
     roles: ClassVar[tuple[str, ...]]  # what its columns can be: the words of --column ROLE=NAME
@@ -141,10 +142,7 @@ class Task(ABC):
         return {}
 
     def tuned(self, setup: Setup, seen: Observations) -> tuple[Setup, str]:
-        """Return what a trained model's answers to the validation rows settle, and a sentence on it.
-
-        Asked where `settle` returned a setup that is to be tuned; `head_config` of the setup is then kept.
-        """
+        """Return a setup with what the answers to the validation rows settle, where it is to `tune`, and a sentence."""
         raise NotImplementedError(f"{self.name} tunes nothing")
 
     def new_tokenizer(self, texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:

@@ -25,6 +25,7 @@ class CausalLM(TextTask):
     """Next-token prediction on raw text."""
 
     name = "causal-lm"
+    pipeline_tag = "text-generation"
     auto_class = "AutoModelForCausalLM"
     heads = ("ForCausalLM", "LMHeadModel")
     verbs = frozenset({"pretrain", "finetune", "eval", "generate"})

@@ -32,6 +32,7 @@ class MaskedLM(DenoisingTask):
     """Masked-token prediction on raw text."""
 
     name = "masked-lm"
+    pipeline_tag = "fill-mask"
     auto_class = "AutoModelForMaskedLM"
     heads = ("ForMaskedLM", "ForPreTraining")
     asks = ("text",)

@@ -34,6 +34,7 @@ class MultiLabelClassification(SequenceTask):
     """The labels whose probability reaches a threshold; each label has a probability of its own."""
 
     name = "multi-label-classification"
+    pipeline_tag = "text-classification"  # the Hub has no name of its own for it
     roles = ("text", "pair", "labels")
     flags = frozenset({"threshold"})
     incomplete = "no text or no list of labels"

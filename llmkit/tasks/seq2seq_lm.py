@@ -30,6 +30,7 @@ class Seq2SeqLM(DenoisingTask):
     """Span corruption on raw text, for an encoder-decoder that is finetuned to translate or summarize."""
 
     name = "seq2seq-lm"
+    pipeline_tag = "text2text-generation"
     auto_class = "AutoModelForSeq2SeqLM"
     heads = ("ForConditionalGeneration", "WithLMHeadModel")
     verbs = frozenset({"pretrain", "finetune", "eval"})
