@@ -27,6 +27,7 @@ from llmkit.splits import to_measure
 from llmkit.tasks import Setup
 
 TEXT_METRICS = ("bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "exact_match")
+PLACING = ("source", "target")  # what a task's flags say of the columns; the others are told to a model
 TEXT_TASK = "text-to-text"  # where what is predicted is a text
 
 
@@ -55,7 +56,7 @@ def evaluate_predictions(
         OptionError: flags that need a model, or a baseline that is one.
     """
     started = time.monotonic()
-    _refuse_model_flags(options, evaluation, gates)
+    _refuse_model_flags(options, data, evaluation, gates)
     saved = read_saved(gates.baseline) if gates.baseline else None
     source = open_dataset(dataset, encoding=data.encoding, report=report)
     texts = any(metrics.canonical(metric) in TEXT_METRICS for metric in evaluation.metric or ())
@@ -106,13 +107,14 @@ def _possible(wanted: Wanted, seen: Observations, evaluation: EvalOptions, gates
     return replace(wanted, metrics=tuple(name for name in wanted.metrics if name in possible))
 
 
-def _refuse_model_flags(options: ModelOptions, evaluation: EvalOptions, gates: GateOptions) -> None:
+def _refuse_model_flags(options: ModelOptions, data: DataOptions, evaluation: EvalOptions, gates: GateOptions) -> None:
     given = {
         "--model": options.model, "--label-map": evaluation.label_map, "--stride": evaluation.stride,
         "--per-row": evaluation.per_row, "--check-invariance": evaluation.check_invariance,
         "--num-fewshot": evaluation.num_fewshot, "--batch-size": evaluation.batch_size,
     }  # fmt: skip
     named = [flag for flag, value in given.items() if value]
+    named += ["--" + name.replace("_", "-") for name in data.given if name not in PLACING]
     if named:
         raise OptionError(f"--predictions scores a file, without a model: {listing(named)} must not stand beside it")
     if gates.baseline and not looks_saved(gates.baseline):

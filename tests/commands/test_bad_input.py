@@ -285,6 +285,7 @@ BAD_FLAGS = {
     "classify x -m bert -o out.jsonl": "--input",
     "classify -i good.csv -m bert -o out.parquet": ".jsonl or .csv",
     "classify -i good.csv -m bert --overwrite": "--output",
+    "eval good.csv --predictions good.csv --threshold 0.3": "--threshold",
     "eval good.csv -m ''": "--model",
 }  # fmt: skip
 
