@@ -5,88 +5,31 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-SEED = "llmkit-examples-1"
+from sample_files import (
+    HERE,
+    Row,
+    Sections,
+    capital,
+    read_sections,
+    seeded,
+    share,
+    write_csv,
+    write_jsonl,
+    write_text,
+)
+from sample_topics import topics, topics_zh
+
 CORPUS_BYTES = 400_000
 SPLITS = {"train": 600, "validation": 120, "test": 120}
 DOMAINS = ("film", "book", "hotel", "restaurant", "kitchen", "gear", "app", "class")
 DOMAINS_ZH = ("餐馆", "酒店", "电影", "电器", "软件")
 OPPOSITE = {"positive": "negative", "negative": "positive", "正面": "负面", "负面": "正面"}
 WORDS_PER_REVIEW = range(5, 41)
-TOPIC_ROWS = {"train": 600, "validation": 100, "test": 100}
-TOPICS = {
-    "food": "food breakfast dessert drinks", "place": "place", "price": "price", "room": "room bed quiet",
-    "service": "staff wait",
-}  # fmt: skip
-TOPICS_ZH = {"餐饮": "菜 早餐", "环境": "环境 位置", "价格": "价格", "房间": "房间 床 安静", "服务": "服务 速度"}
-
-Sections = dict[str, list[str]]
-Row = tuple[str, ...]
-
-
-def read_sections(name: str) -> Sections:
-    """Return the lines of ``source/<name>`` by their ``[section]``; blank lines and ``#`` comments are skipped."""
-    sections: Sections = {}
-    lines: list[str] = []
-    for raw in (HERE / "source" / name).read_text(encoding="utf-8").splitlines():
-        line = raw.strip()
-        if line.startswith("[") and line.endswith("]"):
-            lines = sections.setdefault(line[1:-1], [])
-        elif line and not line.startswith("#"):
-            lines.append(line)
-    return sections
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 with plain newlines on every system."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text.encode("utf-8"))
-
-
-def write_csv(path: Path, header: Row, rows: Iterable[Row]) -> None:
-    """Write a header and rows, quoting only where CSV needs it."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_text(path, buffer.getvalue())
-
-
-def write_jsonl(path: Path, rows: Iterable[dict[str, object]]) -> None:
-    """Write one JSON object a line."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-
-def seeded(*parts: str) -> random.Random:
-    """Return a generator of its own for each purpose, so that a change in one file leaves the others alone."""
-    return random.Random(":".join((SEED, *parts)))
-
-
-def capital(text: str) -> str:
-    """Capitalise the first letter, also behind an opening quotation mark."""
-    start = 1 if text[:1] in '"“' else 0
-    return text[:start] + text[start : start + 1].upper() + text[start + 1 :]
-
-
-def share(sections: Sections, name: str, split: str) -> list[str]:
-    """Return the part of a section that belongs to one split: three of each five lines train, one each the others.
-
-    The positive and the negative section of a name are divided alike: many of their lines are written as opposites,
-    and a line whose opposite is in another split would be a trap.
-    """
-    rng = seeded("share", name.split(".")[0])
-    owners: list[str] = []
-    while len(owners) < len(sections[name]):
-        owners += rng.sample(["train", "train", "train", "validation", "test"], 5)
-    return [line for line, owner in zip(sections[name], owners, strict=False) if owner == split]
 
 
 def draw_pair(rng: random.Random, first: Sequence[str], second: Sequence[str]) -> tuple[str, str]:
@@ -167,50 +110,6 @@ def reviews_zh(sections: Sections, count: int = 200) -> list[Row]:
         rows += [(text, label) for text in texts]
     rng.shuffle(rows)
     return rows
-
-
-def clauses_by_topic(sections: Sections, names: Iterable[str], topics: dict[str, str]) -> Sections:
-    """Return the clauses of "aspect: clause" lines by the topic that the aspect belongs to; others are left out."""
-    owners = {aspect: topic for topic, aspects in topics.items() for aspect in aspects.split()}
-    found: Sections = {}
-    for aspect, clause in (line.split(": ", 1) for name in names for line in sections[name]):
-        if aspect in owners:
-            found.setdefault(owners[aspect], []).append(clause)
-    return found
-
-
-def draw_topics(rng: random.Random, clauses: Sections) -> dict[str, str]:
-    """Draw up to three topics, and a clause on each; one in ten reviews speaks of none."""
-    held = rng.sample(sorted(clauses), rng.choices(range(4), (1, 3, 4, 2))[0])
-    return {topic: rng.choice(clauses[topic]) for topic in held}
-
-
-def topics(sections: Sections, more: Sections, split: str) -> list[dict[str, object]]:
-    """Return reviews of hotels and restaurants with the topics that they speak of; no two splits share a clause."""
-    rng, domains = seeded("topics", split), ("hotel", "restaurant")
-    names = [f"{domain}.{label}" for domain in domains for label in ("positive", "negative")]
-    clauses = {topic: lines + more[topic] for topic, lines in clauses_by_topic(sections, names, TOPICS).items()}
-    own = {topic: share(clauses, topic, split) for topic in clauses}
-    rows: dict[str, list[str]] = {}
-    while len(rows) < TOPIC_ROWS[split]:
-        domain, said = rng.choice(domains), draw_topics(rng, own)
-        opener = rng.choice(sections[f"{domain}.openers"]).format(s=rng.choice(sections[f"{domain}.subjects"]))
-        sentences = [*said.values()] if said and rng.random() < 0.5 else [opener, *said.values()]
-        rows[" ".join(f"{capital(sentence)}." for sentence in sentences)] = sorted(said)
-    return [{"text": text, "labels": held} for text, held in rows.items()]
-
-
-def topics_zh(sections: Sections, count: int = 160) -> list[dict[str, object]]:
-    """Return Chinese reviews of hotels and restaurants with the topics that they speak of."""
-    rng, domains = seeded("topics_zh"), ("餐馆", "酒店")
-    names = [f"{domain}.{label}" for domain in domains for label in ("正面", "负面")]
-    clauses = clauses_by_topic(sections, names, TOPICS_ZH)
-    rows: dict[str, list[str]] = {}
-    while len(rows) < count:
-        opener, said = rng.choice(sections[f"{rng.choice(domains)}.openers"]), draw_topics(rng, clauses)
-        parts = [*said.values()] if said and rng.random() < 0.5 else [opener, *said.values()]
-        rows["，".join(parts) + "。"] = sorted(said)
-    return [{"text": text, "labels": held} for text, held in rows.items()]
 
 
 def paraphrases(sections: Sections, count: int = 300) -> list[dict[str, object]]:
