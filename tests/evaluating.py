@@ -17,6 +17,7 @@ from junitparser import Error, Failure, JUnitXml
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from llmkit.evaluation import Evaluation
 from llmkit.finetuning import finetune
 from llmkit.options import RunOptions, TalkOptions, TrainingOptions
 from llmkit.report import Report
@@ -114,20 +115,22 @@ def mislabelled(rows: int = ROWS, wrong: tuple[int, ...] = WRONG) -> list[dict[s
     ]  # fmt: skip
 
 
+def trained(data: Path, base: Path, to: Path, **training: Any) -> Evaluation:
+    """Finetune a tiny model into the folder `to` without a word, and return its figures."""
+    options = TrainingOptions(**{"batch_size": 16, "learning_rate": 3e-3, **training})
+    report = Report(TalkOptions(quiet=True))
+    found = finetune(str(data), str(base), training_options=options, run=RunOptions(output=to), report=report)
+    assert found is not None
+    return found.evaluation
+
+
 def separable(folder: Path) -> Path:
     """Return a finetuned classifier that tells good words from bad ones, made once for each folder."""
     model = folder / "separable"
     if not (model / "run.json").exists():
         data = write_csv(folder / "data" / "train.csv", tiny.reviews(64)).parent
         write_csv(data / "validation.csv", tiny.reviews(24, seed=1))
-        base = tiny.bert_folder(folder / "base")
-        training = TrainingOptions(max_steps=30, batch_size=16, learning_rate=3e-3)
-        trained = finetune(
-            str(data), str(base), training_options=training, run=RunOptions(output=model),
-            report=Report(TalkOptions(quiet=True)),
-        )  # fmt: skip
-        assert trained is not None
-        assert trained.evaluation.metrics["accuracy"] == 1.0
+        assert trained(data, tiny.bert_folder(folder / "base"), model, max_steps=30).metrics["accuracy"] == 1.0
     return model
 
 

@@ -10,15 +10,12 @@ import tiny
 import torch
 from conftest import write_csv, write_jsonl
 from datasets import ClassLabel, Dataset, Features, List, Value
-from evaluating import Files, read_jsonl, valid, values
+from evaluating import Files, read_jsonl, trained, valid, values
 from sklearn import metrics as sklearn_metrics
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from llmkit.errors import ModelError
-from llmkit.finetuning import finetune
 from llmkit.labels import Labels
-from llmkit.options import RunOptions, TalkOptions, TrainingOptions
-from llmkit.report import Report
 from llmkit.splits import Cut, cut_rows
 from llmkit.tasks import Setup
 from llmkit.tasks.multi_label_classification import MultiLabelClassification, best_threshold, kept_threshold
@@ -36,13 +33,8 @@ def topical(models_root) -> Path:
     model = models_root / "topical"
     data = write_jsonl(models_root / "topics" / "train.jsonl", tiny.topics(96)).parent
     write_jsonl(data / "validation.jsonl", tiny.topics(32, seed=1))
-    training = TrainingOptions(max_steps=100, batch_size=16, learning_rate=2e-3)
-    trained = finetune(
-        str(data), str(tiny.bert_folder(models_root / "topical-base")), training_options=training,
-        run=RunOptions(output=model), report=Report(TalkOptions(quiet=True)),
-    )  # fmt: skip
-    assert trained is not None
-    assert 0.6 < trained.evaluation.metrics["f1_micro"] < 1
+    figures = trained(data, tiny.bert_folder(models_root / "topical-base"), model, max_steps=100, learning_rate=2e-3)
+    assert 0.6 < figures.metrics["f1_micro"] < 1
     return model
 
 

@@ -8,7 +8,7 @@ import tiny
 import torch
 from conftest import write_csv, write_jsonl
 from datasets import Dataset
-from evaluating import Files, read_jsonl, valid, values
+from evaluating import Files, read_jsonl, trained, valid, values
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoModelForMultipleChoice, AutoTokenizer
 
@@ -21,14 +21,9 @@ TASK = TASKS["multiple-choice"]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A chooser that has learned that good words are right."""
-    from llmkit.finetuning import finetune
-    from llmkit.options import RunOptions, TrainingOptions
-
     folder = tmp_path_factory.mktemp("chooser")
     data = write_jsonl(folder / "train.jsonl", tiny.choices(160))
-    base = tiny.bert_folder(folder / "base", kind="chooser")
-    options = TrainingOptions(max_steps=60, batch_size=16, learning_rate=3e-3)
-    finetune(str(data), str(base), training_options=options, run=RunOptions(output=folder / "run"))
+    trained(data, tiny.bert_folder(folder / "base", kind="chooser"), folder / "run", max_steps=60)
     return folder / "run"
 
 

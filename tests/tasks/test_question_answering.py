@@ -9,7 +9,7 @@ import tiny
 import torch
 from conftest import write_csv, write_jsonl
 from datasets import Dataset
-from evaluating import Files, read_jsonl, valid, values
+from evaluating import Files, read_jsonl, trained, valid, values
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer, PreTrainedTokenizerFast
 
@@ -21,14 +21,16 @@ from llmkit.tasks.windows import LONGEST, windows_of
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A model that has learned where the answers of `tiny.questions` stand, as far as it can."""
-    from llmkit.finetuning import finetune
-    from llmkit.options import RunOptions, TrainingOptions
-
     folder = tmp_path_factory.mktemp("reader")
     data = write_jsonl(folder / "train.jsonl", tiny.questions(400))
-    base = tiny.bert_folder(folder / "base", kind="reader", hidden=64)
-    options = TrainingOptions(max_steps=120, batch_size=32, learning_rate=5e-3)
-    finetune(str(data), str(base), training_options=options, run=RunOptions(output=folder / "run"))
+    trained(
+        data,
+        tiny.bert_folder(folder / "base", kind="reader", hidden=64),
+        folder / "run",
+        max_steps=120,
+        batch_size=32,
+        learning_rate=5e-3,
+    )
     return folder / "run"
 
 

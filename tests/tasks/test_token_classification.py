@@ -9,7 +9,7 @@ import tiny
 import torch
 from conftest import write_jsonl
 from datasets import ClassLabel, Dataset, Features, List, Value
-from evaluating import Files, read_jsonl, valid, values
+from evaluating import Files, read_jsonl, trained, valid, values
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from llmkit.observations import spans_of
@@ -22,14 +22,9 @@ TASK = TASKS["token-classification"]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A tagger that has learned the names of `tiny.entities`."""
-    from llmkit.finetuning import finetune
-    from llmkit.options import RunOptions, TrainingOptions
-
     folder = tmp_path_factory.mktemp("tagger")
     data = write_jsonl(folder / "train.jsonl", tiny.entities(160))
-    base = tiny.bert_folder(folder / "base", kind="tagger")
-    options = TrainingOptions(max_steps=60, batch_size=16, learning_rate=3e-3)
-    finetune(str(data), str(base), training_options=options, run=RunOptions(output=folder / "run"))
+    trained(data, tiny.bert_folder(folder / "base", kind="tagger"), folder / "run", max_steps=60)
     return folder / "run"
 
 
