@@ -31,6 +31,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it f
 import tiny  # noqa: E402  (after the environment is set)
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the slow tests, so that no worker is left alone with one when the others are through."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True)
 def _cache_of_its_own(tmp_path, monkeypatch):
     """Keep what eval remembers of a test apart from the user's, and from other tests'."""

@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from readme import ROOT, commands
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme_run_in_their_order(tmp_path):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
@@ -24,6 +26,7 @@ def test_the_commands_of_the_readme_run_in_their_order(tmp_path):
         assert done.stdout.strip(), line
 
 
+@pytest.mark.slow
 def test_the_python_example_runs(tmp_path):
     done = subprocess.run(
         [sys.executable, ROOT / "examples" / "python_api.py"], cwd=tmp_path, capture_output=True, text=True
