@@ -156,7 +156,10 @@ def choose(
         raise OptionError("--column: one column cannot have two roles")
     require_columns(given, dataset)
     for task in tasks:
-        columns = task.fits(dataset, given) if set(given) <= set(task.roles) else None
+        able = set(given) <= set(task.roles)
+        columns = task.fits(dataset, given) if able else None
+        if columns is None and able and len(tasks) == 1:
+            columns = task.meant(dataset, given)
         if columns is None:
             continue
         if len(set(columns.values())) < len(columns):

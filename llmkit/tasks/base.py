@@ -69,6 +69,10 @@ class Task(ABC):
     def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         """Return the columns by role when the dataset can be this task, else None."""
 
+    def meant(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+        """Return the columns by their names where nothing fits and no other task is in question: `flaw` tells why."""
+        return None
+
     def placed(
         self, columns: dict[str, str], dataset: Dataset, given: Mapping[str, str], flags: TaskFlags,
         config: PretrainedConfig | None,

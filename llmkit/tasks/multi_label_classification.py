@@ -46,12 +46,10 @@ class MultiLabelClassification(SequenceTask):
         return 'a text (or two) and a list of labels (["price", "food"]; in a CSV as JSON)'
 
     def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
-        spelled = {name.lower(): name for name in dataset.column_names}
-        named = [spelled[name] for name in LABELS if name in spelled]
-        found = [name for name in named if label_sets.holds_sets(dataset, name)]
-        column = given.get("labels") or next(iter(found), None)
-        texts = text_columns(dataset, given, column) if column else {}
-        return {**texts, "labels": column} if texts and column else None
+        return _columns(dataset, given, [name for name in _named(dataset) if label_sets.holds_sets(dataset, name)])
+
+    def meant(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+        return _columns(dataset, given, _named(dataset))
 
     def flaw(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
         return label_sets.fault_in(rows, columns["labels"]) if "labels" in columns else None
@@ -230,6 +228,17 @@ def best_threshold(truth: Bools, chances: Floats) -> float:
     rounded = (round(middle, digits) for digits in range(2, 17))
     margin = (high - low) / 4  # the last digits of a probability depend on the batch
     return next((one for one in rounded if low + margin <= one <= high - margin), middle)
+
+
+def _named(dataset: Dataset) -> list[str]:
+    spelled = {name.lower(): name for name in dataset.column_names}
+    return [spelled[name] for name in LABELS if name in spelled]
+
+
+def _columns(dataset: Dataset, given: dict[str, str], lists: Sequence[str]) -> dict[str, str] | None:
+    column = given.get("labels") or next(iter(lists), None)
+    texts = text_columns(dataset, given, column) if column else {}
+    return {**texts, "labels": column} if texts and column else None
 
 
 def _merged(chances: Floats, merge: Sequence[int], labels: int) -> Floats:

@@ -333,6 +333,11 @@ def test_labels_that_do_not_suit_are_refused(llmkit, sorter, tmp_path):
     told = llmkit("finetune", strings, "-m", sorter, "-o", run, "--column", "labels=topic")
     assert told.code == 2
     assert """training, row 1: 'art' where a list of labels is wanted, such as ["art"]""" in told.error
+
+    joined = write_jsonl(tmp_path / "joined.jsonl", [{"text": text, "labels": "art, home"} for text in TEXTS])
+    by_name = llmkit("finetune", joined, "-m", sorter, "-o", run, "--task", "multi-label-classification")
+    assert by_name.code == 2
+    assert """row 1: 'art, home' where a list of labels is wanted, such as ["art", "home"]""" in by_name.error
     task = llmkit("finetune", strings, "-m", sorter, "-o", run, "--task", "multi-label-classification")
     assert (task.code, "a list of labels" in task.error) == (2, True)
 
