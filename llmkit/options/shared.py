@@ -32,7 +32,10 @@ class ModelOptions(Options):
     device: Annotated[str, flag(panel="Model", help=f"{DEVICES}.")] = "auto"
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
-        flag(panel="Model", help="Precision; auto: the checkpoint's own, training in float32 with bf16 autocast."),
+        flag(
+            panel="Model",
+            help="Precision; auto: the checkpoint's own, training in float32, with bf16 autocast where that is faster.",
+        ),
     ] = "auto"
     offline: Annotated[
         bool, flag("--offline/--no-offline", panel="Model", help="Use only what is on this machine.")

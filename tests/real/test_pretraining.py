@@ -19,3 +19,7 @@ def test_pretraining_on_fairytales_beats_a_smoothed_unigram_model(hub, arch, gai
         told = hub("generate", "Once upon a time", "-m", folder, "--max-new-tokens", 40)
         assert told.code == 0, told.err
         assert len(told.out.split()) > 10
+    else:
+        filled = hub("generate", "Once upon a [MASK] there was a poor woodcutter.", "-m", folder, "--top", 5, "--json")
+        assert filled.code == 0, filled.err
+        assert "time" in [fill["token"].strip() for fill in filled.json["fills"]]
