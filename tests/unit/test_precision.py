@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from llmkit import training
 from llmkit.errors import OptionError
 from llmkit.options import ModelOptions
