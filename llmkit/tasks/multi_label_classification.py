@@ -77,6 +77,9 @@ class MultiLabelClassification(SequenceTask):
         column = columns["labels"]
         return column in dataset.column_names and any(cell not in (None, "") for cell in dataset[column])
 
+    def truths(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
+        return [None if held is None else frozenset(held) for held in label_sets.sets_of(rows, columns["labels"])]
+
     def check(self, setup: Setup) -> None:
         super().check(setup)
         if setup.tune:

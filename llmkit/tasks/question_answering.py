@@ -50,6 +50,7 @@ class QuestionAnswering(Task):
     usual_length = 384
     scores_files = True
     incomplete = "no question, no context or no answers"
+    pieces = "read in windows that overlap"
     usual: ClassVar = ("exact_match", "f1")
 
     def trains_on(self, config: PretrainedConfig) -> bool:

@@ -81,11 +81,13 @@ class SentenceSimilarity(Task):
     def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
         first, second = (_inputs(rows[setup.columns[role]], tokenizer, setup) for role in ("text", "pair"))
         pairs = {name: list(zip(first.pop(name), second.pop(name), strict=True)) for name in ("length", "truncated")}
-        return Dataset.from_dict({
+        columns = {
             **first, **{f"{PAIR}{name}": values for name, values in second.items()},
             "length": list(map(max, pairs["length"])), "truncated": list(map(any, pairs["truncated"])),
-            "labels": [float(label) for label in rows[setup.columns["label"]]],
-        })  # fmt: skip
+        }  # fmt: skip
+        if "label" in setup.columns:
+            columns["labels"] = [float(label) for label in rows[setup.columns["label"]]]
+        return Dataset.from_dict(columns)
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
         mode = list(MODES).index(_pooling(setup).mode)

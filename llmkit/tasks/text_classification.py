@@ -83,6 +83,10 @@ class TextClassification(SequenceTask):
         names = set(label_names.names_of(dataset, column))
         return bool(names - {None}) and names != {"-1"}
 
+    def truths(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
+        number = label_names.is_number(rows, columns["label"])
+        return super().truths(rows, columns) if number else label_names.names_of(rows, columns["label"])
+
     def check(self, setup: Setup) -> None:
         if setup.positive is None or (setup.labels is not None and setup.labels.regression):
             super().check(setup)

@@ -137,6 +137,9 @@ class TextToText(Task):
         column = columns["target"]
         return column in dataset.column_names and any(_several(target) for target in dataset[column])
 
+    def truths(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
+        return [None] * len(rows)  # a text can be put in many words
+
     def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
         first = self.first_tokens(tokenizer, setup)
         columns = _sources([whole(text) for text in rows[setup.columns["text"]]], tokenizer, setup)

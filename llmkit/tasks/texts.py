@@ -24,6 +24,7 @@ class TextTask(Task):
     """A language model on raw text: measured by likelihoods, of each row alone or of windows over the joined rows."""
 
     roles = ("text",)
+    pieces = "cut into blocks"
     eval_batch = 8
     invariance_rows = 2
     metrics: ClassVar[tuple[str, ...]]  # all that there are, and all that are shown

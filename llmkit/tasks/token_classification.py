@@ -49,6 +49,7 @@ class TokenClassification(Task):
     base_model = "distilbert/distilbert-base-uncased"
     scores_files = True
     incomplete = "no words or no tags"
+    pieces = "read in windows that overlap"
     aside = frozenset({"labels", "words"})
 
     def trains_on(self, config: PretrainedConfig) -> bool:

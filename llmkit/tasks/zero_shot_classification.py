@@ -66,6 +66,12 @@ class ZeroShotClassification(AlternativesTask):
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
         return READER.has_labels(dataset, columns)
 
+    def truths(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
+        return READER.truths(rows, columns)
+
+    def class_column(self, dataset: Dataset, columns: dict[str, str]) -> str | None:
+        return READER.class_column(dataset, columns)
+
     def match_labels(
         self, dataset: Dataset, columns: dict[str, str], config: PretrainedConfig, mapping: dict[str, str]
     ) -> Matching | None:
