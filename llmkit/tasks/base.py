@@ -107,7 +107,7 @@ class Task(ABC):
 
     def truths(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
         """Return what is right of each row, equal where rows agree; None where nothing is, or several things can be."""
-        told = [rows[column] for role, column in columns.items() if role in TRUTHS]
+        told = [rows[column][:] for role, column in columns.items() if role in TRUTHS]
         spelled = [tuple(map(repr, cells)) for cells in zip(*told, strict=True)] if told else [()] * len(rows)
         return [None if set(cells) <= {"None", "nan"} else cells for cells in spelled]
 
@@ -281,7 +281,7 @@ class Task(ABC):
 
     def unit_contents(self, rows: Dataset, prepared: Dataset, setup: Setup) -> list[list[Any]]:
         """Return the inputs of each unit that `observe` gives: what two evaluations are paired by."""
-        contents = [list(texts) for texts in zip(*(rows[column] for column in setup.inputs.values()), strict=True)]
+        contents = [list(texts) for texts in zip(*(rows[column][:] for column in setup.inputs.values()), strict=True)]
         return [contents[row] for row in self.unit_rows(prepared, setup) or ()]
 
     def counts(self, observations: Observations) -> dict[str, int]:

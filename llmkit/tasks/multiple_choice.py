@@ -80,7 +80,7 @@ class MultipleChoice(AlternativesTask):
         return {"question": question, **choices, "answer": answer}
 
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
-        answers = dataset[columns["answer"]] if columns["answer"] in dataset.column_names else ()
+        answers = dataset[columns["answer"]][:] if columns["answer"] in dataset.column_names else ()
         return any(answer not in (None, "", -1, "-1") for answer in answers)
 
     def truths(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:

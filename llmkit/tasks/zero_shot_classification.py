@@ -108,7 +108,7 @@ class ZeroShotClassification(AlternativesTask):
         return READER.usable(dataset, columns)
 
     def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
-        texts = [str(text) for text in rows[setup.columns["text"]]]
+        texts = [str(text) for text in rows[setup.columns["text"]][:]]
         truth = READER.label_ids(rows, setup) if "label" in setup.columns else None
         if setup.likelihood:
             texts.append("")  # the last prepared row is of no text: how likely the labels are anyway
