@@ -24,6 +24,7 @@ from llmkit.models import BUILTIN_NAME
 from llmkit.options import DataOptions, ModelOptions, SurveyOptions
 from llmkit.readings import Reader
 from llmkit.report import Report
+from llmkit.splits import VALIDATIONS
 from llmkit.tasks import Setup, Task
 
 HEAD = 1000  # rows among which those are sought that are shown
@@ -135,7 +136,8 @@ def _surveyed(
 
 def _parts(source: Source, limit: int | None) -> list[Part]:
     """Return the splits that have rows, the one that is trained on first."""
-    names = sorted(source.splits, key=lambda name: name != "train")
+    usual = ("train", *VALIDATIONS)
+    names = sorted(source.splits, key=lambda name: usual.index(name) if name in usual else len(usual))
     sizes = {name: min(limit or len(source.splits[name]), len(source.splits[name])) for name in names}
     parts = [Part(name, source.splits[name].select(range(size))) for name, size in sizes.items() if size]
     if not parts:

@@ -46,7 +46,7 @@ def show(result: Result, report: Report) -> None:
     near = result["near"]
     if near:
         report.say(f"near duplicates: {near['method']}, Jaccard similarity {near['threshold']:g} or more")
-    report.say(f"found: {len(result['findings']) or 'nothing wrong'}")
+    report.say(f"findings: {len(result['findings']) or 'none'}")
 
 
 def _column(column: Mapping[str, Any]) -> list[str]:

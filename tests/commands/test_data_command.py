@@ -91,7 +91,7 @@ def test_in_a_clean_set_nothing_is_found(llmkit, tmp_path, flags):
     data = folder(tmp_path / "clean", train=clean(200, 1), validation=clean(50, 2), test=clean(50, 3))
     ran = llmkit("data", data, "--json", *flags)
     assert found(ran) == {}
-    assert "found: nothing wrong" in llmkit("data", data, *flags).err
+    assert "findings: none" in llmkit("data", data, *flags).err
 
 
 def test_rows_that_are_nearly_the_same_are_found_on_request(llmkit, tmp_path):
