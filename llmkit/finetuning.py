@@ -90,7 +90,8 @@ def plan(
     parts = _usable(task, found, columns, report)
     rows = replace(found, train=parts[0].rows, validation=parts[1].rows)
     labels = task.labels(rows.train, found.validation, columns)
-    check(task, columns, [*parts, *_test(source, splits, rows, columns)], splits.validation is not None, report)
+    own = found.cut is None and splits.validation is None
+    check(task, columns, [*parts, *_test(source, splits, rows, columns)], own, report)
     tokenizer = models.load_tokenizer(located, options)
     setup = Setup(
         columns=columns, max_length=max_length(data, located, tokenizer, task), labels=labels,

@@ -24,6 +24,7 @@ from llmkit.labels import names_of, natural
 from llmkit.report import Report
 from llmkit.tasks import Setup, Task
 
+TRIAL = 20  # rows: who trains on one row, so often, wants to see that it can be learned
 Columns = dict[str, str]
 Places = dict[str, tuple[int, Ints]]  # of each label: how often it is there, and in which rows
 
@@ -67,35 +68,33 @@ def inspect(task: Task, columns: Columns, parts: Sequence[Part]) -> Inspection:
     return Inspection(seen, tuple(findings))
 
 
-def check(task: Task, columns: Columns, parts: Sequence[Part], chosen: bool, report: Report) -> None:
+def check(task: Task, columns: Columns, parts: Sequence[Part], own: bool, report: Report) -> None:
     """Warn of what is wrong with the rows to train on, to measure on, and of a test that there may be.
 
+    Args:
+        task: what is trained for.
+        columns: by role.
+        parts: the rows to train on, to measure on, and others that training should not see.
+        own: whether the rows to measure on are what the dataset keeps for that, not a cut, nor named by the user, who
+            may want to see a model learn them by heart.
+        report: is told.
+
     Raises:
-        EmptyError: the training would be in vain: see `require_worth`.
+        EmptyError: the training would be in vain.
     """
     found = inspect(task, columns, parts)
-    require_worth(found, chosen)
+    _require_worth(found.parts[0], found.parts[1], own)
     for one in found.findings:
         if one.other is not None or one.split in [part.name for part in parts[:2]]:  # a test's own faults can wait
             report.warn(one.sentence)
 
 
-def require_worth(found: Inspection, chosen: bool) -> None:
-    """Refuse a training that would be in vain, on the first part, measured on the second.
-
-    Args:
-        found: of the rows to train and to measure on.
-        chosen: whether the user named the rows to measure on, who may want to see a model learn them by heart.
-
-    Raises:
-        EmptyError: all training rows are the same, or all rows to measure on are trained on.
-    """
-    train, validation = found.parts[:2]
+def _require_worth(train: Inspected, validation: Inspected, own: bool) -> None:
     rows = len(train.codes)
-    if rows > 1 and len(np.unique(train.codes)) == 1:
+    if rows > TRIAL and len(np.unique(train.codes)) == 1:
         raise EmptyError(f"all {rows} {train.part.name} rows have the same inputs: there is nothing to learn from them")
     learned = np.isin(validation.codes[validation.full], train.codes)
-    if learned.all() and not chosen:
+    if own and learned.all():
         raise EmptyError(
             f"all {len(learned)} {validation.part.name} rows are trained on too, so that no figure would say anything; "
             "`llmkit data` shows them, and --validation names others"

@@ -79,7 +79,7 @@ def pretrain(
         Part(name, rows, named=False, sifted=True)
         for name, rows in (("training", text.rows.train), ("held-out", text.rows.validation))
     ]
-    check(start.task, {"text": "text"}, parts, splits.validation is not None, report)
+    check(start.task, {"text": "text"}, parts, False, report)
     job = _job(text, start, shape, hyper, folder, report)
     if dry_run:
         return None

@@ -269,10 +269,13 @@ def test_a_training_in_vain_is_refused_before_anything_is_written(llmkit, tmp_pa
     assert "all 5 validation rows are trained on too" in ran.error
     partly = folder(tmp_path / "partly", train=rows, validation=[*rows[4:9], *clean(1, 2)])
     assert llmkit("finetune", partly, "-m", classifier, "-o", run, "--dry-run").code == 0
-    same = folder(tmp_path / "same", train=[{**row, "text": "the same"} for row in rows], validation=clean(4, 2))
+    rows = [{**row, "text": "the same"} for row in clean(21, 1)]
+    same = folder(tmp_path / "same", train=rows, validation=clean(4, 2))
     ran = llmkit("finetune", same, "-m", classifier, "-o", run)
     assert (ran.code, run.exists()) == (5, False)
-    assert "all 20 training rows have the same inputs" in ran.error
+    assert "all 21 training rows have the same inputs" in ran.error
+    few = folder(tmp_path / "few", train=rows[:20], validation=clean(4, 2))
+    assert llmkit("finetune", few, "-m", classifier, "-o", run, "--dry-run").code == 0
 
 
 def test_rows_to_measure_on_that_the_user_names_may_be_those_of_training(llmkit, tmp_path, classifier):
