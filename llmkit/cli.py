@@ -23,6 +23,7 @@ COMMANDS = {
     "generate": ("generate", "Continue a prompt, or answer it with a chat model."),
     "classify": ("classify", "Label texts with a finetuned model."),
     "embed": ("embed", "Turn texts into vectors, by any model with hidden states."),
+    "data": ("data", "Look at a dataset before training on it: what it holds, and what is wrong with it."),
     "finetune": ("finetune", "Train a model on a dataset; the task is inferred from its columns."),
     "pretrain": ("pretrain", "Train a language model from scratch, or go on with one, on raw text."),
     "eval": ("evaluate_model", "Measure a model on a dataset, with gates for CI."),

@@ -73,7 +73,7 @@ def _texts(rows: Dataset, data: CorpusOptions) -> list[str]:
     columns = text_column(rows, data.columns)
     if columns is None or columns["text"] not in rows.column_names:
         raise DataError(f"there is no text column among {listing(rows.column_names)}; name it with --column text=NAME")
-    texts = rows[columns["text"]]
+    texts = rows[columns["text"]][:]
     return [str(texts[row]) for row in usable_texts(rows, columns)]
 
 

@@ -12,12 +12,15 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from llmkit import models, runs, tasks, training
-from llmkit.data import open_dataset
-from llmkit.errors import EmptyError, OptionError, listing
+from llmkit.data import Source, open_dataset
+from llmkit.errors import EmptyError, listing
+from llmkit.findings import Part
+from llmkit.inspection import check
 from llmkit.jobs import Job, Trained, finished, quick, train
 from llmkit.metrics import require_known
 from llmkit.models import Located
 from llmkit.options import DataOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
+from llmkit.readings import max_length
 from llmkit.report import Report
 from llmkit.splits import TrainAndValidation, select, train_and_validation
 from llmkit.tasks import Setup, Task
@@ -84,11 +87,14 @@ def plan(
     if found.cut is None:
         tasks.require_columns(columns, found.validation, f"--validation {found.name}")
         tasks.require_sound(task, found.validation, columns, "validation")
-    rows = _usable(task, found, columns, report)
+    parts = _usable(task, found, columns, report)
+    rows = replace(found, train=parts[0].rows, validation=parts[1].rows)
     labels = task.labels(rows.train, found.validation, columns)
+    own = found.cut is None and splits.validation is None
+    check(task, columns, [*parts, *_test(source, splits, rows, columns)], own, report)
     tokenizer = models.load_tokenizer(located, options)
     setup = Setup(
-        columns=columns, max_length=_max_length(data, located, tokenizer, task), labels=labels,
+        columns=columns, max_length=max_length(data, located, tokenizer, task), labels=labels,
         benchmark=source.benchmark, seed=hyper.seed,
     )  # fmt: skip
     setup = task.settle(task.learned(setup, rows.train), data, located.config, tokenizer)
@@ -122,9 +128,9 @@ def _model_and_task(
     return located, task, columns
 
 
-def _usable(task: Task, rows: TrainAndValidation, columns: dict[str, str], report: Report) -> TrainAndValidation:
+def _usable(task: Task, rows: TrainAndValidation, columns: dict[str, str], report: Report) -> list[Part]:
     """Leave out rows without text or label, and say how many."""
-    kept = {}
+    parts = []
     for name, part in (("training", rows.train), ("validation", rows.validation)):
         joined = name == "validation"  # measured as eval measures, which keeps what the task's recipe keeps
         usable = task.measurable(part, Setup(columns, 0)) if joined else task.usable(part, columns)
@@ -132,15 +138,19 @@ def _usable(task: Task, rows: TrainAndValidation, columns: dict[str, str], repor
             raise EmptyError(f"no usable row among the {len(part)} {name} rows: each lacks its text or its label")
         if len(usable) < len(part):
             report.warn(f"{len(part) - len(usable)} of {len(part)} {name} rows have {task.incomplete}, left out")
-        kept[name] = part.select(usable) if len(usable) < len(part) else part
-    return replace(rows, train=kept["training"], validation=kept["validation"])
+        kept = part.select(usable) if len(usable) < len(part) else part
+        numbers = [place + 1 for place in usable] if len(usable) < len(part) else None
+        parts.append(Part(name, kept, numbers, named=rows.cut is None, sifted=True))
+    return parts
 
 
-def _max_length(data: DataOptions, located: Located, tokenizer: PreTrainedTokenizerBase, task: Task) -> int:
-    context = models.context_length(located.config, tokenizer)
-    if data.max_length and data.max_length > context:
-        raise OptionError(f"--max-length {data.max_length}: {located.name!r} takes at most {context} tokens")
-    return data.max_length or min(context, task.usual_length)
+def _test(source: Source, splits: SplitOptions, rows: TrainAndValidation, columns: dict[str, str]) -> list[Part]:
+    """Return the test rows, of which none should be trained on; none where the user trains or measures on them."""
+    inputs = set(Setup(columns, 0).inputs.values())
+    taken = any("test" in spec for spec in (splits.train_split, rows.name))
+    if taken or "test" not in source.splits or not inputs <= set(source.splits["test"].column_names):
+        return []
+    return [Part("test", source.splits["test"], sifted=True)]
 
 
 def _say_plan(located: Located, task: Task, setup: Setup, rows: TrainAndValidation, report: Report) -> None:

@@ -20,20 +20,20 @@ def holds_sets(dataset: Dataset, column: str) -> bool:
         return isinstance(element, ClassLabel) or (isinstance(element, Value) and element.dtype.startswith(LABELS))
     if getattr(feature, "dtype", None) not in {"string", "large_string"}:
         return False
-    first = next((cell for cell in dataset[column] if str(cell or "").strip()), None)
+    first = next((cell for cell in dataset[column][:] if str(cell or "").strip()), None)
     return isinstance(as_list(first), list)
 
 
 def sets_of(dataset: Dataset, column: str) -> list[tuple[str, ...] | None]:
     """Return the names of the labels of each row; None where it has no list. Rows are sound: see `fault_in`."""
-    declared, cells = declared_in(dataset, column), map(as_list, dataset[column])
+    declared, cells = declared_in(dataset, column), map(as_list, dataset[column][:])
     return [tuple(_name(one, declared) for one in cell) if isinstance(cell, list) else None for cell in cells]
 
 
 def fault_in(dataset: Dataset, column: str) -> tuple[int, str] | None:
     """Return the index of the first row whose cell is neither empty nor a list of labels, and a phrase on it."""
     declared = declared_in(dataset, column)
-    for row, cell in enumerate(dataset[column]):
+    for row, cell in enumerate(dataset[column][:]):
         blank = cell is None or (isinstance(cell, str) and not cell.strip())
         found = None if blank else fault_of(cell, declared)
         if found is not None:
@@ -72,7 +72,7 @@ def as_list(cell: Any) -> Any:
 def one_below_the_other(dataset: Dataset, column: str) -> Dataset:
     """Return the labels of all rows as a column of that name with one label in each row, as `labels` reads them."""
     element = getattr(dataset.features[column], "feature", None)
-    cells = dataset[column] if element is not None else sets_of(dataset, column)
+    cells = dataset[column][:] if element is not None else sets_of(dataset, column)
     labels = [label for cell in cells for label in cell or ()]
     return Dataset.from_dict({column: labels}, features=Features({column: element or Value("string")}))
 

@@ -63,7 +63,7 @@ def is_number(dataset: Dataset, column: str) -> bool:
 
 def names_of(dataset: Dataset, column: str) -> list[str | None]:
     """Return the label name of each row; None where a row has none (null, empty, or -1 of a class label)."""
-    feature, values = dataset.features[column], dataset[column]
+    feature, values = dataset.features[column], dataset[column][:]
     if isinstance(feature, ClassLabel):
         return [feature.names[value] if value is not None and value >= 0 else None for value in values]
     if feature.dtype == "bool":

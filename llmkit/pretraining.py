@@ -15,6 +15,8 @@ from llmkit import architectures, models, runs, tasks, training
 from llmkit.architectures import SIZES, Size
 from llmkit.corpus import Corpus, open_corpus
 from llmkit.errors import EmptyError, OptionError, listing
+from llmkit.findings import Part
+from llmkit.inspection import check
 from llmkit.jobs import Job, Trained, finished, quick, train
 from llmkit.metrics import require_known
 from llmkit.models import Located
@@ -73,6 +75,11 @@ def pretrain(
     path = run.output or Path("runs") / f"{text.sources[0].slug}-{name}"
     folder = runs.open_run(path, run, identity, Path(options.model) if options.model else None)
     start = _start(text, options, shape, data, report)
+    parts = [
+        Part(name, rows, named=False, sifted=True)
+        for name, rows in (("training", text.rows.train), ("held-out", text.rows.validation))
+    ]
+    check(start.task, {"text": "text"}, parts, False, report)
     job = _job(text, start, shape, hyper, folder, report)
     if dry_run:
         return None

@@ -20,7 +20,7 @@ from llmkit.options.shared import (
     TrainingOptions,
 )
 from llmkit.options.task_flags import AskOptions, TaskFlags
-from llmkit.options.verbs import ArchitectureOptions, GenerationOptions
+from llmkit.options.verbs import ArchitectureOptions, GenerationOptions, SurveyOptions
 
 __all__ = [
     "ArchitectureOptions",
@@ -40,6 +40,7 @@ __all__ = [
     "RowOptions",
     "RunOptions",
     "SplitOptions",
+    "SurveyOptions",
     "TalkOptions",
     "TaskFlags",
     "TrainingOptions",

@@ -99,3 +99,40 @@ class ArchitectureOptions(Options):
             yield f"--mask-share must lie between 0 and 1, not {self.mask_share}"
         if self.tokenizer and self.vocab_size:
             yield "--vocab-size is for a tokenizer that is trained; --tokenizer has its own"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurveyOptions(Options):
+    """What to look for in a dataset, and where to put what was found."""
+
+    near: Annotated[
+        bool, flag("--near/--no-near", panel="Survey", help="Look for rows that are nearly the same too, by MinHash.")
+    ] = False
+    near_threshold: Annotated[
+        float | None, flag(panel="Survey", help="Jaccard similarity from which rows are near; default 0.8.")
+    ] = None
+    batch_size: Annotated[int, flag(panel="Survey", help="Show so many rows, as one batch that the model sees.")] = 3
+    output: Annotated[Path | None, flag("--output", "-o", panel="Survey", help="JSON file to write the result to.")] = (
+        None
+    )
+    picture: Annotated[
+        Path | None, flag(panel="Survey", help="PNG file of histograms: lengths in tokens, and labels.")
+    ] = None
+
+    @property
+    def threshold(self) -> float:
+        """The similarity from which rows are near."""
+        return 0.8 if self.near_threshold is None else self.near_threshold
+
+    def problems(self) -> Iterator[str]:
+        yield from self.at_least(1, "batch_size")
+        yield from self.writable_file(self.output, "--output")
+        yield from self.writable_file(self.picture, "--picture")
+        if self.near_threshold is not None and not 0.5 <= self.near_threshold <= 1:
+            yield f"--near-threshold must be from 0.5 to 1, not {self.near_threshold}"
+        if self.near_threshold is not None and not self.near:
+            yield "--near-threshold is for --near, which looks for rows that are nearly the same"
+        if self.picture and self.picture.suffix != ".png":
+            yield f"--picture must end in .png, not {self.picture.name!r}"
+        if self.picture and self.output and self.picture.resolve() == self.output.resolve():
+            yield "--picture and --output name the same file"

@@ -44,8 +44,8 @@ TASKS: dict[str, Task] = {
 }
 
 __all__ = [
-    "TASKS", "TRUTHS", "Setup", "Task", "asked_for", "choose", "for_model", "for_training", "named", "require_columns",
-    "require_roles", "require_sound", "that",
+    "TASKS", "TRUTHS", "Setup", "Task", "asked_for", "choose", "for_looking", "for_model", "for_training", "named",
+    "require_columns", "require_roles", "require_sound", "that",
 ]  # fmt: skip
 
 
@@ -139,6 +139,17 @@ def for_training(config: PretrainedConfig | None, name: str | None, flags: TaskF
         kind = (config.architectures or [config.model_type])[0]
         raise ModelError(f"a {kind} cannot be used for {listing(task.name for task in tasks)}")
     return found
+
+
+def for_looking(config: PretrainedConfig | None, name: str | None, flags: TaskFlags) -> list[Task]:
+    """Return the tasks that data can be looked at for: those of finetune, or any that is named.
+
+    Raises:
+        OptionError, ModelError: as `for_training`.
+    """
+    if name is None or "finetune" in named(name).verbs:
+        return for_training(config, name, flags)
+    return asked_for("eval", name, flags)
 
 
 def choose(

@@ -28,10 +28,10 @@ class Given:
 
 def raw_answers(rows: Dataset, columns: Mapping[str, str]) -> list[Any]:
     """Return the answers of each row the way SQuAD has them; a table has one text and its start in columns."""
-    answers = rows[columns["answers"]]
+    answers = rows[columns["answers"]][:]
     if "answer_start" not in columns:
         return list(answers)
-    pairs = zip(answers, rows[columns["answer_start"]], strict=True)
+    pairs = zip(answers, rows[columns["answer_start"]][:], strict=True)
     return [{"text": None if text is None else cell_text(text), "answer_start": _whole(start)} for text, start in pairs]
 
 

@@ -15,7 +15,7 @@ from llmkit.labels import Labels, Matching
 from llmkit.observations import Observations
 from llmkit.options import TaskFlags
 from llmkit.rowfiles import column_for
-from llmkit.tasks.setup import Setup
+from llmkit.tasks.setup import TRUTHS, Setup
 
 Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
 
@@ -44,6 +44,7 @@ class Task(ABC):
     unechoed: ClassVar[frozenset[str]] = frozenset()  # of `asks`, what the answer to a shell does not repeat
     aside: ClassVar[frozenset[str]] = frozenset({"labels"})  # what a batch holds besides the model's inputs
     incomplete: ClassVar[str] = "no text or no label"  # what rows that are left out have
+    pieces: ClassVar[str | None] = None  # what becomes of a row that is too long, where it does not lose its end
 
     def network(self, config: PretrainedConfig) -> str:
         """Return the name of the transformers Auto class that opens a model with this config for the task."""
@@ -107,6 +108,12 @@ class Task(ABC):
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
         """Tell whether rows of the dataset can be scored."""
         return True
+
+    def truths(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
+        """Return what is right of each row, equal where rows agree; None where nothing is, or several things can be."""
+        told = [rows[column][:] for role, column in columns.items() if role in TRUTHS]
+        spelled = [tuple(map(repr, cells)) for cells in zip(*told, strict=True)] if told else [()] * len(rows)
+        return [None if set(cells) <= {"None", "nan"} else cells for cells in spelled]
 
     def check(self, setup: Setup) -> None:
         """Refuse what was asked for and the task does not have.
@@ -278,7 +285,7 @@ class Task(ABC):
 
     def unit_contents(self, rows: Dataset, prepared: Dataset, setup: Setup) -> list[list[Any]]:
         """Return the inputs of each unit that `observe` gives: what two evaluations are paired by."""
-        contents = [list(texts) for texts in zip(*(rows[column] for column in setup.inputs.values()), strict=True)]
+        contents = [list(texts) for texts in zip(*(rows[column][:] for column in setup.inputs.values()), strict=True)]
         return [contents[row] for row in self.unit_rows(prepared, setup) or ()]
 
     def counts(self, observations: Observations) -> dict[str, int]:

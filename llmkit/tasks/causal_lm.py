@@ -59,7 +59,7 @@ class CausalLM(TextTask):
         return list(range(len(dataset)))  # blank rows too: the documented recipe joins every row
 
     def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
-        texts = [str(text or "") for text in rows[setup.columns["text"]]]
+        texts = [str(text or "") for text in rows[setup.columns["text"]][:]]
         if training:
             blocks = in_blocks(_stream(texts, tokenizer), setup.max_length)
             return Dataset.from_dict({"input_ids": blocks, "length": [len(block) for block in blocks]})

@@ -68,7 +68,7 @@ class MaskedLM(DenoisingTask):
 
     def obstacle(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> tuple[int, str] | None:
         mask = tokenizer.mask_token
-        for row, ids in enumerate(tokenizer(list(rows[setup.columns["text"]]))["input_ids"]):
+        for row, ids in enumerate(tokenizer(list(rows[setup.columns["text"]][:]))["input_ids"]):
             if tokenizer.mask_token_id not in ids:
                 return row, f"the text has no {mask}, which stands where this model fills in a word"
             if len(ids) > setup.max_length:
@@ -76,7 +76,7 @@ class MaskedLM(DenoisingTask):
         return None
 
     def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
-        texts = [str(text or "") for text in rows[setup.columns["text"]]]
+        texts = [str(text or "") for text in rows[setup.columns["text"]][:]]
         if setup.fills:
             asked = tokenizer(texts)
             return Dataset.from_dict({**asked, "length": [len(ids) for ids in asked["input_ids"]]})
@@ -110,7 +110,7 @@ class MaskedLM(DenoisingTask):
         self, records: Sequence[Any], prepared: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBase,
         setup: Setup, top: int | None,
     ) -> list[dict[str, Any]]:  # fmt: skip
-        texts = rows[setup.columns["text"]]
+        texts = rows[setup.columns["text"]][:]
         return [{"fills": _fills(text, record, tokenizer)} for text, record in zip(texts, records, strict=True)]
 
     def nothing(self, setup: Setup) -> dict[str, Any]:

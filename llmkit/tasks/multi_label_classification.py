@@ -73,7 +73,10 @@ class MultiLabelClassification(SequenceTask):
 
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
         column = columns["labels"]
-        return column in dataset.column_names and any(cell not in (None, "") for cell in dataset[column])
+        return column in dataset.column_names and any(cell not in (None, "") for cell in dataset[column][:])
+
+    def truths(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
+        return [None if held is None else frozenset(held) for held in label_sets.sets_of(rows, columns["labels"])]
 
     def check(self, setup: Setup) -> None:
         super().check(setup)
@@ -100,7 +103,7 @@ class MultiLabelClassification(SequenceTask):
         return f"{per_row}; a label is predicted from a probability {reached}"
 
     def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
-        texts = dataset[columns["text"]]
+        texts = dataset[columns["text"]][:]
         held = label_sets.sets_of(dataset, columns["labels"])
         return [row for row, text in enumerate(texts) if held[row] is not None and str(text or "").strip()]
 

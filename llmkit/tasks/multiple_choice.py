@@ -80,8 +80,13 @@ class MultipleChoice(AlternativesTask):
         return {"question": question, **choices, "answer": answer}
 
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
-        answers = dataset[columns["answer"]] if columns["answer"] in dataset.column_names else ()
+        answers = dataset[columns["answer"]][:] if columns["answer"] in dataset.column_names else ()
         return any(answer not in (None, "", -1, "-1") for answer in answers)
+
+    def truths(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
+        feature = rows.features[columns["answer"]]
+        found = [-1 if row[columns["answer"]] is None else answer_of(row, columns, feature) for row in rows]
+        return [None if answer < 0 else answer for answer in found]
 
     def settle(
         self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase

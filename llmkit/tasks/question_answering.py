@@ -50,6 +50,7 @@ class QuestionAnswering(Task):
     usual_length = 384
     scores_files = True
     incomplete = "no question, no context or no answers"
+    pieces = "read in windows that overlap"
     usual: ClassVar = ("exact_match", "f1")
 
     def trains_on(self, config: PretrainedConfig) -> bool:
@@ -74,7 +75,7 @@ class QuestionAnswering(Task):
 
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
         column = columns["answers"]
-        return column in dataset.column_names and any(answers is not None for answers in dataset[column])
+        return column in dataset.column_names and any(answers is not None for answers in dataset[column][:])
 
     def learned(self, setup: Setup, train: Dataset) -> Setup:
         return replace(setup, no_answer=self._unanswered(train, setup) > 0)
@@ -108,7 +109,7 @@ class QuestionAnswering(Task):
     def flaw(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
         if "answers" not in columns:
             return None
-        pairs = zip(rows[columns["context"]], raw_answers(rows, columns), strict=True)
+        pairs = zip(rows[columns["context"]][:], raw_answers(rows, columns), strict=True)
         for place, (context, answers) in enumerate(pairs):
             fault = None if answers is None else fault_of(str(context or ""), answers)
             if fault is not None:
@@ -116,7 +117,7 @@ class QuestionAnswering(Task):
         return None
 
     def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
-        texts = (dataset[columns[role]] for role in self.asks)
+        texts = (dataset[columns[role]][:] for role in self.asks)
         rows = zip(*texts, raw_answers(dataset, columns), strict=True)
         return [
             row
@@ -206,7 +207,7 @@ class QuestionAnswering(Task):
     ) -> list[dict[str, Any]]:  # fmt: skip
         """Return the best answer to each row with its probability among all candidates; `top`: several of them."""
         made = []
-        contexts = list(map(str, rows[setup.columns["context"]]))
+        contexts = list(map(str, rows[setup.columns["context"]][:]))
         for row, candidates in candidates_of(records, prepared, setup.no_answer).items():
             context = contexts[row]
             chances = softmax([one.score for one in candidates])

@@ -61,11 +61,11 @@ class SentenceSimilarity(Task):
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
         if columns["label"] not in dataset.column_names:
             return False
-        values = {value for value in dataset[columns["label"]] if value is not None}
+        values = {value for value in dataset[columns["label"]][:] if value is not None}
         return bool(values) and values != {-1}  # GLUE hides test labels as -1
 
     def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
-        rows = zip(*(dataset[columns[role]] for role in self.roles), strict=True)
+        rows = zip(*(dataset[columns[role]][:] for role in self.roles), strict=True)
         return [
             number for number, (*texts, label) in enumerate(rows)
             if label is not None and isfinite(label) and all(str(text or "").strip() for text in texts)
@@ -79,13 +79,15 @@ class SentenceSimilarity(Task):
         return replace(setup, pooling=pooling, max_length=length)
 
     def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
-        first, second = (_inputs(rows[setup.columns[role]], tokenizer, setup) for role in ("text", "pair"))
+        first, second = (_inputs(rows[setup.columns[role]][:], tokenizer, setup) for role in ("text", "pair"))
         pairs = {name: list(zip(first.pop(name), second.pop(name), strict=True)) for name in ("length", "truncated")}
-        return Dataset.from_dict({
+        columns = {
             **first, **{f"{PAIR}{name}": values for name, values in second.items()},
             "length": list(map(max, pairs["length"])), "truncated": list(map(any, pairs["truncated"])),
-            "labels": [float(label) for label in rows[setup.columns["label"]]],
-        })  # fmt: skip
+        }  # fmt: skip
+        if "label" in setup.columns:
+            columns["labels"] = [float(label) for label in rows[setup.columns["label"]][:]]
+        return Dataset.from_dict(columns)
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
         mode = list(MODES).index(_pooling(setup).mode)

@@ -55,7 +55,7 @@ class Seq2SeqLM(DenoisingTask):
         return train_bpe_with_sentinels(texts, vocabulary, context)
 
     def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
-        texts = [str(text or "") for text in rows[setup.columns["text"]]]
+        texts = [str(text or "") for text in rows[setup.columns["text"]][:]]
         documents = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
         if not setup.per_row or training:
             documents = [[token for document in documents for token in document]]

@@ -65,7 +65,7 @@ def text_columns(dataset: Dataset, given: dict[str, str], label: str) -> dict[st
 
 def model_inputs(rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> dict[str, list[Any]]:
     """Return the columns of prepared rows, labels aside: tokens, `length`, and `truncated` where some were cut off."""
-    encoded = encode(rows[setup.columns["text"]], _pair(rows, setup), tokenizer, setup.max_length)
+    encoded = encode(rows[setup.columns["text"]][:], _pair(rows, setup), tokenizer, setup.max_length)
     columns: dict[str, list[Any]] = {name: encoded[name] for name in INPUTS if name in encoded}
     columns["length"] = [len(ids) for ids in encoded["input_ids"]]
 
@@ -93,4 +93,4 @@ def encode(
 
 
 def _pair(rows: Dataset, setup: Setup) -> Sequence[Any] | None:
-    return rows[setup.columns["pair"]] if "pair" in setup.columns else None
+    return rows[setup.columns["pair"]][:] if "pair" in setup.columns else None

@@ -16,7 +16,7 @@ from llmkit.tasks.features import item_of
 def tags_of(rows: Dataset, column: str) -> list[tuple[str, ...]]:
     """Return the names of the tags of each row; none where it is null."""
     names = declared_in(rows, column)
-    return [tuple(names[tag] if names else str(tag).strip() for tag in tags or ()) for tags in rows[column]]
+    return [tuple(names[tag] if names else str(tag).strip() for tag in tags or ()) for tags in rows[column][:]]
 
 
 def first_fault(rows: Dataset, words: str, tags: str) -> tuple[int, str] | None:

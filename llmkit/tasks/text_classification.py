@@ -78,10 +78,14 @@ class TextClassification(SequenceTask):
         if column not in dataset.column_names:
             return False
         if label_names.is_number(dataset, column):
-            values = [value for value in dataset[column] if value is not None]
+            values = [value for value in dataset[column][:] if value is not None]
             return bool(values) and set(values) != {-1.0}  # GLUE hides test labels as -1
         names = set(label_names.names_of(dataset, column))
         return bool(names - {None}) and names != {"-1"}
+
+    def truths(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
+        number = label_names.is_number(rows, columns["label"])
+        return super().truths(rows, columns) if number else label_names.names_of(rows, columns["label"])
 
     def check(self, setup: Setup) -> None:
         if setup.positive is None or (setup.labels is not None and setup.labels.regression):
@@ -99,10 +103,10 @@ class TextClassification(SequenceTask):
         return setup.labels.config() if setup.labels else {}
 
     def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
-        texts = dataset[columns["text"]]
+        texts = dataset[columns["text"]][:]
         has_label = [True] * len(dataset)
         if "label" in columns and label_names.is_number(dataset, columns["label"]):
-            has_label = [value is not None and value == value for value in dataset[columns["label"]]]
+            has_label = [value is not None and value == value for value in dataset[columns["label"]][:]]
         elif "label" in columns:
             has_label = [name is not None for name in label_names.names_of(dataset, columns["label"])]
         return [row for row, text in enumerate(texts) if has_label[row] and str(text or "").strip()]
@@ -213,7 +217,7 @@ def ranked(probabilities: Floats, names: Sequence[str], top: int | None) -> dict
 
 def _label_ids(rows: Dataset, column: str, labels: Labels) -> list[Any]:
     if labels.regression:
-        return [float(value) for value in rows[column]]
+        return [float(value) for value in rows[column][:]]
     ids = {name: number for number, name in enumerate(labels.names)}
     return [ids[name] for name in label_names.names_of(rows, column) if name is not None]
 

@@ -120,7 +120,7 @@ class TextToText(Task):
             feature = rows.features[columns[role]] if role in columns else Value("string")
             empty = isinstance(feature, Value) and feature.dtype == "null"
             if not (is_string(feature) or empty or self.takes_list(role, feature)):
-                cells = rows[columns[role]]
+                cells = rows[columns[role]][:]
                 first = next((place for place, cell in enumerate(cells) if cell is not None), 0)
                 return first, f"its {columns[role]} is {shortened(cells[first])}, and a text is wanted"
         return None
@@ -130,18 +130,21 @@ class TextToText(Task):
         return False
 
     def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
-        pairs = zip(dataset[columns["text"]], dataset[columns["target"]], strict=True)
+        pairs = zip(dataset[columns["text"]][:], dataset[columns["target"]][:], strict=True)
         return [row for row, (text, target) in enumerate(pairs) if whole(text).strip() and _several(target)]
 
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
         column = columns["target"]
-        return column in dataset.column_names and any(_several(target) for target in dataset[column])
+        return column in dataset.column_names and any(_several(target) for target in dataset[column][:])
+
+    def truths(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
+        return [None] * len(rows)  # a text can be put in many words
 
     def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
         first = self.first_tokens(tokenizer, setup)
-        columns = _sources([whole(text) for text in rows[setup.columns["text"]]], tokenizer, setup)
+        columns = _sources([whole(text) for text in rows[setup.columns["text"]][:]], tokenizer, setup)
         if "target" in setup.columns:
-            columns["references"] = [_several(target) for target in rows[setup.columns["target"]]]
+            columns["references"] = [_several(target) for target in rows[setup.columns["target"]][:]]
         if "target" in setup.columns and not setup.chat:
             firsts = [several[0] for several in columns["references"]]  # what it learns to write
             encoded = tokenizer(text_target=firsts, truncation=True, max_length=setup.target_length)
@@ -196,7 +199,7 @@ class TextToText(Task):
                 raise DataError(
                     f"predictions, row {row['place']}: a text is wanted, not {shortened(row['prediction'])}"
                 )
-        references = tuple(tuple(_several(target)) for target in rows[setup.columns["target"]])
+        references = tuple(tuple(_several(target)) for target in rows[setup.columns["target"]][:])
         return Texts(tuple(row["prediction"] or "" for row in predictions), references)
 
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:

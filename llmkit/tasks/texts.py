@@ -24,6 +24,7 @@ class TextTask(Task):
     """A language model on raw text: measured by likelihoods, of each row alone or of windows over the joined rows."""
 
     roles = ("text",)
+    pieces = "cut into blocks"
     eval_batch = 8
     invariance_rows = 2
     metrics: ClassVar[tuple[str, ...]]  # all that there are, and all that are shown
@@ -113,7 +114,7 @@ def text_column(dataset: Dataset, given: dict[str, str]) -> dict[str, str] | Non
 
 def usable_texts(dataset: Dataset, columns: dict[str, str]) -> list[int]:
     """Return the indices of the rows whose text is not blank."""
-    return [row for row, text in enumerate(dataset[columns["text"]]) if str(text or "").strip()]
+    return [row for row, text in enumerate(dataset[columns["text"]][:]) if str(text or "").strip()]
 
 
 def in_blocks(stream: list[int], size: int) -> list[list[int]]:

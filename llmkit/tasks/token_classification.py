@@ -49,6 +49,7 @@ class TokenClassification(Task):
     base_model = "distilbert/distilbert-base-uncased"
     scores_files = True
     incomplete = "no words or no tags"
+    pieces = "read in windows that overlap"
     aside = frozenset({"labels", "words"})
 
     def trains_on(self, config: PretrainedConfig) -> bool:
@@ -88,7 +89,7 @@ class TokenClassification(Task):
         return Labels(tuple(declared_in(parts[0], column) or names))
 
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
-        return columns["tags"] in dataset.column_names and any(dataset[columns["tags"]])
+        return columns["tags"] in dataset.column_names and any(dataset[columns["tags"]][:])
 
     def settle(
         self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
@@ -119,7 +120,7 @@ class TokenClassification(Task):
         return first_fault(rows, columns["tokens"], columns["tags"]) if "tags" in columns else None
 
     def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
-        pairs = zip(dataset[columns["tokens"]], dataset[columns["tags"]], strict=True)
+        pairs = zip(dataset[columns["tokens"]][:], dataset[columns["tags"]][:], strict=True)
         return [row for row, (words, tags) in enumerate(pairs) if words and tags]
 
     def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
@@ -211,7 +212,7 @@ class TokenClassification(Task):
         """Return the entities of each text: their score is the mean probability of their words' tags."""
         judged, names = _judged(records, prepared, setup), setup.labels.names if setup.labels else ()
         made = []
-        for row, text in enumerate(rows[setup.columns["text"]]):
+        for row, text in enumerate(rows[setup.columns["text"]][:]):
             chances, bounds = judged.get(row, {}), words_in(text)
             tags = [names[int(chances[word].argmax())] if word in chances else OUTSIDE for word in range(len(bounds))]
             entities = []
@@ -238,8 +239,8 @@ class TokenClassification(Task):
 def _words(rows: Dataset, columns: Mapping[str, str]) -> list[list[str]]:
     """Return the words of each row: those of the dataset, or those of a text."""
     if "tokens" in columns:
-        return list(rows[columns["tokens"]])
-    return [[text[start:end] for start, end in words_in(text)] for text in rows[columns["text"]]]
+        return list(rows[columns["tokens"]][:])
+    return [[text[start:end] for start, end in words_in(text)] for text in rows[columns["text"]][:]]
 
 
 def _judged(records: Sequence[Any], prepared: Dataset, setup: Setup) -> dict[int, dict[int, Floats]]:

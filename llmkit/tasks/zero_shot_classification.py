@@ -66,6 +66,12 @@ class ZeroShotClassification(AlternativesTask):
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
         return READER.has_labels(dataset, columns)
 
+    def truths(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
+        return READER.truths(rows, columns)
+
+    def class_column(self, dataset: Dataset, columns: dict[str, str]) -> str | None:
+        return READER.class_column(dataset, columns)
+
     def match_labels(
         self, dataset: Dataset, columns: dict[str, str], config: PretrainedConfig, mapping: dict[str, str]
     ) -> Matching | None:
@@ -102,7 +108,7 @@ class ZeroShotClassification(AlternativesTask):
         return READER.usable(dataset, columns)
 
     def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
-        texts = [str(text) for text in rows[setup.columns["text"]]]
+        texts = [str(text) for text in rows[setup.columns["text"]][:]]
         truth = READER.label_ids(rows, setup) if "label" in setup.columns else None
         if setup.likelihood:
             texts.append("")  # the last prepared row is of no text: how likely the labels are anyway

@@ -34,12 +34,12 @@ def draw(folder: Path, result: Result) -> list[Path]:
         "slices": bool(result.get("slices")),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    with _canvas() as pyplot:
+    with canvas() as pyplot:
         return [_save(pyplot, folder / f"{name}.png", DRAWN[name], result) for name, has in pictures.items() if has]
 
 
 @contextmanager
-def _canvas() -> Iterator[Any]:
+def canvas() -> Iterator[Any]:
     """Yield pyplot without a screen, where any label is text: no formula between dollars, no missing-glyph warnings."""
     import matplotlib as mpl
 

@@ -194,6 +194,10 @@ WRONG_NAMES = {
     "eval good.csv -m bert --column label=labl": "'label'",
     "eval good.csv -m bert --positive postive": "'positive'",
     "finetune god.csv -m bert": "'good.csv'",
+    "data god.csv": "'good.csv'",
+    "data good.csv --nera": "--near",
+    "data good.csv --task text-clasification": "'text-classification'",
+    "data good.csv --column lable=label": "'label'",
     "eval god.csv -m bert": "'good.csv'",
     "eval good.csv -m bert --metric acuracy": "'accuracy'",
     "eval good.csv -m bert --fail-above breir=0.5": "'brier'",
@@ -287,6 +291,16 @@ BAD_FLAGS = {
     "classify -i good.csv -m bert --overwrite": "--output",
     "eval good.csv --predictions good.csv --threshold 0.3": "--threshold",
     "eval good.csv -m ''": "--model",
+    "data": "Missing argument",
+    "data good.csv --near-threshold 0.7": "--near",
+    "data good.csv --near --near-threshold 0.4": "from 0.5 to 1",
+    "data good.csv --near --near-threshold nan": "from 0.5 to 1",
+    "data good.csv --batch-size 0": "--batch-size",
+    "data good.csv --picture a.jpg": ".png",
+    "data good.csv --picture file_out/a.png": "--picture",
+    "data good.csv -o full": "--output 'full' is a folder",
+    "data good.csv -m bert --max-length 4096": "at most 64",
+    "data good.csv --threshold 0.3 --task text-classification": "--threshold",
 }  # fmt: skip
 
 
@@ -335,11 +349,12 @@ FILES_OF_EACH_COMMAND = {
     "finetune": "finetune {} -m bert",
     "eval": "eval {} -m bert",
     "pretrain": "pretrain {}",
+    "data": "data {}",
     "classify": "classify -i {} -m bert",
     "generate": "generate -i {} -m llama",
 }
 EVERY = tuple(FILES_OF_EACH_COMMAND)
-DATASETS = ("finetune", "eval", "pretrain")
+DATASETS = ("finetune", "eval", "pretrain", "data")
 BAD_FILES = [
     ("absent.csv", 2, "absent.csv", EVERY),
     ("./absent", 2, "absent", EVERY),
@@ -366,10 +381,10 @@ BAD_FILES = [
     ("latin.jsonl", 2, "line 2", EVERY),
     ("twice.csv", 2, "text", EVERY),
     ("good.csv --encoding klingon", 2, "klingon", EVERY),
-    ("good.csv --column text=body", 2, "text, label", ("finetune", "eval", "pretrain", "classify")),
+    ("good.csv --column text=body", 2, "text, label", ("finetune", "eval", "pretrain", "data", "classify")),
     ("good.csv --column prompt=body", 2, "text, label", ("generate",)),
     ("numbers.csv", 2, "a, b", EVERY),
-    ("unlabelled.csv --task text-classification", 2, "text, title", ("finetune", "eval")),
+    ("unlabelled.csv --task text-classification", 2, "text, title", ("finetune", "eval", "data")),
     ("no_text.csv", 5, "no usable row", ("finetune", "eval")),
     ("no_text.csv --column text=text", 5, "no_text.csv", ("pretrain",)),
     ("no_label.csv", 5, "no usable row", ("finetune",)),
@@ -393,7 +408,7 @@ def test_a_bad_file_is_named_with_what_is_wrong(refused, line, code, words):
     assert words in refused(line, code)
 
 
-@pytest.mark.parametrize("line", ["finetune - -m bert", "eval - -m bert", "pretrain -"])
+@pytest.mark.parametrize("line", ["finetune - -m bert", "eval - -m bert", "pretrain -", "data -"])
 def test_an_empty_standard_input_is_nothing_to_work_on(refused, line):
     assert "standard input is empty" in refused(line, 5, stdin="")
 
@@ -623,6 +638,7 @@ USES = {
     "eval": "eval good.csv -m {}",
     "finetune": "finetune good.csv -m {}",
     "pretrain": "pretrain corpus.txt -m {}",
+    "data": "data good.csv -m {}",
 }
 BAD_MODELS = [
     ("./absent", "there is no model folder './absent'", USES),
@@ -641,8 +657,8 @@ BAD_MODELS = [
     ("mlm", "the text has no [MASK]", ("generate",)),
     ("headless", "finetune it first", ("generate", "classify", "eval")),
     ("headless", "sentence-similarity", ("pretrain",)),
-    ("mute_bert", "tokenizer", ("classify", "eval", "finetune")),
-    ("broken_tokenizer", "tokenizer", ("classify", "eval", "finetune")),
+    ("mute_bert", "tokenizer", ("classify", "eval", "finetune", "data")),
+    ("broken_tokenizer", "tokenizer", ("classify", "eval", "finetune", "data")),
 ]
 BAD_WEIGHTS = [
     ("truncated_{}", "model.safetensors"),

@@ -21,6 +21,7 @@ PANELS = {
     "generate": {"Arguments", "Model", "Decoding", "Prompt", "Knowledge", "Data", "Output"},
     "classify": {"Arguments", "Model", "Labels", "Data", "Output"},
     "embed": {"Arguments", "Model", "Vectors", "Data", "Output"},
+    "data": {"Arguments", "Model", "Data", "Survey", "Output"},
     "finetune": {"Arguments", "Model", "Data", "Training", "Run", "Output"},
     "pretrain": {"Arguments", "Model", "Architecture", "Data", "Training", "Run", "Output"},
     "eval": {"Arguments", "Model", "Data", "Evaluation", "Language models", "Gates", "Output"},
@@ -35,7 +36,7 @@ OF_MODELS = {
     "--output", "-o", "--column",
 }  # fmt: skip
 WITHOUT_MODEL = {"compare", "cache"}  # they read files that eval wrote
-ORDER = ["generate", "classify", "embed", "finetune", "pretrain", "eval", "compare", "cache"]
+ORDER = ["generate", "classify", "embed", "data", "finetune", "pretrain", "eval", "compare", "cache"]
 
 
 def command(verb: str):
@@ -51,7 +52,7 @@ def examples(verb: str) -> list[list[str]]:
     return [line[: line.index("|")] if "|" in line else line for line in begun]
 
 
-def test_help_lists_the_eight_commands(llmkit):
+def test_help_lists_the_commands(llmkit):
     ran = llmkit("--help")
     assert (ran.code, ran.err) == (0, "")
     listed = [line.split()[1] for line in ran.out.partition("─ Commands ─")[2].splitlines() if line.startswith("│ ")]
@@ -202,6 +203,8 @@ def test_an_interrupt_before_anything_is_quiet_and_exit_130(classifier, llama, a
 def test_json_is_all_that_stdout_holds(llmkit, tmp_path, monkeypatch, classifier, llama, reviews, corpus):
     monkeypatch.chdir(tmp_path)
     brief = ("--max-steps", 1, "--batch-size", 4, "--json")
+    (record,) = llmkit("data", reviews, "--json").rows
+    assert record["schema"] == 1
     (record,) = llmkit("finetune", reviews, "-m", classifier, "-o", "tuned", *brief).rows
     assert record["run"] == "tuned"
     (record,) = llmkit("pretrain", corpus, "-o", "fresh", "--max-length", 16, *brief).rows
@@ -228,6 +231,7 @@ def test_a_dry_run_prints_nothing_on_stdout_and_writes_nothing(
     assert llmkit("eval", reviews, "-m", classifier, "-o", "saved.json").code == 0
     before = sorted(tmp_path.rglob("*"))
     for line in (
+        ("data", reviews, "-m", classifier, "-o", "survey.json", "--picture", "survey.png"),
         ("finetune", reviews, "-m", classifier),
         ("pretrain", corpus),
         ("eval", reviews, "-m", classifier, "-o", "result.json", "--junit", "report.xml", "--plots", "plots"),

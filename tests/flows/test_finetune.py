@@ -171,12 +171,12 @@ def test_eval_finds_the_rows_that_were_cut_from_train(llmkit, classifier, tmp_pa
 
 @pytest.mark.parametrize("kind", ["text-classification", "causal-lm", "masked-lm"])
 def test_rows_without_text_change_no_figure_between_finetune_and_eval(llmkit, trainable, tmp_path, kind):
-    rows = tiny.reviews(60)
-    for row in rows[::7]:
-        row["text"] = "" if row["label"] == "positive" else "  "
     keep = ("text", "label") if kind == "text-classification" else ("text",)
     data, run = tmp_path / "holes", tmp_path / "run"
-    for split in ("train", "validation"):
+    for seed, split in enumerate(("train", "validation")):
+        rows = tiny.reviews(60, seed)
+        for row in rows[::7]:
+            row["text"] = "" if row["label"] == "positive" else "  "
         write_jsonl(data / f"{split}.jsonl", [{name: row[name] for name in keep} for row in rows])
     trained = llmkit("finetune", data, "-m", trainable[kind][1], "-o", run, *SHORT, "--json")
     assert trained.code == 0, trained.err

@@ -1,0 +1,49 @@
+"""llmkit data DATASET."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from llmkit.commands.helping import with_examples
+from llmkit.flags import option_groups
+from llmkit.options import DataOptions, ModelOptions, SurveyOptions, TalkOptions
+from llmkit.report import Report, quiet_libraries, to_json
+from llmkit.writing import write_whole
+
+
+@with_examples(
+    "llmkit data glue/mrpc",
+    "llmkit data reviews.csv -m distilbert/distilbert-base-uncased --max-length 128",
+    "llmkit data my.jsonl --near --picture my.png",
+    "llmkit data glue/mrpc --json | jq '.findings[].sentence'",
+)
+@option_groups
+def data(
+    dataset: Annotated[str, typer.Argument(help="glue/mrpc, org/name, org/name:config, a file, a folder, or -.")],
+    model: ModelOptions,
+    reading: DataOptions,
+    wanted: SurveyOptions,
+    talk: TalkOptions,
+) -> None:
+    """Look at a dataset before training on it: what it holds, what is wrong with it, and what a model will see.
+
+    Copies, rows of one split in another, contradictions, labels and lengths are counted exactly. Without -m, tokens are
+    those of the built-in model.
+    """
+    quiet_libraries(talk, model.offline)
+    from llmkit.survey import survey
+    from llmkit.views import surveyed
+
+    report = Report(talk)
+    found = survey(dataset, model, reading, wanted, report, talk.dry_run)
+    if found is None:
+        report.say("dry run: the dataset can be read, nothing was counted")
+        return
+    result = found.as_dict()
+    if wanted.output:
+        write_whole(wanted.output, to_json(result, indent=1) + "\n")
+    if wanted.picture:
+        surveyed.draw(wanted.picture, result)
+    surveyed.show(result, report)

@@ -1,0 +1,122 @@
+"""The contents of rows as numbers: equal where the contents are equal, exactly, in seconds for a million rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+SLICE = 10_000  # rows that are spelled at once
+
+
+def content_codes(parts: Sequence[Dataset], columns: Sequence[str]) -> list[Ints]:
+    """Return a number for each row of each part: two rows have the same where all the columns hold the same.
+
+    The numbers count from 0 over all parts. A null is like no value but another null.
+    """
+    sizes = [len(part) for part in parts]
+    codes = _joint([_encoded([part_column(part, column) for part in parts]) for column in columns])
+    return np.split(codes, np.cumsum(sizes)[:-1])
+
+
+def part_column(part: Dataset, column: str) -> pa.ChunkedArray:
+    """Return the cells of a column as arrow holds them, in the order of the rows."""
+    table = part.select_columns([column]).with_format("arrow")[:]
+    return table.column(column)
+
+
+def is_blank(part: Dataset, column: str) -> Bools:
+    """Tell of each row whether a column holds nothing: null, white space alone, or an empty list."""
+    cells = part_column(part, column)
+    blank = cells.is_null()
+    if _is_text(cells.type):
+        blank = pc.or_kleene(blank, pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(cells)), 0))
+    elif _is_list(cells.type):
+        blank = pc.or_kleene(blank, pc.equal(pc.list_value_length(cells), 0))
+    found: Bools = blank.to_numpy().astype(bool)
+    return found
+
+
+def spelled(part: Dataset, columns: Mapping[str, str]) -> list[str]:
+    """Return what a person would read of the columns of each row, one below the other."""
+    cells = [[_text_of(cell) for cell in part_column(part, column).to_pylist()] for column in columns.values()]
+    return ["\n".join(row) for row in zip(*cells, strict=True)]
+
+
+def _text_of(cell: Any) -> str:
+    if isinstance(cell, Mapping):
+        return " ".join(map(_text_of, cell.values()))
+    if isinstance(cell, list | tuple):
+        return " ".join(map(_text_of, cell))
+    return "" if cell is None else str(cell)
+
+
+def _encoded(columns: list[pa.ChunkedArray]) -> Ints:
+    """Return the number of each cell among the distinct ones of all columns, from 0; a null is one of them."""
+    if len({column.type for column in columns}) > 1:
+        columns = [_as_json(column) for column in columns]  # a column of integers here and of strings there
+    chunks = [chunk for column in columns for chunk in column.chunks]
+    return _numbered(pa.concat_arrays([_wide(chunk) for chunk in chunks])) if chunks else np.empty(0, dtype=np.int64)
+
+
+def _numbered(cells: pa.Array) -> Ints:
+    if pa.types.is_null(cells.type):
+        return np.zeros(len(cells), dtype=np.int64)
+    if _is_list(cells.type):
+        return _joint([_numbered_lists(cells), cells.is_null().to_numpy(zero_copy_only=False)])
+    if pa.types.is_struct(cells.type):
+        fields = [_numbered(_wide(field)) for field in cells.flatten()]
+        return _joint([*fields, cells.is_null().to_numpy(zero_copy_only=False)])
+    indices = cells.dictionary_encode(null_encoding="encode").indices
+    numbers: Ints = indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return numbers
+
+
+def _numbered_lists(cells: pa.Array) -> Ints:
+    """Number lists by the numbers of their items, which stand side by side as bytes that arrow compares."""
+    items = _numbered(_wide(cells.flatten()))
+    sizes = pc.fill_null(pc.list_value_length(cells), 0).to_numpy(zero_copy_only=False)
+    ends = np.cumsum(sizes, dtype=np.int64) * items.itemsize
+    offsets = pa.py_buffer(np.concatenate([[0], ends]).astype(np.int64))
+    rows = pa.Array.from_buffers(pa.large_binary(), len(cells), [None, offsets, pa.py_buffer(items)])
+    return _numbered(rows)
+
+
+def _joint(codes: Sequence[npt.NDArray[Any]]) -> Ints:
+    """Return a number for each place: the same where all the codes are."""
+    found = np.zeros(len(codes[0]), dtype=np.int64)
+    for some in codes:
+        _, found = np.unique(found * (int(some.max(initial=0)) + 1) + some, return_inverse=True)
+    return found.astype(np.int64)
+
+
+def _wide(cells: pa.Array) -> pa.Array:
+    """Return texts with 64-bit offsets: those of a million rows can be more than 2 GiB."""
+    return pc.cast(cells, pa.large_string()) if _is_text(cells.type) else cells
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _as_json(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return cells that arrow cannot compare, lists and structs, spelled in JSON."""
+    slices = (column.slice(start, SLICE).to_pylist() for start in range(0, len(column), SLICE))
+    chunks = [pa.array([_spelled(cell) for cell in cells], type=pa.large_string()) for cells in slices]
+    return pa.chunked_array(chunks, type=pa.large_string())
+
+
+def _spelled(cell: Any) -> str | None:
+    return None if cell is None else json.dumps(cell, ensure_ascii=False, default=str, sort_keys=True)

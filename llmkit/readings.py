@@ -1,0 +1,127 @@
+"""How a model reads rows: which tokens, how many of them, and how many are too many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+from llmkit import models
+from llmkit.contents import Ints, spelled
+from llmkit.errors import DataError, ModelError, OptionError
+from llmkit.labels import Labels
+from llmkit.models import Located
+from llmkit.options import DataOptions, ModelOptions
+from llmkit.tasks import Setup, Task
+
+SAMPLE = 50_000  # rows of a split whose tokens are counted: in a larger one so many, evenly spread
+SLICE = 1000  # rows that are tokenized at a time
+UNBOUNDED = 1 << 30  # tokens: more than any row has
+BINS = 30
+SHARES = {"median": 50, "p95": 95, "p99": 99}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A model's tokenizer, and what it settled for a task; `setup` is None where it could not be asked for that task.
+
+    Then its tokens serve as a measure, and no more.
+    """
+
+    name: str
+    task: Task
+    tokenizer: PreTrainedTokenizerBase
+    config: PretrainedConfig
+    inputs: dict[str, str]
+    setup: Setup | None
+    limit: int
+
+    def lengths(self, rows: Dataset) -> Ints:
+        """Return how many tokens each row has whole; rows are not blank."""
+        slices = [rows.select(range(start, min(start + SLICE, len(rows)))) for start in range(0, len(rows), SLICE)]
+        return np.concatenate([np.empty(0, dtype=np.int64), *map(self._lengths, slices)])
+
+    def _lengths(self, rows: Dataset) -> Ints:
+        if self.setup is None:
+            ids = self.tokenizer(spelled(rows, self.inputs), add_special_tokens=False)["input_ids"]
+            return np.array(list(map(len, ids)), dtype=np.int64)
+        setup = replace(self.setup, columns=self.inputs, max_length=UNBOUNDED, per_row=True)
+        prepared = self.task.prepare(rows, self.tokenizer, setup, training=False)
+        places = np.array(prepared["row"] if "row" in prepared.column_names else range(len(prepared)), dtype=np.int64)
+        sizes = np.array(prepared["length"], dtype=np.int64)
+        own = places < len(rows)  # zero-shot asks once more, without a text
+        return np.bincount(places[own], sizes[own], len(rows)).astype(np.int64)
+
+
+def open_reader(
+    task: Task, columns: dict[str, str], train: Dataset, located: Located, options: ModelOptions, data: DataOptions,
+    chosen: bool,
+) -> Reader:  # fmt: skip
+    """Return how a model reads rows for a task; `chosen`: whether the user named it, so that it must be able to.
+
+    Raises:
+        ModelError, OptionError: it cannot do the task, or takes fewer tokens than --max-length.
+    """
+    tokenizer = models.load_tokenizer(located, options)
+    limit = max_length(data, located, tokenizer, task) if chosen else data.max_length or task.usual_length
+    inputs = Setup(columns, 0).inputs
+    setup = None
+    if chosen or task.trains_on(located.config):
+        try:
+            setup = _settled(task, columns, train, located, tokenizer, data, limit)
+        except ModelError:
+            if chosen:
+                raise
+    most = setup.max_length if setup else limit
+    return Reader(located.name, task, tokenizer, located.config, inputs, setup, most)
+
+
+def max_length(data: DataOptions, located: Located, tokenizer: PreTrainedTokenizerBase, task: Task) -> int:
+    """Return how many tokens a row can have: as many as asked for, else as are usual and the model takes.
+
+    Raises:
+        OptionError: the model takes fewer than were asked for.
+    """
+    context = models.context_length(located.config, tokenizer)
+    if data.max_length and data.max_length > context:
+        raise OptionError(f"--max-length {data.max_length}: {located.name!r} takes at most {context} tokens")
+    return data.max_length or min(context, task.usual_length)
+
+
+def _settled(
+    task: Task, columns: dict[str, str], train: Dataset, located: Located, tokenizer: PreTrainedTokenizerBase,
+    data: DataOptions, limit: int,
+) -> Setup:  # fmt: skip
+    labels: Labels | None = None
+    try:
+        if "finetune" in task.verbs:
+            labels = task.labels(train, None, columns)
+        else:
+            matching = task.match_labels(train, columns, located.config, {})
+            labels = matching.labels if matching else None
+    except DataError:  # only one label, say: a finding, and no reason to show nothing
+        columns = Setup(columns, 0).inputs
+    setup = Setup(columns=columns, max_length=limit, labels=labels)
+    return task.settle(task.learned(setup, train), data, located.config, tokenizer)
+
+
+def sampled(places: Ints) -> Ints:
+    """Return so many places, evenly spread, that counting their tokens takes seconds: all where they are few."""
+    if len(places) <= SAMPLE:
+        return places
+    return places[np.linspace(0, len(places) - 1, SAMPLE).astype(np.int64)]
+
+
+def describe(lengths: Ints, limit: int) -> dict[str, Any]:
+    """Return the figures of lengths in tokens, how many are over the limit, and a histogram."""
+    over = int((lengths > limit).sum())
+    counts, edges = np.histogram(lengths, bins=min(BINS, int(np.ptp(lengths)) + 1))
+    return {
+        "measured": len(lengths), "min": int(lengths.min()), "mean": float(lengths.mean()),
+        **{name: float(np.percentile(lengths, share)) for name, share in SHARES.items()},
+        "max": int(lengths.max()), "over": over, "over_share": over / len(lengths),
+        "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+    }  # fmt: skip
