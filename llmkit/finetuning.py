@@ -11,13 +11,13 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from llmkit import models, runs, tasks, training
+from llmkit import adapters, models, runs, tasks, trainable, training
 from llmkit.data import open_dataset
 from llmkit.errors import EmptyError, OptionError, listing
 from llmkit.jobs import Job, Trained, finished, quick, train
 from llmkit.metrics import require_known
 from llmkit.models import Located
-from llmkit.options import DataOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
+from llmkit.options import AdapterOptions, DataOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
 from llmkit.report import Report
 from llmkit.splits import TrainAndValidation, select, train_and_validation
 from llmkit.tasks import Setup, Task
@@ -36,6 +36,7 @@ def finetune(
     run: RunOptions | None = None,
     report: Report | None = None,
     dry_run: bool = False,
+    adapter: AdapterOptions | None = None,
 ) -> Trained | None:
     """Train `model` on `dataset` and return the figures of the saved best checkpoint; None after a dry run.
 
@@ -46,24 +47,56 @@ def finetune(
     """
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
     data, splits, run = data or DataOptions(), splits or SplitOptions(), run or RunOptions()
-    hyper, report = training_options or TrainingOptions(), report or Report()
+    hyper, adapter, report = training_options or TrainingOptions(), adapter or AdapterOptions(), report or Report()
     overrides = training.checked_overrides(hyper.set)
     tasks.asked_for("finetune", data.task, data)  # a wrong name is known before any download
-    training.precision(options, models.pick_device(options.device))
+    device = models.pick_device(options.device)
+    training.precision(options, device)
+    adapters.require_available(adapter, device)
     identity = {"dataset": dataset, **asdict(options), **asdict(data), **asdict(splits), **asdict(hyper)}
+    identity |= adapter.given
     job = plan(dataset, options, data, splits, hyper, run, identity, report)
+    outline = _outline(job, options, adapter)
     if dry_run:
         return None
     if job.folder.finished:
         report.say(f"{job.folder.path} holds this run, finished: nothing to do")
         return finished(job, options, report)
     set_seed(hyper.seed)
-    return train(job, _model(job, options), partial(_recipe, hyper, overrides), identity, run, options, report)
+    model = _model(job, options, adapter, outline)
+    return train(job, model, partial(_recipe, hyper, adapter, overrides), identity, run, options, report)
 
 
-def _model(job: Job, options: ModelOptions) -> PreTrainedModel:
-    head, network = job.task.head_config(job.setup), job.task.network(job.located.config)
-    return models.load_model(job.located, network, job.tokenizer, options, head=head, training=True)
+def _outline(job: Job, options: ModelOptions, adapter: AdapterOptions) -> PreTrainedModel | None:
+    """Return the model without weights where not all of it is trained, after checking that it has what flags name.
+
+    Raises:
+        OptionError: it has no such module, fewer layers, or no head of its own.
+    """
+    if not adapter.adapts and adapter.freeze is None:
+        return None
+    config = models.with_settings(job.located.config, job.task.head_config(job.setup))
+    outline = trainable.skeleton(config, job.task.network(config), options.trust_remote_code)
+    if adapter.adapts:
+        adapters.find_targets(outline, adapter.targets)
+    else:
+        trainable.freeze(outline, adapter.frozen_layers)
+    return outline
+
+
+def _model(
+    job: Job, options: ModelOptions, adapter: AdapterOptions, outline: PreTrainedModel | None
+) -> PreTrainedModel:
+    """Return the model to train: with a head for the task, an adapter, or some of its weights frozen."""
+    network = job.task.network(job.located.config)
+    whole = trainable.whole_modules(outline) if adapter.qlora and outline is not None else None
+    wanted = models.Wanted(network, job.task.head_config(job.setup), training=True, whole=whole)
+    model, new = models.open_weights(job.located, wanted, job.tokenizer, options)
+    if adapter.adapts:
+        return adapters.add_adapter(model, adapter, network, {**models.origin(job.located), "whole": whole}, new)
+    if adapter.freeze is not None:
+        trainable.freeze(model, adapter.frozen_layers, new)
+    return model
 
 
 def plan(
@@ -117,6 +150,7 @@ def _model_and_task(
         report.say(f"model: {task.base_model}, the default for {task.name}; -m names another")
         return models.locate(options, report, task.base_model), task, columns
     located = models.locate(options, report)
+    models.require_whole(located)
     able = tasks.for_training(located.config, data.task, data)
     task, columns = tasks.choose(able, train, data.columns, "finetune", data, located.config)
     return located, task, columns
@@ -172,10 +206,10 @@ def _say_lengths(train: Dataset, setup: Setup, tokenizer: PreTrainedTokenizerBas
             report.warn(f"{share:.0%} of the tokens are unknown to this tokenizer: does the model know the language?")
 
 
-def _recipe(hyper: TrainingOptions, overrides: dict[str, Any], parameters: int) -> Recipe:
+def _recipe(hyper: TrainingOptions, adapter: AdapterOptions, overrides: dict[str, Any], parameters: int) -> Recipe:
     epochs = hyper.epochs or EPOCHS
     return Recipe(
         epochs=epochs, max_steps=hyper.max_steps, batch_size=hyper.batch_size or BATCH_SIZE, seed=hyper.seed,
-        learning_rate=hyper.learning_rate or training.learning_rate_for(parameters),
+        learning_rate=hyper.learning_rate or training.learning_rate_for(parameters, adapter.few),
         measurements=3 if hyper.max_steps else max(1, math.ceil(epochs)), overrides=overrides,
     )  # fmt: skip
