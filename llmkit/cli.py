@@ -24,6 +24,7 @@ COMMANDS = {
     "classify": ("classify", "Label texts with a finetuned model."),
     "embed": ("embed", "Turn texts into vectors, by any model with hidden states."),
     "finetune": ("finetune", "Train a model on a dataset; the task is inferred from its columns."),
+    "merge": ("merge", "Fold an adapter into the model that it was trained on."),
     "pretrain": ("pretrain", "Train a language model from scratch, or go on with one, on raw text."),
     "eval": ("evaluate_model", "Measure a model on a dataset, with gates for CI."),
     "compare": ("compare", "Compare two saved results of eval, row by row."),
