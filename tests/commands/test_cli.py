@@ -21,7 +21,8 @@ PANELS = {
     "generate": {"Arguments", "Model", "Decoding", "Prompt", "Knowledge", "Data", "Output"},
     "classify": {"Arguments", "Model", "Labels", "Data", "Output"},
     "embed": {"Arguments", "Model", "Vectors", "Data", "Output"},
-    "finetune": {"Arguments", "Model", "Data", "Training", "Run", "Output"},
+    "finetune": {"Arguments", "Model", "Data", "Training", "Adapters", "Run", "Output"},
+    "merge": {"Arguments", "Merge", "Model", "Data", "Output"},
     "pretrain": {"Arguments", "Model", "Architecture", "Data", "Training", "Run", "Output"},
     "eval": {"Arguments", "Model", "Data", "Evaluation", "Language models", "Gates", "Output"},
     "compare": {"Arguments", "Comparison", "Gates", "Output"},
@@ -35,7 +36,7 @@ OF_MODELS = {
     "--output", "-o", "--column",
 }  # fmt: skip
 WITHOUT_MODEL = {"compare", "cache"}  # they read files that eval wrote
-ORDER = ["generate", "classify", "embed", "finetune", "pretrain", "eval", "compare", "cache"]
+ORDER = ["generate", "classify", "embed", "finetune", "merge", "pretrain", "eval", "compare", "cache"]
 
 
 def command(verb: str):
@@ -51,7 +52,7 @@ def examples(verb: str) -> list[list[str]]:
     return [line[: line.index("|")] if "|" in line else line for line in begun]
 
 
-def test_help_lists_the_eight_commands(llmkit):
+def test_help_lists_the_nine_commands(llmkit):
     ran = llmkit("--help")
     assert (ran.code, ran.err) == (0, "")
     listed = [line.split()[1] for line in ran.out.partition("─ Commands ─")[2].splitlines() if line.startswith("│ ")]
@@ -104,7 +105,7 @@ def test_help_and_import_leave_the_heavy_libraries_alone():
         "import sys; import llmkit, llmkit.cli; codes = [llmkit.cli.main([*verb, '--help']) for verb in "
         "([], *([name] for name in llmkit.cli.COMMANDS))]; print(codes, sorted({'torch', 'transformers', 'datasets', "
         "'evaluate', 'accelerate', 'huggingface_hub', 'numpy', 'scipy', 'sklearn', 'matplotlib', 'pyarrow', "
-        "'sacrebleu', 'junitparser', 'lm_eval'} & set(sys.modules)), file=sys.stderr)"
+        "'sacrebleu', 'junitparser', 'lm_eval', 'peft'} & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stderr == f"{[0] * (len(COMMANDS) + 1)} []\n"
@@ -119,6 +120,7 @@ def test_help_and_import_leave_the_heavy_libraries_alone():
         ("llmkit eval --fail", {"--fail-under", "--fail-above"}),
         ("llmkit eval --max-", {"--max-drop", "--max-gap", "--max-length"}),
         ("llmkit compare --max", {"--max-drop"}),
+        ("llmkit finetune --lora-", {"--lora-rank", "--lora-alpha", "--lora-targets"}),
         ("llmkit cache ", {"show", "clear"}),
         ("llmkit generate --num", {"--num-beams", "--num-return-sequences"}),
         ("llmkit pretrain --arch ", {"llama", "gpt2", "bert", "t5"}),
