@@ -5,6 +5,7 @@ Sources: Hu et al., LoRA, 2021; Dettmers et al., QLoRA, 2023: all linear modules
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import sys
@@ -159,7 +160,9 @@ def save_adapter(model: Any, folder: Path) -> None:
     values = {**model.peft_config["default"].to_dict(), "inference_mode": True}
     sorted_values = {name: sorted(value) if isinstance(value, set) else value for name, value in values.items()}
     (folder / CONFIG).write_text(json.dumps(sorted_values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    model.config.save_pretrained(folder)
+    described = copy.deepcopy(model.config)
+    vars(described).pop("quantization_config", None)  # of the base; `NOTE` says it
+    described.save_pretrained(folder)
 
 
 def open_adapter(

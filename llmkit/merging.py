@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -116,7 +117,7 @@ def merge(
     del whole  # the saved one is asked: not both in memory
     saved = replace(model, model=str(folder.path), revision=None)
     after = ask(models.locate(saved, report), saved)
-    close = CLOSE.get(dtype_name(opening, located.config), CLOSE_HALVES)
+    close = _close(located, opening, report)
     asked = inputs if len(before) == len(inputs) else [{"window": number} for number in range(1, len(before) + 1)]
     merged = Merged(folder.path, adapter, located.base.name, len(asked), *_compare(asked, before, after, close))
     _write_down(folder, located, merged)
@@ -182,6 +183,16 @@ def _answers(
     return predict(task, predictor.model, predictor.tokenizer, prepared, setup, batch_size)
 
 
+def _close(located: Located, options: ModelOptions, report: Report) -> float:
+    """Return by how much numbers of equal answers can differ; halves round more, and four bits are another model."""
+    if adapters.whole_modules(located.config, models.pick_device(options.device)) is not None:
+        report.warn(
+            "the adapter lies on a base of 4 bits, and is merged into its full weights: only words are compared"
+        )
+        return math.inf
+    return CLOSE.get(dtype_name(options, located.config), CLOSE_HALVES)
+
+
 def _compare(
     inputs: Sequence[Mapping[str, Any]], before: Sequence[Any], after: Sequence[Any], close: float
 ) -> tuple[list[dict[str, Any]], float]:
@@ -189,8 +200,8 @@ def _compare(
     differing, largest = [], 0.0
     for row, first, second in zip(inputs, before, after, strict=True):
         apart = list(_apart(first, second))
-        largest = max([largest, *(number for number in apart if number != float("inf"))])
-        if any(number > close for number in apart):
+        largest = max([largest, *(number for number in apart if number != math.inf)])
+        if any(number > close or number == math.inf for number in apart):
             differing.append({"prompt": row, "before": first, "after": second})
     return differing, largest
 
@@ -206,7 +217,7 @@ def _apart(first: Any, second: Any) -> Iterator[float]:
     elif isinstance(first, float) and isinstance(second, float):
         yield abs(first - second)
     elif first != second:
-        yield float("inf")
+        yield math.inf
 
 
 def _write_down(folder: runs.RunFolder, located: Located, merged: Merged) -> None:
