@@ -67,14 +67,17 @@ def read_adapter(folder: Path, name: str) -> tuple[str, str | None]:
     """Return the name and the revision of the base that an adapter was made on.
 
     Raises:
-        ModelError: peft is missing, or the adapter's config is no config.
+        ModelError: peft is missing, the adapter is of another kind, or its config is broken.
     """
     require_peft(f"{name!r} is an adapter, which", ModelError)
     try:
         values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        return str(values["base_model_name_or_path"] or ""), values.get("revision")
+        kind, base, revision = values["peft_type"], values["base_model_name_or_path"], values.get("revision")
     except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{name!r} has an {CONFIG} that names no base: {' '.join(str(error).split())}") from error
+        raise ModelError(f"{name!r} has an {CONFIG} that cannot be used: {' '.join(str(error).split())}") from error
+    if kind != "LORA":
+        raise ModelError(f"{name!r} is an adapter of the kind {kind}; llmkit opens LORA")
+    return str(base or ""), revision
 
 
 def find_targets(model: PreTrainedModel, named: Collection[str]) -> list[str]:

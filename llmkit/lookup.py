@@ -91,8 +91,14 @@ def _base_of(adapter: Located, options: ModelOptions, report: Report, named: str
     recorded, revision = adapters.read_adapter(adapter.path, adapter.name)
     if not adapter.on_hub:
         revision = options.revision or revision
+    if Path(recorded).parts[-3:] == BUILTIN.parts[-3:]:  # wherever llmkit was installed then
+        recorded = BUILTIN_NAME
+    if not (named or recorded):
+        raise ModelError(
+            f"the adapter {adapter.name!r} does not say which base it was made on, in its {adapters.CONFIG}"
+        )
     try:
-        base = locate(replace(options, model=named or recorded or None, revision=revision), report)
+        base = locate(replace(options, model=named or recorded, revision=revision), report)
     except (ModelError, HubError) as error:
         raise type(error)(
             f"{error}; it is the base of the adapter {adapter.name!r}, by its {adapters.CONFIG}"

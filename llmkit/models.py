@@ -122,7 +122,9 @@ def open_weights(
     if located.base is None:
         _check_complete(located, model, new, wanted.head is not None, bare=wanted.auto_class == "AutoModel")
     else:
-        model = adapters.open_adapter(model, weights_folder(located), located.name, wanted.merged, new)
+        own = weights_folder(located)
+        check_headers(own, located.name)
+        model = adapters.open_adapter(model, own, located.name, wanted.merged, new)
         model = model.base_model if wanted.auto_class == "AutoModel" else model
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         raise ModelError(f"{located.name!r} has a tokenizer of {len(tokenizer)} tokens and embeddings for fewer")

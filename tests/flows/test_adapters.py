@@ -349,3 +349,27 @@ def test_a_base_of_other_shapes_is_named_even_where_the_adapter_does_not_say_wha
     ran = llmkit("classify", "-m", adapter, "good")
     assert ran.code == 2, ran.err
     assert "does not fit its base" in ran.error
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda folder: (folder / "adapter_config.json").write_text("{"), ("adapter_config.json",)),
+        (lambda folder: (folder / "adapter_config.json").write_text('{"peft_type": "IA3"}'), ("adapter_config.json",)),
+        (lambda folder: _describe(folder, peft_type="PREFIX_TUNING"), ("PREFIX_TUNING", "LORA")),
+        (lambda folder: _describe(folder, base_model_name_or_path=None), ("base",)),
+        (lambda folder: (folder / "adapter_model.safetensors").unlink(), ("holds no weights",)),
+        (lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"\0" * 40), ("truncated",)),
+        (lambda folder: _describe(folder, target_modules=["query"]), ("does not fit",)),
+    ],
+)
+def test_a_broken_adapter_is_one_sentence(llmkit, adapter, spoil, words):
+    spoil(adapter)
+    ran = llmkit("classify", "-m", adapter, "good")
+    assert ran.code == 2, ran.err
+    assert all(word in ran.error for word in words), ran.error
+
+
+def _describe(folder: Path, **values) -> None:
+    file = folder / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
