@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,8 @@ def finetune(
     job = plan(dataset, options, data, splits, hyper, run, identity, report)
     outline = _outline(job, options, adapter)
     if dry_run:
+        if outline is not None:
+            report.say(trainable.share(outline.model).said)
         return None
     if job.folder.finished:
         report.say(f"{job.folder.path} holds this run, finished: nothing to do")
@@ -67,35 +69,42 @@ def finetune(
     return train(job, model, partial(_recipe, hyper, adapter, overrides), identity, run, options, report)
 
 
-def _outline(job: Job, options: ModelOptions, adapter: AdapterOptions) -> PreTrainedModel | None:
-    """Return the model without weights where not all of it is trained, after checking that it has what flags name.
+@dataclass(frozen=True)
+class Outline:
+    """A model without weights of which not all is trained: what can be checked before anything is downloaded."""
+
+    model: PreTrainedModel
+    whole: list[str] | None  # the modules that are not loaded in 4 bits; None: none is loaded so
+
+
+def _outline(job: Job, options: ModelOptions, less: AdapterOptions) -> Outline | None:
+    """Return what is known without weights where not all of them are trained, after checking what the flags name.
 
     Raises:
-        OptionError: it has no such module, fewer layers, or no head of its own.
+        OptionError: the model has no such module, fewer layers, or no head of its own.
     """
-    if not adapter.adapts and adapter.freeze is None:
+    if not less.adapts and less.freeze is None:
         return None
     config = models.with_settings(job.located.config, job.task.head_config(job.setup))
-    outline = trainable.skeleton(config, job.task.network(config), options.trust_remote_code)
-    if adapter.adapts:
-        adapters.find_targets(outline, adapter.targets)
-    else:
-        trainable.freeze(outline, adapter.frozen_layers)
-    return outline
+    network = job.task.network(config)
+    model = trainable.skeleton(config, network, options.trust_remote_code)
+    if not less.adapts:
+        trainable.freeze(model, less.frozen_layers)
+        return Outline(model, None)
+    whole = trainable.whole_modules(model) if less.qlora else None
+    without_bits = replace(less, lora=True, qlora=False)
+    return Outline(adapters.add_adapter(model, without_bits, network, {"name": "", "revision": None}, ()), whole)
 
 
-def _model(
-    job: Job, options: ModelOptions, adapter: AdapterOptions, outline: PreTrainedModel | None
-) -> PreTrainedModel:
+def _model(job: Job, options: ModelOptions, less: AdapterOptions, outline: Outline | None) -> PreTrainedModel:
     """Return the model to train: with a head for the task, an adapter, or some of its weights frozen."""
-    network = job.task.network(job.located.config)
-    whole = trainable.whole_modules(outline) if adapter.qlora and outline is not None else None
+    network, whole = job.task.network(job.located.config), outline.whole if outline else None
     wanted = models.Wanted(network, job.task.head_config(job.setup), training=True, whole=whole)
     model, new = models.open_weights(job.located, wanted, job.tokenizer, options)
-    if adapter.adapts:
-        return adapters.add_adapter(model, adapter, network, {**models.origin(job.located), "whole": whole}, new)
-    if adapter.freeze is not None:
-        trainable.freeze(model, adapter.frozen_layers, new)
+    if less.adapts:
+        return adapters.add_adapter(model, less, network, {**models.origin(job.located), "whole": whole}, new)
+    if less.freeze is not None:
+        trainable.freeze(model, less.frozen_layers, new)
     return model
 
 

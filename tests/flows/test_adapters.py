@@ -86,6 +86,8 @@ def test_the_share_that_is_trained_is_said_and_recorded(llmkit, reviews, classif
     whole = sum(weights.numel() for weights in load_file(classifier / "model.safetensors").values()) + trained - head
     assert f"trainable: {trained:,} of {whole:,} parameters ({trained / whole:.2%})" in ran.err
     assert ran.err.index("trainable:") < ran.err.index("step 1/3")
+    planned = llmkit("finetune", reviews, "-m", classifier, "--lora", "--lora-rank", "2", "--dry-run")
+    assert f"trainable: {trained:,} of {whole:,} parameters ({trained / whole:.2%})" in planned.err
     share = record(run)["model"]["trainable"]
     assert share == {"parameters": trained, "of": whole, "share": trained / whole}
     assert record(run)["model"]["adapter"] is True
@@ -232,6 +234,8 @@ def test_freeze_all_changes_the_head_alone(llmkit, reviews, classifier, tmp_path
     assert ran.code == 0, ran.err
     assert changed(classifier, run) == {"classifier.weight", "classifier.bias"}
     assert "trainable: 66 of 24,802 parameters (0.27%)" in ran.err
+    planned = llmkit("finetune", reviews, "-m", classifier, "-o", tmp_path / "b", "--freeze", "all", "--dry-run")
+    assert "trainable: 66 of 24,802 parameters (0.27%)" in planned.err
     assert values(llmkit("eval", reviews, "-m", run, "--json").json) == values(ran.json)
 
 
