@@ -133,7 +133,7 @@ def add_adapter(
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     heads = head_modules(model)
     inner = {name.rpartition(".")[0] for name in new if not name.startswith(tuple(f"{head}." for head in heads))}
-    whole = [*heads, *sorted(inner)]
+    whole = [*heads, *sorted(inner - {""})]
     kind = KINDS.get(network)
     config = LoraConfig(
         r=options.rank, lora_alpha=options.alpha, target_modules=shortened(find_targets(model, options.targets), model),

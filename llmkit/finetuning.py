@@ -219,6 +219,6 @@ def _recipe(hyper: TrainingOptions, adapter: AdapterOptions, overrides: dict[str
     epochs = hyper.epochs or EPOCHS
     return Recipe(
         epochs=epochs, max_steps=hyper.max_steps, batch_size=hyper.batch_size or BATCH_SIZE, seed=hyper.seed,
-        learning_rate=hyper.learning_rate or training.learning_rate_for(parameters, adapter.few),
+        learning_rate=hyper.learning_rate or training.learning_rate_for(parameters, adapter.haste),
         measurements=3 if hyper.max_steps else max(1, math.ceil(epochs)), overrides=overrides,
     )  # fmt: skip

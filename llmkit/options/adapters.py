@@ -64,9 +64,9 @@ class AdapterOptions(Options):
         return None if self.freeze in (None, ALL) else int(self.freeze)
 
     @property
-    def few(self) -> bool:
-        """Whether what is trained is small beside the model: an adapter, or a head."""
-        return self.adapts or self.freeze == ALL
+    def haste(self) -> int:
+        """How many times the learning rate of all weights is right for those that are trained."""
+        return 10 if self.adapts else 100 if self.freeze == ALL else 1
 
     @property
     def given(self) -> dict[str, Any]:

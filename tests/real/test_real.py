@@ -90,7 +90,7 @@ def test_with_all_but_the_head_frozen_sst2_is_still_learned(hub):
     ran = hub("finetune", "glue/sst2", "-m", MINILM, *flags)
     assert ran.code == 0, ran.err
     assert "(0.00%)" in ran.err
-    assert ran.json["metrics"]["accuracy"]["value"] > 0.7
+    assert ran.json["metrics"]["accuracy"]["value"] > 0.6
 
 
 @pytest.mark.parametrize(
