@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from llmkit.evaluation import evaluate as evaluate
     from llmkit.finetuning import finetune as finetune
     from llmkit.inference import classify as classify
+    from llmkit.merging import merge as merge
     from llmkit.pretraining import pretrain as pretrain
 
 __version__ = "0.1.0"
@@ -24,9 +25,10 @@ _HOMES = {
     "evaluate": "evaluation",
     "finetune": "finetuning",
     "generate": "decoding",
+    "merge": "merging",
     "pretrain": "pretraining",
 }
-__all__ = ["__version__", "classify", "embed", "evaluate", "finetune", "generate", "pretrain"]
+__all__ = ["__version__", "classify", "embed", "evaluate", "finetune", "generate", "merge", "pretrain"]
 
 
 def __getattr__(name: str) -> Any:

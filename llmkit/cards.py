@@ -12,12 +12,14 @@ def write_card(folder: Path, record: dict[str, Any]) -> None:
     """Write README.md into the run folder."""
     result, data = record["result"], record["data"]
     pipeline = named(record["task"]).pipeline_tag or record["task"]
-    front = ["---", "library_name: transformers", f"pipeline_tag: {pipeline}", "tags:", "- llmkit", "---"]
+    library = "peft" if record["model"].get("adapter") else "transformers"
+    kind = "adapter" if library == "peft" else "model"
+    front = ["---", f"library_name: {library}", f"pipeline_tag: {pipeline}", "tags:", "- llmkit", "---"]
     metrics = [f"| {name} | {_figure(value['value'])} |" for name, value in result["metrics"].items()]
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     body = [
         *front, "", f"# {folder.name}", "",
-        f"A {record['task']} model made by `llmkit {record['command']}` from {record['model']['name']} "
+        f"A {record['task']} {kind} made by `llmkit {record['command']}` from {record['model']['name']} "
         f"on {data['reference']}.", "",
         f"Measured on {data['validation']} ({result['n']} {next(iter(result['counts']))}), on the saved weights:", "",
         "| metric | value |", "|---|---|", *metrics, "",

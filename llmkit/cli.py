@@ -25,6 +25,7 @@ COMMANDS = {
     "embed": ("embed", "Turn texts into vectors, by any model with hidden states."),
     "data": ("data", "Look at a dataset before training on it: what it holds, and what is wrong with it."),
     "finetune": ("finetune", "Train a model on a dataset; the task is inferred from its columns."),
+    "merge": ("merge", "Fold an adapter into the model that it was trained on."),
     "pretrain": ("pretrain", "Train a language model from scratch, or go on with one, on raw text."),
     "eval": ("evaluate_model", "Measure a model on a dataset, with gates for CI."),
     "compare": ("compare", "Compare two saved results of eval, row by row."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from llmkit import models, runs, tasks, training
+from llmkit import adapters, models, runs, tasks, trainable, training
 from llmkit.data import Source, open_dataset
 from llmkit.errors import EmptyError, listing
 from llmkit.findings import Part
@@ -19,7 +19,7 @@ from llmkit.inspection import check
 from llmkit.jobs import Job, Trained, finished, quick, train
 from llmkit.metrics import require_known
 from llmkit.models import Located
-from llmkit.options import DataOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
+from llmkit.options import AdapterOptions, DataOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
 from llmkit.readings import max_length
 from llmkit.report import Report
 from llmkit.splits import TrainAndValidation, select, train_and_validation
@@ -39,6 +39,7 @@ def finetune(
     run: RunOptions | None = None,
     report: Report | None = None,
     dry_run: bool = False,
+    adapter: AdapterOptions | None = None,
 ) -> Trained | None:
     """Train `model` on `dataset` and return the figures of the saved best checkpoint; None after a dry run.
 
@@ -49,24 +50,65 @@ def finetune(
     """
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
     data, splits, run = data or DataOptions(), splits or SplitOptions(), run or RunOptions()
-    hyper, report = training_options or TrainingOptions(), report or Report()
+    hyper, adapter, report = training_options or TrainingOptions(), adapter or AdapterOptions(), report or Report()
     overrides = training.checked_overrides(hyper.set)
     tasks.asked_for("finetune", data.task, data)  # a wrong name is known before any download
-    training.precision(options, models.pick_device(options.device))
+    device = models.pick_device(options.device)
+    training.precision(options, device)
+    adapters.require_available(adapter, device)
     identity = {"dataset": dataset, **asdict(options), **asdict(data), **asdict(splits), **asdict(hyper)}
+    identity |= adapter.given
     job = plan(dataset, options, data, splits, hyper, run, identity, report)
+    outline = _outline(job, options, adapter)
     if dry_run:
+        if outline is not None:
+            report.say(trainable.share(outline.model).said)
         return None
     if job.folder.finished:
         report.say(f"{job.folder.path} holds this run, finished: nothing to do")
         return finished(job, options, report)
     set_seed(hyper.seed)
-    return train(job, _model(job, options), partial(_recipe, hyper, overrides), identity, run, options, report)
+    model = _model(job, options, adapter, outline)
+    return train(job, model, partial(_recipe, hyper, adapter, overrides), identity, run, options, report)
 
 
-def _model(job: Job, options: ModelOptions) -> PreTrainedModel:
-    head, network = job.task.head_config(job.setup), job.task.network(job.located.config)
-    return models.load_model(job.located, network, job.tokenizer, options, head=head, training=True)
+@dataclass(frozen=True)
+class Outline:
+    """A model without weights of which not all is trained: what can be checked before anything is downloaded."""
+
+    model: PreTrainedModel
+    whole: list[str] | None  # the modules that are not loaded in 4 bits; None: none is loaded so
+
+
+def _outline(job: Job, options: ModelOptions, less: AdapterOptions) -> Outline | None:
+    """Return what is known without weights where not all of them are trained, after checking what the flags name.
+
+    Raises:
+        OptionError: the model has no such module, fewer layers, or no head of its own.
+    """
+    if not less.adapts and less.freeze is None:
+        return None
+    config = models.with_settings(job.located.config, job.task.head_config(job.setup))
+    network = job.task.network(config)
+    model = trainable.skeleton(config, network, options.trust_remote_code)
+    if not less.adapts:
+        trainable.freeze(model, less.frozen_layers)
+        return Outline(model, None)
+    whole = trainable.whole_modules(model) if less.qlora else None
+    without_bits = replace(less, lora=True, qlora=False)
+    return Outline(adapters.add_adapter(model, without_bits, network, {"name": "", "revision": None}, ()), whole)
+
+
+def _model(job: Job, options: ModelOptions, less: AdapterOptions, outline: Outline | None) -> PreTrainedModel:
+    """Return the model to train: with a head for the task, an adapter, or some of its weights frozen."""
+    network, whole = job.task.network(job.located.config), outline.whole if outline else None
+    wanted = models.Wanted(network, job.task.head_config(job.setup), training=True, whole=whole)
+    model, new = models.open_weights(job.located, wanted, job.tokenizer, options)
+    if less.adapts:
+        return adapters.add_adapter(model, less, network, {**models.origin(job.located), "whole": whole}, new)
+    if less.freeze is not None:
+        trainable.freeze(model, less.frozen_layers, new)
+    return model
 
 
 def plan(
@@ -123,6 +165,7 @@ def _model_and_task(
         report.say(f"model: {task.base_model}, the default for {task.name}; -m names another")
         return models.locate(options, report, task.base_model), task, columns
     located = models.locate(options, report)
+    models.require_whole(located)
     able = tasks.for_training(located.config, data.task, data)
     task, columns = tasks.choose(able, train, data.columns, "finetune", data, located.config)
     return located, task, columns
@@ -182,10 +225,10 @@ def _say_lengths(train: Dataset, setup: Setup, tokenizer: PreTrainedTokenizerBas
             report.warn(f"{share:.0%} of the tokens are unknown to this tokenizer: does the model know the language?")
 
 
-def _recipe(hyper: TrainingOptions, overrides: dict[str, Any], parameters: int) -> Recipe:
+def _recipe(hyper: TrainingOptions, adapter: AdapterOptions, overrides: dict[str, Any], parameters: int) -> Recipe:
     epochs = hyper.epochs or EPOCHS
     return Recipe(
         epochs=epochs, max_steps=hyper.max_steps, batch_size=hyper.batch_size or BATCH_SIZE, seed=hyper.seed,
-        learning_rate=hyper.learning_rate or training.learning_rate_for(parameters),
+        learning_rate=hyper.learning_rate or training.learning_rate_for(parameters, adapter.haste),
         measurements=3 if hyper.max_steps else max(1, math.ceil(epochs)), overrides=overrides,
     )  # fmt: skip

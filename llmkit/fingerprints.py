@@ -15,11 +15,20 @@ TOKENIZER_FILES = (
 
 def fingerprints(located: Located) -> dict[str, str]:
     """Return the SHA-256 of the weights with the config, and of the tokenizer: other bytes, other model."""
+    tokenizer = [file for pattern in TOKENIZER_FILES for file in sorted(located.path.glob(pattern))]
+    own = _model_files(located)
+    return {
+        "model": _digest(own if located.base is None else [*own, *_model_files(located.base)]),
+        "tokenizer": _digest(tokenizer),
+    }
+
+
+def _model_files(located: Located) -> list[Path]:
+    """Return the weights, the config and the code; of an adapter its own."""
     weights = weights_folder(located)
     found = sorted(weights.glob("*.safetensors")) or sorted(weights.glob("pytorch_model*.bin"))
-    code = sorted(located.path.glob("*.py"))
-    tokenizer = [file for pattern in TOKENIZER_FILES for file in sorted(located.path.glob(pattern))]
-    return {"model": _digest([located.path / "config.json", *found, *code]), "tokenizer": _digest(tokenizer)}
+    configs = [located.path / name for name in ("config.json", "adapter_config.json")]
+    return [*(file for file in configs if file.is_file()), *found, *sorted(located.path.glob("*.py"))]
 
 
 def _digest(paths: list[Path]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit import data, models, runs, training
+from llmkit import adapters, data, models, runs, trainable, training
 from llmkit.cards import write_card
 from llmkit.curves import draw_curves
 from llmkit.data import Source
@@ -78,15 +78,20 @@ def train(
         Stopped: a signal came and a checkpoint was saved.
         DivergedError: the loss or a weight is not finite.
     """
-    parameters = models.count_parameters(model)
+    parameters, share = trainable.base_size(model), trainable.share(model)
     report.say(f"model: {parameters:,} parameters")
+    if share.trained < share.total:
+        report.say(share.said)
     recipe = recipe_for(parameters)
     training.say_recipe(recipe, len(job.train), training.precision(options, model.device), report)
     if run.overwrite:
         job.folder.clear()
     job.folder.write({
         "status": "running", "command": job.command, "task": job.task.name, "options": identity,
-        "model": {"name": options.model or job.located.name, "commit": job.located.commit, "parameters": parameters},
+        "model": {
+            "name": options.model or job.located.name, "commit": job.located.commit, "parameters": parameters,
+            "trainable": share.as_dict(), "adapter": adapters.has_adapter(model),
+        },
         "data": describe_data(job), "max_length": job.setup.max_length, "recipe": asdict(recipe),
         **runs.environment(),
     })  # fmt: skip

@@ -1,101 +1,31 @@
-"""Tokenizers and models by name or path: what they are before anything costly, then the weights."""
+"""Tokenizers and weights of models that were found; `lookup` finds them."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit import hub
-from llmkit.builtin import BUILTIN
-from llmkit.errors import ModelError, OptionError, listing
+from llmkit import adapters, hub
+from llmkit.errors import ModelError, listing
+from llmkit.lookup import BUILTIN_NAME as BUILTIN_NAME
+from llmkit.lookup import SMALL_FILES, brief, require_same_base
+from llmkit.lookup import Located as Located
+from llmkit.lookup import locate as locate
+from llmkit.lookup import pick_device as pick_device
+from llmkit.lookup import weights_folder as weights_folder
 from llmkit.options import ModelOptions
 from llmkit.report import Report
-
-SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py"]
-WEIGHTS = ["model*.safetensors"]
-PICKLED_WEIGHTS = ["pytorch_model*.bin"]
-BUILTIN_NAME = "built-in"
-
-
-@dataclass(frozen=True)
-class Located:
-    """A model that was found: its files but not yet its weights."""
-
-    name: str
-    path: Path
-    config: PretrainedConfig
-    commit: str | None = None
-    revision: str | None = None  # what to ask the Hub for
-    on_hub: bool = False
-    cached_only: bool = False
-
-    @property
-    def stamp(self) -> object:
-        """What tells this model from another of the same name: the commit, or the files' sizes and times."""
-        files = sorted(file for file in self.path.iterdir() if file.is_file())
-        return self.commit or [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-
-    def identity(self, dtype: str) -> dict[str, Any]:
-        """What this model's answers depend on besides the question, for the note beside an output file."""
-        return {"model": self.name, "weights": self.stamp, "dtype": dtype}
-
-    @property
-    def slug(self) -> str:
-        """A short name for folders."""
-        return self.name.rstrip("/").split("/")[-1]
-
-
-def locate(options: ModelOptions, report: Report, default: str | None = None) -> Located:
-    """Find the model and read its config; a folder on disk never touches the network.
-
-    Raises:
-        OptionError: no model is named and there is no default.
-        ModelError: there is no such model, or the folder is not one.
-        HubError: the Hub cannot be reached or refuses access.
-    """
-    pick_device(options.device)  # a device that is not there is known before any download
-    name = options.model or default
-    if name is None:
-        raise OptionError("name a model with -m (a Hub id or a folder)")
-    folder = BUILTIN if name == BUILTIN_NAME else Path(name).expanduser()
-    if folder.exists() or name.startswith((".", "/", "~")):
-        config = _config(folder, name, options)
-        _check_headers(folder, name)
-        return Located(name, folder, config)
-    cached_only = options.offline or hub.commit("model", name, options.revision, report) is None
-    path = hub.download(name, options.revision, SMALL_FILES, cached_only)  # by its branch: --offline finds it again
-    config = _config(path, name, options)
-    return Located(name, path, config, path.name, options.revision, on_hub=True, cached_only=cached_only)
-
-
-def _config(folder: Path, name: str, options: ModelOptions) -> PretrainedConfig:
-    if not folder.exists():
-        raise ModelError(f"there is no model folder {name!r}")
-    file = folder / "config.json"
-    if not file.is_file():
-        raise ModelError(f"{name!r} is not a model folder: it has no config.json")
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise ValueError("it holds no object")
-        if "auto_map" in values and not options.trust_remote_code:
-            raise ModelError(f"{name!r} brings its own Python code; --trust-remote-code runs it, if you trust it")
-        return AutoConfig.from_pretrained(folder, trust_remote_code=options.trust_remote_code)
-    except ModelError:
-        raise
-    except Exception as error:  # a config can be wrong in as many ways as there are models
-        raise ModelError(f"{name!r} has a config.json that cannot be used: {_brief(error)}") from error
+from llmkit.weight_files import check_headers, sketch
 
 
 def load_tokenizer(located: Located, options: ModelOptions) -> PreTrainedTokenizerBase:
@@ -104,13 +34,15 @@ def load_tokenizer(located: Located, options: ModelOptions) -> PreTrainedTokeniz
     Raises:
         ModelError: there is none, or it is broken.
     """
+    borrowed = located.base is not None and not any(located.path.glob("tokenizer*"))
+    folder = located.base.path if located.base is not None and borrowed else located.path
     try:
-        tokenizer = AutoTokenizer.from_pretrained(located.path, trust_remote_code=options.trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=options.trust_remote_code)
     except ImportError as error:  # of Marian and M2M100
         wanted = "pip install 'llmkit[translation]'"
         raise ModelError(f"the tokenizer of {located.name!r} needs a library: {wanted}") from error
     except Exception as error:  # tokenizers raise bare Exceptions for broken files
-        raise ModelError(f"{located.name!r} has no usable tokenizer: {_brief(error)}") from error
+        raise ModelError(f"{located.name!r} has no usable tokenizer: {brief(error)}") from error
     if len(tokenizer) <= len(tokenizer.all_special_tokens):  # the library makes one up where the files are missing
         raise ModelError(f"{located.name!r} has no tokenizer files")
     if tokenizer.pad_token is None:
@@ -140,31 +72,87 @@ def load_model(
     *,
     head: dict[str, Any] | None = None,
     training: bool = False,
+    merged: bool = False,
 ) -> PreTrainedModel:
     """Load the weights into the task's Auto class, on the device; with `head`, a new head for it may be made.
+
+    An adapter lies on its base; `merged` folds it into it.
 
     Raises:
         ModelError: weights are missing, truncated, or of another architecture.
     """
-    folder = weights_folder(located)
-    _check_headers(folder, located.name)
-    kind = getattr(transformers, auto_class)
-    settings = {**(head or {}), "pad_token_id": tokenizer.pad_token_id}
+    return open_weights(located, Wanted(auto_class, head, training, merged), tokenizer, options)[0]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to make of weights: see `load_model`."""
+
+    auto_class: str
+    head: dict[str, Any] | None = None
+    training: bool = False
+    merged: bool = False
+    whole: list[str] | None = None  # the modules that are not loaded in 4 bits; None: none is loaded so
+
+
+def open_weights(
+    located: Located, wanted: Wanted, tokenizer: PreTrainedTokenizerBase, options: ModelOptions
+) -> tuple[PreTrainedModel, list[str]]:
+    """Return the model of `load_model`, and the names of its weights that are new, not of the checkpoint."""
+    source = located.base or located
+    folder, device = weights_folder(source), pick_device(options.device)
+    check_headers(folder, source.name)
+    if source.on_hub and located.base is not None:
+        require_same_base(located, source)
+    settings = {**(wanted.head or {}), "pad_token_id": tokenizer.pad_token_id}
+    whole = wanted.whole if located.base is None or wanted.merged else adapters.whole_modules(located.config, device)
+    few_bits = {} if whole is None else {"quantization_config": adapters.four_bits(whole), "device_map": {"": device}}
     try:
         with _without_bars():
-            model, found = kind.from_pretrained(
-                folder, config=_with(located.config, settings), dtype=_load_dtype(options, training),
+            model, found = _network(located, wanted.auto_class).from_pretrained(
+                folder, config=with_settings(located.config, settings), dtype=_load_dtype(options, wanted.training),
                 output_loading_info=True, ignore_mismatched_sizes=True,
-                trust_remote_code=options.trust_remote_code, local_files_only=True,
+                trust_remote_code=options.trust_remote_code, local_files_only=True, **few_bits,
             )  # fmt: skip
     except Exception as error:  # what a loader raises depends on the file and on the architecture
         pickled = not any(folder.glob("*.safetensors"))
-        why = "its pickle holds more than tensors, or is damaged" if pickled else _brief(error)
-        raise ModelError(f"the weights of {located.name!r} cannot be loaded: {why}") from error
-    _check_complete(located, model, found, head is not None, bare=auto_class == "AutoModel")
+        why = "its pickle holds more than tensors, or is damaged" if pickled else brief(error)
+        raise ModelError(f"the weights of {source.name!r} cannot be loaded: {why}") from error
+    new = sorted(set(found["missing_keys"]) | {entry[0] for entry in found.get("mismatched_keys") or ()})
+    if located.base is None:
+        _check_complete(located, model, new, wanted.head is not None, bare=wanted.auto_class == "AutoModel")
+    else:
+        own = weights_folder(located)
+        check_headers(own, located.name)
+        model = adapters.open_adapter(model, own, located.name, wanted.merged, new)
+        model = model.base_model if wanted.auto_class == "AutoModel" else model
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         raise ModelError(f"{located.name!r} has a tokenizer of {len(tokenizer)} tokens and embeddings for fewer")
-    return model.to(pick_device(options.device))
+    return model if whole is not None else model.to(device), new
+
+
+def _network(located: Located, auto_class: str) -> Any:
+    """Return the class that opens the weights: of an adapter, the one that it was made on."""
+    own = (located.config.architectures or [""])[0] if located.base is not None else ""
+    return getattr(transformers, own or auto_class, None) or getattr(transformers, auto_class)
+
+
+def origin(located: Located) -> dict[str, Any]:
+    """Return what an adapter remembers of the model that it is made on."""
+    name = located.name if located.on_hub else str(located.path.resolve())
+    return {
+        "name": name, "revision": located.revision, "commit": located.commit, "sketch": sketch(weights_folder(located))
+    }  # fmt: skip
+
+
+def require_whole(located: Located) -> None:
+    """Refuse an adapter where a model is wanted that can be trained.
+
+    Raises:
+        ModelError: naming the command that makes one of it.
+    """
+    if located.base is not None:
+        raise ModelError(f"{located.name!r} is an adapter: `llmkit merge {located.name}` makes a model to train of it")
 
 
 @contextlib.contextmanager
@@ -180,46 +168,20 @@ def _without_bars() -> Iterator[None]:
             bars.enable_progress_bar()
 
 
-def _with(config: PretrainedConfig, settings: dict[str, Any]) -> PretrainedConfig:
+def with_settings(config: PretrainedConfig, settings: dict[str, Any]) -> PretrainedConfig:
+    """Return a copy of a config in which settings stand."""
     changed = copy.deepcopy(config)
     for key, value in settings.items():
         setattr(changed, key, value)
     return changed
 
 
-def weights_folder(located: Located) -> Path:
-    """Return the folder that holds the weights, downloaded where they are on the Hub."""
-    if not located.on_hub:
-        return located.path
-    folder = hub.download(located.name, located.revision, WEIGHTS, located.cached_only)
-    if not any(folder.glob("model*.safetensors")):  # older repositories hold pickles: torch loads weights alone
-        folder = hub.download(located.name, located.revision, PICKLED_WEIGHTS, located.cached_only)
-    return folder
-
-
-def _check_headers(folder: Path, name: str) -> None:
-    """Open each safetensors header: a truncated file is named before anything is loaded."""
-    from safetensors import SafetensorError, safe_open
-
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights and not any(folder.glob("pytorch_model*.bin")):
-        raise ModelError(f"{name!r} holds no weights: a model.safetensors is wanted")
-    for file in weights:
-        try:
-            with safe_open(file, framework="pt"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{file} is truncated or no safetensors file: {_brief(error)}") from error
-
-
-def _check_complete(
-    located: Located, model: PreTrainedModel, found: dict[str, Any], new_head: bool, bare: bool
-) -> None:
+def _check_complete(located: Located, model: PreTrainedModel, new: Iterable[str], new_head: bool, bare: bool) -> None:
     """Refuse weights that were not in the checkpoint: they would be random. A new head, and its pooler, may be.
 
     So may the pooler of a bare model, of which the hidden states are read.
     """
-    missing = set(found["missing_keys"]) | {entry[0] for entry in found.get("mismatched_keys") or ()}
+    missing = set(new)
     prefix = f"{model.base_model_prefix}."
     if new_head:
         missing = {key for key in missing if key.startswith(prefix) and "pooler" not in key}
@@ -238,25 +200,6 @@ def _load_dtype(options: ModelOptions, training: bool) -> Any:
     return "auto" if options.dtype == "auto" else getattr(torch, options.dtype)
 
 
-def pick_device(name: str) -> torch.device:
-    """Return the device asked for; auto takes the accelerator when there is one.
-
-    Raises:
-        OptionError: the device does not exist here.
-    """
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if name == "auto":
-        return accelerator or torch.device("cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise OptionError(f"--device {name!r}: {_brief(error)}") from None
-    absent = accelerator is None or accelerator.type != device.type
-    if device.type != "cpu" and (absent or (device.index or 0) >= torch.accelerator.device_count()):
-        raise OptionError(f"--device {name}: there is no such device here")
-    return device
-
-
 def context_length(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
     """Return how many tokens the model can take at once."""
     limits = [tokenizer.model_max_length]
@@ -270,23 +213,16 @@ def context_length(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase)
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write a model folder that `AutoModel.from_pretrained` opens, readable as the user's umask says."""
-    model.save_pretrained(folder)
+    """Write a model folder that `AutoModel.from_pretrained` opens, or an adapter's; the umask says who may read it."""
+    if adapters.has_adapter(model):
+        adapters.save_adapter(model, folder)
+    else:
+        model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     umask = os.umask(0)
     os.umask(umask)
     for weights in folder.glob("*.safetensors"):  # the library leaves them readable by their owner alone
         weights.chmod(0o666 & ~umask)
-
-
-def count_parameters(model: PreTrainedModel) -> int:
-    """Return the number of weights, tied ones once."""
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _brief(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."
 
 
 def peak_memory_bytes() -> int:

@@ -141,6 +141,7 @@ def _go_on(options: ModelOptions, shape: ArchitectureOptions, data: CorpusOption
     if shape.model_config or shape.tokenizer or shape.vocab_size:
         raise OptionError("-m goes on with a model, which has its own architecture and tokenizer; leave out the others")
     located = models.locate(options, report)
+    models.require_whole(located)
     task = tasks.for_model(located.config, "pretrain", located.name, data.task)[0]
     tokenizer = models.load_tokenizer(located, options)
     limit = models.context_length(located.config, tokenizer)

@@ -21,11 +21,11 @@ from llmkit.writing import write_whole
 SCHEMA = 1
 MADE_HERE = (
     "run.json", "metrics.jsonl", "curves.png", "confusion.png", "calibration.png", "metrics.png",
-    "README.md", "config.json", "generation_config.json", "*.safetensors",
+    "README.md", "config.json", "adapter_config.json", "generation_config.json", "*.safetensors",
     "model.safetensors.index.json", "tokenizer*.json", "special_tokens_map.json", "vocab.*", "merges.txt",
     "chat_template.jinja", "*.model", "added_tokens.json",
 )  # fmt: skip
-LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "evaluate", "huggingface_hub")
+LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "evaluate", "huggingface_hub", "peft")
 
 
 @dataclass

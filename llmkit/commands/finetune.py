@@ -9,7 +9,15 @@ import typer
 from llmkit.commands.figures import show_trained
 from llmkit.commands.helping import with_examples
 from llmkit.flags import option_groups
-from llmkit.options import DataOptions, ModelOptions, RunOptions, SplitOptions, TalkOptions, TrainingOptions
+from llmkit.options import (
+    AdapterOptions,
+    DataOptions,
+    ModelOptions,
+    RunOptions,
+    SplitOptions,
+    TalkOptions,
+    TrainingOptions,
+)
 from llmkit.report import Report, quiet_libraries
 
 
@@ -17,6 +25,7 @@ from llmkit.report import Report, quiet_libraries
     "llmkit finetune glue/mrpc",
     "llmkit finetune reviews.csv -m distilbert/distilbert-base-uncased -o runs/reviews",
     'llmkit finetune glue/sst2 --train-split "train[:10%]" --epochs 1 --set warmup_steps=100',
+    "llmkit finetune glue/mrpc -m sentence-transformers/all-MiniLM-L6-v2 --lora -o runs/mrpc-lora",
     "llmkit finetune my.jsonl --column text=body --column label=stars --dry-run",
 )
 @option_groups
@@ -26,6 +35,7 @@ def finetune(
     data: DataOptions,
     splits: SplitOptions,
     training: TrainingOptions,
+    adapter: AdapterOptions,
     run: RunOptions,
     talk: TalkOptions,
 ) -> None:
@@ -37,4 +47,5 @@ def finetune(
     from llmkit.finetuning import finetune as run_finetune
 
     report = Report(talk)
-    show_trained(run_finetune(dataset, model, data, splits, training, run, report, talk.dry_run), report)
+    trained = run_finetune(dataset, model, data, splits, training, run, report, talk.dry_run, adapter)
+    show_trained(trained, report)

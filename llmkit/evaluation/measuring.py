@@ -32,7 +32,7 @@ from llmkit.tasks import Setup, Task
 
 # what the answers of a model depend on besides its files, the rows and the settings
 READINGS = {"labels", "merge", "positive", "threshold"}  # of a setup: how answers are read, and not what they are
-LIBRARIES = ("llmkit", "torch", "transformers", "tokenizers", "lm_eval")
+LIBRARIES = ("llmkit", "torch", "transformers", "tokenizers", "peft", "lm_eval")
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ checked when it is built, and all its problems are reported together, spelled as
 
 from __future__ import annotations
 
+from llmkit.options.adapters import AdapterOptions, MergeOptions
 from llmkit.options.base import Options, TalkOptions, print_version
 from llmkit.options.embedding import EmbeddingOptions, RetrievalOptions, VectorRowOptions
 from llmkit.options.measuring import CompareOptions, EvalOptions, GateOptions, ResultOptions
@@ -23,6 +24,7 @@ from llmkit.options.task_flags import AskOptions, TaskFlags
 from llmkit.options.verbs import ArchitectureOptions, GenerationOptions, SurveyOptions
 
 __all__ = [
+    "AdapterOptions",
     "ArchitectureOptions",
     "AskOptions",
     "CompareOptions",
@@ -32,6 +34,7 @@ __all__ = [
     "EvalOptions",
     "GateOptions",
     "GenerationOptions",
+    "MergeOptions",
     "ModelOptions",
     "Options",
     "ReadingOptions",

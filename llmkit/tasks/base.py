@@ -239,6 +239,12 @@ class Task(ABC):
         """Return the answer to a row that asks nothing, as an empty text: the usual fields, all of them null."""
         raise NotImplementedError(f"{self.name} answers in a command of its own")
 
+    def samples(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
+        """Return inputs by role, made of any texts: what a model is asked where no rows are given."""
+        following = [*texts[1:], *texts[:1]]
+        pairs = zip(texts, following, strict=True)
+        return [dict(zip(self.needs or ("text",), pair, strict=False)) for pair in pairs]
+
     def is_asked(self, inputs: Mapping[str, Any]) -> bool:
         """Tell whether the inputs of a row, by role, ask anything: all that the task needs is there and not blank."""
         return all(str(inputs.get(role) or "").strip() for role in self.needs)

@@ -113,6 +113,9 @@ class MaskedLM(DenoisingTask):
         texts = rows[setup.columns["text"]][:]
         return [{"fills": _fills(text, record, tokenizer)} for text, record in zip(texts, records, strict=True)]
 
+    def samples(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
+        return [{"text": f"{text.rpartition(' ')[0]} {tokenizer.mask_token}"} for text in texts]
+
     def nothing(self, setup: Setup) -> dict[str, Any]:
         return {"fills": None}
 

@@ -183,6 +183,9 @@ class MultipleChoice(AlternativesTask):
         pairs = zip(records, rows, strict=True)
         return [ranked(chances(record), choices_of(row, setup.columns), top) for record, row in pairs]
 
+    def samples(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
+        return [{"question": text, "choices": [other for other in texts if other != text][:4]} for text in texts]
+
     def nothing(self, setup: Setup) -> dict[str, Any]:
         return {"label": None, "score": None, "scores": None}
 

@@ -22,7 +22,8 @@ PANELS = {
     "classify": {"Arguments", "Model", "Labels", "Data", "Output"},
     "embed": {"Arguments", "Model", "Vectors", "Data", "Output"},
     "data": {"Arguments", "Model", "Data", "Survey", "Output"},
-    "finetune": {"Arguments", "Model", "Data", "Training", "Run", "Output"},
+    "finetune": {"Arguments", "Model", "Data", "Training", "Adapters", "Run", "Output"},
+    "merge": {"Arguments", "Merge", "Model", "Data", "Output"},
     "pretrain": {"Arguments", "Model", "Architecture", "Data", "Training", "Run", "Output"},
     "eval": {"Arguments", "Model", "Data", "Evaluation", "Language models", "Gates", "Output"},
     "compare": {"Arguments", "Comparison", "Gates", "Output"},
@@ -36,7 +37,7 @@ OF_MODELS = {
     "--output", "-o", "--column",
 }  # fmt: skip
 WITHOUT_MODEL = {"compare", "cache"}  # they read files that eval wrote
-ORDER = ["generate", "classify", "embed", "data", "finetune", "pretrain", "eval", "compare", "cache"]
+ORDER = ["generate", "classify", "embed", "data", "finetune", "merge", "pretrain", "eval", "compare", "cache"]
 
 
 def command(verb: str):
@@ -105,7 +106,7 @@ def test_help_and_import_leave_the_heavy_libraries_alone():
         "import sys; import llmkit, llmkit.cli; codes = [llmkit.cli.main([*verb, '--help']) for verb in "
         "([], *([name] for name in llmkit.cli.COMMANDS))]; print(codes, sorted({'torch', 'transformers', 'datasets', "
         "'evaluate', 'accelerate', 'huggingface_hub', 'numpy', 'scipy', 'sklearn', 'matplotlib', 'pyarrow', "
-        "'sacrebleu', 'junitparser', 'lm_eval'} & set(sys.modules)), file=sys.stderr)"
+        "'sacrebleu', 'junitparser', 'lm_eval', 'peft'} & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stderr == f"{[0] * (len(COMMANDS) + 1)} []\n"
@@ -120,6 +121,7 @@ def test_help_and_import_leave_the_heavy_libraries_alone():
         ("llmkit eval --fail", {"--fail-under", "--fail-above"}),
         ("llmkit eval --max-", {"--max-drop", "--max-gap", "--max-length"}),
         ("llmkit compare --max", {"--max-drop"}),
+        ("llmkit finetune --lora-", {"--lora-rank", "--lora-alpha", "--lora-targets"}),
         ("llmkit cache ", {"show", "clear"}),
         ("llmkit generate --num", {"--num-beams", "--num-return-sequences"}),
         ("llmkit pretrain --arch ", {"llama", "gpt2", "bert", "t5"}),

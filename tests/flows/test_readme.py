@@ -18,7 +18,7 @@ def test_the_commands_of_the_readme_run_in_their_order(tmp_path):
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     offline = commands(hub=False)
     assert {re.search(r"llmkit (\w+)", line)[1] for line in offline} == {
-        "generate", "pretrain", "data", "finetune", "eval", "classify", "compare", "cache",
+        "generate", "pretrain", "data", "finetune", "merge", "eval", "classify", "compare", "cache",
     }  # fmt: skip
     for line in offline:
         done = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=env, capture_output=True, text=True)

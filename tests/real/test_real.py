@@ -74,6 +74,25 @@ def test_classify_agrees_with_a_plain_forward_pass_on_every_validation_row(hub, 
         np.testing.assert_allclose(scores, plain.numpy(), atol=1e-5)
 
 
+def test_lora_on_mrpc_is_within_two_points_of_all_weights_with_under_3_percent_of_them(hub, mrpc):
+    record = json.loads((hub.folder / "runs/mrpc-lora/run.json").read_text())
+    assert record["result"]["metrics"]["f1"]["value"] >= mrpc["metrics"]["f1"]["value"] - 0.02
+    assert record["model"]["trainable"]["share"] < 0.03
+    assert (hub.folder / "runs/mrpc-lora/adapter_model.safetensors").stat().st_size < 3e6
+    adapted, merged = (hub("eval", "glue/mrpc", "-m", f"runs/mrpc-{name}", "--json") for name in ("lora", "merged"))
+    assert adapted.json["metrics"] == record["result"]["metrics"]
+    assert merged.json["confusion"] == adapted.json["confusion"]
+    assert json.loads((hub.folder / "runs/mrpc-merged/run.json").read_text())["merged"]["agreement"] == 1.0
+
+
+def test_with_all_but_the_head_frozen_sst2_is_still_learned(hub):
+    flags = ("--freeze", "all", "--train-split", "train[:5%]", "-o", "runs/sst2-head", "--json")
+    ran = hub("finetune", "glue/sst2", "-m", MINILM, *flags)
+    assert ran.code == 0, ran.err
+    assert "(0.00%)" in ran.err
+    assert ran.json["metrics"]["accuracy"]["value"] > 0.6
+
+
 @pytest.mark.parametrize(
     ("dataset", "flags", "metrics"),
     [

@@ -287,3 +287,23 @@ def test_weights_without_the_tasks_head_are_refused_rather_than_made_up(llmkit, 
     ran = llmkit("eval", data, "-m", beheaded, *CASES[name].flags)
     assert ran.code == 2, ran.err
     assert "lacks weights" in ran.error
+
+
+def test_an_adapter_of_the_task_is_measured_as_it_was_trained_and_merged_into_the_same_model(
+    llmkit, name, model, tmp_path
+):
+    case, run, data = CASES[name], tmp_path / "run", write_jsonl(tmp_path / "rows.jsonl", CASES[name].rows)
+    if "finetune" not in TASKS[name].verbs:
+        return
+    steps = ("--max-steps", "2", "--batch-size", "8", "--json")
+    trained = llmkit("finetune", data, "-m", model, "-o", run, *case.flags, *steps, "--lora", "--lora-rank", "2")
+    assert trained.code == 0, trained.err
+    assert sorted(file.name for file in run.glob("*.safetensors")) == ["adapter_model.safetensors"]
+    measured = llmkit("eval", data, "-m", run, "--json")
+    assert valid(measured.json)["metrics"] == trained.json["metrics"], measured.err
+    merged = llmkit("merge", run, "-o", tmp_path / "merged", "--json")
+    assert (merged.code, merged.json["agreement"]) == (0, 1.0), merged.err
+    again = llmkit("eval", data, "-m", tmp_path / "merged", "--json")
+    assert again.json["task"] == name
+    for metric, figure in measured.json["metrics"].items():
+        assert again.json["metrics"][metric]["value"] == pytest.approx(figure["value"], rel=1e-4, abs=1e-4), metric

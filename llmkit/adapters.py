@@ -1,0 +1,229 @@
+"""LoRA adapters through peft: which modules they adapt, how they are put on a model, saved and opened.
+
+Sources: Hu et al., LoRA, 2021; Dettmers et al., QLoRA, 2023: all linear modules adapted, a base of 4-bit NormalFloat.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import sys
+import warnings
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PretrainedConfig, PreTrainedModel
+
+from llmkit.errors import LlmkitError, ModelError, OptionError, did_you_mean, listing
+from llmkit.options import AdapterOptions
+from llmkit.trainable import head_modules, linear_modules
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+NOTE = "llmkit_base"  # in the config.json of an adapter: what it was made on
+EXTRA = "pip install 'llmkit[adapters]'"
+ALL_LINEAR = "all-linear"
+KINDS = {  # what peft calls an adapter for these, by the Auto class
+    "AutoModelForCausalLM": "CAUSAL_LM", "AutoModelForQuestionAnswering": "QUESTION_ANS",
+    "AutoModelForSeq2SeqLM": "SEQ_2_SEQ_LM", "AutoModelForSequenceClassification": "SEQ_CLS",
+    "AutoModelForTokenClassification": "TOKEN_CLS",
+}  # fmt: skip
+
+
+def require_available(options: AdapterOptions, device: torch.device) -> None:
+    """Refuse an adapter that cannot be trained here.
+
+    Raises:
+        OptionError: a library or a GPU is missing.
+    """
+    if options.qlora and device.type != "cuda":
+        raise OptionError(
+            f"--qlora needs an NVIDIA GPU, and this is {device.type}; --lora trains on it, in full weights"
+        )
+    if options.adapts:
+        require_peft("--qlora" if options.qlora else "--lora", OptionError)
+    if options.qlora and importlib.util.find_spec("bitsandbytes") is None:
+        raise OptionError("--qlora needs bitsandbytes: pip install 'llmkit[qlora]'")
+
+
+def require_peft(what: str, kind: type[LlmkitError]) -> None:
+    """Demand the library of adapters, for `what`.
+
+    Raises:
+        LlmkitError: of that kind.
+    """
+    if importlib.util.find_spec("peft") is None:
+        raise kind(f"{what} needs peft: {EXTRA}")
+
+
+def is_adapter(folder: Path) -> bool:
+    """Tell whether a folder holds an adapter, and no model of its own."""
+    return (folder / CONFIG).is_file()
+
+
+def read_adapter(folder: Path, name: str) -> tuple[str, str | None]:
+    """Return the name and the revision of the base that an adapter was made on.
+
+    Raises:
+        ModelError: peft is missing, the adapter is of another kind, or its config is broken.
+    """
+    require_peft(f"{name!r} is an adapter, which", ModelError)
+    try:
+        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        kind, base, revision = values["peft_type"], values["base_model_name_or_path"], values.get("revision")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{name!r} has an {CONFIG} that cannot be used: {' '.join(str(error).split())}") from error
+    if kind != "LORA":
+        raise ModelError(f"{name!r} is an adapter of the kind {kind}; llmkit opens LORA")
+    return str(base or ""), revision
+
+
+def find_targets(model: PreTrainedModel, named: Collection[str]) -> list[str]:
+    """Return the modules to adapt, by their whole names: all linear ones of the body, or those that are `named`.
+
+    Raises:
+        OptionError: the model has no such module; the nearest is suggested.
+    """
+    linear = linear_modules(model)
+    if not named or ALL_LINEAR in named:
+        return linear
+    every = [name for name, _ in model.named_modules() if name]
+    found: dict[str, None] = {}
+    for target in named:
+        matching = [name for name in linear if _ends(name, target)]
+        if not matching:
+            _refuse(target, model, every, linear)
+        found |= dict.fromkeys(matching)
+    return list(found)
+
+
+def shortened(targets: Collection[str], model: PreTrainedModel) -> list[str]:
+    """Return targets by the last part of their names, where that names no other module: the same in each layer."""
+    others = {name.rpartition(".")[2] for name, _ in model.named_modules() if name not in targets}
+    last = {name: name.rpartition(".")[2] for name in targets}
+    return sorted({name if short in others else short for name, short in last.items()})
+
+
+def _refuse(target: str, model: PreTrainedModel, every: list[str], linear: list[str]) -> None:
+    kind, last = type(model).__name__, sorted({name.rpartition(".")[2] for name in linear})
+    if any(name == target or name.startswith(f"{target}.") for name in head_modules(model)):
+        raise OptionError(f"--lora-targets: {target!r} is the head of {kind}, which is trained in full anyway")
+    if any(_ends(name, target) for name in every):
+        raise OptionError(f"--lora-targets: {target!r} is no linear module of {kind}; there are {listing(last)}")
+    near = did_you_mean(target, last)
+    raise OptionError(f"--lora-targets: {kind} has no module {target!r}{near}; there are {listing(last)}")
+
+
+def _ends(name: str, target: str) -> bool:
+    return name == target or name.endswith(f".{target}")
+
+
+def add_adapter(
+    model: PreTrainedModel, options: AdapterOptions, network: str, base: dict[str, Any], new: Collection[str]
+) -> PreTrainedModel:
+    """Return the model with a new adapter: its own weights are frozen, but for the heads and what is `new`.
+
+    `base` says what it is made on: its name, the revision asked for, and the sketch of its weights.
+    """
+    from peft import LoraConfig, PeftModel, prepare_model_for_kbit_training
+
+    if options.qlora:
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    heads = head_modules(model)
+    inner = {name.rpartition(".")[0] for name in new if not name.startswith(tuple(f"{head}." for head in heads))}
+    whole = [*heads, *sorted(inner - {""})]
+    kind = KINDS.get(network)
+    config = LoraConfig(
+        r=options.rank, lora_alpha=options.alpha, target_modules=shortened(find_targets(model, options.targets), model),
+        modules_to_save=whole or None, task_type=kind, base_model_name_or_path=base["name"],
+        revision=base["revision"],
+    )  # fmt: skip
+    if kind is None:  # so that peft can open it all the same
+        config.auto_mapping = {"base_model_class": type(model).__name__, "parent_library": type(model).__module__}
+    model.config.update({NOTE: base, "architectures": [type(model).__name__]})
+    with warnings.catch_warnings(action="ignore"):  # that the library makes of itself
+        adapted: PreTrainedModel = PeftModel(model, config)
+    return adapted
+
+
+def has_adapter(model: Any) -> bool:
+    """Tell whether a model is one that is trained with an adapter."""
+    return "peft" in sys.modules and isinstance(model, sys.modules["peft"].PeftModel)
+
+
+def save_adapter(model: Any, folder: Path) -> None:
+    """Write the adapter alone, and the config of the model that it makes."""
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    own = get_peft_model_state_dict(model, save_embedding_layers=False)
+    save_file({name: weights.contiguous() for name, weights in own.items()}, folder / WEIGHTS, {"format": "pt"})
+    values = {**model.peft_config["default"].to_dict(), "inference_mode": True}
+    sorted_values = {name: sorted(value) if isinstance(value, set) else value for name, value in values.items()}
+    (folder / CONFIG).write_text(json.dumps(sorted_values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    described = copy.deepcopy(model.config)
+    vars(described).pop("quantization_config", None)  # of the base; `NOTE` says it
+    described.save_pretrained(folder)
+
+
+def open_adapter(
+    model: PreTrainedModel, folder: Path, name: str, merged: bool, missing: Collection[str]
+) -> PreTrainedModel:
+    """Return a base with the adapter in `folder` on it, or folded into it; `missing` are weights that the base lacks.
+
+    Raises:
+        ModelError: it was made for a model of other modules or shapes.
+    """
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import safe_open
+
+    base = type(model).__name__
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
+        saved = set(file.keys())
+    try:
+        with warnings.catch_warnings(action="ignore"):  # what does not fit is looked for below
+            adapted = PeftModel.from_pretrained(model, str(folder), torch_device="cpu")
+    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+        why = " ".join(str(error).split())[:160]
+        raise ModelError(f"the adapter {name!r} does not fit its base, a {base}: {why}") from error
+    wanted = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    lacking = sorted((wanted ^ saved) | {key for key in missing if f"base_model.model.{key}" not in saved})
+    if lacking:
+        raise ModelError(
+            f"the adapter {name!r} does not fit its base, a {base}: one of them lacks {listing(lacking, 3)}"
+        )
+    opened: PreTrainedModel = adapted.merge_and_unload(safe_merge=True) if merged else adapted.get_base_model()
+    return opened
+
+
+def require_same_base(config: PretrainedConfig, sketch: str, name: str, base: str) -> None:
+    """Refuse a base of other weights than those that the adapter was made on, where it says which.
+
+    Raises:
+        ModelError: naming both.
+    """
+    note = getattr(config, NOTE, None) or {}
+    if note.get("sketch") in (None, sketch):
+        return
+    commit = note.get("commit")
+    remedy = f"its commit was {commit}: --revision names one" if commit else "train it again on this one"
+    raise ModelError(f"the adapter {name!r} was made on other weights than those of {base!r} now; {remedy}")
+
+
+def whole_modules(config: PretrainedConfig, device: torch.device) -> list[str] | None:
+    """Return which modules of an adapter's base are not in 4 bits; None: none is, or none can be here."""
+    note = getattr(config, NOTE, None) or {}
+    able = device.type == "cuda" and importlib.util.find_spec("bitsandbytes") is not None
+    return note.get("whole") if able else None
+
+
+def four_bits(whole: Collection[str]) -> Any:
+    """Return how transformers loads a base in 4-bit NormalFloat, all but the modules that stay whole."""
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16, llm_int8_skip_modules=list(whole),
+    )  # fmt: skip

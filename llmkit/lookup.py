@@ -1,0 +1,172 @@
+"""Models by name or path: where they are and what they are, before anything costly."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, PretrainedConfig
+
+from llmkit import adapters, hub
+from llmkit.builtin import BUILTIN
+from llmkit.errors import HubError, ModelError, OptionError
+from llmkit.options import ModelOptions
+from llmkit.report import Report
+from llmkit.weight_files import check_headers, sketch
+
+SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py"]
+WEIGHTS = ["model*.safetensors"]
+PICKLED_WEIGHTS = ["pytorch_model*.bin"]
+BUILTIN_NAME = "built-in"
+
+
+@dataclass(frozen=True)
+class Located:
+    """A model that was found: its files but not yet its weights."""
+
+    name: str
+    path: Path
+    config: PretrainedConfig
+    commit: str | None = None
+    revision: str | None = None  # what to ask the Hub for
+    on_hub: bool = False
+    cached_only: bool = False
+    base: Located | None = None  # of an adapter: the model that it was made on
+
+    @property
+    def stamp(self) -> object:
+        """What tells this model from another of the same name: the commit, or the files' sizes and times."""
+        files = sorted(file for file in self.path.iterdir() if file.is_file())
+        own = self.commit or [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        return own if self.base is None else [own, self.base.stamp]
+
+    def identity(self, dtype: str) -> dict[str, Any]:
+        """What this model's answers depend on besides the question, for the note beside an output file."""
+        return {"model": self.name, "weights": self.stamp, "dtype": dtype}
+
+    @property
+    def slug(self) -> str:
+        """A short name for folders."""
+        return self.name.rstrip("/").split("/")[-1]
+
+
+def locate(options: ModelOptions, report: Report, default: str | None = None, base: str | None = None) -> Located:
+    """Find the model and read its config; a folder on disk never touches the network.
+
+    An adapter is found with the model that it was made on, which `base` names if it is not where the adapter says.
+
+    Raises:
+        OptionError: no model is named and there is no default.
+        ModelError: there is no such model, or the folder is not one.
+        HubError: the Hub cannot be reached or refuses access.
+    """
+    pick_device(options.device)  # a device that is not there is known before any download
+    name = options.model or default
+    if name is None:
+        raise OptionError("name a model with -m (a Hub id or a folder)")
+    folder = BUILTIN if name == BUILTIN_NAME else Path(name).expanduser()
+    if folder.exists() or name.startswith((".", "/", "~")):
+        found = Located(name, folder, PretrainedConfig())
+    else:
+        cached_only = options.offline or hub.commit("model", name, options.revision, report) is None
+        path = hub.download(name, options.revision, SMALL_FILES, cached_only)  # by its branch: --offline finds it again
+        found = Located(
+            name, path, PretrainedConfig(), path.name, options.revision, on_hub=True, cached_only=cached_only
+        )
+    if adapters.is_adapter(found.path):
+        found = replace(found, base=_base_of(found, options, report, base))
+    found = replace(found, config=_config(found, options))
+    if not found.on_hub:
+        check_headers(found.path, name)
+    if found.base is not None and not found.base.on_hub:
+        require_same_base(found, found.base)
+    return found
+
+
+def _base_of(adapter: Located, options: ModelOptions, report: Report, named: str | None) -> Located:
+    """Find the model that an adapter was made on. Of a folder, --revision is its base's; of the Hub, the adapter's."""
+    recorded, revision = adapters.read_adapter(adapter.path, adapter.name)
+    if not adapter.on_hub:
+        revision = options.revision or revision
+    if Path(recorded).parts[-3:] == BUILTIN.parts[-3:]:  # wherever llmkit was installed then
+        recorded = BUILTIN_NAME
+    if not (named or recorded):
+        raise ModelError(
+            f"the adapter {adapter.name!r} does not say which base it was made on, in its {adapters.CONFIG}"
+        )
+    try:
+        base = locate(replace(options, model=named or recorded, revision=revision), report)
+    except (ModelError, HubError) as error:
+        raise type(error)(
+            f"{error}; it is the base of the adapter {adapter.name!r}, by its {adapters.CONFIG}"
+        ) from error
+    if base.base is not None:
+        raise ModelError(f"{base.name!r}, the base of the adapter {adapter.name!r}, is an adapter too: merge it first")
+    return base
+
+
+def require_same_base(adapter: Located, base: Located) -> None:
+    """Refuse a base of other weights than those that the adapter was made on: see `adapters.require_same_base`."""
+    adapters.require_same_base(adapter.config, sketch(weights_folder(base)), adapter.name, base.name)
+
+
+def _config(found: Located, options: ModelOptions) -> PretrainedConfig:
+    folder, name = found.path, found.name
+    if not folder.exists():
+        raise ModelError(f"there is no model folder {name!r}")
+    file = folder / "config.json"
+    if not file.is_file():
+        if found.base is not None:  # an adapter that another program made
+            return found.base.config
+        raise ModelError(f"{name!r} is not a model folder: it has no config.json")
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("it holds no object")
+        if "auto_map" in values and not options.trust_remote_code:
+            raise ModelError(f"{name!r} brings its own Python code; --trust-remote-code runs it, if you trust it")
+        return AutoConfig.from_pretrained(folder, trust_remote_code=options.trust_remote_code)
+    except ModelError:
+        raise
+    except Exception as error:  # a config can be wrong in as many ways as there are models
+        raise ModelError(f"{name!r} has a config.json that cannot be used: {brief(error)}") from error
+
+
+def weights_folder(located: Located) -> Path:
+    """Return the folder that holds the weights, downloaded where they are on the Hub."""
+    if not located.on_hub:
+        return located.path
+    if located.base is not None:
+        return hub.download(located.name, located.revision, [adapters.WEIGHTS], located.cached_only)
+    folder = hub.download(located.name, located.revision, WEIGHTS, located.cached_only)
+    if not any(folder.glob("model*.safetensors")):  # older repositories hold pickles: torch loads weights alone
+        folder = hub.download(located.name, located.revision, PICKLED_WEIGHTS, located.cached_only)
+    return folder
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device asked for; auto takes the accelerator when there is one.
+
+    Raises:
+        OptionError: the device does not exist here.
+    """
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if name == "auto":
+        return accelerator or torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise OptionError(f"--device {name!r}: {brief(error)}") from None
+    absent = accelerator is None or accelerator.type != device.type
+    if device.type != "cpu" and (absent or (device.index or 0) >= torch.accelerator.device_count()):
+        raise OptionError(f"--device {name}: there is no such device here")
+    return device
+
+
+def brief(error: BaseException) -> str:
+    """Return an error in one line, cut where it is long."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."

@@ -1,0 +1,228 @@
+"""Fold an adapter into its base, and compare what the two answer: the merged model must be the adapted one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from llmkit import adapters, files, models, runs
+from llmkit.decoding import Generator
+from llmkit.errors import GateMissed, ModelError, OptionError
+from llmkit.evaluation.measuring import dtype_name
+from llmkit.inference import Predictor, predict
+from llmkit.models import Located
+from llmkit.options import AskOptions, GenerationOptions, MergeOptions, ModelOptions, RunOptions
+from llmkit.report import Report
+from llmkit.rowfiles import as_text, column_for
+from llmkit.tasks import TASKS, Setup, Task, named, require_roles
+
+SENTENCES = (
+    "The king gave his daughter a golden ring.", "It rained all day and the river rose.",
+    "She sold the house after the winter.", "Nobody knew why the train was late.",
+    "The company reported higher profits on Monday.", "A good book is better than a bad film.",
+    "He forgot the name of the town.", "Our room was small but very clean.",
+    "The old garden was full of red flowers.", "Two men were arrested in London last week.",
+    "The soup was cold and the bread was hard.", "They laughed until the music stopped.",
+    "Water boils at a lower temperature in the mountains.", "The teacher read the letter aloud.",
+    "I would never buy this phone again.", "The fox waited behind the stones.",
+)  # fmt: skip
+NEW_TOKENS = 32  # of the greedy continuations that are compared
+CLOSE = {"float32": 1e-3, "float64": 1e-3}  # numbers of answers that differ by less are equal; halves round more
+CLOSE_HALVES = 5e-2
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A merged model, and how far it answers as the adapter on its base did."""
+
+    folder: Path
+    adapter: str
+    base: str
+    compared: int
+    differing: list[dict[str, Any]]  # the prompt, the answer before and the answer after
+    largest_difference: float  # between two numbers of the answers
+
+    @property
+    def equal(self) -> int:
+        """How many prompts got equal answers."""
+        return self.compared - len(self.differing)
+
+    @property
+    def agreement(self) -> float:
+        """The share of prompts with equal answers."""
+        return self.equal / self.compared
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the result that --json prints."""
+        return {
+            "schema": runs.SCHEMA, "model": str(self.folder), "adapter": self.adapter, "base": self.base,
+            "prompts": self.compared, "equal": self.equal, "agreement": self.agreement,
+            "largest_difference": self.largest_difference, "differing": self.differing[:SHOWN],
+        }  # fmt: skip
+
+    def require(self, agreement: float) -> None:
+        """Raise when the models agree on less than that share of the prompts.
+
+        Raises:
+            GateMissed: the merged model is kept all the same.
+        """
+        if self.agreement < agreement:
+            raise GateMissed(
+                f"the merged model gives {self.equal} of {self.compared} answers as before, and --min-agreement is "
+                f"{agreement:g}; it is kept in {self.folder}"
+            )
+
+
+def merge(
+    adapter: str,
+    options: MergeOptions | None = None,
+    model: ModelOptions | None = None,
+    report: Report | None = None,
+    dry_run: bool = False,
+) -> Merged | None:
+    """Save the model that an adapter makes of its base, and compare the two on prompts; None after a dry run.
+
+    `model.model` names the base where it is not where the adapter says.
+
+    Raises:
+        OptionError, ModelError, DataError: something asked for is wrong; nothing was written.
+    """
+    options, model, report = options or MergeOptions(), model or ModelOptions(), report or Report()
+    opening = replace(model, model=adapter)
+    located = models.locate(opening, report, base=model.model)
+    if located.base is None:
+        raise ModelError(f"{adapter!r} is a plain model: merge takes an adapter, a folder with {adapters.CONFIG}")
+    folder = _open_folder(options, located)
+    task = _task_of(located)
+    tokenizer = models.load_tokenizer(located, opening)
+    inputs = _read_prompts(task, options) if options.prompts else task.samples(SENTENCES, tokenizer)
+    report.say(f"adapter: {adapter}, of {task.name}, made on {located.base.name}; {len(inputs)} prompts to compare on")
+    if dry_run:
+        return None
+    ask = partial(_answers, task, inputs=inputs, batch_size=options.batch_size)
+    before = ask(located, opening)
+    if options.overwrite:
+        folder.clear()
+    network = task.network(located.config)
+    whole = models.load_model(located, network, tokenizer, opening, merged=True)
+    vars(whole.config).pop(adapters.NOTE, None)
+    models.save(whole, tokenizer, folder.path)
+    del whole  # the saved one is asked: not both in memory
+    saved = replace(model, model=str(folder.path), revision=None)
+    after = ask(models.locate(saved, report), saved)
+    close = _close(located, opening, report)
+    asked = inputs if len(before) == len(inputs) else [{"window": number} for number in range(1, len(before) + 1)]
+    merged = Merged(folder.path, adapter, located.base.name, len(asked), *_compare(asked, before, after, close))
+    _write_down(folder, located, merged)
+    return merged
+
+
+def _open_folder(options: MergeOptions, located: Located) -> runs.RunFolder:
+    path = options.output or Path("runs") / f"{located.slug}-merged"
+    if not options.overwrite and path.is_dir() and any(path.iterdir()):
+        raise OptionError(f"--output {str(path)!r} is not empty: --overwrite replaces it, -o names another")
+    if located.base is not None and located.base.path.resolve() == path.resolve():
+        raise OptionError(f"--output {str(path)!r} holds the adapter's base; name another folder")
+    return runs.open_run(path, RunOptions(output=path, overwrite=options.overwrite), {}, located.path)
+
+
+def _task_of(located: Located) -> Task:
+    """Return the task that the adapter was trained for, or else the first that its model is made for."""
+    recorded = (runs.read_run(located.path) or {}).get("task")
+    if recorded in TASKS:
+        return named(recorded)
+    found = [task for task in TASKS.values() if task.claims(located.config, "")]
+    if not found:
+        kind = (located.config.architectures or [located.config.model_type])[0]
+        raise ModelError(f"{located.name!r} makes a {kind}, which is of no task that could be compared")
+    return found[0]
+
+
+def _read_prompts(task: Task, options: MergeOptions) -> list[dict[str, Any]]:
+    """Return the inputs by role of the rows of --prompts."""
+    assert options.prompts is not None
+    rows = files.read_rows(options.prompts, options.encoding)[: options.limit]
+    roles = task.asks or ("prompt",)
+    require_roles(options.columns, roles)
+    if task.asks:
+        columns = task.find_columns(rows, options.columns)
+    else:
+        columns = {"prompt": column_for(rows, "prompt", options.columns, ("prompt", "text"))}
+    return [{role: _cell(row.get(name)) for role, name in columns.items()} for row in rows]
+
+
+def _cell(value: Any) -> Any:
+    return value if isinstance(value, list | dict) else as_text(value)
+
+
+def _answers(
+    task: Task, located: Located, options: ModelOptions, *, inputs: Sequence[Mapping[str, Any]], batch_size: int
+) -> list[Any]:
+    """Return what the model answers to each of the inputs: a continuation, a prediction, or else numbers."""
+    if task.prompted:
+        greedy = GenerationOptions(max_new_tokens=NEW_TOKENS)
+        generator = Generator(task, located, options, AskOptions(), greedy, Report())
+        texts = [str(next(iter(row.values()))) for row in inputs]
+        prompts = [generator.prompt(text, f"prompt {number}") for number, text in enumerate(texts, start=1)]
+        return [answers[0] for answers in generator.answers(prompts, batch_size)]
+    predictor = Predictor(task, located, options, AskOptions())
+    if task.asks:
+        return predictor.answer(inputs, batch_size)
+    rows = Dataset.from_list([dict(row) for row in inputs])
+    columns = {role: role for role in rows.column_names}
+    setup = Setup(columns=columns, max_length=predictor.setup.max_length, per_row=True)
+    setup = task.settle(setup, AskOptions(), located.config, predictor.tokenizer)
+    prepared = task.prepare(rows, predictor.tokenizer, setup, training=False)
+    return predict(task, predictor.model, predictor.tokenizer, prepared, setup, batch_size)
+
+
+def _close(located: Located, options: ModelOptions, report: Report) -> float:
+    """Return by how much numbers of equal answers can differ; halves round more, and four bits are another model."""
+    if adapters.whole_modules(located.config, models.pick_device(options.device)) is not None:
+        report.warn(
+            "the adapter lies on a base of 4 bits, and is merged into its full weights: only words are compared"
+        )
+        return math.inf
+    return CLOSE.get(dtype_name(options, located.config), CLOSE_HALVES)
+
+
+def _compare(
+    inputs: Sequence[Mapping[str, Any]], before: Sequence[Any], after: Sequence[Any], close: float
+) -> tuple[list[dict[str, Any]], float]:
+    """Return the prompts with answers of other words, or of numbers not `close`; and the largest difference."""
+    differing, largest = [], 0.0
+    for row, first, second in zip(inputs, before, after, strict=True):
+        apart = list(_apart(first, second))
+        largest = max([largest, *(number for number in apart if number != math.inf)])
+        if any(number > close or number == math.inf for number in apart):
+            differing.append({"prompt": row, "before": first, "after": second})
+    return differing, largest
+
+
+def _apart(first: Any, second: Any) -> Iterator[float]:
+    """Yield how far apart two answers are, number by number; infinitely, where they are not alike otherwise."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping) and first.keys() == second.keys():
+        for key, value in first.items():
+            yield from _apart(value, second[key])
+    elif isinstance(first, list | tuple) and isinstance(second, list | tuple) and len(first) == len(second):
+        for one, other in zip(first, second, strict=True):
+            yield from _apart(one, other)
+    elif isinstance(first, float) and isinstance(second, float):
+        yield abs(first - second)
+    elif first != second:
+        yield math.inf
+
+
+def _write_down(folder: runs.RunFolder, located: Located, merged: Merged) -> None:
+    """Write run.json: what eval and classify read of the adapter's run, and what was merged."""
+    trained = runs.read_run(located.path) or {}
+    known = ("task", "options", "data", "max_length", "recipe")
+    kept: dict[str, Any] = {name: trained[name] for name in known if name in trained}
+    folder.write({"status": "finished", "command": "merge", **kept, "merged": merged.as_dict(), **runs.environment()})

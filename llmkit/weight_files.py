@@ -1,0 +1,74 @@
+"""Files of weights: whether they are whole, and what tells the weights of one model from another's at a glance."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from llmkit.errors import ModelError
+
+GLANCE = 4096  # bytes of each tensor that a sketch reads: a whole digest would read all of a model at each start
+
+
+def check_headers(folder: Path, name: str) -> None:
+    """Open each safetensors header: a truncated file is named before anything is loaded.
+
+    Raises:
+        ModelError: a file is no safetensors file, or there are no weights.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights and not any(folder.glob("pytorch_model*.bin")):
+        raise ModelError(f"{name!r} holds no weights: a model.safetensors is wanted")
+    for file in weights:
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            why = " ".join(str(error).split())[:200]
+            raise ModelError(f"{file} is truncated or no safetensors file: {why}") from error
+
+
+def sketch(folder: Path) -> str:
+    """Return a SHA-256 of the names, types and shapes of a model's tensors and of the middle of each.
+
+    Trained further, or trained otherwise, a model has another one; in other shards the same.
+    """
+    whole = hashlib.sha256()
+    found = sorted(folder.glob("model*.safetensors"))
+    parts = [part for file in found for part in _tensors(file)]
+    parts = parts or [part for file in sorted(folder.glob("pytorch_model*.bin")) for part in _slices(file)]
+    for name, glance in sorted(parts):
+        whole.update(f"{name}:{len(glance)};".encode() + glance)
+    return whole.hexdigest()
+
+
+def _tensors(file: Path) -> list[tuple[str, bytes]]:
+    """Return the middle of each tensor of a safetensors file, by what its header says of it."""
+    found = []
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        header: dict[str, Any] = json.loads(opened.read(length))
+        header.pop("__metadata__", None)
+        for name, entry in header.items():
+            start, end = (8 + length + offset for offset in entry["data_offsets"])
+            found.append((f"{name} {entry['dtype']} {entry['shape']}", _middle(opened, start, end)))
+    return found
+
+
+def _slices(file: Path, pieces: int = 64) -> list[tuple[str, bytes]]:
+    """Return pieces of a pickle, in which only the library finds the tensors."""
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        return [
+            (f"{file.name} {size} {piece:02d}", _middle(opened, size * piece // pieces, size * (piece + 1) // pieces))
+            for piece in range(pieces)
+        ]
+
+
+def _middle(opened: BinaryIO, start: int, end: int) -> bytes:
+    opened.seek(max(start, (start + end - GLANCE) // 2))
+    return opened.read(min(GLANCE, end - start))
