@@ -74,8 +74,8 @@ def make_hub(root: Path) -> Path:
     glue = root / "datasets" / "nyu-mll" / "glue"
     (glue / "mrpc").mkdir(parents=True)
     (glue / "README.md").write_text(CARD)
-    for split, count in {"train": 24, "validation": 10, "test": 6}.items():
-        texts = [row["text"] for row in tiny.reviews(2 * count)]
+    for seed, (split, count) in enumerate({"train": 24, "validation": 10, "test": 6}.items()):
+        texts = [row["text"] for row in tiny.reviews(2 * count, seed=seed)]
         columns = {"sentence1": texts[::2], "sentence2": texts[1::2], "label": [row % 2 for row in range(count)]}
         dataset = Dataset.from_dict({**columns, "idx": list(range(count))}, features=MRPC)
         dataset.to_parquet(glue / "mrpc" / f"{split}-00000-of-00001.parquet")

@@ -172,7 +172,8 @@ def test_each_family_learns_and_translates_as_a_plain_script_does(llmkit, famili
     write_jsonl(data / "train.jsonl", ROWS)
     write_jsonl(data / "validation.jsonl", tiny.translations(6, seed=1))
     ran = llmkit("finetune", data, "-m", families(family), "-o", run, "--task", "translation", "--target-length", 12,
-                 "--max-steps", 30, "--batch-size", 8, "--learning-rate", "5e-3", "--json")  # fmt: skip
+                 "--max-steps", 100, "--batch-size", 8, "--learning-rate", "5e-3", "--dtype", "float32",
+                 "--json")  # fmt: skip
     assert ran.code == 0, ran.err
     assert ran.json["task"] == "translation"
     assert ran.json["headline"] == "bleu"
