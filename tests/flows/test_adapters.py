@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import signal
@@ -14,12 +13,12 @@ import torch
 from conftest import write_jsonl
 from peft import PeftModel
 from safetensors.torch import load_file
+from signalling import Signalling
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from llmkit.errors import Stopped
 from llmkit.finetuning import finetune
 from llmkit.options import AdapterOptions, RunOptions, TrainingOptions
-from llmkit.report import Report
 
 SHORT = ("--max-steps", "3", "--batch-size", "8", "--json")
 
@@ -154,25 +153,6 @@ def test_an_adapter_of_a_language_model_generates_and_has_vectors(llmkit, texts,
     assert vectors[0] != vectors[1]
 
 
-class Signalling(Report):
-    """Interrupts the training at the end of a step."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self.step = step
-
-    def progress(self, what, total):
-        done = 0
-
-        def advance(steps: int = 1) -> None:
-            nonlocal done
-            done += steps
-            if what == "training" and done == self.step:
-                signal.raise_signal(signal.SIGINT)
-
-        return contextlib.nullcontext(advance)
-
-
 @pytest.mark.parametrize(
     ("less", "file"),
     [(AdapterOptions(lora=True), "adapter_model.safetensors"), (AdapterOptions(freeze="1"), "model.safetensors")],
@@ -184,7 +164,7 @@ def test_a_stopped_run_goes_on_to_the_weights_of_an_uninterrupted_one(reviews, c
     run = RunOptions(output=tmp_path / "run")
     for step in (2, 9):  # before anything was measured, and after
         with pytest.raises(Stopped, match=f"saved at step {step}: the same command goes on"):
-            finetune(**call, run=run, report=Signalling(step))
+            finetune(**call, run=run, report=Signalling(step, signal.SIGINT))
     finetune(**call, run=run)
     made = [(tmp_path / name / file).read_bytes() for name in ("run", "straight")]
     assert made[0] == made[1]

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,13 @@ import tiny
 import torch
 from conftest import llmkit_command, write_csv, write_jsonl
 from safetensors.torch import load_file
+from signalling import Signalling
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from llmkit.errors import Interrupted, Stopped
 from llmkit.finetuning import finetune
 from llmkit.jobs import Trained
 from llmkit.options import RunOptions, TrainingOptions
-from llmkit.report import Report
 
 SHORT = ("--max-steps", "3", "--batch-size", "8")
 
@@ -54,31 +53,6 @@ def observed(trained: Trained) -> dict[str, Any]:
     """Return the figures, their intervals, and what was answered to each row."""
     found = trained.evaluation.as_dict(rows=True)
     return {name: found[name] for name in ("metrics", "counts", "per_class", "confusion", "calibration", "rows")}
-
-
-class Signalling(Report):
-    """Sends signals to this process: one at the end of a training step, another as soon as the first is heard."""
-
-    def __init__(self, step: int, first: signal.Signals, second: signal.Signals | None = None) -> None:
-        super().__init__()
-        self.step, self.first, self.second = step, first, second
-
-    @contextmanager
-    def progress(self, what, total):
-        done = 0
-
-        def advance(steps: int = 1) -> None:
-            nonlocal done
-            done += steps
-            if what == "training" and done == self.step:
-                signal.raise_signal(self.first)
-
-        yield advance
-
-    def say(self, text: str) -> None:
-        super().say(text)
-        if "once more stops at once" in text and self.second is not None:
-            signal.raise_signal(self.second)
 
 
 def test_with_no_flag_but_the_model_a_csv_is_finetuned_and_everything_chosen_is_said(

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import json
 import signal
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import tiny
 from conftest import write_jsonl
+from signalling import Signalling
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 from llmkit.corpus import open_corpus
@@ -268,26 +268,6 @@ def test_the_loss_falls_below_a_unigram_model_within_a_hundred_steps(llmkit, cor
     assert 3 < unigram < 6
 
 
-class Stopping(Report):
-    """Asks the run to stop at the end of a training step."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self.step = step
-
-    @contextmanager
-    def progress(self, what, total):
-        done = 0
-
-        def advance(steps: int = 1) -> None:
-            nonlocal done
-            done += steps
-            if what == "training" and done == self.step:
-                signal.raise_signal(signal.SIGTERM)
-
-        yield advance
-
-
 @pytest.mark.parametrize("arch", ["gpt2", "bert", "t5"])
 def test_a_stopped_pretraining_goes_on_to_the_same_weights(corpus, tmp_path, arch):
     def run(folder: str, report: Report | None = None):
@@ -300,7 +280,7 @@ def test_a_stopped_pretraining_goes_on_to_the_same_weights(corpus, tmp_path, arc
     straight = run("straight")
     for step in (3, 9):  # in the first epoch, and in the second
         with pytest.raises(Stopped, match=f"saved at step {step}:"):
-            run("stopped", Stopping(step))
+            run("stopped", Signalling(step, signal.SIGTERM))
     found, wanted = (trained.evaluation.as_dict(rows=True) for trained in (run("stopped"), straight))
     assert {name: found[name] for name in ("metrics", "counts", "rows")} == {
         name: wanted[name] for name in ("metrics", "counts", "rows")
