@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -10,29 +10,24 @@ import torch
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit.errors import DataError, OptionError
+from llmkit.errors import OptionError
 from llmkit.labels import Labels, Matching
 from llmkit.observations import Observations
 from llmkit.options import TaskFlags
-from llmkit.rowfiles import column_for
+from llmkit.tasks.asked import Asked
 from llmkit.tasks.setup import TRUTHS, Setup
 
 Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
 
 
-class Task(ABC):
+class Task(Asked):
     """One kind of problem. Stateless: what a run settled comes in as a `Setup`."""
 
-    name: ClassVar[str]
     pipeline_tag: ClassVar[str | None] = None  # what the Hub calls it, where that is another name
     auto_class: ClassVar[str]  # the transformers Auto class that opens its models, unless `network` knows better
     heads: ClassVar[tuple[str, ...]]  # how the names of its models' architectures end
     roles: ClassVar[tuple[str, ...]]  # what its columns can be: the words of --column ROLE=NAME
-    asks: ClassVar[tuple[str, ...]] = ()  # the roles that classify and generate are given, the argument's first
-    needs: ClassVar[tuple[str, ...]] = ()  # those of them that a row cannot do without
-    spellings: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # usual names of the columns of a file, by role
     flags: ClassVar[frozenset[str]] = frozenset()  # the fields of `TaskFlags` that it reads
-    prompted: ClassVar[bool] = False  # whether generate continues a prompt, with `decoding.Generator`
     verbs: ClassVar[frozenset[str]]  # the commands that it works in
     families: ClassVar[tuple[str, ...]] = ()  # what pretrain can build for it, the usual one first
     mask_share: ClassVar[float] = 0.15  # of the tokens that pretraining takes out, unless --mask-share says
@@ -41,7 +36,6 @@ class Task(ABC):
     scores_files: ClassVar[bool] = False  # whether a file of predictions can be scored: `observe_file`
     invariance_rows: ClassVar[int] = 8  # run once more alone and in other company when measuring
     usual_length: ClassVar[int] = 512  # tokens per row where the model could take more: attention costs the square
-    unechoed: ClassVar[frozenset[str]] = frozenset()  # of `asks`, what the answer to a shell does not repeat
     aside: ClassVar[frozenset[str]] = frozenset({"labels"})  # what a batch holds besides the model's inputs
     incomplete: ClassVar[str] = "no text or no label"  # what rows that are left out have
     pieces: ClassVar[str | None] = None  # what becomes of a row that is too long, where it does not lose its end
@@ -220,58 +214,9 @@ class Task(ABC):
     ) -> Observations:
         """Return what metrics are a function of, from records in the order of the prepared rows."""
 
-    def prompt(self, text: str, setup: Setup) -> str:
-        """Return what a model that generates is asked about a text; `prompted` tasks have one."""
-        return text
-
     def first_tokens(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> dict[str, int]:
         """Return what a generation config must hold of the tokens that come first; the tokenizer is told the same."""
         return {}
-
-    def answers(
-        self, records: Sequence[Any], prepared: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBase,
-        setup: Setup, top: int | None,
-    ) -> list[dict[str, Any]]:  # fmt: skip
-        """Return for each row what a person or a JSON line sees of its records; `top`: only the best so many."""
-        raise NotImplementedError(f"{self.name} answers in a command of its own")
-
-    def nothing(self, setup: Setup) -> dict[str, Any]:
-        """Return the answer to a row that asks nothing, as an empty text: the usual fields, all of them null."""
-        raise NotImplementedError(f"{self.name} answers in a command of its own")
-
-    def samples(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
-        """Return inputs by role, made of any texts: what a model is asked where no rows are given."""
-        following = [*texts[1:], *texts[:1]]
-        pairs = zip(texts, following, strict=True)
-        return [dict(zip(self.needs or ("text",), pair, strict=False)) for pair in pairs]
-
-    def is_asked(self, inputs: Mapping[str, Any]) -> bool:
-        """Tell whether the inputs of a row, by role, ask anything: all that the task needs is there and not blank."""
-        return all(str(inputs.get(role) or "").strip() for role in self.needs)
-
-    def find_columns(self, rows: Sequence[Mapping[str, Any]], given: dict[str, str]) -> dict[str, str]:
-        """Return the columns of the rows of a file, by the roles in `asks`.
-
-        Raises:
-            DataError: a column that is needed cannot be told, or a named one does not exist.
-        """
-        found: dict[str, str] = {}
-        for role in self.asks:
-            spellings = self.spellings.get(role, (role,))
-            if role in self.needs or role in given or any(name in rows[0] for name in spellings):
-                column = column_for(rows, role, given, spellings)
-                if column in found.values():
-                    raise DataError(f"which column holds the {role}, beside {column!r}? Say --column {role}=NAME")
-                found[role] = column
-        return found
-
-    def headings(self) -> list[str]:
-        """Return the headings of the table that classify and generate print on a terminal."""
-        return ["text", "label", "score"]
-
-    def cells(self, row: Mapping[str, Any], answer: Mapping[str, Any]) -> list[str]:
-        """Return the cells of one row of that table; several lines in a cell stand one below the other."""
-        raise NotImplementedError(f"{self.name} answers in a command of its own")
 
     def file_labels(self, parts: Sequence[Dataset], columns: dict[str, str]) -> Labels | None:
         """Return the labels that predictions of any system can be of: those of all parts of the dataset."""
