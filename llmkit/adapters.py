@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
-from llmkit.errors import LlmkitError, ModelError, OptionError, did_you_mean, listing
+from llmkit.errors import LlmkitError, ModelError, OptionError, brief, did_you_mean, listing
 from llmkit.options import AdapterOptions
 from llmkit.trainable import head_modules, linear_modules
 
@@ -74,7 +74,7 @@ def read_adapter(folder: Path, name: str) -> tuple[str, str | None]:
         values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         kind, base, revision = values["peft_type"], values["base_model_name_or_path"], values.get("revision")
     except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{name!r} has an {CONFIG} that cannot be used: {' '.join(str(error).split())}") from error
+        raise ModelError(f"{name!r} has an {CONFIG} that cannot be used: {brief(error)}") from error
     if kind != "LORA":
         raise ModelError(f"{name!r} is an adapter of the kind {kind}; llmkit opens LORA")
     return str(base or ""), revision
@@ -186,8 +186,7 @@ def open_adapter(
         with warnings.catch_warnings(action="ignore"):  # what does not fit is looked for below
             adapted = PeftModel.from_pretrained(model, str(folder), torch_device="cpu")
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
-        why = " ".join(str(error).split())[:160]
-        raise ModelError(f"the adapter {name!r} does not fit its base, a {base}: {why}") from error
+        raise ModelError(f"the adapter {name!r} does not fit its base, a {base}: {brief(error)}") from error
     wanted = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
     lacking = sorted((wanted ^ saved) | {key for key in missing if f"base_model.model.{key}" not in saved})
     if lacking:

@@ -12,7 +12,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 from llmkit import adapters, hub
 from llmkit.builtin import BUILTIN
-from llmkit.errors import HubError, ModelError, OptionError
+from llmkit.errors import HubError, ModelError, OptionError, brief
 from llmkit.options import ModelOptions
 from llmkit.report import Report
 from llmkit.weight_files import check_headers, sketch
@@ -164,9 +164,3 @@ def pick_device(name: str) -> torch.device:
     if device.type != "cpu" and (absent or (device.index or 0) >= torch.accelerator.device_count()):
         raise OptionError(f"--device {name}: there is no such device here")
     return device
-
-
-def brief(error: BaseException) -> str:
-    """Return an error in one line, cut where it is long."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."

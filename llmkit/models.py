@@ -16,9 +16,9 @@ import transformers
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import adapters, hub
-from llmkit.errors import ModelError, listing
+from llmkit.errors import ModelError, brief, listing
 from llmkit.lookup import BUILTIN_NAME as BUILTIN_NAME
-from llmkit.lookup import SMALL_FILES, brief, require_same_base
+from llmkit.lookup import SMALL_FILES, require_same_base
 from llmkit.lookup import Located as Located
 from llmkit.lookup import locate as locate
 from llmkit.lookup import pick_device as pick_device

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from llmkit.errors import ModelError
+from llmkit.errors import ModelError, brief
 
 GLANCE = 4096  # bytes of each tensor that a sketch reads: a whole digest would read all of a model at each start
 
@@ -28,8 +28,7 @@ def check_headers(folder: Path, name: str) -> None:
             with safe_open(file, framework="pt"):
                 pass
         except (SafetensorError, OSError) as error:
-            why = " ".join(str(error).split())[:200]
-            raise ModelError(f"{file} is truncated or no safetensors file: {why}") from error
+            raise ModelError(f"{file} is truncated or no safetensors file: {brief(error)}") from error
 
 
 def sketch(folder: Path) -> str:
