@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from datasets import ClassLabel, Dataset, Value
@@ -30,6 +30,12 @@ def is_label(feature: Any) -> bool:
     return isinstance(feature, Value) and feature.dtype.startswith(
         ("string", "large_string", "int", "uint", "bool", "float", "null")
     )
+
+
+def usual_among(names: Iterable[str], usual: Sequence[str]) -> list[str]:
+    """Return those of the columns' names that are usual, in upper or lower case, the most usual first."""
+    spelled = {name.lower(): name for name in names}
+    return [spelled[name] for name in usual if name in spelled]
 
 
 def longest_text(dataset: Dataset, names: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from llmkit.options import TaskFlags
 from llmkit.predictions import as_probabilities, as_sets
 from llmkit.tasks.base import Collator
 from llmkit.tasks.batches import pad_batch
+from llmkit.tasks.features import usual_among
 from llmkit.tasks.sequences import SequenceTask, model_inputs, text_columns
 from llmkit.tasks.setup import Setup
 
@@ -46,10 +47,11 @@ class MultiLabelClassification(SequenceTask):
         return 'a text (or two) and a list of labels (["price", "food"]; in a CSV as JSON)'
 
     def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
-        return _columns(dataset, given, [name for name in _named(dataset) if label_sets.holds_sets(dataset, name)])
+        named = usual_among(dataset.column_names, LABELS)
+        return _columns(dataset, given, [name for name in named if label_sets.holds_sets(dataset, name)])
 
     def meant(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
-        return _columns(dataset, given, _named(dataset))
+        return _columns(dataset, given, usual_among(dataset.column_names, LABELS))
 
     def flaw(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
         return label_sets.fault_in(rows, columns["labels"]) if "labels" in columns else None
@@ -231,11 +233,6 @@ def best_threshold(truth: Bools, chances: Floats) -> float:
     rounded = (round(middle, digits) for digits in range(2, 17))
     margin = (high - low) / 4  # the last digits of a probability depend on the batch
     return next((one for one in rounded if low + margin <= one <= high - margin), middle)
-
-
-def _named(dataset: Dataset) -> list[str]:
-    spelled = {name.lower(): name for name in dataset.column_names}
-    return [spelled[name] for name in LABELS if name in spelled]
 
 
 def _columns(dataset: Dataset, given: dict[str, str], lists: Sequence[str]) -> dict[str, str] | None:

@@ -10,7 +10,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit.tasks.base import Task
 from llmkit.tasks.batches import INPUTS, truncated
-from llmkit.tasks.features import longest_text, string_columns
+from llmkit.tasks.features import longest_text, string_columns, usual_among
 from llmkit.tasks.setup import Setup
 
 PAIRS = (
@@ -56,9 +56,7 @@ def text_columns(dataset: Dataset, given: dict[str, str], label: str) -> dict[st
     pair = next((pair for pair in PAIRS if set(pair) <= set(names)), None)
     if pair:
         return {"text": pair[0], "pair": given.get("pair", pair[1])}
-    spelled = {name.lower(): name for name in names}
-    named = next((spelled[name] for name in TEXTS if name in spelled), None)
-    text = named or (longest_text(dataset, names) if names else None)
+    text = next(iter(usual_among(names, TEXTS)), None) or (longest_text(dataset, names) if names else None)
     texts = {"text": text} if text else {}
     return texts | ({"pair": given["pair"]} if texts and "pair" in given else {})
 

@@ -19,7 +19,7 @@ from llmkit.options import TaskFlags
 from llmkit.predictions import as_classes, as_numbers, as_probabilities
 from llmkit.tasks.base import Collator
 from llmkit.tasks.batches import pad_batch
-from llmkit.tasks.features import is_label
+from llmkit.tasks.features import is_label, usual_among
 from llmkit.tasks.sequences import SequenceTask, model_inputs, text_columns
 from llmkit.tasks.setup import Setup
 
@@ -223,7 +223,6 @@ def _label_ids(rows: Dataset, column: str, labels: Labels) -> list[Any]:
 
 
 def _label_column(dataset: Dataset) -> str | None:
-    spelled = {name.lower(): name for name in dataset.column_names}
-    named = [spelled[name] for name in LABELS if name in spelled]
+    named = usual_among(dataset.column_names, LABELS)
     classes = [name for name, kind in dataset.features.items() if isinstance(kind, ClassLabel)]
     return next(iter(classes or named), None)
