@@ -23,7 +23,7 @@ from llmkit.options import AdapterOptions, DataOptions, ModelOptions, RunOptions
 from llmkit.readings import max_length
 from llmkit.report import Report
 from llmkit.splits import TrainAndValidation, select, train_and_validation
-from llmkit.tasks import Setup, Task
+from llmkit.tasks import Setup, Task, inputs_of
 from llmkit.training import Recipe
 
 EPOCHS, BATCH_SIZE = 3.0, 16
@@ -189,7 +189,7 @@ def _usable(task: Task, rows: TrainAndValidation, columns: dict[str, str], repor
 
 def _test(source: Source, splits: SplitOptions, rows: TrainAndValidation, columns: dict[str, str]) -> list[Part]:
     """Return the test rows, of which none should be trained on; none where the user trains or measures on them."""
-    inputs = set(Setup(columns, 0).inputs.values())
+    inputs = set(inputs_of(columns).values())
     taken = any("test" in spec for spec in (splits.train_split, rows.name))
     if taken or "test" not in source.splits or not inputs <= set(source.splits["test"].column_names):
         return []

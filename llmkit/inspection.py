@@ -22,7 +22,7 @@ from llmkit.findings import Finding, Part, finding
 from llmkit.label_sets import holds_sets, sets_of
 from llmkit.labels import names_of, natural
 from llmkit.report import Report
-from llmkit.tasks import Setup, Task
+from llmkit.tasks import Task, inputs_of
 
 TRIAL = 20  # rows: who trains on one row, so often, wants to see that it can be learned
 Columns = dict[str, str]
@@ -55,7 +55,7 @@ class Inspection:
 
 def inspect(task: Task, columns: Columns, parts: Sequence[Part]) -> Inspection:
     """Count what rows hold, and find what is wrong with them; the first part is the one that is trained on."""
-    inputs = Setup(columns, 0).inputs
+    inputs = inputs_of(columns)
     codes = content_codes([part.rows for part in parts], list(inputs.values()))
     seen = tuple(_inspected(task, columns, part, some) for part, some in zip(parts, codes, strict=True))
     findings: list[Finding] = []
@@ -102,7 +102,7 @@ def _require_worth(train: Inspected, validation: Inspected, own: bool) -> None:
 
 
 def _inspected(task: Task, columns: Columns, part: Part, codes: Ints) -> Inspected:
-    inputs = Setup(columns, 0).inputs
+    inputs = inputs_of(columns)
     empty = np.any([is_blank(part.rows, column) for column in inputs.values()], axis=0)
     there = inputs != columns and set(columns.values()) <= set(part.rows.column_names)
     labelled = there and task.has_labels(part.rows, columns)
@@ -132,7 +132,7 @@ def _names_of(rows: Dataset, column: str) -> list[tuple[str, ...]]:
 
 
 def _unusable(task: Task, columns: Columns, one: Inspected, first: bool) -> Iterator[Finding]:
-    part, inputs = one.part, Setup(columns, 0).inputs
+    part, inputs = one.part, inputs_of(columns)
     if part.sifted:
         return
     yield from finding("empty", part, np.flatnonzero(one.empty), f"are blank in {listing(inputs.values())}")

@@ -15,7 +15,7 @@ from llmkit.errors import DataError, ModelError, OptionError
 from llmkit.labels import Labels
 from llmkit.models import Located
 from llmkit.options import DataOptions, ModelOptions
-from llmkit.tasks import Setup, Task
+from llmkit.tasks import Setup, Task, inputs_of
 
 SAMPLE = 50_000  # rows of a split whose tokens are counted: in a larger one so many, evenly spread
 SLICE = 1000  # rows that are tokenized at a time
@@ -67,7 +67,7 @@ def open_reader(
     """
     tokenizer = models.load_tokenizer(located, options)
     limit = max_length(data, located, tokenizer, task) if chosen else data.max_length or task.usual_length
-    inputs = Setup(columns, 0).inputs
+    inputs = inputs_of(columns)
     setup = None
     if chosen or task.trains_on(located.config):
         try:
@@ -103,7 +103,7 @@ def _settled(
             matching = task.match_labels(train, columns, located.config, {})
             labels = matching.labels if matching else None
     except DataError:  # only one label, say: a finding, and no reason to show nothing
-        columns = Setup(columns, 0).inputs
+        columns = inputs_of(columns)
     setup = Setup(columns=columns, max_length=limit, labels=labels)
     return task.settle(task.learned(setup, train), data, located.config, tokenizer)
 

@@ -25,7 +25,7 @@ from llmkit.options import DataOptions, ModelOptions, SurveyOptions
 from llmkit.readings import Reader
 from llmkit.report import Report
 from llmkit.splits import VALIDATIONS
-from llmkit.tasks import Setup, Task
+from llmkit.tasks import Task, inputs_of
 
 HEAD = 1000  # rows among which those are sought that are shown
 
@@ -97,7 +97,7 @@ def survey(
     others = tuple(one.name for one in able if one is not task and _fits(one, parts[0].rows, data.columns))
     why = "--task names it" if data.task else f"the first whose columns are there: {task.wants()}"
     _say_task(task, why, others, columns, report)
-    inputs = Setup(columns, 0).inputs
+    inputs = inputs_of(columns)
     for part in parts:
         tasks.require_columns(inputs, part.rows, f"split {part.name}")
         own = {role: name for role, name in columns.items() if name in part.rows.column_names}
@@ -156,7 +156,7 @@ def _first(task: Task, columns: dict[str, str], one: Inspected) -> Dataset:
 
 
 def _has_truths(columns: dict[str, str]) -> bool:
-    return Setup(columns, 0).inputs != columns
+    return inputs_of(columns) != columns
 
 
 def _near(parts: Sequence[Inspected], inputs: dict[str, str], threshold: float, report: Report) -> Iterator[Finding]:

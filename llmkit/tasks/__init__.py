@@ -17,7 +17,7 @@ from llmkit.tasks.multiple_choice import MultipleChoice
 from llmkit.tasks.question_answering import QuestionAnswering
 from llmkit.tasks.sentence_similarity import SentenceSimilarity
 from llmkit.tasks.seq2seq_lm import Seq2SeqLM
-from llmkit.tasks.setup import TRUTHS, Setup
+from llmkit.tasks.setup import TRUTHS, Setup, inputs_of
 from llmkit.tasks.summarization import Summarization
 from llmkit.tasks.text_classification import TextClassification
 from llmkit.tasks.token_classification import TokenClassification
@@ -44,8 +44,8 @@ TASKS: dict[str, Task] = {
 }
 
 __all__ = [
-    "TASKS", "TRUTHS", "Setup", "Task", "asked_for", "choose", "for_looking", "for_model", "for_training", "named",
-    "require_columns", "require_roles", "require_sound", "that",
+    "TASKS", "TRUTHS", "Setup", "Task", "asked_for", "choose", "for_looking", "for_model", "for_training", "inputs_of",
+    "named", "require_columns", "require_roles", "require_sound", "that",
 ]  # fmt: skip
 
 

@@ -12,6 +12,11 @@ TRUTHS = frozenset(  # roles that are no input
 )
 
 
+def inputs_of(columns: dict[str, str]) -> dict[str, str]:
+    """Return the columns that a model reads, by role."""
+    return {role: column for role, column in columns.items() if role not in TRUTHS}
+
+
 @dataclass(frozen=True)
 class Setup:
     """What one run settled about its task: columns by role, labels, lengths, seeds."""
@@ -44,4 +49,4 @@ class Setup:
     @property
     def inputs(self) -> dict[str, str]:
         """The columns that the model reads, by role."""
-        return {role: column for role, column in self.columns.items() if role not in TRUTHS}
+        return inputs_of(self.columns)
