@@ -19,7 +19,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from llmkit.errors import LlmkitError, ModelError, OptionError, brief, did_you_mean, listing
 from llmkit.options import AdapterOptions
-from llmkit.trainable import head_modules, linear_modules
+from llmkit.trainable import head_modules, linear_modules, within
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 NOTE = "llmkit_base"  # in the config.json of an adapter: what it was made on
@@ -108,7 +108,7 @@ def shortened(targets: Collection[str], model: PreTrainedModel) -> list[str]:
 
 def _refuse(target: str, model: PreTrainedModel, every: list[str], linear: list[str]) -> None:
     kind, last = type(model).__name__, sorted({name.rpartition(".")[2] for name in linear})
-    if any(name == target or name.startswith(f"{target}.") for name in head_modules(model)):
+    if any(within(name, [target]) for name in head_modules(model)):
         raise OptionError(f"--lora-targets: {target!r} is the head of {kind}, which is trained in full anyway")
     if any(_ends(name, target) for name in every):
         raise OptionError(f"--lora-targets: {target!r} is no linear module of {kind}; there are {listing(last)}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
 
 from llmkit import adapters, files, models, runs
 from llmkit.decoding import Generator
@@ -110,11 +111,7 @@ def merge(
     before = ask(located, opening)
     if options.overwrite:
         folder.clear()
-    network = task.network(located.config)
-    whole = models.load_model(located, network, tokenizer, opening, merged=True)
-    vars(whole.config).pop(adapters.NOTE, None)
-    models.save(whole, tokenizer, folder.path)
-    del whole  # the saved one is asked: not both in memory
+    _save_folded(task, located, tokenizer, opening, folder.path)
     saved = replace(model, model=str(folder.path), revision=None)
     after = ask(models.locate(saved, report), saved)
     close = _close(located, opening, report)
@@ -122,6 +119,15 @@ def merge(
     merged = Merged(folder.path, adapter, located.base.name, len(asked), *_compare(asked, before, after, close))
     _write_down(folder, located, merged)
     return merged
+
+
+def _save_folded(
+    task: Task, located: Located, tokenizer: PreTrainedTokenizerBase, options: ModelOptions, path: Path
+) -> None:
+    """Write the model that the adapter makes; it is not kept in memory, as the saved one is asked."""
+    whole = models.load_model(located, task.network(located.config), tokenizer, options, merged=True)
+    vars(whole.config).pop(adapters.NOTE, None)
+    models.save(whole, tokenizer, path)
 
 
 def _open_folder(options: MergeOptions, located: Located) -> runs.RunFolder:

@@ -97,11 +97,11 @@ def head_modules(model: PreTrainedModel) -> list[str]:
     """Return the modules beside the body that hold weights, but for one that tells tokens: its weights are many."""
     if not hasattr(model, model.base_model_prefix):
         return []
-    tokens = {id(module) for module in _outputs(model).modules()}
+    tells = _telling(model)
     return [
         name for name, module in model.named_children()
         if name != model.base_model_prefix and any(True for _ in module.parameters())
-        and not any(id(inner) in tokens for inner in module.modules())
+        and not any(id(inner) in tells for inner in module.modules())
     ]  # fmt: skip
 
 
@@ -109,17 +109,17 @@ def linear_modules(model: PreTrainedModel) -> list[str]:
     """Return the names of the linear modules of a model, but for its heads and what tells tokens."""
     from transformers.pytorch_utils import Conv1D
 
-    heads, tokens = head_modules(model), {id(module) for module in _outputs(model).modules()}
+    heads, tells = head_modules(model), _telling(model)
     return [
         name for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and id(module) not in tokens and not _within(name, heads)
+        if isinstance(module, nn.Linear | Conv1D) and id(module) not in tells and not within(name, heads)
     ]  # fmt: skip
 
 
 def whole_modules(model: PreTrainedModel) -> list[str]:
     """Return the modules that are not put into 4 bits: the heads, and what tells tokens."""
-    tokens = {id(module) for module in _outputs(model).modules()}
-    return [*head_modules(model), *(name for name, module in model.named_modules() if name and id(module) in tokens)]
+    tells = _telling(model)
+    return [*head_modules(model), *(name for name, module in model.named_modules() if name and id(module) in tells)]
 
 
 def _outputs(model: PreTrainedModel) -> nn.Module:
@@ -127,7 +127,13 @@ def _outputs(model: PreTrainedModel) -> nn.Module:
     return outputs if isinstance(outputs, nn.Module) else nn.ModuleList()
 
 
-def _within(name: str, modules: Collection[str]) -> bool:
+def _telling(model: PreTrainedModel) -> set[int]:
+    """Return the identities of the modules that tell tokens."""
+    return {id(module) for module in _outputs(model).modules()}
+
+
+def within(name: str, modules: Collection[str]) -> bool:
+    """Tell whether a module is one of some modules, or inside one of them."""
     return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
@@ -146,6 +152,6 @@ def _embeddings(model: PreTrainedModel, layers: Collection[str]) -> Iterator[str
     """Yield the modules that stand before the layers: embeddings, and what holds nothing but them and their norm."""
     for name, module in model.named_modules():
         parent = name.rpartition(".")[0]
-        if isinstance(module, nn.Embedding) and not _within(name, layers):
+        if isinstance(module, nn.Embedding) and not within(name, layers):
             holds_more = not parent or any(layer.startswith(f"{parent}.") for layer in layers)
             yield name if holds_more else parent
