@@ -143,14 +143,7 @@ def plan(
     best = hyper.metric or task.headline(setup)
     require_known(best, task.metric_names(labels), "--metric")
     _say_plan(located, task, setup, rows, report)
-    train_rows = task.prepare(rows.train, tokenizer, setup, training=True)
-    validation = task.prepare(rows.validation, tokenizer, quick(setup), training=False)
-    if not len(train_rows) or not len(validation):
-        raise EmptyError(f"{dataset!r} holds too little text for rows of {setup.max_length} tokens; try --max-length")
-    _say_lengths(train_rows, setup, tokenizer, report)
-    unread = task.unread(train_rows)
-    if unread is not None:
-        report.warn(f"training rows: {unread}")
+    train_rows, validation = _prepared(dataset, task, rows, tokenizer, setup, report)
     return Job(
         located, source, dataset, task, setup, rows, tokenizer, train_rows, validation, folder, best, "finetune"
     )  # fmt: skip
@@ -194,6 +187,21 @@ def _test(source: Source, splits: SplitOptions, rows: TrainAndValidation, column
     if taken or "test" not in source.splits or not inputs <= set(source.splits["test"].column_names):
         return []
     return [Part("test", source.splits["test"], sifted=True)]
+
+
+def _prepared(
+    dataset: str, task: Task, rows: TrainAndValidation, tokenizer: PreTrainedTokenizerBase, setup: Setup, report: Report
+) -> tuple[Dataset, Dataset]:
+    """Return the rows to train on and to measure on as model inputs, and say what is cut off of them."""
+    train_rows = task.prepare(rows.train, tokenizer, setup, training=True)
+    validation = task.prepare(rows.validation, tokenizer, quick(setup), training=False)
+    if not len(train_rows) or not len(validation):
+        raise EmptyError(f"{dataset!r} holds too little text for rows of {setup.max_length} tokens; try --max-length")
+    _say_lengths(train_rows, setup, tokenizer, report)
+    unread = task.unread(train_rows)
+    if unread is not None:
+        report.warn(f"training rows: {unread}")
+    return train_rows, validation
 
 
 def _say_plan(located: Located, task: Task, setup: Setup, rows: TrainAndValidation, report: Report) -> None:

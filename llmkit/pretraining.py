@@ -75,11 +75,7 @@ def pretrain(
     path = run.output or Path("runs") / f"{text.sources[0].slug}-{name}"
     folder = runs.open_run(path, run, identity, Path(options.model) if options.model else None)
     start = _start(text, options, shape, data, report)
-    parts = [
-        Part(name, rows, named=False, sifted=True)
-        for name, rows in (("training", text.rows.train), ("held-out", text.rows.validation))
-    ]
-    check(start.task, {"text": "text"}, parts, False, report)
+    _check_documents(text, start.task, report)
     job = _job(text, start, shape, hyper, folder, report)
     if dry_run:
         return None
@@ -91,6 +87,12 @@ def pretrain(
     trained = train(job, _model(start, options), recipe_for, identity, run, options, report)
     report.say(f"for comparison, a smoothed unigram model of this tokenizer: loss {unigram_loss(job):.4f}")
     return trained
+
+
+def _check_documents(corpus: Corpus, task: Task, report: Report) -> None:
+    """Warn of documents that come again, or that are held out and learned from too."""
+    named = (("training", corpus.rows.train), ("held-out", corpus.rows.validation))
+    check(task, {"text": "text"}, [Part(name, rows, named=False, sifted=True) for name, rows in named], False, report)
 
 
 def _family(shape: ArchitectureOptions, data: CorpusOptions) -> tuple[Task, str]:
