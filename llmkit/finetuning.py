@@ -11,15 +11,24 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from llmkit import adapters, models, runs, tasks, trainable, training
+from llmkit import adapters, distillation, models, runs, tasks, trainable, training
 from llmkit.data import Source, open_dataset
-from llmkit.errors import EmptyError, listing
+from llmkit.distillation import Lesson, Teacher
+from llmkit.errors import EmptyError, OptionError, listing
 from llmkit.findings import Part
 from llmkit.inspection import check
 from llmkit.jobs import Job, Trained, finished, quick, train
 from llmkit.metrics import require_known
 from llmkit.models import Located
-from llmkit.options import AdapterOptions, DataOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
+from llmkit.options import (
+    AdapterOptions,
+    DataOptions,
+    DistillingOptions,
+    ModelOptions,
+    RunOptions,
+    SplitOptions,
+    TrainingOptions,
+)
 from llmkit.readings import max_length
 from llmkit.report import Report
 from llmkit.splits import TrainAndValidation, select, train_and_validation
@@ -40,6 +49,7 @@ def finetune(
     report: Report | None = None,
     dry_run: bool = False,
     adapter: AdapterOptions | None = None,
+    distilling: DistillingOptions | None = None,
 ) -> Trained | None:
     """Train `model` on `dataset` and return the figures of the saved best checkpoint; None after a dry run.
 
@@ -56,9 +66,13 @@ def finetune(
     device = models.pick_device(options.device)
     training.precision(options, device)
     adapters.require_available(adapter, device)
+    distilling = distilling or DistillingOptions()
+    if distilling.student_layers is not None and adapter.adapts:
+        raise OptionError("--student-layers cuts a new model, and an adapter needs a base on the disk: leave out one")
     identity = {"dataset": dataset, **asdict(options), **asdict(data), **asdict(splits), **asdict(hyper)}
-    identity |= adapter.given
-    job = plan(dataset, options, data, splits, hyper, run, identity, report)
+    identity |= {**adapter.given, **distilling.given}
+    teacher = distillation.find_teacher(distilling, options, report)
+    job = plan(dataset, options, data, splits, hyper, run, identity, report, teacher)
     outline = _outline(job, options, adapter)
     if dry_run:
         if outline is not None:
@@ -68,8 +82,8 @@ def finetune(
         report.say(f"{job.folder.path} holds this run, finished: nothing to do")
         return finished(job, options, report)
     set_seed(hyper.seed)
-    model = _model(job, options, adapter, outline)
-    return train(job, model, partial(_recipe, hyper, adapter, overrides), identity, run, options, report)
+    model, lesson = _model(job, options, adapter, outline)
+    return train(job, model, partial(_recipe, hyper, adapter, overrides), identity, run, options, report, lesson)
 
 
 @dataclass(frozen=True)
@@ -99,7 +113,25 @@ def _outline(job: Job, options: ModelOptions, less: AdapterOptions) -> Outline |
     return Outline(adapters.add_adapter(model, without_bits, network, {"name": "", "revision": None}, ()), whole)
 
 
-def _model(job: Job, options: ModelOptions, less: AdapterOptions, outline: Outline | None) -> PreTrainedModel:
+def _model(
+    job: Job, options: ModelOptions, less: AdapterOptions, outline: Outline | None
+) -> tuple[PreTrainedModel, Lesson | None]:
+    """Return the model to train, and what a teacher teaches it."""
+    teacher, settings = job.teacher, job.task.head_config(job.setup)
+    if teacher is None:
+        return _opened(job, options, less, outline), None
+    taught = distillation.open_teacher(teacher, job.task)
+    lesson = distillation.lesson(teacher, taught, job.task, job.tokenizer)
+    if teacher.student is None:
+        return _opened(job, options, less, outline), lesson
+    settings["pad_token_id"] = job.tokenizer.pad_token_id
+    student = distillation.cut_student(teacher, taught, job.task, settings, options.trust_remote_code)
+    if less.freeze is not None:
+        trainable.freeze(student, less.frozen_layers)
+    return student, lesson
+
+
+def _opened(job: Job, options: ModelOptions, less: AdapterOptions, outline: Outline | None) -> PreTrainedModel:
     """Return the model to train: with a head for the task, an adapter, or some of its weights frozen."""
     network, whole = job.task.network(job.located.config), outline.whole if outline else None
     wanted = models.Wanted(network, job.task.head_config(job.setup), training=True, whole=whole)
@@ -113,13 +145,14 @@ def _model(job: Job, options: ModelOptions, less: AdapterOptions, outline: Outli
 
 def plan(
     dataset: str, options: ModelOptions, data: DataOptions, splits: SplitOptions, hyper: TrainingOptions,
-    run: RunOptions, identity: dict[str, Any], report: Report,
+    run: RunOptions, identity: dict[str, Any], report: Report, teacher: Teacher | None = None,
 ) -> Job:  # fmt: skip
     """Check everything that can be checked before the weights are loaded, and say what was chosen."""
     source = open_dataset(dataset, encoding=data.encoding, report=report)
     chosen = select(source.splits, splits.train_split, data.limit)
-    located, task, columns = _model_and_task(options, data, chosen, report)
+    located, task, columns = _model_and_task(options, data, chosen, report, teacher.student if teacher else None)
     path = run.output or Path("runs") / f"{source.slug}-{located.slug}"
+    distillation.refuse_teachers_folder(teacher, path)
     folder = runs.open_run(path, run, identity, located.path)
     tasks.require_sound(task, chosen, columns, "training")  # before a cut, which gives rows other numbers
     found = train_and_validation(
@@ -143,21 +176,23 @@ def plan(
     best = hyper.metric or task.headline(setup)
     require_known(best, task.metric_names(labels), "--metric")
     _say_plan(located, task, setup, rows, report)
-    train_rows, validation = _prepared(dataset, task, rows, tokenizer, setup, report)
+    reader = distillation.reader(teacher, task, setup, rows.train, tokenizer, report)
+    train_rows, validation = _prepared(dataset, task, rows, (reader, tokenizer), setup, report)
     return Job(
-        located, source, dataset, task, setup, rows, tokenizer, train_rows, validation, folder, best, "finetune"
+        located, source, dataset, task, setup, rows, tokenizer, train_rows, validation, folder, best, "finetune",
+        teacher=teacher,
     )  # fmt: skip
 
 
 def _model_and_task(
-    options: ModelOptions, data: DataOptions, train: Dataset, report: Report
+    options: ModelOptions, data: DataOptions, train: Dataset, report: Report, cut: Located | None
 ) -> tuple[Located, Task, dict[str, str]]:
-    if options.model is None:
+    if options.model is None and cut is None:
         able = tasks.for_training(None, data.task, data)
         task, columns = tasks.choose(able, train, data.columns, "finetune", data)
         report.say(f"model: {task.base_model}, the default for {task.name}; -m names another")
         return models.locate(options, report, task.base_model), task, columns
-    located = models.locate(options, report)
+    located = cut or models.locate(options, report)
     models.require_whole(located)
     able = tasks.for_training(located.config, data.task, data)
     task, columns = tasks.choose(able, train, data.columns, "finetune", data, located.config)
@@ -190,10 +225,12 @@ def _test(source: Source, splits: SplitOptions, rows: TrainAndValidation, column
 
 
 def _prepared(
-    dataset: str, task: Task, rows: TrainAndValidation, tokenizer: PreTrainedTokenizerBase, setup: Setup, report: Report
-) -> tuple[Dataset, Dataset]:
-    """Return the rows to train on and to measure on as model inputs, and say what is cut off of them."""
-    train_rows = task.prepare(rows.train, tokenizer, setup, training=True)
+    dataset: str, task: Task, rows: TrainAndValidation,
+    tokenizers: tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase], setup: Setup, report: Report,
+) -> tuple[Dataset, Dataset]:  # fmt: skip
+    """Return the rows to train on and to measure on, each by its tokenizer, as model inputs; say what is cut off."""
+    reader, tokenizer = tokenizers
+    train_rows = task.prepare(rows.train, reader, setup, training=True)
     validation = task.prepare(rows.validation, tokenizer, quick(setup), training=False)
     if not len(train_rows) or not len(validation):
         raise EmptyError(f"{dataset!r} holds too little text for rows of {setup.max_length} tokens; try --max-length")

@@ -15,6 +15,7 @@ from llmkit import adapters, data, models, runs, trainable, training
 from llmkit.cards import write_card
 from llmkit.curves import draw_curves
 from llmkit.data import Source
+from llmkit.distillation import Lesson, Teacher
 from llmkit.evaluation import Evaluation
 from llmkit.evaluation.assessing import assess
 from llmkit.evaluation.measuring import measure
@@ -48,6 +49,7 @@ class Job:
     best: str  # the metric that keeps the best checkpoint
     command: str
     train_setup: Setup | None = None  # where the training rows are prepared otherwise than the measured ones
+    teacher: Teacher | None = None
 
     @property
     def setups(self) -> tuple[Setup, Setup]:
@@ -70,9 +72,11 @@ class Trained:
 
 def train(
     job: Job, model: PreTrainedModel, recipe_for: Callable[[int], Recipe], identity: dict[str, Any],
-    run: RunOptions, options: ModelOptions, report: Report,
+    run: RunOptions, options: ModelOptions, report: Report, lesson: Lesson | None = None,
 ) -> Trained:  # fmt: skip
-    """Train `model` by the recipe for its number of parameters, and leave a finished run folder.
+    """Train `model` by the recipe for its number of parameters, with the lesson of its teacher where it has one.
+
+    It leaves a finished run folder.
 
     Raises:
         Stopped: a signal came and a checkpoint was saved.
@@ -92,12 +96,13 @@ def train(
             "name": options.model or job.located.name, "commit": job.located.commit, "parameters": parameters,
             "trainable": share.as_dict(), "adapter": adapters.has_adapter(model),
         },
+        "teacher": job.teacher.as_dict() if job.teacher else None,
         "data": describe_data(job), "max_length": job.setup.max_length, "recipe": asdict(recipe),
         **runs.environment(),
     })  # fmt: skip
     fit = training.fit(
         job.task, model, job.tokenizer, job.train, job.validation, setups=job.setups, recipe=recipe, best=job.best,
-        folder=job.folder, options=options, report=report,
+        folder=job.folder, options=options, report=report, lesson=lesson,
     )  # fmt: skip
     models.save(model, job.tokenizer, job.folder.path)
     del model  # the saved one is measured: not both in memory

@@ -20,6 +20,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from llmkit import metrics, models
 from llmkit.callbacks import Narrator, StopCallback, Watchdog
+from llmkit.distillation import Lesson
 from llmkit.errors import Interrupted, OptionError, Stopped
 from llmkit.inference import predict
 from llmkit.length_batches import LengthBatches
@@ -147,9 +148,11 @@ class TaskTrainer(Trainer):
     control: Any  # the Trainer's own, untyped there
 
     def __init__(
-        self, task: Task, measured: Dataset, train_setup: Setup, setup: Setup, eval_batch: int, **more: Any
-    ) -> None:
+        self, task: Task, measured: Dataset, train_setup: Setup, setup: Setup, eval_batch: int,
+        lesson: Lesson | None = None, **more: Any,
+    ) -> None:  # fmt: skip
         self.task, self.measured, self.setup, self.eval_batch = task, measured, setup, eval_batch
+        self.lesson = lesson
         tokenizer: PreTrainedTokenizerBase = more["processing_class"]
         super().__init__(data_collator=task.collator(tokenizer, train_setup), eval_dataset=measured, **more)
         self.remove_callback(PrinterCallback)  # it prints to stdout, which is for results
@@ -158,11 +161,16 @@ class TaskTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Return the task's own loss where it has one, else the model's."""
+        """Return the task's own loss where it has one, else the model's; with a teacher, mixed with its lesson."""
         loss = self.task.loss(model, inputs)
         if loss is not None and not return_outputs:
             return loss
-        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if self.lesson is None or return_outputs:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        read = self.lesson.read_by_student(inputs)
+        own, outputs = super().compute_loss(model, read, True, num_items_in_batch)
+        items = num_items_in_batch if self.model_accepts_loss_kwargs else None
+        return self.lesson.loss(own, outputs, inputs, items)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         rows = self.args.train_batch_size * self.args.gradient_accumulation_steps
@@ -204,6 +212,7 @@ def fit(
     folder: RunFolder,
     options: ModelOptions,
     report: Report,
+    lesson: Lesson | None = None,
 ) -> Fit:
     """Train, keep the best checkpoint by the metric `best`, and leave the best weights in `model`.
 
@@ -220,8 +229,8 @@ def fit(
     started = time.monotonic()
     with StopWish(report) as wish:
         trainer = TaskTrainer(
-            task, validation, setups[0], setups[1], task.eval_batch, model=model, args=args, train_dataset=train,
-            processing_class=tokenizer, callbacks=_callbacks(folder, report, wish, best),
+            task, validation, setups[0], setups[1], task.eval_batch, lesson, model=model, args=args,
+            train_dataset=train, processing_class=tokenizer, callbacks=_callbacks(folder, report, wish, best),
         )  # fmt: skip
         with _stops_saved(folder):
             _train(trainer, folder)

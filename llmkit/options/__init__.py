@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from llmkit.options.adapters import AdapterOptions, MergeOptions
 from llmkit.options.base import Options, TalkOptions, print_version
+from llmkit.options.distilling import DistillingOptions
 from llmkit.options.embedding import EmbeddingOptions, RetrievalOptions, VectorRowOptions
 from llmkit.options.measuring import CompareOptions, EvalOptions, GateOptions, ResultOptions
 from llmkit.options.shared import (
@@ -30,6 +31,7 @@ __all__ = [
     "CompareOptions",
     "CorpusOptions",
     "DataOptions",
+    "DistillingOptions",
     "EmbeddingOptions",
     "EvalOptions",
     "GateOptions",

@@ -22,7 +22,7 @@ PANELS = {
     "classify": {"Arguments", "Model", "Labels", "Data", "Output"},
     "embed": {"Arguments", "Model", "Vectors", "Data", "Output"},
     "data": {"Arguments", "Model", "Data", "Survey", "Output"},
-    "finetune": {"Arguments", "Model", "Data", "Training", "Adapters", "Run", "Output"},
+    "finetune": {"Arguments", "Model", "Data", "Training", "Adapters", "Distillation", "Run", "Output"},
     "merge": {"Arguments", "Merge", "Model", "Data", "Output"},
     "pretrain": {"Arguments", "Model", "Architecture", "Data", "Training", "Run", "Output"},
     "eval": {"Arguments", "Model", "Data", "Evaluation", "Language models", "Gates", "Output"},
