@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from llmkit import adapters, distillation, models, runs, tasks, trainable, training
 from llmkit.data import Source, open_dataset
@@ -83,7 +83,8 @@ def finetune(
         return finished(job, options, report)
     set_seed(hyper.seed)
     model, lesson = _model(job, options, adapter, outline)
-    return train(job, model, partial(_recipe, hyper, adapter, overrides), identity, run, options, report, lesson)
+    recipe_for = partial(_recipe, hyper, adapter, overrides, job.located.config)
+    return train(job, model, recipe_for, identity, run, options, report, lesson)
 
 
 @dataclass(frozen=True)
@@ -270,10 +271,13 @@ def _say_lengths(train: Dataset, setup: Setup, tokenizer: PreTrainedTokenizerBas
             report.warn(f"{share:.0%} of the tokens are unknown to this tokenizer: does the model know the language?")
 
 
-def _recipe(hyper: TrainingOptions, adapter: AdapterOptions, overrides: dict[str, Any], parameters: int) -> Recipe:
+def _recipe(
+    hyper: TrainingOptions, adapter: AdapterOptions, overrides: dict[str, Any], config: PretrainedConfig,
+    parameters: int,
+) -> Recipe:  # fmt: skip
     epochs = hyper.epochs or EPOCHS
     return Recipe(
         epochs=epochs, max_steps=hyper.max_steps, batch_size=hyper.batch_size or BATCH_SIZE, seed=hyper.seed,
-        learning_rate=hyper.learning_rate or training.learning_rate_for(parameters, adapter.haste),
+        learning_rate=hyper.learning_rate or training.learning_rate_for(parameters, config, adapter.haste),
         measurements=3 if hyper.max_steps else max(1, math.ceil(epochs)), overrides=overrides,
     )  # fmt: skip

@@ -102,7 +102,7 @@ def train(
     })  # fmt: skip
     fit = training.fit(
         job.task, model, job.tokenizer, job.train, job.validation, setups=job.setups, recipe=recipe, best=job.best,
-        folder=job.folder, options=options, report=report, lesson=lesson,
+        folder=job.folder, options=options, report=report, lesson=lesson, track=run.track,
     )  # fmt: skip
     models.save(model, job.tokenizer, job.folder.path)
     del model  # the saved one is measured: not both in memory

@@ -206,7 +206,8 @@ def _model(start: Start, options: ModelOptions) -> PreTrainedModel:
 
 def _recipe(start: Start, hyper: TrainingOptions, overrides: dict[str, Any], parameters: int) -> Recipe:
     """From scratch as GPT-3 and Llama do it: a cosine, betas .9 and .95, weight decay 0.1; gentler when going on."""
-    rate = start.size.learning_rate if start.located is None else training.learning_rate_for(parameters)
+    known = start.located
+    rate = training.learning_rate_for(parameters, known.config) if known is not None else start.size.learning_rate
     return Recipe(
         epochs=hyper.epochs or EPOCHS, max_steps=hyper.max_steps, batch_size=hyper.batch_size or start.size.batch_size,
         learning_rate=hyper.learning_rate or rate, seed=hyper.seed, measurements=MEASUREMENTS, warmup=start.size.warmup,

@@ -7,18 +7,25 @@ import dataclasses
 import json
 import math
 import shutil
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainingArguments,
+)
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from llmkit import metrics, models
+from llmkit import metrics, models, tracking
 from llmkit.callbacks import Narrator, StopCallback, Watchdog
 from llmkit.distillation import Lesson
 from llmkit.errors import Interrupted, OptionError, Stopped
@@ -36,7 +43,7 @@ OWNED = {
     "output_dir": "--output", "num_train_epochs": "--epochs", "max_steps": "--max-steps", "seed": "--seed",
     "per_device_train_batch_size": "--batch-size", "learning_rate": "--learning-rate", "use_cpu": "--device",
     "bf16": "--dtype", "fp16": "--dtype", "resume_from_checkpoint": "--resume", "metric_for_best_model": "--metric",
-    "hub_token": "`hf auth login`", "report_to": "nothing: run.json and metrics.jsonl hold the figures",
+    "hub_token": "`hf auth login`", "report_to": "--track",
 }  # fmt: skip
 
 
@@ -136,7 +143,9 @@ def arguments(
         "save_total_limit": 2,  # the best and the last: with 1 a stop would lose the last
          "load_best_model_at_end": True, "metric_for_best_model": best,
         "greater_is_better": best not in LOWER_IS_BETTER, "logging_steps": max(1, recipe.steps(rows) // 100),
-        "logging_nan_inf_filter": False, "disable_tqdm": True, "report_to": "none", "use_cpu": device.type == "cpu",
+        "logging_nan_inf_filter": False, "disable_tqdm": True, "report_to": "none",
+        # the trackers are callbacks of `tracking`
+        "run_name": folder.path.name, "project": tracking.PROJECT, "use_cpu": device.type == "cpu",
         "dataloader_pin_memory": device.type == "cuda", "remove_unused_columns": False, **mixed, **recipe.overrides,
     }  # fmt: skip
     return _library_arguments(values)
@@ -213,10 +222,12 @@ def fit(
     options: ModelOptions,
     report: Report,
     lesson: Lesson | None = None,
+    track: Sequence[str] | None = None,
 ) -> Fit:
     """Train, keep the best checkpoint by the metric `best`, and leave the best weights in `model`.
 
-    `setups` are those of the training rows and of the measurements; both datasets are prepared.
+    `setups` are those of the training rows and of the measurements; both datasets are prepared. `track` names the
+    trackers that the figures go to.
 
     Raises:
         Stopped: a signal came and a checkpoint was saved.
@@ -227,22 +238,19 @@ def fit(
     args = arguments(recipe, len(train), folder, mixed, model.device, best)
     drop_incomplete(folder.checkpoints)
     started = time.monotonic()
-    with StopWish(report) as wish:
+    trackers = tracking.callbacks(tracking.chosen(track), folder, options.offline, report)
+    with StopWish(report) as wish, Narrator(folder.path / "metrics.jsonl", report, best) as narrator:
+        others = [StopCallback(wish), Watchdog()]  # the watchdog last: it sees whether the others want to save
         trainer = TaskTrainer(
             task, validation, setups[0], setups[1], task.eval_batch, lesson, model=model, args=args,
-            train_dataset=train, processing_class=tokenizer, callbacks=_callbacks(folder, report, wish, best),
+            train_dataset=train, processing_class=tokenizer, callbacks=[narrator, *trackers, *others],
         )  # fmt: skip
-        with _stops_saved(folder):
+        with _stops_saved(folder), contextlib.redirect_stdout(sys.stderr):  # some trackers print
             _train(trainer, folder)
         if wish.asked and trainer.state.global_step < trainer.state.max_steps:
             _stopped(folder)
     state = trainer.state
     return Fit(state.global_step, time.monotonic() - started, state.best_global_step, state.best_metric)
-
-
-def _callbacks(folder: RunFolder, report: Report, wish: StopWish, best: str) -> list[TrainerCallback]:
-    narrator = Narrator(folder.path / "metrics.jsonl", report, best)
-    return [narrator, StopCallback(wish), Watchdog()]  # the watchdog last: it sees whether the others want to save
 
 
 def _train(trainer: TaskTrainer, folder: RunFolder) -> None:
@@ -279,16 +287,19 @@ def _stopped(folder: RunFolder) -> None:
     raise Stopped(f"stopped and saved at step {newest.name.rpartition('-')[2]}: the same command goes on from there")
 
 
-def learning_rate_for(parameters: int, haste: int = 1) -> float:
+def learning_rate_for(parameters: int, config: PretrainedConfig, haste: int = 1) -> float:
     """Return a finetuning rate: 1e-4 at 22 million parameters, falling with the square root of the size.
 
     A small model wants a larger rate; this gives 5.8e-5 at DistilBERT's size and 4.5e-5 at BERT-base's, the range that
-    Devlin et al. (2019) searched, and stays within 1e-5 and 5e-4. Where few weights are trained it is `haste` times
-    that, up to 1e-2: ten times is best for LoRA at any size (Schulman et al., LoRA Without Regret, 2025; Biderman et
-    al., LoRA Learns Less and Forgets Less, 2024); a head alone forgets nothing, and on SST-2 wants a hundred times.
+    Devlin et al. (2019) searched, and stays within 1e-5 and 5e-4. A T5 takes five times that, 3e-4 at T5-small's size:
+    its attention does not divide by the square root of the width (Raffel et al., 2020, train it with Adafactor at 1e-3,
+    whatever its size). Where few weights are trained it is `haste` times that, up to 1e-2: ten times is best for LoRA
+    at any size (Schulman et al., LoRA Without Regret, 2025; Biderman et al., LoRA Learns Less and Forgets Less, 2024);
+    a head alone forgets nothing, and on SST-2 wants a hundred times.
     """
     whole = min(5e-4, max(1e-5, 1e-4 * math.sqrt(22e6 / parameters)))
-    return float(f"{min(1e-2, whole * haste):.1e}")
+    family = 5 if config.model_type in models.T5_FAMILIES else 1
+    return float(f"{min(1e-2, whole * family * haste):.1e}")
 
 
 def say_recipe(recipe: Recipe, rows: int, mixed: dict[str, bool], report: Report) -> None:
