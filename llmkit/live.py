@@ -71,9 +71,10 @@ class TrainingTable:
             table.add_column(heading, justify="right")
         order = min if self.lower_is_better else max
         best = order((row[-1] for row in self.rows if row[-1] == row[-1]), default=None)
+        kept = max((row[0] for row in self.rows if row[-1] == best), default=None)  # the later of two equal ones
         for step, epoch, loss, rate, value in self.rows[-shown:]:
             cells = (f"{step}", f"{epoch:.2f}", _number(loss, ".4f"), _number(rate, ".2e"), f"{value:.4f}")
-            table.add_row(*cells, style="bold green" if value == best else None)
+            table.add_row(*cells, style="bold green" if step == kept else None)
         return table
 
 

@@ -89,9 +89,9 @@ def llmkit(capfd, monkeypatch):
 
 @pytest.fixture
 def on_terminal(llmkit, monkeypatch):
-    """Run llmkit in this process with a pseudo-terminal for its standard output."""
+    """Run llmkit in this process with a pseudo-terminal for its standard output, or for its standard error."""
 
-    def run(*arguments: object) -> Ran:
+    def run(*arguments: object, stream: str = "stdout") -> Ran:
         master, slave = os.openpty()
         tty.setraw(slave)
         pieces: list[bytes] = []
@@ -106,12 +106,13 @@ def on_terminal(llmkit, monkeypatch):
         reader = threading.Thread(target=read)
         reader.start()
         with monkeypatch.context() as patch, os.fdopen(slave, "w", encoding="utf-8") as terminal:
-            patch.setattr("sys.stdout", terminal)
+            patch.setattr(f"sys.{stream}", terminal)
             patch.setenv("COLUMNS", "100")
             ran = llmkit(*arguments)
         reader.join()
         os.close(master)
-        return Ran(ran.code, b"".join(pieces).decode(), ran.err)
+        seen = b"".join(pieces).decode()
+        return Ran(ran.code, seen, ran.err) if stream == "stdout" else Ran(ran.code, ran.out, seen)
 
     return run
 
