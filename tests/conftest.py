@@ -151,12 +151,12 @@ for line in json.load(sys.stdin):
 """
 
 
-def hub_session(lines: Sequence[str], endpoint: str, home: Path) -> list[Ran]:
+def hub_session(lines: Sequence[str], endpoint: str, home: Path, **more: str) -> list[Ran]:
     """Run command lines one after the other, in one process of a user of the Hub at endpoint with its cache in home."""
     kept = {name: value for name, value in os.environ.items() if not name.endswith("_OFFLINE")}
     done = subprocess.run(
         [sys.executable, "-c", SESSION], input=json.dumps([shlex.split(line) for line in lines]), text=True,
-        capture_output=True, timeout=300, env={**kept, "HF_ENDPOINT": endpoint, "HF_HOME": str(home)},
+        capture_output=True, timeout=300, env={**kept, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), **more},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return [Ran(*json.loads(line)) for line in done.stdout.splitlines()]

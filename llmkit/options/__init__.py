@@ -11,6 +11,7 @@ from llmkit.options.base import Options, TalkOptions, print_version
 from llmkit.options.distilling import DistillingOptions
 from llmkit.options.embedding import EmbeddingOptions, RetrievalOptions, VectorRowOptions
 from llmkit.options.measuring import CompareOptions, EvalOptions, GateOptions, ResultOptions
+from llmkit.options.pushing import PushOptions
 from llmkit.options.shared import (
     CorpusOptions,
     DataOptions,
@@ -39,6 +40,7 @@ __all__ = [
     "MergeOptions",
     "ModelOptions",
     "Options",
+    "PushOptions",
     "ReadingOptions",
     "ResultOptions",
     "RetrievalOptions",
