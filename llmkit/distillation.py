@@ -7,6 +7,7 @@ student begins with evenly spaced layers of its teacher, with its embeddings and
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from llmkit.options import DistillingOptions, ModelOptions
 from llmkit.report import Report
 from llmkit.tasks import TASKS, Setup, Task
 
+BY_LAYER = re.compile("layer|attention")  # in the names of what a config lists by layer
 COMPARED = 64  # training rows that teacher and student must read as the same tokens
 
 
@@ -55,11 +57,11 @@ class Teacher:
         return {**models.origin(self.located), **layers, "mix": self.wanted.mix, "temperature": self.wanted.temperature}
 
 
-def find_teacher(wanted: DistillingOptions, options: ModelOptions, report: Report) -> Teacher | None:
+def find_teacher(wanted: DistillingOptions, options: ModelOptions, adapts: bool, report: Report) -> Teacher | None:
     """Return the teacher that is named, if one is; no weights are loaded.
 
     Raises:
-        OptionError: a student that is cut from it is named too, or has no fewer layers.
+        OptionError: a student that is cut from it is named too, is to get an adapter, or has no fewer layers.
         ModelError, HubError: there is no such model.
     """
     if wanted.teacher is None:
@@ -67,6 +69,8 @@ def find_teacher(wanted: DistillingOptions, options: ModelOptions, report: Repor
     count = wanted.student_layers
     if count is not None and options.model is not None:
         raise OptionError("--student-layers cuts the student from the teacher: leave out it, or --model")
+    if count is not None and adapts:
+        raise OptionError("--student-layers cuts a new model, and an adapter needs a base on the disk: leave out one")
     opening = replace(options, model=wanted.teacher, revision=options.revision if count else None)
     located = models.locate(opening, report)
     if count is None:
@@ -102,13 +106,24 @@ def evenly(count: int, layers: int, name: str) -> tuple[int, ...]:
 
 
 def _cut_config(config: PretrainedConfig, kept: Sequence[int]) -> PretrainedConfig:
-    """Return the config of a model of these layers alone; what it lists by layer is cut too."""
+    """Return the config of a model of these layers alone; what it lists by layer is cut too.
+
+    Raises:
+        ModelError: its layers are no plain number of it.
+    """
     layers, shorter = _layers(config), copy.deepcopy(config)
-    for name, value in vars(config).items():
-        if "layer" in name and isinstance(value, list | tuple) and len(value) == layers:
-            setattr(shorter, name, [value[layer] for layer in kept])
-    shorter.num_hidden_layers = len(kept)
+    try:
+        shorter.num_hidden_layers = len(kept)
+        for name, value in vars(config).items():
+            if BY_LAYER.search(name) and isinstance(value, list | tuple) and len(value) == layers:
+                setattr(shorter, name, [value[layer] for layer in kept])
+    except Exception as error:  # what a config raises depends on the family
+        raise _uncut(config.model_type, len(kept), error) from error
     return shorter
+
+
+def _uncut(kind: str, count: int, error: Exception) -> ModelError:
+    return ModelError(f"--student-layers: a {kind} cannot be cut to {count} {_plural(count)}: {brief(error)}")
 
 
 def refuse_teachers_folder(teacher: Teacher | None, path: Path) -> None:
@@ -268,8 +283,8 @@ def cut_student(
         )
         taken = {name: weights[_source(name, names)] for name in student.state_dict()}
         student.load_state_dict(taken)
-    except (KeyError, RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise ModelError(f"--student-layers: a {kind} cannot be cut to {len(names)} layers: {brief(error)}") from error
+    except Exception as error:  # what a model raises depends on the family
+        raise _uncut(kind, len(names), error) from error
     return student.to(model.device)
 
 

@@ -15,7 +15,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from llmkit import adapters, distillation, mixing, models, runs, tasks, trainable, training
 from llmkit.data import Source
 from llmkit.distillation import Lesson, Teacher
-from llmkit.errors import EmptyError, OptionError, listing
+from llmkit.errors import EmptyError, listing
 from llmkit.findings import Part
 from llmkit.inspection import check
 from llmkit.jobs import Job, Trained, finished, quick, train
@@ -70,8 +70,6 @@ def finetune(
     training.precision(options, device)
     adapters.require_available(adapter, device)
     distilling = distilling or DistillingOptions()
-    if distilling.student_layers is not None and adapter.adapts:
-        raise OptionError("--student-layers cuts a new model, and an adapter needs a base on the disk: leave out one")
     datasets = [dataset] if isinstance(dataset, str) else list(dataset)
     identity = {
         "dataset": datasets[0] if len(datasets) == 1 else datasets,
@@ -81,7 +79,7 @@ def finetune(
         **asdict(hyper),
     }
     identity |= {**adapter.given, **distilling.given}
-    teacher = distillation.find_teacher(distilling, options, report)
+    teacher = distillation.find_teacher(distilling, options, adapter.adapts, report)
     job = plan(datasets, options, data, splits, hyper, run, identity, report, teacher)
     outline = _outline(job, options, adapter)
     if dry_run:

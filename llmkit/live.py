@@ -32,10 +32,7 @@ class TrainingTable:
             TimeRemainingColumn(compact=True), TextColumn("left"), console=self.console,
         )  # fmt: skip
         self._step = self._bar.add_task("training", total=self.total, figures="")
-        self._live = Live(
-            console=self.console, transient=True, refresh_per_second=4, get_renderable=self._drawn,
-            redirect_stdout=False,
-        )  # fmt: skip
+        self._live = Live(console=self.console, transient=True, refresh_per_second=4, get_renderable=self._drawn)
         self._live.__enter__()
         return self
 

@@ -239,13 +239,14 @@ def fit(
     drop_incomplete(folder.checkpoints)
     started = time.monotonic()
     trackers = tracking.callbacks(tracking.chosen(track), folder, options.offline, report)
-    with StopWish(report) as wish, Narrator(folder.path / "metrics.jsonl", report, best) as narrator:
+    narrator = Narrator(folder.path / "metrics.jsonl", report, best)
+    with StopWish(report) as wish:
         others = [StopCallback(wish), Watchdog()]  # the watchdog last: it sees whether the others want to save
         trainer = TaskTrainer(
             task, validation, setups[0], setups[1], task.eval_batch, lesson, model=model, args=args,
             train_dataset=train, processing_class=tokenizer, callbacks=[narrator, *trackers, *others],
         )  # fmt: skip
-        with _stops_saved(folder), contextlib.redirect_stdout(sys.stderr):  # some trackers print
+        with _stops_saved(folder), contextlib.redirect_stdout(sys.stderr), narrator:  # some trackers print
             _train(trainer, folder)
         if wish.asked and trainer.state.global_step < trainer.state.max_steps:
             _stopped(folder)

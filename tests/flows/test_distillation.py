@@ -12,7 +12,7 @@ import tiny
 import torch
 import transformers
 from conftest import write_csv, write_jsonl
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from signalling import Signalling
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
@@ -178,7 +178,7 @@ def test_a_student_that_is_cut_has_those_layers_of_the_teacher_and_all_around_th
     like, name = (llama, "causal-lm") if family == "llama" else (classifier, "text-classification")
     folder = deep(folders / f"{family}-whole", family, like)
     task, wanted = TASKS[name], DistillingOptions(teacher=str(folder), student_layers=3)
-    found = find_teacher(wanted, ModelOptions(), Report())
+    found = find_teacher(wanted, ModelOptions(), False, Report())
     student = cut_student(found, open_teacher(found, task), task, {}, False).eval()
     auto = AutoModelForCausalLM if family == "llama" else AutoModelForSequenceClassification
     whole = auto.from_pretrained(folder).eval()
@@ -197,9 +197,18 @@ def test_what_a_config_lists_by_layer_is_cut_too(folders, llama, tmp_path):
     kinds = ["full_attention", "sliding_attention", "full_attention", "full_attention", "sliding_attention"]
     folder = deep(tmp_path / "qwen", "qwen2", llama, layer_types=kinds, auto=AutoModelForCausalLM)
     wanted = DistillingOptions(teacher=str(folder), student_layers=2)
-    found = find_teacher(wanted, ModelOptions(), Report())
+    found = find_teacher(wanted, ModelOptions(), False, Report())
     student = cut_student(found, open_teacher(found, TASKS["causal-lm"]), TASKS["causal-lm"], {}, False)
     assert student.config.layer_types == [kinds[0], kinds[4]]
+
+
+def test_a_family_whose_layers_are_no_plain_number_is_one_sentence(llmkit, reviews, tmp_path):
+    (tmp_path / "funnel").mkdir()
+    (tmp_path / "funnel" / "config.json").write_text('{"model_type": "funnel", "block_sizes": [2, 2]}')
+    save_file({"a": torch.zeros(1)}, tmp_path / "funnel" / "model.safetensors", {"format": "pt"})
+    ran = llmkit("finetune", reviews, "--teacher", tmp_path / "funnel", "--student-layers", 2)
+    assert ran.code == 2, ran.err
+    assert "--student-layers: a funnel cannot be cut to 2 layers" in ran.error
 
 
 def test_the_layers_are_spaced_as_those_of_distilbert():
@@ -249,7 +258,7 @@ def test_a_regression_learns_the_numbers_of_its_teacher():
 def test_without_a_share_of_the_loss_there_is_no_lesson(teacher):
     task = TASKS["text-classification"]
     for mix, there in ((0.0, False), (0.1, True)):
-        found = find_teacher(DistillingOptions(teacher=str(teacher), distill_mix=mix), ModelOptions(), Report())
+        found = find_teacher(DistillingOptions(teacher=str(teacher), distill_mix=mix), ModelOptions(), False, Report())
         opened = open_teacher(found, task)
         assert not opened.training
         assert not any(weights.requires_grad for weights in opened.parameters())
