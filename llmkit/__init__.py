@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llmkit.inference import classify as classify
     from llmkit.merging import merge as merge
     from llmkit.pretraining import pretrain as pretrain
+    from llmkit.pushing import push as push
 
 __version__ = "0.1.0"
 
@@ -27,8 +28,9 @@ _HOMES = {
     "generate": "decoding",
     "merge": "merging",
     "pretrain": "pretraining",
+    "push": "pushing",
 }
-__all__ = ["__version__", "classify", "embed", "evaluate", "finetune", "generate", "merge", "pretrain"]
+__all__ = ["__version__", "classify", "embed", "evaluate", "finetune", "generate", "merge", "pretrain", "push"]
 
 
 def __getattr__(name: str) -> Any:

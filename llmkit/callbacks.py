@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from llmkit.errors import DivergedError
-from llmkit.report import Report, to_json
+from llmkit.live import TrainingTable
+from llmkit.metrics import LOWER_IS_BETTER
+from llmkit.report import Advance, Report, console, to_json
 from llmkit.signals import StopWish
 
 REMEDY = "try a lower --learning-rate, or --dtype float32"
@@ -55,27 +59,44 @@ class StopCallback(TrainerCallback):
 
 
 class Narrator(TrainerCallback):
-    """Writes each figure to metrics.jsonl and tells the measurements; draws a bar on a terminal."""
+    """Writes each figure to metrics.jsonl and tells the measurements: on a terminal in a live table.
+
+    What it draws is gone, and the cursor back, when its context is left, however the training ends.
+    """
 
     def __init__(self, file: Path, report: Report, best: str) -> None:
         self.file, self.report, self.best = file, report, best
-        self._bar: Any = None
-        self._context: Any = None
+        self._drawn = contextlib.ExitStack()
+        self._advance: Advance
+        self._table: TrainingTable | None = None
         self._loss: float | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._drawn.close()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
     ) -> None:
         self._forget_after(state.global_step)
-        self._context = self.report.progress("training", state.max_steps)
-        self._bar = self._context.__enter__()
-        self._bar(state.global_step)
+        if self.report.draws:
+            lower = self.best in LOWER_IS_BETTER
+            table = TrainingTable(console(stderr=True), self.best, lower, state.max_steps)
+            self._table = self._drawn.enter_context(table)
+            self._advance = self._table.advance
+        else:
+            self._advance = self._drawn.enter_context(self.report.progress("training", state.max_steps))
+        self._advance(state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
-        self._bar(1)
+        self._advance(1)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
-        self._context.__exit__(None, None, None)
+        self._drawn.close()
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **more: Any
@@ -85,6 +106,8 @@ class Narrator(TrainerCallback):
             logs.pop("epoch", None)
         with self.file.open("a", encoding="utf-8") as lines:
             lines.write(to_json({"step": state.global_step, **logs}) + "\n")
+        if self._table is not None:
+            self._table.log(logs)
 
     def on_evaluate(
         self,
@@ -96,8 +119,12 @@ class Narrator(TrainerCallback):
     ) -> None:
         loss = f"training loss {self._loss:.4f}, " if self._loss is not None else ""
         value = metrics.get(f"eval_{self.best}", math.nan)
-        epoch = "" if is_endless(state) else f" (epoch {state.epoch or 0:.2f})"
-        self.report.say(f"step {state.global_step}/{state.max_steps}{epoch}: {loss}validation {self.best} {value:.4f}")
+        epoch = None if is_endless(state) else state.epoch or 0.0
+        if self._table is not None:
+            self._table.measured(state.global_step, epoch, value)
+            return
+        at = "" if epoch is None else f" (epoch {epoch:.2f})"
+        self.report.say(f"step {state.global_step}/{state.max_steps}{at}: {loss}validation {self.best} {value:.4f}")
 
     def _forget_after(self, step: int) -> None:
         """Drop the lines of steps that a resumed run takes again."""

@@ -26,6 +26,7 @@ COMMANDS = {
     "data": ("data", "Look at a dataset before training on it: what it holds, and what is wrong with it."),
     "finetune": ("finetune", "Train a model on a dataset; the task is inferred from its columns."),
     "merge": ("merge", "Fold an adapter into the model that it was trained on."),
+    "push": ("push", "Put a finished run on the Hub, with its model card."),
     "pretrain": ("pretrain", "Train a language model from scratch, or go on with one, on raw text."),
     "eval": ("evaluate_model", "Measure a model on a dataset, with gates for CI."),
     "compare": ("compare", "Compare two saved results of eval, row by row."),

@@ -12,8 +12,9 @@ from typing import Any
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from llmkit import adapters, mixing, models, runs, streaming, tasks, trainable, training
+from llmkit import adapters, distillation, mixing, models, runs, streaming, tasks, trainable, training
 from llmkit.data import Source
+from llmkit.distillation import Lesson, Teacher
 from llmkit.errors import EmptyError, listing
 from llmkit.findings import Part
 from llmkit.inspection import check
@@ -21,7 +22,15 @@ from llmkit.jobs import Job, Trained, finished, quick, train
 from llmkit.metrics import require_known
 from llmkit.mixing import Portion
 from llmkit.models import Located
-from llmkit.options import AdapterOptions, DataOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
+from llmkit.options import (
+    AdapterOptions,
+    DataOptions,
+    DistillingOptions,
+    ModelOptions,
+    RunOptions,
+    SplitOptions,
+    TrainingOptions,
+)
 from llmkit.readings import max_length
 from llmkit.report import Report
 from llmkit.splits import TrainAndValidation, select
@@ -42,6 +51,7 @@ def finetune(
     report: Report | None = None,
     dry_run: bool = False,
     adapter: AdapterOptions | None = None,
+    distilling: DistillingOptions | None = None,
 ) -> Trained | None:
     """Train `model` on a dataset, or on a mix of several, and return the figures of the saved best checkpoint.
 
@@ -61,6 +71,7 @@ def finetune(
     device = models.pick_device(options.device)
     training.precision(options, device)
     adapters.require_available(adapter, device)
+    distilling = distilling or DistillingOptions()
     datasets = [dataset] if isinstance(dataset, str) else list(dataset)
     identity = {
         "dataset": datasets[0] if len(datasets) == 1 else datasets,
@@ -69,8 +80,9 @@ def finetune(
         **asdict(splits),
         **asdict(hyper),
     }
-    identity |= adapter.given
-    job = plan(datasets, options, data, splits, hyper, run, identity, report)
+    identity |= {**adapter.given, **distilling.given}
+    teacher = distillation.find_teacher(distilling, options, adapter.adapts, report)
+    job = plan(datasets, options, data, splits, hyper, run, identity, report, teacher)
     outline = _outline(job, options, adapter)
     if dry_run:
         if outline is not None:
@@ -80,10 +92,9 @@ def finetune(
         report.say(f"{job.folder.path} holds this run, finished: nothing to do")
         return finished(job, options, report)
     set_seed(hyper.seed)
-    model = _model(job, options, adapter, outline)
-    return train(
-        job, model, partial(_recipe, hyper, adapter, overrides, job.located.config), identity, run, options, report
-    )
+    model, lesson = _model(job, options, adapter, outline)
+    recipe_for = partial(_recipe, hyper, adapter, overrides, job.located.config)
+    return train(job, model, recipe_for, identity, run, options, report, lesson)
 
 
 @dataclass(frozen=True)
@@ -113,7 +124,25 @@ def _outline(job: Job, options: ModelOptions, less: AdapterOptions) -> Outline |
     return Outline(adapters.add_adapter(model, without_bits, network, {"name": "", "revision": None}, ()), whole)
 
 
-def _model(job: Job, options: ModelOptions, less: AdapterOptions, outline: Outline | None) -> PreTrainedModel:
+def _model(
+    job: Job, options: ModelOptions, less: AdapterOptions, outline: Outline | None
+) -> tuple[PreTrainedModel, Lesson | None]:
+    """Return the model to train, and what a teacher teaches it."""
+    teacher, settings = job.teacher, job.task.head_config(job.setup)
+    if teacher is None:
+        return _opened(job, options, less, outline), None
+    taught = distillation.open_teacher(teacher, job.task)
+    lesson = distillation.lesson(teacher, taught, job.task, job.tokenizer)
+    if teacher.student is None:
+        return _opened(job, options, less, outline), lesson
+    settings["pad_token_id"] = job.tokenizer.pad_token_id
+    student = distillation.cut_student(teacher, taught, job.task, settings, options.trust_remote_code)
+    if less.freeze is not None:
+        trainable.freeze(student, less.frozen_layers)
+    return student, lesson
+
+
+def _opened(job: Job, options: ModelOptions, less: AdapterOptions, outline: Outline | None) -> PreTrainedModel:
     """Return the model to train: with a head for the task, an adapter, or some of its weights frozen."""
     network, whole = job.task.network(job.located.config), outline.whole if outline else None
     wanted = models.Wanted(network, job.task.head_config(job.setup), training=True, whole=whole)
@@ -127,7 +156,7 @@ def _model(job: Job, options: ModelOptions, less: AdapterOptions, outline: Outli
 
 def plan(
     dataset: Sequence[str], options: ModelOptions, data: DataOptions, splits: SplitOptions, hyper: TrainingOptions,
-    run: RunOptions, identity: dict[str, Any], report: Report,
+    run: RunOptions, identity: dict[str, Any], report: Report, teacher: Teacher | None = None,
 ) -> Job:  # fmt: skip
     """Check everything that can be checked before the weights are loaded, and say what was chosen."""
     opened = None
@@ -135,8 +164,9 @@ def plan(
         opened = streaming.open_stream(dataset, splits, data.limit, data.encoding, report)
     portions = [Portion(opened.source, 1.0)] if opened else mixing.open_portions(dataset, data.encoding, report)
     chosen = select(portions[0].source.splits, splits.train_split, data.limit)
-    located, task, columns = _model_and_task(options, data, chosen, report)
+    located, task, columns = _model_and_task(options, data, chosen, report, teacher.student if teacher else None)
     path = run.output or Path("runs") / f"{mixing.slug(portions)}-{located.slug}"
+    distillation.refuse_teachers_folder(teacher, path)
     folder = runs.open_run(path, run, identity, located.path)
     portions = mixing.alike(portions, task, columns, data, splits, located.config)
     source = mixing.joined(portions)
@@ -158,22 +188,23 @@ def plan(
     best = hyper.metric or task.headline(setup)
     require_known(best, task.metric_names(labels), "--metric")
     _say_plan(located, task, setup, rows, report)
-    train_rows, validation = _prepared(source.reference, task, rows, tokenizer, setup, report)
+    reader = distillation.reader(teacher, task, setup, rows.train, tokenizer, report)
+    train_rows, validation = _prepared(source.reference, task, rows, (reader, tokenizer), setup, report)
     return Job(
         located, source, source.reference, task, setup, rows, tokenizer, train_rows, validation, folder, best,
-        "finetune", stream=streaming.stream_of(opened, task, tokenizer, setup) if opened else None,
+        "finetune", stream=streaming.stream_of(opened, task, reader, setup) if opened else None, teacher=teacher,
     )  # fmt: skip
 
 
 def _model_and_task(
-    options: ModelOptions, data: DataOptions, train: Dataset, report: Report
+    options: ModelOptions, data: DataOptions, train: Dataset, report: Report, cut: Located | None
 ) -> tuple[Located, Task, dict[str, str]]:
-    if options.model is None:
+    if options.model is None and cut is None:
         able = tasks.for_training(None, data.task, data)
         task, columns = tasks.choose(able, train, data.columns, "finetune", data)
         report.say(f"model: {task.base_model}, the default for {task.name}; -m names another")
         return models.locate(options, report, task.base_model), task, columns
-    located = models.locate(options, report)
+    located = cut or models.locate(options, report)
     models.require_whole(located)
     able = tasks.for_training(located.config, data.task, data)
     task, columns = tasks.choose(able, train, data.columns, "finetune", data, located.config)
@@ -206,10 +237,12 @@ def _test(source: Source, splits: SplitOptions, rows: TrainAndValidation, column
 
 
 def _prepared(
-    dataset: str, task: Task, rows: TrainAndValidation, tokenizer: PreTrainedTokenizerBase, setup: Setup, report: Report
-) -> tuple[Dataset, Dataset]:
-    """Return the rows to train on and to measure on as model inputs, and say what is cut off of them."""
-    train_rows = task.prepare(rows.train, tokenizer, setup, training=True)
+    dataset: str, task: Task, rows: TrainAndValidation,
+    tokenizers: tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase], setup: Setup, report: Report,
+) -> tuple[Dataset, Dataset]:  # fmt: skip
+    """Return the rows to train on and to measure on, each by its tokenizer, as model inputs; say what is cut off."""
+    reader, tokenizer = tokenizers
+    train_rows = task.prepare(rows.train, reader, setup, training=True)
     validation = task.prepare(rows.validation, tokenizer, quick(setup), training=False)
     if not len(train_rows) or not len(validation):
         raise EmptyError(f"{dataset!r} holds too little text for rows of {setup.max_length} tokens; try --max-length")

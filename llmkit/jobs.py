@@ -15,6 +15,7 @@ from llmkit import adapters, data, models, runs, trainable, training
 from llmkit.cards import write_card
 from llmkit.curves import draw_curves
 from llmkit.data import Source
+from llmkit.distillation import Lesson, Teacher
 from llmkit.evaluation import Evaluation
 from llmkit.evaluation.assessing import assess
 from llmkit.evaluation.measuring import measure
@@ -50,6 +51,7 @@ class Job:
     command: str
     stream: Stream | None = None  # where training rows are read as they are needed: `train` holds the first of them
     train_setup: Setup | None = None  # where the training rows are prepared otherwise than the measured ones
+    teacher: Teacher | None = None
 
     @property
     def setups(self) -> tuple[Setup, Setup]:
@@ -72,9 +74,11 @@ class Trained:
 
 def train(
     job: Job, model: PreTrainedModel, recipe_for: Callable[[int], Recipe], identity: dict[str, Any],
-    run: RunOptions, options: ModelOptions, report: Report,
+    run: RunOptions, options: ModelOptions, report: Report, lesson: Lesson | None = None,
 ) -> Trained:  # fmt: skip
-    """Train `model` by the recipe for its number of parameters, and leave a finished run folder.
+    """Train `model` by the recipe for its number of parameters, with the lesson of its teacher where it has one.
+
+    It leaves a finished run folder.
 
     Raises:
         Stopped: a signal came and a checkpoint was saved.
@@ -94,12 +98,13 @@ def train(
             "name": options.model or job.located.name, "commit": job.located.commit, "parameters": parameters,
             "trainable": share.as_dict(), "adapter": adapters.has_adapter(model),
         },
+        "teacher": job.teacher.as_dict() if job.teacher else None,
         "data": describe_data(job), "max_length": job.setup.max_length, "recipe": asdict(recipe),
         **runs.environment(),
     })  # fmt: skip
     fit = training.fit(
         job.task, model, job.tokenizer, job.stream or job.train, job.validation, setups=job.setups, recipe=recipe,
-        best=job.best, folder=job.folder, options=options, report=report,
+        best=job.best, folder=job.folder, options=options, report=report, lesson=lesson, track=run.track,
     )  # fmt: skip
     models.save(model, job.tokenizer, job.folder.path)
     del model  # the saved one is measured: not both in memory

@@ -159,7 +159,7 @@ def require_whole(located: Located) -> None:
 
 @contextlib.contextmanager
 def _without_bars() -> Iterator[None]:
-    """Keep transformers from drawing a bar for the milliseconds that weights take from the disk."""
+    """Keep transformers from drawing a bar for the milliseconds that weights take from the disk or to it."""
     bars = transformers.utils.logging
     shown = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()
@@ -219,7 +219,8 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
     if adapters.has_adapter(model):
         adapters.save_adapter(model, folder)
     else:
-        model.save_pretrained(folder)
+        with _without_bars():
+            model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     umask = os.umask(0)
     os.umask(umask)

@@ -35,6 +35,11 @@ class Report:
         """Whether rows are for a person: stdout is a terminal and --json was not given."""
         return sys.stdout.isatty() and not self.json
 
+    @property
+    def draws(self) -> bool:
+        """Whether what is going on is drawn, and redrawn: stderr is a terminal and --quiet was not given."""
+        return not self.quiet and sys.stderr.isatty()
+
     def say(self, text: str) -> None:
         """Tell what is being done or was chosen."""
         if not self.quiet:
@@ -83,7 +88,7 @@ class Report:
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Advance]:
         """Show a progress bar on stderr when it is a terminal; yield the function that advances it."""
-        if self.quiet or not sys.stderr.isatty():
+        if not self.draws:
             yield _no_advance
             return
         from rich.progress import Progress

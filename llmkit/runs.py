@@ -25,6 +25,7 @@ MADE_HERE = (
     "model.safetensors.index.json", "tokenizer*.json", "special_tokens_map.json", "vocab.*", "merges.txt",
     "chat_template.jinja", "*.model", "added_tokens.json",
 )  # fmt: skip
+TRACKED = ("tensorboard", "wandb")  # what trackers write there
 LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "evaluate", "huggingface_hub", "peft")
 
 
@@ -56,7 +57,8 @@ class RunFolder:
         for pattern in MADE_HERE:
             for file in self.path.glob(pattern):
                 file.unlink()
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        for name in ("checkpoints", *TRACKED):
+            shutil.rmtree(self.path / name, ignore_errors=True)
 
     def abandon(self) -> None:
         """Remove a run that has nothing to go on from, and the folder when nothing else is in it."""

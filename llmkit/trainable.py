@@ -137,13 +137,17 @@ def within(name: str, modules: Collection[str]) -> bool:
     return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
-def _stacked_layers(model: PreTrainedModel) -> list[str]:
-    """Return the names of the layers, in order: the members of the outermost lists of alike modules with weights."""
+def stacks(model: PreTrainedModel) -> list[tuple[str, nn.ModuleList]]:
+    """Return the outermost lists of alike modules, with their names: the layers of an encoder, of a decoder."""
     lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
     outer = [(name, module) for name, module in lists if not any(name.startswith(f"{other}.") for other, _ in lists)]
-    alike = [(name, module) for name, module in outer if len({type(layer) for layer in module}) == 1]
+    return [(name, module) for name, module in outer if len({type(layer) for layer in module}) == 1]
+
+
+def _stacked_layers(model: PreTrainedModel) -> list[str]:
+    """Return the names of the layers, in order: the members with weights of the outermost lists of alike modules."""
     return [
-        f"{name}.{number}" for name, module in alike for number, layer in enumerate(module)
+        f"{name}.{number}" for name, module in stacks(model) for number, layer in enumerate(module)
         if any(True for _ in layer.parameters())
     ]  # fmt: skip
 

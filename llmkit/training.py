@@ -7,8 +7,9 @@ import dataclasses
 import json
 import math
 import shutil
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,13 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
-    TrainerCallback,
     TrainingArguments,
 )
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from llmkit import metrics, models
+from llmkit import metrics, models, tracking
 from llmkit.callbacks import Narrator, StopCallback, Watchdog
+from llmkit.distillation import Lesson
 from llmkit.errors import Interrupted, OptionError, Stopped
 from llmkit.inference import predict
 from llmkit.length_batches import LengthBatches
@@ -43,7 +44,7 @@ OWNED = {
     "output_dir": "--output", "num_train_epochs": "--epochs", "max_steps": "--max-steps", "seed": "--seed",
     "per_device_train_batch_size": "--batch-size", "learning_rate": "--learning-rate", "use_cpu": "--device",
     "bf16": "--dtype", "fp16": "--dtype", "resume_from_checkpoint": "--resume", "metric_for_best_model": "--metric",
-    "hub_token": "`hf auth login`", "report_to": "nothing: run.json and metrics.jsonl hold the figures",
+    "hub_token": "`hf auth login`", "report_to": "--track",
 }  # fmt: skip
 
 
@@ -143,7 +144,9 @@ def arguments(
         "save_total_limit": 2,  # the best and the last: with 1 a stop would lose the last
          "load_best_model_at_end": True, "metric_for_best_model": best,
         "greater_is_better": best not in LOWER_IS_BETTER, "logging_steps": max(1, recipe.steps(rows) // 100),
-        "logging_nan_inf_filter": False, "disable_tqdm": True, "report_to": "none", "use_cpu": device.type == "cpu",
+        "logging_nan_inf_filter": False, "disable_tqdm": True, "report_to": "none",
+        # the trackers are callbacks of `tracking`
+        "run_name": folder.path.name, "project": tracking.PROJECT, "use_cpu": device.type == "cpu",
         "dataloader_pin_memory": device.type == "cuda", "remove_unused_columns": False, **mixed, **recipe.overrides,
     }  # fmt: skip
     return _library_arguments(values)
@@ -155,9 +158,11 @@ class TaskTrainer(Trainer):
     control: Any  # the Trainer's own, untyped there
 
     def __init__(
-        self, task: Task, measured: Dataset, train_setup: Setup, setup: Setup, eval_batch: int, **more: Any
-    ) -> None:
+        self, task: Task, measured: Dataset, train_setup: Setup, setup: Setup, eval_batch: int,
+        lesson: Lesson | None = None, **more: Any,
+    ) -> None:  # fmt: skip
         self.task, self.measured, self.setup, self.eval_batch = task, measured, setup, eval_batch
+        self.lesson = lesson
         tokenizer: PreTrainedTokenizerBase = more["processing_class"]
         super().__init__(data_collator=task.collator(tokenizer, train_setup), eval_dataset=measured, **more)
         self.remove_callback(PrinterCallback)  # it prints to stdout, which is for results
@@ -166,11 +171,16 @@ class TaskTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Return the task's own loss where it has one, else the model's."""
+        """Return the task's own loss where it has one, else the model's; with a teacher, mixed with its lesson."""
         loss = self.task.loss(model, inputs)
         if loss is not None and not return_outputs:
             return loss
-        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if self.lesson is None or return_outputs:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        read = self.lesson.read_by_student(inputs)
+        own, outputs = super().compute_loss(model, read, True, num_items_in_batch)
+        items = num_items_in_batch if self.model_accepts_loss_kwargs else None
+        return self.lesson.loss(own, outputs, inputs, items)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         rows = self.args.train_batch_size * self.args.gradient_accumulation_steps
@@ -212,10 +222,13 @@ def fit(
     folder: RunFolder,
     options: ModelOptions,
     report: Report,
+    lesson: Lesson | None = None,
+    track: Sequence[str] | None = None,
 ) -> Fit:
     """Train, keep the best checkpoint by the metric `best`, and leave the best weights in `model`.
 
-    `setups` are those of the training rows and of the measurements; both datasets are prepared.
+    `setups` are those of the training rows and of the measurements; both datasets are prepared. `track` names the
+    trackers that the figures go to.
 
     Raises:
         Stopped: a signal came and a checkpoint was saved.
@@ -229,22 +242,20 @@ def fit(
         train = train.in_batches_of(args.train_batch_size * args.gradient_accumulation_steps)
     drop_incomplete(folder.checkpoints)
     started = time.monotonic()
+    trackers = tracking.callbacks(tracking.chosen(track), folder, options.offline, report)
+    narrator = Narrator(folder.path / "metrics.jsonl", report, best)
     with StopWish(report) as wish:
+        others = [StopCallback(wish), Watchdog()]  # the watchdog last: it sees whether the others want to save
         trainer = TaskTrainer(
-            task, validation, setups[0], setups[1], task.eval_batch, model=model, args=args, train_dataset=train,
-            processing_class=tokenizer, callbacks=_callbacks(folder, report, wish, best),
+            task, validation, setups[0], setups[1], task.eval_batch, lesson, model=model, args=args,
+            train_dataset=train, processing_class=tokenizer, callbacks=[narrator, *trackers, *others],
         )  # fmt: skip
-        with _stops_saved(folder):
+        with _stops_saved(folder), contextlib.redirect_stdout(sys.stderr), narrator:  # some trackers print
             _train(trainer, folder)
         if wish.asked and trainer.state.global_step < trainer.state.max_steps:
             _stopped(folder)
     state = trainer.state
     return Fit(state.global_step, time.monotonic() - started, state.best_global_step, state.best_metric)
-
-
-def _callbacks(folder: RunFolder, report: Report, wish: StopWish, best: str) -> list[TrainerCallback]:
-    narrator = Narrator(folder.path / "metrics.jsonl", report, best)
-    return [narrator, StopCallback(wish), Watchdog()]  # the watchdog last: it sees whether the others want to save
 
 
 def _train(trainer: TaskTrainer, folder: RunFolder) -> None:

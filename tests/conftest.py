@@ -89,9 +89,9 @@ def llmkit(capfd, monkeypatch):
 
 @pytest.fixture
 def on_terminal(llmkit, monkeypatch):
-    """Run llmkit in this process with a pseudo-terminal for its standard output."""
+    """Run llmkit in this process with a pseudo-terminal for its standard output, or for its standard error."""
 
-    def run(*arguments: object) -> Ran:
+    def run(*arguments: object, stream: str = "stdout") -> Ran:
         master, slave = os.openpty()
         tty.setraw(slave)
         pieces: list[bytes] = []
@@ -106,12 +106,13 @@ def on_terminal(llmkit, monkeypatch):
         reader = threading.Thread(target=read)
         reader.start()
         with monkeypatch.context() as patch, os.fdopen(slave, "w", encoding="utf-8") as terminal:
-            patch.setattr("sys.stdout", terminal)
+            patch.setattr(f"sys.{stream}", terminal)
             patch.setenv("COLUMNS", "100")
             ran = llmkit(*arguments)
         reader.join()
         os.close(master)
-        return Ran(ran.code, b"".join(pieces).decode(), ran.err)
+        seen = b"".join(pieces).decode()
+        return Ran(ran.code, seen, ran.err) if stream == "stdout" else Ran(ran.code, ran.out, seen)
 
     return run
 
@@ -150,12 +151,12 @@ for line in json.load(sys.stdin):
 """
 
 
-def hub_session(lines: Sequence[str], endpoint: str, home: Path) -> list[Ran]:
+def hub_session(lines: Sequence[str], endpoint: str, home: Path, **more: str) -> list[Ran]:
     """Run command lines one after the other, in one process of a user of the Hub at endpoint with its cache in home."""
     kept = {name: value for name, value in os.environ.items() if not name.endswith("_OFFLINE")}
     done = subprocess.run(
         [sys.executable, "-c", SESSION], input=json.dumps([shlex.split(line) for line in lines]), text=True,
-        capture_output=True, timeout=300, env={**kept, "HF_ENDPOINT": endpoint, "HF_HOME": str(home)},
+        capture_output=True, timeout=300, env={**kept, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), **more},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return [Ran(*json.loads(line)) for line in done.stdout.splitlines()]

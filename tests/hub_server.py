@@ -242,9 +242,9 @@ class HubServer(ThreadingHTTPServer):
     # A client with eight download threads overruns the default of five.
     request_queue_size = 64
 
-    def __init__(self, roots: Sequence[Path], port: int = 0, verbose: bool = False) -> None:
+    def __init__(self, hub: Hub, port: int = 0, verbose: bool = False) -> None:
         super().__init__(("127.0.0.1", port), HubHandler)
-        self.hub = Hub(roots)
+        self.hub = hub
         self.verbose = verbose
         self.requests: list[tuple[str, str]] = []
         self.endpoint = f"http://127.0.0.1:{self.server_port}"
@@ -275,7 +275,7 @@ class HubHandler(BaseHTTPRequestHandler):
         for chunk in reply.body if self.command != "HEAD" else ():
             self.wfile.write(chunk)
 
-    do_GET = do_HEAD = do_POST = answer
+    do_GET = do_HEAD = do_POST = do_PUT = answer
 
     def log_message(self, format: str, *args: Any) -> None:
         """Log to stderr, and only when asked to."""
@@ -284,9 +284,9 @@ class HubHandler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serve(roots: Sequence[Path | str], port: int = 0) -> Iterator[HubServer]:
+def serve(roots: Sequence[Path | str], port: int = 0, kind: type[Hub] = Hub) -> Iterator[HubServer]:
     """Run a Hub in a thread while the block runs: `with serve([folder]) as hub: ... hub.endpoint ... hub.requests`."""
-    with HubServer([Path(root) for root in roots], port) as server:
+    with HubServer(kind([Path(root) for root in roots]), port) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:
@@ -305,7 +305,7 @@ def main() -> None:
     options = parser.parse_args()
     if missing := [str(folder) for folder in options.folders if not folder.is_dir()]:
         parser.error(f"not a folder: {', '.join(missing)}")
-    with HubServer(options.folders, options.port, options.verbose) as server:
+    with HubServer(Hub(options.folders), options.port, options.verbose) as server:
         print(server.endpoint, flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()

@@ -12,6 +12,7 @@ from llmkit.flags import option_groups
 from llmkit.options import (
     AdapterOptions,
     DataOptions,
+    DistillingOptions,
     ModelOptions,
     RunOptions,
     SplitOptions,
@@ -26,6 +27,7 @@ from llmkit.report import Report, quiet_libraries
     "llmkit finetune reviews.csv -m distilbert/distilbert-base-uncased -o runs/reviews",
     'llmkit finetune glue/sst2 --train-split "train[:10%]" --epochs 1 --set warmup_steps=100',
     "llmkit finetune glue/mrpc -m sentence-transformers/all-MiniLM-L6-v2 --lora -o runs/mrpc-lora",
+    "llmkit finetune glue/mrpc --teacher runs/mrpc --student-layers 2 -o runs/mrpc-small",
     "llmkit finetune my.jsonl --column text=body --column label=stars --dry-run",
     "llmkit finetune reviews.csv@2 tweets.jsonl -o runs/both",
 )
@@ -42,6 +44,7 @@ def finetune(
     splits: SplitOptions,
     training: TrainingOptions,
     adapter: AdapterOptions,
+    distilling: DistillingOptions,
     run: RunOptions,
     talk: TalkOptions,
 ) -> None:
@@ -53,5 +56,5 @@ def finetune(
     from llmkit.finetuning import finetune as run_finetune
 
     report = Report(talk)
-    trained = run_finetune(dataset, model, data, splits, training, run, report, talk.dry_run, adapter)
+    trained = run_finetune(dataset, model, data, splits, training, run, report, talk.dry_run, adapter, distilling)
     show_trained(trained, report)

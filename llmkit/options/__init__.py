@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from llmkit.options.adapters import AdapterOptions, MergeOptions
 from llmkit.options.base import Options, TalkOptions, print_version
+from llmkit.options.distilling import DistillingOptions
 from llmkit.options.embedding import EmbeddingOptions, RetrievalOptions, VectorRowOptions
 from llmkit.options.measuring import CompareOptions, EvalOptions, GateOptions, ResultOptions
+from llmkit.options.pushing import PushOptions
 from llmkit.options.shared import (
     CorpusOptions,
     DataOptions,
@@ -30,6 +32,7 @@ __all__ = [
     "CompareOptions",
     "CorpusOptions",
     "DataOptions",
+    "DistillingOptions",
     "EmbeddingOptions",
     "EvalOptions",
     "GateOptions",
@@ -37,6 +40,7 @@ __all__ = [
     "MergeOptions",
     "ModelOptions",
     "Options",
+    "PushOptions",
     "ReadingOptions",
     "ResultOptions",
     "RetrievalOptions",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
+from llmkit.errors import did_you_mean, listing
 from llmkit.flags import flag
 from llmkit.options.base import Options, seed_problems
 from llmkit.options.task_flags import TaskFlags
 
+TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
 DEVICES = "cpu, cuda, cuda:1, mps, or auto"
 
 
@@ -143,10 +146,26 @@ class RunOptions(Options):
         bool, flag("--overwrite/--no-overwrite", panel="Run", help="Replace what the folder holds.")
     ] = False
 
+    track: Annotated[
+        list[str] | None,
+        flag(panel="Run", help=f"{', '.join(TRACKERS)} or none; repeatable; default: tensorboard where installed."),
+    ] = None
+
     def problems(self) -> Iterator[str]:
         yield from self.writable(self.output)
+        yield from self.tracker_problems()
         if self.resume and self.overwrite:
             yield "--resume and --overwrite exclude each other"
+
+    def tracker_problems(self) -> Iterator[str]:
+        """Yield a phrase for each tracker that there is not, or not here."""
+        for name in self.track or ():
+            if name not in (*TRACKERS, "none"):
+                yield f"--track takes {listing(TRACKERS)} or none, not {name!r}{did_you_mean(name, TRACKERS)}"
+            elif name != "none" and importlib.util.find_spec(name) is None:
+                yield f"--track {name} needs a library: pip install 'llmkit[{name}]'"
+        if self.track and "none" in self.track and len(self.track) > 1:
+            yield "--track none and another tracker contradict each other"
 
 
 @dataclass(frozen=True, kw_only=True)

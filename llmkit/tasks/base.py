@@ -38,6 +38,7 @@ class Task(Asked):
     usual_length: ClassVar[int] = 512  # tokens per row where the model could take more: attention costs the square
     aside: ClassVar[frozenset[str]] = frozenset({"labels"})  # what a batch holds besides the model's inputs
     incomplete: ClassVar[str] = "no text or no label"  # what rows that are left out have
+    distils: ClassVar[bool] = False  # whether a student can learn it from a teacher: `divergence`
     pieces: ClassVar[str | None] = None  # what becomes of a row that is too long, where it does not lose its end
 
     def network(self, config: PretrainedConfig) -> str:
@@ -194,6 +195,12 @@ class Task(Asked):
     def loss(self, model: PreTrainedModel, batch: dict[str, Any]) -> torch.Tensor | None:
         """Return the loss of a training batch, or None where the model itself computes it from `labels`."""
         return None
+
+    def divergence(
+        self, student: torch.Tensor, teacher: torch.Tensor, batch: dict[str, Any], temperature: float
+    ) -> torch.Tensor:
+        """Return how far a student's logits of a batch are from its teacher's, (items,): one for each of its labels."""
+        raise NotImplementedError(f"{self.name} is not learned from a teacher")
 
     def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
         """Return the record of each row of the batch from the outputs of one forward pass."""

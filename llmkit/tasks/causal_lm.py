@@ -12,6 +12,7 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit.observations import Observations
+from llmkit.tasks import divergences
 from llmkit.tasks.base import Collator
 from llmkit.tasks.batches import pad_sequences, token_losses
 from llmkit.tasks.setup import Setup
@@ -31,6 +32,7 @@ class CausalLM(TextTask):
     verbs = frozenset({"pretrain", "finetune", "eval", "generate"})
     metrics = METRICS
     prompted = True
+    distils = True
     usual_length = 1024
     families = ("llama", "gpt2")
     base_model = "HuggingFaceTB/SmolLM2-135M"
@@ -74,6 +76,12 @@ class CausalLM(TextTask):
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
         return collate
+
+    def divergence(
+        self, student: torch.Tensor, teacher: torch.Tensor, batch: dict[str, Any], temperature: float
+    ) -> torch.Tensor:
+        scored = batch["labels"][:, 1:] != -100  # each token is predicted at the place before it
+        return divergences.of_tokens(student[:, :-1], teacher[:, :-1], scored, temperature)
 
     def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
         records = []

@@ -19,6 +19,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from llmkit.errors import ModelError
 from llmkit.options import AskOptions, TaskFlags
+from llmkit.tasks import divergences
 from llmkit.tasks.base import Collator
 from llmkit.tasks.batches import pad_batch, pad_sequences
 from llmkit.tasks.setup import Setup
@@ -41,6 +42,7 @@ class MaskedLM(DenoisingTask):
     families = ("bert",)
     mask_share = 0.2  # small models learn faster from more masks: Wettig et al., 2023
     base_model = "distilbert/distilbert-base-uncased"
+    distils = True
     aside = frozenset({"labels", "masks"})
 
     def trains_on(self, config: PretrainedConfig) -> bool:
@@ -99,6 +101,11 @@ class MaskedLM(DenoisingTask):
     def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
         masking = MaskingCollator(tokenizer, setup)
         return partial(_collate_given, tokenizer=tokenizer) if setup.fills else masking
+
+    def divergence(
+        self, student: torch.Tensor, teacher: torch.Tensor, batch: dict[str, Any], temperature: float
+    ) -> torch.Tensor:
+        return divergences.of_tokens(student, teacher, batch["labels"] != -100, temperature)
 
     def run(self, model: PreTrainedModel, batch: dict[str, Any], setup: Setup) -> list[Any]:
         if not setup.fills:

@@ -20,6 +20,7 @@ from llmkit.labels import Labels, Matching
 from llmkit.observations import Bools, Floats, LabelSets, Observations
 from llmkit.options import TaskFlags
 from llmkit.predictions import as_probabilities, as_sets
+from llmkit.tasks import divergences
 from llmkit.tasks.base import Collator
 from llmkit.tasks.batches import pad_batch
 from llmkit.tasks.features import usual_among
@@ -36,6 +37,7 @@ class MultiLabelClassification(SequenceTask):
 
     name = "multi-label-classification"
     pipeline_tag = "text-classification"  # the Hub has no name of its own for it
+    distils = True
     roles = ("text", "pair", "labels")
     flags = frozenset({"threshold"})
     incomplete = "no text or no list of labels"
@@ -117,6 +119,11 @@ class MultiLabelClassification(SequenceTask):
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
         return lambda rows: pad_batch(rows, tokenizer, float)
+
+    def divergence(
+        self, student: torch.Tensor, teacher: torch.Tensor, batch: dict[str, Any], temperature: float
+    ) -> torch.Tensor:
+        return divergences.of_labels(student, teacher, temperature)
 
     def logits(self, model: PreTrainedModel, batch: dict[str, Any], place: int) -> torch.Tensor:
         """Return of each label two logits (labels, 2): that it does not hold, by the model's own threshold, or does."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import ClassLabel, Dataset, concatenate_datasets
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
@@ -17,6 +18,7 @@ from llmkit.labels import Labels, Matching, merged_probabilities
 from llmkit.observations import Classes, Floats, Numbers, Observations, softmax
 from llmkit.options import TaskFlags
 from llmkit.predictions import as_classes, as_numbers, as_probabilities
+from llmkit.tasks import divergences
 from llmkit.tasks.base import Collator
 from llmkit.tasks.batches import pad_batch
 from llmkit.tasks.features import is_label, usual_among
@@ -44,6 +46,7 @@ class TextClassification(SequenceTask):
     """Labels for texts and pairs; F1, precision and recall are of the positive class when there are two."""
 
     name = "text-classification"
+    distils = True
     roles = ("text", "pair", "label")
 
     def opens(self, config: PretrainedConfig) -> bool:
@@ -119,6 +122,13 @@ class TextClassification(SequenceTask):
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
         return lambda rows: pad_batch(rows, tokenizer, float if setup.labels and setup.labels.regression else int)
+
+    def divergence(
+        self, student: torch.Tensor, teacher: torch.Tensor, batch: dict[str, Any], temperature: float
+    ) -> torch.Tensor:
+        if batch["labels"].is_floating_point():
+            return divergences.of_numbers(student, teacher)
+        return divergences.of_classes(student, teacher, temperature)
 
     def observe(
         self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
@@ -23,6 +24,7 @@ from llmkit.label_sets import declared_in, one_below_the_other
 from llmkit.labels import Labels, Matching, merged_probabilities, natural
 from llmkit.observations import OUTSIDE, Floats, Observations, Spans, are_single, softmax, span_types, spans_of
 from llmkit.options import AskOptions, TaskFlags
+from llmkit.tasks import divergences
 from llmkit.tasks.base import Collator, Task
 from llmkit.tasks.batches import pad_batch, pad_sequences
 from llmkit.tasks.features import is_string, item_of
@@ -50,6 +52,7 @@ class TokenClassification(Task):
     scores_files = True
     incomplete = "no words or no tags"
     pieces = "read in windows that overlap"
+    distils = True
     aside = frozenset({"labels", "words"})
 
     def trains_on(self, config: PretrainedConfig) -> bool:
@@ -168,6 +171,11 @@ class TokenClassification(Task):
             return batch
 
         return collate
+
+    def divergence(
+        self, student: torch.Tensor, teacher: torch.Tensor, batch: dict[str, Any], temperature: float
+    ) -> torch.Tensor:
+        return divergences.of_tokens(student, teacher, batch["labels"] != -100, temperature)
 
     def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
         """Return the logits (words, tags) of each window, flat: of the first token of each word."""

@@ -22,8 +22,9 @@ PANELS = {
     "classify": {"Arguments", "Model", "Labels", "Data", "Output"},
     "embed": {"Arguments", "Model", "Vectors", "Data", "Output"},
     "data": {"Arguments", "Model", "Data", "Survey", "Output"},
-    "finetune": {"Arguments", "Model", "Data", "Training", "Adapters", "Run", "Output"},
+    "finetune": {"Arguments", "Model", "Data", "Training", "Adapters", "Distillation", "Run", "Output"},
     "merge": {"Arguments", "Merge", "Model", "Data", "Output"},
+    "push": {"Arguments", "Hub", "Output"},
     "pretrain": {"Arguments", "Model", "Architecture", "Data", "Training", "Run", "Output"},
     "eval": {"Arguments", "Model", "Data", "Evaluation", "Language models", "Gates", "Output"},
     "compare": {"Arguments", "Comparison", "Gates", "Output"},
@@ -36,8 +37,8 @@ OF_MODELS = {
     "--offline", "--limit", "--batch-size", "--revision", "--trust-remote-code", "--device", "--dtype", "--model", "-m",
     "--output", "-o", "--column",
 }  # fmt: skip
-WITHOUT_MODEL = {"compare", "cache"}  # they read files that eval wrote
-ORDER = ["generate", "classify", "embed", "data", "finetune", "merge", "pretrain", "eval", "compare", "cache"]
+WITHOUT_MODEL = {"compare", "cache", "push"}  # they read files that eval or a training wrote
+ORDER = ["generate", "classify", "embed", "data", "finetune", "merge", "push", "pretrain", "eval", "compare", "cache"]
 
 
 def command(verb: str):
@@ -117,6 +118,7 @@ def test_help_and_import_leave_the_heavy_libraries_alone():
     [
         ("llmkit ", set(ORDER)),
         ("llmkit fi", {"finetune"}),
+        ("llmkit pu", {"push"}),
         ("llmkit c", {"classify", "compare", "cache"}),
         ("llmkit eval --fail", {"--fail-under", "--fail-above"}),
         ("llmkit eval --max-", {"--max-drop", "--max-gap", "--max-length"}),

@@ -1,0 +1,294 @@
+"""Distillation: a student learns the answers of a teacher beside the labels, and can be cut from its layers.
+
+Sources: Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015; Sanh et al., DistilBERT, 2019: a
+student begins with evenly spaced layers of its teacher, with its embeddings and its head.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from datasets import Dataset
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from llmkit import models, trainable
+from llmkit.errors import ModelError, OptionError, brief, listing
+from llmkit.labels import Labels
+from llmkit.models import Located
+from llmkit.options import DistillingOptions, ModelOptions
+from llmkit.report import Report
+from llmkit.tasks import TASKS, Setup, Task
+
+BY_LAYER = re.compile("layer|attention")  # in the names of what a config lists by layer
+COMPARED = 64  # training rows that teacher and student must read as the same tokens
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher that was found: its files but not yet its weights, and the student that is cut from it."""
+
+    located: Located
+    opening: ModelOptions
+    wanted: DistillingOptions
+    kept: tuple[int, ...] = ()  # the layers, from 0, that a student cut from it has
+    student: Located | None = None
+
+    @property
+    def said(self) -> str:
+        """Sentences for the user on what is learned from whom."""
+        mix, heat = self.wanted.mix, self.wanted.temperature
+        rest = f"{mix:g} of the loss, at temperature {heat:g}; the labels give {1 - mix:g}"
+        whole = f"teacher: {self.located.name} gives {rest}"
+        if not self.kept:
+            return whole
+        numbers = f"{_plural(len(self.kept))} {listing([layer + 1 for layer in self.kept])}"
+        return f"{whole}\nstudent: {numbers} of the teacher's {_layers(self.located.config)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what run.json says of it; layers are counted from 1."""
+        layers = {"layers": [layer + 1 for layer in self.kept]} if self.kept else {}
+        return {**models.origin(self.located), **layers, "mix": self.wanted.mix, "temperature": self.wanted.temperature}
+
+
+def find_teacher(wanted: DistillingOptions, options: ModelOptions, adapts: bool, report: Report) -> Teacher | None:
+    """Return the teacher that is named, if one is; no weights are loaded.
+
+    Raises:
+        OptionError: a student that is cut from it is named too, is to get an adapter, or has no fewer layers.
+        ModelError, HubError: there is no such model.
+    """
+    if wanted.teacher is None:
+        return None
+    count = wanted.student_layers
+    if count is not None and options.model is not None:
+        raise OptionError("--student-layers cuts the student from the teacher: leave out it, or --model")
+    if count is not None and adapts:
+        raise OptionError("--student-layers cuts a new model, and an adapter needs a base on the disk: leave out one")
+    opening = replace(options, model=wanted.teacher, revision=options.revision if count else None)
+    located = models.locate(opening, report)
+    if count is None:
+        return Teacher(located, opening, wanted)
+    kept = evenly(count, _layers(located.config), located.name)
+    name = f"{located.name.rstrip('/')}-{count}-{_plural(count)}"
+    student = replace(located, name=name, config=_cut_config(located.config, kept), base=None)
+    return Teacher(located, opening, wanted, kept, student)
+
+
+def _plural(count: int) -> str:
+    return "layer" if count == 1 else "layers"
+
+
+def _layers(config: PretrainedConfig) -> int:
+    layers = getattr(config, "num_hidden_layers", None)
+    if not isinstance(layers, int):
+        raise ModelError(f"--student-layers: a {config.model_type} does not say how many layers it has")
+    return layers
+
+
+def evenly(count: int, layers: int, name: str) -> tuple[int, ...]:
+    """Return `count` of the layers, from 0, evenly spaced with the first and the last; of one the first.
+
+    DistilBERT's six of BERT's twelve are 0, 2, 4, 7, 9 and 11.
+
+    Raises:
+        OptionError: there are no more layers than that.
+    """
+    if count >= layers:
+        raise OptionError(f"--student-layers {count}: {name!r} has {layers} layers, and a student has fewer")
+    return (0,) if count == 1 else tuple(round(place * (layers - 1) / (count - 1)) for place in range(count))
+
+
+def _cut_config(config: PretrainedConfig, kept: Sequence[int]) -> PretrainedConfig:
+    """Return the config of a model of these layers alone; what it lists by layer is cut too.
+
+    Raises:
+        ModelError: its layers are no plain number of it.
+    """
+    layers, shorter = _layers(config), copy.deepcopy(config)
+    try:
+        shorter.num_hidden_layers = len(kept)
+        for name, value in vars(config).items():
+            if BY_LAYER.search(name) and isinstance(value, list | tuple) and len(value) == layers:
+                setattr(shorter, name, [value[layer] for layer in kept])
+    except Exception as error:  # what a config raises depends on the family
+        raise _uncut(config.model_type, len(kept), error) from error
+    return shorter
+
+
+def _uncut(kind: str, count: int, error: Exception) -> ModelError:
+    return ModelError(f"--student-layers: a {kind} cannot be cut to {count} {_plural(count)}: {brief(error)}")
+
+
+def refuse_teachers_folder(teacher: Teacher | None, path: Path) -> None:
+    """Refuse to write a run where its teacher is.
+
+    Raises:
+        OptionError: they are one folder.
+    """
+    if teacher is not None and path.exists() and path.resolve() == teacher.located.path.resolve():
+        raise OptionError(f"--output {str(path)!r} holds the teacher; name another folder")
+
+
+def reader(
+    teacher: Teacher | None, task: Task, setup: Setup, rows: Dataset, tokenizer: PreTrainedTokenizerBase, report: Report
+) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of the training rows, the student's unless the teacher reads more, after checking the two.
+
+    A DistilBERT reads no token types and its teacher, a BERT, does.
+
+    Raises:
+        OptionError: the task is not learned so.
+        ModelError: the teacher is of another task, other labels, another tokenizer, or reads fewer tokens.
+    """
+    if teacher is None:
+        return tokenizer
+    located, kind = teacher.located, (teacher.located.config.architectures or ["model without a head"])[0]
+    if not task.distils:
+        able = listing([name for name, other in TASKS.items() if other.distils])
+        raise OptionError(f"--teacher: {task.name} is not learned from a teacher; these tasks are: {able}")
+    if not task.opens(located.config):
+        raise ModelError(f"--teacher {located.name!r} is a {kind}, which does not do {task.name}: finetune it first")
+    if setup.labels is not None:
+        _require_labels(teacher, Labels.of_model(located.config), setup.labels)
+    _find_stack(teacher, task)
+    report.say(teacher.said)
+    theirs = models.load_tokenizer(located, teacher.opening)
+    _require_tokenizer(teacher, theirs, tokenizer)
+    some = rows.select(range(min(COMPARED, len(rows))))
+    read = [task.prepare(some, each, setup, training=True)["input_ids"][:] for each in (tokenizer, theirs)]
+    if read[0] != read[1]:
+        raise ModelError(f"--teacher {located.name!r} has another tokenizer than the student: it cuts texts otherwise")
+    most = models.context_length(located.config, theirs)
+    if most < setup.max_length:
+        raise ModelError(f"--teacher {located.name!r} reads at most {most} tokens: --max-length {most}")
+    return theirs if set(theirs.model_input_names) > set(tokenizer.model_input_names) else tokenizer
+
+
+def _require_labels(teacher: Teacher, theirs: Labels, ours: Labels) -> None:
+    if theirs.names != ours.names:
+        told = [listing(labels.names) if labels.names else "a number" for labels in (theirs, ours)]
+        raise ModelError(
+            f"--teacher {teacher.located.name!r} has other labels ({told[0]}) than the data ({told[1]}): "
+            "finetune it on this data first"
+        )
+
+
+def _require_tokenizer(teacher: Teacher, theirs: PreTrainedTokenizerBase, ours: PreTrainedTokenizerBase) -> None:
+    first, second = theirs.get_vocab(), ours.get_vocab()
+    if first != second:
+        sizes = f"{len(first)} tokens and {len(second)}" if len(first) != len(second) else "other tokens"
+        raise ModelError(
+            f"--teacher {teacher.located.name!r} has another tokenizer than the student ({sizes}), and they must share "
+            "one: -m names a student of its family, --student-layers cuts one from it"
+        )
+
+
+def _find_stack(teacher: Teacher, task: Task) -> None:
+    """Look for the layers of a teacher that a student is cut from, on a model without weights."""
+    if teacher.student is not None:
+        config = teacher.located.config
+        stack_of(trainable.skeleton(config, task.network(config), teacher.opening.trust_remote_code))
+
+
+def stack_of(model: PreTrainedModel) -> str:
+    """Return the name of the one list that holds all layers of a model.
+
+    Raises:
+        ModelError: there is none, or several, as of an encoder and a decoder.
+    """
+    layers = _layers(model.config)
+    found = [name for name, members in trainable.stacks(model) if len(members) == layers]
+    if len(found) != 1:
+        kind = type(model).__name__
+        raise ModelError(f"--student-layers: {kind} is no single stack of layers to cut from; -m names a student")
+    return found[0]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a student learns at each step: the loss of its own labels, and its distance from the teacher's answers."""
+
+    task: Task
+    teacher: PreTrainedModel
+    mix: float
+    temperature: float
+    inputs: tuple[
+        frozenset[str], frozenset[str]
+    ]  # what the teacher does not read of a batch, what the student does not
+
+    def loss(self, own: torch.Tensor, outputs: Any, batch: dict[str, Any], items: Any) -> torch.Tensor:
+        """Return mix * divergence + (1 - mix) * own, a scalar.
+
+        The divergence is the mean over the items of the batch; over `items` where the own loss is, that of all batches
+        whose gradients are accumulated.
+        """
+        shown = {name: value for name, value in self.task.shown(batch).items() if name not in self.inputs[0]}
+        with torch.no_grad():
+            told = self.teacher(**shown).logits
+        apart = self.task.divergence(outputs["logits"], told, batch, self.temperature)
+        mean = apart.mean() if items is None else apart.sum() / items
+        return self.mix * mean + (1 - self.mix) * own
+
+    def read_by_student(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return what the student takes of a batch."""
+        return {name: value for name, value in batch.items() if name not in self.inputs[1]}
+
+
+def open_teacher(teacher: Teacher, task: Task) -> PreTrainedModel:
+    """Load the teacher in the precision of training; it is never trained.
+
+    Raises:
+        ModelError: its weights cannot be used.
+    """
+    tokenizer = models.load_tokenizer(teacher.located, teacher.opening)
+    model = models.load_model(
+        teacher.located, task.network(teacher.located.config), tokenizer, teacher.opening, training=True, merged=True
+    )
+    return model.eval().requires_grad_(False)
+
+
+def lesson(teacher: Teacher, model: PreTrainedModel, task: Task, student: PreTrainedTokenizerBase) -> Lesson | None:
+    """Return what the student learns from an open teacher, or None where the loss is of the labels alone."""
+    if not teacher.wanted.mix:
+        return None
+    theirs = set(models.load_tokenizer(teacher.located, teacher.opening).model_input_names)
+    ours = set(student.model_input_names)
+    unread = (frozenset(ours - theirs), frozenset(theirs - ours))
+    return Lesson(task, model, teacher.wanted.mix, teacher.wanted.temperature, unread)
+
+
+def cut_student(
+    teacher: Teacher, model: PreTrainedModel, task: Task, settings: dict[str, Any], trust_remote_code: bool
+) -> PreTrainedModel:
+    """Return a student made of some layers of an open teacher, and of all that stands before and after them.
+
+    Raises:
+        ModelError: with fewer layers it would be another model than the teacher.
+    """
+    assert teacher.student is not None
+    config, stack, kind = teacher.student.config, stack_of(model), type(model).__name__
+    names = {f"{stack}.{new}.": f"{stack}.{old}." for new, old in enumerate(teacher.kept)}
+    weights = model.state_dict()
+    try:
+        network = getattr(transformers, task.network(config))
+        student: PreTrainedModel = network.from_config(
+            models.with_settings(config, settings), trust_remote_code=trust_remote_code, dtype=torch.float32
+        )
+        taken = {name: weights[_source(name, names)] for name in student.state_dict()}
+        student.load_state_dict(taken)
+    except Exception as error:  # what a model raises depends on the family
+        raise _uncut(kind, len(names), error) from error
+    return student.to(model.device)
+
+
+def _source(name: str, names: dict[str, str]) -> str:
+    """Return the name that a weight of the student has in the teacher."""
+    new = next((new for new in names if name.startswith(new)), None)
+    return name if new is None else names[new] + name.removeprefix(new)

@@ -1,0 +1,56 @@
+"""The group of distillation: who teaches, how softly, and what the student is cut from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+from llmkit.flags import flag
+from llmkit.options.base import Options
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillingOptions(Options):
+    """From which model another learns, and how much of its loss comes from there."""
+
+    teacher: Annotated[
+        str | None, flag(panel="Distillation", help="Hub id or folder of a model whose answers the student learns.")
+    ] = None
+    student_layers: Annotated[
+        int | None, flag(panel="Distillation", help="Cut the student from the teacher: so many of its layers.")
+    ] = None
+    distill_temperature: Annotated[
+        float | None, flag(panel="Distillation", help="Softens both sides' probabilities; default 2.")
+    ] = None
+    distill_mix: Annotated[
+        float | None, flag(panel="Distillation", help="Share of the loss that is the teacher's; default 0.5.")
+    ] = None
+
+    @property
+    def temperature(self) -> float:
+        """What the logits of both are divided by."""
+        return 2.0 if self.distill_temperature is None else self.distill_temperature
+
+    @property
+    def mix(self) -> float:
+        """The share of the loss that the teacher gives; the labels give the rest."""
+        return 0.5 if self.distill_mix is None else self.distill_mix
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The options that were given, for run.json: of runs before these options there were none."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def problems(self) -> Iterator[str]:
+        yield from self.at_least(1, "student_layers")
+        if self.teacher is not None and not self.teacher.strip():
+            yield "--teacher must not be empty"
+        if not 0 < self.temperature < math.inf:
+            yield f"--distill-temperature must be more than 0, not {self.temperature:g}"
+        if not 0 <= self.mix <= 1:
+            yield f"--distill-mix must lie between 0 and 1, not {self.mix:g}"
+        for name in ("student_layers", "distill_temperature", "distill_mix"):
+            if getattr(self, name) is not None and self.teacher is None:
+                yield f"--{name.replace('_', '-')} needs --teacher"
