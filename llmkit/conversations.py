@@ -46,6 +46,8 @@ def conversation_of(row: Mapping[str, Any], columns: Mapping[str, str]) -> Conve
     """
     cells = {role: row.get(column) for role, column in columns.items()}
     if "messages" in columns:
+        if isinstance(cells["messages"], str):
+            raise DataError(f"its {columns['messages']} are {_quoted(cells['messages'])}, and a list is wanted")
         prompt, completion = [], messages_of(cells["messages"], "assistant")
     else:
         prompt, completion = _prompt(cells), messages_of(cells["completion"], "assistant")

@@ -82,6 +82,7 @@ def test_a_row_with_a_blank_turn_holds_no_conversation(row, columns):
         ([ASKED, {"text": "x"}], "turn 2 has the role None"),
         ([ASKED, "yes"], "turn 2 is 'yes', and {\"role\""),
         ([ASKED, {"role": "assistant", "content": [{"type": "text"}]}], "the content of turn 2 is"),
+        ("ja", "its messages are 'ja', and a list is wanted"),
         (3, "3 is neither a text nor a list of messages"),
     ],
 )
