@@ -22,6 +22,7 @@ from llmkit.models import Located
 from llmkit.options import AdapterOptions, DataOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
 from llmkit.readings import max_length
 from llmkit.report import Report
+from llmkit.sifting import sift
 from llmkit.splits import TrainAndValidation, select, train_and_validation
 from llmkit.tasks import Setup, Task, inputs_of
 from llmkit.training import Recipe
@@ -69,6 +70,7 @@ def finetune(
         return finished(job, options, report)
     set_seed(hyper.seed)
     model = _model(job, options, adapter, outline)
+    job.task.examine(model, job.setup)
     return train(job, model, partial(_recipe, hyper, adapter, overrides), identity, run, options, report)
 
 
@@ -140,10 +142,13 @@ def plan(
         benchmark=source.benchmark, seed=hyper.seed,
     )  # fmt: skip
     setup = task.settle(task.learned(setup, rows.train), data, located.config, tokenizer)
+    tasks.require_spelled(task, chosen, tokenizer, setup, "training")
+    if found.cut is None:
+        tasks.require_spelled(task, found.validation, tokenizer, setup, "validation")
     best = hyper.metric or task.headline(setup)
     require_known(best, task.metric_names(labels), "--metric")
     _say_plan(located, task, setup, rows, report)
-    train_rows, validation = _prepared(dataset, task, rows, tokenizer, setup, report)
+    train_rows, validation = _prepared(dataset, task, parts, tokenizer, setup, report)
     return Job(
         located, source, dataset, task, setup, rows, tokenizer, train_rows, validation, folder, best, "finetune"
     )  # fmt: skip
@@ -167,7 +172,9 @@ def _model_and_task(
 def _usable(task: Task, rows: TrainAndValidation, columns: dict[str, str], report: Report) -> list[Part]:
     """Leave out rows without text or label, and say how many."""
     parts = []
-    for name, part in (("training", rows.train), ("validation", rows.validation)):
+    for name, part, stood in zip(
+        ("training", "validation"), (rows.train, rows.validation), rows.places or (None, None), strict=True
+    ):
         joined = name == "validation"  # measured as eval measures, which keeps what the task's recipe keeps
         usable = task.measurable(part, Setup(columns, 0)) if joined else task.usable(part, columns)
         if not usable:
@@ -175,7 +182,8 @@ def _usable(task: Task, rows: TrainAndValidation, columns: dict[str, str], repor
         if len(usable) < len(part):
             report.warn(f"{len(part) - len(usable)} of {len(part)} {name} rows have {task.incomplete}, left out")
         kept = part.select(usable) if len(usable) < len(part) else part
-        numbers = [place + 1 for place in usable] if len(usable) < len(part) else None
+        places = usable if stood is None else [stood[place] for place in usable]
+        numbers = [place + 1 for place in places]
         parts.append(Part(name, kept, numbers, named=rows.cut is None, sifted=True))
     return parts
 
@@ -190,18 +198,24 @@ def _test(source: Source, splits: SplitOptions, rows: TrainAndValidation, column
 
 
 def _prepared(
-    dataset: str, task: Task, rows: TrainAndValidation, tokenizer: PreTrainedTokenizerBase, setup: Setup, report: Report
+    dataset: str, task: Task, parts: list[Part], tokenizer: PreTrainedTokenizerBase, setup: Setup, report: Report
 ) -> tuple[Dataset, Dataset]:
     """Return the rows to train on and to measure on as model inputs, and say what is cut off of them."""
-    train_rows = task.prepare(rows.train, tokenizer, setup, training=True)
-    validation = task.prepare(rows.validation, tokenizer, quick(setup), training=False)
+    train_rows = task.prepare(parts[0].rows, tokenizer, setup, training=True)
+    validation = task.prepare(parts[1].rows, tokenizer, quick(setup), training=False)
     if not len(train_rows) or not len(validation):
         raise EmptyError(f"{dataset!r} holds too little text for rows of {setup.max_length} tokens; try --max-length")
+    train_rows = sift(task, train_rows, parts[0], setup, report)
+    sift(task, validation, parts[1], setup, report)  # the rows stay, as in eval: they count for nothing
     _say_lengths(train_rows, setup, tokenizer, report)
     unread = task.unread(train_rows)
     if unread is not None:
         report.warn(f"training rows: {unread}")
-    return train_rows, validation
+    packed = task.packed(train_rows, setup)
+    if len(packed) < len(train_rows):
+        full = sum(packed["length"]) / (len(packed) * setup.max_length)
+        report.say(f"packing: {len(train_rows)} rows in {len(packed)} sequences of {setup.max_length}, {full:.0%} full")
+    return packed, validation
 
 
 def _say_plan(located: Located, task: Task, setup: Setup, rows: TrainAndValidation, report: Report) -> None:

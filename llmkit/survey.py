@@ -104,6 +104,9 @@ def survey(
         tasks.require_sound(task, part.rows, own, part.name)
     reader = readings.open_reader(task, columns, parts[0].rows, located, options, data, options.model is not None)
     _say_tokens(reader, options.model is not None, report)
+    if reader.setup is not None:
+        for part in parts:
+            tasks.require_spelled(task, part.rows, reader.tokenizer, reader.setup, part.name)
     if dry_run:
         return None
     return _surveyed(source, task, why, others, columns, reader, parts, wanted, report)

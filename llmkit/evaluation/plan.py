@@ -61,6 +61,7 @@ def plan(
     setup = _setup(task, located, tokenizer, source, rows, columns, data, evaluation, trained, report)
     wanted = want(task, setup, evaluation, gates, options)
     task.check(setup)
+    tasks.require_spelled(task, rows, tokenizer, setup, split)
     usable = usable_rows(dataset, split, rows, columns, task.measurable(rows, setup), task, report)
     if wanted.slices and not task.by_row(setup):
         raise OptionError("--slice needs figures of single rows: add --per-row")
