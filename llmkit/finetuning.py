@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from llmkit import adapters, models, runs, tasks, trainable, training
-from llmkit.data import Source, open_dataset
+from llmkit import adapters, mixing, models, runs, tasks, trainable, training
+from llmkit.data import Source
 from llmkit.errors import EmptyError, listing
 from llmkit.findings import Part
 from llmkit.inspection import check
@@ -22,8 +23,8 @@ from llmkit.models import Located
 from llmkit.options import AdapterOptions, DataOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
 from llmkit.readings import max_length
 from llmkit.report import Report
-from llmkit.sifting import sift
-from llmkit.splits import TrainAndValidation, select, train_and_validation
+from llmkit.sifting import numbered, require_spelled, sift
+from llmkit.splits import TrainAndValidation, select
 from llmkit.tasks import Setup, Task, inputs_of
 from llmkit.training import Recipe
 
@@ -32,7 +33,7 @@ UNKNOWN_SHARE = 0.05  # of unknown tokens, above which the tokenizer does not fi
 
 
 def finetune(
-    dataset: str,
+    dataset: str | Sequence[str],
     model: str | ModelOptions | None = None,
     data: DataOptions | None = None,
     splits: SplitOptions | None = None,
@@ -42,7 +43,9 @@ def finetune(
     dry_run: bool = False,
     adapter: AdapterOptions | None = None,
 ) -> Trained | None:
-    """Train `model` on `dataset` and return the figures of the saved best checkpoint; None after a dry run.
+    """Train `model` on a dataset, or on a mix of several, and return the figures of the saved best checkpoint.
+
+    After a dry run it returns None.
 
     Raises:
         OptionError, DataError, ModelError: something asked for is wrong; nothing costly was done, no file written.
@@ -57,9 +60,16 @@ def finetune(
     device = models.pick_device(options.device)
     training.precision(options, device)
     adapters.require_available(adapter, device)
-    identity = {"dataset": dataset, **asdict(options), **asdict(data), **asdict(splits), **asdict(hyper)}
+    datasets = [dataset] if isinstance(dataset, str) else list(dataset)
+    identity = {
+        "dataset": datasets[0] if len(datasets) == 1 else datasets,
+        **asdict(options),
+        **asdict(data),
+        **asdict(splits),
+        **asdict(hyper),
+    }
     identity |= adapter.given
-    job = plan(dataset, options, data, splits, hyper, run, identity, report)
+    job = plan(datasets, options, data, splits, hyper, run, identity, report)
     outline = _outline(job, options, adapter)
     if dry_run:
         if outline is not None:
@@ -71,7 +81,9 @@ def finetune(
     set_seed(hyper.seed)
     model = _model(job, options, adapter, outline)
     job.task.examine(model, job.setup)
-    return train(job, model, partial(_recipe, hyper, adapter, overrides), identity, run, options, report)
+    return train(
+        job, model, partial(_recipe, hyper, adapter, overrides, job.located.config), identity, run, options, report
+    )
 
 
 @dataclass(frozen=True)
@@ -114,43 +126,40 @@ def _model(job: Job, options: ModelOptions, less: AdapterOptions, outline: Outli
 
 
 def plan(
-    dataset: str, options: ModelOptions, data: DataOptions, splits: SplitOptions, hyper: TrainingOptions,
+    dataset: Sequence[str], options: ModelOptions, data: DataOptions, splits: SplitOptions, hyper: TrainingOptions,
     run: RunOptions, identity: dict[str, Any], report: Report,
 ) -> Job:  # fmt: skip
     """Check everything that can be checked before the weights are loaded, and say what was chosen."""
-    source = open_dataset(dataset, encoding=data.encoding, report=report)
-    chosen = select(source.splits, splits.train_split, data.limit)
+    portions = mixing.open_portions(dataset, data.encoding, report)
+    chosen = select(portions[0].source.splits, splits.train_split, data.limit)
     located, task, columns = _model_and_task(options, data, chosen, report)
-    path = run.output or Path("runs") / f"{source.slug}-{located.slug}"
+    path = run.output or Path("runs") / f"{mixing.slug(portions)}-{located.slug}"
     folder = runs.open_run(path, run, identity, located.path)
-    tasks.require_sound(task, chosen, columns, "training")  # before a cut, which gives rows other numbers
-    found = train_and_validation(
-        source, splits.train_split, splits.validation, data.limit, hyper.seed, data.encoding,
-        task.class_column(chosen, columns),
-    )  # fmt: skip
-    if found.cut is None:
-        tasks.require_columns(columns, found.validation, f"--validation {found.name}")
-        tasks.require_sound(task, found.validation, columns, "validation")
+    portions = mixing.alike(portions, task, columns, data, splits, located.config)
+    source = mixing.joined(portions)
+    found = mixing.divide(portions, task, columns, data, splits, hyper.seed, report)
     parts = _usable(task, found, columns, report)
     rows = replace(found, train=parts[0].rows, validation=parts[1].rows)
     labels = task.labels(rows.train, found.validation, columns)
-    own = found.cut is None and splits.validation is None
+    own = found.own and splits.validation is None
     check(task, columns, [*parts, *_test(source, splits, rows, columns)], own, report)
+    rows = replace(rows, train=mixing.weighted(parts[0], rows.drawn, hyper.seed))
     tokenizer = models.load_tokenizer(located, options)
     setup = Setup(
         columns=columns, max_length=max_length(data, located, tokenizer, task), labels=labels,
         benchmark=source.benchmark, seed=hyper.seed,
     )  # fmt: skip
     setup = task.settle(task.learned(setup, rows.train), data, located.config, tokenizer)
-    tasks.require_spelled(task, chosen, tokenizer, setup, "training")
-    if found.cut is None:
-        tasks.require_spelled(task, found.validation, tokenizer, setup, "validation")
+    told = numbered(parts, found)
+    for part in told:
+        require_spelled(task, part, tokenizer, setup)
     best = hyper.metric or task.headline(setup)
     require_known(best, task.metric_names(labels), "--metric")
     _say_plan(located, task, setup, rows, report)
-    train_rows, validation = _prepared(dataset, task, parts, tokenizer, setup, report)
+    train_rows, validation = _prepared(source.reference, task, rows, told, tokenizer, setup, report)
     return Job(
-        located, source, dataset, task, setup, rows, tokenizer, train_rows, validation, folder, best, "finetune"
+        located, source, source.reference, task, setup, rows, tokenizer, train_rows, validation, folder, best,
+        "finetune",
     )  # fmt: skip
 
 
@@ -172,9 +181,7 @@ def _model_and_task(
 def _usable(task: Task, rows: TrainAndValidation, columns: dict[str, str], report: Report) -> list[Part]:
     """Leave out rows without text or label, and say how many."""
     parts = []
-    for name, part, stood in zip(
-        ("training", "validation"), (rows.train, rows.validation), rows.places or (None, None), strict=True
-    ):
+    for name, part in (("training", rows.train), ("validation", rows.validation)):
         joined = name == "validation"  # measured as eval measures, which keeps what the task's recipe keeps
         usable = task.measurable(part, Setup(columns, 0)) if joined else task.usable(part, columns)
         if not usable:
@@ -182,9 +189,8 @@ def _usable(task: Task, rows: TrainAndValidation, columns: dict[str, str], repor
         if len(usable) < len(part):
             report.warn(f"{len(part) - len(usable)} of {len(part)} {name} rows have {task.incomplete}, left out")
         kept = part.select(usable) if len(usable) < len(part) else part
-        places = usable if stood is None else [stood[place] for place in usable]
-        numbers = [place + 1 for place in places]
-        parts.append(Part(name, kept, numbers, named=rows.cut is None, sifted=True))
+        numbers = [place + 1 for place in usable] if len(usable) < len(part) else None
+        parts.append(Part(name, kept, numbers, named=rows.numbered, sifted=True))
     return parts
 
 
@@ -198,11 +204,12 @@ def _test(source: Source, splits: SplitOptions, rows: TrainAndValidation, column
 
 
 def _prepared(
-    dataset: str, task: Task, parts: list[Part], tokenizer: PreTrainedTokenizerBase, setup: Setup, report: Report
-) -> tuple[Dataset, Dataset]:
+    dataset: str, task: Task, rows: TrainAndValidation, parts: Sequence[Part], tokenizer: PreTrainedTokenizerBase,
+    setup: Setup, report: Report,
+) -> tuple[Dataset, Dataset]:  # fmt: skip
     """Return the rows to train on and to measure on as model inputs, and say what is cut off of them."""
-    train_rows = task.prepare(parts[0].rows, tokenizer, setup, training=True)
-    validation = task.prepare(parts[1].rows, tokenizer, quick(setup), training=False)
+    train_rows = task.prepare(rows.train, tokenizer, setup, training=True)
+    validation = task.prepare(rows.validation, tokenizer, quick(setup), training=False)
     if not len(train_rows) or not len(validation):
         raise EmptyError(f"{dataset!r} holds too little text for rows of {setup.max_length} tokens; try --max-length")
     train_rows = sift(task, train_rows, parts[0], setup, report)
@@ -247,10 +254,13 @@ def _say_lengths(train: Dataset, setup: Setup, tokenizer: PreTrainedTokenizerBas
             report.warn(f"{share:.0%} of the tokens are unknown to this tokenizer: does the model know the language?")
 
 
-def _recipe(hyper: TrainingOptions, adapter: AdapterOptions, overrides: dict[str, Any], parameters: int) -> Recipe:
+def _recipe(
+    hyper: TrainingOptions, adapter: AdapterOptions, overrides: dict[str, Any], config: PretrainedConfig,
+    parameters: int,
+) -> Recipe:  # fmt: skip
     epochs = hyper.epochs or EPOCHS
     return Recipe(
         epochs=epochs, max_steps=hyper.max_steps, batch_size=hyper.batch_size or BATCH_SIZE, seed=hyper.seed,
-        learning_rate=hyper.learning_rate or training.learning_rate_for(parameters, adapter.haste),
+        learning_rate=hyper.learning_rate or training.learning_rate_for(parameters, config, adapter.haste),
         measurements=3 if hyper.max_steps else max(1, math.ceil(epochs)), overrides=overrides,
     )  # fmt: skip

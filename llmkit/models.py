@@ -27,6 +27,8 @@ from llmkit.options import ModelOptions
 from llmkit.report import Report
 from llmkit.weight_files import check_headers, sketch
 
+T5_FAMILIES = frozenset({"t5", "mt5", "umt5", "longt5", "switch_transformers"})
+
 
 def load_tokenizer(located: Located, options: ModelOptions) -> PreTrainedTokenizerBase:
     """Open the model's tokenizer, with a padding token.

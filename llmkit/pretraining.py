@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from llmkit import architectures, models, runs, tasks, training
+from llmkit import architectures, mixing, models, runs, tasks, training
 from llmkit.architectures import SIZES, Size
 from llmkit.corpus import Corpus, open_corpus
 from llmkit.errors import EmptyError, OptionError, listing
@@ -182,7 +182,8 @@ def _job(
     best = hyper.metric or start.task.headline(setup)
     require_known(best, start.task.metric_names(None), "--metric")
     start.task.collator(start.tokenizer, masks)  # refuses a tokenizer that the task cannot use
-    train_rows = start.task.prepare(corpus.rows.train, start.tokenizer, masks, training=True)
+    documents = mixing.weighted(Part("training", corpus.rows.train), corpus.rows.drawn, hyper.seed)
+    train_rows = start.task.prepare(documents, start.tokenizer, masks, training=True)
     held_out = start.task.prepare(corpus.rows.validation, start.tokenizer, quick(setup), training=False)
     if not len(train_rows) or not len(held_out):
         raise EmptyError(f"too little text for blocks of {start.context} tokens; try --max-length, or add text")
@@ -206,7 +207,8 @@ def _model(start: Start, options: ModelOptions) -> PreTrainedModel:
 
 def _recipe(start: Start, hyper: TrainingOptions, overrides: dict[str, Any], parameters: int) -> Recipe:
     """From scratch as GPT-3 and Llama do it: a cosine, betas .9 and .95, weight decay 0.1; gentler when going on."""
-    rate = start.size.learning_rate if start.located is None else training.learning_rate_for(parameters)
+    known = start.located
+    rate = training.learning_rate_for(parameters, known.config) if known is not None else start.size.learning_rate
     return Recipe(
         epochs=hyper.epochs or EPOCHS, max_steps=hyper.max_steps, batch_size=hyper.batch_size or start.size.batch_size,
         learning_rate=hyper.learning_rate or rate, seed=hyper.seed, measurements=MEASUREMENTS, warmup=start.size.warmup,

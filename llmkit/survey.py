@@ -24,6 +24,7 @@ from llmkit.models import BUILTIN_NAME
 from llmkit.options import DataOptions, ModelOptions, SurveyOptions
 from llmkit.readings import Reader
 from llmkit.report import Report
+from llmkit.sifting import require_spelled
 from llmkit.splits import VALIDATIONS
 from llmkit.tasks import Task, inputs_of
 
@@ -106,7 +107,7 @@ def survey(
     _say_tokens(reader, options.model is not None, report)
     if reader.setup is not None:
         for part in parts:
-            tasks.require_spelled(task, part.rows, reader.tokenizer, reader.setup, part.name)
+            require_spelled(task, part, reader.tokenizer, reader.setup)
     if dry_run:
         return None
     return _surveyed(source, task, why, others, columns, reader, parts, wanted, report)

@@ -17,10 +17,12 @@ from llmkit.data import Source, hub_name, open_dataset
 from llmkit.errors import DataError, EmptyError, OptionError, did_you_mean, listing
 from llmkit.evaluation.result import Wanted
 from llmkit.evaluation.slices import slices_of
+from llmkit.findings import Part
 from llmkit.metrics.hub_metric import open_hub_metric
 from llmkit.models import Located
 from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions
 from llmkit.report import Report
+from llmkit.sifting import require_spelled
 from llmkit.splits import Cut, to_measure
 from llmkit.tasks import Setup, Task
 
@@ -61,7 +63,7 @@ def plan(
     setup = _setup(task, located, tokenizer, source, rows, columns, data, evaluation, trained, report)
     wanted = want(task, setup, evaluation, gates, options)
     task.check(setup)
-    tasks.require_spelled(task, rows, tokenizer, setup, split)
+    require_spelled(task, Part(split, rows), tokenizer, setup)
     usable = usable_rows(dataset, split, rows, columns, task.measurable(rows, setup), task, report)
     if wanted.slices and not task.by_row(setup):
         raise OptionError("--slice needs figures of single rows: add --per-row")
@@ -176,7 +178,13 @@ def seed_of(evaluation: EvalOptions, trained: Mapping[str, Any] = MappingProxyTy
 def _cut_of(trained: dict[str, Any], source: Source) -> Cut | None:
     """Return how the model's own run cut its validation rows, when it was trained on this very dataset."""
     recorded = trained.get("data") or {}
-    same = recorded.get("reference") == source.reference
-    if not same and recorded.get("reference") and not Path(source.reference).exists():
-        same = hub_name(recorded["reference"]) == hub_name(source.reference)
-    return Cut(**recorded["cut"]) if same and recorded.get("cut") else None
+    for one in (recorded, *(recorded.get("mix") or ())):
+        if one.get("cut") and _same(one.get("reference"), source):
+            return Cut(**one["cut"])
+    return None
+
+
+def _same(reference: str | None, source: Source) -> bool:
+    if not reference or reference == source.reference or Path(source.reference).exists():
+        return reference == source.reference
+    return hub_name(reference) == hub_name(source.reference)

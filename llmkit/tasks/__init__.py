@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from datasets import Dataset
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers import PretrainedConfig
 
 from llmkit.errors import DataError, ModelError, OptionError, did_you_mean, listing
 from llmkit.options import TaskFlags
@@ -47,7 +47,7 @@ TASKS: dict[str, Task] = {
 
 __all__ = [
     "TASKS", "TRUTHS", "Setup", "Task", "asked_for", "choose", "for_looking", "for_model", "for_training", "inputs_of",
-    "named", "require_columns", "require_roles", "require_sound", "require_spelled", "that",
+    "named", "require_columns", "require_roles", "require_sound", "that",
 ]  # fmt: skip
 
 
@@ -194,17 +194,6 @@ def require_sound(task: Task, rows: Dataset, columns: dict[str, str], where: str
         DataError: naming the first such row, from 1.
     """
     found = task.flaw(rows, columns)
-    if found is not None:
-        raise DataError(f"{where}, row {found[0] + 1}: {found[1]}")
-
-
-def require_spelled(task: Task, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, where: str) -> None:
-    """Refuse rows that the model's tokenizer cannot spell, as turns that its chat template drops.
-
-    Raises:
-        DataError: naming the first such row, from 1.
-    """
-    found = task.misfit(rows, tokenizer, setup)
     if found is not None:
         raise DataError(f"{where}, row {found[0] + 1}: {found[1]}")
 

@@ -29,7 +29,7 @@ from llmkit.tasks.features import is_string, item_of
 from llmkit.tasks.languages import begin, first_tokens
 from llmkit.tasks.setup import Setup
 
-PREFIXED = frozenset({"t5", "mt5", "umt5", "longt5", "switch_transformers"})  # told their task in words
+PREFIXED = models.T5_FAMILIES  # told their task in words
 FIRST = ("decoder_start_token_id", "forced_bos_token_id")  # how a language to write is told
 
 

@@ -1,9 +1,10 @@
-"""In which precision a model is trained: what --dtype says, else what the device multiplies faster."""
+"""In which precision and at which rate a model is trained unless a flag says."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from transformers import AutoConfig
 
 from llmkit import training
 from llmkit.errors import OptionError
@@ -24,3 +25,19 @@ def test_a_cpu_trains_under_bf16_autocast_where_it_has_amx_unless_told_otherwise
 def test_float16_is_refused_on_a_cpu():
     with pytest.raises(OptionError, match="--dtype float16 trains on a GPU only"):
         training.precision(ModelOptions(dtype="float16"), CPU)
+
+
+@pytest.mark.parametrize(
+    ("family", "parameters", "haste", "rate"),
+    [
+        ("bert", 22_000_000, 1, 1e-4),
+        ("distilbert", 66_400_000, 1, 5.8e-5),
+        ("bert", 110_000_000, 1, 4.5e-5),
+        ("t5", 60_500_000, 1, 3e-4),
+        ("bert", 100_000, 1, 5e-4),
+        ("bert", 22_000_000, 10, 1e-3),
+        ("bert", 100_000, 100, 1e-2),
+    ],
+)
+def test_a_rate_is_that_of_the_literature_at_its_models_sizes(family, parameters, haste, rate):
+    assert training.learning_rate_for(parameters, AutoConfig.for_model(family), haste) == rate
