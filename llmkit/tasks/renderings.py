@@ -23,6 +23,7 @@ from llmkit.predictions import shortened
 
 GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 OTHER = "--chat-template FILE takes another"
+UNTOLD = "so what the assistant writes cannot be told; --chat-template FILE takes one that marks it by {% generation %}"
 
 Span = tuple[int, int]
 
@@ -61,11 +62,14 @@ def render(conversation: Conversation, tokenizer: PreTrainedTokenizerBase) -> Re
     for place in conversation.learned:
         before = _text(turns[:place], tokenizer, add_generation_prompt=True)
         after = whole if place == len(turns) - 1 else _text(turns[: place + 1], tokenizer)
-        if not (after.startswith(before) and whole.startswith(after)):
+        if not whole.startswith(after):  # Phi-3's puts the end-of-text token behind the last turn, whatever it is
+            after = after.removesuffix(tokenizer.eos_token or "")
+        if not after.startswith(before):
             raise DataError(
-                f"the chat template spells the turns before turn {place + 1} otherwise where it is there or others "
-                f"follow, so what the assistant writes cannot be told; {OTHER}, with {{% generation %}} around that"
+                f"the chat template spells what is before turn {place + 1} otherwise in its prompt, {UNTOLD}"
             )
+        if not whole.startswith(after):
+            raise DataError(f"the chat template spells turn {place + 1} otherwise where others follow, {UNTOLD}")
         _find(turns, range(done, place), whole, spans[-1][1] if spans else 0, len(before))
         _find(turns, range(place, place + 1), whole, len(before), len(after))
         spans.append((len(before), len(after)))

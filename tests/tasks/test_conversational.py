@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -37,15 +38,17 @@ LEARNED = {"prompt and completion": ["好的"], "alpaca": ["好的"]}
 # what could stand in the place of the template, and what is wrong with it
 DROPPING = tiny.CHAT.replace("{% for m in messages %}", "{% for m in messages if m.role != 'system' %}")
 CHANGING = tiny.CHAT.replace("{{ m.content }}", "{{ m.content if loop.last else m.content.upper() }}")
-LATE = "{{ messages|length }}" + tiny.CHAT
+LAST = tiny.CHAT.replace("{{ m.content }}", "{{ '!' if loop.last and m.role == 'assistant' }}{{ m.content }}")
 REFUSING = "{{ raise_exception('no turns') }}" + tiny.CHAT
 
 
-def prepared(rows: list[dict], folder: Path, template: str = tiny.CHAT, **more) -> tuple[Dataset, object]:
+def prepared(
+    rows: list[dict], folder: Path, template: str = tiny.CHAT, length: int = 64, **more
+) -> tuple[Dataset, object]:
     dataset, tokenizer = Dataset.from_list(rows), AutoTokenizer.from_pretrained(folder)
     tokenizer.chat_template = template
     columns = TASK.fits(dataset, {})
-    return TASK.prepare(dataset, tokenizer, Setup(columns, 64, **more), training=True), tokenizer
+    return TASK.prepare(dataset, tokenizer, Setup(columns, length, **more), training=True), tokenizer
 
 
 def runs(row: dict, tokenizer) -> list[str]:
@@ -74,6 +77,25 @@ def test_the_mask_of_a_marked_template_is_the_librarys_own(assistant):
     theirs = tokenizer.apply_chat_template(TURNS, return_dict=True, return_assistant_tokens_mask=True)
     assert rows[0]["input_ids"] == theirs["input_ids"]
     assert [int(label != -100) for label in rows[0]["labels"]] == theirs["assistant_masks"]
+
+
+def test_an_end_of_text_behind_the_last_turn_alone_is_learned_there_alone(assistant):
+    phi = tiny.CHAT.replace("{{ eos_token }}", ".").replace("{% endif %}", "{% else %}{{ eos_token }}{% endif %}")
+    rows, tokenizer = prepared([SHAPES["messages"]], assistant, phi)
+    assert runs(rows[0], tokenizer) == ["über 3.", f"好的.{EOS}"]
+
+
+@pytest.mark.parametrize("family", ["llama3", "gemma3", "cohere", "phi3"])
+def test_what_the_prefixes_tell_is_what_trl_marks(assistant, family):
+    found = find_spec("trl")
+    if found is None or found.origin is None:
+        pytest.skip("trl is not installed")
+    templates, learned = Path(found.origin).parent / "chat_templates", []
+    for name in (f"{family}.jinja", f"{family}_training.jinja"):
+        rows, _ = prepared([SHAPES["messages"]], assistant, (templates / name).read_text(), length=512)
+        learned.append((rows[0]["input_ids"], rows[0]["labels"]))
+    assert learned[0] == learned[1]
+    assert rows[0]["learned"] > 0
 
 
 def test_a_mark_that_ends_before_the_end_of_the_turn_is_taken_to_it(assistant):
@@ -227,8 +249,8 @@ GOOD = [chat("uja", "anein")] * 3
         ([*GOOD, chat("uja", "uja", "anein")], tiny.CHAT, "row 4: turn 2 is the user's, out of order"),
         ([*GOOD, chat("uja", "tnein")], tiny.CHAT, "row 4: turn 2 has the role 'tool'"),
         ([*GOOD, chat("sgut", "uja", "anein")], DROPPING, "row 4: the chat template drops or changes turn 1, the"),
-        ([chat("uja", "anein", "uja", "anein")] * 3, CHANGING, "row 1: the chat template spells the turns before"),
-        ([*GOOD, chat("uja", "anein", "uja", "anein")], LATE, "row 1: the chat template spells the turns before"),
+        ([chat("uja", "anein", "uja", "anein")] * 3, CHANGING, "row 1: the chat template spells what is before turn 2"),
+        ([*GOOD, chat("uja", "anein", "uja", "anein")], LAST, "row 4: the chat template spells turn 2 otherwise"),
         (GOOD, REFUSING, "row 1: the chat template refuses it: no turns"),
         (GOOD, "{% for %}", "--chat-template"),
     ],
