@@ -105,7 +105,9 @@ def _prompt(cells: Mapping[str, Any]) -> list[Message]:
     for role, cell in (("input", more), ("system", system)):
         if not isinstance(cell, str | None):
             raise DataError(f"its {role} is {_quoted(cell)}, and a text is wanted")
-    if more and more.strip() and isinstance(prompt, str):
+    if more and more.strip() and prompt:
+        if not isinstance(prompt, str):
+            raise DataError(f"its input is {_quoted(more)} beside a list of messages, and goes with a text")
         prompt = f"{prompt}\n{more}"
     messages = messages_of(prompt, "user")
     return [{"role": "system", "content": system}, *messages] if system and messages else messages

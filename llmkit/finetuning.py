@@ -81,8 +81,9 @@ def finetune(
     set_seed(hyper.seed)
     model = _model(job, options, adapter, outline)
     job.task.examine(model, job.setup)
+    sized = replace(hyper, batch_size=hyper.batch_size or _usual_batch(job.train))
     return train(
-        job, model, partial(_recipe, hyper, adapter, overrides, job.located.config), identity, run, options, report
+        job, model, partial(_recipe, sized, adapter, overrides, job.located.config), identity, run, options, report
     )
 
 
@@ -213,7 +214,7 @@ def _prepared(
     if not len(train_rows) or not len(validation):
         raise EmptyError(f"{dataset!r} holds too little text for rows of {setup.max_length} tokens; try --max-length")
     train_rows = sift(task, train_rows, parts[0], setup, report)
-    sift(task, validation, parts[1], setup, report)  # the rows stay, as in eval: they count for nothing
+    validation = sift(task, validation, parts[1], setup, report)
     _say_lengths(train_rows, setup, tokenizer, report)
     unread = task.unread(train_rows)
     if unread is not None:
@@ -252,6 +253,12 @@ def _say_lengths(train: Dataset, setup: Setup, tokenizer: PreTrainedTokenizerBas
         share = sum(ids.count(unknown) for ids in map(list, sample)) / sum(map(len, sample))
         if share > UNKNOWN_SHARE:
             report.warn(f"{share:.0%} of the tokens are unknown to this tokenizer: does the model know the language?")
+
+
+def _usual_batch(train: Dataset) -> int:
+    """Return how many rows make a step: where several are packed into one, so few that a step is of as many as ever."""
+    packed = sum(train["rows"]) if "rows" in train.column_names else len(train)
+    return max(1, round(BATCH_SIZE * len(train) / packed))
 
 
 def _recipe(

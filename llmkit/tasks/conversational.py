@@ -25,7 +25,10 @@ from llmkit.tasks.texts import likelihoods, tally
 
 METRICS = ("perplexity", "loss", "accuracy")
 LISTS = ("messages", "conversations")
-PAIRS = (("prompt", "completion"), ("instruction", "output"))
+TEXTS = (  # the usual columns by their roles; of Alpaca's, the input can be blank
+    {"prompt": "prompt", "completion": "completion", "system": "system"},
+    {"prompt": "instruction", "completion": "output", "input": "input", "system": "system"},
+)
 SLICE = 1000  # rows that are tokenized at a time
 IGNORED = -100  # a label on which there is no loss
 
@@ -64,8 +67,7 @@ class Conversational(Task):
         lists = [name for name in LISTS if name in kinds and _lists_messages(kinds[name])]
         if lists and not given:
             return {"messages": lists[0]}
-        for prompt, completion in PAIRS:
-            usual = {"prompt": prompt, "completion": completion, "input": "input", "system": "system"}
+        for usual in TEXTS:
             there = {role: name for role, name in usual.items() if name in kinds and _spells(role, kinds[name])}
             found = there | given
             if {"prompt", "completion"} <= set(found):

@@ -22,7 +22,10 @@ EXACT, ROUNDED = 1e-3, 0.1  # of the logits' spread: by how much equal ones diff
 
 
 def pack(rows: Dataset, most: int) -> Dataset:
-    """Return rows of `input_ids` and `labels` side by side in sequences of at most `most` tokens, with positions."""
+    """Return rows of `input_ids` and `labels` side by side in sequences of at most `most` tokens, with positions.
+
+    `rows` tells how many each sequence holds.
+    """
     ids, labels = rows["input_ids"][:], rows["labels"][:]
     packs = best_fit(list(map(len, ids)), most)
     return Dataset.from_dict(
@@ -31,6 +34,7 @@ def pack(rows: Dataset, most: int) -> Dataset:
             "labels": [[label for row in pack for label in labels[row]] for pack in packs],
             "position_ids": [[place for row in pack for place in range(len(ids[row]))] for pack in packs],
             "length": [sum(len(ids[row]) for row in pack) for pack in packs],
+            "rows": list(map(len, packs)),
         }
     )
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -146,6 +149,7 @@ def test_packed_rows_have_the_logits_and_the_loss_that_they_have_alone(assistant
         padded = model(**TASK.collator(tokenizer, setup)(rows.to_list()))
     assert sorted(seen) == sorted(rows["input_ids"])
     assert float(packed.loss) == pytest.approx(float(padded.loss), abs=1e-5)
+    assert sum(packs["rows"]) == len(rows)
     assert best_fit([3, 9, 4, 6, 1], 10) == [[1, 4], [3, 2], [0]]
 
 
@@ -181,7 +185,9 @@ def test_what_is_trained_writes_answers_and_keeps_the_template_that_was_given(ll
         "--learning-rate", "0.01", "--batch-size", "4", *flags,
     )  # fmt: skip
     assert trained.code == 0, trained.err
-    assert "packing: 64 rows in " in trained.err
+    steps = json.loads((run / "run.json").read_text())["training"]["steps"]
+    packed = re.search(r"packing: 64 rows in (\d+) sequences of 64", trained.err)
+    assert steps == 4 * math.ceil(int(packed[1]) / 4)
     assert "task: conversational; columns messages=messages" in trained.err
     assert trained.json["metrics"]["loss"]["value"] < before.json["metrics"]["loss"]["value"] / 2
     assert AutoTokenizer.from_pretrained(run).chat_template == tiny.CHAT
@@ -284,6 +290,21 @@ def test_what_is_missing_is_asked_for_by_its_flag(llmkit, llama, tmp_path, monke
     ran = llmkit(verb, write_jsonl(tmp_path / "rows.jsonl", GOOD), "-m", llama, *flags)
     assert ran.code == 2, ran.err
     assert wrong in ran.error
+
+
+@pytest.mark.parametrize(
+    ("row", "given", "columns"),
+    [
+        ({"q": "ja", "a": "nein"}, {"prompt": "q", "completion": "a"}, {"prompt": "q", "completion": "a"}),
+        ({"talk": GOOD[0]["messages"]}, {"messages": "talk"}, {"messages": "talk"}),
+        ({"prompt": "ja", "a": "nein", "input": "x"}, {"completion": "a"}, {"prompt": "prompt", "completion": "a"}),
+        ({"instruction": "ja", "a": "nein"}, {"completion": "a"}, {"prompt": "instruction", "completion": "a"}),
+        ({"text": "ja", "label": "nein"}, {}, None),
+        ({"messages": ["ja"]}, {}, None),
+    ],
+)
+def test_columns_are_found_by_their_names_or_given_by_their_roles(row, given, columns):
+    assert TASK.fits(Dataset.from_list([row]), given) == columns
 
 
 def test_without_a_model_the_default_is_a_chat_model(llmkit, tmp_path):
