@@ -29,6 +29,7 @@ TEXTS = (  # the usual columns by their roles; of Alpaca's, the input can be bla
     {"prompt": "prompt", "completion": "completion", "system": "system"},
     {"prompt": "instruction", "completion": "output", "input": "input", "system": "system"},
 )
+PREPARED = ("input_ids", "labels", "length", "truncated", "learned", "row")  # of a row
 SLICE = 1000  # rows that are tokenized at a time
 IGNORED = -100  # a label on which there is no loss
 
@@ -128,7 +129,8 @@ class Conversational(Task):
         """
         told = [(row, one) for row, one in enumerate(_conversations(rows, setup.columns)) if one is not None]
         slices = (told[start : start + SLICE] for start in range(0, len(told), SLICE))
-        return Dataset.from_list([row for some in slices for row in _encoded(some, tokenizer, setup.max_length)])
+        encoded = [row for some in slices for row in _encoded(some, tokenizer, setup.max_length)]
+        return Dataset.from_dict({name: [row[name] for row in encoded] for name in PREPARED})
 
     def silent(self, prepared: Dataset) -> list[int]:
         return [place for place, tokens in enumerate(prepared["learned"][:]) if not tokens]

@@ -191,8 +191,6 @@ def test_what_is_trained_writes_answers_and_keeps_the_template_that_was_given(ll
     assert "task: conversational; columns messages=messages" in trained.err
     assert trained.json["metrics"]["loss"]["value"] < before.json["metrics"]["loss"]["value"] / 2
     assert AutoTokenizer.from_pretrained(run).chat_template == tiny.CHAT
-    after = llmkit("eval", held, "-m", run, "--json")
-    assert after.json["metrics"] == trained.json["metrics"]
     answers = llmkit("generate", "-m", run, "sweet", "cruel", "--max-new-tokens", "8")
     assert answers.out.split("\n")[::2] == ["positive", "negative", ""] or answers.out.split() == [
         "positive",
@@ -235,6 +233,9 @@ def test_data_shows_the_mask_and_the_roles_that_may_be_blank(llmkit, assistant, 
     pieces = [(piece["kind"], piece["text"]) for piece in shown["texts"]["text"]]
     assert pieces == [("unlearned", f"u:Größe?{EOS}a:"), ("learned", f"好{EOS}")]
     assert [(finding["kind"], finding["first"]) for finding in ran.json["findings"]] == [("empty", [2])]
+    blank = write_jsonl(tmp_path / "blank.jsonl", [chat("uja", "a ")])
+    unusable = llmkit("data", blank, "-m", assistant, "--json")
+    assert [(finding["kind"], finding["first"]) for finding in unusable.json["findings"]] == [("unusable", [1])]
     packed = llmkit("data", tmp_path / "rows.jsonl", "-m", assistant, "--packing", "--json")
     assert len(packed.json["shown"]) == 1
 
