@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from datasets import Dataset
 from llmkit.readings import Reader
 
 HEAD, TAIL = 60, 8  # tokens of a text that are shown; those between are counted
+TURNS = 4  # places where a loss begins or ends, around which tokens are shown too
 IGNORED = -100  # a label on which there is no loss
 
 
@@ -50,10 +51,14 @@ def exhibits(reader: Reader, rows: Dataset, count: int) -> list[Exhibit]:
         return []
     training = "finetune" in reader.task.verbs
     prepared = reader.task.prepare(rows, reader.tokenizer, reader.setup, training=training)
+    prepared = reader.task.packed(prepared, reader.setup) if training else prepared
     shown = prepared.select(range(min(count, len(prepared)))).to_list()
     if not shown:
         return []
     batch = reader.task.collator(reader.tokenizer, reader.setup)(shown)
+    if "attention_mask" not in batch:  # several rows in one, which positions part
+        sizes = torch.tensor([row["length"] for row in shown])
+        batch["attention_mask"] = torch.arange(batch["input_ids"].shape[1]) < sizes[:, None]
     return [_exhibit(reader, batch, place) for place in range(len(shown))]
 
 
@@ -117,6 +122,7 @@ def _pieces(reader: Reader, ids: torch.Tensor, kinds: Sequence[str], labels: tor
     """Return the pieces of a text; a token whose label is something else than itself stands with it."""
     real = [place for place, kind in enumerate(kinds) if kind != "padding"]
     left_out = set(real[HEAD:-TAIL]) if len(real) > HEAD + TAIL else set()
+    left_out -= {place for turn in _turns(kinds) for place in range(turn - TAIL, turn + TAIL)}
     told = ["omitted" if place in left_out else kind for place, kind in enumerate(kinds)]
     made: list[Piece] = []
     for kind, group in groupby(range(len(told)), told.__getitem__):
@@ -128,6 +134,13 @@ def _pieces(reader: Reader, ids: torch.Tensor, kinds: Sequence[str], labels: tor
         else:
             made.append(Piece(kind, _spelled(reader, kind, run), len(run)))
     return made
+
+
+def _turns(kinds: Sequence[str]) -> list[int]:
+    """Return the first places where a loss begins or ends."""
+    masks = ("learned", "unlearned")
+    changes = (place for place, (last, kind) in enumerate(pairwise(kinds), start=1) if last != kind)
+    return [place for place in changes if kinds[place] in masks and kinds[place - 1] in masks][:TURNS]
 
 
 def _spelled(reader: Reader, kind: str, ids: list[int]) -> str:

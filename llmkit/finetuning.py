@@ -33,6 +33,7 @@ from llmkit.options import (
 )
 from llmkit.readings import max_length
 from llmkit.report import Report
+from llmkit.sifting import numbered, require_spelled, sift
 from llmkit.splits import TrainAndValidation, select
 from llmkit.tasks import Setup, Task, inputs_of
 from llmkit.training import Recipe
@@ -93,7 +94,9 @@ def finetune(
         return finished(job, options, report)
     set_seed(hyper.seed)
     model, lesson = _model(job, options, adapter, outline)
-    recipe_for = partial(_recipe, hyper, adapter, overrides, job.located.config)
+    job.task.examine(model, job.setup)
+    sized = replace(hyper, batch_size=hyper.batch_size or _usual_batch(job.train))
+    recipe_for = partial(_recipe, sized, adapter, overrides, job.located.config)
     return train(job, model, recipe_for, identity, run, options, report, lesson)
 
 
@@ -185,11 +188,14 @@ def plan(
         benchmark=source.benchmark, seed=hyper.seed,
     )  # fmt: skip
     setup = task.settle(task.learned(setup, rows.train), data, located.config, tokenizer)
+    told = numbered(parts, found)
+    for part in told:
+        require_spelled(task, part, tokenizer, setup)
     best = hyper.metric or task.headline(setup)
     require_known(best, task.metric_names(labels), "--metric")
     _say_plan(located, task, setup, rows, report)
     reader = distillation.reader(teacher, task, setup, rows.train, tokenizer, report)
-    train_rows, validation = _prepared(source.reference, task, rows, (reader, tokenizer), setup, report)
+    train_rows, validation = _prepared(source.reference, task, rows, told, (reader, tokenizer), setup, report)
     return Job(
         located, source, source.reference, task, setup, rows, tokenizer, train_rows, validation, folder, best,
         "finetune", stream=streaming.stream_of(opened, task, reader, setup) if opened else None, teacher=teacher,
@@ -237,7 +243,7 @@ def _test(source: Source, splits: SplitOptions, rows: TrainAndValidation, column
 
 
 def _prepared(
-    dataset: str, task: Task, rows: TrainAndValidation,
+    dataset: str, task: Task, rows: TrainAndValidation, parts: Sequence[Part],
     tokenizers: tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase], setup: Setup, report: Report,
 ) -> tuple[Dataset, Dataset]:  # fmt: skip
     """Return the rows to train on and to measure on, each by its tokenizer, as model inputs; say what is cut off."""
@@ -246,11 +252,17 @@ def _prepared(
     validation = task.prepare(rows.validation, tokenizer, quick(setup), training=False)
     if not len(train_rows) or not len(validation):
         raise EmptyError(f"{dataset!r} holds too little text for rows of {setup.max_length} tokens; try --max-length")
+    train_rows = sift(task, train_rows, parts[0], setup, report)
+    validation = sift(task, validation, parts[1], setup, report)
     _say_lengths(train_rows, setup, tokenizer, report)
     unread = task.unread(train_rows)
     if unread is not None:
         report.warn(f"training rows: {unread}")
-    return train_rows, validation
+    packed = task.packed(train_rows, setup)
+    if len(packed) < len(train_rows):
+        full = sum(packed["length"]) / (len(packed) * setup.max_length)
+        report.say(f"packing: {len(train_rows)} rows in {len(packed)} sequences of {setup.max_length}, {full:.0%} full")
+    return packed, validation
 
 
 def _say_plan(located: Located, task: Task, setup: Setup, rows: TrainAndValidation, report: Report) -> None:
@@ -280,6 +292,12 @@ def _say_lengths(train: Dataset, setup: Setup, tokenizer: PreTrainedTokenizerBas
         share = sum(ids.count(unknown) for ids in map(list, sample)) / sum(map(len, sample))
         if share > UNKNOWN_SHARE:
             report.warn(f"{share:.0%} of the tokens are unknown to this tokenizer: does the model know the language?")
+
+
+def _usual_batch(train: Dataset) -> int:
+    """Return how many rows make a step: where several are packed into one, so few that a step is of as many as ever."""
+    packed = sum(train["rows"]) if "rows" in train.column_names else len(train)
+    return max(1, round(BATCH_SIZE * len(train) / packed))
 
 
 def _recipe(

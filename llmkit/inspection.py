@@ -103,7 +103,8 @@ def _require_worth(train: Inspected, validation: Inspected, own: bool) -> None:
 
 def _inspected(task: Task, columns: Columns, part: Part, codes: Ints) -> Inspected:
     inputs = inputs_of(columns)
-    empty = np.any([is_blank(part.rows, column) for column in inputs.values()], axis=0)
+    needed = [column for role, column in inputs.items() if role not in task.optional]
+    empty = np.any([is_blank(part.rows, column) for column in needed], axis=0)
     there = inputs != columns and set(columns.values()) <= set(part.rows.column_names)
     labelled = there and task.has_labels(part.rows, columns)
     return Inspected(part, codes, empty, labelled, _labels_of(task, part.rows, columns) if labelled else {})
@@ -135,10 +136,12 @@ def _unusable(task: Task, columns: Columns, one: Inspected, first: bool) -> Iter
     part, inputs = one.part, inputs_of(columns)
     if part.sifted:
         return
-    yield from finding("empty", part, np.flatnonzero(one.empty), f"are blank in {listing(inputs.values())}")
-    if one.labelled or (first and inputs != columns):
+    wanted = listing(name for role, name in inputs.items() if role not in task.optional)
+    yield from finding("empty", part, np.flatnonzero(one.empty), f"are blank in {wanted}")
+    complete = one.labelled or inputs == columns
+    if complete or first:
         lost = ~one.empty
-        if one.labelled:
+        if complete:
             lost[task.usable(part.rows, columns)] = False
         yield from finding("unusable", part, np.flatnonzero(lost), f"have {task.incomplete}")
 

@@ -63,6 +63,7 @@ class TrainAndValidation:
     cut: Cut | None = None
     drawn: tuple[Drawn, ...] = ()  # of a mix: in the order of its rows, which are here once each
     streamed: bool = False  # whether these are the first of many, of which some may be kept aside
+    places: tuple[list[int], list[int]] | None = None  # of a single dataset: where its rows stood before the cut
 
     @property
     def numbered(self) -> bool:
@@ -122,8 +123,9 @@ def train_and_validation(
         _refuse_overlap(source.splits, train_split, name)
         return TrainAndValidation(train, select(source.splits, name, limit), name)
     cut = Cut(train_split, CUT_SHARE, seed, limit, column)
-    kept, held_out = cut_rows(train, cut)
-    return TrainAndValidation(kept, held_out, f"{train_split}, {CUT_SHARE:.0%} cut", cut)
+    places = cut_places(train, cut)
+    kept, held_out = map(train.select, places)
+    return TrainAndValidation(kept, held_out, f"{train_split}, {CUT_SHARE:.0%} cut", cut, places=places)
 
 
 def _refuse_overlap(splits: DatasetDict, train: str, validation: str) -> None:
@@ -139,7 +141,13 @@ def _range(part: Any, splits: DatasetDict) -> range:
 
 
 def cut_rows(rows: Dataset, cut: Cut) -> tuple[Dataset, Dataset]:
-    """Split rows in two, seeded; the second part holds the given share, and at least one row.
+    """Split rows in two: see `cut_places`."""
+    kept, held_out = map(rows.select, cut_places(rows, cut))
+    return kept, held_out
+
+
+def cut_places(rows: Dataset, cut: Cut) -> tuple[list[int], list[int]]:
+    """Return the places of two parts of rows, seeded; the second holds the given share, and at least one row.
 
     Raises:
         EmptyError: there are fewer than two rows.
@@ -161,7 +169,7 @@ def cut_rows(rows: Dataset, cut: Cut) -> tuple[Dataset, Dataset]:
     if not aside:
         raise EmptyError("no row can be spared to measure on: each label has one row; give --validation, or more rows")
     chosen = set(aside)
-    return rows.select([row for row in range(len(rows)) if row not in chosen]), rows.select(sorted(chosen))
+    return [row for row in range(len(rows)) if row not in chosen], sorted(chosen)
 
 
 def label_sets_of(rows: Dataset, column: str) -> list[tuple[str, ...]]:

@@ -156,7 +156,12 @@ def _prepared(
     where = f"{opened.source.reference}, rows after the first {opened.skip + start}"
     tasks.require_sound(task, batch, setup.columns, where)
     kept = batch.select(task.usable(batch, setup.columns))
+    misfit = task.misfit(kept, tokenizer, setup)
+    if misfit is not None:
+        raise DataError(f"{where}: {misfit[1]}")
     column = task.class_column(kept, setup.columns)
     if setup.labels is not None and not setup.labels.regression and column is not None:
         refuse_others(setup.labels, label_sets_of(kept, column), where)
-    return task.prepare(kept, tokenizer, setup, training=True)
+    prepared = task.prepare(kept, tokenizer, setup, training=True)
+    silent = set(task.silent(prepared))
+    return prepared.select([row for row in range(len(prepared)) if row not in silent]) if silent else prepared

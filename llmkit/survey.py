@@ -24,6 +24,7 @@ from llmkit.models import BUILTIN_NAME
 from llmkit.options import DataOptions, ModelOptions, SurveyOptions
 from llmkit.readings import Reader
 from llmkit.report import Report
+from llmkit.sifting import require_spelled
 from llmkit.splits import VALIDATIONS
 from llmkit.tasks import Task, inputs_of
 
@@ -104,6 +105,9 @@ def survey(
         tasks.require_sound(task, part.rows, own, part.name)
     reader = readings.open_reader(task, columns, parts[0].rows, located, options, data, options.model is not None)
     _say_tokens(reader, options.model is not None, report)
+    if reader.setup is not None:
+        for part in parts:
+            require_spelled(task, part, reader.tokenizer, reader.setup)
     if dry_run:
         return None
     return _surveyed(source, task, why, others, columns, reader, parts, wanted, report)

@@ -228,6 +228,12 @@ def chooser(models_root) -> Path:
 
 
 @pytest.fixture(scope="session")
+def assistant(models_root) -> Path:
+    """A decoder with a chat template."""
+    return tiny.llama_folder(models_root / "assistant", seed=5, chat_template=tiny.CHAT)
+
+
+@pytest.fixture(scope="session")
 def llama(models_root) -> Path:
     """A random Llama."""
     return tiny.llama_folder(models_root / "llama")

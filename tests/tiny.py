@@ -111,6 +111,28 @@ def likenesses(rows: int, seed: int = 0) -> list[dict[str, Any]]:
     return made
 
 
+# a chat template whose every turn ends in the end-of-text token
+CHAT = (
+    "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}a:{% endif %}"
+)
+MARKED = (  # the same, which says itself what the assistant writes
+    "{% for m in messages %}{% if m.role == 'assistant' %}a:{% generation %}{{ m.content }}{{ eos_token }}"
+    "{% endgeneration %}{% else %}{{ m.role[0] }}:{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}a:{% endif %}"
+)
+
+
+def conversations(rows: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Return conversations in which the assistant says what kind of word the user's is; in some of them twice."""
+    made = []
+    for number, row in enumerate(reviews(rows, seed)):
+        word = row["text"].split()[-1]
+        asked = [{"role": "user", "content": word}, {"role": "assistant", "content": row["label"]}]
+        made.append({"messages": asked * (1 + number % 4 // 3)})
+    return made
+
+
 GERMAN = {
     "the": "der", "was": "war", "and": "und", "film": "Film", "book": "Buch", "soup": "Suppe", "house": "Haus",
     "song": "Lied", "garden": "Garten", "river": "Fluss", "fox": "Fuchs", "king": "König", "day": "Tag", "good": "gut",

@@ -73,8 +73,8 @@ def prepare(plan: Plan, rows: Dataset, share: Prepared | None = None) -> Prepare
         EmptyError: the rows hold no token to score.
     """
     inputs = plan.task.prepare(rows, plan.tokenizer, plan.setup, training=False)
-    if not len(inputs):
-        raise EmptyError("the rows hold too little text to score")
+    if len(plan.task.silent(inputs)) == len(inputs):
+        raise EmptyError(f"the rows hold too little text to score within {plan.setup.max_length} tokens")
 
     def load() -> PreTrainedModel:
         if share is not None:

@@ -17,10 +17,12 @@ from llmkit.data import Source, hub_name, open_dataset
 from llmkit.errors import DataError, EmptyError, OptionError, did_you_mean, listing
 from llmkit.evaluation.result import Wanted
 from llmkit.evaluation.slices import slices_of
+from llmkit.findings import Part
 from llmkit.metrics.hub_metric import open_hub_metric
 from llmkit.models import Located
 from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions
 from llmkit.report import Report
+from llmkit.sifting import require_spelled
 from llmkit.splits import Cut, to_measure
 from llmkit.tasks import Setup, Task
 
@@ -61,6 +63,7 @@ def plan(
     setup = _setup(task, located, tokenizer, source, rows, columns, data, evaluation, trained, report)
     wanted = want(task, setup, evaluation, gates, options)
     task.check(setup)
+    require_spelled(task, Part(split, rows), tokenizer, setup)
     usable = usable_rows(dataset, split, rows, columns, task.measurable(rows, setup), task, report)
     if wanted.slices and not task.by_row(setup):
         raise OptionError("--slice needs figures of single rows: add --per-row")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Annotated
 
 from llmkit.flags import flag
@@ -41,6 +42,15 @@ class TaskFlags(Options):
             panel="Tasks",
             help='Zero-shot: a sentence that a label completes, "This is about {}."; multiple choice: a prompt.',
         ),
+    ] = None
+
+    chat_template: Annotated[
+        Path | None,
+        flag(panel="Tasks", help="Conversations: a Jinja file instead of the model's own template; saved with it."),
+    ] = None
+    packing: Annotated[
+        bool | None,
+        flag("--packing/--no-packing", panel="Tasks", help="Finetune on conversations: several in one sequence."),
     ] = None
 
     def problems(self) -> Iterator[str]:

@@ -11,6 +11,7 @@ from llmkit.errors import DataError, ModelError, OptionError, did_you_mean, list
 from llmkit.options import TaskFlags
 from llmkit.tasks.base import Task
 from llmkit.tasks.causal_lm import CausalLM
+from llmkit.tasks.conversational import Conversational
 from llmkit.tasks.masked_lm import MaskedLM
 from llmkit.tasks.multi_label_classification import MultiLabelClassification
 from llmkit.tasks.multiple_choice import MultipleChoice
@@ -28,6 +29,7 @@ from llmkit.tasks.zero_shot_classification import ZeroShotClassification
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
+        Conversational(),
         TokenClassification(),
         QuestionAnswering(),
         Translation(),

@@ -27,6 +27,7 @@ class Task(Asked):
     auto_class: ClassVar[str]  # the transformers Auto class that opens its models, unless `network` knows better
     heads: ClassVar[tuple[str, ...]]  # how the names of its models' architectures end
     roles: ClassVar[tuple[str, ...]]  # what its columns can be: the words of --column ROLE=NAME
+    optional: ClassVar[frozenset[str]] = frozenset()  # those of them whose cells can be blank
     flags: ClassVar[frozenset[str]] = frozenset()  # the fields of `TaskFlags` that it reads
     verbs: ClassVar[frozenset[str]]  # the commands that it works in
     families: ClassVar[tuple[str, ...]] = ()  # what pretrain can build for it, the usual one first
@@ -139,6 +140,10 @@ class Task(Asked):
         """Return the index of the first row that contradicts itself and a phrase on what is wrong, or None."""
         return None
 
+    def misfit(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> tuple[int, str] | None:
+        """Return what `flaw` does, of rows to train or measure on: the first that this tokenizer cannot spell."""
+        return None
+
     def obstacle(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> tuple[int, str] | None:
         """Return what `flaw` does, of rows that a model is asked about: the first that this model cannot answer."""
         return self.flaw(rows, setup.columns)
@@ -175,6 +180,21 @@ class Task(Asked):
     @abstractmethod
     def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
         """Turn rows into model inputs; a column `length` holds their lengths in tokens."""
+
+    def silent(self, prepared: Dataset) -> list[int]:
+        """Return the places of rows that were prepared of which nothing is learned or scored: it was cut off."""
+        return []
+
+    def packed(self, prepared: Dataset, setup: Setup) -> Dataset:
+        """Return rows that were prepared to train on, several in one where the setup asks for it."""
+        return prepared
+
+    def examine(self, model: PreTrainedModel, setup: Setup) -> None:
+        """Refuse a model that learns something else than the setup says.
+
+        Raises:
+            ModelError: naming the flag.
+        """
 
     def unread(self, prepared: Dataset) -> str | None:
         """Return a sentence on what the model is not shown of rows that were prepared, or None."""

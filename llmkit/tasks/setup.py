@@ -45,6 +45,8 @@ class Setup:
     candidates: tuple[str, ...] = ()  # zero-shot: the labels to choose from
     template: str = ""  # zero-shot: the sentence that a label completes
     pooling: Pooling | None = None  # sentence similarity: how a text becomes a vector
+    chat_template: str = ""  # conversations: the template that spells them
+    packing: bool = False  # conversations: several are trained on in one sequence
 
     @property
     def inputs(self) -> dict[str, str]:

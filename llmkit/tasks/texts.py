@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
@@ -84,13 +85,7 @@ class DenoisingTask(TextTask):
         return super().settle(setup, flags, config, tokenizer)
 
     def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
-        records = []
-        for logits, labels in zip(outputs.logits, batch["labels"], strict=True):
-            scored = labels != -100
-            losses = token_losses(logits[scored], labels[scored])
-            hits = int((logits[scored].argmax(-1) == labels[scored]).sum())
-            records.append((losses.double().sum().item(), int(scored.sum()), hits))
-        return records
+        return [tally(*row) for row in zip(outputs.logits, batch["labels"], strict=True)]
 
     def observe(
         self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
@@ -122,6 +117,17 @@ def in_blocks(stream: list[int], size: int) -> list[list[int]]:
     if len(stream) < size:
         return [stream] if len(stream) > 1 else []
     return [stream[start : start + size] for start in range(0, len(stream) - size + 1, size)]
+
+
+def tally(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, int, int]:
+    """Return the summed negative log-likelihood of the labels of a row, how many there are, and how many are guessed.
+
+    The logits (tokens, vocabulary) are each of what `labels` (tokens,) has in its place, where -100 is none.
+    """
+    scored = labels != -100
+    losses = token_losses(logits[scored], labels[scored])
+    hits = int((logits[scored].argmax(-1) == labels[scored]).sum())
+    return losses.double().sum().item(), int(scored.sum()), hits
 
 
 def likelihoods(

@@ -45,6 +45,14 @@ class Case:
 LINES = [{"id": number, "text": line} for number, line in enumerate(tiny.corpus(160).split("\n\n"))]
 NUMBERS = [{"length": number, "width": number * 2} for number in range(4)]
 CASES = {
+    "conversational": Case(
+        tiny.conversations(32),
+        LINES,
+        "assistant",
+        {"messages": "messages"},
+        flags=("--task", "conversational"),
+        head="model.norm.",
+    ),
     "multiple-choice": Case(
         tiny.choices(32), LINES, "chooser", {"question": "question", "choices": "choices", "answer": "answer"}
     ),
