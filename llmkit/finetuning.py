@@ -12,7 +12,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from llmkit import adapters, distillation, mixing, models, runs, streaming, tasks, trainable, training
+from llmkit import adapters, distillation, mixing, models, runs, streamed_training, tasks, trainable, training
 from llmkit.data import Source
 from llmkit.distillation import Lesson, Teacher
 from llmkit.errors import EmptyError, listing
@@ -67,7 +67,7 @@ def finetune(
     data, splits, run = data or DataOptions(), splits or SplitOptions(), run or RunOptions()
     hyper, adapter, report = training_options or TrainingOptions(), adapter or AdapterOptions(), report or Report()
     overrides = training.checked_overrides(hyper.set)
-    streaming.require_steps(splits, hyper)
+    streamed_training.require_steps(splits, hyper)
     tasks.asked_for("finetune", data.task, data)  # a wrong name is known before any download
     device = models.pick_device(options.device)
     training.precision(options, device)
@@ -164,7 +164,7 @@ def plan(
     """Check everything that can be checked before the weights are loaded, and say what was chosen."""
     opened = None
     if splits.streaming:
-        opened = streaming.open_stream(dataset, splits, data.limit, data.encoding, report)
+        opened = streamed_training.open_stream(dataset, splits, data.limit, data.encoding, report)
     portions = [Portion(opened.source, 1.0)] if opened else mixing.open_portions(dataset, data.encoding, report)
     chosen = select(portions[0].source.splits, splits.train_split, data.limit)
     located, task, columns = _model_and_task(options, data, chosen, report, teacher.student if teacher else None)
@@ -198,7 +198,7 @@ def plan(
     train_rows, validation = _prepared(source.reference, task, rows, told, (reader, tokenizer), setup, report)
     return Job(
         located, source, source.reference, task, setup, rows, tokenizer, train_rows, validation, folder, best,
-        "finetune", stream=streaming.stream_of(opened, task, reader, setup) if opened else None, teacher=teacher,
+        "finetune", stream=streamed_training.stream_of(opened, task, reader, setup) if opened else None, teacher=teacher,
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from llmkit.options import ModelOptions, RunOptions, TaskFlags
 from llmkit.report import Report
 from llmkit.runs import RunFolder
 from llmkit.splits import TrainAndValidation
-from llmkit.streaming import Stream
+from llmkit.streamed_training import Stream
 from llmkit.tasks import Setup, Task
 from llmkit.training import Recipe
 from llmkit.views.plots import draw

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from llmkit import architectures, mixing, models, runs, streaming, tasks, training
+from llmkit import architectures, mixing, models, runs, streamed_training, tasks, training
 from llmkit.architectures import SIZES, Size
 from llmkit.corpus import Corpus, open_sources, read_corpus
 from llmkit.errors import EmptyError, OptionError, listing
@@ -22,7 +22,7 @@ from llmkit.metrics import require_known
 from llmkit.models import Located
 from llmkit.options import ArchitectureOptions, CorpusOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
 from llmkit.report import Report
-from llmkit.streaming import Opened
+from llmkit.streamed_training import Opened
 from llmkit.tasks import Setup, Task
 from llmkit.tasks.texts import text_column
 from llmkit.training import Recipe
@@ -66,7 +66,7 @@ def pretrain(
     shape, data, splits = architecture or ArchitectureOptions(), data or CorpusOptions(), splits or SplitOptions()
     hyper, run, report = training_options or TrainingOptions(), run or RunOptions(), report or Report()
     overrides = training.checked_overrides(hyper.set)
-    streaming.require_steps(splits, hyper)
+    streamed_training.require_steps(splits, hyper)
     training.precision(options, models.pick_device(options.device))
     identity: dict[str, Any] = {"corpus": references}
     for group in (options, shape, data, splits, hyper):
@@ -75,7 +75,7 @@ def pretrain(
         require_known(hyper.metric, _family(shape, data)[0].metric_names(None), "--metric")
     opened = None
     if splits.streaming:
-        opened = streaming.open_stream(references, splits, data.limit, data.encoding, report)
+        opened = streamed_training.open_stream(references, splits, data.limit, data.encoding, report)
     sources = [(opened.source, 1.0)] if opened else open_sources(references, data.encoding, report)
     text = read_corpus(sources, data, splits, hyper.seed, report)
     name = Path(options.model).name if options.model else f"{_family(shape, data)[1]}-{shape.size}"
@@ -212,7 +212,7 @@ def _streamed(job: Job, opened: Opened, data: CorpusOptions) -> Job:
     columns = text_column(train, data.columns) or {}
     setup = replace(job.train_setup or job.setup, columns=columns)
     rows = replace(job.rows, name=opened.measured)
-    return replace(job, rows=rows, stream=streaming.stream_of(opened, job.task, job.tokenizer, setup))
+    return replace(job, rows=rows, stream=streamed_training.stream_of(opened, job.task, job.tokenizer, setup))
 
 
 def _model(start: Start, options: ModelOptions) -> PreTrainedModel:

@@ -37,7 +37,7 @@ from llmkit.report import Report
 from llmkit.runs import RunFolder, drop_incomplete, newest_checkpoint
 from llmkit.settings import parse_settings
 from llmkit.signals import StopWish
-from llmkit.streaming import Stream
+from llmkit.streamed_training import Stream
 from llmkit.tasks import Setup, Task
 
 OWNED = {

@@ -164,4 +164,5 @@ def _prepared(
         refuse_others(setup.labels, label_sets_of(kept, column), where)
     prepared = task.prepare(kept, tokenizer, setup, training=True)
     silent = set(task.silent(prepared))
-    return prepared.select([row for row in range(len(prepared)) if row not in silent]) if silent else prepared
+    learned = prepared.select([row for row in range(len(prepared)) if row not in silent]) if silent else prepared
+    return task.packed(learned, setup)
