@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, set_seed
+from transformers import GenerationConfig, PreTrainedModel, StoppingCriteria, StoppingCriteriaList, set_seed
 from transformers.generation.streamers import BaseStreamer
 
 from llmkit import models
@@ -134,11 +134,13 @@ class Generator:
     def _chat_text(self, text: str) -> str:
         return chat_text(self.tokenizer, text, self.decoding.system)
 
-    def stream(self, prompt: Prompt, emit: Callable[[str], None]) -> None:
-        """Continue one prompt and hand over the text as it comes."""
+    def stream(
+        self, prompt: Prompt, emit: Callable[[str], None], stopping: Callable[[], bool] | None = None
+    ) -> list[int]:
+        """Continue one prompt, hand over the text as it comes, until `stopping` if given; return the new tokens."""
         set_seed(self.decoding.seed)
         streamer = TextPieces(lambda ids: self._text(prompt, ids), self.decoding.stop or [], emit)
-        self._run([prompt], prompt.room, streamer)
+        return self._run([prompt], prompt.room, streamer, stopping)[0]
 
     @property
     def streams(self) -> bool:
@@ -167,14 +169,19 @@ class Generator:
             yield full[start : start + batch_size]
         yield from ([row] for row in order if prompts[row].room < self.most)
 
-    def _run(self, prompts: Sequence[Prompt], room: int, streamer: BaseStreamer | None = None) -> list[list[int]]:
+    def _run(
+        self, prompts: Sequence[Prompt], room: int, streamer: BaseStreamer | None = None,
+        stopping: Callable[[], bool] | None = None,
+    ) -> list[list[int]]:  # fmt: skip
         model = self.model
+        until = None if stopping is None else StoppingCriteriaList([Until(stopping)])
         ids, mask = self._padded([prompt.ids for prompt in prompts])
         try:
             with torch.inference_mode():
                 made = model.generate(
                     input_ids=ids.to(model.device), attention_mask=mask.to(model.device),
                     generation_config=self._config(room), streamer=streamer, tokenizer=self.tokenizer,
+                    stopping_criteria=until,
                 )  # fmt: skip
         except (ValueError, TypeError) as error:
             if not self.extra:
@@ -235,6 +242,16 @@ class Generator:
     def identity(self) -> dict[str, Any]:
         """Return what the text depends on, for the note beside an output file."""
         return {**self.located.identity(self.options.dtype), **asdict(self.asked), **asdict(self.decoding)}
+
+
+class Until(StoppingCriteria):
+    """Ends all answers once it is wished for."""
+
+    def __init__(self, wished: Callable[[], bool]) -> None:
+        self.wished = wished
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **more: Any) -> torch.Tensor:
+        return torch.full((len(input_ids),), self.wished(), dtype=torch.bool, device=input_ids.device)
 
 
 class TextPieces(BaseStreamer):

@@ -28,7 +28,7 @@ class CausalLM(TextTask):
     pipeline_tag = "text-generation"
     auto_class = "AutoModelForCausalLM"
     heads = ("ForCausalLM", "LMHeadModel")
-    verbs = frozenset({"pretrain", "finetune", "eval", "generate"})
+    verbs = frozenset({"pretrain", "finetune", "eval", "generate", "chat"})
     metrics = METRICS
     prompted = True
     usual_length = 1024
