@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,8 @@ class StopCallback(TrainerCallback):
 class Narrator(TrainerCallback):
     """Writes each figure to metrics.jsonl and tells the measurements; draws a bar on a terminal."""
 
-    def __init__(self, file: Path, report: Report, best: str) -> None:
-        self.file, self.report, self.best = file, report, best
+    def __init__(self, file: Path, report: Report, told: Sequence[str]) -> None:
+        self.file, self.report, self.told = file, report, dict.fromkeys(told)
         self._bar: Any = None
         self._context: Any = None
         self._loss: float | None = None
@@ -92,10 +93,9 @@ class Narrator(TrainerCallback):
         **more: Any,
     ) -> None:
         loss = f"training loss {self._loss:.4f}, " if self._loss is not None else ""
-        value = metrics.get(f"eval_{self.best}", math.nan)
+        figures = ", ".join(f"{name} {metrics.get(f'eval_{name}', math.nan):.4f}" for name in self.told)
         self.report.say(
-            f"step {state.global_step}/{state.max_steps} (epoch {state.epoch or 0:.2f}): "
-            f"{loss}validation {self.best} {value:.4f}"
+            f"step {state.global_step}/{state.max_steps} (epoch {state.epoch or 0:.2f}): {loss}validation {figures}"
         )
 
     def _forget_after(self, step: int) -> None:

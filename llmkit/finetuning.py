@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from llmkit import adapters, models, runs, tasks, trainable, training
 from llmkit.data import Source, open_dataset
@@ -23,10 +23,10 @@ from llmkit.options import AdapterOptions, DataOptions, ModelOptions, RunOptions
 from llmkit.readings import max_length
 from llmkit.report import Report
 from llmkit.splits import TrainAndValidation, select, train_and_validation
-from llmkit.tasks import Setup, Task, inputs_of
+from llmkit.tasks import Reference, Setup, Task, inputs_of
 from llmkit.training import Recipe
+from llmkit.weight_files import sketch
 
-EPOCHS, BATCH_SIZE = 3.0, 16
 UNKNOWN_SHARE = 0.05  # of unknown tokens, above which the tokenizer does not fit the language
 
 
@@ -69,9 +69,7 @@ def finetune(
         return finished(job, options, report)
     set_seed(hyper.seed)
     model = _model(job, options, adapter, outline)
-    return train(
-        job, model, partial(_recipe, hyper, adapter, overrides, job.located.config), identity, run, options, report
-    )
+    return train(job, model, partial(_recipe, job, hyper, adapter, overrides), identity, run, options, report)
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,7 @@ def plan(
     tokenizer = models.load_tokenizer(located, options)
     setup = Setup(
         columns=columns, max_length=max_length(data, located, tokenizer, task), labels=labels,
-        benchmark=source.benchmark, seed=hyper.seed,
+        benchmark=source.benchmark, seed=hyper.seed, reference=_reference(located) if task.remembers else None,
     )  # fmt: skip
     setup = task.settle(task.learned(setup, rows.train), data, located.config, tokenizer)
     best = hyper.metric or task.headline(setup)
@@ -149,6 +147,13 @@ def plan(
     return Job(
         located, source, dataset, task, setup, rows, tokenizer, train_rows, validation, folder, best, "finetune"
     )  # fmt: skip
+
+
+def _reference(located: Located) -> Reference:
+    """Return the model that is trained as what it will be compared with."""
+    if located.on_hub:
+        return Reference(located.name, located.commit)
+    return Reference(str(located.path.resolve()), sketch=sketch(models.weights_folder(located)))
 
 
 def _model_and_task(
@@ -236,12 +241,12 @@ def _say_lengths(train: Dataset, setup: Setup, tokenizer: PreTrainedTokenizerBas
 
 
 def _recipe(
-    hyper: TrainingOptions, adapter: AdapterOptions, overrides: dict[str, Any], config: PretrainedConfig,
-    parameters: int,
-) -> Recipe:  # fmt: skip
-    epochs = hyper.epochs or EPOCHS
+    job: Job, hyper: TrainingOptions, adapter: AdapterOptions, overrides: dict[str, Any], parameters: int
+) -> Recipe:
+    task, config = job.task, job.located.config
+    epochs = hyper.epochs or task.usual_epochs
     return Recipe(
-        epochs=epochs, max_steps=hyper.max_steps, batch_size=hyper.batch_size or BATCH_SIZE, seed=hyper.seed,
-        learning_rate=hyper.learning_rate or training.learning_rate_for(parameters, config, adapter.haste),
+        epochs=epochs, max_steps=hyper.max_steps, batch_size=hyper.batch_size or task.usual_batch, seed=hyper.seed,
+        learning_rate=hyper.learning_rate or training.learning_rate_for(parameters, config, adapter.haste * task.pace),
         measurements=3 if hyper.max_steps else max(1, math.ceil(epochs)), overrides=overrides,
     )  # fmt: skip

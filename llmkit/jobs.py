@@ -84,6 +84,8 @@ def train(
         report.say(share.said)
     recipe = recipe_for(parameters)
     training.say_recipe(recipe, len(job.train), training.precision(options, model.device), report)
+    if job.task.remembers:
+        job = _remembering(job, model, options, report)
     if run.overwrite:
         job.folder.clear()
     job.folder.write({
@@ -92,6 +94,7 @@ def train(
             "name": options.model or job.located.name, "commit": job.located.commit, "parameters": parameters,
             "trainable": share.as_dict(), "adapter": adapters.has_adapter(model),
         },
+        "reference": asdict(job.setup.reference) if job.setup.reference else None,
         "data": describe_data(job), "max_length": job.setup.max_length, "recipe": asdict(recipe),
         **runs.environment(),
     })  # fmt: skip
@@ -104,6 +107,16 @@ def train(
     if job.setup.tune:
         _tune(job, options, report)
     return _finish(job, fit, options, report)
+
+
+def _remembering(job: Job, model: PreTrainedModel, options: ModelOptions, report: Report) -> Job:
+    """Return the job with what the model says of its rows before it is trained."""
+    report.say("reference: the model as it is now, asked once about every row")
+    parts = zip((job.train, job.validation), job.setups, strict=True)
+    asked = [
+        training.remembering(job.task, model, job.tokenizer, rows, setup, options, report) for rows, setup in parts
+    ]
+    return replace(job, train=asked[0], validation=asked[1])
 
 
 def _finish(job: Job, fit: training.Fit, options: ModelOptions, report: Report) -> Trained:

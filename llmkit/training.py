@@ -9,7 +9,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from transformers import (
 )
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from llmkit import metrics, models
+from llmkit import adapters, metrics, models
 from llmkit.callbacks import Narrator, StopCallback, Watchdog
 from llmkit.errors import Interrupted, OptionError, Stopped
 from llmkit.inference import predict
@@ -159,6 +159,8 @@ class TaskTrainer(Trainer):
         self.task, self.measured, self.setup, self.eval_batch = task, measured, setup, eval_batch
         tokenizer: PreTrainedTokenizerBase = more["processing_class"]
         super().__init__(data_collator=task.collator(tokenizer, train_setup), eval_dataset=measured, **more)
+        if type(task).loss is not Task.loss:  # a mean over a batch: the library is to divide the sum of several
+            self.model_accepts_loss_kwargs = False
         self.remove_callback(PrinterCallback)  # it prints to stdout, which is for results
         self.remove_callback(ProgressCallback)
 
@@ -228,7 +230,7 @@ def fit(
     with StopWish(report) as wish:
         trainer = TaskTrainer(
             task, validation, setups[0], setups[1], task.eval_batch, model=model, args=args, train_dataset=train,
-            processing_class=tokenizer, callbacks=_callbacks(folder, report, wish, best),
+            processing_class=tokenizer, callbacks=_callbacks(folder, report, wish, (best, *task.told)),
         )  # fmt: skip
         with _stops_saved(folder):
             _train(trainer, folder)
@@ -238,8 +240,8 @@ def fit(
     return Fit(state.global_step, time.monotonic() - started, state.best_global_step, state.best_metric)
 
 
-def _callbacks(folder: RunFolder, report: Report, wish: StopWish, best: str) -> list[TrainerCallback]:
-    narrator = Narrator(folder.path / "metrics.jsonl", report, best)
+def _callbacks(folder: RunFolder, report: Report, wish: StopWish, told: tuple[str, ...]) -> list[TrainerCallback]:
+    narrator = Narrator(folder.path / "metrics.jsonl", report, told)
     return [narrator, StopCallback(wish), Watchdog()]  # the watchdog last: it sees whether the others want to save
 
 
@@ -277,7 +279,19 @@ def _stopped(folder: RunFolder) -> None:
     raise Stopped(f"stopped and saved at step {newest.name.rpartition('-')[2]}: the same command goes on from there")
 
 
-def learning_rate_for(parameters: int, config: PretrainedConfig, haste: int = 1) -> float:
+def remembering(
+    task: Task, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Dataset, setup: Setup,
+    options: ModelOptions, report: Report,
+) -> Dataset:  # fmt: skip
+    """Return prepared rows with what the untrained model says of each, its adapter turned off: the column `before`."""
+    mixed, device = precision(options, model.device), model.device.type
+    half = torch.float16 if mixed.get("fp16") else torch.bfloat16
+    with torch.autocast(device, half, enabled=any(mixed.values())), adapters.turned_off(model):  # as it will be trained
+        records = predict(task, model, tokenizer, rows, replace(setup, reference=None), task.eval_batch, report)
+    return rows.add_column("before", records)
+
+
+def learning_rate_for(parameters: int, config: PretrainedConfig, haste: float = 1) -> float:
     """Return a finetuning rate: 1e-4 at 22 million parameters, falling with the square root of the size.
 
     A small model wants a larger rate; this gives 5.8e-5 at DistilBERT's size and 4.5e-5 at BERT-base's, the range that

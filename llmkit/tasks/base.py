@@ -38,6 +38,11 @@ class Task(Asked):
     usual_length: ClassVar[int] = 512  # tokens per row where the model could take more: attention costs the square
     aside: ClassVar[frozenset[str]] = frozenset({"labels"})  # what a batch holds besides the model's inputs
     incomplete: ClassVar[str] = "no text or no label"  # what rows that are left out have
+    usual_epochs: ClassVar[float] = 3.0  # of finetune
+    usual_batch: ClassVar[int] = 16  # rows of a training step
+    pace: ClassVar[float] = 1.0  # times the usual learning rate of finetuning
+    remembers: ClassVar[bool] = False  # rows are trained on with what the untrained model says of them: `before`
+    told: ClassVar[tuple[str, ...]] = ()  # metrics that are told during training, beside the one that keeps the best
     pieces: ClassVar[str | None] = None  # what becomes of a row that is too long, where it does not lose its end
 
     def network(self, config: PretrainedConfig) -> str:
