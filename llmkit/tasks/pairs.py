@@ -52,14 +52,14 @@ def pair_of(row: Mapping[str, Any], columns: Mapping[str, str]) -> Pair:
     """
     cells = {role: row.get(column) for role, column in columns.items()}
     for role in ANSWERS:
-        if not cells[role] or not str(cells[role]).strip():
+        messages = messages_of(cells[role], "assistant")
+        if not messages or not messages[-1]["content"].strip():
             raise DataError(f"it has no {role} answer")
     chosen, rejected = (messages_of(cells[role], "assistant") for role in ANSWERS)
     if chosen == rejected:
         raise DataError("its chosen and rejected answers are the same")
-    if chosen[0]["role"] == "assistant":
-        prompt = messages_of(cells.get("prompt"), "user")
-    else:
+    prompt = messages_of(cells.get("prompt"), "user")
+    if chosen[0]["role"] != "assistant" and not isinstance(cells.get("prompt"), list):
         common = _shared(chosen[:-1], rejected[:-1])
         prompt, chosen, rejected = chosen[:common], chosen[common:], rejected[common:]
     if not prompt:
