@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from llmkit.conversations import Message
 from llmkit.decoding import Generator, Prompt
 from llmkit.errors import DataError, ModelError
 from llmkit.inference import find
 from llmkit.options import AskOptions, DecodingOptions, GenerationOptions, ModelOptions
 from llmkit.report import Report
 from llmkit.tasks.chats import rendered
-from llmkit.transcripts import Message, line_of, load_conversation, save_conversation
+from llmkit.transcripts import line_of, load_conversation, save_conversation
 
 CHAT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 RESERVED = 4  # one in so many tokens of the context is kept for the answer, where the conversation is long

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from llmkit import adapters, models, runs, tasks, trainable, training
-from llmkit.data import Source, open_dataset
+from llmkit import adapters, mixing, models, runs, tasks, trainable, training
+from llmkit.data import Source
 from llmkit.errors import EmptyError, listing
 from llmkit.findings import Part
 from llmkit.inspection import check
@@ -22,7 +23,7 @@ from llmkit.models import Located
 from llmkit.options import AdapterOptions, DataOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
 from llmkit.readings import max_length
 from llmkit.report import Report
-from llmkit.splits import TrainAndValidation, select, train_and_validation
+from llmkit.splits import TrainAndValidation, select
 from llmkit.tasks import Reference, Setup, Task, inputs_of
 from llmkit.training import Recipe
 from llmkit.weight_files import sketch
@@ -31,7 +32,7 @@ UNKNOWN_SHARE = 0.05  # of unknown tokens, above which the tokenizer does not fi
 
 
 def finetune(
-    dataset: str,
+    dataset: str | Sequence[str],
     model: str | ModelOptions | None = None,
     data: DataOptions | None = None,
     splits: SplitOptions | None = None,
@@ -41,7 +42,9 @@ def finetune(
     dry_run: bool = False,
     adapter: AdapterOptions | None = None,
 ) -> Trained | None:
-    """Train `model` on `dataset` and return the figures of the saved best checkpoint; None after a dry run.
+    """Train `model` on a dataset, or on a mix of several, and return the figures of the saved best checkpoint.
+
+    After a dry run it returns None.
 
     Raises:
         OptionError, DataError, ModelError: something asked for is wrong; nothing costly was done, no file written.
@@ -56,9 +59,16 @@ def finetune(
     device = models.pick_device(options.device)
     training.precision(options, device)
     adapters.require_available(adapter, device)
-    identity = {"dataset": dataset, **asdict(options), **asdict(data), **asdict(splits), **asdict(hyper)}
+    datasets = [dataset] if isinstance(dataset, str) else list(dataset)
+    identity = {
+        "dataset": datasets[0] if len(datasets) == 1 else datasets,
+        **asdict(options),
+        **asdict(data),
+        **asdict(splits),
+        **asdict(hyper),
+    }
     identity |= adapter.given
-    job = plan(dataset, options, data, splits, hyper, run, identity, report)
+    job = plan(datasets, options, data, splits, hyper, run, identity, report)
     outline = _outline(job, options, adapter)
     if dry_run:
         if outline is not None:
@@ -112,28 +122,24 @@ def _model(job: Job, options: ModelOptions, less: AdapterOptions, outline: Outli
 
 
 def plan(
-    dataset: str, options: ModelOptions, data: DataOptions, splits: SplitOptions, hyper: TrainingOptions,
+    dataset: Sequence[str], options: ModelOptions, data: DataOptions, splits: SplitOptions, hyper: TrainingOptions,
     run: RunOptions, identity: dict[str, Any], report: Report,
 ) -> Job:  # fmt: skip
     """Check everything that can be checked before the weights are loaded, and say what was chosen."""
-    source = open_dataset(dataset, encoding=data.encoding, report=report)
-    chosen = select(source.splits, splits.train_split, data.limit)
+    portions = mixing.open_portions(dataset, data.encoding, report)
+    chosen = select(portions[0].source.splits, splits.train_split, data.limit)
     located, task, columns = _model_and_task(options, data, chosen, report)
-    path = run.output or Path("runs") / f"{source.slug}-{located.slug}"
+    path = run.output or Path("runs") / f"{mixing.slug(portions)}-{located.slug}"
     folder = runs.open_run(path, run, identity, located.path)
-    tasks.require_sound(task, chosen, columns, "training")  # before a cut, which gives rows other numbers
-    found = train_and_validation(
-        source, splits.train_split, splits.validation, data.limit, hyper.seed, data.encoding,
-        task.class_column(chosen, columns),
-    )  # fmt: skip
-    if found.cut is None:
-        tasks.require_columns(columns, found.validation, f"--validation {found.name}")
-        tasks.require_sound(task, found.validation, columns, "validation")
+    portions = mixing.alike(portions, task, columns, data, splits, located.config)
+    source = mixing.joined(portions)
+    found = mixing.divide(portions, task, columns, data, splits, hyper.seed, report)
     parts = _usable(task, found, columns, report)
     rows = replace(found, train=parts[0].rows, validation=parts[1].rows)
     labels = task.labels(rows.train, found.validation, columns)
-    own = found.cut is None and splits.validation is None
+    own = found.own and splits.validation is None
     check(task, columns, [*parts, *_test(source, splits, rows, columns)], own, report)
+    rows = replace(rows, train=mixing.weighted(parts[0], rows.drawn, hyper.seed))
     tokenizer = models.load_tokenizer(located, options)
     setup = Setup(
         columns=columns, max_length=max_length(data, located, tokenizer, task), labels=labels,
@@ -143,9 +149,10 @@ def plan(
     best = hyper.metric or task.headline(setup)
     require_known(best, task.metric_names(labels), "--metric")
     _say_plan(located, task, setup, rows, report)
-    train_rows, validation = _prepared(dataset, task, rows, tokenizer, setup, report)
+    train_rows, validation = _prepared(source.reference, task, rows, tokenizer, setup, report)
     return Job(
-        located, source, dataset, task, setup, rows, tokenizer, train_rows, validation, folder, best, "finetune"
+        located, source, source.reference, task, setup, rows, tokenizer, train_rows, validation, folder, best,
+        "finetune",
     )  # fmt: skip
 
 
@@ -183,7 +190,7 @@ def _usable(task: Task, rows: TrainAndValidation, columns: dict[str, str], repor
             report.warn(f"{len(part) - len(usable)} of {len(part)} {name} rows have {task.incomplete}, left out")
         kept = part.select(usable) if len(usable) < len(part) else part
         numbers = [place + 1 for place in usable] if len(usable) < len(part) else None
-        parts.append(Part(name, kept, numbers, named=rows.cut is None, sifted=True))
+        parts.append(Part(name, kept, numbers, named=rows.numbered, sifted=True))
     return parts
 
 

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from llmkit.conversations import Message, messages_of, require_turns
 from llmkit.errors import DataError
 from llmkit.files import decode, read_rows
 from llmkit.report import to_json
 from llmkit.writing import write_whole
-
-Message = dict[str, str]
-ROLES = ("user", "assistant")  # in turns, after a system message or none
 
 
 def line_of(messages: Sequence[Message]) -> str:
@@ -60,12 +58,9 @@ def _checked(row: dict[str, Any], where: str) -> list[Message]:
     messages = row.get("messages")
     if not isinstance(messages, list) or not messages:
         raise DataError(f'{where}: a conversation is {{"messages": [{{"role":, "content":}}, ...]}}, and this is none')
-    if not all(isinstance(message, dict) and isinstance(message.get("content"), str) for message in messages):
-        raise DataError(f"{where}: a message has a role and a content, both of them texts")
-    roles = [message.get("role") for message in messages]
-    turns = roles[1:] if roles[0] == "system" else roles
-    wrong = next((place for place, role in enumerate(turns) if role != ROLES[place % 2]), None)
-    if wrong is not None or not turns:
-        got = f"{turns[wrong]!r} stands where {ROLES[wrong % 2]!r} is due" if wrong is not None else "there are none"
-        raise DataError(f"{where}: user and assistant speak in turns, and {got}")
-    return [{"role": str(message["role"]), "content": message["content"]} for message in messages]
+    try:
+        found = messages_of(messages, "user")
+        require_turns(found, "user" if found[-1]["role"] == "user" else "assistant")  # a prompt is one too
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+    return found

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.conversations import Message, messages_of, require_turns
-from llmkit.errors import DataError, ModelError
+from llmkit.errors import DataError, ModelError, listing
 from llmkit.tasks.chats import rendered
 
 ANSWERS = ("chosen", "rejected")
@@ -65,9 +65,10 @@ def pair_of(row: Mapping[str, Any], columns: Mapping[str, str]) -> Pair:
     if not prompt:
         raise DataError("it has no prompt")
     for role, answer in zip(ANSWERS, (chosen, rejected), strict=True):
+        speakers = [turn["role"] for turn in answer]
+        if speakers != ["assistant"]:
+            raise DataError(f"its {role} answer is to be one turn of the assistant's, and has {listing(speakers)}")
         require_turns([*prompt, *answer])
-        if len(answer) > 1:
-            raise DataError(f"its {role} answer has {len(answer)} turns, and one of the assistant is wanted")
     return Pair(prompt, (chosen, rejected), all(isinstance(cell, str) for cell in cells.values()))
 
 

@@ -183,13 +183,13 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(typed, talker, tmp_path, mo
     ("lines", "sentence"),
     [
         (['{"text": "x"}'], "row 1: a conversation is"),
-        (['{"messages": [{"role": "user"}]}'], "row 1: a message has a role and a content"),
-        (['{"messages": [{"role": "assistant", "content": "x"}]}'], "'assistant' stands where 'user' is due"),
+        (['{"messages": [{"role": "robot", "content": "x"}]}'], "row 1: turn 1 has the role 'robot'"),
+        (['{"messages": [{"role": "assistant", "content": "x"}]}'], "turn 1 is the assistant's, out of order"),
         (
             ['{"messages": []}', '{"messages": [{"role": "user", "content": "x"}, {"role": "user", "content": "x"}]}'],
-            "row 2: user and assistant speak in turns, and 'user' stands where 'assistant' is due",
+            "row 2: turn 2 is the user's, out of order",
         ),
-        (['{"messages": [{"role": "system", "content": "x"}]}'], "there are none"),
+        (['{"messages": [{"role": "system", "content": "x"}]}'], "no turn is the assistant's"),
         (["{"], "line 1: not JSON"),
     ],
 )

@@ -193,9 +193,11 @@ BAD = {
     "it has no rejected answer": {"rejected": [turn("assistant", " ")]},
     "its chosen and rejected answers are the same": {"rejected": GOOD_ROW["chosen"]},
     "it has no prompt": {"prompt": []},
-    "turn 2 is the user's, out of order": {"chosen": [turn("user", "x")]},
+    "its chosen answer is to be one turn of the assistant's, and has user": {"chosen": [turn("user", "x")]},
     "turn 1 is the assistant's, out of order": {"prompt": [turn("assistant", "x")]},
-    "its chosen answer has 3 turns": {"chosen": [turn("assistant", "x"), turn("user", "y"), turn("assistant", "z")]},
+    "and has assistant, user, assistant": {
+        "chosen": [turn("assistant", "x"), turn("user", "y"), turn("assistant", "z")]
+    },
     "has the role 'robot'": {"rejected": [turn("robot", "x")]},
 }
 
