@@ -43,6 +43,7 @@ class Task(Asked):
     pace: ClassVar[float] = 1.0  # times the usual learning rate of finetuning
     remembers: ClassVar[bool] = False  # rows are trained on with what the untrained model says of them: `before`
     told: ClassVar[tuple[str, ...]] = ()  # metrics that are told during training, beside the one that keeps the best
+    alternatives: ClassVar[tuple[str, ...]] = ()  # what the texts of a row are called that are compared, in order
     pieces: ClassVar[str | None] = None  # what becomes of a row that is too long, where it does not lose its end
 
     def network(self, config: PretrainedConfig) -> str:

@@ -48,6 +48,7 @@ class PreferenceOptimization(Task):
     aside = frozenset({"completion_mask", "is_real", "before", "beta"})
     incomplete = "no prompt or no answers"
     told = REWARDS
+    alternatives = ANSWERS
     remembers = True
     usual_batch = 8
     usual_epochs = 1.0

@@ -180,6 +180,16 @@ def test_a_pair_is_read_from_each_form_and_in_the_chat_template_where_there_is_o
     assert whole == tokenizer.bos_token + row["prompt"] + row["chosen"] + tokenizer.eos_token
 
 
+def test_data_shows_what_is_learned_of_a_pair(llmkit, talker, tmp_path):
+    data = write_jsonl(tmp_path / "rows.jsonl", [as_messages(row) for row in ROWS])
+    ran = llmkit("data", data, "-m", talker, "--batch-size", 1, "--json")
+    assert ran.code == 0, ran.err
+    texts = ran.json["shown"][0]["texts"]
+    for role in ("chosen", "rejected"):
+        kinds = {piece["kind"]: piece["text"] for piece in texts[role] if piece["kind"] != "padding"}
+        assert kinds == {"unlearned": f"u:{ROWS[0]['prompt']}\na:", "learned": f"{ROWS[0][role]}\n"}
+
+
 def test_a_pair_that_is_too_long_keeps_the_end_of_its_prompt_and_the_beginnings_of_its_answers():
     pair = Encoded([1, 2, 3, 4, 5, 6], ([7, 8, 9], [10]))
     assert pair.cut(9) == pair
