@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -21,6 +22,7 @@ from llmkit.evaluation.measuring import measure
 from llmkit.evaluation.plan import Plan
 from llmkit.evaluation.result import Wanted
 from llmkit.evaluation.run import subject_of
+from llmkit.inference import predict
 from llmkit.models import Located
 from llmkit.options import ModelOptions, RunOptions, TaskFlags
 from llmkit.report import Report
@@ -110,13 +112,20 @@ def train(
 
 
 def _remembering(job: Job, model: PreTrainedModel, options: ModelOptions, report: Report) -> Job:
-    """Return the job with what the model says of its rows before it is trained."""
+    """Return the job with what the model says of its rows before it is trained, its adapter off: the column `before`.
+
+    It is asked in the precision in which it will be trained.
+    """
     report.say("reference: the model as it is now, asked once about every row")
-    parts = zip((job.train, job.validation), job.setups, strict=True)
-    asked = [
-        training.remembering(job.task, model, job.tokenizer, rows, setup, options, report) for rows, setup in parts
-    ]
-    return replace(job, train=asked[0], validation=asked[1])
+    task, mixed = job.task, training.precision(options, model.device)
+    half = torch.float16 if mixed.get("fp16") else torch.bfloat16
+    told = []
+    with torch.autocast(model.device.type, half, enabled=any(mixed.values())), adapters.turned_off(model):
+        for rows, setup in zip((job.train, job.validation), job.setups, strict=True):
+            alone = replace(setup, reference=None)
+            records = predict(task, model, job.tokenizer, rows, alone, task.eval_batch, report)
+            told.append(rows.add_column("before", records))
+    return replace(job, train=told[0], validation=told[1])
 
 
 def _finish(job: Job, fit: training.Fit, options: ModelOptions, report: Report) -> Trained:

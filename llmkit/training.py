@@ -9,7 +9,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from transformers import (
 )
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from llmkit import adapters, metrics, models
+from llmkit import metrics, models
 from llmkit.callbacks import Narrator, StopCallback, Watchdog
 from llmkit.errors import Interrupted, OptionError, Stopped
 from llmkit.inference import predict
@@ -277,18 +277,6 @@ def _stopped(folder: RunFolder) -> None:
         raise Interrupted("interrupted before anything was saved")
     folder.update(status="stopped")
     raise Stopped(f"stopped and saved at step {newest.name.rpartition('-')[2]}: the same command goes on from there")
-
-
-def remembering(
-    task: Task, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Dataset, setup: Setup,
-    options: ModelOptions, report: Report,
-) -> Dataset:  # fmt: skip
-    """Return prepared rows with what the untrained model says of each, its adapter turned off: the column `before`."""
-    mixed, device = precision(options, model.device), model.device.type
-    half = torch.float16 if mixed.get("fp16") else torch.bfloat16
-    with torch.autocast(device, half, enabled=any(mixed.values())), adapters.turned_off(model):  # as it will be trained
-        records = predict(task, model, tokenizer, rows, replace(setup, reference=None), task.eval_batch, report)
-    return rows.add_column("before", records)
 
 
 def learning_rate_for(parameters: int, config: PretrainedConfig, haste: float = 1) -> float:

@@ -129,8 +129,8 @@ class PreferenceOptimization(Task):
 
     def loss(self, model: PreTrainedModel, batch: dict[str, Any]) -> torch.Tensor:
         """Return the DPO loss of a batch; what remembers no reference is its own, as a model at its first step is."""
-        margins = log_probabilities(model, batch) @ _less(batch)
-        before = batch["before"].float() @ _less(batch) if "before" in batch else margins.detach()
+        margins = _margins(log_probabilities(model, batch))
+        before = _margins(batch["before"]) if "before" in batch else margins.detach()
         return -torch.nn.functional.logsigmoid(batch["beta"] * (margins - before)).mean()
 
     def run(self, model: PreTrainedModel, batch: dict[str, Any], setup: Setup) -> list[Any]:
@@ -191,9 +191,9 @@ def log_probabilities(model: PreTrainedModel, batch: dict[str, Any]) -> torch.Te
     return sums.reshape(len(batch["input_ids"]), 2)
 
 
-def _less(batch: dict[str, Any]) -> torch.Tensor:
-    """Return what a pair of numbers is multiplied by to take the second from the first."""
-    return torch.tensor([1.0, -1.0], device=batch["input_ids"].device)
+def _margins(pairs: torch.Tensor) -> torch.Tensor:
+    """Return by how much the first number of each pair is larger than the second."""
+    return pairs[:, 0] - pairs[:, 1]
 
 
 def _holds_answers(feature: Any) -> bool:
