@@ -5,12 +5,13 @@ Sources: Hu et al., LoRA, 2021; Dettmers et al., QLoRA, 2023: all linear modules
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib.util
 import json
 import sys
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,34 @@ def add_adapter(
 def has_adapter(model: Any) -> bool:
     """Tell whether a model is one that is trained with an adapter."""
     return "peft" in sys.modules and isinstance(model, sys.modules["peft"].PeftModel)
+
+
+def is_active(model: torch.nn.Module) -> bool:
+    """Tell whether a model answers with an adapter, one that is trained or one that was opened."""
+    return any(not layer.disable_adapters for layer in _layers(model))
+
+
+@contextlib.contextmanager
+def turned_off(model: torch.nn.Module) -> Iterator[None]:
+    """Let a model answer without its adapter, as its base does; without one it answers as always."""
+    layers = [layer for layer in _layers(model) if not layer.disable_adapters]
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
+
+
+def _layers(model: torch.nn.Module) -> list[Any]:
+    """Return the modules of an adapter, and those that it trains a copy of."""
+    if "peft" not in sys.modules:
+        return []
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    return [module for module in model.modules() if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper)]
 
 
 def save_adapter(model: Any, folder: Path) -> None:

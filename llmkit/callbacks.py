@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -64,8 +65,9 @@ class Narrator(TrainerCallback):
     What it draws is gone, and the cursor back, when its context is left, however the training ends.
     """
 
-    def __init__(self, file: Path, report: Report, best: str) -> None:
-        self.file, self.report, self.best = file, report, best
+    def __init__(self, file: Path, report: Report, told: Sequence[str]) -> None:
+        self.file, self.report, self.told = file, report, list(dict.fromkeys(told))
+        self.best = self.told[0]
         self._drawn = contextlib.ExitStack()
         self._advance: Advance
         self._table: TrainingTable | None = None
@@ -118,13 +120,13 @@ class Narrator(TrainerCallback):
         **more: Any,
     ) -> None:
         loss = f"training loss {self._loss:.4f}, " if self._loss is not None else ""
-        value = metrics.get(f"eval_{self.best}", math.nan)
         epoch = None if is_endless(state) else state.epoch or 0.0
         if self._table is not None:
-            self._table.measured(state.global_step, epoch, value)
+            self._table.measured(state.global_step, epoch, metrics.get(f"eval_{self.best}", math.nan))
             return
         at = "" if epoch is None else f" (epoch {epoch:.2f})"
-        self.report.say(f"step {state.global_step}/{state.max_steps}{at}: {loss}validation {self.best} {value:.4f}")
+        figures = ", ".join(f"{name} {metrics.get(f'eval_{name}', math.nan):.4f}" for name in self.told)
+        self.report.say(f"step {state.global_step}/{state.max_steps}{at}: {loss}validation {figures}")
 
     def _forget_after(self, step: int) -> None:
         """Drop the lines of steps that a resumed run takes again."""

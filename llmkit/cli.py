@@ -21,6 +21,7 @@ from llmkit.options import print_version
 # verb -> (module, what `llmkit --help` says of it); a module is imported when its command runs
 COMMANDS = {
     "generate": ("generate", "Continue a prompt, or answer it with a chat model."),
+    "chat": ("chat", "Talk with a chat model: streamed answers, history, transcripts that can be trained on."),
     "classify": ("classify", "Label texts with a finetuned model."),
     "embed": ("embed", "Turn texts into vectors, by any model with hidden states."),
     "data": ("data", "Look at a dataset before training on it: what it holds, and what is wrong with it."),

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, set_seed
+from transformers import GenerationConfig, PreTrainedModel, StoppingCriteriaList, set_seed
 from transformers.generation.streamers import BaseStreamer
 
 from llmkit import models
@@ -20,6 +20,7 @@ from llmkit.models import BUILTIN_NAME, Located
 from llmkit.options import AskOptions, GenerationOptions, ModelOptions
 from llmkit.report import Report
 from llmkit.settings import parse_settings
+from llmkit.streaming import TextPieces, Until
 from llmkit.tasks import Setup, Task
 from llmkit.tasks.chats import chat_text
 from llmkit.tasks.languages import begin
@@ -134,11 +135,13 @@ class Generator:
     def _chat_text(self, text: str) -> str:
         return chat_text(self.tokenizer, text, self.decoding.system)
 
-    def stream(self, prompt: Prompt, emit: Callable[[str], None]) -> None:
-        """Continue one prompt and hand over the text as it comes."""
+    def stream(
+        self, prompt: Prompt, emit: Callable[[str], None], stopping: Callable[[], bool] | None = None
+    ) -> list[int]:
+        """Continue one prompt, hand over the text as it comes, until `stopping` if given; return the new tokens."""
         set_seed(self.decoding.seed)
         streamer = TextPieces(lambda ids: self._text(prompt, ids), self.decoding.stop or [], emit)
-        self._run([prompt], prompt.room, streamer)
+        return self._run([prompt], prompt.room, streamer, stopping)[0]
 
     @property
     def streams(self) -> bool:
@@ -167,14 +170,19 @@ class Generator:
             yield full[start : start + batch_size]
         yield from ([row] for row in order if prompts[row].room < self.most)
 
-    def _run(self, prompts: Sequence[Prompt], room: int, streamer: BaseStreamer | None = None) -> list[list[int]]:
+    def _run(
+        self, prompts: Sequence[Prompt], room: int, streamer: BaseStreamer | None = None,
+        stopping: Callable[[], bool] | None = None,
+    ) -> list[list[int]]:  # fmt: skip
         model = self.model
+        until = None if stopping is None else StoppingCriteriaList([Until(stopping)])
         ids, mask = self._padded([prompt.ids for prompt in prompts])
         try:
             with torch.inference_mode():
                 made = model.generate(
                     input_ids=ids.to(model.device), attention_mask=mask.to(model.device),
                     generation_config=self._config(room), streamer=streamer, tokenizer=self.tokenizer,
+                    stopping_criteria=until,
                 )  # fmt: skip
         except (ValueError, TypeError) as error:
             if not self.extra:
@@ -235,40 +243,6 @@ class Generator:
     def identity(self) -> dict[str, Any]:
         """Return what the text depends on, for the note beside an output file."""
         return {**self.located.identity(self.options.dtype), **asdict(self.asked), **asdict(self.decoding)}
-
-
-class TextPieces(BaseStreamer):
-    """Hands over text as tokens come: whole characters only, and nothing of a stop text."""
-
-    def __init__(self, decode: Callable[[list[int]], str], stops: Sequence[str], emit: Callable[[str], None]) -> None:
-        self.decode, self.stops, self.emit = decode, stops, emit
-        self.ids: list[int] = []
-        self.shown, self.begun, self.stopped = 0, False, False
-
-    def put(self, value: Any) -> None:
-        """Take the prompt, then one token at a time."""
-        if not self.begun:
-            self.begun = True  # the prompt, which `decode` knows
-            return
-        self.ids += value.reshape(-1).tolist()
-        text = self.decode(self.ids)
-        held = max((len(stop) for stop in self.stops), default=1) - 1
-        self._show(text, len(text) - held if not text.endswith("\ufffd") else self.shown)
-
-    def end(self) -> None:
-        """Hand over what was held back."""
-        text = self.decode(self.ids)
-        self._show(text, len(text))
-
-    def _show(self, text: str, until: int) -> None:
-        if self.stopped:
-            return
-        ends = [text.find(stop) for stop in self.stops if stop in text]
-        if ends:
-            until, self.stopped = min(ends), True
-        if until > self.shown:
-            self.emit(text[self.shown : until])
-            self.shown = until
 
 
 def generate(

@@ -75,8 +75,11 @@ def _exhibit(reader: Reader, batch: dict[str, Any], place: int) -> Exhibit:
             texts[name] = _pieces(reader, ids, _kinds(reader, batch, place, ids, mask, labels), labels)
             continue
         for number in batch["is_real"][place].nonzero().flatten().tolist():  # alternatives
-            kinds = _kinds(reader, batch, place, ids[number], mask[number], None)
-            texts[f"choice {number}"] = _pieces(reader, ids[number], kinds, None)
+            learned = batch["completion_mask"][place][number] if "completion_mask" in batch else None
+            labels = None if learned is None else ids[number].masked_fill(learned == 0, IGNORED)
+            kinds = _kinds(reader, batch, place, ids[number], mask[number], labels)
+            name = reader.task.alternatives[number] if reader.task.alternatives else f"choice {number}"
+            texts[name] = _pieces(reader, ids[number], kinds, labels)
     if _writes(reader, batch):
         target = batch["labels"][place]
         kinds = ["padding" if token == IGNORED else "learned" for token in target.tolist()]

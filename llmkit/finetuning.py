@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from llmkit import adapters, distillation, mixing, models, runs, streamed_training, tasks, trainable, training
 from llmkit.data import Source
@@ -35,10 +35,10 @@ from llmkit.readings import max_length
 from llmkit.report import Report
 from llmkit.sifting import numbered, require_spelled, sift
 from llmkit.splits import TrainAndValidation, select
-from llmkit.tasks import Setup, Task, inputs_of
+from llmkit.tasks import Reference, Setup, Task, inputs_of
 from llmkit.training import Recipe
+from llmkit.weight_files import sketch
 
-EPOCHS, BATCH_SIZE = 3.0, 16
 UNKNOWN_SHARE = 0.05  # of unknown tokens, above which the tokenizer does not fit the language
 
 
@@ -95,9 +95,7 @@ def finetune(
     set_seed(hyper.seed)
     model, lesson = _model(job, options, adapter, outline)
     job.task.examine(model, job.setup)
-    sized = replace(hyper, batch_size=hyper.batch_size or _usual_batch(job.train))
-    recipe_for = partial(_recipe, sized, adapter, overrides, job.located.config)
-    return train(job, model, recipe_for, identity, run, options, report, lesson)
+    return train(job, model, partial(_recipe, job, hyper, adapter, overrides), identity, run, options, report, lesson)
 
 
 @dataclass(frozen=True)
@@ -185,7 +183,7 @@ def plan(
     tokenizer = models.load_tokenizer(located, options)
     setup = Setup(
         columns=columns, max_length=max_length(data, located, tokenizer, task), labels=labels,
-        benchmark=source.benchmark, seed=hyper.seed,
+        benchmark=source.benchmark, seed=hyper.seed, reference=_reference(located) if task.remembers else None,
     )  # fmt: skip
     setup = task.settle(task.learned(setup, rows.train), data, located.config, tokenizer)
     told = numbered(parts, found)
@@ -196,10 +194,18 @@ def plan(
     _say_plan(located, task, setup, rows, report)
     reader = distillation.reader(teacher, task, setup, rows.train, tokenizer, report)
     train_rows, validation = _prepared(source.reference, task, rows, told, (reader, tokenizer), setup, report)
+    stream = streamed_training.stream_of(opened, task, reader, setup) if opened else None
     return Job(
         located, source, source.reference, task, setup, rows, tokenizer, train_rows, validation, folder, best,
-        "finetune", stream=streamed_training.stream_of(opened, task, reader, setup) if opened else None, teacher=teacher,
+        "finetune", stream=stream, teacher=teacher,
     )  # fmt: skip
+
+
+def _reference(located: Located) -> Reference:
+    """Return the model that is trained as what it will be compared with."""
+    if located.on_hub:
+        return Reference(located.name, located.commit)
+    return Reference(str(located.path.resolve()), sketch=sketch(models.weights_folder(located)))
 
 
 def _model_and_task(
@@ -294,19 +300,19 @@ def _say_lengths(train: Dataset, setup: Setup, tokenizer: PreTrainedTokenizerBas
             report.warn(f"{share:.0%} of the tokens are unknown to this tokenizer: does the model know the language?")
 
 
-def _usual_batch(train: Dataset) -> int:
+def _usual_batch(job: Job) -> int:
     """Return how many rows make a step: where several are packed into one, so few that a step is of as many as ever."""
-    packed = sum(train["rows"]) if "rows" in train.column_names else len(train)
-    return max(1, round(BATCH_SIZE * len(train) / packed))
+    packed = sum(job.train["rows"]) if "rows" in job.train.column_names else len(job.train)
+    return max(1, round(job.task.usual_batch * len(job.train) / packed))
 
 
 def _recipe(
-    hyper: TrainingOptions, adapter: AdapterOptions, overrides: dict[str, Any], config: PretrainedConfig,
-    parameters: int,
-) -> Recipe:  # fmt: skip
-    epochs = hyper.epochs or EPOCHS
+    job: Job, hyper: TrainingOptions, adapter: AdapterOptions, overrides: dict[str, Any], parameters: int
+) -> Recipe:
+    task, config = job.task, job.located.config
+    epochs = hyper.epochs or task.usual_epochs
     return Recipe(
-        epochs=epochs, max_steps=hyper.max_steps, batch_size=hyper.batch_size or BATCH_SIZE, seed=hyper.seed,
-        learning_rate=hyper.learning_rate or training.learning_rate_for(parameters, config, adapter.haste),
+        epochs=epochs, max_steps=hyper.max_steps, batch_size=hyper.batch_size or _usual_batch(job), seed=hyper.seed,
+        learning_rate=hyper.learning_rate or training.learning_rate_for(parameters, config, adapter.haste * task.pace),
         measurements=3 if hyper.max_steps else max(1, math.ceil(epochs)), overrides=overrides,
     )  # fmt: skip

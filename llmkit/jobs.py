@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -22,6 +23,7 @@ from llmkit.evaluation.measuring import measure
 from llmkit.evaluation.plan import Plan
 from llmkit.evaluation.result import Wanted
 from llmkit.evaluation.run import subject_of
+from llmkit.inference import predict
 from llmkit.models import Located
 from llmkit.options import ModelOptions, RunOptions, TaskFlags
 from llmkit.report import Report
@@ -90,6 +92,8 @@ def train(
         report.say(share.said)
     recipe = recipe_for(parameters)
     training.say_recipe(recipe, len(job.train), training.precision(options, model.device), report)
+    if job.task.remembers:
+        job = _remembering(job, model, options, report)
     if run.overwrite:
         job.folder.clear()
     job.folder.write({
@@ -99,6 +103,7 @@ def train(
             "trainable": share.as_dict(), "adapter": adapters.has_adapter(model),
         },
         "teacher": job.teacher.as_dict() if job.teacher else None,
+        "reference": asdict(job.setup.reference) if job.setup.reference else None,
         "data": describe_data(job), "max_length": job.setup.max_length, "recipe": asdict(recipe),
         **runs.environment(),
     })  # fmt: skip
@@ -111,6 +116,23 @@ def train(
     if job.setup.tune:
         _tune(job, options, report)
     return _finish(job, fit, options, report)
+
+
+def _remembering(job: Job, model: PreTrainedModel, options: ModelOptions, report: Report) -> Job:
+    """Return the job with what the model says of its rows before it is trained, its adapter off: the column `before`.
+
+    It is asked in the precision in which it will be trained.
+    """
+    report.say("reference: the model as it is now, asked once about every row")
+    task, mixed = job.task, training.precision(options, model.device)
+    half = torch.float16 if mixed.get("fp16") else torch.bfloat16
+    told = []
+    with torch.autocast(model.device.type, half, enabled=any(mixed.values())), adapters.turned_off(model):
+        for rows, setup in zip((job.train, job.validation), job.setups, strict=True):
+            alone = replace(setup, reference=None)
+            records = predict(task, model, job.tokenizer, rows, alone, task.eval_batch, report)
+            told.append(rows.add_column("before", records))
+    return replace(job, train=told[0], validation=told[1])
 
 
 def _finish(job: Job, fit: training.Fit, options: ModelOptions, report: Report) -> Trained:

@@ -229,6 +229,6 @@ def _apart(first: Any, second: Any) -> Iterator[float]:
 def _write_down(folder: runs.RunFolder, located: Located, merged: Merged) -> None:
     """Write run.json: what eval and classify read of the adapter's run, and what was merged."""
     trained = runs.read_run(located.path) or {}
-    known = ("task", "options", "data", "max_length", "recipe")
+    known = ("task", "options", "data", "max_length", "recipe", "reference")
     kept: dict[str, Any] = {name: trained[name] for name in known if name in trained}
     folder.write({"status": "finished", "command": "merge", **kept, "merged": merged.as_dict(), **runs.environment()})

@@ -177,7 +177,33 @@ class Choices:
         return Choices(self.truth[index], self.predicted[index], normalised, scores)
 
 
-Observations = Classes | Numbers | Likelihoods | AnswerTexts | Texts | Samples | LabelSets | Spans | Choices
+@dataclass(frozen=True, eq=False)
+class Preferences:
+    """How much likelier than the other the preferred answer of each pair is: log-probabilities in nats, subtracted."""
+
+    margins: Floats  # (n,)
+    before: Floats | None = None  # (n,): the same of the reference model, where there is one
+    beta: float = 0.1  # what a reward is: beta times how much likelier an answer has become
+
+    def __len__(self) -> int:
+        return len(self.margins)
+
+    @property
+    def rewards(self) -> Floats:
+        """The implicit reward of the preferred answer less that of the other, (n,)."""
+        if self.before is None:
+            raise ValueError("there is no reference model")
+        return self.beta * (self.margins - self.before)
+
+    def take(self, units: Sequence[int] | Ints) -> Preferences:
+        """Return some of the units, in the given order."""
+        index = np.asarray(units, dtype=np.int64)
+        return replace(self, margins=self.margins[index], before=None if self.before is None else self.before[index])
+
+
+Observations = (
+    Classes | Numbers | Likelihoods | AnswerTexts | Texts | Samples | LabelSets | Spans | Choices | Preferences
+)
 
 
 def span_types(tags: Iterable[str]) -> tuple[str, ...]:

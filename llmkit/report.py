@@ -55,6 +55,10 @@ class Report:
         self.warnings.append(text)
         self.say(f"warning: {text}")
 
+    def mishap(self, text: str) -> None:
+        """Tell what failed in a command that goes on without it; --quiet does not hide it."""
+        print(text, file=sys.stderr, flush=True)
+
     def line(self, text: str) -> None:
         """Write one line of the result."""
         print(text, flush=True)

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 from llmkit.report import Report
 
 WATCHED = (signal.SIGINT, signal.SIGTERM)
+SAVING = "stopping after this step to save; once more stops at once"
 
 
 class StopWish:
-    """While the context lasts, `asked` tells whether a signal asked to stop."""
+    """While the context lasts, `asked` tells whether one of the `watched` signals asked to stop; `said` answers it."""
 
-    def __init__(self, report: Report) -> None:
-        self.report, self.asked = report, False
+    def __init__(self, report: Report, said: str = SAVING, watched: Sequence[signal.Signals] = WATCHED) -> None:
+        self.report, self.said, self.watched, self.asked = report, said, watched, False
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
-            self._previous = {number: signal.signal(number, self._note) for number in WATCHED}
+            self._previous = {number: signal.signal(number, self._note) for number in self.watched}
         return self
 
     def __exit__(
@@ -34,4 +36,5 @@ class StopWish:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        self.report.say("stopping after this step to save; once more stops at once")
+        if self.said:
+            self.report.say(self.said)

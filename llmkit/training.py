@@ -165,6 +165,8 @@ class TaskTrainer(Trainer):
         self.lesson = lesson
         tokenizer: PreTrainedTokenizerBase = more["processing_class"]
         super().__init__(data_collator=task.collator(tokenizer, train_setup), eval_dataset=measured, **more)
+        if type(task).loss is not Task.loss:  # a mean over a batch: the library is to divide the sum of several
+            self.model_accepts_loss_kwargs = False
         self.remove_callback(PrinterCallback)  # it prints to stdout, which is for results
         self.remove_callback(ProgressCallback)
 
@@ -243,7 +245,7 @@ def fit(
     drop_incomplete(folder.checkpoints)
     started = time.monotonic()
     trackers = tracking.callbacks(tracking.chosen(track), folder, options.offline, report)
-    narrator = Narrator(folder.path / "metrics.jsonl", report, best)
+    narrator = Narrator(folder.path / "metrics.jsonl", report, (best, *task.told))
     with StopWish(report) as wish:
         others = [StopCallback(wish), Watchdog()]  # the watchdog last: it sees whether the others want to save
         trainer = TaskTrainer(
@@ -292,7 +294,7 @@ def _stopped(folder: RunFolder) -> None:
     raise Stopped(f"stopped and saved at step {newest.name.rpartition('-')[2]}: the same command goes on from there")
 
 
-def learning_rate_for(parameters: int, config: PretrainedConfig, haste: int = 1) -> float:
+def learning_rate_for(parameters: int, config: PretrainedConfig, haste: float = 1) -> float:
     """Return a finetuning rate: 1e-4 at 22 million parameters, falling with the square root of the size.
 
     A small model wants a larger rate; this gives 5.8e-5 at DistilBERT's size and 4.5e-5 at BERT-base's, the range that

@@ -133,6 +133,19 @@ def conversations(rows: int, seed: int = 0) -> list[dict[str, Any]]:
     return made
 
 
+def preferences(rows: int, seed: int = 0) -> list[dict[str, str]]:
+    """Return prompts with two answers, of which the one with a good word is preferred."""
+    dice = random.Random(seed)
+    return [
+        {
+            "prompt": f"the {dice.choice(THINGS)} was",
+            "chosen": f" {dice.choice(GOOD)}",
+            "rejected": f" {dice.choice(BAD)}",
+        }
+        for _ in range(rows)
+    ]
+
+
 GERMAN = {
     "the": "der", "was": "war", "and": "und", "film": "Film", "book": "Buch", "soup": "Suppe", "house": "Haus",
     "song": "Lied", "garden": "Garten", "river": "Fluss", "fox": "Fuchs", "king": "König", "day": "Tag", "good": "gut",

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit import metrics, models, runs, tasks
 from llmkit.data import Source, hub_name, open_dataset
-from llmkit.errors import DataError, EmptyError, OptionError, did_you_mean, listing
+from llmkit.errors import DataError, EmptyError, HubError, ModelError, OptionError, did_you_mean, listing
 from llmkit.evaluation.result import Wanted
 from llmkit.evaluation.slices import slices_of
 from llmkit.findings import Part
@@ -24,7 +24,8 @@ from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions
 from llmkit.report import Report
 from llmkit.sifting import require_spelled
 from llmkit.splits import Cut, to_measure
-from llmkit.tasks import Setup, Task
+from llmkit.tasks import Reference, Setup, Task, references
+from llmkit.weight_files import sketch
 
 SWAP_FLIPS = "swap_flips"  # the share of predictions that --swap flips: a metric that gates can name
 
@@ -60,7 +61,8 @@ def plan(
     split, rows = to_measure(source, evaluation.split, data.limit, partial(task.has_labels, columns=columns), cut)
     tasks.require_sound(task, rows, columns, split)
     tokenizer = models.load_tokenizer(located, options)
-    setup = _setup(task, located, tokenizer, source, rows, columns, data, evaluation, trained, report)
+    reference = _reference(trained, options, report) if task.remembers else None
+    setup = _setup(task, located, tokenizer, source, rows, columns, data, evaluation, trained, reference, report)
     wanted = want(task, setup, evaluation, gates, options)
     task.check(setup)
     require_spelled(task, Part(split, rows), tokenizer, setup)
@@ -151,7 +153,8 @@ def check_slices(rows: Dataset, wanted: Wanted) -> None:
 
 def _setup(
     task: Task, located: Located, tokenizer: PreTrainedTokenizerBase, source: Source, rows: Dataset,
-    columns: dict[str, str], data: DataOptions, evaluation: EvalOptions, trained: dict[str, Any], report: Report,
+    columns: dict[str, str], data: DataOptions, evaluation: EvalOptions, trained: dict[str, Any],
+    reference: Reference | None, report: Report,
 ) -> Setup:  # fmt: skip
     context = models.context_length(located.config, tokenizer)
     if data.max_length and data.max_length > context:
@@ -164,9 +167,26 @@ def _setup(
         columns=columns, max_length=data.max_length or min(context, usual), benchmark=source.benchmark,
         labels=matching.labels if matching else None, merge=matching.merge if matching else None,
         positive=evaluation.positive, stride=evaluation.stride, per_row=evaluation.per_row,
-        seed=seed_of(evaluation, trained),
+        seed=seed_of(evaluation, trained), reference=reference,
     )  # fmt: skip
     return task.settle(setup, data, located.config, tokenizer)
+
+
+def _reference(trained: dict[str, Any], options: ModelOptions, report: Report) -> Reference | None:
+    """Return the model that the run was trained from, where it was trained against it and it can still be had."""
+    if not trained.get("reference"):
+        return None
+    reference = Reference(**trained["reference"])
+    lost = "there are no rewards without the reference of this run"
+    try:
+        located = models.locate(references.options_of(reference, offline=options.offline), report)
+    except (ModelError, HubError) as error:
+        report.warn(f"{lost}: {error}")
+        return None
+    if reference.sketch not in (None, sketch(models.weights_folder(located))):
+        report.warn(f"{lost}: {reference.name!r} holds other weights now")
+        return None
+    return reference
 
 
 def seed_of(evaluation: EvalOptions, trained: Mapping[str, Any] = MappingProxyType({})) -> int:

@@ -18,10 +18,14 @@ from llmkit.observations import (
     Likelihoods,
     Numbers,
     Observations,
+    Preferences,
     Samples,
     Spans,
     Texts,
 )
+
+UNNAMED = (Likelihoods, Preferences)  # of these nothing is right or wrong by name
+NUMBERS = ("nll", "tokens", "bytes", "hits", "margin", "before")  # columns of them, an entry for each unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +49,7 @@ def labels_of(seen: Observations) -> list[Any] | None:
         return _named_sets(seen.truth, seen.names)
     if isinstance(seen, Spans):
         return [list(tags) for tags in seen.truth]
-    return None if isinstance(seen, Likelihoods) or seen.truth is None else list(seen.truth)
+    return None if isinstance(seen, UNNAMED) or seen.truth is None else list(seen.truth)
 
 
 def predictions_of(seen: Observations) -> list[Any] | None:
@@ -58,13 +62,13 @@ def predictions_of(seen: Observations) -> list[Any] | None:
         return _named_sets(seen.predicted, seen.names)
     if isinstance(seen, Spans):
         return [list(tags) for tags in seen.predicted]
-    return None if isinstance(seen, Likelihoods) or seen.predicted is None else list(seen.predicted)
+    return None if isinstance(seen, UNNAMED) or seen.predicted is None else list(seen.predicted)
 
 
 def pack(seen: Observations, ids: Sequence[str]) -> dict[str, Any]:
     """Return the units as plain columns: the `rows` of a result file."""
     columns: dict[str, Any] = {"kind": type(seen).__name__.lower(), "id": list(ids)}
-    if not isinstance(seen, Likelihoods):
+    if not isinstance(seen, UNNAMED):
         columns |= {"label": labels_of(seen), "prediction": predictions_of(seen)}
     if isinstance(seen, Classes | LabelSets):
         columns["names"] = list(seen.names)
@@ -74,6 +78,9 @@ def pack(seen: Observations, ids: Sequence[str]) -> dict[str, Any]:
     elif isinstance(seen, Likelihoods):
         columns |= {"nll": seen.nll.tolist(), "tokens": seen.tokens.tolist(), "bytes": seen.bytes.tolist()}
         columns["hits"] = None if seen.hits is None else seen.hits.tolist()
+    elif isinstance(seen, Preferences):
+        columns |= {"margin": seen.margins.tolist(), "beta": seen.beta}
+        columns["before"] = None if seen.before is None else seen.before.tolist()
     elif isinstance(seen, Spans):
         columns |= {"names": list(seen.names), "single": seen.single}
     elif isinstance(seen, Choices):
@@ -102,7 +109,7 @@ def unpack(columns: Mapping[str, Any]) -> Observed:
 
 def _of_units(columns: Mapping[str, Any]) -> list[Any]:
     """Return the columns that have an entry for each unit, the ids first."""
-    named = ("label", "prediction", "scores", "normalised", "nll", "tokens", "bytes", "hits")
+    named = ("label", "prediction", "scores", "normalised", *NUMBERS)
     found = [columns[name] for name in named if columns.get(name) is not None]
     return [columns["id"], *found, *(columns.get("values") or {}).values()]
 
@@ -120,6 +127,11 @@ def _likelihoods(columns: Mapping[str, Any]) -> Likelihoods:
     tokens, covered = (np.array(columns[key], dtype=np.int64) for key in ("tokens", "bytes"))
     hits = None if columns["hits"] is None else np.array(columns["hits"], dtype=np.int64)
     return Likelihoods(np.array(columns["nll"], dtype=np.float64), tokens, covered, hits)
+
+
+def _preferences(columns: Mapping[str, Any]) -> Preferences:
+    before = None if columns["before"] is None else np.array(columns["before"], dtype=np.float64)
+    return Preferences(np.array(columns["margin"], dtype=np.float64), before, float(columns["beta"]))
 
 
 def _numbers(columns: Mapping[str, Any]) -> Numbers:
@@ -165,6 +177,7 @@ def _choices(columns: Mapping[str, Any]) -> Choices:
 _UNPACKERS: dict[str, Callable[[Mapping[str, Any]], Observations]] = {
     "classes": _classes, "numbers": _numbers, "likelihoods": _likelihoods, "texts": _texts, "samples": _samples,
     "answertexts": _texts, "labelsets": _label_sets, "spans": _spans, "choices": _choices,
+    "preferences": _preferences,
 }  # fmt: skip
 
 
@@ -175,7 +188,7 @@ def prediction_rows(seen: Observations, ids: Sequence[str]) -> list[dict[str, An
     made = []
     for number, key in enumerate(columns["id"]):
         row: dict[str, Any] = {"id": key, "row": number}
-        for name in ("label", "prediction", "normalised", "nll", "tokens", "bytes", "hits"):
+        for name in ("label", "prediction", "normalised", *NUMBERS):
             if columns.get(name) is not None:
                 row[name] = columns[name][number]
         if columns.get("scores") is not None:

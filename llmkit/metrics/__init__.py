@@ -23,6 +23,7 @@ METRICS: dict[str, tuple[Entry, ...]] = {
         ("language", "TokenAccuracy", None),
         ("counts", "WordAccuracy", None),
         ("choices", "ChoiceAccuracy", None),
+        ("preferences", "PreferenceAccuracy", None),
     ),
     "accuracy_norm": (("choices", "NormalisedAccuracy", None),),
     "balanced_accuracy": (("classification", "BalancedAccuracy", None),),
@@ -75,6 +76,10 @@ METRICS: dict[str, tuple[Entry, ...]] = {
         ("classification", "F1", "weighted"),
         ("counts", "F1", "weighted"),
     ),
+    "margin": (("preferences", "Margin", None),),
+    "reward_accuracy": (("preferences", "RewardAccuracy", None),),
+    "reward_margin": (("preferences", "RewardMargin", None),),
+    "dpo_loss": (("preferences", "DpoLoss", None),),
     "matthews_correlation": (("classification", "MatthewsCorrelation", None),),
     "roc_auc": (("probabilities", "RocAuc", None),),
     "average_precision": (("probabilities", "AveragePrecision", None),),
@@ -99,7 +104,7 @@ METRICS: dict[str, tuple[Entry, ...]] = {
     "rougeL": (("texts", "RougeL", None),),
 }
 ALIASES = {"mcc": "matthews_correlation", "auc": "roc_auc", "bpb": "bits_per_byte"}
-LOWER_IS_BETTER = frozenset({"brier", "ece", "mse", "loss", "perplexity", "bits_per_byte", "ter"})
+LOWER_IS_BETTER = frozenset({"brier", "ece", "mse", "loss", "perplexity", "bits_per_byte", "dpo_loss", "ter"})
 
 
 def value(name: str, observations: Observations) -> float:

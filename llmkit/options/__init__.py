@@ -23,7 +23,7 @@ from llmkit.options.shared import (
     TrainingOptions,
 )
 from llmkit.options.task_flags import AskOptions, TaskFlags
-from llmkit.options.verbs import ArchitectureOptions, GenerationOptions, SurveyOptions
+from llmkit.options.verbs import ArchitectureOptions, DecodingOptions, GenerationOptions, SurveyOptions
 
 __all__ = [
     "AdapterOptions",
@@ -32,6 +32,7 @@ __all__ = [
     "CompareOptions",
     "CorpusOptions",
     "DataOptions",
+    "DecodingOptions",
     "DistillingOptions",
     "EmbeddingOptions",
     "EvalOptions",

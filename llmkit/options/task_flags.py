@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -52,10 +53,16 @@ class TaskFlags(Options):
         bool | None,
         flag("--packing/--no-packing", panel="Tasks", help="Finetune on conversations: several in one sequence."),
     ] = None
+    beta: Annotated[
+        float | None,
+        flag(panel="Tasks", help="Preferences: how closely DPO holds the model to what it was; default 0.1."),
+    ] = None
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()
         yield from self.at_least(1, "target_length")
+        if self.beta is not None and not 0 < self.beta < math.inf:
+            yield f"--beta must be more than 0, not {self.beta:g}"
         if self.threshold not in (None, "auto") and not (
             is_number(str(self.threshold)) and 0 < float(str(self.threshold)) < 1
         ):

@@ -13,28 +13,17 @@ from llmkit.options.base import Options, seed_problems
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationOptions(Options):
-    """How to decode. Greedy, unless a sampling flag is given."""
+class DecodingOptions(Options):
+    """How to choose the tokens of an answer. Greedy, unless a sampling flag is given."""
 
     max_new_tokens: Annotated[int, flag(panel="Decoding", help="Stop after so many new tokens.")] = 200
     temperature: Annotated[float | None, flag(panel="Decoding", help="Sample, at this temperature.")] = None
     top_p: Annotated[float | None, flag(panel="Decoding", help="Sample from this much probability mass.")] = None
     top_k: Annotated[int | None, flag(panel="Decoding", help="Sample from so many tokens.")] = None
-    num_beams: Annotated[int, flag(panel="Decoding", help="Beam search with so many beams.")] = 1
-    num_return_sequences: Annotated[
-        int, flag("--num-return-sequences", "-n", panel="Decoding", help="Answers per prompt.")
-    ] = 1
     repetition_penalty: Annotated[float | None, flag(panel="Decoding", help="Above 1: less repetition.")] = None
     stop: Annotated[list[str] | None, flag(panel="Decoding", help="Stop before this text; repeatable.")] = None
     seed: Annotated[int, flag(panel="Decoding", help="Seed of the sampling.")] = 42
-    chat: Annotated[
-        bool | None,
-        flag("--chat/--no-chat", panel="Prompt", help="Use the chat template; default: when the model has one."),
-    ] = None
     system: Annotated[str | None, flag(panel="Prompt", help="System message of the chat template.")] = None
-    echo: Annotated[
-        bool, flag("--echo/--no-echo", panel="Prompt", help="Print the prompt before its continuation.")
-    ] = False
     set: Annotated[
         list[str] | None,
         flag("--set", panel="Decoding", help="Any GenerationConfig field: --set min_p=0.1; repeatable."),
@@ -46,7 +35,7 @@ class GenerationOptions(Options):
         return not (self.temperature is None and self.top_p is None and self.top_k is None)
 
     def problems(self) -> Iterator[str]:
-        yield from self.at_least(1, "max_new_tokens", "num_beams", "num_return_sequences", "top_k")
+        yield from self.at_least(1, "max_new_tokens", "top_k")
         yield from seed_problems(self.seed)
         if self.temperature is not None and not 0 < self.temperature < math.inf:
             yield f"--temperature must be more than 0, not {self.temperature}; leave it out for greedy decoding"
@@ -54,14 +43,35 @@ class GenerationOptions(Options):
             yield f"--top-p must be in (0, 1], not {self.top_p}"
         if self.repetition_penalty is not None and not 0 < self.repetition_penalty < math.inf:
             yield f"--repetition-penalty must be more than 0, not {self.repetition_penalty}"
+        if any(not text for text in self.stop or ()):
+            yield "--stop must not be empty"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationOptions(DecodingOptions):
+    """How to decode, and what of a prompt: one answer or several, in the chat template or not."""
+
+    num_beams: Annotated[int, flag(panel="Decoding", help="Beam search with so many beams.")] = 1
+    num_return_sequences: Annotated[
+        int, flag("--num-return-sequences", "-n", panel="Decoding", help="Answers per prompt.")
+    ] = 1
+    chat: Annotated[
+        bool | None,
+        flag("--chat/--no-chat", panel="Prompt", help="Use the chat template; default: when the model has one."),
+    ] = None
+    echo: Annotated[
+        bool, flag("--echo/--no-echo", panel="Prompt", help="Print the prompt before its continuation.")
+    ] = False
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        yield from self.at_least(1, "num_beams", "num_return_sequences")
         if self.num_return_sequences > 1 and not self.sampling and self.num_beams < self.num_return_sequences:
             yield "-n above 1 gives equal answers under greedy decoding; add --temperature, or as many --num-beams"
         if self.num_beams > 1 and self.sampling:
             yield "--num-beams searches and --temperature, --top-p and --top-k sample; give one kind"
         if self.system is not None and self.chat is False:
             yield "--system is a part of the chat template, which --no-chat turns off"
-        if any(not text for text in self.stop or ()):
-            yield "--stop must not be empty"
 
 
 @dataclass(frozen=True, kw_only=True)

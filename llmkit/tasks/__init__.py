@@ -15,10 +15,11 @@ from llmkit.tasks.conversational import Conversational
 from llmkit.tasks.masked_lm import MaskedLM
 from llmkit.tasks.multi_label_classification import MultiLabelClassification
 from llmkit.tasks.multiple_choice import MultipleChoice
+from llmkit.tasks.preference_optimization import PreferenceOptimization
 from llmkit.tasks.question_answering import QuestionAnswering
 from llmkit.tasks.sentence_similarity import SentenceSimilarity
 from llmkit.tasks.seq2seq_lm import Seq2SeqLM
-from llmkit.tasks.setup import TRUTHS, Setup, inputs_of
+from llmkit.tasks.setup import TRUTHS, Reference, Setup, inputs_of
 from llmkit.tasks.summarization import Summarization
 from llmkit.tasks.text_classification import TextClassification
 from llmkit.tasks.token_classification import TokenClassification
@@ -29,6 +30,7 @@ from llmkit.tasks.zero_shot_classification import ZeroShotClassification
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
+        PreferenceOptimization(),
         Conversational(),
         TokenClassification(),
         QuestionAnswering(),
@@ -46,8 +48,8 @@ TASKS: dict[str, Task] = {
 }
 
 __all__ = [
-    "TASKS", "TRUTHS", "Setup", "Task", "asked_for", "choose", "for_looking", "for_model", "for_training", "inputs_of",
-    "named", "require_columns", "require_roles", "require_sound", "that",
+    "TASKS", "TRUTHS", "Reference", "Setup", "Task", "asked_for", "choose", "for_looking", "for_model", "for_training",
+    "inputs_of", "named", "require_columns", "require_roles", "require_sound", "that",
 ]  # fmt: skip
 
 

@@ -40,6 +40,12 @@ class Task(Asked):
     aside: ClassVar[frozenset[str]] = frozenset({"labels"})  # what a batch holds besides the model's inputs
     incomplete: ClassVar[str] = "no text or no label"  # what rows that are left out have
     distils: ClassVar[bool] = False  # whether a student can learn it from a teacher: `divergence`
+    usual_epochs: ClassVar[float] = 3.0  # of finetune
+    usual_batch: ClassVar[int] = 16  # rows of a training step
+    pace: ClassVar[float] = 1.0  # times the usual learning rate of finetuning
+    remembers: ClassVar[bool] = False  # rows are trained on with what the untrained model says of them: `before`
+    told: ClassVar[tuple[str, ...]] = ()  # metrics that are told during training, beside the one that keeps the best
+    alternatives: ClassVar[tuple[str, ...]] = ()  # what the texts of a row are called that are compared, in order
     pieces: ClassVar[str | None] = None  # what becomes of a row that is too long, where it does not lose its end
 
     def network(self, config: PretrainedConfig) -> str:

@@ -29,7 +29,7 @@ class CausalLM(TextTask):
     pipeline_tag = "text-generation"
     auto_class = "AutoModelForCausalLM"
     heads = ("ForCausalLM", "LMHeadModel")
-    verbs = frozenset({"pretrain", "finetune", "eval", "generate"})
+    verbs = frozenset({"pretrain", "finetune", "eval", "generate", "chat"})
     metrics = METRICS
     prompted = True
     distils = True

@@ -18,6 +18,16 @@ def inputs_of(columns: dict[str, str]) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """The model that a training began from, where answers are measured by what has changed since."""
+
+    name: str  # a folder, or a name on the Hub
+    revision: str | None = None
+    sketch: str | None = None  # of a folder's weights: see `weight_files`
+    beta: float = 0.1  # how closely the training held to it
+
+
+@dataclass(frozen=True)
 class Setup:
     """What one run settled about its task: columns by role, labels, lengths, seeds."""
 
@@ -44,6 +54,8 @@ class Setup:
     likelihood: bool = False  # alternatives are compared by the likelihood of their tokens, by a decoder
     candidates: tuple[str, ...] = ()  # zero-shot: the labels to choose from
     template: str = ""  # zero-shot: the sentence that a label completes
+    beta: float = 0.1  # preferences: how closely the model is held to its reference
+    reference: Reference | None = None
     pooling: Pooling | None = None  # sentence similarity: how a text becomes a vector
     chat_template: str = ""  # conversations: the template that spells them
     packing: bool = False  # conversations: several are trained on in one sequence

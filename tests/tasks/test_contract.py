@@ -20,7 +20,7 @@ from transformers import AutoConfig, AutoTokenizer
 from llmkit import metrics
 from llmkit.inference import predict
 from llmkit.options import DataOptions
-from llmkit.tasks import TASKS, Setup
+from llmkit.tasks import TASKS, Reference, Setup
 
 VERBS = ("pretrain", "finetune", "classify", "generate", "eval")  # embed takes any model
 
@@ -51,6 +51,14 @@ CASES = {
         "assistant",
         {"messages": "messages"},
         flags=("--task", "conversational"),
+        head="model.norm.",
+    ),
+    "preference-optimization": Case(
+        tiny.preferences(32),
+        LINES,
+        "llama",
+        {role: role for role in ("prompt", "chosen", "rejected")},
+        flags=("--task", "preference-optimization"),
         head="model.norm.",
     ),
     "multiple-choice": Case(
@@ -147,8 +155,9 @@ def test_a_task_keeps_its_contract_from_rows_to_a_saved_model(llmkit, name, mode
         trained = llmkit("finetune", data, "-m", model, "-o", run, *case.flags, *steps, "--json")
         assert trained.code == 0, trained.err
         assert trained.json["task"] == name
-        assert list(valid(trained.json)["metrics"]) == list(task.own_metrics(setup))
-        assert trained.json["headline"] == task.headline(setup)
+        told = replace(setup, reference=Reference(str(model))) if task.remembers else setup
+        assert list(valid(trained.json)["metrics"]) == list(task.own_metrics(told))
+        assert trained.json["headline"] == task.headline(told)
         assert trained.json["n"] > 0
     again = ("eval", data, "-m", run, *(case.flags if run == model else ()), "--json")  # a run knows what it is for
     first, second = (valid(llmkit(*again).json) for _ in range(2))

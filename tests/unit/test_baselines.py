@@ -24,6 +24,7 @@ from llmkit.observations import (
     Likelihoods,
     Numbers,
     Observations,
+    Preferences,
     Samples,
     Spans,
     Texts,
@@ -47,6 +48,8 @@ KINDS: dict[str, Observations] = {
     "parts of speech": Spans((("N", "N"), ("V",), ("N",)), (("N", "V"), ("V",), ("N",)), ("N", "V")),
     "choices": Choices(np.array([0, 1, 2]), np.array([0, 2, 2]), np.array([1, 1, 2]), ((1.5, -2.0), (0.0,), ())),
     "bare choices": Choices(np.array([0, 1, 2]), np.array([0, 2, 2])),
+    "preferences": Preferences(np.array([0.5, -1.0, 2.0]), np.array([1.0, -2.0, 2.0]), 0.3),
+    "bare preferences": Preferences(np.array([0.5, -1.0, 2.0])),
     "samples": Samples({"acc": np.array([1.0, 0.0, 1.0])}, ("x", "y", "z"), ("x", None, "w")),
     "bare samples": Samples({"acc": np.array([1.0, 0.0, 1.0]), "word_count": np.array([3.0, 4.0, 5.0])}),
 }

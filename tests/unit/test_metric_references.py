@@ -17,11 +17,23 @@ import sacrebleu
 import scipy.stats
 import seqeval.metrics
 import sklearn.metrics as sk
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmkit import metrics
-from llmkit.observations import AnswerTexts, Choices, Classes, LabelSets, Likelihoods, Numbers, Spans, Texts, softmax
+from llmkit.observations import (
+    AnswerTexts,
+    Choices,
+    Classes,
+    LabelSets,
+    Likelihoods,
+    Numbers,
+    Preferences,
+    Spans,
+    Texts,
+    softmax,
+)
 from llmkit.uncertainty import per_label
 
 CASES = settings(max_examples=200, derandomize=True, deadline=None, database=None)
@@ -448,6 +460,32 @@ CHOICES = {
 @given(choices())
 def test_metrics_of_choices_equal_scikit_learn(case):
     holds(*case, each(CHOICES))
+
+
+@st.composite
+def preferences(draw):
+    count = draw(st.integers(1, 20))
+    side = st.lists(st.integers(-8, 8), min_size=count, max_size=count).map(lambda some: np.array(some) / 2)
+    return Preferences(draw(side), draw(side), draw(st.sampled_from((0.1, 1.0)))), draw(repeats(count))
+
+
+def torch_mean(function):
+    return lambda seen: float(function(torch.tensor(seen.margins), torch.tensor(seen.before), seen.beta).mean())
+
+
+PREFERENCES = {  # as TRL's DPOTrainer writes them
+    "accuracy": torch_mean(lambda now, before, beta: (now > 0).double()),
+    "margin": torch_mean(lambda now, before, beta: now),
+    "reward_accuracy": torch_mean(lambda now, before, beta: (beta * (now - before) > 0).double()),
+    "reward_margin": torch_mean(lambda now, before, beta: beta * (now - before)),
+    "dpo_loss": torch_mean(lambda now, before, beta: -torch.nn.functional.logsigmoid(beta * (now - before))),
+}
+
+
+@CASES
+@given(preferences())
+def test_metrics_of_preferences_equal_torch(case):
+    holds(*case, each(PREFERENCES))
 
 
 def squad_normalize(text):

@@ -22,6 +22,7 @@ from llmkit.observations import (
     LabelSets,
     Likelihoods,
     Numbers,
+    Preferences,
     Samples,
     Spans,
     Texts,
@@ -60,6 +61,7 @@ EXAMPLES = {
         np.array([[True, False], [True, True]]), np.array([[True, False], [False, True]]), ("0", "1"),
         np.array([[0.9, 0.2], [0.4, 0.8]]),
     ),
+    "preferences": Preferences(np.array([0.5, -1.0, 2.0]), np.array([1.0, -2.0, 2.0])),
     "spans": Spans((("B-x", "I-x", "O"), ("B-y",)), (("B-x", "O", "O"), ("B-y",)), ("x", "y")),
 }  # fmt: skip
 
@@ -101,6 +103,7 @@ COLUMNS = {
     "extraction": {"predictions": ["The cat", "a dog"], "references": [["cat!"], ["two dogs", "big dog"]]},
     "choices": {"predictions": [0, 1, 3], "references": [0, 1, 1]},
     "labels": {"predictions": [[1, 0], [0, 1]], "references": [[1, 0], [1, 1]]},
+    "preferences": {"margins": [0.5, -1.0, 2.0], "before": [1.0, -2.0, 2.0]},
     "spans": {"predictions": [["B-x", "O", "O"], ["B-y"]], "references": [["B-x", "I-x", "O"], ["B-y"]]},
 }
 

@@ -1,0 +1,37 @@
+"""llmkit chat."""
+
+from __future__ import annotations
+
+from llmkit.commands.helping import with_examples
+from llmkit.flags import option_groups
+from llmkit.options import DecodingOptions, ModelOptions, TalkOptions
+from llmkit.report import Report, quiet_libraries
+
+
+@with_examples(
+    "llmkit chat",
+    'llmkit chat -m HuggingFaceTB/SmolLM2-135M-Instruct --system "Answer briefly."',
+    "llmkit chat -m runs/my-chat --temperature 0.7 --top-p 0.9 --max-new-tokens 500",
+    "printf 'hello\\nand you?\\n' | llmkit chat --json",
+)
+@option_groups
+def chat(
+    *,
+    model: ModelOptions,
+    decoding: DecodingOptions,
+    talk: TalkOptions,
+) -> None:
+    """Talk with a chat model. /help lists what can be typed beside turns; Ctrl-C stops an answer, Ctrl-D leaves.
+
+    Greedy, unless a sampling flag is given. From a pipe, each line is a turn, and the answers alone are printed.
+    """
+    quiet_libraries(talk, model.offline)
+    from llmkit.chatting import Chat
+    from llmkit.commands.talking import Talk
+
+    report = Report(talk)
+    conversation = Chat(model, decoding, report)
+    if talk.dry_run:
+        report.say(f"dry run: {conversation.name} can chat, in a context of {conversation.generator.context} tokens")
+        return
+    Talk(conversation, report).run()

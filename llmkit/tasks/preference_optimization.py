@@ -1,0 +1,201 @@
+"""preference-optimization: make preferred answers likelier than others, by DPO.
+
+The reference model is the one that the training begins from: what it says of every pair is worked out once, before the
+first step, so that no second copy is kept. A model with an adapter has its reference in itself, the adapter turned off.
+Source: Rafailov et al., Direct Preference Optimization, 2023; padding and log-probabilities are TRL's.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from llmkit import adapters
+from llmkit.errors import DataError, ModelError
+from llmkit.labels import Labels
+from llmkit.observations import Observations, Preferences
+from llmkit.options import TaskFlags
+from llmkit.tasks.base import Collator, Task
+from llmkit.tasks.causal_lm import CausalLM, is_decoder
+from llmkit.tasks.features import is_string
+from llmkit.tasks.pairs import ANSWERS, encode, pair_of
+from llmkit.tasks.references import reference_for
+from llmkit.tasks.setup import Setup
+
+BETA = 0.1
+REWARDS = ("reward_accuracy", "reward_margin", "dpo_loss")  # of what has changed since the reference
+
+
+class PreferenceOptimization(Task):
+    """The preferred one of two answers to a prompt."""
+
+    name = "preference-optimization"
+    auto_class = CausalLM.auto_class
+    heads = CausalLM.heads
+    roles = ("prompt", *ANSWERS)
+    flags = frozenset({"beta"})
+    verbs = frozenset({"finetune", "eval"})
+    base_model = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    eval_batch = 4  # pairs: the logits of two answers are large
+    invariance_rows = 2
+    aside = frozenset({"completion_mask", "is_real", "before", "beta"})
+    incomplete = "no prompt or no answers"
+    told = REWARDS
+    alternatives = ANSWERS
+    remembers = True
+    usual_batch = 8
+    usual_epochs = 1.0
+    pace = 0.05  # 2e-6 for 135 million weights, 2e-5 for an adapter: TRL's own is 1e-6
+
+    def opens(self, config: PretrainedConfig) -> bool:
+        return is_decoder(config)
+
+    def claims(self, config: PretrainedConfig, verb: str) -> bool:
+        return is_decoder(config) and verb == "eval"  # elsewhere a decoder continues text
+
+    def wants(self) -> str:
+        return "a prompt, a chosen and a rejected answer (texts or messages; the prompt may begin both)"
+
+    def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+        found = {role: given.get(role, role) for role in self.roles}
+        found = {role: name for role, name in found.items() if name in dataset.column_names}
+        if not set(ANSWERS) <= set(found) or not all(_holds_answers(dataset.features[name]) for name in found.values()):
+            return None
+        whole = not any(is_string(dataset.features[found[role]]) for role in ANSWERS)
+        return found if "prompt" in found or whole else None
+
+    def settle(
+        self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> Setup:
+        if importlib.util.find_spec("trl") is None:
+            raise ModelError(f"{self.name} needs trl: pip install 'llmkit[dpo]'")
+        known = setup.reference
+        beta = flags.beta if flags.beta is not None else known.beta if known else BETA
+        reference = replace(known, beta=beta) if known else None
+        return replace(setup, beta=beta, reference=reference, chat=bool(tokenizer.chat_template))
+
+    def remark(self, rows: Dataset, setup: Setup) -> str | None:
+        form = "answers in the chat template" if setup.chat else "answers as plain text"
+        if setup.reference is None:
+            return f"{form}; no reference model, so the answer that is likelier as a whole counts as preferred"
+        return f"{form}; reference {setup.reference.name}, beta {setup.beta:g}"
+
+    def flaw(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
+        for place, row in enumerate(rows):
+            try:
+                pair_of(row, columns)
+            except DataError as error:
+                return place, str(error)
+        return None
+
+    def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
+        return list(range(len(dataset)))  # a row without an answer is refused: see `flaw`
+
+    def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
+        made = []
+        for row in rows:
+            whole = encode(pair_of(row, setup.columns), tokenizer)
+            pair = whole.cut(setup.max_length)
+            chosen, rejected = pair.answers
+            made.append({
+                "prompt_ids": pair.prompt, "chosen_ids": chosen, "rejected_ids": rejected,
+                "input_ids": pair.prompt + chosen, "truncated": pair != whole,
+                "length": len(pair.prompt) + max(len(chosen), len(rejected)),
+            })  # fmt: skip
+        return Dataset.from_list(made)
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
+        from trl.trainer.dpo_trainer import DataCollatorForPreference
+
+        pad = DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id or 0)
+
+        def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+            stacked = pad(rows)  # the chosen answers of all rows, then the rejected ones
+            batch = {name: torch.stack(value.chunk(2), dim=1) for name, value in stacked.items()}
+            batch["is_real"] = torch.ones(len(rows), 2, dtype=torch.bool)
+            batch["beta"] = torch.full((len(rows),), setup.beta)
+            if "before" in rows[0]:
+                batch["before"] = torch.tensor([row["before"] for row in rows])
+            return batch
+
+        return collate
+
+    def loss(self, model: PreTrainedModel, batch: dict[str, Any]) -> torch.Tensor:
+        """Return the DPO loss of a batch; what remembers no reference is its own, as a model at its first step is."""
+        margins = _margins(log_probabilities(model, batch))
+        before = _margins(batch["before"]) if "before" in batch else margins.detach()
+        return -torch.nn.functional.logsigmoid(batch["beta"] * (margins - before)).mean()
+
+    def run(self, model: PreTrainedModel, batch: dict[str, Any], setup: Setup) -> list[Any]:
+        """Return the log-probabilities of both answers of each pair; then the reference's, where there is one."""
+        found = [log_probabilities(model, batch)]
+        if "before" in batch:
+            found.append(batch["before"])
+        elif setup.reference is not None and adapters.is_active(model):
+            with adapters.turned_off(model):
+                found.append(log_probabilities(model, batch))
+        elif setup.reference is not None:
+            found.append(log_probabilities(reference_for(model, setup.reference, self.auto_class), batch))
+        records: list[Any] = torch.cat([some.float() for some in found], dim=1).tolist()
+        return records
+
+    def logits(self, model: PreTrainedModel, batch: dict[str, Any], place: int) -> torch.Tensor:
+        return log_probabilities(model, batch)[place]
+
+    def spell(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+        return ANSWERS[choice]
+
+    def observe(
+        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
+    ) -> Observations:
+        found = np.asarray(records, dtype=np.float64)
+        before = found[:, 2] - found[:, 3] if found.shape[1] > 2 else None
+        return Preferences(found[:, 0] - found[:, 1], before, setup.beta)
+
+    def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
+        return ("accuracy", "margin", *REWARDS)
+
+    def usual_metrics(self, labels: Labels | None) -> tuple[str, ...]:
+        return (*REWARDS, "accuracy", "margin")
+
+    def own_metrics(self, setup: Setup) -> tuple[str, ...]:
+        return ("accuracy", "margin") if setup.reference is None else self.usual_metrics(setup.labels)
+
+    def headline(self, setup: Setup) -> str:
+        return "accuracy" if setup.reference is None else "reward_accuracy"
+
+    def samples(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
+        following = [*texts[1:], *texts[:1]]
+        return [
+            {"prompt": text, "chosen": other, "rejected": other[::-1]}
+            for text, other in zip(texts, following, strict=True)
+        ]  # fmt: skip
+
+
+def log_probabilities(model: PreTrainedModel, batch: dict[str, Any]) -> torch.Tensor:
+    """Return the summed log-probability in nats of the answers of each pair, (rows, 2), the chosen one first."""
+    from trl.trainer.utils import selective_log_softmax
+
+    names = ("input_ids", "attention_mask", "completion_mask")
+    ids, mask, learned = (batch[name].flatten(0, 1) for name in names)
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
+    found = selective_log_softmax(logits.float(), ids[:, 1:])
+    sums: torch.Tensor = (found * learned[:, 1:]).sum(-1)
+    return sums.reshape(len(batch["input_ids"]), 2)
+
+
+def _margins(pairs: torch.Tensor) -> torch.Tensor:
+    """Return by how much the first number of each pair is larger than the second."""
+    return pairs[:, 0] - pairs[:, 1]
+
+
+def _holds_answers(feature: Any) -> bool:
+    item = getattr(feature, "feature", None)
+    return is_string(feature) or isinstance(item, dict)
