@@ -140,7 +140,13 @@ class Stream(torch.utils.data.IterableDataset[dict[str, Any]]):
 
 
 def stream_of(opened: Opened, task: Task, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Stream:
-    """Return the rows to train on as model inputs, prepared as they come."""
+    """Return the rows to train on as model inputs, prepared as they come.
+
+    Raises:
+        OptionError: the task asks the untrained model about every row beforehand.
+    """
+    if task.remembers:
+        raise OptionError(f"--streaming: {task.name} asks the model about every row before it is trained")
     prepare = partial(_prepared, opened, task, tokenizer, setup)
     return Stream(partial(opened.rows.batches, opened.skip, opened.limit), prepare, setup.seed)
 
