@@ -9,22 +9,35 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import adapters, models, runs, tasks, trainable, training
+from llmkit.attempts import Attempt, Choices
 from llmkit.data import Source, open_dataset
 from llmkit.errors import EmptyError, listing
 from llmkit.findings import Part
 from llmkit.inspection import check
-from llmkit.jobs import Job, Trained, finished, quick, train
+from llmkit.jobs import Job, Trained, finished, quick
 from llmkit.metrics import require_known
 from llmkit.models import Located
-from llmkit.options import AdapterOptions, DataOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
+from llmkit.options import (
+    AdapterOptions,
+    DataOptions,
+    ModelOptions,
+    RunOptions,
+    SeriesOptions,
+    SplitOptions,
+    TrainingOptions,
+    TunedRecipeOptions,
+)
 from llmkit.readings import max_length
+from llmkit.recipes import Recipe, amended, class_weights, require_one_schedule, require_suited, say_weights
+from llmkit.repeating import train_with_seeds
 from llmkit.report import Report
+from llmkit.searching import Search, require_optuna, space_for
+from llmkit.spaces import Space, described, read_space
 from llmkit.splits import TrainAndValidation, select, train_and_validation
 from llmkit.tasks import Setup, Task, inputs_of
-from llmkit.training import Recipe
 
 EPOCHS, BATCH_SIZE = 3.0, 16
 UNKNOWN_SHARE = 0.05  # of unknown tokens, above which the tokenizer does not fit the language
@@ -40,8 +53,12 @@ def finetune(
     report: Report | None = None,
     dry_run: bool = False,
     adapter: AdapterOptions | None = None,
+    recipe: TunedRecipeOptions | None = None,
+    series: SeriesOptions | None = None,
 ) -> Trained | None:
     """Train `model` on `dataset` and return the figures of the saved best checkpoint; None after a dry run.
+
+    Of several seeds it is the median's, of a search that of the best trial.
 
     Raises:
         OptionError, DataError, ModelError: something asked for is wrong; nothing costly was done, no file written.
@@ -50,28 +67,49 @@ def finetune(
     """
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
     data, splits, run = data or DataOptions(), splits or SplitOptions(), run or RunOptions()
-    hyper, adapter, report = training_options or TrainingOptions(), adapter or AdapterOptions(), report or Report()
-    overrides = training.checked_overrides(hyper.set)
+    report, series = report or Report(), series or SeriesOptions()
+    choices = Choices(
+        training_options or TrainingOptions(), recipe or TunedRecipeOptions(), adapter or AdapterOptions()
+    )  # fmt: skip
+    overrides = training.checked_overrides(choices.hyper.set)
+    require_one_schedule(choices.recipe, overrides)
     tasks.asked_for("finetune", data.task, data)  # a wrong name is known before any download
     device = models.pick_device(options.device)
     training.precision(options, device)
-    adapters.require_available(adapter, device)
-    identity = {"dataset": dataset, **asdict(options), **asdict(data), **asdict(splits), **asdict(hyper)}
-    identity |= adapter.given
-    job = plan(dataset, options, data, splits, hyper, run, identity, report)
-    outline = _outline(job, options, adapter)
+    adapters.require_available(choices.adapter, device)
+    named = _searched(series)
+    identity = {"dataset": dataset, **asdict(options), **asdict(data), **asdict(splits), **asdict(choices.hyper)}
+    identity |= choices.adapter.given | choices.recipe.given
+    whole = identity | series.given | ({"search_space": described(named)} if named is not None else {})
+    job = plan(dataset, options, data, splits, choices.hyper, run, whole, report)
+    require_suited(choices.recipe, job.task, job.setup, job.train)
+    weights = class_weights(choices.recipe, job.task, job.setup, job.train)
+    say_weights(weights, job.setup, report)
+    outline = _outline(job, options, choices.adapter)
+    attempt = Attempt(
+        job, choices, identity, run, options, report, partial(_model, job, options, outline),
+        partial(_recipe, job.located.config, overrides, weights),
+    )  # fmt: skip
+    search = Search(attempt, space_for(attempt, named), series.search, whole) if series.search is not None else None
     if dry_run:
         if outline is not None:
             report.say(trainable.share(outline.model).said)
+        if search is not None:
+            search.say_plan()
         return None
     if job.folder.finished:
         report.say(f"{job.folder.path} holds this run, finished: nothing to do")
         return finished(job, options, report)
-    set_seed(hyper.seed)
-    model = _model(job, options, adapter, outline)
-    return train(
-        job, model, partial(_recipe, hyper, adapter, overrides, job.located.config), identity, run, options, report
-    )
+    if search is not None:
+        return search.run()
+    return attempt.train() if series.seeds is None else train_with_seeds(attempt, series.seeds, whole)
+
+
+def _searched(series: SeriesOptions) -> Space | None:
+    """Return what --search-space names, after looking for the library of the search."""
+    if series.search is not None:
+        require_optuna()
+    return read_space(series.search_space) if series.search_space is not None else None
 
 
 @dataclass(frozen=True)
@@ -101,8 +139,9 @@ def _outline(job: Job, options: ModelOptions, less: AdapterOptions) -> Outline |
     return Outline(adapters.add_adapter(model, without_bits, network, {"name": "", "revision": None}, ()), whole)
 
 
-def _model(job: Job, options: ModelOptions, less: AdapterOptions, outline: Outline | None) -> PreTrainedModel:
+def _model(job: Job, options: ModelOptions, outline: Outline | None, choices: Choices) -> PreTrainedModel:
     """Return the model to train: with a head for the task, an adapter, or some of its weights frozen."""
+    less = choices.adapter
     network, whole = job.task.network(job.located.config), outline.whole if outline else None
     wanted = models.Wanted(network, job.task.head_config(job.setup), training=True, whole=whole)
     model, new = models.open_weights(job.located, wanted, job.tokenizer, options)
@@ -236,12 +275,13 @@ def _say_lengths(train: Dataset, setup: Setup, tokenizer: PreTrainedTokenizerBas
 
 
 def _recipe(
-    hyper: TrainingOptions, adapter: AdapterOptions, overrides: dict[str, Any], config: PretrainedConfig,
+    config: PretrainedConfig, overrides: dict[str, Any], weights: tuple[float, ...] | None, choices: Choices,
     parameters: int,
 ) -> Recipe:  # fmt: skip
-    epochs = hyper.epochs or EPOCHS
-    return Recipe(
+    hyper, epochs = choices.hyper, choices.hyper.epochs or EPOCHS
+    usual = Recipe(
         epochs=epochs, max_steps=hyper.max_steps, batch_size=hyper.batch_size or BATCH_SIZE, seed=hyper.seed,
-        learning_rate=hyper.learning_rate or training.learning_rate_for(parameters, config, adapter.haste),
+        learning_rate=hyper.learning_rate or training.learning_rate_for(parameters, config, choices.adapter.haste),
         measurements=3 if hyper.max_steps else max(1, math.ceil(epochs)), overrides=overrides,
     )  # fmt: skip
+    return amended(usual, choices.recipe, weights)

@@ -14,9 +14,11 @@ from llmkit.options import (
     DataOptions,
     ModelOptions,
     RunOptions,
+    SeriesOptions,
     SplitOptions,
     TalkOptions,
     TrainingOptions,
+    TunedRecipeOptions,
 )
 from llmkit.report import Report, quiet_libraries
 
@@ -24,7 +26,8 @@ from llmkit.report import Report, quiet_libraries
 @with_examples(
     "llmkit finetune glue/mrpc",
     "llmkit finetune reviews.csv -m distilbert/distilbert-base-uncased -o runs/reviews",
-    'llmkit finetune glue/sst2 --train-split "train[:10%]" --epochs 1 --set warmup_steps=100',
+    'llmkit finetune glue/sst2 --train-split "train[:10%]" --epochs 1 --warmup 100',
+    "llmkit finetune glue/cola -m sentence-transformers/all-MiniLM-L6-v2 --search 20 -o runs/cola",
     "llmkit finetune glue/mrpc -m sentence-transformers/all-MiniLM-L6-v2 --lora -o runs/mrpc-lora",
     "llmkit finetune my.jsonl --column text=body --column label=stars --dry-run",
 )
@@ -35,7 +38,9 @@ def finetune(
     data: DataOptions,
     splits: SplitOptions,
     training: TrainingOptions,
+    recipe: TunedRecipeOptions,
     adapter: AdapterOptions,
+    series: SeriesOptions,
     run: RunOptions,
     talk: TalkOptions,
 ) -> None:
@@ -47,5 +52,7 @@ def finetune(
     from llmkit.finetuning import finetune as run_finetune
 
     report = Report(talk)
-    trained = run_finetune(dataset, model, data, splits, training, run, report, talk.dry_run, adapter)
+    trained = run_finetune(
+        dataset, model, data, splits, training, run, report, talk.dry_run, adapter, recipe, series
+    )  # fmt: skip
     show_trained(trained, report)

@@ -10,6 +10,7 @@ from llmkit.options.adapters import AdapterOptions, MergeOptions
 from llmkit.options.base import Options, TalkOptions, print_version
 from llmkit.options.embedding import EmbeddingOptions, RetrievalOptions, VectorRowOptions
 from llmkit.options.measuring import CompareOptions, EvalOptions, GateOptions, ResultOptions
+from llmkit.options.recipe import RecipeOptions, SeriesOptions, TunedRecipeOptions
 from llmkit.options.shared import (
     CorpusOptions,
     DataOptions,
@@ -38,15 +39,18 @@ __all__ = [
     "ModelOptions",
     "Options",
     "ReadingOptions",
+    "RecipeOptions",
     "ResultOptions",
     "RetrievalOptions",
     "RowOptions",
     "RunOptions",
+    "SeriesOptions",
     "SplitOptions",
     "SurveyOptions",
     "TalkOptions",
     "TaskFlags",
     "TrainingOptions",
+    "TunedRecipeOptions",
     "VectorRowOptions",
     "print_version",
 ]
