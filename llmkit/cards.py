@@ -25,15 +25,33 @@ def write_card(folder: Path, record: dict[str, Any]) -> None:
         "| metric | value |", "|---|---|", *metrics, "",
         f"Training rows: {data['train_rows']} (SHA-256 {data['train_sha256'][:16]}...); "
         f"validation rows: {data['validation_rows']} (SHA-256 {data['validation_sha256'][:16]}...).", "",
-        f"Recipe: {_recipe(record['recipe'])}.", "", f"Versions: {versions}.", "",
+        f"Recipe: {_recipe(record['recipe'])}.", *_series(record), "", f"Versions: {versions}.", "",
     ]  # fmt: skip
     (folder / "README.md").write_text("\n".join(body), encoding="utf-8")
+
+
+def _series(record: dict[str, Any]) -> list[str]:
+    """Return what a reader must know of a model that was chosen among several."""
+    seeds, search = record.get("seeds"), record.get("search")
+    if seeds is not None:
+        figure = seeds["metrics"][seeds["by"]]
+        spread = f"{_figure(figure['mean'])}, standard deviation {_figure(figure['sd'])}"
+        return ["", f"The median of {seeds['n']} seeds by {seeds['by']}, of which the mean is {spread}."]
+    if search is not None:
+        trials, default = len(search["trials"]), _figure(search["default_value"])
+        return [
+            "",
+            f"The best of {trials} trials by {search['by']} on the validation rows, where its figures are optimistic; "
+            f"the default recipe came to {default} there.",
+        ]
+    return []
 
 
 def _recipe(recipe: dict[str, Any]) -> str:
     length = f"{recipe['max_steps']} steps" if recipe["max_steps"] else f"{recipe['epochs']:g} epochs"
     return (
-        f"{length}, batch size {recipe['batch_size']}, learning rate {recipe['learning_rate']:g}, "
+        f"{length}, batch size {recipe['batch_size'] * recipe['accumulation']}, "
+        f"learning rate {recipe['learning_rate']:g}, "
         f"{recipe['schedule']} schedule, seed {recipe['seed']}"
     )
 

@@ -57,9 +57,9 @@ class Loss:
         counted = labels[..., 1:] if labels.dim() > 1 and _shifts(model) else labels
         real = counted != IGNORED
         if self.weights is None:
-            return real.sum().float()
-        weights = torch.tensor(self.weights, device=labels.device)
-        total: torch.Tensor = weights[counted[real]].sum()
+            total: torch.Tensor = real.sum().float()
+        else:
+            total = torch.tensor(self.weights, device=labels.device)[counted[real]].sum()
         return total
 
 

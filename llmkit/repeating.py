@@ -33,7 +33,8 @@ def train_with_seeds(attempt: Attempt, count: int, identity: dict[str, Any]) -> 
     """
     first, folder, report = attempt.choices.hyper.seed, attempt.job.folder, attempt.report
     seeds = range(first, first + count)
-    report.say(f"seeds: {first} to {seeds[-1]}, all on the same rows")
+    cut = f"; validation is cut by seed {first} for all" if attempt.job.rows.cut is not None else ""
+    report.say(f"seeds: {first} to {seeds[-1]}, all on the same rows{cut}")
     attempts = {}
     with series(attempt, identity) as wish:
         for seed in seeds:
