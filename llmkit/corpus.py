@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from datasets import Dataset
 
-from llmkit.data import Source, open_dataset
+from llmkit.data import Source, open_dataset, weights_of
 from llmkit.errors import DataError, EmptyError, listing
 from llmkit.options import CorpusOptions, SplitOptions
 from llmkit.report import Report
-from llmkit.splits import VALIDATIONS, TrainAndValidation, select
+from llmkit.splits import VALIDATIONS, Drawn, TrainAndValidation, select
 from llmkit.tasks import require_roles
 from llmkit.tasks.texts import text_column, usable_texts
 
@@ -30,23 +30,27 @@ class Corpus:
 def open_corpus(references: list[str], data: CorpusOptions, splits: SplitOptions, seed: int, report: Report) -> Corpus:
     """Open every source and put aside what is measured on: validation splits where there are, else a cut of 5%.
 
+    Documents are here once each, whatever the weight of their source (`a.jsonl@2`).
+
     Raises:
         DataError: a source does not exist or has no text column.
         EmptyError: there is no text.
     """
     require_roles(data.columns, ("text",))
-    sources, train, held_out = [], list[str](), list[str]()
-    for reference in references:
+    sources, drawn, train, held_out = [], list[Drawn](), list[str](), list[str]()
+    for reference, weight in weights_of(references).items():
         source = open_dataset(reference, encoding=data.encoding, report=report)
         kept, aside, how = _documents(source, data, splits, seed)
-        report.say(f"{reference}: {len(kept)} documents to train on, {len(aside)} held out ({how})")
+        times = f", each {weight:g} times an epoch" if weight != 1 else ""
+        report.say(f"{reference}: {len(kept)} documents to train on{times}, {len(aside)} held out ({how})")
         sources.append(source)
+        drawn.append(Drawn(reference, source.commit, weight, len(kept), len(aside), how, None))
         train += kept
         held_out += aside
     if not train or not held_out:
         raise EmptyError(f"{listing(references)}: too little text to train on and to measure on")
     rows = TrainAndValidation(
-        Dataset.from_dict({"text": train}), Dataset.from_dict({"text": held_out}), "held-out text"
+        Dataset.from_dict({"text": train}), Dataset.from_dict({"text": held_out}), "held-out text", drawn=tuple(drawn)
     )
     return Corpus(tuple(sources), rows)
 

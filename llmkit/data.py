@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 from datasets import Dataset, DatasetDict, Translation, load_dataset, load_from_disk
 
 from llmkit import files, hub
-from llmkit.errors import DataError, EmptyError, HubError, did_you_mean, listing
+from llmkit.errors import DataError, EmptyError, HubError, OptionError, did_you_mean, listing
 from llmkit.foreign import translated
 from llmkit.report import Report
 
@@ -53,6 +55,34 @@ class Source:
     def any(self) -> Dataset:
         """The split that columns and features are read from: train if there is one."""
         return self.splits.get("train", next(iter(self.splits.values())))
+
+
+def weights_of(references: Iterable[str]) -> dict[str, float]:
+    """Return the weight of each dataset that `a.jsonl@2` and the like name: how often its rows come in an epoch.
+
+    Raises:
+        OptionError: a weight is no number above 0, or a dataset is named twice.
+    """
+    weights: dict[str, float] = {}
+    for reference in references:
+        name, weight = _weight_of(reference)
+        if name in weights:
+            raise OptionError(f"{name} is named twice; a weight, as in {name}@2, lets its rows come more often")
+        weights[name] = weight
+    return weights
+
+
+def _weight_of(reference: str) -> tuple[str, float]:
+    name, mark, weight = reference.rpartition("@")
+    if not mark or not name or Path(reference).expanduser().exists():
+        return reference, 1.0
+    try:
+        value = float(weight)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise OptionError(f"{reference}: a weight is a number above 0, as in {name}@2, not {weight!r}")
+    return name, value
 
 
 def open_dataset(

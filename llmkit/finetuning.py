@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Any
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit import adapters, models, runs, tasks, trainable, training
+from llmkit import adapters, mixing, models, runs, tasks, trainable, training
 from llmkit.attempts import Attempt, Choices
-from llmkit.data import Source, open_dataset
+from llmkit.data import Source
 from llmkit.errors import EmptyError, listing
 from llmkit.findings import Part
 from llmkit.inspection import check
@@ -36,7 +37,7 @@ from llmkit.repeating import train_with_seeds
 from llmkit.report import Report
 from llmkit.searching import Search, require_optuna, space_for
 from llmkit.spaces import Space, described, read_space
-from llmkit.splits import TrainAndValidation, select, train_and_validation
+from llmkit.splits import TrainAndValidation, select
 from llmkit.tasks import Setup, Task, inputs_of
 
 EPOCHS, BATCH_SIZE = 3.0, 16
@@ -44,7 +45,7 @@ UNKNOWN_SHARE = 0.05  # of unknown tokens, above which the tokenizer does not fi
 
 
 def finetune(
-    dataset: str,
+    dataset: str | Sequence[str],
     model: str | ModelOptions | None = None,
     data: DataOptions | None = None,
     splits: SplitOptions | None = None,
@@ -56,9 +57,9 @@ def finetune(
     recipe: TunedRecipeOptions | None = None,
     series: SeriesOptions | None = None,
 ) -> Trained | None:
-    """Train `model` on `dataset` and return the figures of the saved best checkpoint; None after a dry run.
+    """Train `model` on a dataset, or on a mix of several, and return the figures of the saved best checkpoint.
 
-    Of several seeds it is the median's, of a search that of the best trial.
+    Of several seeds it is the median's, of a search the best trial's. After a dry run it returns None.
 
     Raises:
         OptionError, DataError, ModelError: something asked for is wrong; nothing costly was done, no file written.
@@ -78,14 +79,16 @@ def finetune(
     training.precision(options, device)
     adapters.require_available(choices.adapter, device)
     named = _searched(series)
-    identity = {"dataset": dataset, **asdict(options), **asdict(data), **asdict(splits), **asdict(choices.hyper)}
-    identity |= choices.adapter.given | choices.recipe.given
+    datasets = [dataset] if isinstance(dataset, str) else list(dataset)
+    identity = {
+        "dataset": datasets[0] if len(datasets) == 1 else datasets,
+        **asdict(options), **asdict(data), **asdict(splits), **asdict(choices.hyper),
+        **choices.adapter.given, **choices.recipe.given,
+    }  # fmt: skip
     whole = identity | series.given | ({"search_space": described(named)} if named is not None else {})
-    job = plan(dataset, options, data, splits, choices.hyper, run, whole, report)
-    require_suited(choices.recipe, job.task, job.setup, job.train)
-    weights = class_weights(choices.recipe, job.task, job.setup, job.train)
-    say_weights(weights, job.setup, report)
+    job = plan(datasets, options, data, splits, choices.hyper, run, whole, report)
     outline = _outline(job, options, choices.adapter)
+    weights = _class_weights(choices, job, report)
     attempt = Attempt(
         job, choices, identity, run, options, report, partial(_model, job, options, outline),
         partial(_recipe, job.located.config, overrides, weights),
@@ -103,6 +106,14 @@ def finetune(
     if search is not None:
         return search.run()
     return attempt.train() if series.seeds is None else train_with_seeds(attempt, series.seeds, whole)
+
+
+def _class_weights(choices: Choices, job: Job, report: Report) -> tuple[float, ...] | None:
+    """Return how much each class counts, after refusing what the loss of the task does not have."""
+    require_suited(choices.recipe, job.task, job.setup, job.train)
+    weights = class_weights(choices.recipe, job.task, job.setup, job.train)
+    say_weights(weights, job.setup, report)
+    return weights
 
 
 def _searched(series: SeriesOptions) -> Space | None:
@@ -153,28 +164,24 @@ def _model(job: Job, options: ModelOptions, outline: Outline | None, choices: Ch
 
 
 def plan(
-    dataset: str, options: ModelOptions, data: DataOptions, splits: SplitOptions, hyper: TrainingOptions,
+    dataset: Sequence[str], options: ModelOptions, data: DataOptions, splits: SplitOptions, hyper: TrainingOptions,
     run: RunOptions, identity: dict[str, Any], report: Report,
 ) -> Job:  # fmt: skip
     """Check everything that can be checked before the weights are loaded, and say what was chosen."""
-    source = open_dataset(dataset, encoding=data.encoding, report=report)
-    chosen = select(source.splits, splits.train_split, data.limit)
+    portions = mixing.open_portions(dataset, data.encoding, report)
+    chosen = select(portions[0].source.splits, splits.train_split, data.limit)
     located, task, columns = _model_and_task(options, data, chosen, report)
-    path = run.output or Path("runs") / f"{source.slug}-{located.slug}"
+    path = run.output or Path("runs") / f"{mixing.slug(portions)}-{located.slug}"
     folder = runs.open_run(path, run, identity, located.path)
-    tasks.require_sound(task, chosen, columns, "training")  # before a cut, which gives rows other numbers
-    found = train_and_validation(
-        source, splits.train_split, splits.validation, data.limit, hyper.seed, data.encoding,
-        task.class_column(chosen, columns),
-    )  # fmt: skip
-    if found.cut is None:
-        tasks.require_columns(columns, found.validation, f"--validation {found.name}")
-        tasks.require_sound(task, found.validation, columns, "validation")
+    portions = mixing.alike(portions, task, columns, data, splits, located.config)
+    source = mixing.joined(portions)
+    found = mixing.divide(portions, task, columns, data, splits, hyper.seed, report)
     parts = _usable(task, found, columns, report)
     rows = replace(found, train=parts[0].rows, validation=parts[1].rows)
     labels = task.labels(rows.train, found.validation, columns)
-    own = found.cut is None and splits.validation is None
+    own = found.own and splits.validation is None
     check(task, columns, [*parts, *_test(source, splits, rows, columns)], own, report)
+    rows = replace(rows, train=mixing.weighted(parts[0], rows.drawn, hyper.seed))
     tokenizer = models.load_tokenizer(located, options)
     setup = Setup(
         columns=columns, max_length=max_length(data, located, tokenizer, task), labels=labels,
@@ -184,9 +191,10 @@ def plan(
     best = hyper.metric or task.headline(setup)
     require_known(best, task.metric_names(labels), "--metric")
     _say_plan(located, task, setup, rows, report)
-    train_rows, validation = _prepared(dataset, task, rows, tokenizer, setup, report)
+    train_rows, validation = _prepared(source.reference, task, rows, tokenizer, setup, report)
     return Job(
-        located, source, dataset, task, setup, rows, tokenizer, train_rows, validation, folder, best, "finetune"
+        located, source, source.reference, task, setup, rows, tokenizer, train_rows, validation, folder, best,
+        "finetune",
     )  # fmt: skip
 
 
@@ -217,7 +225,7 @@ def _usable(task: Task, rows: TrainAndValidation, columns: dict[str, str], repor
             report.warn(f"{len(part) - len(usable)} of {len(part)} {name} rows have {task.incomplete}, left out")
         kept = part.select(usable) if len(usable) < len(part) else part
         numbers = [place + 1 for place in usable] if len(usable) < len(part) else None
-        parts.append(Part(name, kept, numbers, named=rows.cut is None, sifted=True))
+        parts.append(Part(name, kept, numbers, named=rows.numbered, sifted=True))
     return parts
 
 

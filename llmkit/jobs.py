@@ -192,7 +192,7 @@ def describe_data(job: Job) -> dict[str, Any]:
     return {
         "reference": job.reference, "commit": job.source.commit, "columns": job.setup.columns,
         "labels": list(labels.names) if labels else None, "validation": rows.name,
-        "cut": rows.cut.as_dict() if rows.cut else None,
+        "cut": rows.cut.as_dict() if rows.cut else None, "mix": [one.as_dict() for one in rows.drawn] or None,
         "train_rows": len(rows.train), "train_sha256": data.fingerprint(rows.train),
         "train_tokens": sum(job.train["length"]),
         "validation_rows": len(rows.validation), "validation_sha256": data.fingerprint(rows.validation),

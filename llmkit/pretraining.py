@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from llmkit import architectures, models, runs, tasks, training
+from llmkit import architectures, mixing, models, runs, tasks, training
 from llmkit.architectures import SIZES, Size
 from llmkit.corpus import Corpus, open_corpus
 from llmkit.errors import EmptyError, OptionError, listing
@@ -193,7 +193,8 @@ def _job(
     best = hyper.metric or start.task.headline(setup)
     require_known(best, start.task.metric_names(None), "--metric")
     start.task.collator(start.tokenizer, masks)  # refuses a tokenizer that the task cannot use
-    train_rows = start.task.prepare(corpus.rows.train, start.tokenizer, masks, training=True)
+    documents = mixing.weighted(Part("training", corpus.rows.train), corpus.rows.drawn, hyper.seed)
+    train_rows = start.task.prepare(documents, start.tokenizer, masks, training=True)
     held_out = start.task.prepare(corpus.rows.validation, start.tokenizer, quick(setup), training=False)
     if not len(train_rows) or not len(held_out):
         raise EmptyError(f"too little text for blocks of {start.context} tokens; try --max-length, or add text")

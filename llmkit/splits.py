@@ -37,6 +37,23 @@ class Cut:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """What one dataset of a mix gives to a training, and how often its rows come in an epoch."""
+
+    reference: str
+    commit: str | None
+    weight: float
+    train_rows: int
+    validation_rows: int
+    validation: str
+    cut: Cut | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields for run.json."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class TrainAndValidation:
     """The rows of a training run."""
 
@@ -44,6 +61,17 @@ class TrainAndValidation:
     validation: Dataset
     name: str  # of the validation rows: "validation", "train[:10%]", a file
     cut: Cut | None = None
+    drawn: tuple[Drawn, ...] = ()  # of a mix: in the order of its rows, which are here once each
+
+    @property
+    def numbered(self) -> bool:
+        """Whether the numbers of the rows are those that a person finds in the dataset."""
+        return self.cut is None and len(self.drawn) < 2
+
+    @property
+    def own(self) -> bool:
+        """Whether the rows to measure on are none that were cut from those to train on."""
+        return self.cut is None and all(one.cut is None for one in self.drawn)
 
 
 def select(splits: DatasetDict, spec: str, limit: int | None = None) -> Dataset:

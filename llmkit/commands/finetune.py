@@ -30,10 +30,16 @@ from llmkit.report import Report, quiet_libraries
     "llmkit finetune glue/cola -m sentence-transformers/all-MiniLM-L6-v2 --search 20 -o runs/cola",
     "llmkit finetune glue/mrpc -m sentence-transformers/all-MiniLM-L6-v2 --lora -o runs/mrpc-lora",
     "llmkit finetune my.jsonl --column text=body --column label=stars --dry-run",
+    "llmkit finetune reviews.csv@2 tweets.jsonl -o runs/both",
 )
 @option_groups
 def finetune(
-    dataset: Annotated[str, typer.Argument(help="glue/mrpc, org/name, org/name:config, a file, a folder, or -.")],
+    dataset: Annotated[
+        list[str],
+        typer.Argument(
+            help="glue/mrpc, org/name, org/name:config, a file, a folder, or -; several with weights: a@2 b."
+        ),
+    ],
     model: ModelOptions,
     data: DataOptions,
     splits: SplitOptions,

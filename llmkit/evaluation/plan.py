@@ -175,7 +175,13 @@ def seed_of(evaluation: EvalOptions, trained: Mapping[str, Any] = MappingProxyTy
 def _cut_of(trained: dict[str, Any], source: Source) -> Cut | None:
     """Return how the model's own run cut its validation rows, when it was trained on this very dataset."""
     recorded = trained.get("data") or {}
-    same = recorded.get("reference") == source.reference
-    if not same and recorded.get("reference") and not Path(source.reference).exists():
-        same = hub_name(recorded["reference"]) == hub_name(source.reference)
-    return Cut(**recorded["cut"]) if same and recorded.get("cut") else None
+    for one in (recorded, *(recorded.get("mix") or ())):
+        if one.get("cut") and _same(one.get("reference"), source):
+            return Cut(**one["cut"])
+    return None
+
+
+def _same(reference: str | None, source: Source) -> bool:
+    if not reference or reference == source.reference or Path(source.reference).exists():
+        return reference == source.reference
+    return hub_name(reference) == hub_name(source.reference)
