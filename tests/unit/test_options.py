@@ -312,6 +312,8 @@ def test_an_impossible_search_space_is_refused(tmp_path, written, problem):
 
 
 def test_a_search_space_reads_as_it_is_written(tmp_path):
+    example = read_space(Path(__file__).parents[2] / "examples" / "search_space.yaml")
+    assert list(example) == ["learning_rate", "batch_size", "epochs", "weight_decay", "schedule"]
     file = tmp_path / "space.yaml"
     file.write_text(
         "learning_rate: {low: 1e-5, high: 1e-3, log: true}\nepochs: {low: 1, high: 3}\nschedule: [linear, cosine]\n"
