@@ -59,6 +59,34 @@ class StopCallback(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
 
+class Patience(TrainerCallback):
+    """Stops a run that has been measured so many times without a better value of the metric `best`."""
+
+    def __init__(self, patience: int, report: Report, best: str) -> None:
+        self.patience, self.report, self.best = patience, report, best
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+        if state.global_step < state.max_steps and out_of_patience(state.log_history, args, self.patience):
+            control.should_training_stop = True
+            self.report.say(
+                f"stopped early at step {state.global_step}/{state.max_steps}: "
+                f"{self.patience} measurements without a better {self.best}"
+            )
+
+
+def out_of_patience(history: list[dict[str, Any]], args: TrainingArguments, patience: int | None) -> bool:
+    """Tell from what a run has logged whether its last `patience` measurements are no better than one before them.
+
+    A function of what a checkpoint holds, so that a resumed run counts on.
+    """
+    name = f"eval_{args.metric_for_best_model}"
+    values = [line[name] if args.greater_is_better else -line[name] for line in history if name in line]
+    if patience is None or len(values) <= patience:
+        return False
+    before, last = ([value for value in part if value == value] for part in (values[:-patience], values[-patience:]))
+    return max(last, default=-math.inf) <= max(before, default=-math.inf)
+
+
 class Narrator(TrainerCallback):
     """Writes each figure to metrics.jsonl and tells the measurements: on a terminal in a live table.
 

@@ -18,14 +18,17 @@ from llmkit.options import (
     DataOptions,
     DistillingOptions,
     ModelOptions,
+    SeriesOptions,
     SplitOptions,
     TrainingOptions,
+    TunedRecipeOptions,
 )
 from llmkit.tasks import named
 
 ORDER = ["library_name", "pipeline_tag", "base_model", "datasets", "tags", "model-index"]
 GROUPS = (
-    ModelOptions, DataOptions, SplitOptions, TrainingOptions, AdapterOptions, DistillingOptions, ArchitectureOptions
+    ModelOptions, DataOptions, SplitOptions, TrainingOptions, TunedRecipeOptions, AdapterOptions, DistillingOptions,
+    SeriesOptions, ArchitectureOptions,
 )  # fmt: skip
 SEAL = re.compile(r"\n<!-- written by llmkit, which leaves it alone once it is edited: (\w{16}) -->\n?\Z")
 
@@ -48,6 +51,7 @@ def card(record: dict[str, Any], name: str) -> str:
     )
     if recipe:
         parts.append(f"Recipe: {_recipe(recipe)}.")
+    parts += _series(record)
     parts.append(f"Versions: {', '.join(f'{name} {version}' for name, version in record['versions'].items())}.")
     return _sealed("\n\n".join(parts) + "\n")
 
@@ -149,10 +153,27 @@ def _name(name: str, figure: dict[str, Any]) -> str:
     return f"{name} ({figure['of']})" if figure.get("of") else name
 
 
+def _series(record: dict[str, Any]) -> list[str]:
+    """Return what a reader must know of a model that was chosen among several."""
+    seeds, search = record.get("seeds"), record.get("search")
+    if seeds is not None:
+        figure = seeds["metrics"][seeds["by"]]
+        spread = f"{_figure(figure['mean'])}, standard deviation {_figure(figure['sd'])}"
+        return [f"The median of {seeds['n']} seeds by {seeds['by']}, of which the mean is {spread}."]
+    if search is not None:
+        trials, default = len(search["trials"]), _figure(search["default_value"])
+        return [
+            f"The best of {trials} trials by {search['by']} on the validation rows, where its figures are optimistic; "
+            f"the default recipe came to {default} there.",
+        ]
+    return []
+
+
 def _recipe(recipe: dict[str, Any]) -> str:
     length = f"{recipe['max_steps']} steps" if recipe["max_steps"] else f"{recipe['epochs']:g} epochs"
     return (
-        f"{length}, batch size {recipe['batch_size']}, learning rate {recipe['learning_rate']:g}, "
+        f"{length}, batch size {recipe['batch_size'] * recipe['accumulation']}, "
+        f"learning rate {recipe['learning_rate']:g}, "
         f"{recipe['schedule']} schedule, seed {recipe['seed']}"
     )
 

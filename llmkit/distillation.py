@@ -223,18 +223,13 @@ class Lesson:
         frozenset[str], frozenset[str]
     ]  # what the teacher does not read of a batch, what the student does not
 
-    def loss(self, own: torch.Tensor, outputs: Any, batch: dict[str, Any], items: Any) -> torch.Tensor:
-        """Return mix * divergence + (1 - mix) * own, a scalar.
-
-        The divergence is the mean over the items of the batch; over `items` where the own loss is, that of all batches
-        whose gradients are accumulated.
-        """
+    def loss(self, own: torch.Tensor, outputs: Any, batch: dict[str, Any]) -> torch.Tensor:
+        """Return mix * divergence + (1 - mix) * own, a scalar: both are means over the items of the batch."""
         shown = {name: value for name, value in self.task.shown(batch).items() if name not in self.inputs[0]}
         with torch.no_grad():
             told = self.teacher(**shown).logits
         apart = self.task.divergence(outputs["logits"], told, batch, self.temperature)
-        mean = apart.mean() if items is None else apart.sum() / items
-        return self.mix * mean + (1 - self.mix) * own
+        return self.mix * apart.mean() + (1 - self.mix) * own
 
     def read_by_student(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return what the student takes of a batch."""

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import adapters, distillation, mixing, models, runs, streamed_training, tasks, trainable, training
+from llmkit.attempts import Attempt, Choices
 from llmkit.data import Source
 from llmkit.distillation import Lesson, Teacher
 from llmkit.errors import EmptyError, listing
 from llmkit.findings import Part
 from llmkit.inspection import check
-from llmkit.jobs import Job, Trained, finished, quick, train
+from llmkit.jobs import Job, Trained, finished, quick
 from llmkit.metrics import require_known
 from llmkit.mixing import Portion
 from llmkit.models import Located
@@ -28,15 +29,20 @@ from llmkit.options import (
     DistillingOptions,
     ModelOptions,
     RunOptions,
+    SeriesOptions,
     SplitOptions,
     TrainingOptions,
+    TunedRecipeOptions,
 )
 from llmkit.readings import max_length
+from llmkit.recipes import Recipe, amended, class_weights, require_one_schedule, require_suited, say_weights
+from llmkit.repeating import train_with_seeds
 from llmkit.report import Report
+from llmkit.searching import Search, require_optuna, space_for
 from llmkit.sifting import numbered, require_spelled, sift
+from llmkit.spaces import Space, described, read_space
 from llmkit.splits import TrainAndValidation, select
 from llmkit.tasks import Reference, Setup, Task, inputs_of
-from llmkit.training import Recipe
 from llmkit.weight_files import sketch
 
 UNKNOWN_SHARE = 0.05  # of unknown tokens, above which the tokenizer does not fit the language
@@ -53,10 +59,12 @@ def finetune(
     dry_run: bool = False,
     adapter: AdapterOptions | None = None,
     distilling: DistillingOptions | None = None,
+    recipe: TunedRecipeOptions | None = None,
+    series: SeriesOptions | None = None,
 ) -> Trained | None:
     """Train `model` on a dataset, or on a mix of several, and return the figures of the saved best checkpoint.
 
-    After a dry run it returns None.
+    Of several seeds it is the median's, of a search the best trial's. After a dry run it returns None.
 
     Raises:
         OptionError, DataError, ModelError: something asked for is wrong; nothing costly was done, no file written.
@@ -65,37 +73,61 @@ def finetune(
     """
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
     data, splits, run = data or DataOptions(), splits or SplitOptions(), run or RunOptions()
-    hyper, adapter, report = training_options or TrainingOptions(), adapter or AdapterOptions(), report or Report()
-    overrides = training.checked_overrides(hyper.set)
-    streamed_training.require_steps(splits, hyper)
+    report, series, distilling = report or Report(), series or SeriesOptions(), distilling or DistillingOptions()
+    choices = Choices(
+        training_options or TrainingOptions(), recipe or TunedRecipeOptions(), adapter or AdapterOptions()
+    )  # fmt: skip
+    overrides = training.checked_overrides(choices.hyper.set)
+    require_one_schedule(choices.recipe, overrides)
+    streamed_training.require_steps(splits, choices.hyper)
     tasks.asked_for("finetune", data.task, data)  # a wrong name is known before any download
     device = models.pick_device(options.device)
     training.precision(options, device)
-    adapters.require_available(adapter, device)
-    distilling = distilling or DistillingOptions()
+    adapters.require_available(choices.adapter, device)
+    named = _searched(series)
     datasets = [dataset] if isinstance(dataset, str) else list(dataset)
     identity = {
         "dataset": datasets[0] if len(datasets) == 1 else datasets,
-        **asdict(options),
-        **asdict(data),
-        **asdict(splits),
-        **asdict(hyper),
-    }
-    identity |= {**adapter.given, **distilling.given}
-    teacher = distillation.find_teacher(distilling, options, adapter.adapts, report)
-    job = plan(datasets, options, data, splits, hyper, run, identity, report, teacher)
-    outline = _outline(job, options, adapter)
+        **asdict(options), **asdict(data), **asdict(splits), **asdict(choices.hyper),
+        **choices.adapter.given, **choices.recipe.given, **distilling.given,
+    }  # fmt: skip
+    whole = identity | series.given | ({"search_space": described(named)} if named is not None else {})
+    teacher = distillation.find_teacher(distilling, options, choices.adapter.adapts, report)
+    job = plan(datasets, options, data, splits, choices.hyper, run, whole, report, teacher)
+    outline = _outline(job, options, choices.adapter)
+    weights = _class_weights(choices, job, report)
+    attempt = Attempt(
+        job, choices, identity, run, options, report, partial(_model, job, options, outline),
+        partial(_recipe, job, overrides, weights),
+    )  # fmt: skip
+    search = Search(attempt, space_for(attempt, named), series.search, whole) if series.search is not None else None
     if dry_run:
         if outline is not None:
             report.say(trainable.share(outline.model).said)
+        if search is not None:
+            search.say_plan()
         return None
     if job.folder.finished:
         report.say(f"{job.folder.path} holds this run, finished: nothing to do")
         return finished(job, options, report)
-    set_seed(hyper.seed)
-    model, lesson = _model(job, options, adapter, outline)
-    job.task.examine(model, job.setup)
-    return train(job, model, partial(_recipe, job, hyper, adapter, overrides), identity, run, options, report, lesson)
+    if search is not None:
+        return search.run()
+    return attempt.train() if series.seeds is None else train_with_seeds(attempt, series.seeds, whole)
+
+
+def _class_weights(choices: Choices, job: Job, report: Report) -> tuple[float, ...] | None:
+    """Return how much each class counts, after refusing what the loss of the task does not have."""
+    require_suited(choices.recipe, job.task, job.setup, job.train)
+    weights = class_weights(choices.recipe, job.task, job.setup, job.train)
+    say_weights(weights, job.setup, report)
+    return weights
+
+
+def _searched(series: SeriesOptions) -> Space | None:
+    """Return what --search-space names, after looking for the library of the search."""
+    if series.search is not None:
+        require_optuna()
+    return read_space(series.search_space) if series.search_space is not None else None
 
 
 @dataclass(frozen=True)
@@ -126,9 +158,21 @@ def _outline(job: Job, options: ModelOptions, less: AdapterOptions) -> Outline |
 
 
 def _model(
+    job: Job, options: ModelOptions, outline: Outline | None, choices: Choices
+) -> tuple[PreTrainedModel, Lesson | None]:
+    """Return the model to train, and what a teacher teaches it.
+
+    Raises:
+        ModelError: it would learn something else than the flags say.
+    """
+    model, lesson = _taught(job, options, choices.adapter, outline)
+    job.task.examine(model, job.setup)
+    return model, lesson
+
+
+def _taught(
     job: Job, options: ModelOptions, less: AdapterOptions, outline: Outline | None
 ) -> tuple[PreTrainedModel, Lesson | None]:
-    """Return the model to train, and what a teacher teaches it."""
     teacher, settings = job.teacher, job.task.head_config(job.setup)
     if teacher is None:
         return _opened(job, options, less, outline), None
@@ -307,12 +351,13 @@ def _usual_batch(job: Job) -> int:
 
 
 def _recipe(
-    job: Job, hyper: TrainingOptions, adapter: AdapterOptions, overrides: dict[str, Any], parameters: int
+    job: Job, overrides: dict[str, Any], weights: tuple[float, ...] | None, choices: Choices, parameters: int
 ) -> Recipe:
-    task, config = job.task, job.located.config
-    epochs = hyper.epochs or task.usual_epochs
-    return Recipe(
+    hyper, task, config = choices.hyper, job.task, job.located.config
+    epochs, haste = hyper.epochs or task.usual_epochs, choices.adapter.haste * task.pace
+    usual = Recipe(
         epochs=epochs, max_steps=hyper.max_steps, batch_size=hyper.batch_size or _usual_batch(job), seed=hyper.seed,
-        learning_rate=hyper.learning_rate or training.learning_rate_for(parameters, config, adapter.haste * task.pace),
+        learning_rate=hyper.learning_rate or training.learning_rate_for(parameters, config, haste),
         measurements=3 if hyper.max_steps else max(1, math.ceil(epochs)), overrides=overrides,
     )  # fmt: skip
+    return amended(usual, choices.recipe, weights)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
 from llmkit import adapters, data, models, runs, trainable, training
 from llmkit.cards import write_card
 from llmkit.curves import draw_curves
 from llmkit.data import Source
 from llmkit.distillation import Lesson, Teacher
+from llmkit.errors import ModelError
 from llmkit.evaluation import Evaluation
 from llmkit.evaluation.assessing import assess
 from llmkit.evaluation.measuring import measure
@@ -26,12 +27,12 @@ from llmkit.evaluation.run import subject_of
 from llmkit.inference import predict
 from llmkit.models import Located
 from llmkit.options import ModelOptions, RunOptions, TaskFlags
+from llmkit.recipes import Recipe, say_recipe
 from llmkit.report import Report
 from llmkit.runs import RunFolder
 from llmkit.splits import TrainAndValidation
 from llmkit.streamed_training import Stream
 from llmkit.tasks import Setup, Task
-from llmkit.training import Recipe
 from llmkit.views.plots import draw
 
 
@@ -71,7 +72,10 @@ class Trained:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result that --json prints."""
-        return {**self.evaluation.as_dict(), "run": str(self.folder), "training": self.record.get("training")}
+        series: dict[str, Any] = {name: self.record[name] for name in ("seeds", "search") if name in self.record}
+        return {
+            **self.evaluation.as_dict(), "run": str(self.folder), "training": self.record.get("training"), **series,
+        }  # fmt: skip
 
 
 def train(
@@ -86,12 +90,30 @@ def train(
         Stopped: a signal came and a checkpoint was saved.
         DivergedError: the loss or a weight is not finite.
     """
+    fit = learn(job, model, recipe_for, identity, run, options, report, lesson)
+    del model  # the saved one is measured: not both in memory
+    return conclude(job, fit, options, report)
+
+
+def learn(
+    job: Job, model: PreTrainedModel, recipe_for: Callable[[int], Recipe], identity: dict[str, Any],
+    run: RunOptions, options: ModelOptions, report: Report, lesson: Lesson | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> training.Fit:  # fmt: skip
+    """Do what `train` does up to the saved model, which `conclude` measures.
+
+    Raises:
+        ModelError: the model cannot compute its activations twice.
+        Stopped, DivergedError: as `train`.
+    """
     parameters, share = trainable.base_size(model), trainable.share(model)
     report.say(f"model: {parameters:,} parameters")
     if share.trained < share.total:
         report.say(share.said)
     recipe = recipe_for(parameters)
-    training.say_recipe(recipe, len(job.train), training.precision(options, model.device), report)
+    if recipe.checkpoint_activations and not model.supports_gradient_checkpointing:
+        raise ModelError(f"--checkpoint-activations: a {type(model).__name__} keeps its activations; leave it out")
+    say_recipe(recipe, len(job.train), training.precision(options, model.device), job.best, report)
     if job.task.remembers:
         job = _remembering(job, model, options, report)
     if run.overwrite:
@@ -110,9 +132,14 @@ def train(
     fit = training.fit(
         job.task, model, job.tokenizer, job.stream or job.train, job.validation, setups=job.setups, recipe=recipe,
         best=job.best, folder=job.folder, options=options, report=report, lesson=lesson, track=run.track,
+        callbacks=callbacks,
     )  # fmt: skip
     models.save(model, job.tokenizer, job.folder.path)
-    del model  # the saved one is measured: not both in memory
+    return fit
+
+
+def conclude(job: Job, fit: training.Fit, options: ModelOptions, report: Report) -> Trained:
+    """Measure the saved model, settle what the task tunes by that, and write the run down as finished."""
     if job.setup.tune:
         _tune(job, options, report)
     return _finish(job, fit, options, report)

@@ -20,12 +20,20 @@ from llmkit.inspection import check
 from llmkit.jobs import Job, Trained, finished, quick, train
 from llmkit.metrics import require_known
 from llmkit.models import Located
-from llmkit.options import ArchitectureOptions, CorpusOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
+from llmkit.options import (
+    ArchitectureOptions,
+    CorpusOptions,
+    ModelOptions,
+    RecipeOptions,
+    RunOptions,
+    SplitOptions,
+    TrainingOptions,
+)
+from llmkit.recipes import Recipe, amended, require_one_schedule
 from llmkit.report import Report
 from llmkit.streamed_training import Opened
 from llmkit.tasks import Setup, Task
 from llmkit.tasks.texts import text_column
-from llmkit.training import Recipe
 
 EPOCHS = 4.0  # repeated text is nearly as good as fresh up to four times: Muennighoff et al., 2023
 MEASUREMENTS = 5
@@ -53,6 +61,7 @@ def pretrain(
     run: RunOptions | None = None,
     report: Report | None = None,
     dry_run: bool = False,
+    recipe: RecipeOptions | None = None,
 ) -> Trained | None:
     """Train on raw text and return the figures of the saved model on held-out text; None after a dry run.
 
@@ -65,12 +74,14 @@ def pretrain(
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
     shape, data, splits = architecture or ArchitectureOptions(), data or CorpusOptions(), splits or SplitOptions()
     hyper, run, report = training_options or TrainingOptions(), run or RunOptions(), report or Report()
-    overrides = training.checked_overrides(hyper.set)
+    overrides, recipe = training.checked_overrides(hyper.set), recipe or RecipeOptions()
+    require_one_schedule(recipe, overrides)
     streamed_training.require_steps(splits, hyper)
     training.precision(options, models.pick_device(options.device))
     identity: dict[str, Any] = {"corpus": references}
     for group in (options, shape, data, splits, hyper):
         identity |= asdict(group)
+    identity |= recipe.given
     if hyper.metric is not None and options.model is None:
         require_known(hyper.metric, _family(shape, data)[0].metric_names(None), "--metric")
     opened = None
@@ -92,7 +103,7 @@ def pretrain(
         report.say(f"{folder.path} holds this run, finished: nothing to do")
         return finished(job, options, report)
     set_seed(hyper.seed)
-    recipe_for = partial(_recipe, start, hyper, overrides)
+    recipe_for = partial(_recipe, start, hyper, recipe, overrides)
     trained = train(job, _model(start, options), recipe_for, identity, run, options, report)
     report.say(f"for comparison, a smoothed unigram model of this tokenizer: loss {unigram_loss(job):.4f}")
     return trained
@@ -223,15 +234,18 @@ def _model(start: Start, options: ModelOptions) -> PreTrainedModel:
     return model.to(models.pick_device(options.device))
 
 
-def _recipe(start: Start, hyper: TrainingOptions, overrides: dict[str, Any], parameters: int) -> Recipe:
+def _recipe(
+    start: Start, hyper: TrainingOptions, asked: RecipeOptions, overrides: dict[str, Any], parameters: int
+) -> Recipe:  # fmt: skip
     """From scratch as GPT-3 and Llama do it: a cosine, betas .9 and .95, weight decay 0.1; gentler when going on."""
     known = start.located
     rate = training.learning_rate_for(parameters, known.config) if known is not None else start.size.learning_rate
-    return Recipe(
+    usual = Recipe(
         epochs=hyper.epochs or EPOCHS, max_steps=hyper.max_steps, batch_size=hyper.batch_size or start.size.batch_size,
         learning_rate=hyper.learning_rate or rate, seed=hyper.seed, measurements=MEASUREMENTS, warmup=start.size.warmup,
         schedule="cosine", weight_decay=0.1, betas=(0.9, 0.95), overrides=overrides,
     )  # fmt: skip
+    return amended(usual, asked)
 
 
 def unigram_loss(job: Job) -> float:

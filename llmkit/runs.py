@@ -23,9 +23,9 @@ MADE_HERE = (
     "run.json", "metrics.jsonl", "curves.png", "confusion.png", "calibration.png", "metrics.png",
     "README.md", "config.json", "adapter_config.json", "generation_config.json", "*.safetensors",
     "model.safetensors.index.json", "tokenizer*.json", "special_tokens_map.json", "vocab.*", "merges.txt",
-    "chat_template.jinja", "*.model", "added_tokens.json",
+    "chat_template.jinja", "*.model", "added_tokens.json", "search.db", "trials.png",
 )  # fmt: skip
-TRACKED = ("tensorboard", "wandb")  # what trackers write there
+FOLDERS_MADE_HERE = ("checkpoints", "seed-*", "trials", "tensorboard", "wandb")
 LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "evaluate", "huggingface_hub", "peft")
 
 
@@ -57,8 +57,9 @@ class RunFolder:
         for pattern in MADE_HERE:
             for file in self.path.glob(pattern):
                 file.unlink()
-        for name in ("checkpoints", *TRACKED):
-            shutil.rmtree(self.path / name, ignore_errors=True)
+        for pattern in FOLDERS_MADE_HERE:
+            for folder in self.path.glob(pattern):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def abandon(self) -> None:
         """Remove a run that has nothing to go on from, and the folder when nothing else is in it."""

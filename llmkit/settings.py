@@ -50,16 +50,16 @@ def parse_value(text: str) -> Any:
     if text[:1] in {"{", "[", "'", '"'}:
         try:
             value = yaml.safe_load(text)
-            return value if isinstance(value, str) else _numbers(value)
+            return value if isinstance(value, str) else numbers(value)
         except yaml.YAMLError:
             return text
     return text
 
 
-def _numbers(value: Any) -> Any:
+def numbers(value: Any) -> Any:
     """Make numbers of the texts that YAML takes 1e-3 for."""
     if isinstance(value, dict):
-        return {key: _numbers(item) for key, item in value.items()}
+        return {key: numbers(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_numbers(item) for item in value]
+        return [numbers(item) for item in value]
     return parse_value(value) if isinstance(value, str) and value[:1] not in {"{", "["} else value

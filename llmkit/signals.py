@@ -31,6 +31,9 @@ class StopWish:
     ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+            around = getattr(handler, "__self__", None)
+            if self.asked and isinstance(around, StopWish):  # what this one was about ended, what is around goes on
+                around.asked = True
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked:

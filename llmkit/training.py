@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,21 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
 )
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from llmkit import metrics, models, tracking
-from llmkit.callbacks import Narrator, StopCallback, Watchdog
+from llmkit.callbacks import Narrator, Patience, StopCallback, Watchdog, out_of_patience
 from llmkit.distillation import Lesson
 from llmkit.errors import Interrupted, OptionError, Stopped
 from llmkit.inference import predict
 from llmkit.length_batches import LengthBatches
+from llmkit.losses import Loss
 from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.options import ModelOptions
+from llmkit.recipes import Recipe
 from llmkit.report import Report
 from llmkit.runs import RunFolder, drop_incomplete, newest_checkpoint
 from llmkit.settings import parse_settings
@@ -44,31 +47,13 @@ OWNED = {
     "output_dir": "--output", "num_train_epochs": "--epochs", "max_steps": "--max-steps", "seed": "--seed",
     "per_device_train_batch_size": "--batch-size", "learning_rate": "--learning-rate", "use_cpu": "--device",
     "bf16": "--dtype", "fp16": "--dtype", "resume_from_checkpoint": "--resume", "metric_for_best_model": "--metric",
-    "hub_token": "`hf auth login`", "report_to": "--track",
+    "gradient_accumulation_steps": "--accumulate", "gradient_checkpointing": "--checkpoint-activations",
+    "activation_checkpointing": "--checkpoint-activations", "label_smoothing_factor": "--label-smoothing",
+    "warmup_steps": "--warmup", "weight_decay": "--weight-decay", "hub_token": "`hf auth login`",
+    "report_to": "--track",
 }  # fmt: skip
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """How one run trains: what flags, defaults and the model's size came to."""
-
-    epochs: float
-    max_steps: int | None
-    batch_size: int
-    learning_rate: float
-    seed: int
-    measurements: int  # how many times it is measured on the validation rows
-    warmup: float = 0.06  # share of the steps
-    schedule: str = "linear"
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.999)
-    overrides: dict[str, Any] = field(default_factory=dict)
-
-    def steps(self, rows: int) -> int:
-        """Return how many optimizer steps it takes on so many rows."""
-        accumulation = int(self.overrides.get("gradient_accumulation_steps", 1))
-        per_epoch = max(1, math.ceil(math.ceil(rows / self.batch_size) / accumulation))
-        return self.max_steps or max(1, math.ceil(per_epoch * self.epochs))
+SCHEDULES = {"constant": "constant_with_warmup"}  # what the library calls them, where it knows another by that name
 
 
 @dataclass(frozen=True)
@@ -93,8 +78,6 @@ def checked_overrides(pairs: list[str] | None) -> dict[str, Any]:
     for name, value in overrides.items():
         if isinstance(usual[name], int | float) and not isinstance(value, int | float):
             raise OptionError(f"--set {name} takes {type(usual[name]).__name__}, not {value!r}")
-    if overrides.get("gradient_accumulation_steps", 1) < 1:
-        raise OptionError("--set gradient_accumulation_steps must be at least 1")
     _library_arguments({"output_dir": "unused", "use_cpu": True, "report_to": "none", **overrides})
     return overrides
 
@@ -138,7 +121,9 @@ def arguments(
     values: dict[str, Any] = {
         "output_dir": str(folder.checkpoints), "num_train_epochs": recipe.epochs, "max_steps": recipe.max_steps or -1,
         "per_device_train_batch_size": recipe.batch_size, "learning_rate": recipe.learning_rate, "seed": recipe.seed,
-        "warmup_steps": recipe.warmup, "lr_scheduler_type": recipe.schedule, "weight_decay": recipe.weight_decay,
+        "warmup_steps": recipe.warmup, "weight_decay": recipe.weight_decay,
+        "lr_scheduler_type": SCHEDULES.get(recipe.schedule, recipe.schedule),
+        "gradient_accumulation_steps": recipe.accumulation, **_checkpointing(recipe),
         "adam_beta1": recipe.betas[0], "adam_beta2": recipe.betas[1], "optim": "adamw_torch_fused",
         "eval_strategy": "steps", "eval_steps": every, "save_strategy": "steps", "save_steps": every,
         "save_total_limit": 2,  # the best and the last: with 1 a stop would lose the last
@@ -152,37 +137,44 @@ def arguments(
     return _library_arguments(values)
 
 
+def _checkpointing(recipe: Recipe) -> dict[str, Any]:
+    if not recipe.checkpoint_activations:
+        return {}
+    name = "activation" if hasattr(TrainingArguments, "activation_checkpointing") else "gradient"  # in older versions
+    return {f"{name}_checkpointing": True, f"{name}_checkpointing_kwargs": {"use_reentrant": False}}
+
+
 class TaskTrainer(Trainer):
     """A Trainer that measures with the task's own code and orders rows by `LengthBatches`."""
 
     control: Any  # the Trainer's own, untyped there
+    loss_is_scaled_for_ga = True  # by `compute_loss`
 
     def __init__(
-        self, task: Task, measured: Dataset, train_setup: Setup, setup: Setup, eval_batch: int,
-        lesson: Lesson | None = None, **more: Any,
-    ) -> None:  # fmt: skip
-        self.task, self.measured, self.setup, self.eval_batch = task, measured, setup, eval_batch
-        self.lesson = lesson
+        self, task: Task, loss: Loss, measured: Dataset, train_setup: Setup, setup: Setup, **more: Any
+    ) -> None:
+        self.task, self.loss, self.measured, self.setup = task, loss, measured, setup
         tokenizer: PreTrainedTokenizerBase = more["processing_class"]
         super().__init__(data_collator=task.collator(tokenizer, train_setup), eval_dataset=measured, **more)
-        if type(task).loss is not Task.loss:  # a mean over a batch: the library is to divide the sum of several
-            self.model_accepts_loss_kwargs = False
         self.remove_callback(PrinterCallback)  # it prints to stdout, which is for results
         self.remove_callback(ProgressCallback)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Return the task's own loss where it has one, else the model's; with a teacher, mixed with its lesson."""
-        loss = self.task.loss(model, inputs)
-        if loss is not None and not return_outputs:
-            return loss
-        if self.lesson is None or return_outputs:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        read = self.lesson.read_by_student(inputs)
-        own, outputs = super().compute_loss(model, read, True, num_items_in_batch)
-        items = num_items_in_batch if self.model_accepts_loss_kwargs else None
-        return self.lesson.loss(own, outputs, inputs, items)
+        """Return the loss of a batch as its part in that of the step, where a larger batch counts for more.
+
+        The library sums the losses of models that say that they divide by `num_items_in_batch`, of which not all do.
+        """
+        size = self.loss.size(model, inputs)
+        part = size / num_items_in_batch.to(size.device) if num_items_in_batch is not None else 1.0
+        return torch.where(size > 0, self.loss.of(self.task, model, inputs) * part, 0.0)  # nothing masked: no number
+
+    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> torch.Tensor:
+        """Return what the losses of all batches of a step are divided by, per process."""
+        total = torch.stack([self.loss.size(self.model, batch) for batch in batch_samples]).sum().to(device)
+        shared: torch.Tensor = self.accelerator.gather(total).mean()
+        return shared
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         rows = self.args.train_batch_size * self.args.gradient_accumulation_steps
@@ -190,7 +182,7 @@ class TaskTrainer(Trainer):
 
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:
         """Score the validation rows with the task's code, under the autocast of training."""
-        records = predict(self.task, self.model, self.processing_class, self.measured, self.setup, self.eval_batch)
+        records = predict(self.task, self.model, self.processing_class, self.measured, self.setup, self.task.eval_batch)
         seen = self.task.observe(records, self.measured, self.processing_class, self.setup)
         names = dict.fromkeys((*self.task.own_metrics(self.setup), self.args.metric_for_best_model))
         logs = {f"{metric_key_prefix}_{name}": metrics.value(name, seen) for name in names}
@@ -226,6 +218,7 @@ def fit(
     report: Report,
     lesson: Lesson | None = None,
     track: Sequence[str] | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> Fit:
     """Train, keep the best checkpoint by the metric `best`, and leave the best weights in `model`.
 
@@ -247,28 +240,32 @@ def fit(
     trackers = tracking.callbacks(tracking.chosen(track), folder, options.offline, report)
     narrator = Narrator(folder.path / "metrics.jsonl", report, (best, *task.told))
     with StopWish(report) as wish:
-        others = [StopCallback(wish), Watchdog()]  # the watchdog last: it sees whether the others want to save
+        others: list[TrainerCallback] = [StopCallback(wish)]
+        if recipe.patience is not None:
+            others.append(Patience(recipe.patience, report, best))
         trainer = TaskTrainer(
-            task, validation, setups[0], setups[1], task.eval_batch, lesson, model=model, args=args,
-            train_dataset=train, processing_class=tokenizer, callbacks=[narrator, *trackers, *others],
+            task, Loss(recipe.label_smoothing, recipe.class_weights, lesson), validation, *setups, model=model,
+            args=args, train_dataset=train, processing_class=tokenizer,
+            callbacks=[narrator, *trackers, *others, *callbacks, Watchdog()],  # it sees whether others want to save
         )  # fmt: skip
         with _stops_saved(folder), contextlib.redirect_stdout(sys.stderr), narrator:  # some trackers print
-            _train(trainer, folder)
+            _train(trainer, folder, recipe)
         if wish.asked and trainer.state.global_step < trainer.state.max_steps:
             _stopped(folder)
     state = trainer.state
     return Fit(state.global_step, time.monotonic() - started, state.best_global_step, state.best_metric)
 
 
-def _train(trainer: TaskTrainer, folder: RunFolder) -> None:
-    """Run the loop, or take up what is left of it: a run at its last step only loads its best weights."""
+def _train(trainer: TaskTrainer, folder: RunFolder, recipe: Recipe) -> None:
+    """Run the loop, or take up what is left of it: a run at its end only loads its best weights."""
     checkpoint = folder.resume_from
     if checkpoint is None:
         shutil.rmtree(folder.checkpoints, ignore_errors=True)
         trainer.train()
         return
     state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    if state["global_step"] < state["max_steps"]:
+    patient = not out_of_patience(state["log_history"], trainer.args, recipe.patience)
+    if state["global_step"] < state["max_steps"] and patient:
         trainer.train(resume_from_checkpoint=str(checkpoint))
         return
     best = folder.checkpoints / f"checkpoint-{state['best_global_step'] or state['global_step']}"
@@ -307,13 +304,3 @@ def learning_rate_for(parameters: int, config: PretrainedConfig, haste: float = 
     whole = min(5e-4, max(1e-5, 1e-4 * math.sqrt(22e6 / parameters)))
     family = 5 if config.model_type in models.T5_FAMILIES else 1
     return float(f"{min(1e-2, whole * family * haste):.1e}")
-
-
-def say_recipe(recipe: Recipe, rows: int, mixed: dict[str, bool], report: Report) -> None:
-    """Tell what was chosen."""
-    length = f"{recipe.max_steps} steps" if recipe.max_steps else f"{recipe.epochs:g} epochs"
-    halves = "float16 autocast" if mixed.get("fp16") else "bfloat16 autocast" if mixed.get("bf16") else "float32"
-    report.say(
-        f"training: {length} = {recipe.steps(rows)} steps of {recipe.batch_size} rows, "
-        f"learning rate {recipe.learning_rate:g} ({recipe.schedule}), {halves}, seed {recipe.seed}"
-    )

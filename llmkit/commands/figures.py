@@ -18,7 +18,13 @@ def show_trained(trained: Trained | None, report: Report) -> None:
     if report.json:
         report.record(trained.as_dict())
         return
-    from llmkit.views import terminal
+    from llmkit.views import terminal, trials
 
+    if "seeds" in trained.record:  # the figures of one seed beside the mean would be taken for it
+        trials.show_seeds(trained.record["seeds"], report)
+        report.say(f"saved in {trained.folder}")
+        return
+    if "search" in trained.record:
+        trials.show_trials(trained.record["search"], report)
     terminal.show([trained.evaluation.as_dict()], report)
     report.say(f"saved in {trained.folder}")

@@ -15,9 +15,11 @@ from llmkit.options import (
     DistillingOptions,
     ModelOptions,
     RunOptions,
+    SeriesOptions,
     SplitOptions,
     TalkOptions,
     TrainingOptions,
+    TunedRecipeOptions,
 )
 from llmkit.report import Report, quiet_libraries
 
@@ -25,7 +27,8 @@ from llmkit.report import Report, quiet_libraries
 @with_examples(
     "llmkit finetune glue/mrpc",
     "llmkit finetune reviews.csv -m distilbert/distilbert-base-uncased -o runs/reviews",
-    'llmkit finetune glue/sst2 --train-split "train[:10%]" --epochs 1 --set warmup_steps=100',
+    'llmkit finetune glue/sst2 --train-split "train[:10%]" --epochs 1 --warmup 100',
+    "llmkit finetune glue/cola -m sentence-transformers/all-MiniLM-L6-v2 --search 20 -o runs/cola",
     "llmkit finetune glue/mrpc -m sentence-transformers/all-MiniLM-L6-v2 --lora -o runs/mrpc-lora",
     "llmkit finetune glue/mrpc --teacher runs/mrpc --student-layers 2 -o runs/mrpc-small",
     "llmkit finetune my.jsonl --column text=body --column label=stars --dry-run",
@@ -43,8 +46,10 @@ def finetune(
     data: DataOptions,
     splits: SplitOptions,
     training: TrainingOptions,
+    recipe: TunedRecipeOptions,
     adapter: AdapterOptions,
     distilling: DistillingOptions,
+    series: SeriesOptions,
     run: RunOptions,
     talk: TalkOptions,
 ) -> None:
@@ -56,5 +61,7 @@ def finetune(
     from llmkit.finetuning import finetune as run_finetune
 
     report = Report(talk)
-    trained = run_finetune(dataset, model, data, splits, training, run, report, talk.dry_run, adapter, distilling)
+    trained = run_finetune(
+        dataset, model, data, splits, training, run, report, talk.dry_run, adapter, distilling, recipe, series
+    )  # fmt: skip
     show_trained(trained, report)

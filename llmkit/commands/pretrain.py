@@ -13,6 +13,7 @@ from llmkit.options import (
     ArchitectureOptions,
     CorpusOptions,
     ModelOptions,
+    RecipeOptions,
     RunOptions,
     SplitOptions,
     TalkOptions,
@@ -35,6 +36,7 @@ def pretrain(
     data: CorpusOptions,
     splits: SplitOptions,
     training: TrainingOptions,
+    recipe: RecipeOptions,
     run: RunOptions,
     talk: TalkOptions,
 ) -> None:
@@ -46,5 +48,5 @@ def pretrain(
     from llmkit.pretraining import pretrain as run_pretrain
 
     report = Report(talk)
-    trained = run_pretrain(corpus, model, architecture, data, splits, training, run, report, talk.dry_run)
+    trained = run_pretrain(corpus, model, architecture, data, splits, training, run, report, talk.dry_run, recipe)
     show_trained(trained, report)

@@ -12,6 +12,7 @@ from llmkit.options.distilling import DistillingOptions
 from llmkit.options.embedding import EmbeddingOptions, RetrievalOptions, VectorRowOptions
 from llmkit.options.measuring import CompareOptions, EvalOptions, GateOptions, ResultOptions
 from llmkit.options.pushing import PushOptions
+from llmkit.options.recipe import RecipeOptions, SeriesOptions, TunedRecipeOptions
 from llmkit.options.shared import (
     CorpusOptions,
     DataOptions,
@@ -43,15 +44,18 @@ __all__ = [
     "Options",
     "PushOptions",
     "ReadingOptions",
+    "RecipeOptions",
     "ResultOptions",
     "RetrievalOptions",
     "RowOptions",
     "RunOptions",
+    "SeriesOptions",
     "SplitOptions",
     "SurveyOptions",
     "TalkOptions",
     "TaskFlags",
     "TrainingOptions",
+    "TunedRecipeOptions",
     "VectorRowOptions",
     "print_version",
 ]

@@ -118,7 +118,7 @@ class TrainingOptions(Options):
     metric: Annotated[str | None, flag(panel="Training", help="The metric that keeps the best checkpoint.")] = None
     set: Annotated[
         list[str] | None,
-        flag("--set", panel="Training", help="Any TrainingArguments field: --set weight_decay=0.1; repeatable."),
+        flag("--set", panel="Training", help="Any TrainingArguments field: --set max_grad_norm=0.5; repeatable."),
     ] = None
 
     def problems(self) -> Iterator[str]:

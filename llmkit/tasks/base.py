@@ -14,6 +14,7 @@ from llmkit.errors import OptionError
 from llmkit.labels import Labels, Matching
 from llmkit.observations import Observations
 from llmkit.options import TaskFlags
+from llmkit.spaces import Choice, Range
 from llmkit.tasks.asked import Asked
 from llmkit.tasks.setup import TRUTHS, Setup
 
@@ -227,6 +228,22 @@ class Task(Asked):
     ) -> torch.Tensor:
         """Return how far a student's logits of a batch are from its teacher's, (items,): one for each of its labels."""
         raise NotImplementedError(f"{self.name} is not learned from a teacher")
+
+    def smooths(self, setup: Setup) -> bool:
+        """Tell whether the loss is a cross-entropy of `labels`, one class for each, that can be smoothed."""
+        return False
+
+    def space(self, setup: Setup) -> dict[str, Range | Choice]:
+        """Return what a search for a better recipe varies beside the learning rate and the batch size."""
+        smoothing = {"label_smoothing": Range(0.0, 0.2)} if self.smooths(setup) else {}
+        return {
+            "epochs": Range(2, 5, whole=True), "weight_decay": Range(1e-3, 0.3, log=True), "warmup": Range(0.0, 0.2),
+            **smoothing,
+        }  # fmt: skip
+
+    def class_counts(self, prepared: Dataset, setup: Setup) -> list[int] | None:
+        """Return how many targets each label has in prepared rows, or None where none can be weighed by its class."""
+        return None
 
     def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
         """Return the record of each row of the batch from the outputs of one forward pass."""

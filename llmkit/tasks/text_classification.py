@@ -130,6 +130,15 @@ class TextClassification(SequenceTask):
             return divergences.of_numbers(student, teacher)
         return divergences.of_classes(student, teacher, temperature)
 
+    def smooths(self, setup: Setup) -> bool:
+        return setup.labels is not None and not setup.labels.regression
+
+    def class_counts(self, prepared: Dataset, setup: Setup) -> list[int] | None:
+        if setup.labels is None or setup.labels.regression:
+            return None
+        counts: list[int] = np.bincount(prepared["labels"], minlength=len(setup.labels.names)).tolist()
+        return counts
+
     def observe(
         self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
     ) -> Observations:

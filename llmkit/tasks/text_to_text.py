@@ -57,6 +57,9 @@ class TextToText(Task):
         told_in_words = is_decoder(config)  # where it has a chat template
         return told_in_words or (super().opens(config) and self.trains_on(config))
 
+    def smooths(self, setup: Setup) -> bool:
+        return True
+
     def trains_on(self, config: PretrainedConfig) -> bool:
         from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
 

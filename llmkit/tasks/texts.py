@@ -15,6 +15,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from llmkit.labels import Labels
 from llmkit.observations import Likelihoods, Observations
 from llmkit.options import TaskFlags
+from llmkit.spaces import Choice, Range
 from llmkit.tasks.base import Task
 from llmkit.tasks.batches import token_losses
 from llmkit.tasks.features import longest_text, string_columns
@@ -32,6 +33,14 @@ class TextTask(Task):
 
     def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         return text_column(dataset, given)
+
+    def smooths(self, setup: Setup) -> bool:
+        return True
+
+    def space(self, setup: Setup) -> dict[str, Range | Choice]:
+        """Return the usual space without label smoothing, by which perplexity loses; texts bear fewer passes."""
+        usual = {name: values for name, values in super().space(setup).items() if name != "label_smoothing"}
+        return {**usual, "epochs": Range(1, 4, whole=True)}
 
     def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
         return usable_texts(dataset, columns)

@@ -151,6 +151,16 @@ class TokenClassification(Task):
                 columns["tags"].append(tags[row])
         return Dataset.from_dict(columns)
 
+    def smooths(self, setup: Setup) -> bool:
+        return True
+
+    def class_counts(self, prepared: Dataset, setup: Setup) -> list[int] | None:
+        tags = np.concatenate([np.asarray(labels) for labels in prepared["labels"]])
+        counts: list[int] = np.bincount(
+            tags[tags >= 0], minlength=len(setup.labels.names if setup.labels else ())
+        ).tolist()
+        return counts
+
     def unread(self, prepared: Dataset) -> str | None:
         if "tags" not in prepared.column_names:
             return None

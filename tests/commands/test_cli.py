@@ -23,10 +23,21 @@ PANELS = {
     "classify": {"Arguments", "Model", "Labels", "Data", "Output"},
     "embed": {"Arguments", "Model", "Vectors", "Data", "Output"},
     "data": {"Arguments", "Model", "Data", "Survey", "Output"},
-    "finetune": {"Arguments", "Model", "Data", "Training", "Adapters", "Distillation", "Run", "Output"},
+    "finetune": {
+        "Arguments",
+        "Model",
+        "Data",
+        "Training",
+        "Recipe",
+        "Adapters",
+        "Distillation",
+        "Series",
+        "Run",
+        "Output",
+    },
     "merge": {"Arguments", "Merge", "Model", "Data", "Output"},
     "push": {"Arguments", "Hub", "Output"},
-    "pretrain": {"Arguments", "Model", "Architecture", "Data", "Training", "Run", "Output"},
+    "pretrain": {"Arguments", "Model", "Architecture", "Data", "Training", "Recipe", "Run", "Output"},
     "eval": {"Arguments", "Model", "Data", "Evaluation", "Language models", "Gates", "Output"},
     "compare": {"Arguments", "Comparison", "Gates", "Output"},
     "cache": {"Arguments", "Cache", "Output"},
@@ -114,7 +125,7 @@ def test_help_and_import_leave_the_heavy_libraries_alone():
         "import sys; import llmkit, llmkit.cli; codes = [llmkit.cli.main([*verb, '--help']) for verb in "
         "([], *([name] for name in llmkit.cli.COMMANDS))]; print(codes, sorted({'torch', 'transformers', 'datasets', "
         "'evaluate', 'accelerate', 'huggingface_hub', 'numpy', 'scipy', 'sklearn', 'matplotlib', 'pyarrow', "
-        "'sacrebleu', 'junitparser', 'lm_eval', 'peft'} & set(sys.modules)), file=sys.stderr)"
+        "'sacrebleu', 'junitparser', 'lm_eval', 'peft', 'optuna'} & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stderr == f"{[0] * (len(COMMANDS) + 1)} []\n"

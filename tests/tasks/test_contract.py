@@ -19,7 +19,9 @@ from transformers import AutoConfig, AutoTokenizer
 
 from llmkit import metrics
 from llmkit.inference import predict
+from llmkit.losses import Loss
 from llmkit.options import DataOptions
+from llmkit.recipes import balanced_weights
 from llmkit.tasks import TASKS, Reference, Setup
 
 VERBS = ("pretrain", "finetune", "classify", "generate", "eval")  # embed takes any model
@@ -147,6 +149,13 @@ def test_a_task_keeps_its_contract_from_rows_to_a_saved_model(llmkit, name, mode
             network = getattr(transformers, task.network(config)).from_pretrained(model)
             loss = task.loss(network, batch)
             assert (network(**batch).loss if loss is None else loss).isfinite()
+            counts = task.class_counts(prepared, setup)
+            weights = None if counts is None else balanced_weights(counts)
+            if task.smooths(setup) or weights:
+                plain, other = Loss(), Loss(0.2 if task.smooths(setup) else 0.0, weights)
+                assert plain.of(task, network, batch) != other.of(task, network, batch) > 0
+                assert plain.size(network, batch) >= 4
+            assert all(values.ends[0] < values.ends[-1] for values in task.space(setup).values())
 
     data = write_jsonl(tmp_path / "rows.jsonl", case.rows)
     run, steps = model, ("--max-steps", "2", "--batch-size", "8")

@@ -22,6 +22,7 @@ from llmkit.options import (
 )
 from llmkit.options.base import limits
 from llmkit.settings import parse_settings, parse_value
+from llmkit.spaces import Choice, Range, read_space
 
 NAN, INF = float("nan"), float("inf")
 BEAMS = {"num_beams": 2, "num_return_sequences": 2}
@@ -196,7 +197,7 @@ def test_the_file_wins_over_the_defaults_and_flags_over_the_file(configured):
 
 
 def test_mappings_in_the_file_stand_for_repeated_flags(configured):
-    assert "'txet'" not in configured("set: {weight_decay: 0.1, bf16_full_eval: true}\n").error
+    assert "'txet'" not in configured("set: {max_grad_norm: 0.5, bf16_full_eval: true}\n").error
     assert "no field 'weight_decoy'" in configured("set:\n  weight_decoy: 0.1\n").error
     assert "--set seed: use --seed" in configured("set: [seed=1]\n").error
     assert "not '=review'" in configured('column: {"": review}\n').error
@@ -277,3 +278,47 @@ def test_set_is_checked_before_anything_costly(llmkit, tmp_path, reviews, corpus
     assert (ran.code, ran.out) == (2, "")
     assert phrase in ran.error
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("rate: [1, 2]", "there is no 'rate' to search"),
+        ("batch_sise: [1, 2]", "there is no 'batch_sise' to search (did you mean 'batch_size'?)"),
+        ("learning_rate: 1e-4", "learning_rate takes {low: NUMBER, high: NUMBER}, with log: true if wanted, or a list"),
+        ("learning_rate: {low: 1e-4, hihg: 1e-3}", "learning_rate takes {low: NUMBER, high: NUMBER}"),
+        ("learning_rate: {low: 1e-3, high: 1e-3}", "0.001 is not less than 0.001"),
+        ("learning_rate: {low: 1e-3, high: .inf}", "learning_rate takes {low: NUMBER"),
+        ("weight_decay: {low: 0, high: 1, log: true}", "a range with log: true begins above 0, not at 0"),
+        ("weight_decay: {low: -1, high: 1}", "--weight-decay must be at least 0, not -1"),
+        ("batch_size: {low: 0, high: 8}", "--batch-size must be at least 1, not 0"),
+        ("batch_size: {low: 1.5, high: 8}", "batch_size takes whole numbers, not 1.5 to 8"),
+        ("batch_size: [8, 16.5]", "batch_size takes whole numbers, not 16.5"),
+        ("batch_size: [8]", "batch_size takes two or more different values, not [8]"),
+        ("batch_size: [8, 8]", "two or more different values"),
+        ("batch_size: [8, true]", "whole numbers, not True"),
+        ("schedule: [linear, cosin]", "not 'cosin' (did you mean 'cosine'?)"),
+        ("schedule: {low: 1, high: 2}", "schedule takes"),
+        ("label_smoothing: {low: 0, high: 1}", "--label-smoothing must be at least 0 and less than 1, not 1"),
+    ],
+)
+def test_an_impossible_search_space_is_refused(tmp_path, written, problem):
+    file = tmp_path / "space.yaml"
+    file.write_text(written)
+    with pytest.raises(OptionError) as caught:
+        read_space(file)
+    assert problem in str(caught.value)
+    assert str(caught.value).startswith(f"--search-space {file}: ")
+
+
+def test_a_search_space_reads_as_it_is_written(tmp_path):
+    example = read_space(Path(__file__).parents[2] / "examples" / "search_space.yaml")
+    assert list(example) == ["learning_rate", "batch_size", "epochs", "weight_decay", "schedule"]
+    file = tmp_path / "space.yaml"
+    file.write_text(
+        "learning_rate: {low: 1e-5, high: 1e-3, log: true}\nepochs: {low: 1, high: 3}\nschedule: [linear, cosine]\n"
+    )
+    assert read_space(file) == {
+        "learning_rate": Range(1e-5, 1e-3, log=True), "epochs": Range(1, 3, whole=True),
+        "schedule": Choice(("linear", "cosine")),
+    }  # fmt: skip

@@ -1,0 +1,169 @@
+"""One training that is planned and can be tried more than once: with other seeds, or by other recipes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, TrainerCallback, set_seed
+
+from llmkit import jobs, models, runs, trainable
+from llmkit.distillation import Lesson
+from llmkit.errors import Interrupted, Stopped
+from llmkit.jobs import Job, Trained
+from llmkit.options import AdapterOptions, ModelOptions, RunOptions, TrainingOptions, TunedRecipeOptions
+from llmkit.recipes import Recipe
+from llmkit.report import Report
+from llmkit.runs import MADE_HERE, RunFolder, read_run
+from llmkit.signals import StopWish
+from llmkit.training import Fit
+
+KEPT = ("run.json", "metrics.jsonl")  # of an attempt whose model nobody wants
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What decides how a model is trained."""
+
+    hyper: TrainingOptions
+    recipe: TunedRecipeOptions
+    adapter: AdapterOptions
+
+    def changed(self, values: Mapping[str, Any]) -> Choices:
+        """Return the choices with some values in place of others, by the names of their options."""
+        groups = {
+            name: replace(group, **{key: value for key, value in values.items() if hasattr(group, key)})
+            for name, group in vars(self).items()
+        }
+        return Choices(**groups)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """All options that are not left to be chosen."""
+        return {
+            name: value for group in vars(self).values() for name, value in asdict(group).items() if value is not None
+        }
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One training: its job and choices, and the ways to a model and to a recipe for them."""
+
+    job: Job
+    choices: Choices
+    identity: dict[str, Any]
+    run: RunOptions
+    options: ModelOptions
+    report: Report
+    opens: Callable[[Choices], tuple[PreTrainedModel, Lesson | None]]  # with what a teacher teaches it
+    recipe: Callable[[Choices, int], Recipe]  # for a number of parameters
+
+    def train(self) -> Trained:
+        """Train, and leave a finished run folder."""
+        set_seed(self.choices.hyper.seed)
+        recipe_for = partial(self.recipe, self.choices)
+        model, lesson = self.opens(self.choices)
+        return jobs.train(self.job, model, recipe_for, self.identity, self.run, self.options, self.report, lesson)
+
+    def learn(self, callbacks: Sequence[TrainerCallback] = ()) -> Fit:
+        """Train and save the model, without measuring the saved one."""
+        set_seed(self.choices.hyper.seed)
+        recipe_for = partial(self.recipe, self.choices)
+        model, lesson = self.opens(self.choices)
+        return jobs.learn(
+            self.job, model, recipe_for, self.identity, self.run, self.options, self.report, lesson, callbacks
+        )  # fmt: skip
+
+    def within(self, path: Path, values: Mapping[str, Any]) -> Attempt:
+        """Return the same training in a folder of its own, by other choices: on the same rows, measured the same way.
+
+        What an earlier attempt left in the folder is gone on with; one without a run.json was never begun.
+        """
+        if path.exists() and read_run(path) is None:
+            shutil.rmtree(path)
+        identity = {**self.identity, **values}
+        run = replace(self.run, output=path, resume=path.exists(), overwrite=False)
+        job = replace(self.job, folder=runs.open_run(path, run, identity))
+        if "seed" in values:  # of what training draws; the rows are measured alike
+            job = replace(job, train_setup=replace(job.train_setup or job.setup, seed=values["seed"]))
+        return replace(self, job=job, choices=self.choices.changed(values), identity=identity, run=run)
+
+    @property
+    def parameters(self) -> int:
+        """The number of the model's weights, known from its config alone."""
+        task, located = self.job.task, self.job.located
+        config = models.with_settings(located.config, task.head_config(self.job.setup))
+        model = trainable.skeleton(config, task.network(config), self.options.trust_remote_code)
+        return trainable.base_size(model)
+
+
+@contextmanager
+def series(attempt: Attempt, identity: dict[str, Any]) -> Iterator[StopWish]:
+    """Open a run folder for several attempts within it; yield the wish to stop, to be looked at between them.
+
+    Raises:
+        Stopped: a signal came; the same command goes on.
+        Interrupted: one came before anything was saved.
+    """
+    folder = attempt.job.folder
+    if attempt.run.overwrite:
+        folder.clear()
+    folder.update(
+        status="running", command=attempt.job.command, task=attempt.job.task.name, options=identity,
+        **runs.environment(),
+    )  # fmt: skip
+    with StopWish(attempt.report) as wish:
+        try:
+            yield wish
+        except Stopped:
+            folder.update(status="stopped")
+            raise
+        except (Interrupted, KeyboardInterrupt):
+            if not _anything_saved(folder.path):
+                folder.abandon()
+                raise Interrupted("interrupted before anything was saved") from None
+            folder.update(status="stopped")
+            raise Stopped("stopped; what is finished is kept: the same command goes on from there") from None
+
+
+def heed(wish: StopWish) -> None:
+    """Stop between two attempts where that is wished.
+
+    Raises:
+        Interrupted: which `series` makes something better of.
+    """
+    if wish.asked:
+        raise Interrupted("stopped between two runs")
+
+
+def _anything_saved(folder: Path) -> bool:
+    records = [read_run(file.parent) or {} for file in (*folder.glob("*/run.json"), *folder.glob("*/*/run.json"))]
+    return any(record.get("status") != "running" for record in records)
+
+
+def promote(path: Path, folder: RunFolder, **more: Any) -> dict[str, Any]:
+    """Copy the model of an attempt, and all that is told of it, to the run folder around it, and return its run.json.
+
+    `more` is what run.json says otherwise there.
+    """
+    for pattern in MADE_HERE:
+        for file in path.glob(pattern):
+            if file.name != "run.json":
+                shutil.copy2(file, folder.path / file.name)
+    record = {**(read_run(path) or {}), **more}
+    folder.write(record)
+    return record
+
+
+def strip(path: Path) -> None:
+    """Remove the model and the checkpoints of an attempt; what was measured stays."""
+    for file in path.iterdir():
+        if file.is_dir():
+            shutil.rmtree(file)
+        elif file.name not in KEPT:
+            file.unlink()

@@ -1,0 +1,104 @@
+"""The groups of how training proceeds, and of training several times: over seeds, or in search of a better recipe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from llmkit.flags import flag
+from llmkit.options.base import Options
+
+Schedule = Literal["linear", "cosine", "constant", "inverse_sqrt"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions(Options):
+    """How to train, beyond the usual; what is None is the command's own choice."""
+
+    schedule: Annotated[Schedule | None, flag(panel="Recipe", help="How the learning rate falls after its warmup.")] = (
+        None
+    )
+    warmup: Annotated[
+        float | None, flag(panel="Recipe", help="Share of the steps, or from 1 on their number, of a rising rate.")
+    ] = None
+    weight_decay: Annotated[
+        float | None, flag(panel="Recipe", help="Decay of the weights; norms and biases are spared.")
+    ] = None
+    accumulate: Annotated[
+        int | None, flag(panel="Recipe", help="Batches per step: --batch-size 8 --accumulate 2 learns as 16 do.")
+    ] = None
+    patience: Annotated[
+        int | None, flag(panel="Recipe", help="Stop after so many measurements without a better one.")
+    ] = None
+    label_smoothing: Annotated[
+        float | None, flag(panel="Recipe", help="Share of the target spread over all classes, or tokens.")
+    ] = None
+    checkpoint_activations: Annotated[
+        bool,
+        flag(
+            "--checkpoint-activations/--no-checkpoint-activations",
+            panel="Recipe",
+            help="Compute activations twice instead of keeping them: less memory, about a third more time.",
+        ),
+    ] = False
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The options that were given, for run.json: of runs before these options there were none."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, False)}
+
+    def problems(self) -> Iterator[str]:
+        yield from self.at_least(1, "accumulate", "patience")
+        for name in ("warmup", "weight_decay"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                yield f"--{name.replace('_', '-')} must be at least 0, not {value:g}"
+        if self.warmup is not None and 1 < self.warmup < math.inf and self.warmup != int(self.warmup):
+            yield f"--warmup takes a share of the steps below 1, or a whole number of them, not {self.warmup:g}"
+        if self.label_smoothing is not None and not 0 <= self.label_smoothing < 1:
+            yield f"--label-smoothing must be at least 0 and less than 1, not {self.label_smoothing:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedRecipeOptions(RecipeOptions):
+    """The same for finetuning, where there can be classes."""
+
+    class_weight: Annotated[
+        Literal["balanced"] | None,
+        flag(panel="Recipe", help="balanced: rare classes count for more, all classes for the same."),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesOptions(Options):
+    """Training more than once."""
+
+    seeds: Annotated[
+        int | None, flag(panel="Series", help="Train with so many seeds, --seed the first; tell mean and spread.")
+    ] = None
+    search: Annotated[
+        int | None, flag(panel="Series", help="Look for a better recipe in so many trials, the first the default.")
+    ] = None
+    search_space: Annotated[
+        Path | None, flag(panel="Series", help="YAML file of what --search varies; default: what suits the task.")
+    ] = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The options that were given, for run.json."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def problems(self) -> Iterator[str]:
+        if self.seeds is not None and self.seeds < 2:
+            yield f"--seeds must be at least 2, not {self.seeds}: one seed has no spread"
+        if self.search is not None and self.search < 2:
+            yield f"--search must be at least 2, not {self.search}: the first trial is the default recipe"
+        if self.seeds is not None and self.search is not None:
+            yield "--seeds and --search exclude each other; search first, and train the best recipe over seeds then"
+        if self.search_space is not None and self.search is None:
+            yield "--search-space is for --search, which says how many trials"
+        if self.search_space is not None and not self.search_space.is_file():
+            yield f"--search-space: there is no file {str(self.search_space)!r}"

@@ -1,0 +1,152 @@
+"""How one run trains: what flags, defaults, the model's size and the data came to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from datasets import Dataset
+
+from llmkit.errors import OptionError
+from llmkit.options import RecipeOptions, TunedRecipeOptions
+from llmkit.report import Report
+from llmkit.tasks import Setup, Task
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one run trains."""
+
+    epochs: float
+    max_steps: int | None
+    batch_size: int  # rows of one forward pass
+    learning_rate: float
+    seed: int
+    measurements: int  # how many times it is measured on the validation rows
+    warmup: float = 0.06  # share of the steps; from 1 on their number
+    schedule: str = "linear"
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    accumulation: int = 1  # batches of one step
+    patience: int | None = None  # measurements without a better one after which it stops
+    label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] | None = None  # in the order of the labels
+    checkpoint_activations: bool = False
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    def steps(self, rows: int) -> int:
+        """Return how many optimizer steps it takes on so many rows."""
+        per_epoch = max(1, math.ceil(math.ceil(rows / self.batch_size) / self.accumulation))
+        return self.max_steps or max(1, math.ceil(per_epoch * self.epochs))
+
+    @property
+    def rows_per_step(self) -> str:
+        """A phrase for the user: `16`, or `16 (2 x 8)`."""
+        total = self.accumulation * self.batch_size
+        return str(total) if self.accumulation == 1 else f"{total} ({self.accumulation} x {self.batch_size})"
+
+
+def amended(recipe: Recipe, asked: RecipeOptions, weights: tuple[float, ...] | None = None) -> Recipe:
+    """Return the recipe with what was asked for in place of the command's own choices; `weights` are of classes."""
+    named: dict[str, Any] = {
+        "schedule": asked.schedule, "warmup": asked.warmup, "weight_decay": asked.weight_decay,
+        "accumulation": asked.accumulate, "patience": asked.patience, "label_smoothing": asked.label_smoothing,
+    }  # fmt: skip
+    overrides = dict(recipe.overrides)
+    other = overrides.pop("lr_scheduler_type", None)  # the library knows more schedules than the flag
+    given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    return replace(
+        recipe, **{"schedule": other or recipe.schedule, **given}, class_weights=weights, overrides=overrides,
+        checkpoint_activations=asked.checkpoint_activations,
+    )  # fmt: skip
+
+
+def require_one_schedule(asked: RecipeOptions, overrides: dict[str, Any]) -> None:
+    """Refuse two schedules.
+
+    Raises:
+        OptionError: --set names one beside the flag.
+    """
+    other = overrides.get("lr_scheduler_type")
+    if other is not None and asked.schedule is not None:
+        raise OptionError(f"--schedule {asked.schedule} and --set lr_scheduler_type={other}: give one of them")
+
+
+def require_suited(asked: TunedRecipeOptions, task: Task, setup: Setup, train: Dataset) -> None:
+    """Refuse what the loss of the task does not have; `train` are prepared rows.
+
+    Raises:
+        OptionError: naming the flag.
+    """
+    if asked.label_smoothing and not task.smooths(setup):
+        raise OptionError(
+            f"--label-smoothing spreads the target over classes or tokens, which {_kind(task, setup)} does not choose "
+            "one of; leave it out"
+        )
+    if asked.class_weight is not None and task.class_counts(train, setup) is None:
+        raise OptionError(
+            f"--class-weight {asked.class_weight} weighs classes of which each text or word has one, and "
+            f"{_kind(task, setup)} has none; leave it out"
+        )
+
+
+def _kind(task: Task, setup: Setup) -> str:
+    regression = setup.labels is not None and setup.labels.regression
+    return f"{task.name} of a number (regression)" if regression else task.name
+
+
+def balanced_weights(counts: list[int]) -> tuple[float, ...]:
+    """Return n / (k * n_c) for each of the k classes that occur, as scikit-learn's compute_class_weight does.
+
+    A class without rows is no target, and keeps the weight 1.
+    """
+    present = sum(count > 0 for count in counts)
+    return tuple(sum(counts) / (present * count) if count else 1.0 for count in counts)
+
+
+def class_weights(asked: TunedRecipeOptions, task: Task, setup: Setup, train: Dataset) -> tuple[float, ...] | None:
+    """Return the weight of each class that --class-weight asks for, or None."""
+    counts = task.class_counts(train, setup) if asked.class_weight is not None else None
+    return balanced_weights(counts) if counts is not None else None
+
+
+def say_weights(weights: tuple[float, ...] | None, setup: Setup, report: Report) -> None:
+    """Tell how much each class counts in the loss."""
+    if weights is not None and setup.labels is not None:
+        told = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(setup.labels.names, weights, strict=True))
+        report.say(f"class weights: {told} (balanced)")
+
+
+def say_recipe(recipe: Recipe, rows: int, mixed: dict[str, bool], best: str, report: Report) -> None:
+    """Tell what was chosen; `best` is the metric that is measured on the way."""
+    length = f"{recipe.max_steps} steps" if recipe.max_steps else f"{recipe.epochs:g} epochs"
+    halves = "float16 autocast" if mixed.get("fp16") else "bfloat16 autocast" if mixed.get("bf16") else "float32"
+    said = [
+        f"training: {length} = {recipe.steps(rows)} steps of {recipe.rows_per_step} rows",
+        f"learning rate {recipe.learning_rate:g} ({recipe.schedule})", halves, f"seed {recipe.seed}",
+    ]  # fmt: skip
+    report.say(", ".join([*said, *_unusual(recipe, best)]))
+    if recipe.patience is not None and recipe.patience >= recipe.measurements and "eval_steps" not in recipe.overrides:
+        report.warn(
+            f"--patience {recipe.patience} stops nothing: it is measured {recipe.measurements} times; "
+            "try more --epochs, or --set eval_steps=N with --set save_steps=N"
+        )
+
+
+def _unusual(recipe: Recipe, best: str) -> Iterator[str]:
+    """Yield phrases on what differs from the usual recipe of finetuning or of pretraining."""
+    usual = Recipe(recipe.epochs, recipe.max_steps, 1, 0.0, 0, 1)
+    if recipe.warmup != usual.warmup:
+        yield f"warmup {recipe.warmup:.0%}" if recipe.warmup < 1 else f"warmup {recipe.warmup:g} steps"
+    if recipe.weight_decay != usual.weight_decay:
+        yield f"weight decay {recipe.weight_decay:g}"
+    if recipe.label_smoothing:
+        yield f"label smoothing {recipe.label_smoothing:g}"
+    if recipe.class_weights is not None:
+        yield "balanced class weights"
+    if recipe.checkpoint_activations:
+        yield "activations computed twice"
+    if recipe.patience is not None:
+        yield f"stopping after {recipe.patience} measurements without a better {best}"
