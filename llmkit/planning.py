@@ -1,0 +1,208 @@
+"""What a finetuning is going to be, from what the user typed: settled and said before any weights are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from llmkit import distillation, mixing, models, runs, streamed_training, tasks
+from llmkit.data import Source
+from llmkit.distillation import Teacher
+from llmkit.errors import EmptyError, listing
+from llmkit.findings import Part
+from llmkit.inspection import check
+from llmkit.jobs import Job, quick
+from llmkit.labels import Labels
+from llmkit.metrics import require_known
+from llmkit.mixing import Portion
+from llmkit.models import Located
+from llmkit.options import DataOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
+from llmkit.readings import max_length
+from llmkit.report import Report
+from llmkit.runs import RunFolder
+from llmkit.sifting import numbered, require_spelled, sift
+from llmkit.splits import TrainAndValidation, select
+from llmkit.streamed_training import Opened
+from llmkit.tasks import Reference, Setup, Task, inputs_of
+from llmkit.weight_files import sketch
+
+UNKNOWN_SHARE = 0.05  # of unknown tokens, above which the tokenizer does not fit the language
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is trained on what, and where it will be."""
+
+    located: Located
+    task: Task
+    columns: dict[str, str]
+    source: Source
+    rows: TrainAndValidation
+    folder: RunFolder
+    opened: Opened | None  # where the rows to train on are streamed: `rows` holds the first of them
+
+
+def plan(
+    dataset: Sequence[str], options: ModelOptions, data: DataOptions, splits: SplitOptions, hyper: TrainingOptions,
+    run: RunOptions, identity: dict[str, Any], report: Report, teacher: Teacher | None = None,
+) -> Job:  # fmt: skip
+    """Check everything that can be checked before the weights are loaded, and say what was chosen."""
+    chosen = _choice(dataset, options, data, splits, hyper, run, identity, report, teacher)
+    located, task, columns, source = chosen.located, chosen.task, chosen.columns, chosen.source
+    parts, rows, labels = _checked(chosen, splits, hyper, report)
+    tokenizer = models.load_tokenizer(located, options)
+    setup = Setup(
+        columns=columns, max_length=max_length(data, located, tokenizer, task), labels=labels,
+        benchmark=source.benchmark, seed=hyper.seed, reference=_reference(located) if task.remembers else None,
+    )  # fmt: skip
+    setup = task.settle(task.learned(setup, rows.train), data, located.config, tokenizer)
+    told = numbered(parts, chosen.rows)
+    for part in told:
+        require_spelled(task, part, tokenizer, setup)
+    best = hyper.metric or task.headline(setup)
+    require_known(best, task.metric_names(labels), "--metric")
+    _say_plan(located, task, setup, rows, report)
+    reader = distillation.reader(teacher, task, setup, rows.train, tokenizer, report)
+    train_rows, validation = _prepared(source.reference, task, rows, told, (reader, tokenizer), setup, report)
+    stream = streamed_training.stream_of(chosen.opened, task, reader, setup) if chosen.opened else None
+    return Job(
+        located, source, source.reference, task, setup, rows, tokenizer, train_rows, validation, chosen.folder, best,
+        "finetune", stream=stream, teacher=teacher,
+    )  # fmt: skip
+
+
+def _choice(
+    dataset: Sequence[str], options: ModelOptions, data: DataOptions, splits: SplitOptions, hyper: TrainingOptions,
+    run: RunOptions, identity: dict[str, Any], report: Report, teacher: Teacher | None,
+) -> Choice:  # fmt: skip
+    opened = None
+    if splits.streaming:
+        opened = streamed_training.open_stream(dataset, splits, data.limit, data.encoding, report)
+    portions = [Portion(opened.source, 1.0)] if opened else mixing.open_portions(dataset, data.encoding, report)
+    first = select(portions[0].source.splits, splits.train_split, data.limit)
+    located, task, columns = _model_and_task(options, data, first, report, teacher.student if teacher else None)
+    path = run.output or Path("runs") / f"{mixing.slug(portions)}-{located.slug}"
+    distillation.refuse_teachers_folder(teacher, path)
+    folder = runs.open_run(path, run, identity, located.path)
+    portions = mixing.alike(portions, task, columns, data, splits, located.config)
+    rows = mixing.divide(portions, task, columns, data, splits, hyper.seed, report)
+    if opened is not None:
+        rows = replace(rows, name=opened.measured, streamed=True)
+    return Choice(located, task, columns, mixing.joined(portions), rows, folder, opened)
+
+
+def _checked(
+    chosen: Choice, splits: SplitOptions, hyper: TrainingOptions, report: Report
+) -> tuple[list[Part], TrainAndValidation, Labels | None]:
+    """Return usable rows, as often as they will be trained on, and their labels; warn of what is wrong with them."""
+    task, columns, found = chosen.task, chosen.columns, chosen.rows
+    parts = _usable(task, found, columns, report)
+    rows = replace(found, train=parts[0].rows, validation=parts[1].rows)
+    own = found.own and splits.validation is None
+    labels = task.labels(rows.train, found.validation, columns)
+    check(task, columns, [*parts, *_test(chosen.source, splits, rows, columns)], own, report)
+    return parts, replace(rows, train=mixing.weighted(parts[0], rows.drawn, hyper.seed)), labels
+
+
+def _reference(located: Located) -> Reference:
+    """Return the model that is trained as what it will be compared with."""
+    if located.on_hub:
+        return Reference(located.name, located.commit)
+    return Reference(str(located.path.resolve()), sketch=sketch(models.weights_folder(located)))
+
+
+def _model_and_task(
+    options: ModelOptions, data: DataOptions, train: Dataset, report: Report, cut: Located | None
+) -> tuple[Located, Task, dict[str, str]]:
+    if options.model is None and cut is None:
+        able = tasks.for_training(None, data.task, data)
+        task, columns = tasks.choose(able, train, data.columns, "finetune", data)
+        report.say(f"model: {task.base_model}, the default for {task.name}; -m names another")
+        return models.locate(options, report, task.base_model), task, columns
+    located = cut or models.locate(options, report)
+    models.require_whole(located)
+    able = tasks.for_training(located.config, data.task, data)
+    task, columns = tasks.choose(able, train, data.columns, "finetune", data, located.config)
+    return located, task, columns
+
+
+def _usable(task: Task, rows: TrainAndValidation, columns: dict[str, str], report: Report) -> list[Part]:
+    """Leave out rows without text or label, and say how many."""
+    parts = []
+    for name, part in (("training", rows.train), ("validation", rows.validation)):
+        joined = name == "validation"  # measured as eval measures, which keeps what the task's recipe keeps
+        usable = task.measurable(part, Setup(columns, 0)) if joined else task.usable(part, columns)
+        if not usable:
+            raise EmptyError(f"no usable row among the {len(part)} {name} rows: each lacks its text or its label")
+        if len(usable) < len(part):
+            report.warn(f"{len(part) - len(usable)} of {len(part)} {name} rows have {task.incomplete}, left out")
+        kept = part.select(usable) if len(usable) < len(part) else part
+        numbers = [place + 1 for place in usable] if len(usable) < len(part) else None
+        parts.append(Part(name, kept, numbers, named=rows.numbered, sifted=True))
+    return parts
+
+
+def _test(source: Source, splits: SplitOptions, rows: TrainAndValidation, columns: dict[str, str]) -> list[Part]:
+    """Return the test rows, of which none should be trained on; none where the user trains or measures on them."""
+    inputs = set(inputs_of(columns).values())
+    taken = any("test" in spec for spec in (splits.train_split, rows.name))
+    if taken or "test" not in source.splits or not inputs <= set(source.splits["test"].column_names):
+        return []
+    return [Part("test", source.splits["test"], sifted=True)]
+
+
+def _prepared(
+    dataset: str, task: Task, rows: TrainAndValidation, parts: Sequence[Part],
+    tokenizers: tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase], setup: Setup, report: Report,
+) -> tuple[Dataset, Dataset]:  # fmt: skip
+    """Return the rows to train on and to measure on, each by its tokenizer, as model inputs; say what is cut off."""
+    reader, tokenizer = tokenizers
+    train_rows = task.prepare(rows.train, reader, setup, training=True)
+    validation = task.prepare(rows.validation, tokenizer, quick(setup), training=False)
+    if not len(train_rows) or not len(validation):
+        raise EmptyError(f"{dataset!r} holds too little text for rows of {setup.max_length} tokens; try --max-length")
+    train_rows = sift(task, train_rows, parts[0], setup, report)
+    validation = sift(task, validation, parts[1], setup, report)
+    _say_lengths(train_rows, setup, tokenizer, report)
+    unread = task.unread(train_rows)
+    if unread is not None:
+        report.warn(f"training rows: {unread}")
+    packed = task.packed(train_rows, setup)
+    if len(packed) < len(train_rows):
+        full = sum(packed["length"]) / (len(packed) * setup.max_length)
+        report.say(f"packing: {len(train_rows)} rows in {len(packed)} sequences of {setup.max_length}, {full:.0%} full")
+    return packed, validation
+
+
+def _say_plan(located: Located, task: Task, setup: Setup, rows: TrainAndValidation, report: Report) -> None:
+    columns = ", ".join(f"{role}={name}" for role, name in setup.columns.items())
+    report.say(f"task: {task.name}; columns {columns}; model {located.name}")
+    if setup.labels is not None:
+        kind = "a number (regression)" if setup.labels.regression else listing(setup.labels.names)
+        report.say(f"labels: {kind}")
+    report.say(f"rows: {len(rows.train)} to train on, {len(rows.validation)} to measure on ({rows.name})")
+    remark = task.remark(rows.train, setup)
+    if remark is not None:
+        report.say(f"training rows: {remark}")
+
+
+def _say_lengths(train: Dataset, setup: Setup, tokenizer: PreTrainedTokenizerBase, report: Report) -> None:
+    lengths = train["length"]
+    if "truncated" in train.column_names:
+        cut = sum(train["truncated"])
+        report.say(
+            f"lengths: at most {max(lengths)} tokens; {cut} of {len(train)} rows truncated to {setup.max_length}"
+        )
+    else:
+        report.say(f"lengths: {len(lengths)} blocks of up to {max(lengths)} tokens")
+    unknown = tokenizer.unk_token_id
+    if unknown is not None and tokenizer.unk_token not in {tokenizer.eos_token, tokenizer.pad_token}:
+        sample = train.select(range(min(500, len(train))))["input_ids"]
+        share = sum(ids.count(unknown) for ids in map(list, sample)) / sum(map(len, sample))
+        if share > UNKNOWN_SHARE:
+            report.warn(f"{share:.0%} of the tokens are unknown to this tokenizer: does the model know the language?")
