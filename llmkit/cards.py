@@ -42,7 +42,7 @@ def card(record: dict[str, Any], name: str) -> str:
     data, recipe = record["data"], record.get("recipe")
     parts = [f"---\n{_metadata(record, name)}\n---", f"# {name}", _made(record), *_measured(record)]
     parts.append(
-        f"Training rows: {data['train_rows']} (SHA-256 {data['train_sha256'][:16]}...); "
+        f"Training rows: {_trained_on(data)}; "
         f"validation rows: {data['validation_rows']} (SHA-256 {data['validation_sha256'][:16]}...)."
     )
     if recipe:
@@ -153,3 +153,9 @@ def _recipe(recipe: dict[str, Any]) -> str:
 
 def _figure(value: float | None) -> str:
     return "not a number" if value is None else f"{value:.4f}"
+
+
+def _trained_on(data: dict[str, Any]) -> str:
+    if data.get("streaming"):
+        return "streamed"
+    return f"{data['train_rows']} (SHA-256 {data['train_sha256'][:16]}...)"

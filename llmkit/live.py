@@ -22,7 +22,7 @@ class TrainingTable:
     best: str  # the metric that is shown
     lower_is_better: bool
     total: int
-    rows: list[tuple[int, float, float | None, float | None, float]] = field(default_factory=list)
+    rows: list[tuple[int, float | None, float | None, float | None, float]] = field(default_factory=list)
     loss: float | None = None
     rate: float | None = None
 
@@ -54,8 +54,8 @@ class TrainingTable:
         parts.append(f"learning rate {self.rate:.2e}" if self.rate is not None else "")
         self._bar.update(self._step, figures="  ".join(filter(None, parts)))
 
-    def measured(self, step: int, epoch: float, value: float) -> None:
-        """Add a row: the validation metric at a step."""
+    def measured(self, step: int, epoch: float | None, value: float) -> None:
+        """Add a row: the validation metric at a step; of rows that have no end there is no epoch."""
         self.rows.append((step, epoch, self.loss, self.rate, value))
         self._live.refresh()
 
@@ -70,7 +70,7 @@ class TrainingTable:
         best = order((row[-1] for row in self.rows if row[-1] == row[-1]), default=None)
         kept = max((row[0] for row in self.rows if row[-1] == best), default=None)  # the later of two equal ones
         for step, epoch, loss, rate, value in self.rows[-shown:]:
-            cells = (f"{step}", f"{epoch:.2f}", _number(loss, ".4f"), _number(rate, ".2e"), f"{value:.4f}")
+            cells = (f"{step}", _number(epoch, ".2f"), _number(loss, ".4f"), _number(rate, ".2e"), f"{value:.4f}")
             table.add_row(*cells, style="bold green" if step == kept else None)
         return table
 
