@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from llmkit import adapters, distillation, models, streamed_training, tasks, trainable, training
 from llmkit.attempts import Attempt, Choices
 from llmkit.distillation import Lesson
+from llmkit.errors import OptionError
 from llmkit.jobs import Job, Trained, finished
 from llmkit.options import (
     AdapterOptions,
@@ -26,8 +27,8 @@ from llmkit.options import (
     TunedRecipeOptions,
 )
 from llmkit.planning import plan
-from llmkit.recipes import Recipe, amended, class_weights, require_one_schedule, require_suited, say_weights
-from llmkit.repeating import train_with_seeds
+from llmkit.recipes import Recipe, amended, class_weights, require_one_schedule
+from llmkit.repeating import say_plan, train_with_seeds
 from llmkit.report import Report
 from llmkit.searching import Search, require_optuna, space_for
 from llmkit.spaces import Space, described, read_space
@@ -65,6 +66,7 @@ def finetune(
     overrides = training.checked_overrides(choices.hyper.set)
     require_one_schedule(choices.recipe, overrides)
     streamed_training.require_steps(splits, choices.hyper)
+    _require_held(splits, choices, series)
     tasks.asked_for("finetune", data.task, data)  # a wrong name is known before any download
     device = models.pick_device(options.device)
     training.precision(options, device)
@@ -80,7 +82,7 @@ def finetune(
     teacher = distillation.find_teacher(distilling, options, choices.adapter.adapts, report)
     job = plan(datasets, options, data, splits, choices.hyper, run, whole, report, teacher)
     outline = _outline(job, options, choices.adapter)
-    weights = _class_weights(choices, job, report)
+    weights = class_weights(choices.recipe, job.task, job.setup, job.train, report)
     attempt = Attempt(
         job, choices, identity, run, options, report, partial(_model, job, options, outline),
         partial(_recipe, job, overrides, weights),
@@ -91,6 +93,8 @@ def finetune(
             report.say(trainable.share(outline.model).said)
         if search is not None:
             search.say_plan()
+        if series.seeds is not None:
+            say_plan(attempt, series.seeds)
         return None
     if job.folder.finished:
         report.say(f"{job.folder.path} holds this run, finished: nothing to do")
@@ -100,12 +104,16 @@ def finetune(
     return attempt.train() if series.seeds is None else train_with_seeds(attempt, series.seeds, whole)
 
 
-def _class_weights(choices: Choices, job: Job, report: Report) -> tuple[float, ...] | None:
-    """Return how much each class counts, after refusing what the loss of the task does not have."""
-    require_suited(choices.recipe, job.task, job.setup, job.train)
-    weights = class_weights(choices.recipe, job.task, job.setup, job.train)
-    say_weights(weights, job.setup, report)
-    return weights
+def _require_held(splits: SplitOptions, choices: Choices, series: SeriesOptions) -> None:
+    """Refuse what needs all rows at once beside rows that are read as they are needed.
+
+    Raises:
+        OptionError: naming both flags.
+    """
+    needing = {"class-weight": choices.recipe.class_weight, "seeds": series.seeds, "search": series.search}
+    for name, value in needing.items():
+        if splits.streaming and value is not None:
+            raise OptionError(f"--{name} needs all rows at once, and --streaming holds few; leave one of them out")
 
 
 def _searched(series: SeriesOptions) -> Space | None:
