@@ -36,7 +36,7 @@ class Choices:
     def changed(self, values: Mapping[str, Any]) -> Choices:
         """Return the choices with some values in place of others, by the names of their options."""
         groups = {
-            name: replace(group, **{key: value for key, value in values.items() if hasattr(group, key)})
+            name: replace(group, **{key: value for key, value in values.items() if key in vars(group)})
             for name, group in vars(self).items()
         }
         return Choices(**groups)

@@ -102,7 +102,13 @@ class Narrator(TrainerCallback):
         self._bar(1)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
-        self._context.__exit__(None, None, None)
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar away, as after a training that ended by an error."""
+        context, self._context = self._context, None
+        if context is not None:
+            context.__exit__(None, None, None)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **more: Any

@@ -33,7 +33,7 @@ from llmkit.options import (
 )
 from llmkit.readings import max_length
 from llmkit.recipes import Recipe, amended, class_weights, require_one_schedule, require_suited, say_weights
-from llmkit.repeating import train_with_seeds
+from llmkit.repeating import say_plan, train_with_seeds
 from llmkit.report import Report
 from llmkit.searching import Search, require_optuna, space_for
 from llmkit.spaces import Space, described, read_space
@@ -99,6 +99,8 @@ def finetune(
             report.say(trainable.share(outline.model).said)
         if search is not None:
             search.say_plan()
+        if series.seeds is not None:
+            say_plan(attempt, series.seeds)
         return None
     if job.folder.finished:
         report.say(f"{job.folder.path} holds this run, finished: nothing to do")

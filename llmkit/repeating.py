@@ -33,8 +33,7 @@ def train_with_seeds(attempt: Attempt, count: int, identity: dict[str, Any]) -> 
     """
     first, folder, report = attempt.choices.hyper.seed, attempt.job.folder, attempt.report
     seeds = range(first, first + count)
-    cut = f"; validation is cut by seed {first} for all" if attempt.job.rows.cut is not None else ""
-    report.say(f"seeds: {first} to {seeds[-1]}, all on the same rows{cut}")
+    say_plan(attempt, count)
     attempts = {}
     with series(attempt, identity) as wish:
         for seed in seeds:
@@ -49,6 +48,13 @@ def train_with_seeds(attempt: Attempt, count: int, identity: dict[str, Any]) -> 
     write_card(folder.path, record)
     report.say(f"{folder.path} holds the model of seed {told['median_seed']}, the median by {told['by']}")
     return jobs.finished(attempt.job, attempt.options, report)
+
+
+def say_plan(attempt: Attempt, count: int) -> None:
+    """Tell which seeds there will be."""
+    first = attempt.choices.hyper.seed
+    cut = f"; validation is cut by seed {first} for all" if attempt.job.rows.cut is not None else ""
+    attempt.report.say(f"seeds: {first} to {first + count - 1}, all on the same rows{cut}")
 
 
 def _train(attempt: Attempt) -> None:

@@ -25,7 +25,7 @@ MADE_HERE = (
     "model.safetensors.index.json", "tokenizer*.json", "special_tokens_map.json", "vocab.*", "merges.txt",
     "chat_template.jinja", "*.model", "added_tokens.json", "search.db", "trials.png",
 )  # fmt: skip
-FOLDERS_MADE_HERE = ("checkpoints", "seed-*", "trials")
+RUNS_WITHIN = ("seed-*", "trials/*")  # of several trainings: each has a run.json of its own
 LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "evaluate", "huggingface_hub", "peft")
 
 
@@ -57,9 +57,10 @@ class RunFolder:
         for pattern in MADE_HERE:
             for file in self.path.glob(pattern):
                 file.unlink()
-        for pattern in FOLDERS_MADE_HERE:
-            for folder in self.path.glob(pattern):
-                shutil.rmtree(folder, ignore_errors=True)
+        for pattern in RUNS_WITHIN:
+            for file in self.path.glob(f"{pattern}/run.json"):
+                shutil.rmtree(file.parent, ignore_errors=True)
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def abandon(self) -> None:
         """Remove a run that has nothing to go on from, and the folder when nothing else is in it."""

@@ -183,11 +183,12 @@ class Search:
         self.report.say(f"trial {trial.number} ({trial.number + 1} of {self.count}): {_said(values)}")
         told, started = study.trials[trial.number].intermediate_values, time.monotonic()
         watcher = Watcher(trial, told, self.best, prunes=trial.number > 0)
+        attempt = self.attempt.within(self._path(trial.number), values)
         try:
-            attempt = self.attempt.within(self._path(trial.number), values)
             fit = attempt.learn([watcher])
         except (DivergedError, torch.OutOfMemoryError) as error:
             self.report.warn(f"trial {trial.number} failed: {brief(error)}")
+            attempt.job.folder.update(status="failed")
             state, value = TrialState.FAIL, None
         else:
             attempt.job.folder.update(status="finished", fit=asdict(fit))
@@ -195,9 +196,7 @@ class Search:
             state, value = TrialState.COMPLETE, fit.best_value
             if watcher.pruned:
                 state, value = TrialState.PRUNED, None
-            elif value is None or not math.isfinite(
-                value
-            ):  # a metric that is no number, of a model that learned nothing
+            elif value is None or not math.isfinite(value):  # a correlation of one answer to all rows is no number
                 state, value = TrialState.FAIL, None
         trial.set_user_attr("seconds", round(time.monotonic() - started, 1))
         study.tell(trial, value, state)

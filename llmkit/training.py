@@ -226,11 +226,15 @@ def fit(
     args = arguments(recipe, len(train), folder, mixed, model.device, best)
     drop_incomplete(folder.checkpoints)
     started = time.monotonic()
-    with StopWish(report) as wish:
+    patience = [] if recipe.patience is None else [Patience(recipe.patience, report, best)]
+    with (
+        StopWish(report) as wish,
+        contextlib.closing(Narrator(folder.path / "metrics.jsonl", report, best)) as narrator,
+    ):
         trainer = TaskTrainer(
             task, Loss(recipe.label_smoothing, recipe.class_weights), validation, *setups, model=model, args=args,
             train_dataset=train, processing_class=tokenizer,
-            callbacks=[*_callbacks(folder, recipe, report, wish, best), *callbacks, Watchdog()],
+            callbacks=[narrator, StopCallback(wish), *patience, *callbacks, Watchdog()],  # it sees whether others save
         )  # fmt: skip
         with _stops_saved(folder):
             _train(trainer, folder, recipe)
@@ -238,14 +242,6 @@ def fit(
             _stopped(folder)
     state = trainer.state
     return Fit(state.global_step, time.monotonic() - started, state.best_global_step, state.best_metric)
-
-
-def _callbacks(
-    folder: RunFolder, recipe: Recipe, report: Report, wish: StopWish, best: str
-) -> list[TrainerCallback]:  # fmt: skip
-    """Return what happens beside the loop; the watchdog comes after all: it sees whether the others want to save."""
-    patience = [] if recipe.patience is None else [Patience(recipe.patience, report, best)]
-    return [Narrator(folder.path / "metrics.jsonl", report, best), StopCallback(wish), *patience]
 
 
 def _train(trainer: TaskTrainer, folder: RunFolder, recipe: Recipe) -> None:
