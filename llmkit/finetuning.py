@@ -12,14 +12,15 @@ from typing import Any
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit import adapters, mixing, models, runs, tasks, trainable, training
+from llmkit import adapters, mixing, models, runs, streaming, tasks, trainable, training
 from llmkit.attempts import Attempt, Choices
 from llmkit.data import Source
-from llmkit.errors import EmptyError, listing
+from llmkit.errors import EmptyError, OptionError, listing
 from llmkit.findings import Part
 from llmkit.inspection import check
 from llmkit.jobs import Job, Trained, finished, quick
 from llmkit.metrics import require_known
+from llmkit.mixing import Portion
 from llmkit.models import Located
 from llmkit.options import (
     AdapterOptions,
@@ -32,7 +33,7 @@ from llmkit.options import (
     TunedRecipeOptions,
 )
 from llmkit.readings import max_length
-from llmkit.recipes import Recipe, amended, class_weights, require_one_schedule, require_suited, say_weights
+from llmkit.recipes import Recipe, amended, class_weights, require_one_schedule
 from llmkit.repeating import say_plan, train_with_seeds
 from llmkit.report import Report
 from llmkit.searching import Search, require_optuna, space_for
@@ -74,6 +75,8 @@ def finetune(
     )  # fmt: skip
     overrides = training.checked_overrides(choices.hyper.set)
     require_one_schedule(choices.recipe, overrides)
+    streaming.require_steps(splits, choices.hyper)
+    _require_held(splits, choices, series)
     tasks.asked_for("finetune", data.task, data)  # a wrong name is known before any download
     device = models.pick_device(options.device)
     training.precision(options, device)
@@ -88,7 +91,7 @@ def finetune(
     whole = identity | series.given | ({"search_space": described(named)} if named is not None else {})
     job = plan(datasets, options, data, splits, choices.hyper, run, whole, report)
     outline = _outline(job, options, choices.adapter)
-    weights = _class_weights(choices, job, report)
+    weights = class_weights(choices.recipe, job.task, job.setup, job.train, report)
     attempt = Attempt(
         job, choices, identity, run, options, report, partial(_model, job, options, outline),
         partial(_recipe, job.located.config, overrides, weights),
@@ -110,12 +113,16 @@ def finetune(
     return attempt.train() if series.seeds is None else train_with_seeds(attempt, series.seeds, whole)
 
 
-def _class_weights(choices: Choices, job: Job, report: Report) -> tuple[float, ...] | None:
-    """Return how much each class counts, after refusing what the loss of the task does not have."""
-    require_suited(choices.recipe, job.task, job.setup, job.train)
-    weights = class_weights(choices.recipe, job.task, job.setup, job.train)
-    say_weights(weights, job.setup, report)
-    return weights
+def _require_held(splits: SplitOptions, choices: Choices, series: SeriesOptions) -> None:
+    """Refuse what needs all rows at once beside rows that are read as they are needed.
+
+    Raises:
+        OptionError: naming both flags.
+    """
+    needing = {"class-weight": choices.recipe.class_weight, "seeds": series.seeds, "search": series.search}
+    for name, value in needing.items():
+        if splits.streaming and value is not None:
+            raise OptionError(f"--{name} needs all rows at once, and --streaming holds few; leave one of them out")
 
 
 def _searched(series: SeriesOptions) -> Space | None:
@@ -170,7 +177,10 @@ def plan(
     run: RunOptions, identity: dict[str, Any], report: Report,
 ) -> Job:  # fmt: skip
     """Check everything that can be checked before the weights are loaded, and say what was chosen."""
-    portions = mixing.open_portions(dataset, data.encoding, report)
+    opened = None
+    if splits.streaming:
+        opened = streaming.open_stream(dataset, splits, data.limit, data.encoding, report)
+    portions = [Portion(opened.source, 1.0)] if opened else mixing.open_portions(dataset, data.encoding, report)
     chosen = select(portions[0].source.splits, splits.train_split, data.limit)
     located, task, columns = _model_and_task(options, data, chosen, report)
     path = run.output or Path("runs") / f"{mixing.slug(portions)}-{located.slug}"
@@ -178,6 +188,8 @@ def plan(
     portions = mixing.alike(portions, task, columns, data, splits, located.config)
     source = mixing.joined(portions)
     found = mixing.divide(portions, task, columns, data, splits, hyper.seed, report)
+    if opened is not None:
+        found = replace(found, name=opened.measured, streamed=True)
     parts = _usable(task, found, columns, report)
     rows = replace(found, train=parts[0].rows, validation=parts[1].rows)
     labels = task.labels(rows.train, found.validation, columns)
@@ -196,7 +208,7 @@ def plan(
     train_rows, validation = _prepared(source.reference, task, rows, tokenizer, setup, report)
     return Job(
         located, source, source.reference, task, setup, rows, tokenizer, train_rows, validation, folder, best,
-        "finetune",
+        "finetune", stream=streaming.stream_of(opened, task, tokenizer, setup) if opened else None,
     )  # fmt: skip
 
 

@@ -106,17 +106,22 @@ def balanced_weights(counts: list[int]) -> tuple[float, ...]:
     return tuple(sum(counts) / (present * count) if count else 1.0 for count in counts)
 
 
-def class_weights(asked: TunedRecipeOptions, task: Task, setup: Setup, train: Dataset) -> tuple[float, ...] | None:
-    """Return the weight of each class that --class-weight asks for, or None."""
+def class_weights(
+    asked: TunedRecipeOptions, task: Task, setup: Setup, train: Dataset, report: Report
+) -> tuple[float, ...] | None:  # fmt: skip
+    """Return how much each class counts in the loss, in the order of the labels, and tell; None where all alike.
+
+    Raises:
+        OptionError: as `require_suited`.
+    """
+    require_suited(asked, task, setup, train)
     counts = task.class_counts(train, setup) if asked.class_weight is not None else None
-    return balanced_weights(counts) if counts is not None else None
-
-
-def say_weights(weights: tuple[float, ...] | None, setup: Setup, report: Report) -> None:
-    """Tell how much each class counts in the loss."""
-    if weights is not None and setup.labels is not None:
-        told = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(setup.labels.names, weights, strict=True))
-        report.say(f"class weights: {told} (balanced)")
+    if counts is None or setup.labels is None:
+        return None
+    weights = balanced_weights(counts)
+    told = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(setup.labels.names, weights, strict=True))
+    report.say(f"class weights: {told} (balanced)")
+    return weights
 
 
 def say_recipe(recipe: Recipe, rows: int, mixed: dict[str, bool], best: str, report: Report) -> None:

@@ -269,6 +269,7 @@ BAD_FLAGS = {
     "finetune scores.csv -m bert --class-weight balanced": "text-classification of a number (regression) has none",
     "finetune scores.csv -m bert --label-smoothing 0.1": "text-classification of a number (regression) does not",
     "finetune scores.csv -m bert --search 2 --search-space smooth.space.yaml": "has no label_smoothing to search",
+    "finetune good.csv -m bert --streaming --max-steps 1 --seeds 2": "--seeds needs all rows at once",
     "finetune sets.jsonl -m bert --class-weight balanced": "multi-label-classification has none",
     "finetune good.csv -m bert --quiet --verbose": "contradict",
     "finetune good.csv -m bert --max-length 4096": "at most 64",
