@@ -20,11 +20,13 @@ from transformers import PreTrainedTokenizerBase
 from llmkit import tasks
 from llmkit.data import Source, weights_of
 from llmkit.errors import DataError, EmptyError, OptionError, did_you_mean, listing
+from llmkit.findings import Part
 from llmkit.labels import refuse_others
 from llmkit.length_batches import LengthBatches
 from llmkit.options import SplitOptions, TrainingOptions
 from llmkit.report import Report
 from llmkit.row_streams import RowStream, Streams, open_streams
+from llmkit.sifting import require_spelled
 from llmkit.splits import VALIDATIONS, label_sets_of
 from llmkit.tasks import Setup, Task
 
@@ -157,14 +159,12 @@ def _prepared(
     """Prepare rows of which the first is row `start` + 1 of those that are trained on.
 
     Raises:
-        DataError: a row contradicts itself, or has a label that the first rows have not.
+        DataError: a row contradicts itself, cannot be spelled, or has a label that the first rows have not.
     """
     where = f"{opened.source.reference}, rows after the first {opened.skip + start}"
     tasks.require_sound(task, batch, setup.columns, where)
     kept = batch.select(task.usable(batch, setup.columns))
-    misfit = task.misfit(kept, tokenizer, setup)
-    if misfit is not None:
-        raise DataError(f"{where}: {misfit[1]}")
+    require_spelled(task, Part(where, kept), tokenizer, setup)
     column = task.class_column(kept, setup.columns)
     if setup.labels is not None and not setup.labels.regression and column is not None:
         refuse_others(setup.labels, label_sets_of(kept, column), where)

@@ -145,6 +145,7 @@ def test_the_limit_is_of_each_split(llmkit, planted):
 
 TASKS = {
     "conversational": (tiny.conversations, "assistant", "a:⟩positive"),
+    "preference-optimization": (tiny.preferences, "llama", "rejected"),
     "text-classification": (tiny.reviews, "classifier", "positive"),
     "multi-label-classification": (tiny.topics, "sorter", "art"),
     "token-classification": (tiny.entities, "tagger", "/B-PER"),
