@@ -15,6 +15,9 @@ from conftest import write_jsonl
 from datasets import Dataset
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from llmkit import streaming
+from llmkit.options import SplitOptions
+from llmkit.report import Report
 from llmkit.tasks import TASKS, Setup
 from llmkit.tasks.packing import best_fit, collate_packs, leaks
 
@@ -217,6 +220,24 @@ def test_rows_of_which_nothing_is_left_to_learn_are_named_and_refused_when_many(
     assert "more than 10%: take more with --max-length" in many.error
     measured = llmkit("eval", data, "-m", assistant, "--max-length", "32", "--json")
     assert "2 of 60 conversations are cut off before the assistant writes" in measured.err
+
+
+def test_streamed_conversations_are_packed_and_those_without_an_answer_left_out(assistant, tmp_path):
+    rows = [{"messages": row["messages"][:2]} for row in tiny.conversations(20)]
+    rows[9]["messages"] = chat("u" + "the good river was cold and the " * 8, "akind")["messages"]
+    opened = streaming.open_stream(
+        [str(write_jsonl(tmp_path / "rows.jsonl", rows))], SplitOptions(streaming=True), None, "utf-8", Report()
+    )
+    setup = Setup({"messages": "messages"}, 64, packing=True)
+    stream = streaming.stream_of(opened, TASK, AutoTokenizer.from_pretrained(assistant), setup)
+    packs, seen = iter(stream), 0
+    while seen < 20 - opened.skip - 1:  # an epoch: one of its rows has nothing to learn
+        pack = next(packs)
+        starts = [place for place, position in enumerate(pack["position_ids"]) if position == 0]
+        for start, end in zip(starts, [*starts[1:], len(pack["labels"])]):
+            assert any(label != -100 for label in pack["labels"][start:end])
+        seen += pack["rows"]
+    assert pack["rows"] > 1
 
 
 def numbers(line: str) -> list[str]:
