@@ -58,7 +58,7 @@ def named(name: str) -> Task:
         OptionError: there is none; the nearest name is suggested.
     """
     if name not in TASKS:
-        raise OptionError(f"--task: there is no task {name!r}{did_you_mean(name, TASKS)}; there are {listing(TASKS)}")
+        raise OptionError(f"--task: there is no task {name!r}{did_you_mean(name, TASKS)}; there are {', '.join(TASKS)}")
     return TASKS[name]
 
 
@@ -76,7 +76,7 @@ def asked_for(verb: str, name: str | None, flags: TaskFlags, inputs: Collection[
     if name is not None and verb not in named(name).verbs:
         others = listing(f"`llmkit {other}`" for other in sorted(named(name).verbs))
         raise OptionError(
-            f"--task {name} does not work in {verb}, which takes {listing(task.name for task in that(verb))}; "
+            f"--task {name} does not work in {verb}, which takes {', '.join(task.name for task in that(verb))}; "
             f"it works in {others}"
         )
     tasks = [named(name)] if name is not None else that(verb)
