@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,8 @@ class Narrator(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **more: Any
     ) -> None:
         self._loss = logs.get("loss", self._loss)
+        if is_endless(state):
+            logs.pop("epoch", None)
         with self.file.open("a", encoding="utf-8") as lines:
             lines.write(to_json({"step": state.global_step, **logs}) + "\n")
 
@@ -94,9 +97,8 @@ class Narrator(TrainerCallback):
     ) -> None:
         loss = f"training loss {self._loss:.4f}, " if self._loss is not None else ""
         figures = ", ".join(f"{name} {metrics.get(f'eval_{name}', math.nan):.4f}" for name in self.told)
-        self.report.say(
-            f"step {state.global_step}/{state.max_steps} (epoch {state.epoch or 0:.2f}): {loss}validation {figures}"
-        )
+        epoch = "" if is_endless(state) else f" (epoch {state.epoch or 0:.2f})"
+        self.report.say(f"step {state.global_step}/{state.max_steps}{epoch}: {loss}validation {figures}")
 
     def _forget_after(self, step: int) -> None:
         """Drop the lines of steps that a resumed run takes again."""
@@ -105,6 +107,11 @@ class Narrator(TrainerCallback):
         lines = self.file.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if _step_of(line) <= step]
         self.file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+
+def is_endless(state: TrainerState) -> bool:
+    """Tell whether rows are streamed, of which no one knows how many an epoch has: the library counts steps instead."""
+    return bool(state.num_train_epochs == sys.maxsize)
 
 
 def _step_of(line: str) -> float:

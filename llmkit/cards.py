@@ -23,7 +23,7 @@ def write_card(folder: Path, record: dict[str, Any]) -> None:
         f"on {data['reference']}.", "",
         f"Measured on {data['validation']} ({result['n']} {next(iter(result['counts']))}), on the saved weights:", "",
         "| metric | value |", "|---|---|", *metrics, "",
-        f"Training rows: {data['train_rows']} (SHA-256 {data['train_sha256'][:16]}...); "
+        f"Training rows: {_trained_on(data)}; "
         f"validation rows: {data['validation_rows']} (SHA-256 {data['validation_sha256'][:16]}...).", "",
         f"Recipe: {_recipe(record['recipe'])}.", "", f"Versions: {versions}.", "",
     ]  # fmt: skip
@@ -40,3 +40,9 @@ def _recipe(recipe: dict[str, Any]) -> str:
 
 def _figure(value: float | None) -> str:
     return "not a number" if value is None else f"{value:.4f}"
+
+
+def _trained_on(data: dict[str, Any]) -> str:
+    if data.get("streaming"):
+        return "streamed"
+    return f"{data['train_rows']} (SHA-256 {data['train_sha256'][:16]}...)"

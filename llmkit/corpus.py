@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,32 +28,43 @@ class Corpus:
     rows: TrainAndValidation
 
 
-def open_corpus(references: list[str], data: CorpusOptions, splits: SplitOptions, seed: int, report: Report) -> Corpus:
-    """Open every source and put aside what is measured on: validation splits where there are, else a cut of 5%.
-
-    Documents are here once each, whatever the weight of their source (`a.jsonl@2`).
+def open_sources(references: list[str], encoding: str, report: Report) -> list[tuple[Source, float]]:
+    """Open every source, with its weight (`a.jsonl@2`).
 
     Raises:
-        DataError: a source does not exist or has no text column.
+        OptionError: a weight is none, or a source is named twice.
+        DataError, EmptyError, HubError: as `open_dataset`.
+    """
+    named = weights_of(references)
+    return [(open_dataset(name, encoding=encoding, report=report), weight) for name, weight in named.items()]
+
+
+def read_corpus(
+    opened: Sequence[tuple[Source, float]], data: CorpusOptions, splits: SplitOptions, seed: int, report: Report
+) -> Corpus:
+    """Take the texts of every source, and put aside what is measured on: validation splits, else a cut of 5%.
+
+    Documents are here once each, whatever the weight of their source.
+
+    Raises:
+        DataError: a source has no text column.
         EmptyError: there is no text.
     """
     require_roles(data.columns, ("text",))
-    sources, drawn, train, held_out = [], list[Drawn](), list[str](), list[str]()
-    for reference, weight in weights_of(references).items():
-        source = open_dataset(reference, encoding=data.encoding, report=report)
+    drawn, train, held_out = list[Drawn](), list[str](), list[str]()
+    for source, weight in opened:
         kept, aside, how = _documents(source, data, splits, seed)
         times = f", each {weight:g} times an epoch" if weight != 1 else ""
-        report.say(f"{reference}: {len(kept)} documents to train on{times}, {len(aside)} held out ({how})")
-        sources.append(source)
-        drawn.append(Drawn(reference, source.commit, weight, len(kept), len(aside), how, None))
+        report.say(f"{source.reference}: {len(kept)} documents to train on{times}, {len(aside)} held out ({how})")
+        drawn.append(Drawn(source.reference, source.commit, weight, len(kept), len(aside), how, None))
         train += kept
         held_out += aside
     if not train or not held_out:
-        raise EmptyError(f"{listing(references)}: too little text to train on and to measure on")
+        raise EmptyError(f"{listing(one.reference for one in drawn)}: too little text to train on and to measure on")
     rows = TrainAndValidation(
         Dataset.from_dict({"text": train}), Dataset.from_dict({"text": held_out}), "held-out text", drawn=tuple(drawn)
     )
-    return Corpus(tuple(sources), rows)
+    return Corpus(tuple(source for source, _ in opened), rows)
 
 
 def _documents(

@@ -96,10 +96,10 @@ def open_dataset(
         HubError: the Hub cannot be reached or refuses access.
     """
     source = _opened(reference, revision, encoding, report or Report())
-    return replace(source, splits=DatasetDict({name: _unfolded(part) for name, part in source.splits.items()}))
+    return replace(source, splits=DatasetDict({name: unfolded(part) for name, part in source.splits.items()}))
 
 
-def _unfolded(dataset: Dataset) -> Dataset:
+def unfolded(dataset: Dataset) -> Dataset:
     """Return a dataset with a column for each language in place of WMT's {"translation": {"en": ..., "de": ...}}."""
     feature = dataset.features.get("translation")
     texts = isinstance(feature, dict) and all(getattr(own, "dtype", None) == "string" for own in feature.values())
@@ -115,13 +115,13 @@ def _unfolded(dataset: Dataset) -> Dataset:
 def _opened(reference: str, revision: str | None, encoding: str, report: Report) -> Source:
     if reference == "-":
         return Source(reference, DatasetDict(train=_stdin(encoding)))
-    path, config = _local(reference)
+    path, config = local_path(reference)
     if path is None:
         return _from_hub(reference, revision, report)
     if path.is_file() and config:
         raise DataError(f"{str(path)!r} is a file, which has no configuration {config!r}")
     if path.is_file():
-        return Source(reference, DatasetDict({_split_of(Path(path.name)): files.read_file(path, encoding)}))
+        return Source(reference, DatasetDict({split_of(Path(path.name)): files.read_file(path, encoding)}))
     benchmark = f"{path.name}/{config}" if config else None
     return Source(reference, _folder(path, config, encoding), benchmark)
 
@@ -138,7 +138,7 @@ def _stdin(encoding: str) -> Dataset:
     return Dataset.from_dict({"text": [text]})
 
 
-def _local(reference: str) -> tuple[Path | None, str | None]:
+def local_path(reference: str) -> tuple[Path | None, str | None]:
     """Return the path (and configuration) when the reference is one; never ask the Hub for a path that exists."""
     path = Path(reference).expanduser()
     if path.exists():
@@ -163,7 +163,7 @@ def _near_file(path: Path) -> str:
     return did_you_mean(path.name, [p.name for p in folder.iterdir()]) if folder.is_dir() else ""
 
 
-def _split_of(path: Path) -> str:
+def split_of(path: Path) -> str:
     """Return the split that a file's name, or else its folder's, tells: dev.csv is validation, data.csv is train."""
     for name in reversed(path.parts):
         words = name.lower().replace("-", "_").replace(".", "_").split("_")
@@ -182,11 +182,22 @@ def _folder(path: Path, config: str | None, encoding: str) -> DatasetDict:
         return loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
     if "configs:" in _read_if_there(path / "README.md") or config:
         with translated("dataset", str(path)):
-            return _load(str(path), config)
-    found = sorted(p for p in path.rglob("*") if p.is_file() and _is_data(p.relative_to(path)))
-    if not found:
-        raise DataError(f"the folder {str(path)!r} holds no data file ({', '.join(files.FORMATS)})")
-    return _grouped(path, found, encoding)
+            return load_splits(str(path), config)
+    return _grouped(path, encoding)
+
+
+def files_by_split(folder: Path) -> dict[str, list[Path]]:
+    """Return the data files of a folder by the split that each is of.
+
+    Raises:
+        DataError: there is none.
+    """
+    groups: dict[str, list[Path]] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and _is_data(path.relative_to(folder))):
+        groups.setdefault(split_of(path.relative_to(folder)), []).append(path)
+    if not groups:
+        raise DataError(f"the folder {str(folder)!r} holds no data file ({', '.join(files.FORMATS)})")
+    return groups
 
 
 def _is_data(inside: Path) -> bool:
@@ -194,14 +205,13 @@ def _is_data(inside: Path) -> bool:
     return not hidden and inside.suffix.lower() != ".md" and files.format_of(inside) is not None
 
 
-def _grouped(folder: Path, found: list[Path], encoding: str) -> DatasetDict:
+def _grouped(folder: Path, encoding: str) -> DatasetDict:
     from datasets import concatenate_datasets
 
-    groups: dict[str, list[Dataset]] = {}
-    for path in found:
-        groups.setdefault(_split_of(path.relative_to(folder)), []).append(files.read_file(path, encoding))
+    groups = files_by_split(folder)
+    read = {split: [files.read_file(path, encoding) for path in paths] for split, paths in groups.items()}
     try:
-        return DatasetDict({split: concatenate_datasets(parts) for split, parts in groups.items()})
+        return DatasetDict({split: concatenate_datasets(parts) for split, parts in read.items()})
     except ValueError as error:
         raise DataError(f"the files in {str(folder)!r} have columns of different types: {error}") from error
 
@@ -223,14 +233,20 @@ def _from_hub(reference: str, revision: str | None, report: Report) -> Source:
     name, config = hub_name(reference)
     sha = hub.commit("dataset", name, revision, report)
     with translated("dataset", name):
-        splits = _load(name, config, revision=revision)
+        splits = load_splits(name, config, revision=revision)
     benchmark = f"{name.split('/')[-1]}/{config}" if config else name.split("/")[-1]
     return Source(reference, splits, benchmark, sha)
 
 
-def _load(name: str, config: str | None, **more: Any) -> DatasetDict:
+def load_splits(name: str, config: str | None, **more: Any) -> Any:
+    """Return what `datasets.load_dataset` does, of all splits.
+
+    Raises:
+        DataError: there is no such configuration, or it cannot be opened.
+        HubError: it is not on this machine, and the Hub cannot be asked.
+    """
     try:
-        loaded = load_dataset(name, config, **more)
+        return load_dataset(name, config, **more)
     except ValueError as error:
         message = str(error)
         if "Config name is missing" in message or "BuilderConfig" in message:
@@ -240,7 +256,6 @@ def _load(name: str, config: str | None, **more: Any) -> DatasetDict:
         if isinstance(error, ConnectionError) or "offline" in str(error).lower():
             raise HubError(f"dataset {name!r} is not on this machine and the Hub cannot be asked") from error
         raise DataError(f"{name!r} cannot be opened: {' '.join(str(error).split())[:300]}") from error
-    return loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
 
 
 def _which_config(name: str, config: str | None) -> str:

@@ -20,10 +20,10 @@ from llmkit.models import BUILTIN_NAME, Located
 from llmkit.options import AskOptions, GenerationOptions, ModelOptions
 from llmkit.report import Report
 from llmkit.settings import parse_settings
-from llmkit.streaming import TextPieces, Until
 from llmkit.tasks import Setup, Task
 from llmkit.tasks.chats import chat_text
 from llmkit.tasks.languages import begin
+from llmkit.text_stream import TextPieces, Until
 
 OWNED = {
     name: "--" + name.replace("_", "-")

@@ -5,6 +5,7 @@ Each reader names the line at fault, which the libraries' own messages do not.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -45,7 +46,7 @@ def read_file(path: Path, encoding: str = "utf-8") -> Dataset:
         if kind == "txt":
             dataset = Dataset.from_dict({"text": [text]})
         elif kind in {"csv", "tsv"}:
-            dataset = _table(path, text, _delimiter(kind, text))
+            dataset = _table(path, text, delimiter_of(kind, text))
         else:
             dataset = from_rows(_objects(path, kind, text), path)
     if not len(dataset):
@@ -70,7 +71,7 @@ def read_rows(path: Path, encoding: str = "utf-8") -> list[dict[str, Any]]:
             lines = text.removesuffix("\n").split("\n")
             rows = [{"text": line.removesuffix("\r")} for line in lines]
         elif kind in {"csv", "tsv"}:
-            rows = _cells(path, text, _delimiter(kind, text))
+            rows = _cells(path, text, delimiter_of(kind, text))
         else:
             rows = _objects(path, kind, text)
     if not rows:
@@ -107,10 +108,9 @@ def decode(data: bytes, encoding: str, where: str) -> str:
     Raises:
         DataError: the bytes are in another encoding, which names the line, or there is no such encoding.
     """
+    decoder = decoder_of(encoding)
     try:
-        return data.decode("utf-8-sig" if encoding.lower().replace("_", "-") in {"utf-8", "utf8"} else encoding)
-    except LookupError:
-        raise DataError(f"--encoding {encoding!r} is not a known character encoding") from None
+        return decoder.decode(data, final=True)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         byte = f"byte {data[error.start]:#04x}" if error.start < len(data) else "the end"
@@ -120,7 +120,21 @@ def decode(data: bytes, encoding: str, where: str) -> str:
         ) from None
 
 
-def _delimiter(kind: str, text: str) -> str:
+def decoder_of(encoding: str) -> codecs.IncrementalDecoder:
+    """Return a decoder of bytes that come in parts; a byte-order mark is no part of the text.
+
+    Raises:
+        DataError: there is no such encoding.
+    """
+    known = encoding.lower().replace("_", "-") in {"utf-8", "utf8"}
+    try:
+        return codecs.getincrementaldecoder("utf-8-sig" if known else encoding)()
+    except LookupError:
+        raise DataError(f"--encoding {encoding!r} is not a known character encoding") from None
+
+
+def delimiter_of(kind: str, text: str) -> str:
+    """Return what stands between the cells of a table: what its first line has most of."""
     return "\t" if kind == "tsv" else max(",;\t|", key=text.split("\n", 1)[0].count)
 
 
@@ -134,14 +148,26 @@ def _table(path: Path, text: str, delimiter: str) -> Dataset:
                 use_threads=False, block_size=min(max(len(text) * 4, 1 << 20), 1 << 30)
             ),
             parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            convert_options=pyarrow.csv.ConvertOptions(null_values=[""], strings_can_be_null=False),
+            convert_options=conversion(),
         )
     except pa.ArrowInvalid as error:
         raise _broken_row(path, text, delimiter) or DataError(f"{path}: {error}") from error
-    return Dataset(InMemoryTable(table.rename_columns(_header(path, table.column_names))))
+    return Dataset(InMemoryTable(table.rename_columns(checked_header(path, table.column_names))))
 
 
-def _header(path: Path, cells: list[str]) -> list[str]:
+def conversion() -> Any:
+    """Return how cells of a table become values: an empty one is null where it is no text."""
+    import pyarrow.csv
+
+    return pyarrow.csv.ConvertOptions(null_values=[""], strings_can_be_null=False)
+
+
+def checked_header(path: Path, cells: list[str]) -> list[str]:
+    """Return the names of a table's columns.
+
+    Raises:
+        DataError: two are the same.
+    """
     names = [name.strip() for name in cells]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -154,7 +180,7 @@ def _cells(path: Path, text: str, delimiter: str) -> list[dict[str, Any]]:
     if broken is not None:
         raise broken
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    names = _header(path, next(rows))
+    names = checked_header(path, next(rows))
     return [dict(zip(names, row, strict=True)) for row in rows if row]
 
 
@@ -188,14 +214,14 @@ def _objects(path: Path, kind: str, text: str) -> list[dict[str, Any]]:
     return rows
 
 
-def json_lines(text: str, where: str) -> list[dict[str, Any]]:
-    """Return the objects of JSON lines.
+def json_lines(text: str, where: str, first: int = 1) -> list[dict[str, Any]]:
+    """Return the objects of JSON lines, of which the first has that number.
 
     Raises:
         DataError: a line is not an object in JSON; its number is named.
     """
     rows = []
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(text.split("\n"), start=first):
         if not line.strip():
             continue
         try:

@@ -12,13 +12,14 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from llmkit import adapters, mixing, models, runs, tasks, trainable, training
+from llmkit import adapters, mixing, models, runs, streaming, tasks, trainable, training
 from llmkit.data import Source
-from llmkit.errors import EmptyError, listing
+from llmkit.errors import EmptyError, OptionError, listing
 from llmkit.findings import Part
 from llmkit.inspection import check
 from llmkit.jobs import Job, Trained, finished, quick, train
 from llmkit.metrics import require_known
+from llmkit.mixing import Portion
 from llmkit.models import Located
 from llmkit.options import AdapterOptions, DataOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
 from llmkit.readings import max_length
@@ -55,6 +56,7 @@ def finetune(
     data, splits, run = data or DataOptions(), splits or SplitOptions(), run or RunOptions()
     hyper, adapter, report = training_options or TrainingOptions(), adapter or AdapterOptions(), report or Report()
     overrides = training.checked_overrides(hyper.set)
+    streaming.require_steps(splits, hyper)
     tasks.asked_for("finetune", data.task, data)  # a wrong name is known before any download
     device = models.pick_device(options.device)
     training.precision(options, device)
@@ -126,14 +128,21 @@ def plan(
     run: RunOptions, identity: dict[str, Any], report: Report,
 ) -> Job:  # fmt: skip
     """Check everything that can be checked before the weights are loaded, and say what was chosen."""
-    portions = mixing.open_portions(dataset, data.encoding, report)
+    opened = None
+    if splits.streaming:
+        opened = streaming.open_stream(dataset, splits, data.limit, data.encoding, report)
+    portions = [Portion(opened.source, 1.0)] if opened else mixing.open_portions(dataset, data.encoding, report)
     chosen = select(portions[0].source.splits, splits.train_split, data.limit)
     located, task, columns = _model_and_task(options, data, chosen, report)
+    if splits.streaming and task.remembers:
+        raise OptionError(f"--streaming: {task.name} asks the untrained model about every row first; leave it out")
     path = run.output or Path("runs") / f"{mixing.slug(portions)}-{located.slug}"
     folder = runs.open_run(path, run, identity, located.path)
     portions = mixing.alike(portions, task, columns, data, splits, located.config)
     source = mixing.joined(portions)
     found = mixing.divide(portions, task, columns, data, splits, hyper.seed, report)
+    if opened is not None:
+        found = replace(found, name=opened.measured, streamed=True)
     parts = _usable(task, found, columns, report)
     rows = replace(found, train=parts[0].rows, validation=parts[1].rows)
     labels = task.labels(rows.train, found.validation, columns)
@@ -152,7 +161,7 @@ def plan(
     train_rows, validation = _prepared(source.reference, task, rows, tokenizer, setup, report)
     return Job(
         located, source, source.reference, task, setup, rows, tokenizer, train_rows, validation, folder, best,
-        "finetune",
+        "finetune", stream=streaming.stream_of(opened, task, tokenizer, setup) if opened else None,
     )  # fmt: skip
 
 

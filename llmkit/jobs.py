@@ -28,6 +28,7 @@ from llmkit.options import ModelOptions, RunOptions, TaskFlags
 from llmkit.report import Report
 from llmkit.runs import RunFolder
 from llmkit.splits import TrainAndValidation
+from llmkit.streaming import Stream
 from llmkit.tasks import Setup, Task
 from llmkit.training import Recipe
 from llmkit.views.plots import draw
@@ -49,6 +50,7 @@ class Job:
     folder: RunFolder
     best: str  # the metric that keeps the best checkpoint
     command: str
+    stream: Stream | None = None  # where training rows are read as they are needed: `train` holds the first of them
     train_setup: Setup | None = None  # where the training rows are prepared otherwise than the measured ones
 
     @property
@@ -101,8 +103,8 @@ def train(
         **runs.environment(),
     })  # fmt: skip
     fit = training.fit(
-        job.task, model, job.tokenizer, job.train, job.validation, setups=job.setups, recipe=recipe, best=job.best,
-        folder=job.folder, options=options, report=report,
+        job.task, model, job.tokenizer, job.stream or job.train, job.validation, setups=job.setups, recipe=recipe,
+        best=job.best, folder=job.folder, options=options, report=report,
     )  # fmt: skip
     models.save(model, job.tokenizer, job.folder.path)
     del model  # the saved one is measured: not both in memory
@@ -190,10 +192,14 @@ def describe_data(job: Job) -> dict[str, Any]:
         "reference": job.reference, "commit": job.source.commit, "columns": job.setup.columns,
         "labels": list(labels.names) if labels else None, "validation": rows.name,
         "cut": rows.cut.as_dict() if rows.cut else None, "mix": [one.as_dict() for one in rows.drawn] or None,
-        "train_rows": len(rows.train), "train_sha256": data.fingerprint(rows.train),
-        "train_tokens": sum(job.train["length"]),
+        **({"streaming": True} if job.stream else _trained_on(job)),
         "validation_rows": len(rows.validation), "validation_sha256": data.fingerprint(rows.validation),
     }  # fmt: skip
+
+
+def _trained_on(job: Job) -> dict[str, Any]:
+    rows = job.rows.train
+    return {"train_rows": len(rows), "train_sha256": data.fingerprint(rows), "train_tokens": sum(job.train["length"])}
 
 
 def quick(setup: Setup) -> Setup:

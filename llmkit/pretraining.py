@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from llmkit import architectures, mixing, models, runs, tasks, training
+from llmkit import architectures, mixing, models, runs, streaming, tasks, training
 from llmkit.architectures import SIZES, Size
-from llmkit.corpus import Corpus, open_corpus
+from llmkit.corpus import Corpus, open_sources, read_corpus
 from llmkit.errors import EmptyError, OptionError, listing
 from llmkit.findings import Part
 from llmkit.inspection import check
@@ -22,7 +22,9 @@ from llmkit.metrics import require_known
 from llmkit.models import Located
 from llmkit.options import ArchitectureOptions, CorpusOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
 from llmkit.report import Report
+from llmkit.streaming import Opened
 from llmkit.tasks import Setup, Task
+from llmkit.tasks.texts import text_column
 from llmkit.training import Recipe
 
 EPOCHS = 4.0  # repeated text is nearly as good as fresh up to four times: Muennighoff et al., 2023
@@ -64,19 +66,26 @@ def pretrain(
     shape, data, splits = architecture or ArchitectureOptions(), data or CorpusOptions(), splits or SplitOptions()
     hyper, run, report = training_options or TrainingOptions(), run or RunOptions(), report or Report()
     overrides = training.checked_overrides(hyper.set)
+    streaming.require_steps(splits, hyper)
     training.precision(options, models.pick_device(options.device))
     identity: dict[str, Any] = {"corpus": references}
     for group in (options, shape, data, splits, hyper):
         identity |= asdict(group)
     if hyper.metric is not None and options.model is None:
         require_known(hyper.metric, _family(shape, data)[0].metric_names(None), "--metric")
-    text = open_corpus(references, data, splits, hyper.seed, report)
+    opened = None
+    if splits.streaming:
+        opened = streaming.open_stream(references, splits, data.limit, data.encoding, report)
+    sources = [(opened.source, 1.0)] if opened else open_sources(references, data.encoding, report)
+    text = read_corpus(sources, data, splits, hyper.seed, report)
     name = Path(options.model).name if options.model else f"{_family(shape, data)[1]}-{shape.size}"
     path = run.output or Path("runs") / f"{text.sources[0].slug}-{name}"
     folder = runs.open_run(path, run, identity, Path(options.model) if options.model else None)
     start = _start(text, options, shape, data, report)
     _check_documents(text, start.task, report)
     job = _job(text, start, shape, hyper, folder, report)
+    if opened is not None:
+        job = _streamed(job, opened, data)
     if dry_run:
         return None
     if folder.finished:
@@ -193,8 +202,17 @@ def _job(
     reference = listing(source.reference for source in corpus.sources)
     return Job(
         located, corpus.sources[0], reference, start.task, setup, corpus.rows, start.tokenizer, train_rows, held_out,
-        folder, best, "pretrain", masks,
+        folder, best, "pretrain", train_setup=masks,
     )  # fmt: skip
+
+
+def _streamed(job: Job, opened: Opened, data: CorpusOptions) -> Job:
+    """Return a job that reads its training text as it is needed; what it holds are the first documents."""
+    train = opened.source.any()
+    columns = text_column(train, data.columns) or {}
+    setup = replace(job.train_setup or job.setup, columns=columns)
+    rows = replace(job.rows, name=opened.measured)
+    return replace(job, rows=rows, stream=streaming.stream_of(opened, job.task, job.tokenizer, setup))
 
 
 def _model(start: Start, options: ModelOptions) -> PreTrainedModel:

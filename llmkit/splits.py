@@ -62,16 +62,17 @@ class TrainAndValidation:
     name: str  # of the validation rows: "validation", "train[:10%]", a file
     cut: Cut | None = None
     drawn: tuple[Drawn, ...] = ()  # of a mix: in the order of its rows, which are here once each
+    streamed: bool = False  # whether these are the first of many, of which some may be kept aside
 
     @property
     def numbered(self) -> bool:
         """Whether the numbers of the rows are those that a person finds in the dataset."""
-        return self.cut is None and len(self.drawn) < 2
+        return self.cut is None and len(self.drawn) < 2 and not self.streamed
 
     @property
     def own(self) -> bool:
         """Whether the rows to measure on are none that were cut from those to train on."""
-        return self.cut is None and all(one.cut is None for one in self.drawn)
+        return self.cut is None and all(one.cut is None for one in self.drawn) and not self.streamed
 
 
 def select(splits: DatasetDict, spec: str, limit: int | None = None) -> Dataset:
@@ -150,7 +151,7 @@ def cut_rows(rows: Dataset, cut: Cut) -> tuple[Dataset, Dataset]:
     if cut.column is None:
         aside = order[:count]
     else:
-        held = _labels_of(rows, cut.column)
+        held = label_sets_of(rows, cut.column)
         left = Counter(name for names in held for name in names)
         aside = []
         for row in order:
@@ -163,11 +164,11 @@ def cut_rows(rows: Dataset, cut: Cut) -> tuple[Dataset, Dataset]:
     return rows.select([row for row in range(len(rows)) if row not in chosen]), rows.select(sorted(chosen))
 
 
-def _labels_of(rows: Dataset, column: str) -> list[tuple[str | None, ...]]:
-    """Return the labels of each row: one, or where the column holds lists any number."""
+def label_sets_of(rows: Dataset, column: str) -> list[tuple[str, ...]]:
+    """Return the labels of each row: one or none, or where the column holds lists any number."""
     if holds_sets(rows, column):
         return [tuple(dict.fromkeys(held or ())) for held in sets_of(rows, column)]  # tags of words come again
-    return [(name,) for name in names_of(rows, column)]
+    return [() if name is None else (name,) for name in names_of(rows, column)]
 
 
 def to_measure(

@@ -36,6 +36,7 @@ from llmkit.report import Report
 from llmkit.runs import RunFolder, drop_incomplete, newest_checkpoint
 from llmkit.settings import parse_settings
 from llmkit.signals import StopWish
+from llmkit.streaming import Stream
 from llmkit.tasks import Setup, Task
 
 OWNED = {
@@ -204,7 +205,7 @@ def fit(
     task: Task,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    train: Dataset,
+    train: Dataset | Stream,
     validation: Dataset,
     *,
     setups: tuple[Setup, Setup],
@@ -224,7 +225,10 @@ def fit(
         DivergedError: the loss or a gradient is not finite.
     """
     mixed = precision(options, model.device)
-    args = arguments(recipe, len(train), folder, mixed, model.device, best)
+    rows = 0 if isinstance(train, Stream) else len(train)  # of a stream no one knows: it has --max-steps
+    args = arguments(recipe, rows, folder, mixed, model.device, best)
+    if isinstance(train, Stream):
+        train = train.in_batches_of(args.train_batch_size * args.gradient_accumulation_steps)
     drop_incomplete(folder.checkpoints)
     started = time.monotonic()
     with StopWish(report) as wish:

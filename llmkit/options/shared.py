@@ -97,6 +97,10 @@ class SplitOptions(Options):
     validation: Annotated[
         str | None, flag(panel="Data", help="Split, slice or file to measure on; cut from train when there is none.")
     ] = None
+    streaming: Annotated[
+        bool,
+        flag("--streaming/--no-streaming", panel="Data", help="Read rows as they are needed, never all; --max-steps."),
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)

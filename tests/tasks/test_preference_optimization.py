@@ -231,6 +231,7 @@ def test_what_cannot_be_trained_on_pairs_is_a_sentence(llmkit, talker, llama, cl
         ("finetune", messages, "-m", llama): "has no chat template, which rows of messages need",
         ("finetune", texts, "-m", llama, "--beta", 0): "--beta must be more than 0, not 0",
         ("finetune", texts, "-m", llama, "--beta", 1, "--task", "causal-lm"): "--beta is for preference-optimization",
+        ("finetune", texts, "-m", llama, "--streaming", "--max-steps", 2): "--streaming: preference-optimization asks",
         ("finetune", half, "-m", llama, "--task", TASK.name): "a prompt, a chosen and a rejected answer",
         ("finetune", texts, "-m", classifier, "--task", TASK.name): "cannot be used for preference-optimization",
         ("eval", texts, "-m", llama, "--metric", "reward_margin"): "'reward_margin' needs a reference model",

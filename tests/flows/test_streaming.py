@@ -1,0 +1,169 @@
+"""`--streaming`: rows are read as they are needed, and what comes of it is what comes of reading them all."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import signal
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import tiny
+from conftest import write_csv, write_jsonl
+from datasets import Dataset
+from signalling import Signalling
+
+from llmkit import row_streams, streaming
+from llmkit.data import open_dataset
+from llmkit.errors import DataError, Stopped
+from llmkit.finetuning import finetune
+from llmkit.options import RunOptions, SplitOptions, TrainingOptions
+from llmkit.report import Report
+from llmkit.row_streams import RowStream, open_streams
+from llmkit.streaming import Stream
+
+ROWS = [
+    {"text": f'row {number}, "quoted"\nand on', "label": "ab"[number % 2], "score": number / 7}
+    for number in range(2500)
+]
+
+
+def written(folder: Path, name: str) -> Path:
+    """Write the rows in the format that a name ends in."""
+    path, dataset = folder / name, Dataset.from_list(ROWS)
+    if name.endswith(".parquet"):
+        dataset.to_parquet(path, batch_size=700)
+    elif name.endswith(".arrow"):
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, dataset.data.table.schema) as writer:
+            writer.write_table(dataset.data.table, max_chunksize=600)
+    elif name.endswith(".gz"):
+        path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in ROWS).encode()))
+    elif name.endswith(".csv"):
+        write_csv(path, ROWS)
+    else:
+        write_jsonl(path, ROWS)
+    return path
+
+
+def rows_of(stream: RowStream, **which: int) -> list[dict]:
+    return [row for batch in stream.batches(**which) for row in batch.to_list()]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.csv", "a.parquet", "a.arrow"])
+def test_a_stream_has_the_rows_of_the_file(tmp_path, name):
+    path = written(tmp_path, name)
+    whole = open_dataset(str(path)).splits["train"]
+    stream = open_streams(str(path), "utf-8", Report()).splits["train"]
+    assert rows_of(stream) == whole.to_list()
+    assert rows_of(stream, skip=1700, limit=2100) == whole.to_list()[1700:2100]
+    batches = list(stream.batches())
+    assert name == "a.csv" or len(batches) > 1  # of a table a million bytes are read at once
+    assert {str(batch.features) for batch in batches} == {str(whole.features)}
+    assert stream.head(50, 10**9).to_list() == whole.to_list()[:50]
+    assert len(stream.head(2500, 100)) < 10
+
+
+def test_a_folder_is_read_file_after_file_and_a_text_in_pieces_that_lose_nothing(tmp_path):
+    write_jsonl(tmp_path / "train-1.jsonl", ROWS[:10])
+    write_jsonl(tmp_path / "train-2.jsonl", ROWS[10:30])
+    write_jsonl(tmp_path / "test.jsonl", ROWS[30:35])
+    splits = open_streams(str(tmp_path), "utf-8", Report()).splits
+    assert [row["text"] for row in rows_of(splits["train"])] == [row["text"] for row in ROWS[:30]]
+    assert len(rows_of(splits["test"])) == 5
+    text = "".join(f"Zeile {number}: größer als 漢字\n" for number in range(60_000))
+    (tmp_path / "book.txt").write_text(text, encoding="gb18030")
+    pieces = [
+        row["text"] for row in rows_of(open_streams(str(tmp_path / "book.txt"), "gb18030", Report()).splits["train"])
+    ]
+    assert "".join(pieces) == text
+    assert 10 < len(pieces) < 60
+    with pytest.raises(DataError, match="is not utf-8; name the file's encoding"):
+        rows_of(open_streams(str(tmp_path / "book.txt"), "utf-8", Report()).splits["train"])
+
+
+def test_each_pass_has_all_rows_once_in_an_order_of_the_seed():
+    rows = Dataset.from_dict({"row": list(range(3000)), "length": [1 + number % 40 for number in range(3000)]})
+    stream = Stream(lambda: iter([rows.select(range(1000)), rows.select(range(1000, 3000))]), lambda batch, _: batch, 7)
+    first = [row["row"] for row in islice(stream.in_batches_of(4), 6000)]
+    assert first == [row["row"] for row in islice(stream.in_batches_of(4), 6000)]
+    assert sorted(first) == sorted([*range(3000)] * 2)
+    assert first[:2000] != sorted(first[:2000])
+    batches = [first[start : start + 4] for start in range(0, 2000, 4)]
+    spread = [max(row % 40 for row in batch) - min(row % 40 for row in batch) for batch in batches]
+    assert sum(spread) / len(spread) < 2  # rows of like length
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(tmp_path, classifier):
+    """Over more than one pass, so that it has to find its place in the second."""
+    rows = write_jsonl(tmp_path / "rows.jsonl", tiny.reviews(40))
+    options = (
+        str(rows),
+        str(classifier),
+        None,
+        SplitOptions(streaming=True),
+        TrainingOptions(max_steps=8, batch_size=8),
+    )
+    straight = finetune(*options, RunOptions(output=tmp_path / "straight"))
+    with pytest.raises(Stopped):
+        finetune(*options, RunOptions(output=tmp_path / "halted"), Signalling(6, signal.SIGTERM))
+    finetune(*options, RunOptions(output=tmp_path / "halted"))
+    weights = [(tmp_path / run / "model.safetensors").read_bytes() for run in ("straight", "halted")]
+    assert weights[0] == weights[1]
+    data = straight.record["data"]
+    assert (data["streaming"], data["validation"], data["validation_rows"]) == (True, "train[:4]", 4)
+    assert "epoch" not in (tmp_path / "straight" / "metrics.jsonl").read_text()
+    assert "Training rows: streamed" in (tmp_path / "straight" / "README.md").read_text()
+
+
+def test_eval_measures_the_rows_that_were_kept_aside(llmkit, tmp_path, classifier):
+    rows = write_jsonl(tmp_path / "rows.jsonl", tiny.reviews(40))
+    run = tmp_path / "run"
+    ran = llmkit("finetune", rows, "-m", classifier, "--streaming", "--max-steps", "2", "-o", run, "--json")
+    assert ran.code == 0, ran.err
+    assert "epoch" not in ran.err
+    again = llmkit("eval", rows, "-m", run, "--split", "train[:4]", "--json")
+    assert again.json["metrics"] == ran.json["metrics"]
+
+
+def test_pretraining_streams_a_text(llmkit, tmp_path, monkeypatch):
+    monkeypatch.setattr(row_streams, "PIECE", 2000)
+    (tmp_path / "corpus.txt").write_text("".join(f"{line}\n" for line in tiny.corpus(600).split("\n\n")))
+    ran = llmkit(
+        "pretrain", tmp_path / "corpus.txt", "--streaming", "--max-steps", "2", "--max-length", "32", "--vocab-size",
+        "300", "-o", tmp_path / "run", "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["data"]["streaming"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "phrase"),
+    [
+        (("rows.jsonl",), "say --max-steps"),
+        (("rows.jsonl@2", "--max-steps", "2"), "takes one dataset without a weight"),
+        (("rows.jsonl", "rows.csv", "--max-steps", "2"), "takes one dataset without a weight"),
+        (("-", "--max-steps", "2"), "standard input cannot give"),
+        (("rows.json", "--max-steps", "2"), "takes lines of JSON (.jsonl)"),
+        (("rows.jsonl", "--max-steps", "2", "--train-split", "train[:9]"), "there is no split 'train[:9]'"),
+        (("missing.jsonl", "--max-steps", "2"), "there is no file or folder 'missing.jsonl'"),
+        (("late.jsonl", "--max-steps", "9"), "label 'never seen' (first in row"),
+        (("broken.jsonl", "--max-steps", "9"), "broken.jsonl, line 61: not JSON"),
+    ],
+)
+def test_what_cannot_be_streamed_is_one_sentence(llmkit, tmp_path, monkeypatch, classifier, arguments, phrase):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(row_streams, "BLOCK", 1000)
+    monkeypatch.setattr(streaming, "HEAD_ROWS", 30)
+    rows = tiny.reviews(60)
+    write_jsonl(tmp_path / "rows.jsonl", rows[:20])
+    write_csv(tmp_path / "rows.csv", rows[:20])
+    (tmp_path / "rows.json").write_text(json.dumps(rows[:20]))
+    write_jsonl(tmp_path / "late.jsonl", [*rows, {"text": "late", "label": "never seen"}])
+    write_jsonl(tmp_path / "broken.jsonl", rows)
+    with (tmp_path / "broken.jsonl").open("a") as file:
+        file.write("{\n")
+    ran = llmkit("finetune", *arguments, "-m", classifier, "--streaming", "-o", "run", "--max-length", "16")
+    assert ran.code == 2, ran.err
+    assert phrase in ran.error
