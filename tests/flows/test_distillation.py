@@ -26,7 +26,7 @@ from llmkit.tasks import TASKS
 
 PLAIN = (  # plain gradient descent on all rows at once: what a few lines of torch can repeat
     "--max-steps", 3, "--batch-size", 64, "--learning-rate", 0.1, "--set", "optim=sgd", "--set", "max_grad_norm=0",
-    "--set", "weight_decay=0", "--set", "warmup_steps=0", "--set", "lr_scheduler_type=constant",
+    "--weight-decay", 0, "--warmup", 0, "--set", "lr_scheduler_type=constant",
     "--metric", "loss", "--dtype", "float32", "--json",
 )  # fmt: skip
 STEPS = 3

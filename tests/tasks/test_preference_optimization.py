@@ -20,7 +20,7 @@ from llmkit import metrics
 from llmkit.errors import DataError, Stopped
 from llmkit.finetuning import finetune
 from llmkit.inference import predict
-from llmkit.options import AdapterOptions, DataOptions, RunOptions, TrainingOptions
+from llmkit.options import AdapterOptions, DataOptions, RunOptions, TrainingOptions, TunedRecipeOptions
 from llmkit.report import Report
 from llmkit.tasks import TASKS, Reference, Setup
 from llmkit.tasks.pairs import Encoded, encode, pair_of
@@ -143,11 +143,16 @@ def test_all_weights_are_measured_against_what_they_were_while_that_can_be_had(l
 
 def test_a_stopped_training_goes_on_against_its_reference_and_accumulated_batches_are_one(data, llama, tmp_path):
     hyper = TrainingOptions(max_steps=4, batch_size=8, learning_rate=0.01)
-    halves = replace(hyper, batch_size=4, set=["gradient_accumulation_steps=2"])
+    halves = replace(hyper, batch_size=4)
 
-    def train(name: str, options: TrainingOptions, report: Report | None = None) -> dict[str, float]:
+    def train(
+        name: str, options: TrainingOptions, report: Report | None = None, accumulate: int | None = None
+    ) -> dict[str, float]:
         run, adapter = RunOptions(output=tmp_path / name), AdapterOptions(lora=True)
-        trained = finetune(str(data), str(llama), training_options=options, run=run, adapter=adapter, report=report)
+        trained = finetune(
+            str(data), str(llama), training_options=options, run=run, adapter=adapter, report=report,
+            recipe=TunedRecipeOptions(accumulate=accumulate),
+        )  # fmt: skip
         return values(trained.as_dict())
 
     straight = train("straight", hyper)
@@ -157,7 +162,7 @@ def test_a_stopped_training_goes_on_against_its_reference_and_accumulated_batche
     logs = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("run", "straight")]
     ends = [[json.loads(line) for line in lines if '"eval_dpo_loss"' in line][-1] for lines in logs]
     assert ends[0] == ends[1]
-    assert train("halves", halves) == pytest.approx(straight, rel=1e-3)
+    assert train("halves", halves, accumulate=2) == pytest.approx(straight, rel=1e-3)
 
 
 def test_a_pair_is_read_from_each_form_and_in_the_chat_template_where_there_is_one(talker):
