@@ -7,21 +7,12 @@ import pytest
 pytestmark = pytest.mark.real
 
 
-# a quarter of the usual epochs for the causal one: CI's time; a masked one has hardly begun to learn by then
-@pytest.mark.parametrize(("arch", "epochs", "gain"), [("llama", 1, 1.0), ("bert", 4, 0.4)])
-def test_pretraining_on_fairytales_beats_a_smoothed_unigram_model(hub, arch, epochs, gain):
-    folder = f"runs/fairytales-{arch}"
-    ran = hub("pretrain", "local/fairytales", "-o", folder, "--arch", arch, "--epochs", epochs, "--json")
+def test_pretraining_on_fairytales_beats_a_smoothed_unigram_model(hub):
+    """A quarter of the usual epochs, and no masked-lm, which has hardly begun to learn by then: CI's time."""
+    ran = hub("pretrain", "local/fairytales", "-o", "runs/fairytales", "--epochs", 1, "--json")
     assert ran.code == 0, ran.err
     baseline = next(line for line in ran.err.splitlines() if "unigram" in line)
-    assert float(baseline.rpartition(" ")[2]) - ran.json["metrics"]["loss"]["value"] >= gain
-    if arch == "llama":
-        told = hub("generate", "Once upon a time", "-m", folder, "--max-new-tokens", 40)
-        assert told.code == 0, told.err
-        assert len(told.out.split()) > 10
-    else:
-        filled = hub("generate", "Once upon a [MASK] there was a poor woodcutter.", "-m", folder, "--top", 5, "--json")
-        assert filled.code == 0, filled.err
-        scores = [fill["score"] for fill in filled.json["fills"]]
-        assert len(scores) == 5
-        assert scores == sorted(scores, reverse=True)
+    assert float(baseline.rpartition(" ")[2]) - ran.json["metrics"]["loss"]["value"] >= 1.0
+    told = hub("generate", "Once upon a time", "-m", "runs/fairytales", "--max-new-tokens", 40)
+    assert told.code == 0, told.err
+    assert len(told.out.split()) > 10
