@@ -23,8 +23,9 @@ MADE_HERE = (
     "run.json", "metrics.jsonl", "curves.png", "confusion.png", "calibration.png", "metrics.png",
     "README.md", "config.json", "adapter_config.json", "generation_config.json", "*.safetensors",
     "model.safetensors.index.json", "tokenizer*.json", "special_tokens_map.json", "vocab.*", "merges.txt",
-    "chat_template.jinja", "*.model", "added_tokens.json", "search.db", "trials.png",
+    "chat_template.jinja", "*.model", "added_tokens.json", "trials.png",
 )  # fmt: skip
+KEPT_HERE = ("search.db",)  # what a search goes on from: of no use anywhere else
 RUNS_WITHIN = ("seed-*", "trials/*")  # of several trainings: each has a run.json of its own
 TRACKED = ("tensorboard", "wandb")  # what trackers write there
 LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "evaluate", "huggingface_hub", "peft")
@@ -55,7 +56,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what an earlier run left here, and nothing else."""
-        for pattern in MADE_HERE:
+        for pattern in (*MADE_HERE, *KEPT_HERE):
             for file in self.path.glob(pattern):
                 file.unlink()
         for pattern in RUNS_WITHIN:
