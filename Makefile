@@ -25,7 +25,7 @@ test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 real: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m real -n $(WORKERS) --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "real or slow" -n $(WORKERS) --dist loadfile $(ARGS)
 
 coverage: $(VENV)/.installed-dev
 	$(MAKE) test ARGS="--cov --cov-report=term:skip-covered"

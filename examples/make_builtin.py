@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llmkit import metrics, models
 from llmkit.builtin import BUILTIN
-from llmkit.corpus import Corpus, open_corpus
+from llmkit.corpus import Corpus, open_sources, read_corpus
 from llmkit.decoding import generate
 from llmkit.inference import predict
 from llmkit.options import DataOptions, GenerationOptions, ModelOptions, SplitOptions
@@ -37,7 +37,7 @@ def main(run: Path, sources: list[str]) -> None:
     model = AutoModelForCausalLM.from_pretrained(run, dtype=torch.bfloat16)
     model.generation_config.repetition_penalty = 1.15  # greedy decoding of so small a model goes round in circles
     models.save(model, AutoTokenizer.from_pretrained(run), BUILTIN)
-    corpus = open_corpus(sources, DataOptions(), SplitOptions(), 42, Report())
+    corpus = read_corpus(open_sources(sources, "utf-8", Report()), DataOptions(), SplitOptions(), 42, Report())
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     samples = [
         [opening + answer for answer in answers]
