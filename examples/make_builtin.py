@@ -17,9 +17,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llmkit import metrics, models
 from llmkit.builtin import BUILTIN
-from llmkit.corpus import Corpus, open_sources, read_corpus
+from llmkit.corpus import Corpus, read_corpus
 from llmkit.decoding import generate
 from llmkit.inference import predict
+from llmkit.mixing import open_portions
 from llmkit.options import DataOptions, GenerationOptions, ModelOptions, SplitOptions
 from llmkit.report import Report
 from llmkit.tasks import TASKS, Setup
@@ -37,7 +38,8 @@ def main(run: Path, sources: list[str]) -> None:
     model = AutoModelForCausalLM.from_pretrained(run, dtype=torch.bfloat16)
     model.generation_config.repetition_penalty = 1.15  # greedy decoding of so small a model goes round in circles
     models.save(model, AutoTokenizer.from_pretrained(run), BUILTIN)
-    corpus = read_corpus(open_sources(sources, "utf-8", Report()), DataOptions(), SplitOptions(), 42, Report())
+    data, splits, report = DataOptions(), SplitOptions(), Report()
+    corpus = read_corpus(open_portions(sources, data, splits, report)[0], data, splits, 42, report)
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     samples = [
         [opening + answer for answer in answers]

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from datasets import Dataset
 
-from llmkit.data import Source, open_dataset, weights_of
+from llmkit.data import Source
 from llmkit.errors import DataError, EmptyError, listing
+from llmkit.mixing import Portion
 from llmkit.options import CorpusOptions, SplitOptions
 from llmkit.report import Report
 from llmkit.splits import VALIDATIONS, Drawn, TrainAndValidation, select
@@ -28,19 +29,8 @@ class Corpus:
     rows: TrainAndValidation
 
 
-def open_sources(references: list[str], encoding: str, report: Report) -> list[tuple[Source, float]]:
-    """Open every source, with its weight (`a.jsonl@2`).
-
-    Raises:
-        OptionError: a weight is none, or a source is named twice.
-        DataError, EmptyError, HubError: as `open_dataset`.
-    """
-    named = weights_of(references)
-    return [(open_dataset(name, encoding=encoding, report=report), weight) for name, weight in named.items()]
-
-
 def read_corpus(
-    opened: Sequence[tuple[Source, float]], data: CorpusOptions, splits: SplitOptions, seed: int, report: Report
+    portions: Sequence[Portion], data: CorpusOptions, splits: SplitOptions, seed: int, report: Report
 ) -> Corpus:
     """Take the texts of every source, and put aside what is measured on: validation splits, else a cut of 5%.
 
@@ -52,11 +42,12 @@ def read_corpus(
     """
     require_roles(data.columns, ("text",))
     drawn, train, held_out = list[Drawn](), list[str](), list[str]()
-    for source, weight in opened:
+    for portion in portions:
+        source = portion.source
         kept, aside, how = _documents(source, data, splits, seed)
-        times = f", each {weight:g} times an epoch" if weight != 1 else ""
-        report.say(f"{source.reference}: {len(kept)} documents to train on{times}, {len(aside)} held out ({how})")
-        drawn.append(Drawn(source.reference, source.commit, weight, len(kept), len(aside), how, None))
+        told = f"{len(kept)} documents to train on{portion.times}, {len(aside)} held out ({how})"
+        report.say(f"{source.reference}: {told}")
+        drawn.append(Drawn(source.reference, source.commit, portion.weight, len(kept), len(aside), how, None))
         train += kept
         held_out += aside
     if not train or not held_out:
@@ -64,7 +55,7 @@ def read_corpus(
     rows = TrainAndValidation(
         Dataset.from_dict({"text": train}), Dataset.from_dict({"text": held_out}), "held-out text", drawn=tuple(drawn)
     )
-    return Corpus(tuple(source for source, _ in opened), rows)
+    return Corpus(tuple(portion.source for portion in portions), rows)
 
 
 def _documents(

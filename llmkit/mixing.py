@@ -20,9 +20,10 @@ from llmkit.data import Source, open_dataset, weights_of
 from llmkit.errors import DataError, EmptyError, listing
 from llmkit.findings import Part
 from llmkit.labels import names_of
-from llmkit.options import DataOptions, SplitOptions
+from llmkit.options import CorpusOptions, DataOptions, SplitOptions
 from llmkit.report import Report
 from llmkit.splits import Drawn, TrainAndValidation, select, train_and_validation
+from llmkit.streamed_training import Opened, open_stream
 from llmkit.tasks import Task
 from llmkit.tasks.features import is_string
 
@@ -40,16 +41,27 @@ class Portion:
         """As the user types it."""
         return self.source.reference if self.weight == 1 else f"{self.source.reference}@{self.weight:g}"
 
+    @property
+    def times(self) -> str:
+        """What is said of its rows, where they do not come once."""
+        return "" if self.weight == 1 else f", each {self.weight:g} times an epoch"
 
-def open_portions(references: Sequence[str], encoding: str, report: Report) -> list[Portion]:
-    """Open every dataset of a mix, before anything is done with one of them.
+
+def open_portions(
+    references: Sequence[str], data: CorpusOptions, splits: SplitOptions, report: Report
+) -> tuple[list[Portion], Opened | None]:
+    """Open every dataset of a mix, before anything is done with one of them; or one to be streamed, and its first rows.
 
     Raises:
-        OptionError: as `weights_of`.
+        OptionError: as `weights_of`, or as `open_stream`.
         DataError, EmptyError, HubError: as `open_dataset`.
     """
+    if splits.streaming:
+        opened = open_stream(references, splits, data.limit, data.encoding, report)
+        return [Portion(opened.source, 1.0)], opened
     named = weights_of(references)
-    return [Portion(open_dataset(name, encoding=encoding, report=report), weight) for name, weight in named.items()]
+    sources = {name: open_dataset(name, encoding=data.encoding, report=report) for name in named}
+    return [Portion(source, named[name]) for name, source in sources.items()], None
 
 
 def alike(
@@ -161,8 +173,9 @@ def divide(
         source, sizes = portion.source, (len(rows.train), len(rows.validation))
         cut = rows.cut and replace(rows.cut, column=portion.own.get(rows.cut.column or "", rows.cut.column))
         drawn.append(Drawn(source.reference, source.commit, portion.weight, *sizes, rows.name, cut))
-        times = f", each {portion.weight:g} times an epoch" if portion.weight != 1 else ""
-        report.say(f"{source.reference}: {sizes[0]} rows to train on{times}, {sizes[1]} to measure on ({rows.name})")
+        report.say(
+            f"{source.reference}: {sizes[0]} rows to train on{portion.times}, {sizes[1]} to measure on ({rows.name})"
+        )
     return TrainAndValidation(
         concatenate_datasets([rows.train for rows in divided]),
         concatenate_datasets([rows.validation for rows in divided]),

@@ -19,7 +19,6 @@ from llmkit.inspection import check
 from llmkit.jobs import Job, quick
 from llmkit.labels import Labels
 from llmkit.metrics import require_known
-from llmkit.mixing import Portion
 from llmkit.models import Located
 from llmkit.options import DataOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
 from llmkit.readings import max_length
@@ -80,10 +79,7 @@ def _choice(
     dataset: Sequence[str], options: ModelOptions, data: DataOptions, splits: SplitOptions, hyper: TrainingOptions,
     run: RunOptions, identity: dict[str, Any], report: Report, teacher: Teacher | None,
 ) -> Choice:  # fmt: skip
-    opened = None
-    if splits.streaming:
-        opened = streamed_training.open_stream(dataset, splits, data.limit, data.encoding, report)
-    portions = [Portion(opened.source, 1.0)] if opened else mixing.open_portions(dataset, data.encoding, report)
+    portions, opened = mixing.open_portions(dataset, data, splits, report)
     first = select(portions[0].source.splits, splits.train_split, data.limit)
     located, task, columns = _model_and_task(options, data, first, report, teacher.student if teacher else None)
     path = run.output or Path("runs") / f"{mixing.slug(portions)}-{located.slug}"

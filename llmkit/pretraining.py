@@ -13,7 +13,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from llmkit import architectures, mixing, models, runs, streamed_training, tasks, training
 from llmkit.architectures import SIZES, Size
-from llmkit.corpus import Corpus, open_sources, read_corpus
+from llmkit.corpus import Corpus, read_corpus
 from llmkit.errors import EmptyError, OptionError, listing
 from llmkit.findings import Part
 from llmkit.inspection import check
@@ -84,11 +84,8 @@ def pretrain(
     identity |= recipe.given
     if hyper.metric is not None and options.model is None:
         require_known(hyper.metric, _family(shape, data)[0].metric_names(None), "--metric")
-    opened = None
-    if splits.streaming:
-        opened = streamed_training.open_stream(references, splits, data.limit, data.encoding, report)
-    sources = [(opened.source, 1.0)] if opened else open_sources(references, data.encoding, report)
-    text = read_corpus(sources, data, splits, hyper.seed, report)
+    portions, opened = mixing.open_portions(references, data, splits, report)
+    text = read_corpus(portions, data, splits, hyper.seed, report)
     name = Path(options.model).name if options.model else f"{_family(shape, data)[1]}-{shape.size}"
     path = run.output or Path("runs") / f"{text.sources[0].slug}-{name}"
     folder = runs.open_run(path, run, identity, Path(options.model) if options.model else None)

@@ -10,8 +10,9 @@ from conftest import write_jsonl
 from signalling import Signalling
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
-from llmkit.corpus import open_sources, read_corpus
+from llmkit.corpus import read_corpus
 from llmkit.errors import Stopped
+from llmkit.mixing import open_portions
 from llmkit.options import ArchitectureOptions, DataOptions, RunOptions, SplitOptions, TrainingOptions
 from llmkit.pretraining import pretrain
 from llmkit.report import Report
@@ -194,7 +195,8 @@ def test_whole_word_masking_and_the_mask_share_reach_the_training(llmkit, corpus
 
 def _corpus(references: list[Path], **splits: str):
     names = [str(reference) for reference in references]
-    return read_corpus(open_sources(names, "utf-8", Report()), DataOptions(), SplitOptions(**splits), 42, Report())
+    data, parts, report = DataOptions(), SplitOptions(**splits), Report()
+    return read_corpus(open_portions(names, data, parts, report)[0], data, parts, 42, report)
 
 
 def test_whole_documents_are_held_out_of_many(tmp_path):
