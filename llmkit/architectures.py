@@ -10,6 +10,7 @@ from typing import Any
 import transformers
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from llmkit.config_file import read_yaml
 from llmkit.errors import OptionError, did_you_mean
 
 
@@ -78,14 +79,7 @@ def read_model_config(file: Path) -> dict[str, Any]:
     Raises:
         OptionError: no such file, or no known model_type.
     """
-    import yaml
-
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))  # JSON is YAML
-    except OSError as error:
-        raise OptionError(f"--model-config {file}: {error.strerror or error}") from None
-    except yaml.YAMLError as error:
-        raise OptionError(f"--model-config {file} is neither JSON nor YAML: {' '.join(str(error).split())}") from None
+    values = read_yaml(file, "--model-config", "neither JSON nor YAML")  # JSON is YAML
     if not isinstance(values, dict) or "model_type" not in values:
         raise OptionError(f"--model-config {file} must hold a mapping with a model_type such as llama")
     if values["model_type"] not in CONFIG_MAPPING:

@@ -32,14 +32,23 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OptionError(f"--config {path}: {error.strerror or error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OptionError(f"--config {path} is not YAML: {' '.join(str(error).split())}") from None
+    values = read_yaml(path, "--config")
     if not isinstance(values, dict):
         raise OptionError(f"--config {path} must hold a mapping such as `epochs: 3`")
     return values
+
+
+def read_yaml(path: Path, flag: str, otherwise: str = "not YAML") -> Any:
+    """Return what the file that a flag names holds.
+
+    Raises:
+        OptionError: there is no such file, or it is `otherwise`.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OptionError(f"{flag} {path}: {error.strerror or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise OptionError(f"{flag} {path} is {otherwise}: {' '.join(str(error).split())}") from None

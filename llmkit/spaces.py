@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from llmkit.config_file import read_yaml
 from llmkit.errors import OptionError, did_you_mean, listing
 from llmkit.options import AdapterOptions, TrainingOptions, TunedRecipeOptions
 from llmkit.options.recipe import Schedule
@@ -87,14 +88,7 @@ def read_space(path: Path) -> Space:
     Raises:
         OptionError: an unknown name (the nearest is suggested), an impossible range, or a value out of its limits.
     """
-    import yaml
-
-    try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OptionError(f"--search-space {path}: {error.strerror or error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OptionError(f"--search-space {path} is not YAML: {' '.join(str(error).split())}") from None
+    read = read_yaml(path, "--search-space")
     if not isinstance(read, dict) or not read:
         raise OptionError(
             f"--search-space {path} must hold a mapping such as `learning_rate: {{low: 1e-5, high: 1e-3}}`"
