@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from llmkit.findings import Part
 from llmkit.labels import names_of
 from llmkit.options import CorpusOptions, DataOptions, SplitOptions
 from llmkit.report import Report
-from llmkit.splits import Drawn, TrainAndValidation, select, train_and_validation
+from llmkit.splits import Drawn, TrainAndValidation, names_file, select, train_and_validation
 from llmkit.streamed_training import Opened, open_stream
 from llmkit.tasks import Task
 from llmkit.tasks.features import is_string
@@ -193,7 +192,8 @@ def _divided(
     of = f" of {source.reference}" if several else ""
     chosen = select(source.splits, splits.train_split, data.limit)
     tasks.require_sound(task, chosen, columns, f"training{of}")  # before a cut, which gives rows other numbers
-    if number and splits.validation is not None and Path(splits.validation).exists():  # a file counts once
+    first = portions[0].source.splits
+    if number and splits.validation is not None and names_file(first, splits.validation):  # it counts once
         return TrainAndValidation(chosen, chosen.select([]), splits.validation)
     found = train_and_validation(
         source, splits.train_split, splits.validation, data.limit, seed, data.encoding,

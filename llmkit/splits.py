@@ -113,8 +113,7 @@ def train_and_validation(
     The test split is never taken for validation unless `validation` names it. `column` holds class labels, if any.
     """
     train = select(source.splits, train_split, limit)
-    is_split = validation is not None and re.split(r"[\[+]", validation)[0] in source.splits
-    if validation is not None and not is_split and Path(validation).exists():
+    if validation is not None and names_file(source.splits, validation):
         other = open_dataset(validation, encoding=encoding).splits
         name = next((name for name in (*VALIDATIONS, *other) if name in other), "train")
         return TrainAndValidation(train, select(other, name, limit), validation)
@@ -126,6 +125,11 @@ def train_and_validation(
     places = cut_places(train, cut)
     kept, held_out = map(train.select, places)
     return TrainAndValidation(kept, held_out, f"{train_split}, {CUT_SHARE:.0%} cut", cut, places=places)
+
+
+def names_file(splits: DatasetDict, validation: str) -> bool:
+    """Tell whether `--validation` names a file or a folder; a split of the dataset that is called so comes first."""
+    return re.split(r"[\[+]", validation)[0] not in splits and Path(validation).exists()
 
 
 def _refuse_overlap(splits: DatasetDict, train: str, validation: str) -> None:

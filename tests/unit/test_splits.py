@@ -9,7 +9,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from llmkit.data import Source, open_dataset
 from llmkit.errors import DataError, EmptyError
-from llmkit.splits import CUT_SHARE, Cut, cut_rows, select, to_measure, train_and_validation
+from llmkit.splits import CUT_SHARE, Cut, cut_rows, names_file, select, to_measure, train_and_validation
 from llmkit.tasks import TASKS
 
 labelled = partial(TASKS["text-classification"].has_labels, columns={"text": "text", "label": "label"})
@@ -201,3 +201,14 @@ def test_rows_that_are_trained_on_are_not_measured_on():
     source = source_of(train=numbered(50))
     with pytest.raises(DataError, match="takes rows that --train-split train trains on"):
         train_and_validation(source, "train", "train[90%:]", None, 42)
+
+
+def test_a_split_that_is_called_like_a_file_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "held").mkdir()
+    splits = DatasetDict({"train": Dataset.from_dict({"text": ["a"]})})
+    assert names_file(splits, "held")
+    splits["held"] = splits["train"]
+    assert not names_file(splits, "held")
+    assert not names_file(splits, "held[:1]")
+    assert not names_file(splits, "nothing")
