@@ -48,7 +48,7 @@ class Merged:
     base: str
     compared: int
     differing: list[dict[str, Any]]  # the prompt, the answer before and the answer after
-    largest_difference: float  # between two numbers of the answers
+    largest_difference: float | None  # between two numbers of the answers; None where words alone are compared
 
     @property
     def equal(self) -> int:
@@ -201,15 +201,15 @@ def _close(located: Located, options: ModelOptions, report: Report) -> float:
 
 def _compare(
     inputs: Sequence[Mapping[str, Any]], before: Sequence[Any], after: Sequence[Any], close: float
-) -> tuple[list[dict[str, Any]], float]:
+) -> tuple[list[dict[str, Any]], float | None]:
     """Return the prompts with answers of other words, or of numbers not `close`; and the largest difference."""
-    differing, largest = [], 0.0
+    differing, numbers = [], list[float]()
     for row, first, second in zip(inputs, before, after, strict=True):
         apart = list(_apart(first, second))
-        largest = max([largest, *(number for number in apart if number != math.inf)])
+        numbers += [number for number in apart if number != math.inf]
         if any(number > close or number == math.inf for number in apart):
             differing.append({"prompt": row, "before": first, "after": second})
-    return differing, largest
+    return differing, max(numbers, default=None)
 
 
 def _apart(first: Any, second: Any) -> Iterator[float]:

@@ -41,6 +41,7 @@ def merge(
         report.record(merged.as_dict())
     else:
         report.line(f"agreement: {merged.agreement:.4f} ({merged.equal} of {merged.compared} answers as before)")
-        report.line(f"largest difference: {merged.largest_difference:.2g}")
+        if merged.largest_difference is not None:
+            report.line(f"largest difference: {merged.largest_difference:.2g}")
         report.say(f"saved in {merged.folder}")
     merged.require(options.min_agreement)

@@ -172,3 +172,11 @@ def test_a_language_model_is_compared_on_its_greedy_continuations(llmkit, llama,
     assert llmkit("merge", run, "-o", out, "--json").json["agreement"] == 1.0
     told = [llmkit("generate", "the fox was", "-m", model, "--max-new-tokens", "12").out for model in (run, out)]
     assert told[0] == told[1]
+
+
+def test_of_words_no_difference_in_numbers_is_told(llmkit, llama, tmp_path):
+    texts = write_jsonl(tmp_path / "texts.jsonl", [{"text": line} for line in tiny.corpus(40).split("\n\n")])
+    assert llmkit("finetune", texts, "-m", llama, "-o", tmp_path / "run", "--lora", *STEPS).code == 0
+    ran = llmkit("merge", tmp_path / "run", "-o", tmp_path / "merged")
+    assert (ran.code, ran.out) == (0, "agreement: 1.0000 (16 of 16 answers as before)\n")
+    assert json.loads((tmp_path / "merged" / "run.json").read_text())["merged"]["largest_difference"] is None
