@@ -6,16 +6,16 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, TrainerCallback, set_seed
 
 from llmkit import jobs, models, runs, trainable
-from llmkit.distillation import Lesson
 from llmkit.errors import Interrupted, Stopped
 from llmkit.jobs import Job, Trained
+from llmkit.lessons import Lesson
 from llmkit.options import AdapterOptions, ModelOptions, RunOptions, TrainingOptions, TunedRecipeOptions
 from llmkit.recipes import Recipe
 from llmkit.report import Report
@@ -65,10 +65,7 @@ class Attempt:
 
     def train(self) -> Trained:
         """Train, and leave a finished run folder."""
-        set_seed(self.choices.hyper.seed)
-        recipe_for = partial(self.recipe, self.choices)
-        model, lesson = self.opens(self.choices)
-        return jobs.train(self.job, model, recipe_for, self.identity, self.run, self.options, self.report, lesson)
+        return jobs.conclude(self.job, self.learn(), self.options, self.report)
 
     def learn(self, callbacks: Sequence[TrainerCallback] = ()) -> Fit:
         """Train and save the model, without measuring the saved one."""
@@ -93,13 +90,13 @@ class Attempt:
             job = replace(job, train_setup=replace(job.train_setup or job.setup, seed=values["seed"]))
         return replace(self, job=job, choices=self.choices.changed(values), identity=identity, run=run)
 
-    @property
-    def parameters(self) -> int:
-        """The number of the model's weights, known from its config alone."""
+    @cached_property
+    def usual(self) -> Recipe:
+        """The recipe of these choices, for the number of the model's weights, known from its config alone."""
         task, located = self.job.task, self.job.located
         config = models.with_settings(located.config, task.head_config(self.job.setup))
         model = trainable.skeleton(config, task.network(config), self.options.trust_remote_code)
-        return trainable.base_size(model)
+        return self.recipe(self.choices, trainable.base_size(model))
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""Distillation: a student learns the answers of a teacher beside the labels, and can be cut from its layers.
+"""Distillation: a teacher that is found and checked, and a student that is cut from its layers.
 
-Sources: Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015; Sanh et al., DistilBERT, 2019: a
-student begins with evenly spaced layers of its teacher, with its embeddings and its head.
+Source: Sanh et al., DistilBERT, 2019: a student begins with evenly spaced layers of its teacher, with its embeddings
+and its head. What it learns is in `lessons`.
 """
 
 from __future__ import annotations
@@ -43,18 +43,20 @@ class Teacher:
     @property
     def said(self) -> str:
         """Sentences for the user on what is learned from whom."""
-        mix, heat = self.wanted.mix, self.wanted.temperature
-        rest = f"{mix:g} of the loss, at temperature {heat:g}; the labels give {1 - mix:g}"
+        mix, heat, states = self.wanted.mix, self.wanted.temperature, self.wanted.states
+        deep = f", its hidden states with weight {states:g}" if mix and states else ""
+        rest = f"{mix:g} of the loss, at temperature {heat:g}{deep}; the labels give {1 - mix:g}"
         whole = f"teacher: {self.located.name} gives {rest}"
         if not self.kept:
             return whole
         numbers = f"{_plural(len(self.kept))} {listing([layer + 1 for layer in self.kept])}"
-        return f"{whole}\nstudent: {numbers} of the teacher's {_layers(self.located.config)}"
+        return f"{whole}\nstudent: {numbers} of the teacher's {layers_of(self.located.config)}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return what run.json says of it; layers are counted from 1."""
+        wanted = {"mix": self.wanted.mix, "temperature": self.wanted.temperature, "states": self.wanted.states}
         layers = {"layers": [layer + 1 for layer in self.kept]} if self.kept else {}
-        return {**models.origin(self.located), **layers, "mix": self.wanted.mix, "temperature": self.wanted.temperature}
+        return {**models.origin(self.located), **layers, **wanted}
 
 
 def find_teacher(wanted: DistillingOptions, options: ModelOptions, adapts: bool, report: Report) -> Teacher | None:
@@ -75,7 +77,7 @@ def find_teacher(wanted: DistillingOptions, options: ModelOptions, adapts: bool,
     located = models.locate(opening, report)
     if count is None:
         return Teacher(located, opening, wanted)
-    kept = evenly(count, _layers(located.config), located.name)
+    kept = evenly(count, layers_of(located.config), located.name)
     name = f"{located.name.rstrip('/')}-{count}-{_plural(count)}"
     student = replace(located, name=name, config=_cut_config(located.config, kept), base=None)
     return Teacher(located, opening, wanted, kept, student)
@@ -85,7 +87,12 @@ def _plural(count: int) -> str:
     return "layer" if count == 1 else "layers"
 
 
-def _layers(config: PretrainedConfig) -> int:
+def layers_of(config: PretrainedConfig) -> int:
+    """Return how many layers a model has.
+
+    Raises:
+        ModelError: its config does not say.
+    """
     layers = getattr(config, "num_hidden_layers", None)
     if not isinstance(layers, int):
         raise ModelError(f"--student-layers: a {config.model_type} does not say how many layers it has")
@@ -111,7 +118,7 @@ def _cut_config(config: PretrainedConfig, kept: Sequence[int]) -> PretrainedConf
     Raises:
         ModelError: its layers are no plain number of it.
     """
-    layers, shorter = _layers(config), copy.deepcopy(config)
+    layers, shorter = layers_of(config), copy.deepcopy(config)
     try:
         shorter.num_hidden_layers = len(kept)
         for name, value in vars(config).items():
@@ -203,37 +210,12 @@ def stack_of(model: PreTrainedModel) -> str:
     Raises:
         ModelError: there is none, or several, as of an encoder and a decoder.
     """
-    layers = _layers(model.config)
+    layers = layers_of(model.config)
     found = [name for name, members in trainable.stacks(model) if len(members) == layers]
     if len(found) != 1:
         kind = type(model).__name__
         raise ModelError(f"--student-layers: {kind} is no single stack of layers to cut from; -m names a student")
     return found[0]
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What a student learns at each step: the loss of its own labels, and its distance from the teacher's answers."""
-
-    task: Task
-    teacher: PreTrainedModel
-    mix: float
-    temperature: float
-    inputs: tuple[
-        frozenset[str], frozenset[str]
-    ]  # what the teacher does not read of a batch, what the student does not
-
-    def loss(self, own: torch.Tensor, outputs: Any, batch: dict[str, Any]) -> torch.Tensor:
-        """Return mix * divergence + (1 - mix) * own, a scalar: both are means over the items of the batch."""
-        shown = {name: value for name, value in self.task.shown(batch).items() if name not in self.inputs[0]}
-        with torch.no_grad():
-            told = self.teacher(**shown).logits
-        apart = self.task.divergence(outputs["logits"], told, batch, self.temperature)
-        return self.mix * apart.mean() + (1 - self.mix) * own
-
-    def read_by_student(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Return what the student takes of a batch."""
-        return {name: value for name, value in batch.items() if name not in self.inputs[1]}
 
 
 def open_teacher(teacher: Teacher, task: Task) -> PreTrainedModel:
@@ -247,16 +229,6 @@ def open_teacher(teacher: Teacher, task: Task) -> PreTrainedModel:
         teacher.located, task.network(teacher.located.config), tokenizer, teacher.opening, training=True, merged=True
     )
     return model.eval().requires_grad_(False)
-
-
-def lesson(teacher: Teacher, model: PreTrainedModel, task: Task, student: PreTrainedTokenizerBase) -> Lesson | None:
-    """Return what the student learns from an open teacher, or None where the loss is of the labels alone."""
-    if not teacher.wanted.mix:
-        return None
-    theirs = set(models.load_tokenizer(teacher.located, teacher.opening).model_input_names)
-    ours = set(student.model_input_names)
-    unread = (frozenset(ours - theirs), frozenset(theirs - ours))
-    return Lesson(task, model, teacher.wanted.mix, teacher.wanted.temperature, unread)
 
 
 def cut_student(

@@ -11,10 +11,10 @@ import torch
 from datasets import Dataset
 
 from llmkit.readings import Reader
+from llmkit.tasks.batches import IGNORED
 
 HEAD, TAIL = 60, 8  # tokens of a text that are shown; those between are counted
 TURNS = 4  # places where a loss begins or ends, around which tokens are shown too
-IGNORED = -100  # a label on which there is no loss
 
 
 @dataclass(frozen=True)

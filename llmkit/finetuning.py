@@ -10,11 +10,11 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from llmkit import adapters, distillation, models, streamed_training, tasks, trainable, training
+from llmkit import adapters, distillation, lessons, models, streamed_training, tasks, trainable, training
 from llmkit.attempts import Attempt, Choices
-from llmkit.distillation import Lesson
 from llmkit.errors import OptionError
 from llmkit.jobs import Job, Trained, finished
+from llmkit.lessons import Lesson
 from llmkit.options import (
     AdapterOptions,
     DataOptions,
@@ -27,7 +27,7 @@ from llmkit.options import (
     TunedRecipeOptions,
 )
 from llmkit.planning import plan
-from llmkit.recipes import Recipe, amended, class_weights, require_one_schedule
+from llmkit.recipes import Recipe, amended, class_weights, learning_rate_for, require_one_schedule
 from llmkit.repeating import say_plan, train_with_seeds
 from llmkit.report import Report
 from llmkit.searching import Search, require_optuna, space_for
@@ -65,12 +65,7 @@ def finetune(
     )  # fmt: skip
     overrides = training.checked_overrides(choices.hyper.set)
     require_one_schedule(choices.recipe, overrides)
-    streamed_training.require_steps(splits, choices.hyper)
-    _require_held(splits, choices, series)
-    tasks.asked_for("finetune", data.task, data)  # a wrong name is known before any download
-    device = models.pick_device(options.device)
-    training.precision(options, device)
-    adapters.require_available(choices.adapter, device)
+    _require_possible(options, data, splits, choices, series)
     named = _searched(series)
     datasets = [dataset] if isinstance(dataset, str) else list(dataset)
     identity = {
@@ -87,10 +82,18 @@ def finetune(
         job, choices, identity, run, options, report, partial(_model, job, options, outline),
         partial(_recipe, job, overrides, weights),
     )  # fmt: skip
+    if outline is not None and dry_run:
+        report.say(trainable.share(outline.model).said)
+    return _carried_out(attempt, series, named, whole, dry_run)
+
+
+def _carried_out(
+    attempt: Attempt, series: SeriesOptions, named: Space | None, whole: dict[str, Any], dry_run: bool
+) -> Trained | None:
+    """Train once, or as often as a series says; or say what would be done. `whole` is the identity of the command."""
+    job, report = attempt.job, attempt.report
     search = Search(attempt, space_for(attempt, named), series.search, whole) if series.search is not None else None
     if dry_run:
-        if outline is not None:
-            report.say(trainable.share(outline.model).said)
         if search is not None:
             search.say_plan()
         if series.seeds is not None:
@@ -98,10 +101,26 @@ def finetune(
         return None
     if job.folder.finished:
         report.say(f"{job.folder.path} holds this run, finished: nothing to do")
-        return finished(job, options, report)
+        return finished(job, attempt.options, report)
     if search is not None:
         return search.run()
     return attempt.train() if series.seeds is None else train_with_seeds(attempt, series.seeds, whole)
+
+
+def _require_possible(
+    options: ModelOptions, data: DataOptions, splits: SplitOptions, choices: Choices, series: SeriesOptions
+) -> None:
+    """Refuse what is known to be impossible before anything is opened.
+
+    Raises:
+        OptionError: naming the flags.
+    """
+    streamed_training.require_steps(splits, choices.hyper)
+    _require_held(splits, choices, series)
+    tasks.asked_for("finetune", data.task, data)
+    device = models.pick_device(options.device)
+    training.precision(options, device)
+    adapters.require_available(choices.adapter, device)
 
 
 def _require_held(splits: SplitOptions, choices: Choices, series: SeriesOptions) -> None:
@@ -170,7 +189,7 @@ def _taught(
     if teacher is None:
         return _opened(job, options, less, outline), None
     taught = distillation.open_teacher(teacher, job.task)
-    lesson = distillation.lesson(teacher, taught, job.task, job.tokenizer)
+    lesson = lessons.lesson(teacher, taught, job.task, job.tokenizer)
     if teacher.student is None:
         return _opened(job, options, less, outline), lesson
     settings["pad_token_id"] = job.tokenizer.pad_token_id
@@ -205,7 +224,7 @@ def _recipe(
     epochs, haste = hyper.epochs or task.usual_epochs, choices.adapter.haste * task.pace
     usual = Recipe(
         epochs=epochs, max_steps=hyper.max_steps, batch_size=hyper.batch_size or _usual_batch(job), seed=hyper.seed,
-        learning_rate=hyper.learning_rate or training.learning_rate_for(parameters, config, haste),
+        learning_rate=hyper.learning_rate or learning_rate_for(parameters, config, haste),
         measurements=3 if hyper.max_steps else max(1, math.ceil(epochs)), overrides=overrides,
     )  # fmt: skip
     return amended(usual, choices.recipe, weights)

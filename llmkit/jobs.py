@@ -16,7 +16,7 @@ from llmkit import adapters, data, models, runs, trainable, training
 from llmkit.cards import write_card
 from llmkit.curves import draw_curves
 from llmkit.data import Source
-from llmkit.distillation import Lesson, Teacher
+from llmkit.distillation import Teacher
 from llmkit.errors import ModelError
 from llmkit.evaluation import Evaluation
 from llmkit.evaluation.assessing import assess
@@ -25,6 +25,7 @@ from llmkit.evaluation.plan import Plan
 from llmkit.evaluation.result import Wanted
 from llmkit.evaluation.run import subject_of
 from llmkit.inference import predict
+from llmkit.lessons import Lesson
 from llmkit.models import Located
 from llmkit.options import ModelOptions, RunOptions, TaskFlags
 from llmkit.recipes import Recipe, say_recipe
@@ -80,17 +81,15 @@ class Trained:
 
 def train(
     job: Job, model: PreTrainedModel, recipe_for: Callable[[int], Recipe], identity: dict[str, Any],
-    run: RunOptions, options: ModelOptions, report: Report, lesson: Lesson | None = None,
+    run: RunOptions, options: ModelOptions, report: Report,
 ) -> Trained:  # fmt: skip
-    """Train `model` by the recipe for its number of parameters, with the lesson of its teacher where it has one.
-
-    It leaves a finished run folder.
+    """Train `model` by the recipe for its number of parameters, and leave a finished run folder.
 
     Raises:
         Stopped: a signal came and a checkpoint was saved.
         DivergedError: the loss or a weight is not finite.
     """
-    fit = learn(job, model, recipe_for, identity, run, options, report, lesson)
+    fit = learn(job, model, recipe_for, identity, run, options, report)
     del model  # the saved one is measured: not both in memory
     return conclude(job, fit, options, report)
 
@@ -100,7 +99,7 @@ def learn(
     run: RunOptions, options: ModelOptions, report: Report, lesson: Lesson | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> training.Fit:  # fmt: skip
-    """Do what `train` does up to the saved model, which `conclude` measures.
+    """Do what `train` does up to the saved model, which `conclude` measures; a `lesson` is what a teacher teaches it.
 
     Raises:
         ModelError: the model cannot compute its activations twice.
@@ -118,17 +117,11 @@ def learn(
         job = _remembering(job, model, options, report)
     if run.overwrite:
         job.folder.clear()
-    job.folder.write({
-        "status": "running", "command": job.command, "task": job.task.name, "options": identity,
-        "model": {
-            "name": options.model or job.located.name, "commit": job.located.commit, "parameters": parameters,
-            "trainable": share.as_dict(), "adapter": adapters.has_adapter(model),
-        },
-        "teacher": job.teacher.as_dict() if job.teacher else None,
-        "reference": asdict(job.setup.reference) if job.setup.reference else None,
-        "data": describe_data(job), "max_length": job.setup.max_length, "recipe": asdict(recipe),
-        **runs.environment(),
-    })  # fmt: skip
+    described = {
+        "name": options.model or job.located.name, "commit": job.located.commit, "parameters": parameters,
+        "trainable": share.as_dict(), "adapter": adapters.has_adapter(model),
+    }  # fmt: skip
+    job.folder.write(_begun(job, described, recipe, identity))
     fit = training.fit(
         job.task, model, job.tokenizer, job.stream or job.train, job.validation, setups=job.setups, recipe=recipe,
         best=job.best, folder=job.folder, options=options, report=report, lesson=lesson, track=run.track,
@@ -136,6 +129,17 @@ def learn(
     )  # fmt: skip
     models.save(model, job.tokenizer, job.folder.path)
     return fit
+
+
+def _begun(job: Job, model: dict[str, Any], recipe: Recipe, identity: dict[str, Any]) -> dict[str, Any]:
+    """Return the run.json of a training that begins."""
+    return {
+        "status": "running", "command": job.command, "task": job.task.name, "options": identity, "model": model,
+        "teacher": job.teacher.as_dict() if job.teacher else None,
+        "reference": asdict(job.setup.reference) if job.setup.reference else None,
+        "data": describe_data(job), "max_length": job.setup.max_length, "recipe": asdict(recipe),
+        **runs.environment(),
+    }  # fmt: skip
 
 
 def conclude(job: Job, fit: training.Fit, options: ModelOptions, report: Report) -> Trained:

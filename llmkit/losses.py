@@ -11,10 +11,9 @@ from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from llmkit.adapters import has_adapter
-from llmkit.distillation import Lesson
+from llmkit.lessons import Lesson
 from llmkit.tasks import Task
-
-IGNORED = -100  # the label of what is no target, as in PyTorch and transformers
+from llmkit.tasks.batches import IGNORED
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,11 @@ from llmkit.options import (
     SplitOptions,
     TrainingOptions,
 )
-from llmkit.recipes import Recipe, amended, require_one_schedule
+from llmkit.recipes import Recipe, amended, learning_rate_for, require_one_schedule
 from llmkit.report import Report
 from llmkit.streamed_training import Opened
 from llmkit.tasks import Setup, Task
+from llmkit.tasks.batches import IGNORED
 from llmkit.tasks.texts import text_column
 
 EPOCHS = 4.0  # repeated text is nearly as good as fresh up to four times: Muennighoff et al., 2023
@@ -82,6 +83,24 @@ def pretrain(
     for group in (options, shape, data, splits, hyper):
         identity |= asdict(group)
     identity |= recipe.given
+    job, start = _planned(references, options, shape, data, splits, hyper, run, identity, report)
+    if dry_run:
+        return None
+    if job.folder.finished:
+        report.say(f"{job.folder.path} holds this run, finished: nothing to do")
+        return finished(job, options, report)
+    set_seed(hyper.seed)
+    recipe_for = partial(_recipe, start, hyper, recipe, overrides)
+    trained = train(job, _model(start, options), recipe_for, identity, run, options, report)
+    report.say(f"for comparison, a smoothed unigram model of this tokenizer: loss {unigram_loss(job):.4f}")
+    return trained
+
+
+def _planned(
+    references: list[str], options: ModelOptions, shape: ArchitectureOptions, data: CorpusOptions,
+    splits: SplitOptions, hyper: TrainingOptions, run: RunOptions, identity: dict[str, Any], report: Report,
+) -> tuple[Job, Start]:  # fmt: skip
+    """Settle and say all that the training is, up to the model that it starts from."""
     if hyper.metric is not None and options.model is None:
         require_known(hyper.metric, _family(shape, data)[0].metric_names(None), "--metric")
     portions, opened = mixing.open_portions(references, data, splits, report)
@@ -92,18 +111,7 @@ def pretrain(
     start = _start(text, options, shape, data, report)
     _check_documents(text, start.task, report)
     job = _job(text, start, shape, hyper, folder, report)
-    if opened is not None:
-        job = _streamed(job, opened, data)
-    if dry_run:
-        return None
-    if folder.finished:
-        report.say(f"{folder.path} holds this run, finished: nothing to do")
-        return finished(job, options, report)
-    set_seed(hyper.seed)
-    recipe_for = partial(_recipe, start, hyper, recipe, overrides)
-    trained = train(job, _model(start, options), recipe_for, identity, run, options, report)
-    report.say(f"for comparison, a smoothed unigram model of this tokenizer: loss {unigram_loss(job):.4f}")
-    return trained
+    return (job if opened is None else _streamed(job, opened, data)), start
 
 
 def _check_documents(corpus: Corpus, task: Task, report: Report) -> None:
@@ -236,7 +244,7 @@ def _recipe(
 ) -> Recipe:  # fmt: skip
     """From scratch as GPT-3 and Llama do it: a cosine, betas .9 and .95, weight decay 0.1; gentler when going on."""
     known = start.located
-    rate = training.learning_rate_for(parameters, known.config) if known is not None else start.size.learning_rate
+    rate = learning_rate_for(parameters, known.config) if known is not None else start.size.learning_rate
     usual = Recipe(
         epochs=hyper.epochs or EPOCHS, max_steps=hyper.max_steps, batch_size=hyper.batch_size or start.size.batch_size,
         learning_rate=hyper.learning_rate or rate, seed=hyper.seed, measurements=MEASUREMENTS, warmup=start.size.warmup,
@@ -261,5 +269,5 @@ def scored_tokens(job: Job) -> np.ndarray:
     prepared = job.task.prepare(job.rows.validation, job.tokenizer, job.setup, training=False)
     labels = job.task.collator(job.tokenizer, job.setup)(prepared.to_list())["labels"].numpy()
     ids = labels.reshape(-1)
-    scored: np.ndarray = ids[ids != -100]
+    scored: np.ndarray = ids[ids != IGNORED]
     return scored

@@ -72,8 +72,7 @@ def space_for(attempt: Attempt, named: Space | None) -> Space:
 
 def _usual(attempt: Attempt) -> Space:
     """Return the space for a task: around the default of the model's size."""
-    recipe = attempt.recipe(attempt.choices, attempt.parameters)
-    rate, rows = recipe.learning_rate, recipe.batch_size
+    rate, rows = attempt.usual.learning_rate, attempt.usual.batch_size
     space: dict[str, Range | Choice] = {
         "learning_rate": Range(rate / 5, rate * 5, log=True),
         "batch_size": Choice(tuple(sorted({max(1, rows // 2), rows, rows * 2}))),
@@ -110,7 +109,6 @@ class Search:
     def __init__(self, attempt: Attempt, space: Space, count: int, identity: dict[str, Any]) -> None:
         self.attempt, self.space, self.count, self.identity = attempt, space, count, identity
         self.folder, self.best, self.report = attempt.job.folder, attempt.job.best, attempt.report
-        self.recipe = attempt.recipe(attempt.choices, attempt.parameters)
 
     def say_plan(self) -> None:
         """Tell what is searched."""
@@ -153,7 +151,7 @@ class Search:
     def _defaults(self) -> dict[str, Any]:
         """Return what the default recipe has for what is searched."""
         adapter = self.attempt.choices.adapter
-        known = {**asdict(self.recipe), "accumulate": self.recipe.accumulation}
+        known = {**asdict(self.attempt.usual), "accumulate": self.attempt.usual.accumulation}
         known |= {"lora_rank": adapter.rank, "lora_alpha": adapter.alpha}
         return {name: known[name] for name in self.space}
 

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from datasets import Dataset
 from transformers import (
-    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
@@ -28,10 +27,10 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from llmkit import metrics, models, tracking
 from llmkit.callbacks import Narrator, Patience, StopCallback, Watchdog, out_of_patience
-from llmkit.distillation import Lesson
 from llmkit.errors import Interrupted, OptionError, Stopped
 from llmkit.inference import predict
 from llmkit.length_batches import LengthBatches
+from llmkit.lessons import Lesson
 from llmkit.losses import Loss
 from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.options import ModelOptions
@@ -289,18 +288,3 @@ def _stopped(folder: RunFolder) -> None:
         raise Interrupted("interrupted before anything was saved")
     folder.update(status="stopped")
     raise Stopped(f"stopped and saved at step {newest.name.rpartition('-')[2]}: the same command goes on from there")
-
-
-def learning_rate_for(parameters: int, config: PretrainedConfig, haste: float = 1) -> float:
-    """Return a finetuning rate: 1e-4 at 22 million parameters, falling with the square root of the size.
-
-    A small model wants a larger rate; this gives 5.8e-5 at DistilBERT's size and 4.5e-5 at BERT-base's, the range that
-    Devlin et al. (2019) searched, and stays within 1e-5 and 5e-4. A T5 takes five times that, 3e-4 at T5-small's size:
-    its attention does not divide by the square root of the width (Raffel et al., 2020, train it with Adafactor at 1e-3,
-    whatever its size). Where few weights are trained it is `haste` times that, up to 1e-2: ten times is best for LoRA
-    at any size (Schulman et al., LoRA Without Regret, 2025; Biderman et al., LoRA Learns Less and Forgets Less, 2024);
-    a head alone forgets nothing, and on SST-2 wants a hundred times.
-    """
-    whole = min(5e-4, max(1e-5, 1e-4 * math.sqrt(22e6 / parameters)))
-    family = 5 if config.model_type in models.T5_FAMILIES else 1
-    return float(f"{min(1e-2, whole * family * haste):.1e}")

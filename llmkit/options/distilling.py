@@ -28,6 +28,13 @@ class DistillingOptions(Options):
         float | None, flag(panel="Distillation", help="Share of the loss that is the teacher's; default 0.5.")
     ] = None
 
+    distill_states: Annotated[
+        float | None,
+        flag(
+            panel="Distillation", help="Weight of hidden states in what --student-layers learns; default 100; 0: none."
+        ),
+    ] = None
+
     @property
     def temperature(self) -> float:
         """What the logits of both are divided by."""
@@ -37,6 +44,12 @@ class DistillingOptions(Options):
     def mix(self) -> float:
         """The share of the loss that the teacher gives; the labels give the rest."""
         return 0.5 if self.distill_mix is None else self.distill_mix
+
+    @property
+    def states(self) -> float:
+        """The weight of how far the hidden states of a student that is cut from its teacher are from the teacher's."""
+        usual = 100.0 if self.student_layers is not None else 0.0
+        return usual if self.distill_states is None else self.distill_states
 
     @property
     def given(self) -> dict[str, Any]:
@@ -51,6 +64,10 @@ class DistillingOptions(Options):
             yield f"--distill-temperature must be more than 0, not {self.temperature:g}"
         if not 0 <= self.mix <= 1:
             yield f"--distill-mix must lie between 0 and 1, not {self.mix:g}"
-        for name in ("student_layers", "distill_temperature", "distill_mix"):
+        if not 0 <= self.states < math.inf:
+            yield f"--distill-states must be at least 0, not {self.states:g}"
+        if self.states and self.student_layers is None:
+            yield "--distill-states needs --student-layers: only a student that is cut has the states of its teacher"
+        for name in ("student_layers", "distill_temperature", "distill_mix", "distill_states"):
             if getattr(self, name) is not None and self.teacher is None:
                 yield f"--{name.replace('_', '-')} needs --teacher"

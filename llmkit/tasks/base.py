@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -14,14 +14,14 @@ from llmkit.errors import OptionError
 from llmkit.labels import Labels, Matching
 from llmkit.observations import Observations
 from llmkit.options import TaskFlags
-from llmkit.spaces import Choice, Range
 from llmkit.tasks.asked import Asked
 from llmkit.tasks.setup import TRUTHS, Setup
+from llmkit.tasks.taught import Taught
 
 Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
 
 
-class Task(Asked):
+class Task(Asked, Taught):
     """One kind of problem. Stateless: what a run settled comes in as a `Setup`."""
 
     pipeline_tag: ClassVar[str | None] = None  # what the Hub calls it, where that is another name
@@ -40,12 +40,6 @@ class Task(Asked):
     usual_length: ClassVar[int] = 512  # tokens per row where the model could take more: attention costs the square
     aside: ClassVar[frozenset[str]] = frozenset({"labels"})  # what a batch holds besides the model's inputs
     incomplete: ClassVar[str] = "no text or no label"  # what rows that are left out have
-    distils: ClassVar[bool] = False  # whether a student can learn it from a teacher: `divergence`
-    usual_epochs: ClassVar[float] = 3.0  # of finetune
-    usual_batch: ClassVar[int] = 16  # rows of a training step
-    pace: ClassVar[float] = 1.0  # times the usual learning rate of finetuning
-    remembers: ClassVar[bool] = False  # rows are trained on with what the untrained model says of them: `before`
-    told: ClassVar[tuple[str, ...]] = ()  # metrics that are told during training, beside the one that keeps the best
     alternatives: ClassVar[tuple[str, ...]] = ()  # what the texts of a row are called that are compared, in order
     pieces: ClassVar[str | None] = None  # what becomes of a row that is too long, where it does not lose its end
 
@@ -163,15 +157,6 @@ class Task(Asked):
         """Return a setup with what the answers to the validation rows settle, where it is to `tune`, and a sentence."""
         raise NotImplementedError(f"{self.name} tunes nothing")
 
-    def new_tokenizer(self, texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:
-        """Train a tokenizer on texts, for a model that is pretrained from scratch."""
-        raise NotImplementedError(f"{self.name} is not pretrained")
-
-    def targets(self, prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Iterable[list[int]]:
-        """Return the tokens that pretraining on prepared rows learns to tell: what a unigram model counts."""
-        tokens: Iterable[list[int]] = prepared["input_ids"]
-        return tokens
-
     def remark(self, rows: Dataset, setup: Setup) -> str | None:
         """Return a sentence on what rows that are trained or measured on mean to a task that is set up so, or None."""
         return None
@@ -188,21 +173,6 @@ class Task(Asked):
     def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
         """Turn rows into model inputs; a column `length` holds their lengths in tokens."""
 
-    def silent(self, prepared: Dataset) -> list[int]:
-        """Return the places of rows that were prepared of which nothing is learned or scored: it was cut off."""
-        return []
-
-    def packed(self, prepared: Dataset, setup: Setup) -> Dataset:
-        """Return rows that were prepared to train on, several in one where the setup asks for it."""
-        return prepared
-
-    def examine(self, model: PreTrainedModel, setup: Setup) -> None:
-        """Refuse a model that learns something else than the setup says.
-
-        Raises:
-            ModelError: naming the flag.
-        """
-
     def unread(self, prepared: Dataset) -> str | None:
         """Return a sentence on what the model is not shown of rows that were prepared, or None."""
         return None
@@ -218,32 +188,6 @@ class Task(Asked):
     def shown(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return what the model is shown of a batch: all but what is `aside`."""
         return {name: value for name, value in batch.items() if name not in self.aside}
-
-    def loss(self, model: PreTrainedModel, batch: dict[str, Any]) -> torch.Tensor | None:
-        """Return the loss of a training batch, or None where the model itself computes it from `labels`."""
-        return None
-
-    def divergence(
-        self, student: torch.Tensor, teacher: torch.Tensor, batch: dict[str, Any], temperature: float
-    ) -> torch.Tensor:
-        """Return how far a student's logits of a batch are from its teacher's, (items,): one for each of its labels."""
-        raise NotImplementedError(f"{self.name} is not learned from a teacher")
-
-    def smooths(self, setup: Setup) -> bool:
-        """Tell whether the loss is a cross-entropy of `labels`, one class for each, that can be smoothed."""
-        return False
-
-    def space(self, setup: Setup) -> dict[str, Range | Choice]:
-        """Return what a search for a better recipe varies beside the learning rate and the batch size."""
-        smoothing = {"label_smoothing": Range(0.0, 0.2)} if self.smooths(setup) else {}
-        return {
-            "epochs": Range(2, 5, whole=True), "weight_decay": Range(1e-3, 0.3, log=True), "warmup": Range(0.0, 0.2),
-            **smoothing,
-        }  # fmt: skip
-
-    def class_counts(self, prepared: Dataset, setup: Setup) -> list[int] | None:
-        """Return how many targets each label has in prepared rows, or None where none can be weighed by its class."""
-        return None
 
     def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
         """Return the record of each row of the batch from the outputs of one forward pass."""

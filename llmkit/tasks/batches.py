@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+IGNORED = -100  # the label of what is no target, as in PyTorch and transformers
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 

@@ -14,7 +14,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from llmkit.observations import Observations
 from llmkit.tasks import divergences
 from llmkit.tasks.base import Collator
-from llmkit.tasks.batches import pad_sequences, token_losses
+from llmkit.tasks.batches import IGNORED, pad_sequences, token_losses
 from llmkit.tasks.setup import Setup
 from llmkit.tasks.texts import TextTask, in_blocks, likelihoods
 from llmkit.tokenization import train_bpe
@@ -80,13 +80,13 @@ class CausalLM(TextTask):
     def divergence(
         self, student: torch.Tensor, teacher: torch.Tensor, batch: dict[str, Any], temperature: float
     ) -> torch.Tensor:
-        scored = batch["labels"][:, 1:] != -100  # each token is predicted at the place before it
+        scored = batch["labels"][:, 1:] != IGNORED  # each token is predicted at the place before it
         return divergences.of_tokens(student[:, :-1], teacher[:, :-1], scored, temperature)
 
     def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
         records = []
         for logits, labels in zip(outputs.logits[:, :-1], batch["labels"][:, 1:], strict=True):
-            scored = labels != -100
+            scored = labels != IGNORED
             losses = token_losses(logits[scored], labels[scored])
             records.append((losses.double().sum().item(), int(scored.sum())))
         return records
@@ -98,7 +98,7 @@ class CausalLM(TextTask):
         return likelihoods(nll, tokens, prepared["bytes"], rows=prepared["row"] if setup.per_row else None)
 
     def window_contents(self, prepared: Dataset, setup: Setup) -> list[list[Any]]:
-        return [[row["input_ids"], row["labels"].count(-100)] for row in prepared.to_list()]
+        return [[row["input_ids"], row["labels"].count(IGNORED)] for row in prepared.to_list()]
 
 
 def is_decoder(config: PretrainedConfig) -> bool:
@@ -124,7 +124,7 @@ def _windows_of(text: str, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> 
     encoded = tokenizer(text, return_attention_mask=False, return_offsets_mapping=tokenizer.is_fast)
     ids = encoded["input_ids"]
     cut = list(windows(ids, setup.max_length, setup.stride))
-    fresh = [sum(label != -100 for label in labels) for _, labels in cut]
+    fresh = [sum(label != IGNORED for label in labels) for _, labels in cut]
     ends = _byte_ends(text, len(ids), list(accumulate(fresh)), encoded.get("offset_mapping"))
     ends[:0] = [_unscored_bytes(text, ids, tokenizer)]
     for number, (window, labels) in enumerate(cut):
@@ -168,7 +168,7 @@ def windows(ids: list[int], size: int, stride: int | None = None) -> Iterator[tu
     for begin in range(0, len(ids), step):
         end = min(begin + size, len(ids))
         fresh = end - done
-        yield ids[begin:end], [-100] * (end - begin - fresh) + ids[end - fresh : end]
+        yield ids[begin:end], [IGNORED] * (end - begin - fresh) + ids[end - fresh : end]
         done = end
         if end == len(ids):
             return
@@ -181,4 +181,4 @@ def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
     lengths = torch.tensor([len(row) for row in ids])
     input_ids = pad_sequences(ids, 0)
     mask = (torch.arange(input_ids.shape[1])[None, :] < lengths[:, None]).long()
-    return {"input_ids": input_ids, "attention_mask": mask, "labels": pad_sequences(labels, -100)}
+    return {"input_ids": input_ids, "attention_mask": mask, "labels": pad_sequences(labels, IGNORED)}

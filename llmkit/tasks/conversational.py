@@ -16,6 +16,7 @@ from llmkit.labels import Labels
 from llmkit.observations import Likelihoods, Observations
 from llmkit.options import AskOptions, TaskFlags
 from llmkit.tasks.base import Collator, Task
+from llmkit.tasks.batches import IGNORED
 from llmkit.tasks.causal_lm import CausalLM, collate, is_decoder
 from llmkit.tasks.features import is_string, item_of
 from llmkit.tasks.packing import collate_packs, leaks, pack
@@ -31,7 +32,6 @@ TEXTS = (  # the usual columns by their roles; of Alpaca's, the input can be bla
 )
 PREPARED = ("input_ids", "labels", "length", "truncated", "learned", "row")  # of a row
 SLICE = 1000  # rows that are tokenized at a time
-IGNORED = -100  # a label on which there is no loss
 
 
 class Conversational(Task):

@@ -21,7 +21,7 @@ from llmkit.errors import ModelError
 from llmkit.options import AskOptions, TaskFlags
 from llmkit.tasks import divergences
 from llmkit.tasks.base import Collator
-from llmkit.tasks.batches import pad_batch, pad_sequences
+from llmkit.tasks.batches import IGNORED, pad_batch, pad_sequences
 from llmkit.tasks.setup import Setup
 from llmkit.tasks.texts import DenoisingTask, in_blocks
 from llmkit.tokenization import train_wordpiece
@@ -105,7 +105,7 @@ class MaskedLM(DenoisingTask):
     def divergence(
         self, student: torch.Tensor, teacher: torch.Tensor, batch: dict[str, Any], temperature: float
     ) -> torch.Tensor:
-        return divergences.of_tokens(student, teacher, batch["labels"] != -100, temperature)
+        return divergences.of_tokens(student, teacher, batch["labels"] != IGNORED, temperature)
 
     def run(self, model: PreTrainedModel, batch: dict[str, Any], setup: Setup) -> list[Any]:
         if not setup.fills:
@@ -153,13 +153,13 @@ class MaskingCollator:
         return {
             "input_ids": input_ids,
             "attention_mask": (torch.arange(input_ids.shape[1])[None, :] < lengths[:, None]).long(),
-            "labels": pad_sequences([labels for _, labels in masked], -100),
+            "labels": pad_sequences([labels for _, labels in masked], IGNORED),
         }
 
     def mask(self, ids: list[int], words: list[int], index: int) -> tuple[list[int], list[int]]:
         """Return the row with a share of its tokens masked, and the labels."""
         dice = np.random.default_rng((self.setup.seed, self.epoch, index))
-        tokens, labels = np.array(ids), np.full(len(ids), -100)
+        tokens, labels = np.array(ids), np.full(len(ids), IGNORED)
         chosen = self._choose(np.array(words), dice)
         labels[chosen] = tokens[chosen]
         fate = dice.random(len(chosen))

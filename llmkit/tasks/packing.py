@@ -15,7 +15,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel
 
-from llmkit.tasks.batches import pad_sequences
+from llmkit.tasks.batches import IGNORED, pad_sequences
 
 PROBE = 6  # tokens of a row
 EXACT, ROUNDED = 1e-3, 0.1  # of the logits' spread: by how much equal ones differ, in float32 and in fewer bits
@@ -65,7 +65,7 @@ def collate_packs(packs: list[dict[str, Any]]) -> dict[str, Any]:
     positions = [list(pack["position_ids"]) + list(range(gap)) for pack, gap in zip(packs, gaps, strict=True)]
     return {
         "input_ids": pad_sequences([list(pack["input_ids"]) for pack in packs], 0),
-        "labels": pad_sequences([list(pack["labels"]) for pack in packs], -100),
+        "labels": pad_sequences([list(pack["labels"]) for pack in packs], IGNORED),
         "position_ids": torch.tensor(positions),
         "use_cache": False,
     }

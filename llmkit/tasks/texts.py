@@ -17,7 +17,7 @@ from llmkit.observations import Likelihoods, Observations
 from llmkit.options import TaskFlags
 from llmkit.spaces import Choice, Range
 from llmkit.tasks.base import Task
-from llmkit.tasks.batches import token_losses
+from llmkit.tasks.batches import IGNORED, token_losses
 from llmkit.tasks.features import longest_text, string_columns
 from llmkit.tasks.setup import Setup
 
@@ -133,7 +133,7 @@ def tally(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, int, int]:
 
     The logits (tokens, vocabulary) are each of what `labels` (tokens,) has in its place, where -100 is none.
     """
-    scored = labels != -100
+    scored = labels != IGNORED
     losses = token_losses(logits[scored], labels[scored])
     hits = int((logits[scored].argmax(-1) == labels[scored]).sum())
     return losses.double().sum().item(), int(scored.sum()), hits

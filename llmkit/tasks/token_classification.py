@@ -26,7 +26,7 @@ from llmkit.observations import OUTSIDE, Floats, Observations, Spans, are_single
 from llmkit.options import AskOptions, TaskFlags
 from llmkit.tasks import divergences
 from llmkit.tasks.base import Collator, Task
-from llmkit.tasks.batches import pad_batch, pad_sequences
+from llmkit.tasks.batches import IGNORED, pad_batch, pad_sequences
 from llmkit.tasks.features import is_string, item_of
 from llmkit.tasks.setup import Setup
 from llmkit.tasks.tags import first_fault, predicted_tags, tags_of
@@ -147,7 +147,7 @@ class TokenClassification(Task):
             columns["row"].append(row)
             columns["length"].append(len(words))
             if tags is not None:
-                columns["labels"].append([-100 if word < 0 else ids[tags[row][word]] for word in words])
+                columns["labels"].append([IGNORED if word < 0 else ids[tags[row][word]] for word in words])
                 columns["tags"].append(tags[row])
         return Dataset.from_dict(columns)
 
@@ -177,7 +177,7 @@ class TokenClassification(Task):
             batch = pad_batch([{"input_ids": row["input_ids"]} for row in rows], tokenizer)
             batch["words"] = pad_sequences([row["words"] for row in rows], -1)
             if "labels" in rows[0]:
-                batch["labels"] = pad_sequences([row["labels"] for row in rows], -100)
+                batch["labels"] = pad_sequences([row["labels"] for row in rows], IGNORED)
             return batch
 
         return collate
@@ -185,7 +185,7 @@ class TokenClassification(Task):
     def divergence(
         self, student: torch.Tensor, teacher: torch.Tensor, batch: dict[str, Any], temperature: float
     ) -> torch.Tensor:
-        return divergences.of_tokens(student, teacher, batch["labels"] != -100, temperature)
+        return divergences.of_tokens(student, teacher, batch["labels"] != IGNORED, temperature)
 
     def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
         """Return the logits (words, tags) of each window, flat: of the first token of each word."""

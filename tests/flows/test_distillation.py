@@ -17,9 +17,10 @@ from signalling import Signalling
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from llmkit.distillation import cut_student, evenly, find_teacher, lesson, open_teacher
+from llmkit.distillation import cut_student, evenly, find_teacher, open_teacher
 from llmkit.errors import OptionError, Stopped
 from llmkit.finetuning import finetune
+from llmkit.lessons import lesson
 from llmkit.options import AdapterOptions, DistillingOptions, ModelOptions, RunOptions, TrainingOptions
 from llmkit.report import Report
 from llmkit.tasks import TASKS
@@ -81,17 +82,34 @@ def softened(student: torch.Tensor, teacher: torch.Tensor, heat: float) -> torch
     return heat**2 * (theirs * (theirs.log() - ours.log())).sum(-1).mean()
 
 
-def descend(student, teacher, inputs, labels, heat: float, mix: float, shift: bool = False) -> list[float]:
+def turned(student, teacher, pairs, mask: torch.Tensor) -> torch.Tensor:
+    """The mean of 1 - the cosine of the states of each real token after layers that stand for each other."""
+    apart = []
+    for ours, theirs in pairs:
+        for row, length in enumerate(mask.sum(-1).tolist()):
+            one, other = student[ours][row, :length], teacher[theirs][row, :length]
+            apart += [1 - (a @ b) / (a.norm() * b.norm()) for a, b in zip(one, other)]
+    return torch.stack(apart).mean()
+
+
+def descend(
+    student, teacher, inputs, labels, heat: float, mix: float, shift: bool = False, states=0.0, pairs=()
+) -> list[float]:
     """Train by plain gradient descent, and return the losses."""
     losses = []
     for _ in range(STEPS):
         with torch.no_grad():
-            told = teacher.eval()(**inputs[0]).logits
-        logits = student(**inputs[1]).logits
+            whole = teacher.eval()(**inputs[0], output_hidden_states=True)
+        answer = student(**inputs[1], output_hidden_states=True)
+        told, logits = whole.logits, answer.logits
         if shift:
             told, logits = (each[:, :-1].flatten(0, 1) for each in (told, logits))
         own = functional.cross_entropy(logits, labels)
-        loss = mix * softened(logits, told, heat) + (1 - mix) * own
+        apart = softened(logits, told, heat)
+        if states:
+            mask = inputs[0].get("attention_mask", torch.ones_like(inputs[0]["input_ids"]))
+            apart = apart + states * turned(answer.hidden_states, whole.hidden_states, pairs, mask)
+        loss = mix * apart + (1 - mix) * own
         student.zero_grad()
         loss.backward()
         with torch.no_grad():
@@ -145,7 +163,7 @@ def test_a_language_model_learns_what_plain_torch_teaches_it(llmkit, folders, ll
     teacher, run = deep(folders / "llama", "llama", llama), tmp_path / "run"
     ran = llmkit(
         "finetune", texts, "--teacher", teacher, "--student-layers", 2, "--validation", texts, "-o", run,
-        "--max-length", 32, "--limit", 8, *PLAIN,
+        "--max-length", 32, "--limit", 8, "--distill-states", 3, *PLAIN,
     )  # fmt: skip
     assert ran.code == 0, ran.err
     assert "student: layers 1, 5 of the teacher's 5" in ran.err
@@ -159,13 +177,35 @@ def test_a_language_model_learns_what_plain_torch_teaches_it(llmkit, folders, ll
     student.model.layers[1].self_attn.layer_idx = 1
     student.config.num_hidden_layers = 2
     inputs = {"input_ids": blocks, "use_cache": False}
-    losses = descend(student, whole, (inputs, inputs), blocks[:, 1:].flatten(), 2.0, 0.5, shift=True)
+    pairs = ((1, 2), (2, 5))  # two layers over five: the middle is rounded down
+    losses = descend(student, whole, (inputs, inputs), blocks[:, 1:].flatten(), 2.0, 0.5, True, 3.0, pairs)
     assert logged(run) == pytest.approx(losses, rel=1e-4)
-    assert json.loads((run / "run.json").read_text())["teacher"]["layers"] == [1, 5]
+    told = json.loads((run / "run.json").read_text())["teacher"]
+    assert (told["layers"], told["states"]) == ([1, 5], 3.0)
     trained = weights(run)
     for name, expected in student.state_dict().items():
         if name in trained:
             torch.testing.assert_close(trained[name], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_classifier_learns_the_states_of_its_teacher_padding_aside(llmkit, teacher, tmp_path):
+    rows = [row | {"text": row["text"] * (1 + number % 2)} for number, row in enumerate(tiny.reviews(48))]
+    data, run = write_csv(tmp_path / "reviews.csv", rows), tmp_path / "run"
+    ran = llmkit(
+        "finetune", data, "--teacher", teacher, "--student-layers", 3, "--distill-mix", 1, "-o", run,
+        "--validation", data, *PLAIN[:-5], "--dtype", "float32", "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert "gives 1 of the loss, at temperature 2, its hidden states with weight 100; the labels give 0" in ran.err
+    tokenizer = AutoTokenizer.from_pretrained(teacher)
+    whole = AutoModelForSequenceClassification.from_pretrained(teacher)
+    inputs = tokenizer([row["text"] for row in rows], padding=True, return_tensors="pt")
+    assert inputs["attention_mask"].min() == 0
+    student = copy.deepcopy(whole)
+    student.bert.encoder.layer = torch.nn.ModuleList([student.bert.encoder.layer[place] for place in (0, 2, 4)])
+    labels = torch.zeros(len(rows), dtype=torch.int64)  # which have no share
+    losses = descend(student, whole, (inputs, inputs), labels, 2.0, 1.0, False, 100.0, ((1, 2), (2, 3), (3, 5)))
+    assert logged(run) == pytest.approx(losses, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +329,7 @@ def test_a_dry_run_says_which_layers_and_writes_nothing(llmkit, reviews, teacher
     before = sorted(tmp_path.rglob("*"))
     ran = llmkit("finetune", reviews, "--teacher", teacher, "--student-layers", 4, "--dry-run")
     assert (ran.code, ran.out) == (0, "")
-    assert f"teacher: {teacher} gives 0.5 of the loss, at temperature 2; the labels give 0.5" in ran.err
+    assert f"teacher: {teacher} gives 0.5 of the loss, at temperature 2, its hidden states with" in ran.err
     assert "student: layers 1, 2, 4, 5 of the teacher's 5" in ran.err
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -299,6 +339,8 @@ REFUSED = {
     "{reviews} -m {bert} --student-layers 1": ("--student-layers", "needs --teacher"),
     "{reviews} -m {bert} --teacher {bert} --distill-mix 1.5": ("--distill-mix", "between 0 and 1"),
     "{reviews} -m {bert} --teacher {bert} --distill-temperature 0": ("--distill-temperature", "more than 0"),
+    "{reviews} -m {bert} --teacher {bert} --distill-states 5": ("--distill-states", "--student-layers"),
+    "{reviews} --teacher {bert} --student-layers 2 --distill-states -1": ("--distill-states", "at least 0"),
     "{reviews} --teacher {bert} --student-layers 0": ("--student-layers", "at least 1"),
     "{reviews} -m {bert} --teacher {deep} --student-layers 2": ("--student-layers", "--model"),
     "{reviews} --teacher {deep} --student-layers 5": ("--student-layers 5", "5 layers"),

@@ -9,6 +9,7 @@ from transformers import AutoConfig
 from llmkit import training
 from llmkit.errors import OptionError
 from llmkit.options import ModelOptions
+from llmkit.recipes import learning_rate_for
 
 CPU = torch.device("cpu")
 
@@ -40,4 +41,4 @@ def test_float16_is_refused_on_a_cpu():
     ],
 )
 def test_a_rate_is_that_of_the_literature_at_its_models_sizes(family, parameters, haste, rate):
-    assert training.learning_rate_for(parameters, AutoConfig.for_model(family), haste) == rate
+    assert learning_rate_for(parameters, AutoConfig.for_model(family), haste) == rate
