@@ -227,15 +227,14 @@ class Generator:
         return config
 
     def _text(self, prompt: Prompt, new: list[int]) -> str:
-        """Decode the new tokens in their context: some tokenizers drop a leading space from a text's start.
-
-        A text that ends within a character ends before it.
-        """
-        before = "" if self.encodes else str(self.tokenizer.decode(prompt.ids, skip_special_tokens=True))
-        whole = str(self.tokenizer.decode([*([] if self.encodes else prompt.ids), *new], skip_special_tokens=True))
-        if not whole.startswith(before):
-            before, whole = "", str(self.tokenizer.decode(new, skip_special_tokens=True))
-        return whole[len(before) :].rstrip("\ufffd")
+        """Decode the new tokens in their context: some tokenizers drop a leading space from a text's start."""
+        if self.encodes:
+            return str(self.tokenizer.decode(new, skip_special_tokens=True))
+        before = self.tokenizer.decode(prompt.ids, skip_special_tokens=True)
+        whole = self.tokenizer.decode(prompt.ids + new, skip_special_tokens=True)
+        if whole.startswith(before):
+            return str(whole[len(before) :])
+        return str(self.tokenizer.decode(new, skip_special_tokens=True))
 
     def _cut(self, text: str) -> str:
         ends = [text.find(stop) for stop in self.decoding.stop or () if stop in text]

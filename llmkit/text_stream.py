@@ -21,7 +21,7 @@ class Until(StoppingCriteria):
 
 
 class TextPieces(BaseStreamer):
-    """Hands over text as tokens come, which `decode` gives in whole characters; nothing of a stop text."""
+    """Hands over text as tokens come: whole characters only, and nothing of a stop text."""
 
     def __init__(self, decode: Callable[[list[int]], str], stops: Sequence[str], emit: Callable[[str], None]) -> None:
         self.decode, self.stops, self.emit = decode, stops, emit
@@ -36,7 +36,7 @@ class TextPieces(BaseStreamer):
         self.ids += value.reshape(-1).tolist()
         text = self.decode(self.ids)
         held = max((len(stop) for stop in self.stops), default=1) - 1
-        self._show(text, len(text) - held)
+        self._show(text, len(text) - held if not text.endswith("\ufffd") else self.shown)
 
     def end(self) -> None:
         """Hand over what was held back."""
