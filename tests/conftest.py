@@ -29,11 +29,20 @@ for _name in ("GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS", "LLMKIT_DEBUG", "HF_TOKEN
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for jobs in the background
 
 import tiny  # noqa: E402  (after the environment is set)
+import torch  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
     """Begin with the slow tests, so that no worker is left alone with one when the others are through."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_precision():
+    """Train in float32 on every machine: one with AMX would take bf16 autocast, and the digits would be its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        yield
 
 
 @pytest.fixture(autouse=True)
