@@ -218,7 +218,7 @@ def test_a_second_ctrl_c_stops_at_once(reviews, classifier, tmp_path, saved_each
 
 def test_a_process_that_ctrl_c_stopped_goes_on_with_the_same_command(llmkit, reviews, classifier, tmp_path):
     often = ("--set", "eval_steps=5", "--set", "save_steps=5")
-    flags = ("finetune", reviews, "-m", classifier, "--max-steps", "80", *often)
+    flags = ("finetune", reviews, "-m", classifier, "--max-steps", "80", *often, "--dtype", "float32")
     run, said = tmp_path / "run", []
     with subprocess.Popen(llmkit_command(*flags, "-o", run), stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr:
