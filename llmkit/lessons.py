@@ -92,4 +92,6 @@ def _require_states(model: PreTrainedModel) -> None:
         told = model(input_ids=torch.ones(1, 2, dtype=torch.long, device=model.device), output_hidden_states=True)
     if len(told.get("hidden_states") or ()) != layers_of(model.config) + 1:
         kind = type(model).__name__
-        raise ModelError(f"--distill-states 0: a {kind} does not tell the hidden states of its layers to learn from")
+        raise ModelError(
+            f"--student-layers: a {kind} does not tell the hidden states of its layers to learn: --distill-states 0"
+        )

@@ -109,6 +109,7 @@ class Search:
     def __init__(self, attempt: Attempt, space: Space, count: int, identity: dict[str, Any]) -> None:
         self.attempt, self.space, self.count, self.identity = attempt, space, count, identity
         self.folder, self.best, self.report = attempt.job.folder, attempt.job.best, attempt.report
+        self.recipe = attempt.usual  # known before anything is written
 
     def say_plan(self) -> None:
         """Tell what is searched."""
@@ -151,7 +152,7 @@ class Search:
     def _defaults(self) -> dict[str, Any]:
         """Return what the default recipe has for what is searched."""
         adapter = self.attempt.choices.adapter
-        known = {**asdict(self.attempt.usual), "accumulate": self.attempt.usual.accumulation}
+        known = {**asdict(self.recipe), "accumulate": self.recipe.accumulation}
         known |= {"lora_rank": adapter.rank, "lora_alpha": adapter.alpha}
         return {name: known[name] for name in self.space}
 

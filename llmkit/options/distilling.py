@@ -65,7 +65,7 @@ class DistillingOptions(Options):
         if not 0 <= self.mix <= 1:
             yield f"--distill-mix must lie between 0 and 1, not {self.mix:g}"
         if not 0 <= self.states < math.inf:
-            yield f"--distill-states must be at least 0, not {self.states:g}"
+            yield f"--distill-states must be a number of at least 0, not {self.states:g}"
         if self.states and self.student_layers is None:
             yield "--distill-states needs --student-layers: only a student that is cut has the states of its teacher"
         for name in ("student_layers", "distill_temperature", "distill_mix", "distill_states"):

@@ -340,7 +340,7 @@ REFUSED = {
     "{reviews} -m {bert} --teacher {bert} --distill-mix 1.5": ("--distill-mix", "between 0 and 1"),
     "{reviews} -m {bert} --teacher {bert} --distill-temperature 0": ("--distill-temperature", "more than 0"),
     "{reviews} -m {bert} --teacher {bert} --distill-states 5": ("--distill-states", "--student-layers"),
-    "{reviews} --teacher {bert} --student-layers 2 --distill-states -1": ("--distill-states", "at least 0"),
+    "{reviews} --teacher {bert} --student-layers 2 --distill-states -1": ("--distill-states", "number of at least 0"),
     "{reviews} --teacher {bert} --student-layers 0": ("--student-layers", "at least 1"),
     "{reviews} -m {bert} --teacher {deep} --student-layers 2": ("--student-layers", "--model"),
     "{reviews} --teacher {deep} --student-layers 5": ("--student-layers 5", "5 layers"),
