@@ -18,7 +18,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from llmkit.errors import ModelError
 from llmkit.tasks.base import Collator
-from llmkit.tasks.batches import pad_sequences
+from llmkit.tasks.batches import IGNORED, pad_sequences
 from llmkit.tasks.setup import Setup
 from llmkit.tasks.texts import DenoisingTask, in_blocks
 from llmkit.tokenization import SENTINEL, train_bpe_with_sentinels
@@ -77,7 +77,7 @@ class Seq2SeqLM(DenoisingTask):
 
     def logits(self, model: PreTrainedModel, batch: dict[str, Any], place: int) -> torch.Tensor:
         logits: torch.Tensor = model(**self.shown(batch)).logits[place]
-        return logits[: int((batch["labels"][place] != -100).sum())]
+        return logits[: int((batch["labels"][place] != IGNORED).sum())]
 
 
 class SpanCollator:
@@ -101,7 +101,7 @@ class SpanCollator:
             "input_ids": input_ids,
             "attention_mask": (torch.arange(input_ids.shape[1])[None, :] < lengths[:, None]).long(),
             "decoder_input_ids": pad_sequences([[self.pad, *targets[:-1]] for _, targets in pairs], self.pad),
-            "labels": pad_sequences([targets for _, targets in pairs], -100),
+            "labels": pad_sequences([targets for _, targets in pairs], IGNORED),
         }
 
     def corrupt(self, ids: list[int], index: int) -> tuple[list[int], list[int]]:

@@ -22,7 +22,7 @@ from llmkit.observations import Observations, Texts
 from llmkit.options import AskOptions, TaskFlags
 from llmkit.predictions import shortened
 from llmkit.tasks.base import Collator, Task
-from llmkit.tasks.batches import INPUTS, pad_sequences, truncated
+from llmkit.tasks.batches import IGNORED, INPUTS, pad_sequences, truncated
 from llmkit.tasks.causal_lm import is_decoder
 from llmkit.tasks.chats import chat_ids
 from llmkit.tasks.features import is_string, item_of
@@ -163,7 +163,7 @@ class TextToText(Task):
             side = "left" if setup.chat else "right"  # a decoder goes on from the end
             batch = dict(tokenizer.pad(inputs, padding_side=side, return_tensors="pt"))
             if "labels" in rows[0]:
-                batch["labels"] = pad_sequences([row["labels"] for row in rows], -100)
+                batch["labels"] = pad_sequences([row["labels"] for row in rows], IGNORED)
             return batch | {name: torch.tensor([row[name] for row in rows]) for name in FIRST if name in rows[0]}
 
         return collate
@@ -185,7 +185,7 @@ class TextToText(Task):
             return found[-int(mask[place].sum()) :]
         labels = batch["labels"]
         logits: torch.Tensor = model(**self.shown(batch), labels=labels).logits[place]
-        return logits[: int((labels[place] != -100).sum())]
+        return logits[: int((labels[place] != IGNORED).sum())]
 
     def spell(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         return str(tokenizer.decode([choice]))
