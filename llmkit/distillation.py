@@ -44,7 +44,7 @@ class Teacher:
     def said(self) -> str:
         """Sentences for the user on what is learned from whom."""
         mix, heat, states = self.wanted.mix, self.wanted.temperature, self.wanted.states
-        deep = f", its hidden states with weight {states:g}" if mix and states else ""
+        deep = f", its hidden states with weight {states:g}" if states else ""
         rest = f"{mix:g} of the loss, at temperature {heat:g}{deep}; the labels give {1 - mix:g}"
         whole = f"teacher: {self.located.name} gives {rest}"
         if not self.kept:

@@ -48,7 +48,7 @@ class Merged:
     base: str
     compared: int
     differing: list[dict[str, Any]]  # the prompt, the answer before and the answer after
-    largest_difference: float | None  # between two numbers of the answers; None where words alone are compared
+    largest_difference: float | None  # between two numbers of the answers; None where there are none in both
 
     @property
     def equal(self) -> int:
@@ -206,7 +206,7 @@ def _compare(
     differing, numbers = [], list[float]()
     for row, first, second in zip(inputs, before, after, strict=True):
         apart = list(_apart(first, second))
-        numbers += [number for number in apart if number != math.inf]
+        numbers += [number for number in apart if math.isfinite(number)]
         if any(number > close or number == math.inf for number in apart):
             differing.append({"prompt": row, "before": first, "after": second})
     return differing, max(numbers, default=None)

@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_precision():
-    """Train in float32 on every machine: one with AMX would take bf16 autocast, and the digits would be its own."""
+    """Train in float32 on any CPU, in this process: one with AMX would take bf16 autocast, with digits of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
         yield

@@ -48,6 +48,8 @@ class DistillingOptions(Options):
     @property
     def states(self) -> float:
         """The weight of how far the hidden states of a student that is cut from its teacher are from the teacher's."""
+        if not self.mix:
+            return 0.0
         usual = 100.0 if self.student_layers is not None else 0.0
         return usual if self.distill_states is None else self.distill_states
 
@@ -64,9 +66,9 @@ class DistillingOptions(Options):
             yield f"--distill-temperature must be more than 0, not {self.temperature:g}"
         if not 0 <= self.mix <= 1:
             yield f"--distill-mix must lie between 0 and 1, not {self.mix:g}"
-        if not 0 <= self.states < math.inf:
-            yield f"--distill-states must be a number of at least 0, not {self.states:g}"
-        if self.states and self.student_layers is None:
+        if self.distill_states is not None and not 0 <= self.distill_states < math.inf:
+            yield f"--distill-states must be a number of at least 0, not {self.distill_states:g}"
+        if self.distill_states and self.student_layers is None:
             yield "--distill-states needs --student-layers: only a student that is cut has the states of its teacher"
         for name in ("student_layers", "distill_temperature", "distill_mix", "distill_states"):
             if getattr(self, name) is not None and self.teacher is None:
