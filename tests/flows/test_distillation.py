@@ -18,7 +18,7 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from llmkit.distillation import cut_student, evenly, find_teacher, open_teacher
-from llmkit.errors import OptionError, Stopped
+from llmkit.errors import ModelError, OptionError, Stopped
 from llmkit.finetuning import finetune
 from llmkit.lessons import lesson
 from llmkit.options import AdapterOptions, DistillingOptions, ModelOptions, RunOptions, TrainingOptions
@@ -304,6 +304,20 @@ def test_without_a_share_of_the_loss_there_is_no_lesson(teacher):
         assert not any(weights.requires_grad for weights in opened.parameters())
         made = lesson(found, opened, task, AutoTokenizer.from_pretrained(teacher))
         assert (made is not None) == there
+
+
+def test_a_teacher_that_does_not_tell_the_states_of_its_layers_is_learned_from_without_them(teacher):
+    task, tokenizer = TASKS["text-classification"], AutoTokenizer.from_pretrained(teacher)
+    for states, refused in ((None, True), (0.0, False)):
+        wanted = DistillingOptions(teacher=str(teacher), student_layers=2, distill_states=states)
+        found = find_teacher(wanted, ModelOptions(), False, Report())
+        opened = open_teacher(found, task)
+        opened.config.num_hidden_layers = 9  # more than it tells of
+        if refused:
+            with pytest.raises(ModelError, match="--student-layers: a BertForSequenceClassification .*-states 0"):
+                lesson(found, opened, task, tokenizer)
+        else:
+            assert lesson(found, opened, task, tokenizer).states == 0.0
 
 
 def test_a_stopped_distillation_goes_on_to_the_same_weights_and_only_by_its_own_options(
