@@ -306,7 +306,7 @@ def test_without_a_share_of_the_loss_there_is_no_lesson(teacher):
         assert (made is not None) == there
 
 
-def test_a_teacher_that_does_not_tell_the_states_of_its_layers_is_learned_from_without_them(teacher):
+def test_a_teacher_that_tells_no_states_is_learned_from_without_them(teacher):
     task, tokenizer = TASKS["text-classification"], AutoTokenizer.from_pretrained(teacher)
     for states, refused in ((None, True), (0.0, False)):
         wanted = DistillingOptions(teacher=str(teacher), student_layers=2, distill_states=states)
@@ -314,7 +314,7 @@ def test_a_teacher_that_does_not_tell_the_states_of_its_layers_is_learned_from_w
         opened = open_teacher(found, task)
         opened.config.num_hidden_layers = 9  # more than it tells of
         if refused:
-            with pytest.raises(ModelError, match="--student-layers: a BertForSequenceClassification .*-states 0"):
+            with pytest.raises(ModelError, match=r"--student-layers: a BertForSequenceClassification .*-states 0"):
                 lesson(found, opened, task, tokenizer)
         else:
             assert lesson(found, opened, task, tokenizer).states == 0.0
