@@ -16,14 +16,14 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llmkit import metrics, models
-from llmkit.builtin import BUILTIN
-from llmkit.corpus import Corpus, read_corpus
-from llmkit.decoding import generate
-from llmkit.inference import predict
-from llmkit.mixing import open_portions
+from llmkit.inference.generation import generate
+from llmkit.inference.prediction import predict
+from llmkit.models.builtin import BUILTIN
 from llmkit.options import DataOptions, GenerationOptions, ModelOptions, SplitOptions
-from llmkit.report import Report
+from llmkit.output.report import Report
 from llmkit.tasks import TASKS, Setup
+from llmkit.training.rows.corpus import Corpus, read_corpus
+from llmkit.training.rows.mixture import open_portions
 
 OPENINGS = (
     "Once upon a time", "There was once a king who", "In a little house by the wood", "The old woman said",

@@ -9,26 +9,26 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llmkit.decoding import generate as generate
-    from llmkit.embedding import embed as embed
     from llmkit.evaluation import evaluate as evaluate
-    from llmkit.finetuning import finetune as finetune
-    from llmkit.inference import classify as classify
-    from llmkit.merging import merge as merge
-    from llmkit.pretraining import pretrain as pretrain
-    from llmkit.pushing import push as push
+    from llmkit.inference.embedding import embed as embed
+    from llmkit.inference.generation import generate as generate
+    from llmkit.inference.prediction import classify as classify
+    from llmkit.runs.publishing import push as push
+    from llmkit.training.finetuning import finetune as finetune
+    from llmkit.training.merging import merge as merge
+    from llmkit.training.pretraining import pretrain as pretrain
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "classify": "inference",
-    "embed": "embedding",
+    "classify": "inference.prediction",
+    "embed": "inference.embedding",
     "evaluate": "evaluation",
-    "finetune": "finetuning",
-    "generate": "decoding",
-    "merge": "merging",
-    "pretrain": "pretraining",
-    "push": "pushing",
+    "finetune": "training.finetuning",
+    "generate": "inference.generation",
+    "merge": "training.merging",
+    "pretrain": "training.pretraining",
+    "push": "runs.publishing",
 }
 __all__ = ["__version__", "classify", "embed", "evaluate", "finetune", "generate", "merge", "pretrain", "push"]
 

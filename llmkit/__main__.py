@@ -8,7 +8,7 @@ import sys
 def run() -> None:
     """Run the command line and leave the process with its exit code."""
     try:
-        from llmkit.cli import main
+        from llmkit.cli.app import main
 
         code = main()
     except KeyboardInterrupt:

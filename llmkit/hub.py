@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmkit.errors import HubError
-from llmkit.foreign import Kind, translated
-from llmkit.report import Report
+from llmkit.errors.libraries import Kind, translated
+from llmkit.output.report import Report
 
 DEADLINE = 20.0  # seconds for the first answer; transformers alone would wait for ever
 

@@ -81,7 +81,7 @@ def llmkit(capfd, monkeypatch):
     """Run llmkit in this process: `llmkit("eval", path, "-m", model, stdin="...")`."""
 
     def run(*arguments: object, stdin: str | bytes | None = None) -> Ran:
-        from llmkit.cli import main
+        from llmkit.cli.app import main
 
         if stdin is not None:
             read, write = os.pipe()

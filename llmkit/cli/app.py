@@ -55,7 +55,7 @@ class LazyGroup(TyperGroup):
         if name is None or command is None:
             return name, command, rest
         module = COMMANDS[name][0]
-        function = getattr(importlib.import_module(f"llmkit.commands.{module}"), module)
+        function = getattr(importlib.import_module(f"llmkit.cli.{module}"), module)
         return name, _typer_command(name, function, epilog=function.epilog), rest
 
 
@@ -135,7 +135,7 @@ def _one_line(message: str) -> str:
 
 
 def _unexpected(error: Exception) -> int:
-    from llmkit.foreign import translate
+    from llmkit.errors.libraries import translate
 
     known = translate(error)
     if known is not None:

@@ -8,11 +8,10 @@ from typing import Annotated
 
 import typer
 
-from llmkit.commands.helping import with_examples
 from llmkit.errors import OptionError
-from llmkit.flags import flag, option_groups
 from llmkit.options import TalkOptions
-from llmkit.report import Report
+from llmkit.options.flags import flag, option_groups, with_examples
+from llmkit.output.report import Report
 
 
 class Action(StrEnum):
@@ -43,25 +42,25 @@ def cache(
 
     The cache lies in $LLMKIT_CACHE, else in ~/.cache/llmkit.
     """
-    from llmkit import answers
+    from llmkit.inference import answer_cache
 
     report = Report(talk)
     if older_than is not None and (not older_than >= 0 or action is Action.show):
         raise OptionError("--older-than is for `llmkit cache clear`, in days from 0")
     if action is Action.clear and not talk.dry_run:
-        removed, size = answers.clear(older_than or 0.0)
-        report.say(f"removed {removed} entries, {_megabytes(size)}, from {answers.folder()}")
+        removed, size = answer_cache.clear(older_than or 0.0)
+        report.say(f"removed {removed} entries, {_megabytes(size)}, from {answer_cache.folder()}")
         if report.json:
-            report.record({"folder": str(answers.folder()), "removed": removed, "bytes": size})
+            report.record({"folder": str(answer_cache.folder()), "removed": removed, "bytes": size})
         return
     _show(report)
 
 
 def _show(report: Report) -> None:
-    from llmkit import answers
+    from llmkit.inference import answer_cache
 
-    found = answers.entries()
-    report.say(f"{len(found)} entries, {_megabytes(sum(entry.bytes for entry in found))}, in {answers.folder()}")
+    found = answer_cache.entries()
+    report.say(f"{len(found)} entries, {_megabytes(sum(entry.bytes for entry in found))}, in {answer_cache.folder()}")
     if report.json:
         for entry in found:
             report.record({**entry.about, "rows": entry.rows, "bytes": entry.bytes, "file": str(entry.path)})

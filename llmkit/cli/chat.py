@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from llmkit.commands.helping import with_examples
-from llmkit.flags import option_groups
 from llmkit.options import DecodingOptions, ModelOptions, TalkOptions
-from llmkit.report import Report, quiet_libraries
+from llmkit.options.flags import option_groups, with_examples
+from llmkit.output.report import Report, quiet_libraries
 
 
 @with_examples(
@@ -26,8 +25,8 @@ def chat(
     Greedy, unless a sampling flag is given. From a pipe, each line is a turn, and the answers alone are printed.
     """
     quiet_libraries(talk, model.offline)
-    from llmkit.chatting import Chat
-    from llmkit.commands.talking import Talk
+    from llmkit.cli.shared.chat_loop import Talk
+    from llmkit.inference.chat import Chat
 
     report = Report(talk)
     conversation = Chat(model, decoding, report)

@@ -6,13 +6,12 @@ from typing import Annotated
 
 import typer
 
-from llmkit.commands.answering import answer_file, answer_texts
-from llmkit.commands.helping import with_examples
-from llmkit.commands.standard_input import stdin_lines
+from llmkit.cli.shared.answers import answer_file, answer_texts
+from llmkit.cli.shared.stdin import stdin_lines
 from llmkit.errors import OptionError
-from llmkit.flags import flag, option_groups
 from llmkit.options import AskOptions, ModelOptions, RowOptions, TalkOptions
-from llmkit.report import Report, quiet_libraries
+from llmkit.options.flags import flag, option_groups, with_examples
+from llmkit.output.report import Report, quiet_libraries
 
 DEFAULT_MODEL = "distilbert/distilbert-base-uncased-finetuned-sst-2-english"
 
@@ -46,7 +45,7 @@ def classify(
     _check(texts, pair, choices, rows)
     inputs = texts or ([] if rows.input else stdin_lines(rows.encoding, "classify"))
     quiet_libraries(talk, model.offline)
-    from llmkit.inference import Predictor, find
+    from llmkit.inference.prediction import Predictor, find
 
     report = Report(talk)
     if model.model is None:

@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
-from llmkit.commands.helping import with_examples
-from llmkit.flags import option_groups
 from llmkit.options import CompareOptions, TalkOptions
-from llmkit.report import Report, quiet_libraries
+from llmkit.options.flags import option_groups, with_examples
+from llmkit.output.report import Report, quiet_libraries
 
 
 @with_examples(
@@ -30,9 +29,9 @@ def compare(
     Accuracy is tested by McNemar's test (exact when few rows differ), every other metric by the paired bootstrap.
     """
     quiet_libraries(talk)
-    from llmkit.evaluation.comparing import compare_saved
+    from llmkit.evaluation.comparison import compare_saved
     from llmkit.evaluation.gates import require_met
-    from llmkit.views import markdown, terminal
+    from llmkit.output import markdown, terminal
 
     report = Report(talk)
     found = compare_saved(before, after, options)

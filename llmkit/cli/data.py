@@ -6,11 +6,10 @@ from typing import Annotated
 
 import typer
 
-from llmkit.commands.helping import with_examples
-from llmkit.flags import option_groups
 from llmkit.options import DataOptions, ModelOptions, SurveyOptions, TalkOptions
-from llmkit.report import Report, quiet_libraries, to_json
-from llmkit.writing import write_whole
+from llmkit.options.flags import option_groups, with_examples
+from llmkit.output.atomic import write_whole
+from llmkit.output.report import Report, quiet_libraries, to_json
 
 
 @with_examples(
@@ -33,8 +32,8 @@ def data(
     those of the built-in model.
     """
     quiet_libraries(talk, model.offline)
-    from llmkit.survey import survey
-    from llmkit.views import surveyed
+    from llmkit.inspection.survey import survey
+    from llmkit.output import survey as surveyed
 
     report = Report(talk)
     found = survey(dataset, model, reading, wanted, report, talk.dry_run)

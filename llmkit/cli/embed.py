@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmkit.commands.helping import with_examples
-from llmkit.commands.standard_input import stdin_lines
+from llmkit.cli.shared.stdin import stdin_lines
 from llmkit.errors import OptionError
-from llmkit.flags import option_groups
 from llmkit.options import EmbeddingOptions, ModelOptions, TalkOptions, VectorRowOptions
-from llmkit.report import Report, quiet_libraries
+from llmkit.options.flags import option_groups, with_examples
+from llmkit.output.report import Report, quiet_libraries
 
 if TYPE_CHECKING:
-    from llmkit.embedding import Embedder
+    from llmkit.inference.embedding import Embedder
 
 SHOWN = 6  # numbers of a vector on a terminal
 
@@ -43,10 +42,11 @@ def embed(
         raise OptionError("give texts or --input, not both")
     read = [{"text": text} for text in texts or ([] if rows.input else stdin_lines(rows.encoding, "embed"))]
     quiet_libraries(talk, model.offline)
-    from llmkit.embedding import DEFAULT_MODEL, Embedder
-    from llmkit.rowfiles import as_text, column_for, read_rows
+    from llmkit.data.columns import column_for
+    from llmkit.inference.embedding import DEFAULT_MODEL, Embedder
+    from llmkit.inference.row_files import as_text, read_rows
     from llmkit.tasks import require_roles
-    from llmkit.tasks.sequences import TEXTS
+    from llmkit.tasks.base.sequence_classification import TEXTS
 
     report = Report(talk)
     if model.model is None:
@@ -69,8 +69,8 @@ def _answer(
     embedder: Embedder, read: list[dict[str, Any]], texts: list[str], rows: VectorRowOptions, report: Report
 ) -> None:
     """Write the vectors where they are wanted: into a file, as JSON lines, or as a table."""
-    from llmkit.embedding import numbers_of, write_vectors
-    from llmkit.rowfiles import Row, identity_of, process
+    from llmkit.inference.embedding import numbers_of, write_vectors
+    from llmkit.inference.row_files import Row, identity_of, process
 
     if rows.output and rows.output.suffix != ".jsonl":
         if rows.output.exists() and not rows.overwrite:

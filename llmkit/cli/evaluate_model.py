@@ -6,11 +6,10 @@ from typing import Annotated
 
 import typer
 
-from llmkit.commands.helping import with_examples
-from llmkit.commands.results import check_files, deliver
-from llmkit.flags import option_groups
+from llmkit.cli.shared.results import check_files, deliver
 from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions, ResultOptions, TalkOptions
-from llmkit.report import Report, quiet_libraries
+from llmkit.options.flags import option_groups, with_examples
+from llmkit.output.report import Report, quiet_libraries
 
 
 @with_examples(

@@ -6,9 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llmkit.commands.figures import show_trained
-from llmkit.commands.helping import with_examples
-from llmkit.flags import option_groups
+from llmkit.cli.shared.trained import show_trained
 from llmkit.options import (
     AdapterOptions,
     DataOptions,
@@ -21,7 +19,8 @@ from llmkit.options import (
     TrainingOptions,
     TunedRecipeOptions,
 )
-from llmkit.report import Report, quiet_libraries
+from llmkit.options.flags import option_groups, with_examples
+from llmkit.output.report import Report, quiet_libraries
 
 
 @with_examples(
@@ -58,7 +57,7 @@ def finetune(
     The best checkpoint by the task's metric is kept, and measured with the code of `llmkit eval`.
     """
     quiet_libraries(talk, model.offline)
-    from llmkit.finetuning import finetune as run_finetune
+    from llmkit.training.finetuning import finetune as run_finetune
 
     report = Report(talk)
     trained = run_finetune(

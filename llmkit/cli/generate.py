@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmkit.commands.answering import answer_file, answer_texts
-from llmkit.commands.helping import with_examples
-from llmkit.commands.knowledge import say_sources, show_passages
-from llmkit.commands.standard_input import read_stdin
+from llmkit.cli.shared.answers import answer_file, answer_texts
+from llmkit.cli.shared.sources import say_sources, show_passages
+from llmkit.cli.shared.stdin import read_stdin
 from llmkit.errors import DataError, OptionError, listing
-from llmkit.flags import flag, option_groups
 from llmkit.options import AskOptions, GenerationOptions, ModelOptions, RetrievalOptions, RowOptions, TalkOptions
-from llmkit.report import Report, quiet_libraries
+from llmkit.options.flags import flag, option_groups, with_examples
+from llmkit.output.report import Report, quiet_libraries
 
 if TYPE_CHECKING:
-    from llmkit.decoding import Generator, Prompt
+    from llmkit.inference.generation import Generator, Prompt
     from llmkit.models import Located
     from llmkit.tasks import Task
 
@@ -58,7 +57,7 @@ def generate(
     _check(prompts, context, rows)
     texts = prompts or ([] if rows.input else [_stdin(rows.encoding)])
     quiet_libraries(talk, model.offline)
-    from llmkit.inference import find
+    from llmkit.inference.prediction import find
     from llmkit.models import BUILTIN_NAME
 
     report = Report(talk)
@@ -83,11 +82,11 @@ def _continue(
     """Answer with a task that continues a prompt, which can hold passages."""
     own = (task, located, model, asked, decoding, report)
     if retrieval.retrieve is None:
-        from llmkit.decoding import Generator
+        from llmkit.inference.generation import Generator
 
         _answer(Generator(*own), texts, rows, talk, report)
         return
-    from llmkit.grounding import GroundedGenerator
+    from llmkit.inference.grounded_generation import GroundedGenerator
 
     grounded = GroundedGenerator(*own, retrieval, rows.encoding)
     if talk.dry_run and not rows.input:
@@ -124,7 +123,7 @@ def _predict(
         given = [field.name for field in fields(decoding) if getattr(decoding, field.name) != field.default]
         flags = listing("--" + name.replace("_", "-") for name in given)
         raise OptionError(f"{flags}: {task.name} generates no text step by step, so there is nothing to decode")
-    from llmkit.inference import Predictor
+    from llmkit.inference.prediction import Predictor
 
     predictor = Predictor(task, located, model, asked)
     if rows.input:
@@ -140,7 +139,7 @@ def _text_of(context: str, encoding: str) -> str:
     Raises:
         DataError: it looks like the name of a file that is not there, or the file is in another encoding.
     """
-    from llmkit.files import decode
+    from llmkit.data.files import decode
 
     if context == "-":
         return read_stdin(encoding)
@@ -192,7 +191,8 @@ def _fields(prompt: Prompt, answers: list[str | None]) -> dict[str, Any]:
 
 
 def _file(generator: Generator, options: RowOptions, talk: TalkOptions, report: Report) -> None:
-    from llmkit.rowfiles import Row, as_text, column_for, identity_of, process, read_rows
+    from llmkit.data.columns import column_for
+    from llmkit.inference.row_files import Row, as_text, identity_of, process, read_rows
     from llmkit.tasks import require_roles
 
     rows = read_rows(options)

@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
-from llmkit.commands.helping import with_examples
-from llmkit.flags import option_groups
 from llmkit.options import MergeOptions, ModelOptions, TalkOptions
-from llmkit.report import Report, quiet_libraries
+from llmkit.options.flags import option_groups, with_examples
+from llmkit.output.report import Report, quiet_libraries
 
 
 @with_examples(
@@ -30,7 +29,7 @@ def merge(
     -m names the base, where it is not where the adapter says.
     """
     quiet_libraries(talk, model.offline)
-    from llmkit.merging import merge as run_merge
+    from llmkit.training.merging import merge as run_merge
 
     report = Report(talk)
     merged = run_merge(adapter, options, model, report, talk.dry_run)

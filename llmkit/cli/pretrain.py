@@ -6,9 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llmkit.commands.figures import show_trained
-from llmkit.commands.helping import with_examples
-from llmkit.flags import option_groups
+from llmkit.cli.shared.trained import show_trained
 from llmkit.options import (
     ArchitectureOptions,
     CorpusOptions,
@@ -19,7 +17,8 @@ from llmkit.options import (
     TalkOptions,
     TrainingOptions,
 )
-from llmkit.report import Report, quiet_libraries
+from llmkit.options.flags import option_groups, with_examples
+from llmkit.output.report import Report, quiet_libraries
 
 
 @with_examples(
@@ -45,7 +44,7 @@ def pretrain(
     Trains a tokenizer too, unless one is given. llama and gpt2 learn causal-lm, bert masked-lm, t5 seq2seq-lm.
     """
     quiet_libraries(talk, model.offline)
-    from llmkit.pretraining import pretrain as run_pretrain
+    from llmkit.training.pretraining import pretrain as run_pretrain
 
     report = Report(talk)
     trained = run_pretrain(corpus, model, architecture, data, splits, training, run, report, talk.dry_run, recipe)

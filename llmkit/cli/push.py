@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
-from llmkit.commands.helping import with_examples
-from llmkit.flags import option_groups
 from llmkit.options import PushOptions, TalkOptions
-from llmkit.report import Report, quiet_libraries
+from llmkit.options.flags import option_groups, with_examples
+from llmkit.output.report import Report, quiet_libraries
 
 
 @with_examples(
@@ -30,7 +29,7 @@ def push(
     Checkpoints and other files stay here. A card that was edited by hand is kept, here and there.
     """
     quiet_libraries(talk)
-    from llmkit.pushing import push as run_push
+    from llmkit.runs.publishing import push as run_push
 
     report = Report(talk)
     pushed = run_push(run, repo, options, report, talk.dry_run)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from datasets import ClassLabel, Dataset, Value
+
+from llmkit.errors import DataError
 
 
 def string_columns(dataset: Dataset) -> list[str]:
@@ -42,3 +44,22 @@ def longest_text(dataset: Dataset, names: Sequence[str]) -> str:
     """Return the column with the most characters, judged on the first 1,000 rows."""
     head = dataset.select(range(min(1000, len(dataset))))
     return max(names, key=lambda name: sum(len(str(text or "")) for text in head[name]))
+
+
+def column_for(rows: Sequence[Mapping[str, Any]], role: str, given: dict[str, str], usual: Sequence[str]) -> str:
+    """Return the column that holds a role: the one given, a usual name, or the only column of strings.
+
+    Raises:
+        DataError: the column does not exist, or none can be told.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    chosen = given.get(role)
+    if chosen is not None and chosen not in names:
+        raise DataError(f"there is no column {chosen!r} for {role}; the file has {', '.join(names)}")
+    strings = [name for name in names if {type(row.get(name)) for row in rows} <= {str, type(None)}]
+    found = chosen or next((name for name in usual if name in names), None)
+    if found is None and len(strings) == 1:
+        found = strings[0]
+    if found is None:
+        raise DataError(f"which column holds the {role}? Say --column {role}=NAME; the file has {', '.join(names)}")
+    return found

@@ -14,10 +14,11 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict, Translation, load_dataset, load_from_disk
 
-from llmkit import files, hub
+from llmkit import hub
+from llmkit.data import files
 from llmkit.errors import DataError, EmptyError, HubError, OptionError, did_you_mean, listing
-from llmkit.foreign import translated
-from llmkit.report import Report
+from llmkit.errors.libraries import translated
+from llmkit.output.report import Report
 
 # names that people type, and where the Hub keeps them today
 HOMES = {

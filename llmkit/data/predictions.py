@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmkit import files
-from llmkit.errors import DataError, OptionError, did_you_mean, listing
-from llmkit.label_sets import as_list, fault_of
-from llmkit.labels import by_number, spelled_as
-from llmkit.report import to_json
-from llmkit.writing import staged
+from llmkit.data import files
+from llmkit.data.label_sets import as_list, fault_of
+from llmkit.data.labels import by_number, spelled_as
+from llmkit.errors import DataError, OptionError, did_you_mean, listing, shortened
+from llmkit.output.atomic import staged
+from llmkit.output.report import to_json
 
 Row = dict[str, Any]
 STAND_INS = (("label", "answer", "output", "completion"), ("score",))  # the second only where none of the first is
@@ -227,13 +227,6 @@ def as_probabilities(
 
 def _place(place: int, places: Sequence[int] | None) -> int:
     return place + 1 if places is None else places[place]
-
-
-def shortened(key: Any) -> str:
-    """Return a value, or the texts of a key, as a quotation of at most 40 characters."""
-    text = " | ".join(map(str, key)) if isinstance(key, tuple) else str(key)
-    line = " ".join(text.split())
-    return repr(line if len(line) <= 40 else f"{line[:37]}...")
 
 
 def cell_text(value: Any) -> str:

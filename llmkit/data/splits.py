@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, DatasetDict, ReadInstruction, concatenate_datasets
 
-from llmkit.data import Source, open_dataset
+from llmkit.data.label_sets import holds_sets, sets_of
+from llmkit.data.labels import names_of
+from llmkit.data.loading import Source, open_dataset
 from llmkit.errors import DataError, EmptyError, did_you_mean, listing
-from llmkit.label_sets import holds_sets, sets_of
-from llmkit.labels import names_of
 
 CUT_SHARE = 0.1
 VALIDATIONS = ("validation", "validation_matched", "valid", "val", "dev")

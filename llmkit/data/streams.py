@@ -17,10 +17,11 @@ import pyarrow as pa
 from datasets import Dataset, Features, concatenate_datasets
 from datasets.table import InMemoryTable
 
-from llmkit import data, files, hub
+from llmkit import hub
+from llmkit.data import files, loading
 from llmkit.errors import DataError, EmptyError, OptionError, brief
-from llmkit.foreign import translated
-from llmkit.report import Report
+from llmkit.errors.libraries import translated
+from llmkit.output.report import Report
 
 ROWS = 1000  # of a batch at most, where the format does not say
 BLOCK = 1 << 20  # bytes that are read at a time
@@ -99,22 +100,22 @@ def open_streams(reference: str, encoding: str, report: Report) -> Streams:
     """
     if reference == "-":
         raise OptionError("--streaming reads rows again and again, which standard input cannot give; save it to a file")
-    path, config = data.local_path(reference)
+    path, config = loading.local_path(reference)
     if path is not None and path.is_file():
-        return Streams(reference, {data.split_of(Path(path.name)): of_files([path], encoding)})
+        return Streams(reference, {loading.split_of(Path(path.name)): of_files([path], encoding)})
     if path is not None and not config and not (path / "README.md").is_file():
-        groups = data.files_by_split(path)
+        groups = loading.files_by_split(path)
         return Streams(reference, {split: of_files(found, encoding) for split, found in groups.items()})
-    name, config = (str(path), config) if path is not None else data.hub_name(reference)
+    name, config = (str(path), config) if path is not None else loading.hub_name(reference)
     commit = hub.commit("dataset", name, None, report) if path is None else None
     with translated("dataset", name):
-        loaded = data.load_splits(name, config, streaming=True)
+        loaded = loading.load_splits(name, config, streaming=True)
     return Streams(reference, {split: RowStream(partial(_of_library, part)) for split, part in loaded.items()}, commit)
 
 
 def _of_library(part: Any) -> Iterator[Dataset]:
     for batch in part.iter(batch_size=ROWS):
-        yield data.unfolded(Dataset.from_dict(batch, features=part.features))
+        yield loading.unfolded(Dataset.from_dict(batch, features=part.features))
 
 
 def of_files(paths: Iterable[Path], encoding: str) -> RowStream:
@@ -130,7 +131,7 @@ def of_files(paths: Iterable[Path], encoding: str) -> RowStream:
             raise DataError(f"{path} is one JSON value, which is read whole; --streaming takes lines of JSON (.jsonl)")
         if kind in {"parquet", "arrow"} and path.suffix.lower() in files.COMPRESSIONS:
             raise DataError(f"{path} is compressed as a whole; --streaming takes {kind} files as they are")
-    return RowStream(lambda: (data.unfolded(batch) for path in found for batch in _of_file(path, encoding)))
+    return RowStream(lambda: (loading.unfolded(batch) for path in found for batch in _of_file(path, encoding)))
 
 
 def _of_file(path: Path, encoding: str) -> Iterator[Dataset]:

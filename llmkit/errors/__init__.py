@@ -18,8 +18,10 @@ Messages are one sentence: what was wrong, what was expected, what to type next.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+from llmkit.errors.phrases import brief as brief
+from llmkit.errors.phrases import did_you_mean as did_you_mean
+from llmkit.errors.phrases import listing as listing
+from llmkit.errors.phrases import shortened as shortened
 
 
 class LlmkitError(Exception):
@@ -80,22 +82,3 @@ class Stopped(LlmkitError):
 
 class Interrupted(LlmkitError):
     exit_code = 130
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ` (did you mean 'f1'?)` when a known name is near, else the empty string."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-def listing(names: Iterable[object], most: int = 12) -> str:
-    """Join names with commas, cut after `most` of them."""
-    shown = [str(name) for name in names]
-    rest = len(shown) - most
-    return ", ".join(shown[:most]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def brief(error: BaseException) -> str:
-    """Return an error in one line, cut where it is long."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."

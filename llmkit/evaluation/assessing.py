@@ -8,17 +8,17 @@ from typing import Any
 
 from llmkit import metrics
 from llmkit.errors import OptionError
-from llmkit.evaluation.baselines import Comparison, Saved, compared
+from llmkit.evaluation.comparison import Comparison, Saved, compared
 from llmkit.evaluation.gates import Gate, drop_gates, figure_gates, gap_gate
 from llmkit.evaluation.plan import SWAP_FLIPS
 from llmkit.evaluation.result import Evaluation, Subject, Wanted
-from llmkit.evaluation.rows import Observed
+from llmkit.evaluation.result_rows import Observed
 from llmkit.evaluation.slices import slice_figures
 from llmkit.metrics.classification import calibration_bins, confusion
-from llmkit.observations import Classes, LabelSets, Observations, Spans
+from llmkit.metrics.intervals import Figure, figures, hub_figures, per_class, per_label
+from llmkit.metrics.observations import Classes, LabelSets, Observations, Spans
 from llmkit.options import GateOptions
 from llmkit.options.base import limits
-from llmkit.uncertainty import Figure, figures, hub_figures, per_class, per_label
 
 MATRIX = 100  # classes: a larger confusion matrix and table of classes would be most of the result
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from llmkit.errors import GateMissed, OptionError
 from llmkit.metrics import canonical
+from llmkit.metrics.intervals import Figure
+from llmkit.metrics.significance import Difference
 from llmkit.options import GateOptions
 from llmkit.options.base import limits
-from llmkit.significance import Difference
-from llmkit.uncertainty import Figure
 
 
 @dataclass(frozen=True)

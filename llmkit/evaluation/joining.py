@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llmkit.errors import DataError, listing
-from llmkit.predictions import Predictions, Row, cell_text, number_of, shortened
-from llmkit.tasks.setup import TRUTHS
+from llmkit.data.predictions import Predictions, Row, cell_text, number_of
+from llmkit.errors import DataError, listing, shortened
+from llmkit.tasks.base.setup import TRUTHS
 
 SHOWN = 3  # rows that an error names
 

@@ -14,18 +14,19 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit import metrics, models, runs, tasks
 from llmkit.data import Source, hub_name, open_dataset
+from llmkit.data.parts import Part
+from llmkit.data.splits import Cut, to_measure
 from llmkit.errors import DataError, EmptyError, HubError, ModelError, OptionError, did_you_mean, listing
 from llmkit.evaluation.result import Wanted
 from llmkit.evaluation.slices import slices_of
-from llmkit.findings import Part
+from llmkit.inspection.tokenizer_checks import require_spelled
 from llmkit.metrics.hub_metric import open_hub_metric
 from llmkit.models import Located
+from llmkit.models import reference as references
+from llmkit.models.weight_files import sketch
 from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions
-from llmkit.report import Report
-from llmkit.sifting import require_spelled
-from llmkit.splits import Cut, to_measure
-from llmkit.tasks import Reference, Setup, Task, references
-from llmkit.weight_files import sketch
+from llmkit.output.report import Report
+from llmkit.tasks import Reference, Setup, Task
 
 SWAP_FLIPS = "swap_flips"  # the share of predictions that --swap flips: a metric that gates can name
 

@@ -13,17 +13,17 @@ from datasets import Dataset
 
 from llmkit import metrics, runs, tasks
 from llmkit.data import Source, fingerprint, open_dataset
+from llmkit.data.predictions import read_predictions, row_ids
+from llmkit.data.splits import to_measure
 from llmkit.errors import EmptyError, OptionError, listing
 from llmkit.evaluation.assessing import assess
-from llmkit.evaluation.baselines import looks_saved, read_saved
+from llmkit.evaluation.comparison import looks_saved, read_saved
+from llmkit.evaluation.joining import join
 from llmkit.evaluation.plan import check_slices, gated_metrics, seed_of, usable_rows, want
 from llmkit.evaluation.result import Evaluation, Subject, Wanted
-from llmkit.joining import join
-from llmkit.observations import Observations, Texts
+from llmkit.metrics.observations import Observations, Texts
 from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions
-from llmkit.predictions import read_predictions, row_ids
-from llmkit.report import Report
-from llmkit.splits import to_measure
+from llmkit.output.report import Report
 from llmkit.tasks import Setup
 
 TEXT_METRICS = ("bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "exact_match")

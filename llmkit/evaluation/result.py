@@ -10,12 +10,12 @@ from datasets import Dataset
 
 from llmkit.errors import LlmkitError, Stopped
 from llmkit.evaluation.gates import Gate, missed, require_met
-from llmkit.evaluation.rows import pack
+from llmkit.evaluation.result_rows import pack
 from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.metrics.hub_metric import HubMetric
-from llmkit.observations import Observations
+from llmkit.metrics.intervals import CONFIDENCE, RESAMPLES, SEED, Figure
+from llmkit.metrics.observations import Observations
 from llmkit.options import GateOptions
-from llmkit.uncertainty import CONFIDENCE, RESAMPLES, SEED, Figure
 
 SCHEMA = 1
 # what a result says where there is nothing to say: a file of predictions has no dtype, a benchmark no columns

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from llmkit.errors import listing
-from llmkit.observations import (
+from llmkit.metrics.observations import (
     AnswerTexts,
     Bools,
     Choices,

@@ -7,15 +7,15 @@ from typing import Any
 
 from llmkit.errors import OptionError
 from llmkit.evaluation.assessing import assess
-from llmkit.evaluation.baselines import Saved, looks_saved, read_saved, require_same_task
+from llmkit.evaluation.comparison import Saved, looks_saved, read_saved, require_same_task
 from llmkit.evaluation.gates import require_intervals
 from llmkit.evaluation.measuring import Measured, measure
 from llmkit.evaluation.plan import Plan, plan
 from llmkit.evaluation.result import Evaluation, Subject
-from llmkit.evaluation.rows import Observed
-from llmkit.evaluation.swapping import Swaps, find_swaps, swap_check
+from llmkit.evaluation.result_rows import Observed
+from llmkit.evaluation.term_swaps import Swaps, find_swaps, swap_check
 from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions
-from llmkit.report import Report
+from llmkit.output.report import Report
 
 
 def evaluate(
@@ -51,7 +51,7 @@ def _evaluate(
 ) -> Evaluation | None:  # fmt: skip
     require_intervals(gates, evaluation.resamples)
     if evaluation.predictions is not None:
-        from llmkit.evaluation.scored import evaluate_predictions
+        from llmkit.evaluation.prediction_scoring import evaluate_predictions
 
         return evaluate_predictions(
             evaluation.predictions, dataset, options, data, evaluation, gates, report, dry_run, name

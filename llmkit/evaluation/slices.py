@@ -10,8 +10,8 @@ import numpy as np
 
 from llmkit import metrics
 from llmkit.errors import OptionError
-from llmkit.observations import Observations
-from llmkit.uncertainty import Figure, figures, resampled
+from llmkit.metrics.intervals import Figure, figures, resampled
+from llmkit.metrics.observations import Observations
 
 MOST = 50  # values of a column: more make no table to read
 NOTHING = "(none)"  # the slice of rows whose cell is empty

@@ -6,31 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from llmkit.benchmarks import is_benchmark
 from llmkit.errors import GateMissed, LlmkitError, MembersFailed, OptionError, Stopped
+from llmkit.errors.libraries import translate
+from llmkit.evaluation.benchmarks import is_benchmark
 from llmkit.evaluation.gates import missed
+from llmkit.evaluation.request import Member
 from llmkit.evaluation.result import SCHEMA, Evaluation, failed
 from llmkit.evaluation.run import evaluate
-from llmkit.foreign import translate
+from llmkit.evaluation.suite_files import Member as SuiteMember
+from llmkit.evaluation.suite_files import is_suite, kinds_of, read_suite
 from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions
 from llmkit.options.base import Options
-from llmkit.report import Report
-from llmkit.suites import Member as SuiteMember
-from llmkit.suites import is_suite, kinds_of, read_suite
+from llmkit.output.report import Report
 
 GROUPS: tuple[type[Options], ...] = (ModelOptions, DataOptions, EvalOptions, GateOptions)
-
-
-@dataclass(frozen=True)
-class Member:
-    """One evaluation that was asked for."""
-
-    name: str
-    dataset: str
-    model: ModelOptions
-    data: DataOptions
-    evaluation: EvalOptions
-    gates: GateOptions
 
 
 @dataclass(frozen=True)
@@ -122,7 +111,7 @@ def evaluate_all(
 def _run(member: Member, report: Report, dry_run: bool) -> list[Evaluation | Failure]:
     try:
         if is_benchmark(member.dataset):
-            from llmkit.evaluation.benchmarked import evaluate_benchmarks
+            from llmkit.evaluation.benchmarks.evaluations import evaluate_benchmarks
 
             return [
                 Failure(replace(member, name=name), result) if isinstance(result, Exception) else result

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from llmkit.report import Report, to_json
+from llmkit.output.report import Report, to_json
 
 SCHEMA = 1
 VECTORS = ".vectors"  # how the names of files end that `vectors.VectorCache` keeps beside the entries

@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from llmkit.conversations import Message
-from llmkit.decoding import Generator, Prompt
+from llmkit.data.conversations import Message
 from llmkit.errors import DataError, ModelError
-from llmkit.inference import find
+from llmkit.inference.generation import Generator, Prompt
+from llmkit.inference.prediction import find
+from llmkit.inference.transcripts import line_of, load_conversation, save_conversation
 from llmkit.options import AskOptions, DecodingOptions, GenerationOptions, ModelOptions
-from llmkit.report import Report
-from llmkit.tasks.chats import rendered
-from llmkit.transcripts import line_of, load_conversation, save_conversation
+from llmkit.output.report import Report
+from llmkit.tasks.encoding.chat_templates import rendered
 
 CHAT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 RESERVED = 4  # one in so many tokens of the context is kept for the answer, where the conversation is long

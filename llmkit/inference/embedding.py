@@ -15,19 +15,20 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel
 
-from llmkit import files, models
+from llmkit import models
+from llmkit.data import files
 from llmkit.errors import ModelError
-from llmkit.inference import batches, on_device
+from llmkit.inference.prediction import batches, on_device
+from llmkit.inference.row_files import Row, merged
+from llmkit.inference.vector_cache import Vectors
 from llmkit.models import Located
+from llmkit.models.pooling import OWN, pooled, read_pooling
 from llmkit.options import EmbeddingOptions, ModelOptions, TalkOptions
-from llmkit.pooling import OWN, pooled, read_pooling
-from llmkit.report import Report
-from llmkit.rowfiles import Row, merged
+from llmkit.output.atomic import staged
+from llmkit.output.report import Report
 from llmkit.tasks import Setup
-from llmkit.tasks.batches import pad_batch
-from llmkit.tasks.sequences import model_inputs
-from llmkit.vectors import Vectors
-from llmkit.writing import staged
+from llmkit.tasks.base.sequence_classification import model_inputs
+from llmkit.tasks.encoding.collation import pad_batch
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 

@@ -15,15 +15,15 @@ from transformers.generation.streamers import BaseStreamer
 
 from llmkit import models
 from llmkit.errors import DataError, ModelError, OptionError
-from llmkit.inference import find
+from llmkit.inference.prediction import find
+from llmkit.inference.streaming import TextPieces, Until
 from llmkit.models import BUILTIN_NAME, Located
 from llmkit.options import AskOptions, GenerationOptions, ModelOptions
-from llmkit.report import Report
-from llmkit.settings import parse_settings
+from llmkit.options.overrides import parse_settings
+from llmkit.output.report import Report
 from llmkit.tasks import Setup, Task
-from llmkit.tasks.chats import chat_text
-from llmkit.tasks.languages import begin
-from llmkit.text_stream import TextPieces, Until
+from llmkit.tasks.encoding.chat_templates import chat_text
+from llmkit.tasks.encoding.language_codes import begin
 
 OWNED = {
     name: "--" + name.replace("_", "-")

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from llmkit.decoding import Generator, Prompt
 from llmkit.errors import DataError
+from llmkit.inference.generation import Generator, Prompt
+from llmkit.inference.retrieval import Found, Knowledge, open_embedder
 from llmkit.models import Located
 from llmkit.options import AskOptions, GenerationOptions, ModelOptions, RetrievalOptions
-from llmkit.report import Report
-from llmkit.retrieval import Found, Knowledge, open_embedder
+from llmkit.output.report import Report
 from llmkit.tasks import Task
 
 INSTRUCTION = "Answer the question from these passages alone. If they do not hold the answer, say so."

@@ -12,11 +12,10 @@ from pathlib import Path
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from llmkit import files
-from llmkit.data import open_dataset
+from llmkit.data import files, open_dataset
 from llmkit.errors import DataError, EmptyError, HubError, ModelError, listing
-from llmkit.report import Report
-from llmkit.tasks.texts import text_column
+from llmkit.output.report import Report
+from llmkit.tasks.base.language_modeling import text_column
 
 MOST_TOKENS = 180  # of a passage: one thought, of which a prompt holds several
 TITLES = ("title", "name", "heading", "headline", "标题")

@@ -13,11 +13,11 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import models, runs, tasks
-from llmkit.answers import Answers
 from llmkit.errors import DataError, OptionError, Stopped
+from llmkit.inference.answer_cache import Answers
 from llmkit.models import Located
 from llmkit.options import AskOptions, ModelOptions
-from llmkit.report import Report
+from llmkit.output.report import Report
 from llmkit.tasks import Setup, Task
 
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from llmkit.embedding import DEFAULT_MODEL, Embedder
 from llmkit.errors import DataError
-from llmkit.fingerprints import fingerprints
+from llmkit.inference.embedding import DEFAULT_MODEL, Embedder
+from llmkit.inference.passages import Passage, cut, read_documents
+from llmkit.inference.vector_cache import VectorCache, Vectors, content_key
+from llmkit.models.fingerprints import fingerprints
 from llmkit.options import EmbeddingOptions, ModelOptions
-from llmkit.passages import Passage, cut, read_documents
-from llmkit.report import Report
-from llmkit.vectors import VectorCache, Vectors, content_key
+from llmkit.output.report import Report
 
 BATCH = 32  # passages per forward pass
 CHUNK = 512  # passages between two writes to the cache

@@ -7,16 +7,16 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmkit import files
+from llmkit.data import files
 from llmkit.errors import DataError, Interrupted, OptionError, Stopped
 from llmkit.options import RowOptions
-from llmkit.report import Report, to_json
-from llmkit.writing import write_whole
+from llmkit.output.atomic import write_whole
+from llmkit.output.report import Report, to_json
 
 Row = dict[str, Any]
 CHUNK = 8  # batches between two writes
@@ -39,25 +39,6 @@ def read_rows(options: RowOptions) -> list[Row]:
         names = dict.fromkeys(name for row in rows for name in row)
         rows = [{**names, **row} for row in rows]
     return rows
-
-
-def column_for(rows: Sequence[Mapping[str, Any]], role: str, given: dict[str, str], usual: Sequence[str]) -> str:
-    """Return the column that holds a role: the one given, a usual name, or the only column of strings.
-
-    Raises:
-        DataError: the column does not exist, or none can be told.
-    """
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    chosen = given.get(role)
-    if chosen is not None and chosen not in names:
-        raise DataError(f"there is no column {chosen!r} for {role}; the file has {', '.join(names)}")
-    strings = [name for name in names if {type(row.get(name)) for row in rows} <= {str, type(None)}]
-    found = chosen or next((name for name in usual if name in names), None)
-    if found is None and len(strings) == 1:
-        found = strings[0]
-    if found is None:
-        raise DataError(f"which column holds the {role}? Say --column {role}=NAME; the file has {', '.join(names)}")
-    return found
 
 
 def merged(row: Row, answer: Row) -> Row:

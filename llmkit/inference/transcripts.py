@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from llmkit.conversations import Message, messages_of, require_turns
+from llmkit.data.conversations import Message, messages_of, require_turns
+from llmkit.data.files import decode, read_rows
 from llmkit.errors import DataError
-from llmkit.files import decode, read_rows
-from llmkit.report import to_json
-from llmkit.writing import write_whole
+from llmkit.output.atomic import write_whole
+from llmkit.output.report import to_json
 
 
 def line_of(messages: Sequence[Message]) -> str:

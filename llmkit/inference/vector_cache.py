@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from llmkit import answers
-from llmkit.report import Report
+from llmkit.inference import answer_cache
+from llmkit.output.report import Report
 
 Vectors = npt.NDArray[np.float32]
 LONGEST = 1 << 16  # bytes of the first line
@@ -33,7 +33,7 @@ class VectorCache:
     """The kept vectors of one way to embed; `parts` are all that a vector depends on besides its text."""
 
     def __init__(self, parts: Mapping[str, Any], about: Mapping[str, Any], dimension: int, report: Report) -> None:
-        self.path = answers.folder() / f"{answers.key_of(parts)}{answers.VECTORS}"
+        self.path = answer_cache.folder() / f"{answer_cache.key_of(parts)}{answer_cache.VECTORS}"
         self.record = np.dtype([("key", "V32"), ("sum", "<u4"), ("vector", "<f4", (dimension,))])
         self.header = json.dumps({"about": dict(about), "record": self.record.itemsize}).encode() + b"\n"
         self.report = report

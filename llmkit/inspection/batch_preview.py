@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from datasets import Dataset
 
-from llmkit.readings import Reader
-from llmkit.tasks.batches import IGNORED
+from llmkit.inspection.token_lengths import Reader
+from llmkit.tasks.encoding.collation import IGNORED
 
 HEAD, TAIL = 60, 8  # tokens of a text that are shown; those between are counted
 TURNS = 4  # places where a loss begins or ends, around which tokens are shown too

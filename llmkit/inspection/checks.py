@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from llmkit.contents import Bools, Ints, content_codes, is_blank
+from llmkit.data.label_sets import holds_sets, sets_of
+from llmkit.data.labels import names_of, natural
+from llmkit.data.parts import Part
 from llmkit.errors import EmptyError, listing
-from llmkit.findings import Finding, Part, finding
-from llmkit.label_sets import holds_sets, sets_of
-from llmkit.labels import names_of, natural
-from llmkit.report import Report
+from llmkit.inspection.findings import Finding, finding
+from llmkit.inspection.row_codes import Bools, Ints, content_codes, is_blank
+from llmkit.output.report import Report
 from llmkit.tasks import Task, inputs_of
 
 TRIAL = 20  # rows: who trains on one row, so often, wants to see that it can be learned

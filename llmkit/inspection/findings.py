@@ -6,26 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from datasets import Dataset
-
-from llmkit.contents import Ints
+from llmkit.data.parts import Part
+from llmkit.inspection.row_codes import Ints
 
 FIRST = 5  # rows that a finding names
-
-
-@dataclass(frozen=True)
-class Part:
-    """Rows of a dataset, usually those of a split."""
-
-    name: str
-    rows: Dataset
-    numbers: Sequence[int] | None = None  # those that a person counts the rows by, from 1; None: all, in their order
-    named: bool = True  # whether a person can find rows by numbers
-    sifted: bool = False  # whether rows that cannot be used were left out, and told
-
-    def number(self, place: int) -> int:
-        """Return the number of the row at a place."""
-        return place + 1 if self.numbers is None else self.numbers[place]
 
 
 @dataclass(frozen=True)

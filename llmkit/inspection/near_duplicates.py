@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from llmkit.report import Advance
+from llmkit.output.report import Advance
 
 Ints = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint32]

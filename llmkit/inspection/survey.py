@@ -1,6 +1,6 @@
 """Look at a dataset before anything is trained on it: from what the user typed to one versioned result.
 
-`llmkit/schemas/survey.schema.json` describes that result.
+`llmkit/output/schemas/survey.schema.json` describes that result.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset
 
-from llmkit import models, near_duplicates, readings, tasks
-from llmkit.contents import Ints, spelled
+from llmkit import models, tasks
 from llmkit.data import Source, open_dataset
+from llmkit.data.parts import Part
+from llmkit.data.splits import VALIDATIONS
 from llmkit.errors import EmptyError, listing
-from llmkit.exhibits import Exhibit, exhibits
-from llmkit.findings import Finding, Part, finding
-from llmkit.inspection import Inspected, inspect
+from llmkit.inspection import near_duplicates, token_lengths
+from llmkit.inspection.batch_preview import Exhibit, exhibits
+from llmkit.inspection.checks import Inspected, inspect
+from llmkit.inspection.findings import Finding, finding
+from llmkit.inspection.row_codes import Ints, spelled
+from llmkit.inspection.token_lengths import Reader
+from llmkit.inspection.tokenizer_checks import require_spelled
 from llmkit.models import BUILTIN_NAME
 from llmkit.options import DataOptions, ModelOptions, SurveyOptions
-from llmkit.readings import Reader
-from llmkit.report import Report
-from llmkit.sifting import require_spelled
-from llmkit.splits import VALIDATIONS
+from llmkit.output.report import Report
 from llmkit.tasks import Task, inputs_of
 
 HEAD = 1000  # rows among which those are sought that are shown
@@ -103,7 +105,7 @@ def survey(
         tasks.require_columns(inputs, part.rows, f"split {part.name}")
         own = {role: name for role, name in columns.items() if name in part.rows.column_names}
         tasks.require_sound(task, part.rows, own, part.name)
-    reader = readings.open_reader(task, columns, parts[0].rows, located, options, data, options.model is not None)
+    reader = token_lengths.open_reader(task, columns, parts[0].rows, located, options, data, options.model is not None)
     _say_tokens(reader, options.model is not None, report)
     if reader.setup is not None:
         for part in parts:
@@ -123,10 +125,10 @@ def _surveyed(
         findings += _near(found.parts, reader.inputs, wanted.threshold, report)
     lengths: dict[str, dict[str, Any] | None] = {}
     for one in found.parts:
-        places = readings.sampled(one.full)
+        places = token_lengths.sampled(one.full)
         rows = one.part.rows.select(places)
         sizes = reader.lengths(rows)
-        lengths[one.part.name] = readings.describe(sizes, reader.limit) if len(sizes) else None
+        lengths[one.part.name] = token_lengths.describe(sizes, reader.limit) if len(sizes) else None
         if task.pieces is None:
             part = Part(one.part.name, rows, (places + 1).tolist())
             says = f"are longer than {reader.limit} tokens and lose their end"

@@ -10,9 +10,9 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit import models
-from llmkit.contents import Ints, spelled
+from llmkit.data.labels import Labels
 from llmkit.errors import DataError, ModelError, OptionError
-from llmkit.labels import Labels
+from llmkit.inspection.row_codes import Ints, spelled
 from llmkit.models import Located
 from llmkit.options import DataOptions, ModelOptions
 from llmkit.tasks import Setup, Task, inputs_of

@@ -9,11 +9,11 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from llmkit.errors import DataError, listing
-from llmkit.findings import FIRST, Part
-from llmkit.predictions import shortened
-from llmkit.report import Report
-from llmkit.splits import TrainAndValidation
+from llmkit.data.parts import Part
+from llmkit.data.splits import TrainAndValidation
+from llmkit.errors import DataError, listing, shortened
+from llmkit.inspection.findings import FIRST
+from llmkit.output.report import Report
 from llmkit.tasks import Setup, Task
 
 SILENT_SHARE = 0.1  # of the rows, above which the limit does not suit the data

@@ -12,7 +12,7 @@ from typing import Any
 
 from llmkit.errors import OptionError, did_you_mean, listing
 from llmkit.metrics.measures import Measure, SampleMean, Weigher
-from llmkit.observations import Floats, Observations, Samples
+from llmkit.metrics.observations import Floats, Observations, Samples
 
 Entry = tuple[str, str, str | None]  # module, class, configuration
 
@@ -20,12 +20,12 @@ Entry = tuple[str, str, str | None]  # module, class, configuration
 METRICS: dict[str, tuple[Entry, ...]] = {
     "accuracy": (
         ("classification", "Accuracy", None),
-        ("language", "TokenAccuracy", None),
+        ("language_modeling", "TokenAccuracy", None),
         ("counts", "WordAccuracy", None),
-        ("choices", "ChoiceAccuracy", None),
+        ("multiple_choice", "ChoiceAccuracy", None),
         ("preferences", "PreferenceAccuracy", None),
     ),
-    "accuracy_norm": (("choices", "NormalisedAccuracy", None),),
+    "accuracy_norm": (("multiple_choice", "NormalisedAccuracy", None),),
     "balanced_accuracy": (("classification", "BalancedAccuracy", None),),
     "precision": (
         ("classification", "Precision", None),
@@ -38,7 +38,7 @@ METRICS: dict[str, tuple[Entry, ...]] = {
     "f1": (
         ("classification", "F1", None),
         ("counts", "F1", None),
-        ("extraction", "AnswerF1", None),
+        ("squad", "AnswerF1", None),
     ),
     "precision_macro": (
         ("classification", "Precision", "macro"),
@@ -88,20 +88,20 @@ METRICS: dict[str, tuple[Entry, ...]] = {
     "pearson": (("regression", "Pearson", None),),
     "spearman": (("regression", "Spearman", None),),
     "mse": (("regression", "MeanSquaredError", None),),
-    "loss": (("language", "Loss", None),),
-    "perplexity": (("language", "Perplexity", None),),
-    "bits_per_byte": (("language", "BitsPerByte", None),),
+    "loss": (("language_modeling", "Loss", None),),
+    "perplexity": (("language_modeling", "Perplexity", None),),
+    "bits_per_byte": (("language_modeling", "BitsPerByte", None),),
     "exact_match": (
-        ("extraction", "AnswerExactMatch", None),
-        ("texts", "ExactMatch", None),
+        ("squad", "AnswerExactMatch", None),
+        ("text_generation", "ExactMatch", None),
         ("counts", "SetExactMatch", None),
     ),
-    "bleu": (("texts", "Bleu", None),),
-    "chrf": (("texts", "ChrF", None),),
-    "ter": (("texts", "Ter", None),),
-    "rouge1": (("texts", "Rouge1", None),),
-    "rouge2": (("texts", "Rouge2", None),),
-    "rougeL": (("texts", "RougeL", None),),
+    "bleu": (("text_generation", "Bleu", None),),
+    "chrf": (("text_generation", "ChrF", None),),
+    "ter": (("text_generation", "Ter", None),),
+    "rouge1": (("text_generation", "Rouge1", None),),
+    "rouge2": (("text_generation", "Rouge2", None),),
+    "rougeL": (("text_generation", "RougeL", None),),
 }
 ALIASES = {"mcc": "matthews_correlation", "auc": "roc_auc", "bpb": "bits_per_byte"}
 LOWER_IS_BETTER = frozenset({"brier", "ece", "mse", "loss", "perplexity", "bits_per_byte", "dpo_loss", "ter"})

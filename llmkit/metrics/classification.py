@@ -16,8 +16,8 @@ from sklearn import metrics as sklearn_metrics
 
 from llmkit.metrics.base import Metric
 from llmkit.metrics.measures import HitShare, Weigher, quotient, remembered
+from llmkit.metrics.observations import Classes, Floats, Ints
 from llmkit.metrics.probabilities import calibration_bins
-from llmkit.observations import Classes, Floats, Ints
 
 __all__ = ["Tallies", "calibration_bins", "cells", "confusion", "per_class", "scores", "tallier"]
 

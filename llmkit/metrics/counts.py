@@ -17,7 +17,7 @@ from scipy import sparse
 from llmkit.metrics.base import Metric
 from llmkit.metrics.classification import Tallies, scores
 from llmkit.metrics.measures import HitShare, Weigher, quotient, ratio_weigher, remembered
-from llmkit.observations import Floats, LabelSets, Spans, span_types, spans_of
+from llmkit.metrics.observations import Floats, LabelSets, Spans, span_types, spans_of
 
 
 class Tallier:

@@ -11,7 +11,7 @@ import numpy as np
 from llmkit.errors import HubError, OptionError, did_you_mean
 from llmkit.hub import DEADLINE
 from llmkit.metrics import METRICS
-from llmkit.observations import Choices, Classes, Floats, Ints, LabelSets, Numbers, Observations, Spans, Texts
+from llmkit.metrics.observations import Choices, Classes, Floats, Ints, LabelSets, Numbers, Observations, Spans, Texts
 
 
 class HubMetric:

@@ -19,7 +19,7 @@ from llmkit.metrics.classification import cells, scores, tallier
 from llmkit.metrics.classification import per_class as class_figures
 from llmkit.metrics.counts import tallier as label_tallier
 from llmkit.metrics.hub_metric import HubMetric
-from llmkit.observations import Classes, Floats, Ints, LabelSets, Observations, Spans
+from llmkit.metrics.observations import Classes, Floats, Ints, LabelSets, Observations, Spans
 
 RESAMPLES = 2000
 SEED = 42

@@ -9,7 +9,7 @@ from datasets import Value
 
 from llmkit.metrics.base import Metric
 from llmkit.metrics.measures import Weigher, ratio_weigher
-from llmkit.observations import Floats, Likelihoods
+from llmkit.metrics.observations import Floats, Likelihoods
 
 
 class LikelihoodMetric(Metric[Likelihoods]):

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from llmkit.observations import Floats, Samples
+from llmkit.metrics.observations import Floats, Samples
 
 Weigher = Callable[[Floats], Floats]  # weights (B, n) -> values (B,)
 Seen = TypeVar("Seen")

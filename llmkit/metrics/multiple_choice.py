@@ -9,7 +9,7 @@ from datasets import Value
 
 from llmkit.metrics.base import Metric
 from llmkit.metrics.measures import HitShare
-from llmkit.observations import Choices, Floats, Ints
+from llmkit.metrics.observations import Choices, Floats, Ints
 
 
 class ChoiceAccuracy(HitShare[Choices], Metric[Choices]):

@@ -14,7 +14,7 @@ from datasets import Value
 
 from llmkit.metrics.base import Metric
 from llmkit.metrics.measures import HitShare, Weigher, mean_weigher
-from llmkit.observations import Floats, Preferences
+from llmkit.metrics.observations import Floats, Preferences
 
 PAPER = "https://arxiv.org/abs/2305.18290"
 

@@ -12,7 +12,7 @@ from sklearn import metrics as sklearn_metrics
 
 from llmkit.metrics.base import Metric
 from llmkit.metrics.measures import Weigher, below, mean_weigher, quotient
-from llmkit.observations import Bools, Classes, Floats, Ints, LabelSets
+from llmkit.metrics.observations import Bools, Classes, Floats, Ints, LabelSets
 
 BINS = 10
 EDGES = np.linspace(0, 1, BINS + 1)

@@ -11,7 +11,7 @@ from sklearn import metrics as sklearn_metrics
 
 from llmkit.metrics.base import Metric
 from llmkit.metrics.measures import Weigher, below, mean_weigher, quotient
-from llmkit.observations import Floats, Numbers
+from llmkit.metrics.observations import Floats, Numbers
 
 
 class NumberMetric(Metric[Numbers]):

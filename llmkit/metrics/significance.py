@@ -15,7 +15,8 @@ import numpy as np
 from scipy import stats
 
 from llmkit import metrics
-from llmkit.observations import (
+from llmkit.metrics.intervals import CONFIDENCE, RESAMPLES, SEED, finite, percentiles, weights
+from llmkit.metrics.observations import (
     Choices,
     Classes,
     Floats,
@@ -28,7 +29,6 @@ from llmkit.observations import (
     Spans,
     Texts,
 )
-from llmkit.uncertainty import CONFIDENCE, RESAMPLES, SEED, finite, percentiles, weights
 
 FEW = 25  # discordant pairs under which McNemar's test is exact, as statsmodels and R's manuals advise
 ROW_TESTS = ("accuracy", "accuracy_norm", "exact_match")

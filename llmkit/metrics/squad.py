@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from llmkit.metrics.measures import HitShare, Weigher, mean_weigher, remembered
-from llmkit.metrics.texts import TextMetric
-from llmkit.observations import AnswerTexts, Floats, Texts
+from llmkit.metrics.observations import AnswerTexts, Floats, Texts
+from llmkit.metrics.text_generation import TextMetric
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 CHARACTER = re.compile("([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af])")

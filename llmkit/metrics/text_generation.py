@@ -16,7 +16,7 @@ from datasets import Sequence, Value
 from llmkit.errors import OptionError
 from llmkit.metrics.base import Metric
 from llmkit.metrics.measures import HitShare, Weigher, mean_weigher, remembered
-from llmkit.observations import Floats, Texts
+from llmkit.metrics.observations import Floats, Texts
 
 HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
 # rouge_score's own tokens (Lin 2004: runs of a-z and 0-9), and each character of a script written without spaces

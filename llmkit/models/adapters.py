@@ -19,8 +19,8 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from llmkit.errors import LlmkitError, ModelError, OptionError, brief, did_you_mean, listing
+from llmkit.models.modules import head_modules, linear_modules, within
 from llmkit.options import AdapterOptions
-from llmkit.trainable import head_modules, linear_modules, within
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 NOTE = "llmkit_base"  # in the config.json of an adapter: what it was made on

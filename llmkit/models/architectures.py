@@ -10,8 +10,8 @@ from typing import Any
 import transformers
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit.config_file import read_yaml
 from llmkit.errors import OptionError, did_you_mean
+from llmkit.options.config_file import read_yaml
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +13,20 @@ import torch
 import transformers
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit import adapters, hub
+from llmkit import hub
 from llmkit.errors import ModelError, brief, listing
-from llmkit.lookup import BUILTIN_NAME as BUILTIN_NAME
-from llmkit.lookup import SMALL_FILES, require_same_base
-from llmkit.lookup import Located as Located
-from llmkit.lookup import locate as locate
-from llmkit.lookup import pick_device as pick_device
-from llmkit.lookup import weights_folder as weights_folder
+from llmkit.models import adapters
+from llmkit.models.config import with_settings
+from llmkit.models.lookup import (
+    SMALL_FILES,
+    Located,
+    pick_device,
+    require_same_base,
+    weights_folder,
+)
+from llmkit.models.weight_files import check_headers, sketch
 from llmkit.options import ModelOptions
-from llmkit.report import Report
-from llmkit.weight_files import check_headers, sketch
-
-T5_FAMILIES = frozenset({"t5", "mt5", "umt5", "longt5", "switch_transformers"})
+from llmkit.output.report import Report
 
 
 def load_tokenizer(located: Located, options: ModelOptions) -> PreTrainedTokenizerBase:
@@ -170,14 +169,6 @@ def _without_bars() -> Iterator[None]:
             bars.enable_progress_bar()
 
 
-def with_settings(config: PretrainedConfig, settings: dict[str, Any]) -> PretrainedConfig:
-    """Return a copy of a config in which settings stand."""
-    changed = copy.deepcopy(config)
-    for key, value in settings.items():
-        setattr(changed, key, value)
-    return changed
-
-
 def _check_complete(located: Located, model: PreTrainedModel, new: Iterable[str], new_head: bool, bare: bool) -> None:
     """Refuse weights that were not in the checkpoint: they would be random. A new head, and its pooler, may be.
 
@@ -202,18 +193,6 @@ def _load_dtype(options: ModelOptions, training: bool) -> Any:
     return "auto" if options.dtype == "auto" else getattr(torch, options.dtype)
 
 
-def context_length(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return how many tokens the model can take at once."""
-    limits = [tokenizer.model_max_length]
-    for key in ("max_position_embeddings", "n_positions"):
-        positions = getattr(config, key, None)
-        if isinstance(positions, int) and positions > 0:
-            # RoBERTa and its kin keep the positions up to the padding id for padding
-            offset = (config.pad_token_id or 0) + 1 if "roberta" in config.model_type else 0
-            limits.append(positions - offset)
-    return int(min(min(limits), 1_000_000))
-
-
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write a model folder that `AutoModel.from_pretrained` opens, or an adapter's; the umask says who may read it."""
     if adapters.has_adapter(model):
@@ -226,11 +205,3 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
     os.umask(umask)
     for weights in folder.glob("*.safetensors"):  # the library leaves them readable by their owner alone
         weights.chmod(0o666 & ~umask)
-
-
-def peak_memory_bytes() -> int:
-    """Return the most resident memory that the process has had."""
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes but for macOS

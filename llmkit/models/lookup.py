@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from transformers import AutoConfig, PretrainedConfig
 
-from llmkit import adapters, hub
-from llmkit.builtin import BUILTIN
+from llmkit import hub
 from llmkit.errors import HubError, ModelError, OptionError, brief
+from llmkit.models import adapters
+from llmkit.models.builtin import BUILTIN
+from llmkit.models.weight_files import check_headers, sketch
 from llmkit.options import ModelOptions
-from llmkit.report import Report
-from llmkit.weight_files import check_headers, sketch
+from llmkit.output.report import Report
 
 SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py"]
 WEIGHTS = ["model*.safetensors"]
@@ -91,7 +92,7 @@ def _base_of(adapter: Located, options: ModelOptions, report: Report, named: str
     recorded, revision = adapters.read_adapter(adapter.path, adapter.name)
     if not adapter.on_hub:
         revision = options.revision or revision
-    if Path(recorded).parts[-3:] == BUILTIN.parts[-3:]:  # wherever llmkit was installed then
+    if Path(recorded).parts[-2:] == BUILTIN.parts[-2:]:  # wherever llmkit was installed then
         recorded = BUILTIN_NAME
     if not (named or recorded):
         raise ModelError(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from transformers import PreTrainedModel
 
-from llmkit import models
+from llmkit.models import loading, lookup
 from llmkit.options import ModelOptions
-from llmkit.report import Report
-from llmkit.tasks.setup import Reference
+from llmkit.output.report import Report
 
 
 def options_of(reference: Reference, device: str = "auto", offline: bool = False) -> ModelOptions:
@@ -30,6 +30,16 @@ def reference_for(model: PreTrainedModel, reference: Reference, auto_class: str)
 @lru_cache(maxsize=1)
 def _open(reference: Reference, auto_class: str, device: str, dtype: torch.dtype) -> PreTrainedModel:
     options = options_of(reference, device)
-    located = models.locate(options, Report())
-    tokenizer = models.load_tokenizer(located, options)
-    return models.load_model(located, auto_class, tokenizer, options).eval().to(dtype)
+    located = lookup.locate(options, Report())
+    tokenizer = loading.load_tokenizer(located, options)
+    return loading.load_model(located, auto_class, tokenizer, options).eval().to(dtype)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The model that a training began from, where answers are measured by what has changed since."""
+
+    name: str  # a folder, or a name on the Hub
+    revision: str | None = None
+    sketch: str | None = None  # of a folder's weights: see `weight_files`
+    beta: float = 0.1  # how closely the training held to it

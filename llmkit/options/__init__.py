@@ -8,23 +8,16 @@ from __future__ import annotations
 
 from llmkit.options.adapters import AdapterOptions, MergeOptions
 from llmkit.options.base import Options, TalkOptions, print_version
-from llmkit.options.distilling import DistillingOptions
+from llmkit.options.data import CorpusOptions, DataOptions, ReadingOptions, RowOptions, SplitOptions, SurveyOptions
+from llmkit.options.distillation import DistillingOptions
 from llmkit.options.embedding import EmbeddingOptions, RetrievalOptions, VectorRowOptions
-from llmkit.options.measuring import CompareOptions, EvalOptions, GateOptions, ResultOptions
-from llmkit.options.pushing import PushOptions
-from llmkit.options.recipe import RecipeOptions, SeriesOptions, TunedRecipeOptions
-from llmkit.options.shared import (
-    CorpusOptions,
-    DataOptions,
-    ModelOptions,
-    ReadingOptions,
-    RowOptions,
-    RunOptions,
-    SplitOptions,
-    TrainingOptions,
-)
-from llmkit.options.task_flags import AskOptions, TaskFlags
-from llmkit.options.verbs import ArchitectureOptions, DecodingOptions, GenerationOptions, SurveyOptions
+from llmkit.options.evaluation import CompareOptions, EvalOptions, GateOptions, ResultOptions
+from llmkit.options.generation import DecodingOptions, GenerationOptions
+from llmkit.options.model import ModelOptions
+from llmkit.options.pretraining import ArchitectureOptions
+from llmkit.options.publishing import PushOptions
+from llmkit.options.tasks import AskOptions, TaskFlags
+from llmkit.options.training import RecipeOptions, RunOptions, SeriesOptions, TrainingOptions, TunedRecipeOptions
 
 __all__ = [
     "AdapterOptions",

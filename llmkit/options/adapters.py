@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from llmkit.flags import flag
 from llmkit.options.base import Options
-from llmkit.options.shared import ReadingOptions
+from llmkit.options.data import ReadingOptions
+from llmkit.options.flags import flag
 
 ALL = "all"
 

@@ -10,17 +10,17 @@ from typing import Annotated
 
 import typer
 
-from llmkit.config_file import read_config
 from llmkit.errors import OptionError
-from llmkit.flags import flag
+from llmkit.options.config_file import read_config
+from llmkit.options.flags import flag
 
 
 def print_version(wanted: bool) -> None:
     """Print the version and leave, when it is asked for."""
     if wanted:
-        from llmkit import __version__
+        from importlib import metadata
 
-        print(f"llmkit {__version__}")
+        print(f"llmkit {metadata.version('llmkit')}")
         raise typer.Exit
 
 

@@ -2,53 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
-from llmkit.errors import did_you_mean, listing
-from llmkit.flags import flag
-from llmkit.options.base import Options, seed_problems
-from llmkit.options.task_flags import TaskFlags
-
-TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
-DEVICES = "cpu, cuda, cuda:1, mps, or auto"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelOptions(Options):
-    """Which model, from where, on what, and in which precision."""
-
-    model: Annotated[str | None, flag("--model", "-m", panel="Model", help="Hub id or folder.")] = None
-    revision: Annotated[str | None, flag(panel="Model", help="Branch, tag or commit on the Hub.")] = None
-    trust_remote_code: Annotated[
-        bool,
-        flag(
-            "--trust-remote-code/--no-trust-remote-code",
-            panel="Model",
-            help="Run Python code that comes with the model.",
-        ),
-    ] = False
-    device: Annotated[str, flag(panel="Model", help=f"{DEVICES}.")] = "auto"
-    dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"],
-        flag(
-            panel="Model",
-            help="Precision; auto: the checkpoint's own, training in float32, with bf16 autocast where that is faster.",
-        ),
-    ] = "auto"
-    offline: Annotated[
-        bool, flag("--offline/--no-offline", panel="Model", help="Use only what is on this machine.")
-    ] = False
-
-    def problems(self) -> Iterator[str]:
-        if self.device.split(":")[0] not in {"auto", "cpu", "cuda", "mps", "xpu"}:
-            yield f"--device must be {DEVICES}, not {self.device!r}"
-        if self.model is not None and not self.model.strip():
-            yield "--model must not be empty"
+from llmkit.options.base import Options
+from llmkit.options.flags import flag
+from llmkit.options.tasks import TaskFlags
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,68 +68,6 @@ class SplitOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(Options):
-    """How to train; what is None is chosen from the model and the data, and said."""
-
-    epochs: Annotated[float | None, flag(panel="Training", help="Passes over the training rows.")] = None
-    max_steps: Annotated[int | None, flag(panel="Training", help="Stop after so many optimizer steps.")] = None
-    batch_size: Annotated[int | None, flag(panel="Training", help="Rows per step and device.")] = None
-    learning_rate: Annotated[float | None, flag(panel="Training", help="Peak learning rate.")] = None
-    seed: Annotated[int, flag(panel="Training", help="Seed of everything random.")] = 42
-    metric: Annotated[str | None, flag(panel="Training", help="The metric that keeps the best checkpoint.")] = None
-    set: Annotated[
-        list[str] | None,
-        flag("--set", panel="Training", help="Any TrainingArguments field: --set max_grad_norm=0.5; repeatable."),
-    ] = None
-
-    def problems(self) -> Iterator[str]:
-        if self.epochs is not None and not 0 < self.epochs < math.inf:
-            yield f"--epochs must be more than 0, not {self.epochs}"
-        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
-            yield f"--learning-rate must be more than 0, not {self.learning_rate}"
-        yield from self.at_least(1, "max_steps", "batch_size")
-        yield from seed_problems(self.seed)
-        if self.epochs is not None and self.max_steps is not None:
-            yield "--epochs and --max-steps exclude each other"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions(Options):
-    """The run folder."""
-
-    output: Annotated[
-        Path | None, flag("--output", "-o", panel="Run", help="Run folder; default runs/<dataset>-<model>.")
-    ] = None
-    resume: Annotated[
-        bool, flag("--resume/--no-resume", panel="Run", help="Go on from the folder's newest checkpoint.")
-    ] = False
-    overwrite: Annotated[
-        bool, flag("--overwrite/--no-overwrite", panel="Run", help="Replace what the folder holds.")
-    ] = False
-
-    track: Annotated[
-        list[str] | None,
-        flag(panel="Run", help=f"{', '.join(TRACKERS)} or none; repeatable; default: tensorboard where installed."),
-    ] = None
-
-    def problems(self) -> Iterator[str]:
-        yield from self.writable(self.output)
-        yield from self.tracker_problems()
-        if self.resume and self.overwrite:
-            yield "--resume and --overwrite exclude each other"
-
-    def tracker_problems(self) -> Iterator[str]:
-        """Yield a phrase for each tracker that there is not, or not here."""
-        for name in self.track or ():
-            if name not in (*TRACKERS, "none"):
-                yield f"--track takes {listing(TRACKERS)} or none, not {name!r}{did_you_mean(name, TRACKERS)}"
-            elif name != "none" and importlib.util.find_spec(name) is None:
-                yield f"--track {name} needs a library: pip install 'llmkit[{name}]'"
-        if self.track and "none" in self.track and len(self.track) > 1:
-            yield "--track none and another tracker contradict each other"
-
-
-@dataclass(frozen=True, kw_only=True)
 class RowOptions(ReadingOptions):
     """Rows in, rows out: the batch mode of classify and generate."""
 
@@ -199,3 +98,40 @@ class RowOptions(ReadingOptions):
             yield "--output is the --input file itself; name another"
         if self.overwrite and not self.output:
             yield "--overwrite needs --output"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurveyOptions(Options):
+    """What to look for in a dataset, and where to put what was found."""
+
+    near: Annotated[
+        bool, flag("--near/--no-near", panel="Survey", help="Look for rows that are nearly the same too, by MinHash.")
+    ] = False
+    near_threshold: Annotated[
+        float | None, flag(panel="Survey", help="Jaccard similarity from which rows are near; default 0.8.")
+    ] = None
+    batch_size: Annotated[int, flag(panel="Survey", help="Show so many rows, as one batch that the model sees.")] = 3
+    output: Annotated[Path | None, flag("--output", "-o", panel="Survey", help="JSON file to write the result to.")] = (
+        None
+    )
+    picture: Annotated[
+        Path | None, flag(panel="Survey", help="PNG file of histograms: lengths in tokens, and labels.")
+    ] = None
+
+    @property
+    def threshold(self) -> float:
+        """The similarity from which rows are near."""
+        return 0.8 if self.near_threshold is None else self.near_threshold
+
+    def problems(self) -> Iterator[str]:
+        yield from self.at_least(1, "batch_size")
+        yield from self.writable_file(self.output, "--output")
+        yield from self.writable_file(self.picture, "--picture")
+        if self.near_threshold is not None and not 0.5 <= self.near_threshold <= 1:
+            yield f"--near-threshold must be from 0.5 to 1, not {self.near_threshold}"
+        if self.near_threshold is not None and not self.near:
+            yield "--near-threshold is for --near, which looks for rows that are nearly the same"
+        if self.picture and self.picture.suffix != ".png":
+            yield f"--picture must end in .png, not {self.picture.name!r}"
+        if self.picture and self.output and self.picture.resolve() == self.output.resolve():
+            yield "--picture and --output name the same file"

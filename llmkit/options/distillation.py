@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from llmkit.flags import flag
 from llmkit.options.base import Options
+from llmkit.options.flags import flag
 
 
 @dataclass(frozen=True, kw_only=True)

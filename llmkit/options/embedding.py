@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from llmkit.flags import flag
 from llmkit.options.base import Options
-from llmkit.options.shared import RowOptions
+from llmkit.options.data import RowOptions
+from llmkit.options.flags import flag
 
 
 @dataclass(frozen=True, kw_only=True)

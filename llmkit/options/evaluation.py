@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from llmkit.flags import flag
 from llmkit.options.base import Options, limit_problems, limits, seed_problems
+from llmkit.options.flags import flag
 
 
 @dataclass(frozen=True, kw_only=True)

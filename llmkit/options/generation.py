@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from llmkit.flags import flag
 from llmkit.options.base import Options, seed_problems
+from llmkit.options.flags import flag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,77 +71,3 @@ class GenerationOptions(DecodingOptions):
             yield "--num-beams searches and --temperature, --top-p and --top-k sample; give one kind"
         if self.system is not None and self.chat is False:
             yield "--system is a part of the chat template, which --no-chat turns off"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArchitectureOptions(Options):
-    """What to build when pretraining from scratch."""
-
-    arch: Annotated[
-        Literal["llama", "gpt2", "bert", "t5"] | None, flag(panel="Architecture", help="Model family; default: llama.")
-    ] = None
-    size: Annotated[
-        Literal["tiny", "mini", "small", "base"], flag(panel="Architecture", help="Preset of width and depth.")
-    ] = "tiny"
-    model_config: Annotated[
-        Path | None, flag(panel="Architecture", help="JSON or YAML file of an architecture, in place of a preset.")
-    ] = None
-    tokenizer: Annotated[
-        str | None, flag(panel="Architecture", help="Reuse this tokenizer; default: train one on the corpus.")
-    ] = None
-    vocab_size: Annotated[int | None, flag(panel="Architecture", help="Size of the trained vocabulary.")] = None
-    whole_word_masking: Annotated[
-        bool,
-        flag(
-            "--whole-word-masking/--no-whole-word-masking",
-            panel="Architecture",
-            help="Masked-lm: mask all pieces of a word.",
-        ),
-    ] = False
-    mask_share: Annotated[
-        float | None, flag(panel="Architecture", help="Masked-lm, seq2seq-lm: share of tokens masked in training.")
-    ] = None
-
-    def problems(self) -> Iterator[str]:
-        yield from self.at_least(64, "vocab_size")
-        if self.mask_share is not None and not 0 < self.mask_share < 1:
-            yield f"--mask-share must lie between 0 and 1, not {self.mask_share}"
-        if self.tokenizer and self.vocab_size:
-            yield "--vocab-size is for a tokenizer that is trained; --tokenizer has its own"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SurveyOptions(Options):
-    """What to look for in a dataset, and where to put what was found."""
-
-    near: Annotated[
-        bool, flag("--near/--no-near", panel="Survey", help="Look for rows that are nearly the same too, by MinHash.")
-    ] = False
-    near_threshold: Annotated[
-        float | None, flag(panel="Survey", help="Jaccard similarity from which rows are near; default 0.8.")
-    ] = None
-    batch_size: Annotated[int, flag(panel="Survey", help="Show so many rows, as one batch that the model sees.")] = 3
-    output: Annotated[Path | None, flag("--output", "-o", panel="Survey", help="JSON file to write the result to.")] = (
-        None
-    )
-    picture: Annotated[
-        Path | None, flag(panel="Survey", help="PNG file of histograms: lengths in tokens, and labels.")
-    ] = None
-
-    @property
-    def threshold(self) -> float:
-        """The similarity from which rows are near."""
-        return 0.8 if self.near_threshold is None else self.near_threshold
-
-    def problems(self) -> Iterator[str]:
-        yield from self.at_least(1, "batch_size")
-        yield from self.writable_file(self.output, "--output")
-        yield from self.writable_file(self.picture, "--picture")
-        if self.near_threshold is not None and not 0.5 <= self.near_threshold <= 1:
-            yield f"--near-threshold must be from 0.5 to 1, not {self.near_threshold}"
-        if self.near_threshold is not None and not self.near:
-            yield "--near-threshold is for --near, which looks for rows that are nearly the same"
-        if self.picture and self.picture.suffix != ".png":
-            yield f"--picture must end in .png, not {self.picture.name!r}"
-        if self.picture and self.output and self.picture.resolve() == self.output.resolve():
-            yield "--picture and --output name the same file"

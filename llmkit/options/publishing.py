@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
-from llmkit.flags import flag
 from llmkit.options.base import Options
+from llmkit.options.flags import flag
 
 
 @dataclass(frozen=True, kw_only=True)

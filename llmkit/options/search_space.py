@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from llmkit.config_file import read_yaml
 from llmkit.errors import OptionError, did_you_mean, listing
 from llmkit.options import AdapterOptions, TrainingOptions, TunedRecipeOptions
-from llmkit.options.recipe import Schedule
-from llmkit.settings import numbers
+from llmkit.options.config_file import read_yaml
+from llmkit.options.overrides import numbers
+from llmkit.options.training import Schedule
 
 WHOLE = ("batch_size", "accumulate", "lora_rank")
 WORDS: dict[str, tuple[str, ...]] = {"schedule": get_args(Schedule)}

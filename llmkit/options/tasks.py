@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
-from llmkit.flags import flag
 from llmkit.options.base import Options, is_number
+from llmkit.options.flags import flag
 
 
 @dataclass(frozen=True, kw_only=True)

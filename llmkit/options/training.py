@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from llmkit.flags import flag
-from llmkit.options.base import Options
+from llmkit.errors import did_you_mean, listing
+from llmkit.options.base import Options, seed_problems
+from llmkit.options.flags import flag
 
 Schedule = Literal["linear", "cosine", "constant", "inverse_sqrt"]
 
@@ -102,3 +104,68 @@ class SeriesOptions(Options):
             yield "--search-space is for --search, which says how many trials"
         if self.search_space is not None and not self.search_space.is_file():
             yield f"--search-space: there is no file {str(self.search_space)!r}"
+
+
+TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(Options):
+    """How to train; what is None is chosen from the model and the data, and said."""
+
+    epochs: Annotated[float | None, flag(panel="Training", help="Passes over the training rows.")] = None
+    max_steps: Annotated[int | None, flag(panel="Training", help="Stop after so many optimizer steps.")] = None
+    batch_size: Annotated[int | None, flag(panel="Training", help="Rows per step and device.")] = None
+    learning_rate: Annotated[float | None, flag(panel="Training", help="Peak learning rate.")] = None
+    seed: Annotated[int, flag(panel="Training", help="Seed of everything random.")] = 42
+    metric: Annotated[str | None, flag(panel="Training", help="The metric that keeps the best checkpoint.")] = None
+    set: Annotated[
+        list[str] | None,
+        flag("--set", panel="Training", help="Any TrainingArguments field: --set max_grad_norm=0.5; repeatable."),
+    ] = None
+
+    def problems(self) -> Iterator[str]:
+        if self.epochs is not None and not 0 < self.epochs < math.inf:
+            yield f"--epochs must be more than 0, not {self.epochs}"
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            yield f"--learning-rate must be more than 0, not {self.learning_rate}"
+        yield from self.at_least(1, "max_steps", "batch_size")
+        yield from seed_problems(self.seed)
+        if self.epochs is not None and self.max_steps is not None:
+            yield "--epochs and --max-steps exclude each other"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(Options):
+    """The run folder."""
+
+    output: Annotated[
+        Path | None, flag("--output", "-o", panel="Run", help="Run folder; default runs/<dataset>-<model>.")
+    ] = None
+    resume: Annotated[
+        bool, flag("--resume/--no-resume", panel="Run", help="Go on from the folder's newest checkpoint.")
+    ] = False
+    overwrite: Annotated[
+        bool, flag("--overwrite/--no-overwrite", panel="Run", help="Replace what the folder holds.")
+    ] = False
+
+    track: Annotated[
+        list[str] | None,
+        flag(panel="Run", help=f"{', '.join(TRACKERS)} or none; repeatable; default: tensorboard where installed."),
+    ] = None
+
+    def problems(self) -> Iterator[str]:
+        yield from self.writable(self.output)
+        yield from self.tracker_problems()
+        if self.resume and self.overwrite:
+            yield "--resume and --overwrite exclude each other"
+
+    def tracker_problems(self) -> Iterator[str]:
+        """Yield a phrase for each tracker that there is not, or not here."""
+        for name in self.track or ():
+            if name not in (*TRACKERS, "none"):
+                yield f"--track takes {listing(TRACKERS)} or none, not {name!r}{did_you_mean(name, TRACKERS)}"
+            elif name != "none" and importlib.util.find_spec(name) is None:
+                yield f"--track {name} needs a library: pip install 'llmkit[{name}]'"
+        if self.track and "none" in self.track and len(self.track) > 1:
+            yield "--track none and another tracker contradict each other"

@@ -1,6 +1,6 @@
 """What people and machines see of an evaluation: each view is a function of the versioned result, and of nothing else.
 
-`llmkit/schemas/evaluation.schema.json` describes that result.
+`llmkit/output/schemas/evaluation.schema.json` describes that result.
 """
 
 from __future__ import annotations

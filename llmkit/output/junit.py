@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmkit.errors import OptionError
-from llmkit.views import Result, interval, interval_heading, metric_name, number
-from llmkit.writing import write_whole
+from llmkit.output.atomic import write_whole
+from llmkit.output.formatting import Result, interval, interval_heading, metric_name, number
 
 if TYPE_CHECKING:
     from junitparser import Properties, TestCase, TestSuite

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llmkit.views import (
+from llmkit.output.atomic import write_whole
+from llmkit.output.formatting import (
     MOST_FLIPS,
     Result,
     Spelling,
@@ -22,7 +23,6 @@ from llmkit.views import (
     one_line,
     p_value,
 )
-from llmkit.writing import write_whole
 
 # entities mean nothing to Markdown: unlike a backslash they hold in table cells and inside HTML too
 ENTITIES = {ord(character): f"&#{ord(character)};" for character in "&<>|`*[]\\~$#"}

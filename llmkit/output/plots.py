@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from llmkit.views import Result, asked, interval_heading, number, one_line
-from llmkit.writing import staged
+from llmkit.output.atomic import staged
+from llmkit.output.formatting import Result, asked, interval_heading, number, one_line
 
 EAST_ASIAN = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei",

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from llmkit.options import TalkOptions
+
+class Talk(Protocol):
+    """How loud a command is, and in which form: `options.TalkOptions` has these."""
+
+    @property
+    def json(self) -> bool: ...
+    @property
+    def quiet(self) -> bool: ...
+    @property
+    def verbose(self) -> bool: ...
 
 
 class Advance(Protocol):
@@ -24,7 +33,7 @@ class Advance(Protocol):
 class Report:
     """Speaks for one command, as loud and in the form that its options ask for."""
 
-    def __init__(self, talk: TalkOptions | None = None) -> None:
+    def __init__(self, talk: Talk | None = None) -> None:
         self.json = bool(talk and talk.json)
         self.quiet = bool(talk and talk.quiet)
         self.verbose = bool(talk and talk.verbose)
@@ -138,7 +147,7 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def quiet_libraries(talk: TalkOptions, offline: bool = False) -> None:
+def quiet_libraries(talk: Talk, offline: bool = False) -> None:
     """Set what the libraries read at import: the network switch, and bars only on a terminal.
 
     Call before transformers, datasets or huggingface_hub are imported.

@@ -9,10 +9,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from llmkit.report import Report, console
-from llmkit.views import ERASED, REORDERING, Result, one_line
-from llmkit.views.plots import BLUE, DPI, GREY, ORANGE, canvas
-from llmkit.writing import staged
+from llmkit.output.atomic import staged
+from llmkit.output.formatting import ERASED, REORDERING, Result, one_line
+from llmkit.output.plots import BLUE, DPI, GREY, ORANGE, canvas
+from llmkit.output.report import Report, console
 
 MOST_LABELS = 40  # rows of the table, and bars of the picture
 STYLES = {

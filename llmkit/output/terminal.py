@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from llmkit.report import Report
-from llmkit.views import (
+from llmkit.output.formatting import (
     MOST_FLIPS,
     Result,
     counted,
@@ -19,6 +18,7 @@ from llmkit.views import (
     one_line,
     p_value,
 )
+from llmkit.output.report import Report
 
 MOST_CLASSES = 12  # a wider confusion matrix is for the JSON and the plot
 

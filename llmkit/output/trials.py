@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llmkit.report import Report
-from llmkit.views import metric_name, number
-from llmkit.views.plots import BLUE, DPI, GREY, ORANGE, canvas
-from llmkit.writing import staged
+from llmkit.output.atomic import staged
+from llmkit.output.formatting import metric_name, number
+from llmkit.output.plots import BLUE, DPI, GREY, ORANGE, canvas
+from llmkit.output.report import Report
 
 
 def show_seeds(told: Mapping[str, Any], report: Report) -> None:

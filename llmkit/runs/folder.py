@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import platform
 import shutil
-import subprocess
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from llmkit import __version__
 from llmkit.errors import OptionError, listing
 from llmkit.options import RunOptions
-from llmkit.report import to_json
-from llmkit.writing import write_whole
+from llmkit.output.atomic import write_whole
+from llmkit.output.report import to_json
 
 SCHEMA = 1
 MADE_HERE = (
@@ -28,7 +24,6 @@ MADE_HERE = (
 KEPT_HERE = ("search.db",)  # what a search goes on from: of no use anywhere else
 RUNS_WITHIN = ("seed-*", "trials/*")  # of several trainings: each has a run.json of its own
 TRACKED = ("tensorboard", "wandb")  # what trackers write there
-LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "evaluate", "huggingface_hub", "peft")
 
 
 @dataclass
@@ -142,31 +137,3 @@ def drop_incomplete(folder: Path) -> None:
     for path in folder.glob("checkpoint-*"):
         if path.name.rpartition("-")[2].isdigit() and not _complete(path):
             shutil.rmtree(path)
-
-
-def versions(*more: str) -> dict[str, str]:
-    """Return the versions of llmkit, Python and the libraries (`more` of them too) that a figure may depend on."""
-    found = {"llmkit": __version__, "python": platform.python_version()}
-    for name in (*LIBRARIES, *more):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
-
-
-def environment() -> dict[str, Any]:
-    """Return the versions, the platform and the git state that a run may depend on."""
-    return {"versions": versions(), "platform": f"{platform.system()} {platform.machine()}", "git": git_state()}
-
-
-def git_state() -> dict[str, Any] | None:
-    """Return the commit of the working directory and whether it has changes, or None outside a repository."""
-    try:
-        commit = _git("rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=10)
-    return done.stdout.strip()

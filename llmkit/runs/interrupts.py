@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from llmkit.report import Report
+from llmkit.output.report import Report
 
 WATCHED = (signal.SIGINT, signal.SIGTERM)
 SAVING = "stopping after this step to save; once more stops at once"

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmkit import runs
-from llmkit.cards import card, is_untouched
 from llmkit.errors import HubError, ModelError, OptionError
-from llmkit.foreign import translated
+from llmkit.errors.libraries import translated
+from llmkit.models.weight_files import check_headers
 from llmkit.options import PushOptions
-from llmkit.report import Report
-from llmkit.weight_files import check_headers
+from llmkit.output.report import Report
+from llmkit.runs import folder as runs
+from llmkit.runs.card import card, is_untouched
 
 CARD = "README.md"
 CHUNK = 1 << 20

@@ -8,8 +8,10 @@ from datasets import Dataset
 from transformers import PretrainedConfig
 
 from llmkit.errors import DataError, ModelError, OptionError, did_you_mean, listing
+from llmkit.models.reference import Reference
 from llmkit.options import TaskFlags
-from llmkit.tasks.base import Task
+from llmkit.tasks.base.setup import TRUTHS, Setup, inputs_of
+from llmkit.tasks.base.task import Task
 from llmkit.tasks.causal_lm import CausalLM
 from llmkit.tasks.conversational import Conversational
 from llmkit.tasks.masked_lm import MaskedLM
@@ -19,7 +21,6 @@ from llmkit.tasks.preference_optimization import PreferenceOptimization
 from llmkit.tasks.question_answering import QuestionAnswering
 from llmkit.tasks.sentence_similarity import SentenceSimilarity
 from llmkit.tasks.seq2seq_lm import Seq2SeqLM
-from llmkit.tasks.setup import TRUTHS, Reference, Setup, inputs_of
 from llmkit.tasks.summarization import Summarization
 from llmkit.tasks.text_classification import TextClassification
 from llmkit.tasks.token_classification import TokenClassification

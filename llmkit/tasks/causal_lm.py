@@ -11,13 +11,14 @@ import torch
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from llmkit.observations import Observations
-from llmkit.tasks import divergences
-from llmkit.tasks.base import Collator
-from llmkit.tasks.batches import IGNORED, pad_sequences, token_losses
-from llmkit.tasks.setup import Setup
-from llmkit.tasks.texts import TextTask, in_blocks, likelihoods
-from llmkit.tokenization import train_bpe
+from llmkit.metrics.observations import Observations
+from llmkit.models.config import DECODER_HEADS, is_decoder
+from llmkit.models.tokenizer_training import train_bpe
+from llmkit.tasks.base.language_modeling import TextTask, in_blocks, likelihoods
+from llmkit.tasks.base.setup import Setup
+from llmkit.tasks.base.task import Collator
+from llmkit.tasks.encoding import divergences
+from llmkit.tasks.encoding.collation import IGNORED, pad_sequences, token_losses
 
 METRICS = ("perplexity", "loss", "bits_per_byte")
 
@@ -28,7 +29,7 @@ class CausalLM(TextTask):
     name = "causal-lm"
     pipeline_tag = "text-generation"
     auto_class = "AutoModelForCausalLM"
-    heads = ("ForCausalLM", "LMHeadModel")
+    heads = DECODER_HEADS
     verbs = frozenset({"pretrain", "finetune", "eval", "generate", "chat"})
     metrics = METRICS
     prompted = True
@@ -99,11 +100,6 @@ class CausalLM(TextTask):
 
     def window_contents(self, prepared: Dataset, setup: Setup) -> list[list[Any]]:
         return [[row["input_ids"], row["labels"].count(IGNORED)] for row in prepared.to_list()]
-
-
-def is_decoder(config: PretrainedConfig) -> bool:
-    """Tell whether a model with this config continues text: it has a next-token head, and no encoder."""
-    return any(name.endswith(CausalLM.heads) for name in config.architectures or ()) and not config.is_encoder_decoder
 
 
 def _stream(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[int]:

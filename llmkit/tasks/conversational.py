@@ -10,19 +10,20 @@ from typing import Any
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit.conversations import KEYS, Conversation, conversation_of
+from llmkit.data.columns import is_string, item_of
+from llmkit.data.conversations import KEYS, Conversation, conversation_of
+from llmkit.data.labels import Labels
 from llmkit.errors import DataError, ModelError, OptionError
-from llmkit.labels import Labels
-from llmkit.observations import Likelihoods, Observations
+from llmkit.metrics.observations import Likelihoods, Observations
+from llmkit.models.config import is_decoder
 from llmkit.options import AskOptions, TaskFlags
-from llmkit.tasks.base import Collator, Task
-from llmkit.tasks.batches import IGNORED
-from llmkit.tasks.causal_lm import CausalLM, collate, is_decoder
-from llmkit.tasks.features import is_string, item_of
-from llmkit.tasks.packing import collate_packs, leaks, pack
-from llmkit.tasks.renderings import render
-from llmkit.tasks.setup import Setup
-from llmkit.tasks.texts import likelihoods, tally
+from llmkit.tasks.base.language_modeling import likelihoods, tally
+from llmkit.tasks.base.setup import Setup
+from llmkit.tasks.base.task import Collator, Task
+from llmkit.tasks.causal_lm import CausalLM, collate
+from llmkit.tasks.encoding.assistant_masks import render
+from llmkit.tasks.encoding.collation import IGNORED
+from llmkit.tasks.encoding.packing import collate_packs, leaks, pack
 
 METRICS = ("perplexity", "loss", "accuracy")
 LISTS = ("messages", "conversations")

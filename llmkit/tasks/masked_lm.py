@@ -18,13 +18,13 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.errors import ModelError
+from llmkit.models.tokenizer_training import train_wordpiece
 from llmkit.options import AskOptions, TaskFlags
-from llmkit.tasks import divergences
-from llmkit.tasks.base import Collator
-from llmkit.tasks.batches import IGNORED, pad_batch, pad_sequences
-from llmkit.tasks.setup import Setup
-from llmkit.tasks.texts import DenoisingTask, in_blocks
-from llmkit.tokenization import train_wordpiece
+from llmkit.tasks.base.language_modeling import DenoisingTask, in_blocks
+from llmkit.tasks.base.setup import Setup
+from llmkit.tasks.base.task import Collator
+from llmkit.tasks.encoding import divergences
+from llmkit.tasks.encoding.collation import IGNORED, pad_batch, pad_sequences
 
 USUAL_FILLS = 5
 

@@ -13,19 +13,20 @@ from datasets import Dataset, concatenate_datasets
 from scipy.special import expit
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit import label_sets, metrics
-from llmkit import labels as label_names
+from llmkit import metrics
+from llmkit.data import label_sets
+from llmkit.data import labels as label_names
+from llmkit.data.columns import usual_among
+from llmkit.data.labels import Labels, Matching
+from llmkit.data.predictions import as_probabilities, as_sets
 from llmkit.errors import ModelError, OptionError
-from llmkit.labels import Labels, Matching
-from llmkit.observations import Bools, Floats, LabelSets, Observations
+from llmkit.metrics.observations import Bools, Floats, LabelSets, Observations
 from llmkit.options import TaskFlags
-from llmkit.predictions import as_probabilities, as_sets
-from llmkit.tasks import divergences
-from llmkit.tasks.base import Collator
-from llmkit.tasks.batches import pad_batch
-from llmkit.tasks.features import usual_among
-from llmkit.tasks.sequences import SequenceTask, model_inputs, text_columns
-from llmkit.tasks.setup import Setup
+from llmkit.tasks.base.sequence_classification import SequenceTask, model_inputs, text_columns
+from llmkit.tasks.base.setup import Setup
+from llmkit.tasks.base.task import Collator
+from llmkit.tasks.encoding import divergences
+from llmkit.tasks.encoding.collation import pad_batch
 
 PROBLEM = "multi_label_classification"  # as transformers calls it, whose loss it chooses: one sigmoid for each label
 LABELS = ("labels", "label", "topics", "categories", "classes", "genres", "tags", "标签", "类别")

@@ -18,16 +18,15 @@ from datasets import ClassLabel, Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import metrics
-from llmkit.errors import DataError
-from llmkit.label_sets import as_list
-from llmkit.labels import Labels
-from llmkit.observations import Choices, Observations
+from llmkit.data.columns import is_label, is_string, item_of
+from llmkit.data.label_sets import as_list
+from llmkit.data.labels import Labels
+from llmkit.errors import DataError, shortened
+from llmkit.metrics.observations import Choices, Observations
+from llmkit.models.config import is_decoder
 from llmkit.options import TaskFlags
-from llmkit.predictions import shortened
-from llmkit.tasks.alternatives import ENCODED, AlternativesTask, chances, encode_continuations
-from llmkit.tasks.causal_lm import is_decoder
-from llmkit.tasks.features import is_label, is_string, item_of
-from llmkit.tasks.setup import Setup
+from llmkit.tasks.base.alternatives import ENCODED, AlternativesTask, chances, encode_continuations
+from llmkit.tasks.base.setup import Setup
 from llmkit.tasks.text_classification import ranked
 
 QUESTIONS = ("question", "question_stem", "goal", "query", "ctx", "startphrase", "premise", "sent1", "context")

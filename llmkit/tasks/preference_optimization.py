@@ -17,17 +17,18 @@ import torch
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit import adapters
+from llmkit.data.columns import is_string
+from llmkit.data.labels import Labels
 from llmkit.errors import DataError, ModelError
-from llmkit.labels import Labels
-from llmkit.observations import Observations, Preferences
+from llmkit.metrics.observations import Observations, Preferences
+from llmkit.models import adapters
+from llmkit.models.config import is_decoder
+from llmkit.models.reference import reference_for
 from llmkit.options import TaskFlags
-from llmkit.tasks.base import Collator, Task
-from llmkit.tasks.causal_lm import CausalLM, is_decoder
-from llmkit.tasks.features import is_string
-from llmkit.tasks.pairs import ANSWERS, encode, pair_of
-from llmkit.tasks.references import reference_for
-from llmkit.tasks.setup import Setup
+from llmkit.tasks.base.setup import Setup
+from llmkit.tasks.base.task import Collator, Task
+from llmkit.tasks.causal_lm import CausalLM
+from llmkit.tasks.encoding.preference_pairs import ANSWERS, encode, pair_of
 
 BETA = 0.1
 REWARDS = ("reward_accuracy", "reward_margin", "dpo_loss")  # of what has changed since the reference

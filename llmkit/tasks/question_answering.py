@@ -15,17 +15,17 @@ from datasets import Dataset, concatenate_datasets
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import metrics
+from llmkit.data.columns import is_string
+from llmkit.data.labels import Labels
+from llmkit.data.predictions import cell_text
 from llmkit.errors import ModelError, OptionError
-from llmkit.labels import Labels
-from llmkit.observations import AnswerTexts, Observations, softmax
+from llmkit.metrics.observations import AnswerTexts, Observations, softmax
 from llmkit.options import TaskFlags
-from llmkit.predictions import cell_text
-from llmkit.tasks.answer_columns import ANSWERS, fault_of, given_answers, raw_answers
-from llmkit.tasks.base import Collator, Task
-from llmkit.tasks.batches import INPUTS, pad_batch, pad_sequences
-from llmkit.tasks.features import is_string
-from llmkit.tasks.setup import Setup
-from llmkit.tasks.windows import best_spans, candidates_of, windows_of
+from llmkit.tasks.base.setup import Setup
+from llmkit.tasks.base.task import Collator, Task
+from llmkit.tasks.encoding.collation import INPUTS, pad_batch, pad_sequences
+from llmkit.tasks.encoding.context_windows import best_spans, candidates_of, windows_of
+from llmkit.tasks.encoding.squad_answers import ANSWERS, fault_of, given_answers, raw_answers
 
 SLICE = (
     1000  # rows that are tokenized at a time: what a tokenizer says of its tokens takes far more memory than they do

@@ -17,14 +17,14 @@ from datasets import Dataset, Value
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import metrics
-from llmkit.labels import Labels
-from llmkit.observations import Numbers, Observations
+from llmkit.data.labels import Labels
+from llmkit.metrics.observations import Numbers, Observations
+from llmkit.models.pooling import MODES, Pooling, pooled, read_pooling
 from llmkit.options import TaskFlags
-from llmkit.pooling import MODES, Pooling, pooled, read_pooling
-from llmkit.tasks.base import Collator, Task
-from llmkit.tasks.batches import INPUTS, pad_batch
-from llmkit.tasks.sequences import model_inputs, text_columns
-from llmkit.tasks.setup import Setup
+from llmkit.tasks.base.sequence_classification import model_inputs, text_columns
+from llmkit.tasks.base.setup import Setup
+from llmkit.tasks.base.task import Collator, Task
+from llmkit.tasks.encoding.collation import INPUTS, pad_batch
 
 LABELS = ("label", "score", "similarity", "similarity_score", "relatedness_score", "labels")
 HEADED = ("HeadModel", "HeadsModel")  # the names of bare models end in Model alone

@@ -17,11 +17,11 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.errors import ModelError
-from llmkit.tasks.base import Collator
-from llmkit.tasks.batches import IGNORED, pad_sequences
-from llmkit.tasks.setup import Setup
-from llmkit.tasks.texts import DenoisingTask, in_blocks
-from llmkit.tokenization import SENTINEL, train_bpe_with_sentinels
+from llmkit.models.tokenizer_training import SENTINEL, train_bpe_with_sentinels
+from llmkit.tasks.base.language_modeling import DenoisingTask, in_blocks
+from llmkit.tasks.base.setup import Setup
+from llmkit.tasks.base.task import Collator
+from llmkit.tasks.encoding.collation import IGNORED, pad_sequences
 
 MEAN_SPAN = 3  # tokens
 

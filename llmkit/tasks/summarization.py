@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from llmkit.tasks.features import is_string
-from llmkit.tasks.setup import Setup
-from llmkit.tasks.text_to_text import PREFIXED, TextToText, lists_texts
+from llmkit.data.columns import is_string
+from llmkit.tasks.base.setup import Setup
+from llmkit.tasks.base.text_to_text import PREFIXED, TextToText, lists_texts
 
 PAIRS = (
     ("document", "summary"), ("article", "highlights"), ("article", "summary"), ("article", "abstract"),

@@ -11,19 +11,19 @@ import torch
 from datasets import ClassLabel, Dataset, concatenate_datasets
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from llmkit import labels as label_names
 from llmkit import metrics
+from llmkit.data import labels as label_names
+from llmkit.data.columns import is_label, usual_among
+from llmkit.data.labels import Labels, Matching, merged_probabilities
+from llmkit.data.predictions import as_classes, as_numbers, as_probabilities
 from llmkit.errors import OptionError, did_you_mean, listing
-from llmkit.labels import Labels, Matching, merged_probabilities
-from llmkit.observations import Classes, Floats, Numbers, Observations, softmax
+from llmkit.metrics.observations import Classes, Floats, Numbers, Observations, softmax
 from llmkit.options import TaskFlags
-from llmkit.predictions import as_classes, as_numbers, as_probabilities
-from llmkit.tasks import divergences
-from llmkit.tasks.base import Collator
-from llmkit.tasks.batches import pad_batch
-from llmkit.tasks.features import is_label, usual_among
-from llmkit.tasks.sequences import SequenceTask, model_inputs, text_columns
-from llmkit.tasks.setup import Setup
+from llmkit.tasks.base.sequence_classification import SequenceTask, model_inputs, text_columns
+from llmkit.tasks.base.setup import Setup
+from llmkit.tasks.base.task import Collator
+from llmkit.tasks.encoding import divergences
+from llmkit.tasks.encoding.collation import pad_batch
 
 LABELS = (
     "label", "labels", "class", "category", "sentiment", "target", "score", "stars", "rating", "similarity",

@@ -17,20 +17,20 @@ import torch
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from llmkit import labels as label_names
 from llmkit import metrics
+from llmkit.data import labels as label_names
+from llmkit.data.columns import is_string, item_of
+from llmkit.data.label_sets import declared_in, one_below_the_other
+from llmkit.data.labels import Labels, Matching, merged_probabilities, natural
 from llmkit.errors import DataError, ModelError, OptionError, listing
-from llmkit.label_sets import declared_in, one_below_the_other
-from llmkit.labels import Labels, Matching, merged_probabilities, natural
-from llmkit.observations import OUTSIDE, Floats, Observations, Spans, are_single, softmax, span_types, spans_of
+from llmkit.metrics.observations import OUTSIDE, Floats, Observations, Spans, are_single, softmax, span_types, spans_of
 from llmkit.options import AskOptions, TaskFlags
-from llmkit.tasks import divergences
-from llmkit.tasks.base import Collator, Task
-from llmkit.tasks.batches import IGNORED, pad_batch, pad_sequences
-from llmkit.tasks.features import is_string, item_of
-from llmkit.tasks.setup import Setup
-from llmkit.tasks.tags import first_fault, predicted_tags, tags_of
-from llmkit.tasks.words import first_tokens, laid_out, words_in
+from llmkit.tasks.base.setup import Setup
+from llmkit.tasks.base.task import Collator, Task
+from llmkit.tasks.encoding import divergences
+from llmkit.tasks.encoding.collation import IGNORED, pad_batch, pad_sequences
+from llmkit.tasks.encoding.word_tags import first_fault, predicted_tags, tags_of
+from llmkit.tasks.encoding.words import first_tokens, laid_out, words_in
 
 TOKENS = ("tokens", "words")
 TAGS = ("ner_tags", "ner", "tags", "labels", "pos_tags", "pos", "upos", "chunk_tags")

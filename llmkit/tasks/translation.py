@@ -14,12 +14,12 @@ from typing import Any, ClassVar
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+from llmkit.data.columns import string_columns
 from llmkit.errors import DataError, ModelError, OptionError, listing
 from llmkit.options import TaskFlags
-from llmkit.tasks import languages
-from llmkit.tasks.features import string_columns
-from llmkit.tasks.setup import Setup
-from llmkit.tasks.text_to_text import PREFIXED, TextToText, task_params
+from llmkit.tasks.base.setup import Setup
+from llmkit.tasks.base.text_to_text import PREFIXED, TextToText, task_params
+from llmkit.tasks.encoding import language_codes
 
 TRANSLATORS = frozenset({"marian", "fsmt", "m2m_100", "mbart", "nllb-moe"})
 KIND = re.compile("translation_(.+)_to_(.+)")
@@ -43,7 +43,7 @@ class Translation(TextToText):
     def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         if "text" in given and "target" in given:
             return {role: given[role] for role in self.roles}
-        named = [name for name in string_columns(dataset) if languages.is_language(name)]
+        named = [name for name in string_columns(dataset) if language_codes.is_language(name)]
         rest = [name for name in named if name not in given.values()]
         open_roles = [role for role in self.roles if role not in given]
         if len(rest) < len(open_roles):
@@ -58,12 +58,12 @@ class Translation(TextToText):
         told = (flags.source, flags.target)
         remembered = _remembered(config) if config is not None else None
         wanted = dict(zip(self.roles, told if any(told) or not remembered else remembered, strict=True))
-        named = [name for name in string_columns(dataset) if languages.is_language(name)]
+        named = [name for name in string_columns(dataset) if language_codes.is_language(name)]
         found = dict(given)
         for role, language in wanted.items():
             if language is None or role in found:
                 continue
-            own = next((name for name in named if languages.same(name, language)), None)
+            own = next((name for name in named if language_codes.same(name, language)), None)
             if own is None:
                 raise DataError(
                     f"no column is named for the {'source' if role == 'text' else role} language {language!r}; there "
@@ -81,9 +81,9 @@ class Translation(TextToText):
     ) -> Setup:
         remembered = _remembered(config) or (None, None)
         columns = [setup.columns.get(role, "") for role in self.roles]
-        read = [column if languages.is_language(column) else None for column in columns]
+        read = [column if language_codes.is_language(column) else None for column in columns]
         source, target = (
-            told or (own if own and (not seen or languages.same(own, seen)) else seen)
+            told or (own if own and (not seen or language_codes.same(own, seen)) else seen)
             for told, own, seen in zip((flags.source, flags.target), remembered, read, strict=True)
         )
         source, target = _as_spelled(source, target, config, tokenizer)
@@ -98,7 +98,7 @@ class Translation(TextToText):
     def instruction(self, setup: Setup) -> str:
         if setup.source is None or setup.target is None:
             raise ModelError("a chat model is told in words what to translate: say --source and --target, or --prefix")
-        source, target = languages.named(setup.source, "--source"), languages.named(setup.target, "--target")
+        source, target = language_codes.named(setup.source, "--source"), language_codes.named(setup.target, "--target")
         return f"Translate from {source} to {target}:\n\n"
 
     def usual_prefix(self, setup: Setup, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
@@ -110,7 +110,7 @@ class Translation(TextToText):
             raise ModelError(
                 f"a {config.model_type} is told by a prefix what to translate: say --source and --target, or --prefix"
             )
-        source, target = languages.named(setup.source, "--source"), languages.named(setup.target, "--target")
+        source, target = language_codes.named(setup.source, "--source"), language_codes.named(setup.target, "--target")
         return f"translate {source} to {target}: "
 
 
@@ -134,10 +134,12 @@ def _as_spelled(
         OptionError: the model does not have one.
         ModelError: it has many, and nothing says which is meant.
     """
-    languages.require_codes(tokenizer, source, target, config.model_type)
-    codes = languages.own_codes(tokenizer)
+    language_codes.require_codes(tokenizer, source, target, config.model_type)
+    codes = language_codes.own_codes(tokenizer)
     if codes:
-        return languages.spelled(source or "", codes, "--source"), languages.spelled(target or "", codes, "--target")
+        return language_codes.spelled(source or "", codes, "--source"), language_codes.spelled(
+            target or "", codes, "--target"
+        )
     if config.model_type != "marian":
         return source, target
     own: tuple[Any, Any] = (getattr(tokenizer, "source_lang", None), getattr(tokenizer, "target_lang", None))
@@ -145,6 +147,6 @@ def _as_spelled(
     if marks and target is None:
         raise ModelError(f"this Marian model writes several languages ({listing(marks, 5)}): say --target")
     for flag, given, fixed in (("--source", source, own[0]), ("--target", target, None if marks else own[1])):
-        if given is not None and fixed is not None and not languages.same(given, fixed):
+        if given is not None and fixed is not None and not language_codes.same(given, fixed):
             raise OptionError(f"{flag} {given}: this Marian model translates from {own[0]} to {own[1]}")
-    return source or own[0], languages.spelled(target or "", marks, "--target") if marks else target or own[1]
+    return source or own[0], language_codes.spelled(target or "", marks, "--target") if marks else target or own[1]

@@ -16,20 +16,14 @@ import torch
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from llmkit.data.labels import Labels, Matching
 from llmkit.errors import OptionError, listing
-from llmkit.labels import Labels, Matching
-from llmkit.observations import Classes, Observations
+from llmkit.metrics.observations import Classes, Observations
+from llmkit.models.config import is_decoder
 from llmkit.options import TaskFlags
-from llmkit.tasks.alternatives import (
-    ENCODED,
-    AlternativesTask,
-    chances,
-    encode_continuations,
-    flat,
-)
-from llmkit.tasks.causal_lm import is_decoder
-from llmkit.tasks.sequences import TEXTS
-from llmkit.tasks.setup import Setup
+from llmkit.tasks.base.alternatives import ENCODED, AlternativesTask, chances, encode_continuations, flat
+from llmkit.tasks.base.sequence_classification import TEXTS
+from llmkit.tasks.base.setup import Setup
 from llmkit.tasks.text_classification import TextClassification, positive_class, ranked
 
 HYPOTHESIS = "This example is {}."

@@ -18,12 +18,12 @@ import transformers
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit import models, trainable
+from llmkit import models
+from llmkit.data.labels import Labels
 from llmkit.errors import ModelError, OptionError, brief, listing
-from llmkit.labels import Labels
-from llmkit.models import Located
+from llmkit.models import Located, modules
 from llmkit.options import DistillingOptions, ModelOptions
-from llmkit.report import Report
+from llmkit.output.report import Report
 from llmkit.tasks import TASKS, Setup, Task
 
 BY_LAYER = re.compile("layer|attention")  # in the names of what a config lists by layer
@@ -201,7 +201,7 @@ def _find_stack(teacher: Teacher, task: Task) -> None:
     """Look for the layers of a teacher that a student is cut from, on a model without weights."""
     if teacher.student is not None:
         config = teacher.located.config
-        stack_of(trainable.skeleton(config, task.network(config), teacher.opening.trust_remote_code))
+        stack_of(modules.skeleton(config, task.network(config), teacher.opening.trust_remote_code))
 
 
 def stack_of(model: PreTrainedModel) -> str:
@@ -211,7 +211,7 @@ def stack_of(model: PreTrainedModel) -> str:
         ModelError: there is none, or several, as of an encoder and a decoder.
     """
     layers = layers_of(model.config)
-    found = [name for name, members in trainable.stacks(model) if len(members) == layers]
+    found = [name for name, members in modules.stacks(model) if len(members) == layers]
     if len(found) != 1:
         kind = type(model).__name__
         raise ModelError(f"--student-layers: {kind} is no single stack of layers to cut from; -m names a student")

@@ -10,11 +10,9 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from llmkit import adapters, distillation, lessons, models, streamed_training, tasks, trainable, training
-from llmkit.attempts import Attempt, Choices
+from llmkit import models, tasks
 from llmkit.errors import OptionError
-from llmkit.jobs import Job, Trained, finished
-from llmkit.lessons import Lesson
+from llmkit.models import adapters, modules
 from llmkit.options import (
     AdapterOptions,
     DataOptions,
@@ -26,12 +24,18 @@ from llmkit.options import (
     TrainingOptions,
     TunedRecipeOptions,
 )
-from llmkit.planning import plan
-from llmkit.recipes import Recipe, amended, class_weights, learning_rate_for, require_one_schedule
-from llmkit.repeating import say_plan, train_with_seeds
-from llmkit.report import Report
-from llmkit.searching import Search, require_optuna, space_for
-from llmkit.spaces import Space, described, read_space
+from llmkit.options.search_space import Space, described, read_space
+from llmkit.output.report import Report
+from llmkit.training import distillation
+from llmkit.training.jobs import Job, Trained, finished
+from llmkit.training.loop import distillation_loss, trainer
+from llmkit.training.loop.distillation_loss import Lesson
+from llmkit.training.loop.recipe import Recipe, amended, class_weights, learning_rate_for, require_one_schedule
+from llmkit.training.planning import plan
+from llmkit.training.rows import streaming
+from llmkit.training.series.search import Search, require_optuna, space_for
+from llmkit.training.series.seeds import say_plan, train_with_seeds
+from llmkit.training.series.trial import Attempt, Choices
 
 
 def finetune(
@@ -63,7 +67,7 @@ def finetune(
     choices = Choices(
         training_options or TrainingOptions(), recipe or TunedRecipeOptions(), adapter or AdapterOptions()
     )  # fmt: skip
-    overrides = training.checked_overrides(choices.hyper.set)
+    overrides = trainer.checked_overrides(choices.hyper.set)
     require_one_schedule(choices.recipe, overrides)
     _require_possible(options, data, splits, choices, series)
     named = _searched(series)
@@ -83,7 +87,7 @@ def finetune(
         partial(_recipe, job, overrides, weights),
     )  # fmt: skip
     if outline is not None and dry_run:
-        report.say(trainable.share(outline.model).said)
+        report.say(modules.share(outline.model).said)
     return _carried_out(attempt, series, named, whole, dry_run)
 
 
@@ -115,11 +119,11 @@ def _require_possible(
     Raises:
         OptionError: naming the flags.
     """
-    streamed_training.require_steps(splits, choices.hyper)
+    streaming.require_steps(splits, choices.hyper)
     _require_held(splits, choices, series)
     tasks.asked_for("finetune", data.task, data)
     device = models.pick_device(options.device)
-    training.precision(options, device)
+    trainer.precision(options, device)
     adapters.require_available(choices.adapter, device)
 
 
@@ -160,11 +164,11 @@ def _outline(job: Job, options: ModelOptions, less: AdapterOptions) -> Outline |
         return None
     config = models.with_settings(job.located.config, job.task.head_config(job.setup))
     network = job.task.network(config)
-    model = trainable.skeleton(config, network, options.trust_remote_code)
+    model = modules.skeleton(config, network, options.trust_remote_code)
     if not less.adapts:
-        trainable.freeze(model, less.frozen_layers)
+        modules.freeze(model, less.frozen_layers)
         return Outline(model, None)
-    whole = trainable.whole_modules(model) if less.qlora else None
+    whole = modules.whole_modules(model) if less.qlora else None
     without_bits = replace(less, lora=True, qlora=False)
     return Outline(adapters.add_adapter(model, without_bits, network, {"name": "", "revision": None}, ()), whole)
 
@@ -189,13 +193,13 @@ def _taught(
     if teacher is None:
         return _opened(job, options, less, outline), None
     taught = distillation.open_teacher(teacher, job.task)
-    lesson = lessons.lesson(teacher, taught, job.task, job.tokenizer)
+    lesson = distillation_loss.lesson(teacher, taught, job.task, job.tokenizer)
     if teacher.student is None:
         return _opened(job, options, less, outline), lesson
     settings["pad_token_id"] = job.tokenizer.pad_token_id
     student = distillation.cut_student(teacher, taught, job.task, settings, options.trust_remote_code)
     if less.freeze is not None:
-        trainable.freeze(student, less.frozen_layers)
+        modules.freeze(student, less.frozen_layers)
     return student, lesson
 
 
@@ -207,7 +211,7 @@ def _opened(job: Job, options: ModelOptions, less: AdapterOptions, outline: Outl
     if less.adapts:
         return adapters.add_adapter(model, less, network, {**models.origin(job.located), "whole": whole}, new)
     if less.freeze is not None:
-        trainable.freeze(model, less.frozen_layers, new)
+        modules.freeze(model, less.frozen_layers, new)
     return model
 
 

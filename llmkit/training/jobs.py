@@ -12,11 +12,9 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
-from llmkit import adapters, data, models, runs, trainable, training
-from llmkit.cards import write_card
-from llmkit.curves import draw_curves
+from llmkit import data, models, runs
 from llmkit.data import Source
-from llmkit.distillation import Teacher
+from llmkit.data.splits import TrainAndValidation
 from llmkit.errors import ModelError
 from llmkit.evaluation import Evaluation
 from llmkit.evaluation.assessing import assess
@@ -24,17 +22,20 @@ from llmkit.evaluation.measuring import measure
 from llmkit.evaluation.plan import Plan
 from llmkit.evaluation.result import Wanted
 from llmkit.evaluation.run import subject_of
-from llmkit.inference import predict
-from llmkit.lessons import Lesson
-from llmkit.models import Located
+from llmkit.inference.prediction import predict
+from llmkit.models import Located, adapters, modules
 from llmkit.options import ModelOptions, RunOptions, TaskFlags
-from llmkit.recipes import Recipe, say_recipe
-from llmkit.report import Report
+from llmkit.output.curves import draw_curves
+from llmkit.output.plots import draw
+from llmkit.output.report import Report
 from llmkit.runs import RunFolder
-from llmkit.splits import TrainAndValidation
-from llmkit.streamed_training import Stream
+from llmkit.runs.card import write_card
 from llmkit.tasks import Setup, Task
-from llmkit.views.plots import draw
+from llmkit.training.distillation import Teacher
+from llmkit.training.loop import trainer
+from llmkit.training.loop.distillation_loss import Lesson
+from llmkit.training.loop.recipe import Recipe, say_recipe
+from llmkit.training.rows.streaming import Stream
 
 
 @dataclass(frozen=True)
@@ -98,21 +99,21 @@ def learn(
     job: Job, model: PreTrainedModel, recipe_for: Callable[[int], Recipe], identity: dict[str, Any],
     run: RunOptions, options: ModelOptions, report: Report, lesson: Lesson | None = None,
     callbacks: Sequence[TrainerCallback] = (),
-) -> training.Fit:  # fmt: skip
+) -> trainer.Fit:  # fmt: skip
     """Do what `train` does up to the saved model, which `conclude` measures; a `lesson` is what a teacher teaches it.
 
     Raises:
         ModelError: the model cannot compute its activations twice.
         Stopped, DivergedError: as `train`.
     """
-    parameters, share = trainable.base_size(model), trainable.share(model)
+    parameters, share = modules.base_size(model), modules.share(model)
     report.say(f"model: {parameters:,} parameters")
     if share.trained < share.total:
         report.say(share.said)
     recipe = recipe_for(parameters)
     if recipe.checkpoint_activations and not model.supports_gradient_checkpointing:
         raise ModelError(f"--checkpoint-activations: a {type(model).__name__} keeps its activations; leave it out")
-    say_recipe(recipe, len(job.train), training.precision(options, model.device), job.best, report)
+    say_recipe(recipe, len(job.train), trainer.precision(options, model.device), job.best, report)
     if job.task.remembers:
         job = _remembering(job, model, options, report)
     if run.overwrite:
@@ -122,7 +123,7 @@ def learn(
         "trainable": share.as_dict(), "adapter": adapters.has_adapter(model),
     }  # fmt: skip
     job.folder.write(_begun(job, described, recipe, identity))
-    fit = training.fit(
+    fit = trainer.fit(
         job.task, model, job.tokenizer, job.stream or job.train, job.validation, setups=job.setups, recipe=recipe,
         best=job.best, folder=job.folder, options=options, report=report, lesson=lesson, track=run.track,
         callbacks=callbacks,
@@ -142,7 +143,7 @@ def _begun(job: Job, model: dict[str, Any], recipe: Recipe, identity: dict[str, 
     }  # fmt: skip
 
 
-def conclude(job: Job, fit: training.Fit, options: ModelOptions, report: Report) -> Trained:
+def conclude(job: Job, fit: trainer.Fit, options: ModelOptions, report: Report) -> Trained:
     """Measure the saved model, settle what the task tunes by that, and write the run down as finished."""
     if job.setup.tune:
         _tune(job, options, report)
@@ -155,7 +156,7 @@ def _remembering(job: Job, model: PreTrainedModel, options: ModelOptions, report
     It is asked in the precision in which it will be trained.
     """
     report.say("reference: the model as it is now, asked once about every row")
-    task, mixed = job.task, training.precision(options, model.device)
+    task, mixed = job.task, trainer.precision(options, model.device)
     half = torch.float16 if mixed.get("fp16") else torch.bfloat16
     told = []
     with torch.autocast(model.device.type, half, enabled=any(mixed.values())), adapters.turned_off(model):
@@ -166,7 +167,7 @@ def _remembering(job: Job, model: PreTrainedModel, options: ModelOptions, report
     return replace(job, train=told[0], validation=told[1])
 
 
-def _finish(job: Job, fit: training.Fit, options: ModelOptions, report: Report) -> Trained:
+def _finish(job: Job, fit: trainer.Fit, options: ModelOptions, report: Report) -> Trained:
     """Measure the saved model with eval's own code, and write run.json, the curves and the model card."""
     folder, started = job.folder, time.monotonic()
     evaluation = _measure_saved(job, options, report)
@@ -177,7 +178,7 @@ def _finish(job: Job, fit: training.Fit, options: ModelOptions, report: Report) 
         training={
             "steps": fit.steps, "seconds": round(fit.seconds, 1), "best_step": fit.best_step,
             "best_by": job.best, "evaluation_seconds": round(time.monotonic() - started, 1),
-            "peak_memory_bytes": models.peak_memory_bytes(),
+            "peak_memory_bytes": runs.peak_memory_bytes(),
         },
     )  # fmt: skip
     write_card(folder.path, record)

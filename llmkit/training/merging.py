@@ -12,15 +12,17 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from llmkit import adapters, files, models, runs
-from llmkit.decoding import Generator
+from llmkit import models, runs
+from llmkit.data import files
+from llmkit.data.columns import column_for
 from llmkit.errors import GateMissed, ModelError, OptionError
 from llmkit.evaluation.measuring import dtype_name
-from llmkit.inference import Predictor, predict
-from llmkit.models import Located
+from llmkit.inference.generation import Generator
+from llmkit.inference.prediction import Predictor, predict
+from llmkit.inference.row_files import as_text
+from llmkit.models import Located, adapters
 from llmkit.options import AskOptions, GenerationOptions, MergeOptions, ModelOptions, RunOptions
-from llmkit.report import Report
-from llmkit.rowfiles import as_text, column_for
+from llmkit.output.report import Report
 from llmkit.tasks import TASKS, Setup, Task, named, require_roles
 
 SENTENCES = (

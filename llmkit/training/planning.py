@@ -10,25 +10,27 @@ from typing import Any
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from llmkit import distillation, mixing, models, runs, streamed_training, tasks
+from llmkit import models, runs, tasks
 from llmkit.data import Source
-from llmkit.distillation import Teacher
+from llmkit.data.labels import Labels
+from llmkit.data.parts import Part
+from llmkit.data.splits import TrainAndValidation, select
 from llmkit.errors import EmptyError, listing
-from llmkit.findings import Part
-from llmkit.inspection import check
-from llmkit.jobs import Job, quick
-from llmkit.labels import Labels
+from llmkit.inspection.checks import check
+from llmkit.inspection.token_lengths import max_length
+from llmkit.inspection.tokenizer_checks import numbered, require_spelled, sift
 from llmkit.metrics import require_known
 from llmkit.models import Located
+from llmkit.models.weight_files import sketch
 from llmkit.options import DataOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
-from llmkit.readings import max_length
-from llmkit.report import Report
+from llmkit.output.report import Report
 from llmkit.runs import RunFolder
-from llmkit.sifting import numbered, require_spelled, sift
-from llmkit.splits import TrainAndValidation, select
-from llmkit.streamed_training import Opened
 from llmkit.tasks import Reference, Setup, Task, inputs_of
-from llmkit.weight_files import sketch
+from llmkit.training import distillation
+from llmkit.training.distillation import Teacher
+from llmkit.training.jobs import Job, quick
+from llmkit.training.rows import mixture, streaming
+from llmkit.training.rows.streaming import Opened
 
 UNKNOWN_SHARE = 0.05  # of unknown tokens, above which the tokenizer does not fit the language
 
@@ -68,7 +70,7 @@ def plan(
     _say_plan(located, task, setup, rows, report)
     reader = distillation.reader(teacher, task, setup, rows.train, tokenizer, report)
     train_rows, validation = _prepared(source.reference, task, rows, told, (reader, tokenizer), setup, report)
-    stream = streamed_training.stream_of(chosen.opened, task, reader, setup) if chosen.opened else None
+    stream = streaming.stream_of(chosen.opened, task, reader, setup) if chosen.opened else None
     return Job(
         located, source, source.reference, task, setup, rows, tokenizer, train_rows, validation, chosen.folder, best,
         "finetune", stream=stream, teacher=teacher,
@@ -79,17 +81,17 @@ def _choice(
     dataset: Sequence[str], options: ModelOptions, data: DataOptions, splits: SplitOptions, hyper: TrainingOptions,
     run: RunOptions, identity: dict[str, Any], report: Report, teacher: Teacher | None,
 ) -> Choice:  # fmt: skip
-    portions, opened = mixing.open_portions(dataset, data, splits, report)
+    portions, opened = mixture.open_portions(dataset, data, splits, report)
     first = select(portions[0].source.splits, splits.train_split, data.limit)
     located, task, columns = _model_and_task(options, data, first, report, teacher.student if teacher else None)
-    path = run.output or Path("runs") / f"{mixing.slug(portions)}-{located.slug}"
+    path = run.output or Path("runs") / f"{mixture.slug(portions)}-{located.slug}"
     distillation.refuse_teachers_folder(teacher, path)
     folder = runs.open_run(path, run, identity, located.path)
-    portions = mixing.alike(portions, task, columns, data, splits, located.config)
-    rows = mixing.divide(portions, task, columns, data, splits, hyper.seed, report)
+    portions = mixture.alike(portions, task, columns, data, splits, located.config)
+    rows = mixture.divide(portions, task, columns, data, splits, hyper.seed, report)
     if opened is not None:
         rows = replace(rows, name=opened.measured, streamed=True)
-    return Choice(located, task, columns, mixing.joined(portions), rows, folder, opened)
+    return Choice(located, task, columns, mixture.joined(portions), rows, folder, opened)
 
 
 def _checked(
@@ -102,7 +104,7 @@ def _checked(
     own = found.own and splits.validation is None
     labels = task.labels(rows.train, found.validation, columns)
     check(task, columns, [*parts, *_test(chosen.source, splits, rows, columns)], own, report)
-    return parts, replace(rows, train=mixing.weighted(parts[0], rows.drawn, hyper.seed)), labels
+    return parts, replace(rows, train=mixture.weighted(parts[0], rows.drawn, hyper.seed)), labels
 
 
 def _reference(located: Located) -> Reference:

@@ -11,15 +11,13 @@ from typing import Any
 import numpy as np
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from llmkit import architectures, mixing, models, runs, streamed_training, tasks, training
-from llmkit.architectures import SIZES, Size
-from llmkit.corpus import Corpus, read_corpus
+from llmkit import models, runs, tasks
+from llmkit.data.parts import Part
 from llmkit.errors import EmptyError, OptionError, listing
-from llmkit.findings import Part
-from llmkit.inspection import check
-from llmkit.jobs import Job, Trained, finished, quick, train
+from llmkit.inspection.checks import check
 from llmkit.metrics import require_known
-from llmkit.models import Located
+from llmkit.models import Located, architectures
+from llmkit.models.architectures import SIZES, Size
 from llmkit.options import (
     ArchitectureOptions,
     CorpusOptions,
@@ -29,12 +27,16 @@ from llmkit.options import (
     SplitOptions,
     TrainingOptions,
 )
-from llmkit.recipes import Recipe, amended, learning_rate_for, require_one_schedule
-from llmkit.report import Report
-from llmkit.streamed_training import Opened
+from llmkit.output.report import Report
 from llmkit.tasks import Setup, Task
-from llmkit.tasks.batches import IGNORED
-from llmkit.tasks.texts import text_column
+from llmkit.tasks.base.language_modeling import text_column
+from llmkit.tasks.encoding.collation import IGNORED
+from llmkit.training.jobs import Job, Trained, finished, quick, train
+from llmkit.training.loop import trainer
+from llmkit.training.loop.recipe import Recipe, amended, learning_rate_for, require_one_schedule
+from llmkit.training.rows import mixture, streaming
+from llmkit.training.rows.corpus import Corpus, read_corpus
+from llmkit.training.rows.streaming import Opened
 
 EPOCHS = 4.0  # repeated text is nearly as good as fresh up to four times: Muennighoff et al., 2023
 MEASUREMENTS = 5
@@ -75,10 +77,10 @@ def pretrain(
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
     shape, data, splits = architecture or ArchitectureOptions(), data or CorpusOptions(), splits or SplitOptions()
     hyper, run, report = training_options or TrainingOptions(), run or RunOptions(), report or Report()
-    overrides, recipe = training.checked_overrides(hyper.set), recipe or RecipeOptions()
+    overrides, recipe = trainer.checked_overrides(hyper.set), recipe or RecipeOptions()
     require_one_schedule(recipe, overrides)
-    streamed_training.require_steps(splits, hyper)
-    training.precision(options, models.pick_device(options.device))
+    streaming.require_steps(splits, hyper)
+    trainer.precision(options, models.pick_device(options.device))
     identity: dict[str, Any] = {"corpus": references}
     for group in (options, shape, data, splits, hyper):
         identity |= asdict(group)
@@ -103,7 +105,7 @@ def _planned(
     """Settle and say all that the training is, up to the model that it starts from."""
     if hyper.metric is not None and options.model is None:
         require_known(hyper.metric, _family(shape, data)[0].metric_names(None), "--metric")
-    portions, opened = mixing.open_portions(references, data, splits, report)
+    portions, opened = mixture.open_portions(references, data, splits, report)
     text = read_corpus(portions, data, splits, hyper.seed, report)
     name = Path(options.model).name if options.model else f"{_family(shape, data)[1]}-{shape.size}"
     path = run.output or Path("runs") / f"{text.sources[0].slug}-{name}"
@@ -207,7 +209,7 @@ def _job(
     best = hyper.metric or start.task.headline(setup)
     require_known(best, start.task.metric_names(None), "--metric")
     start.task.collator(start.tokenizer, masks)  # refuses a tokenizer that the task cannot use
-    documents = mixing.weighted(Part("training", corpus.rows.train), corpus.rows.drawn, hyper.seed)
+    documents = mixture.weighted(Part("training", corpus.rows.train), corpus.rows.drawn, hyper.seed)
     train_rows = start.task.prepare(documents, start.tokenizer, masks, training=True)
     held_out = start.task.prepare(corpus.rows.validation, start.tokenizer, quick(setup), training=False)
     if not len(train_rows) or not len(held_out):
@@ -228,7 +230,7 @@ def _streamed(job: Job, opened: Opened, data: CorpusOptions) -> Job:
     columns = text_column(train, data.columns) or {}
     setup = replace(job.train_setup or job.setup, columns=columns)
     rows = replace(job.rows, name=opened.measured)
-    return replace(job, rows=rows, stream=streamed_training.stream_of(opened, job.task, job.tokenizer, setup))
+    return replace(job, rows=rows, stream=streaming.stream_of(opened, job.task, job.tokenizer, setup))
 
 
 def _model(start: Start, options: ModelOptions) -> PreTrainedModel:

@@ -20,7 +20,7 @@ from conftest import hub_session
 from hub_server import serve
 from safetensors.torch import save_file
 
-from llmkit.report import to_json
+from llmkit.output.report import to_json
 
 LONG = "the fox was good and " * 30
 SIDES = ("positive", "negative")

@@ -15,7 +15,7 @@ import typer
 from conftest import llmkit_command
 
 from llmkit import __version__
-from llmkit.cli import COMMANDS, app
+from llmkit.cli.app import COMMANDS, app
 
 PANELS = {
     "generate": {"Arguments", "Model", "Decoding", "Prompt", "Knowledge", "Data", "Output"},
@@ -122,7 +122,7 @@ def test_the_module_and_the_console_script_are_one(llmkit_process):
 
 def test_help_and_import_leave_the_heavy_libraries_alone():
     script = (
-        "import sys; import llmkit, llmkit.cli; codes = [llmkit.cli.main([*verb, '--help']) for verb in "
+        "import sys; import llmkit, llmkit.cli, llmkit.inference.answer_cache; codes = [llmkit.cli.main([*verb, '--help']) for verb in "
         "([], *([name] for name in llmkit.cli.COMMANDS))]; print(codes, sorted({'torch', 'transformers', 'datasets', "
         "'evaluate', 'accelerate', 'huggingface_hub', 'numpy', 'scipy', 'sklearn', 'matplotlib', 'pyarrow', "
         "'sacrebleu', 'junitparser', 'lm_eval', 'peft', 'optuna'} & set(sys.modules)), file=sys.stderr)"
@@ -184,7 +184,7 @@ def broken(monkeypatch, tmp_path, classifier):
     def explode(*args: object) -> None:
         raise ZeroDivisionError("a bug\nof two lines")
 
-    monkeypatch.setattr("llmkit.inference.Predictor.answer", explode)
+    monkeypatch.setattr("llmkit.inference.prediction.Predictor.answer", explode)
     return ("classify", "good", "-m", classifier)
 
 

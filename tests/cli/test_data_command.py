@@ -14,7 +14,9 @@ import tiny
 from conftest import write_jsonl
 from jsonschema import Draft202012Validator
 
-SCHEMA = json.loads((resources.files("llmkit") / "schemas" / "survey.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads(
+    (resources.files("llmkit") / "output" / "schemas" / "survey.schema.json").read_text(encoding="utf-8")
+)
 VOCABULARY = ["".join(random.Random(n).choices(string.ascii_lowercase, k=6)) for n in range(2000)]
 SIDES = ("negative", "positive")
 
@@ -300,7 +302,7 @@ def test_pretrain_warns_of_copies_among_its_documents(llmkit, tmp_path):
 
 
 def test_the_command_is_a_function_in_python(planted):
-    from llmkit.survey import survey
+    from llmkit.inspection.survey import survey
 
     seen = survey(str(planted))
     assert seen is not None

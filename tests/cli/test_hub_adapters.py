@@ -11,8 +11,8 @@ import tiny
 from conftest import hub_session, write_csv
 from hub_server import Repo, serve
 
-from llmkit.finetuning import finetune
 from llmkit.options import AdapterOptions, RunOptions, TrainingOptions
+from llmkit.training.finetuning import finetune
 
 LINES = {
     "finetune": "finetune {}/rows.csv -m acme/base --lora --max-steps 2 --json -o {}/tuned",

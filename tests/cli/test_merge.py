@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
 from llmkit import models
-from llmkit.finetuning import finetune
 from llmkit.options import AdapterOptions, RunOptions, TrainingOptions
+from llmkit.training.finetuning import finetune
 
 STEPS = ("--max-steps", "3", "--batch-size", "8", "--json")
 

@@ -13,9 +13,9 @@ from hub_server import serve
 from hub_uploads import WritableHub
 from huggingface_hub import ModelCard
 
-from llmkit.cards import card, command_line, is_untouched
-from llmkit.finetuning import finetune
 from llmkit.options import ModelOptions, RunOptions, TrainingOptions
+from llmkit.runs.card import card, command_line, is_untouched
+from llmkit.training.finetuning import finetune
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmkit.conversations import Conversation, conversation_of, messages_of
+from llmkit.data.conversations import Conversation, conversation_of, messages_of
 from llmkit.errors import DataError
 
 CHAT = {"messages": "messages"}

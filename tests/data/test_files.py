@@ -10,8 +10,8 @@ import pyarrow.parquet
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
+from llmkit.data.files import FORMATS, from_rows, read_file, read_rows
 from llmkit.errors import DataError, EmptyError
-from llmkit.files import FORMATS, from_rows, read_file, read_rows
 
 ROWS = [{"text": "a, b", "label": "x"}, {"text": "ça 大", "label": "y"}]
 

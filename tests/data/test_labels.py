@@ -10,8 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig
 
-from llmkit.errors import DataError, OptionError
-from llmkit.labels import (
+from llmkit.data.labels import (
     Labels,
     by_number,
     found_in,
@@ -22,7 +21,8 @@ from llmkit.labels import (
     refuse_unseen,
     spelled_as,
 )  # fmt: skip
-from llmkit.splits import CUT_SHARE, Cut, cut_rows
+from llmkit.data.splits import CUT_SHARE, Cut, cut_rows
+from llmkit.errors import DataError, OptionError
 
 
 def column(*values: object, feature: object = None) -> Dataset:

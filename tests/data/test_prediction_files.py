@@ -10,9 +10,7 @@ from conftest import write_jsonl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmkit.errors import DataError, EmptyError, OptionError
-from llmkit.joining import join
-from llmkit.predictions import (
+from llmkit.data.predictions import (
     Predictions,
     as_classes,
     as_numbers,
@@ -22,6 +20,8 @@ from llmkit.predictions import (
     row_ids,
     write_predictions,
 )
+from llmkit.errors import DataError, EmptyError, OptionError
+from llmkit.evaluation.joining import join
 
 ROWS = [
     {"id": "a1", "row": 0, "label": "no", "prediction": "yes", "scores": {"no": 0.25, "yes": 0.75}},

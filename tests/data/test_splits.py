@@ -8,8 +8,8 @@ from conftest import write_csv
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from llmkit.data import Source, open_dataset
+from llmkit.data.splits import CUT_SHARE, Cut, cut_rows, names_file, select, to_measure, train_and_validation
 from llmkit.errors import DataError, EmptyError
-from llmkit.splits import CUT_SHARE, Cut, cut_rows, names_file, select, to_measure, train_and_validation
 from llmkit.tasks import TASKS
 
 labelled = partial(TASKS["text-classification"].has_labels, columns={"text": "text", "label": "label"})

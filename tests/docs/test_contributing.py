@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 
 from llmkit import tasks
-from llmkit.tasks import TASKS, alternatives, sequences, summarization, text_to_text, texts
-from llmkit.tasks.base import Task
+from llmkit.tasks import TASKS, summarization
+from llmkit.tasks.base import alternatives, language_modeling, sequence_classification, text_to_text
+from llmkit.tasks.base.task import Task
 
 ROOT = Path(__file__).parents[2]
 RECIPE = re.search(
@@ -45,6 +46,6 @@ def test_every_method_and_class_that_the_recipe_names_is_there():
     assert len(named) > 20
     assert [name for name in sorted(named) if not (hasattr(Task, name) or name in Task.__annotations__)] == []
     classes = set(re.findall(r"`(\w+Task|TextToText)` \(", RECIPE[0]))
-    homes = (alternatives, sequences, text_to_text, texts)
+    homes = (alternatives, sequence_classification, text_to_text, language_modeling)
     assert classes == {"SequenceTask", "AlternativesTask", "TextToText", "TextTask"}
     assert all(any(hasattr(home, name) for home in homes) for name in classes)

@@ -33,7 +33,7 @@ def wheel(tmp_path_factory) -> Path:
 
 def test_the_wheel_holds_the_builtin_model_under_16_megabytes(wheel):
     sizes = {item.filename: item.file_size for item in zipfile.ZipFile(wheel).infolist()}
-    model = {name: size for name, size in sizes.items() if name.startswith("llmkit/builtin/model/")}
+    model = {name: size for name, size in sizes.items() if name.startswith("llmkit/models/builtin/model/")}
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= {Path(name).name for name in model}
     assert sum(model.values()) < 16_000_000
     assert "llmkit/py.typed" in sizes

@@ -11,15 +11,17 @@ from jsonschema import Draft202012Validator
 
 from llmkit import metrics
 from llmkit.evaluation.assessing import MATRIX, assess
-from llmkit.evaluation.baselines import Saved
+from llmkit.evaluation.comparison import Saved
 from llmkit.evaluation.result import Subject, Wanted
-from llmkit.evaluation.rows import Observed
-from llmkit.observations import AnswerTexts, Choices, LabelSets, Spans
+from llmkit.evaluation.result_rows import Observed
+from llmkit.metrics.observations import AnswerTexts, Choices, LabelSets, Spans
 from llmkit.options import GateOptions
-from llmkit.report import Report, to_json
-from llmkit.views import junit, markdown, plots, terminal
+from llmkit.output import junit, markdown, plots, terminal
+from llmkit.output.report import Report, to_json
 
-SCHEMA = json.loads((resources.files("llmkit") / "schemas" / "evaluation.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads(
+    (resources.files("llmkit") / "output" / "schemas" / "evaluation.schema.json").read_text(encoding="utf-8")
+)
 EXAMPLE = SCHEMA["examples"][0]
 HELD = np.array([[True, False], [True, True], [False, False], [False, True]])
 KINDS = {

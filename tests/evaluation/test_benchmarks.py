@@ -13,13 +13,14 @@ import yaml
 from conftest import write_jsonl
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from llmkit import benchmarks, models
-from llmkit.answers import Answers
-from llmkit.benchmarks import packing, registry
-from llmkit.benchmarks.packing import Wanted
+from llmkit import models
 from llmkit.errors import DataError, HubError, ModelError, OptionError, Stopped
+from llmkit.evaluation import benchmarks
+from llmkit.evaluation.benchmarks import prefix_packing, registry
+from llmkit.evaluation.benchmarks.prefix_packing import Wanted
+from llmkit.inference.answer_cache import Answers
 from llmkit.options import ModelOptions
-from llmkit.report import Report
+from llmkit.output.report import Report
 
 SIZES = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "initializer_range": 0.3}
 ARCHITECTURES = {
@@ -54,7 +55,7 @@ def pair(request, tokenizer):
 def made(kind, tokenizer, batch_size=None, dtype=torch.float32, **settings):
     from lm_eval.models.huggingface import HFLM
 
-    from llmkit.benchmarks.frugal import FrugalLM
+    from llmkit.evaluation.benchmarks.language_model import FrugalLM
 
     torch.manual_seed(0)
     config = AutoConfig.for_model(
@@ -110,7 +111,7 @@ def test_only_architectures_that_attend_by_a_mask_take_trees(pair):
     kind = ours.model.config.model_type
     assert ours.forward.takes_trees == (kind in TREES)
     assert ours.forward.gathers
-    rows = packing.pack([ours._wanted(i, r) for i, r in enumerate(questions(400))], ours._joins)
+    rows = prefix_packing.pack([ours._wanted(i, r) for i, r in enumerate(questions(400))], ours._joins)
     assert any(not row.is_chain for row in rows) == (kind in TREES)
     assert all(len(row) <= ours.forward.longest_tree for row in rows if not row.is_chain)
 
@@ -126,8 +127,8 @@ def test_the_batch_size_changes_no_score(tokenizer, batch_size):
 
 def test_rows_stay_below_the_limits_of_a_batch(tokenizer):
     ours, _ = made("llama", tokenizer)
-    rows = packing.pack([ours._wanted(i, r) for i, r in enumerate(questions(400))], ours._joins)
-    made_of = list(packing.batches(rows, most_rows=5, most_tokens=200, most_scored=40))
+    rows = prefix_packing.pack([ours._wanted(i, r) for i, r in enumerate(questions(400))], ours._joins)
+    made_of = list(prefix_packing.batches(rows, most_rows=5, most_tokens=200, most_scored=40))
     assert sorted(map(id, rows)) == sorted(id(row) for batch in made_of for row in batch)
     for batch in made_of:
         assert len(batch) <= 5
@@ -140,7 +141,7 @@ def test_a_context_shared_by_all_answers_is_computed_once():
     context = tuple(range(10, 30))
     answers = [(1, 2, 3), (1, 2, 4, 5), (6,), (7,)]
     wanted = [Wanted(i, (context + answer)[:-1], answer) for i, answer in enumerate(answers)]
-    (row,) = packing.pack(wanted, lambda shared, tokens, fresh: True)
+    (row,) = prefix_packing.pack(wanted, lambda shared, tokens, fresh: True)
     assert len(row) == len(context) + 3  # 1 2 and 4: last tokens are predicted, never read
     assert sorted(read.key for read in row.reads) == [0, 1, 2, 3]
     for read in row.reads:
@@ -195,7 +196,7 @@ def test_rows_never_meet_where_rotary_angles_depend_on_the_longest(tokenizer):
 
 
 def test_a_model_whose_mask_is_not_obeyed_is_found_out(tokenizer, monkeypatch):
-    from llmkit.benchmarks.forward import Forward
+    from llmkit.evaluation.benchmarks.forward import Forward
 
     ours, _ = made("llama", tokenizer)
     honest = ours.model.forward
@@ -213,7 +214,7 @@ def test_a_model_whose_mask_is_not_obeyed_is_found_out(tokenizer, monkeypatch):
 
 
 def test_a_model_that_refuses_a_gathered_head_is_read_whole(tokenizer, monkeypatch):
-    from llmkit.benchmarks.frugal import FrugalLM
+    from llmkit.evaluation.benchmarks.language_model import FrugalLM
 
     ours, theirs = made("llama", tokenizer)
     monkeypatch.setattr(type(ours.model), "get_output_embeddings", lambda self: None)

@@ -14,9 +14,9 @@ from jsonschema import Draft202012Validator
 
 from llmkit import metrics
 from llmkit.errors import DataError
-from llmkit.evaluation.baselines import SHOWN_FLIPS, Saved, compared, looks_saved, read_saved
-from llmkit.evaluation.rows import Observed, pack, prediction_rows, unpack
-from llmkit.observations import (
+from llmkit.evaluation.comparison import SHOWN_FLIPS, Saved, compared, looks_saved, read_saved
+from llmkit.evaluation.result_rows import Observed, pack, prediction_rows, unpack
+from llmkit.metrics.observations import (
     AnswerTexts,
     Choices,
     Classes,
@@ -29,7 +29,7 @@ from llmkit.observations import (
     Spans,
     Texts,
 )
-from llmkit.report import to_json
+from llmkit.output.report import to_json
 
 NAMES = ("negative", "positive")
 HELD = np.array([[True, True], [False, False], [False, True]])
@@ -54,7 +54,9 @@ KINDS: dict[str, Observations] = {
     "bare samples": Samples({"acc": np.array([1.0, 0.0, 1.0]), "word_count": np.array([3.0, 4.0, 5.0])}),
 }
 IDS = ("r0", "r1", "r2")
-SCHEMA = json.loads((resources.files("llmkit") / "schemas" / "evaluation.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads(
+    (resources.files("llmkit") / "output" / "schemas" / "evaluation.schema.json").read_text(encoding="utf-8")
+)
 ROWS = {"$ref": "#/$defs/rows", "$defs": SCHEMA["$defs"]}
 
 

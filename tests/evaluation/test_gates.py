@@ -6,9 +6,9 @@ import pytest
 
 from llmkit.errors import OptionError
 from llmkit.evaluation.gates import drop_gate, drop_gates, figure_gate, figure_gates, gap_gate
+from llmkit.metrics.intervals import Figure
+from llmkit.metrics.significance import Difference
 from llmkit.options import GateOptions
-from llmkit.significance import Difference
-from llmkit.uncertainty import Figure
 
 F1 = Figure(0.86, 0.83, 0.89, 400, "bootstrap")
 LOSS = Figure(20.0, 18.0, 22.0, 400, "bootstrap")

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from llmkit.errors import OptionError
+from llmkit.evaluation.suite_files import Member, is_suite, kinds_of, read_suite
 from llmkit.options import DataOptions, EvalOptions, ModelOptions
 from llmkit.options.base import Options
-from llmkit.suites import Member, is_suite, kinds_of, read_suite
 
 KINDS = {
     **kinds_of(ModelOptions, DataOptions, EvalOptions),

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmkit.errors import DataError
-from llmkit.swaps import Swapped, read_terms, swap, swapped_rows
+from llmkit.evaluation.term_swaps import Swapped, read_terms, swap, swapped_rows
 
 PAIRS = [("he", "she"), ("man", "woman"), ("the man", "the woman next door"), ("Will", "Aisha"), ("她", "他")]
 

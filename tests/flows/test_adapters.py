@@ -17,8 +17,8 @@ from signalling import Signalling
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from llmkit.errors import Stopped
-from llmkit.finetuning import finetune
 from llmkit.options import AdapterOptions, RunOptions, TrainingOptions
+from llmkit.training.finetuning import finetune
 
 SHORT = ("--max-steps", "3", "--batch-size", "8", "--json")
 

@@ -142,8 +142,8 @@ def test_a_prompt_that_is_too_long_is_a_sentence_and_the_talk_goes_on(llmkit, na
 
 @pytest.mark.parametrize("typing", ["answer", "prompt"])
 def test_ctrl_c_stops_the_answer_and_not_the_program(typed, talker, tmp_path, monkeypatch, typing):
-    from llmkit.commands.turns import Turns
-    from llmkit.report import Report
+    from llmkit.cli.shared.chat_input import Turns
+    from llmkit.output.report import Report
 
     shown, pieces, read = Report.piece, [], Turns._read
 
@@ -218,6 +218,6 @@ def test_a_model_that_cannot_chat_is_refused(llmkit, llama, classifier, models_r
 
 
 def test_a_dry_run_loads_no_weights(llmkit, talker, monkeypatch):
-    monkeypatch.setattr("llmkit.models.load_model", None)
+    monkeypatch.setattr("llmkit.models.loading.load_model", None)
     ran = llmkit("chat", "-m", talker, "--dry-run", stdin="hi\n")
     assert (ran.code, ran.out, "dry run" in ran.err) == (0, "", True)

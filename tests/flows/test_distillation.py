@@ -17,13 +17,13 @@ from signalling import Signalling
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from llmkit.distillation import cut_student, evenly, find_teacher, open_teacher
 from llmkit.errors import ModelError, OptionError, Stopped
-from llmkit.finetuning import finetune
-from llmkit.lessons import lesson
 from llmkit.options import AdapterOptions, DistillingOptions, ModelOptions, RunOptions, TrainingOptions
-from llmkit.report import Report
+from llmkit.output.report import Report
 from llmkit.tasks import TASKS
+from llmkit.training.distillation import cut_student, evenly, find_teacher, open_teacher
+from llmkit.training.finetuning import finetune
+from llmkit.training.loop.distillation_loss import lesson
 
 PLAIN = (  # plain gradient descent on all rows at once: what a few lines of torch can repeat
     "--max-steps", 3, "--batch-size", 64, "--learning-rate", 0.1, "--set", "optim=sgd", "--set", "max_grad_norm=0",

@@ -14,7 +14,7 @@ from conftest import write_csv, write_jsonl
 from transformers import AutoModel, AutoTokenizer
 
 import llmkit as package
-from llmkit.embedding import DEFAULT_MODEL
+from llmkit.inference.embedding import DEFAULT_MODEL
 
 TEXTS = ["the fox was good", "the king was cruel and the river was cold and the day was sad", "a song", "狐狸很好"]
 
@@ -201,7 +201,7 @@ def test_a_terminal_gets_a_table_and_a_dry_run_nothing(llmkit, on_terminal, enco
 
 
 def test_the_default_model_is_said(llmkit, encoder, monkeypatch):
-    monkeypatch.setattr("llmkit.embedding.DEFAULT_MODEL", str(encoder))
+    monkeypatch.setattr("llmkit.inference.embedding.DEFAULT_MODEL", str(encoder))
     ran = llmkit("embed", "a song")
     assert ran.code == 0
     assert f"model: {encoder}, the default; -m names another" in ran.err

@@ -1,7 +1,7 @@
 """The figures of `llmkit eval` are those of the libraries that define them, computed beside it from what it saved.
 
 Perplexity is held against transformers' documented recipe in tests/tasks/test_causal_lm.py, every statistic against
-random cases in tests/unit/test_metric_references.py.
+random cases in tests/metrics/test_metric_references.py.
 """
 
 from __future__ import annotations

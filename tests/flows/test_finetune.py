@@ -17,9 +17,9 @@ from signalling import Signalling
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from llmkit.errors import Interrupted, Stopped
-from llmkit.finetuning import finetune
-from llmkit.jobs import Trained
 from llmkit.options import RunOptions, TrainingOptions
+from llmkit.training.finetuning import finetune
+from llmkit.training.jobs import Trained
 
 SHORT = ("--max-steps", "3", "--batch-size", "8")
 

@@ -11,11 +11,11 @@ from conftest import write_csv, write_jsonl
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from llmkit.data import Source
-from llmkit.findings import Part
-from llmkit.mixing import Portion, alike, joined, weighted
+from llmkit.data.parts import Part
+from llmkit.data.splits import Drawn
 from llmkit.options import DataOptions, SplitOptions
-from llmkit.splits import Drawn
 from llmkit.tasks import TASKS
+from llmkit.training.rows.mixture import Portion, alike, joined, weighted
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from conftest import write_jsonl
 from signalling import Signalling
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
-from llmkit.corpus import read_corpus
 from llmkit.errors import Stopped
-from llmkit.mixing import open_portions
 from llmkit.options import ArchitectureOptions, DataOptions, RunOptions, SplitOptions, TrainingOptions
-from llmkit.pretraining import pretrain
-from llmkit.report import Report
+from llmkit.output.report import Report
+from llmkit.training.pretraining import pretrain
+from llmkit.training.rows.corpus import read_corpus
+from llmkit.training.rows.mixture import open_portions
 
 SMALL = ("--max-length", "32", "--vocab-size", "300", "--batch-size", "8")
 TWO = ("--max-steps", "2")

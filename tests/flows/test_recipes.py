@@ -27,15 +27,15 @@ from transformers import (
 )
 from transformers.trainer_pt_utils import LabelSmoother
 
-from llmkit import training
-from llmkit.callbacks import out_of_patience
 from llmkit.errors import Stopped
-from llmkit.finetuning import finetune
-from llmkit.losses import Loss
 from llmkit.options import ModelOptions, RunOptions, TrainingOptions, TunedRecipeOptions
-from llmkit.recipes import Recipe, balanced_weights
 from llmkit.runs import RunFolder
 from llmkit.tasks import TASKS
+from llmkit.training.finetuning import finetune
+from llmkit.training.loop import trainer as training
+from llmkit.training.loop.callbacks import out_of_patience
+from llmkit.training.loop.losses import Loss
+from llmkit.training.loop.recipe import Recipe, balanced_weights
 
 CPU = torch.device("cpu")
 
@@ -53,7 +53,7 @@ def texts(tmp_path) -> Path:
 @pytest.fixture
 def trained(llmkit, monkeypatch):
     """Run llmkit up to the saved model, which is not measured: the test looks at the curve."""
-    monkeypatch.setattr("llmkit.jobs.conclude", lambda *given: None)
+    monkeypatch.setattr("llmkit.training.jobs.conclude", lambda *given: None)
 
     def run(*arguments: object):
         ran = llmkit("finetune", *arguments)
@@ -220,7 +220,7 @@ def test_patience_ends_with_so_many_measurements_without_a_better_one(tmp_path, 
 def test_a_run_out_of_patience_keeps_its_best_and_one_that_was_stopped_ends_at_the_same_step(
     texts, llama, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("llmkit.jobs.conclude", lambda job, fit, *others: fit)
+    monkeypatch.setattr("llmkit.training.jobs.conclude", lambda job, fit, *others: fit)
     hyper = TrainingOptions(
         learning_rate=0.6, max_steps=12, batch_size=4, set=["eval_steps=1", "save_steps=1", "logging_steps=1"]
     )

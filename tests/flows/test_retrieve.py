@@ -10,9 +10,9 @@ import tiny
 from conftest import write_jsonl
 
 import llmkit as package
-from llmkit import answers
-from llmkit.embedding import Embedder
-from llmkit.tokenization import train_bpe
+from llmkit.inference import answer_cache
+from llmkit.inference.embedding import Embedder
+from llmkit.models.tokenizer_training import train_bpe
 
 CHAT = (
     "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
@@ -173,7 +173,7 @@ def test_what_was_embedded_in_another_way_is_not_taken(ask, texts, encoder, chat
     assert "all to embed" in llmkit(*line, "--embedder", pooled).err
     copied = shutil.copytree(encoder, tmp_path / "copied")  # the same files in another place are the same model
     assert "all cached" in llmkit(*line, "--embedder", copied).err
-    assert len(list(answers.folder().glob(f"*{answers.VECTORS}"))) == 3
+    assert len(list(answer_cache.folder().glob(f"*{answer_cache.VECTORS}"))) == 3
 
 
 def test_a_dataset_with_titles_names_them(ask, tmp_path):

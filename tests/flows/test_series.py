@@ -13,12 +13,12 @@ from evaluating import valid
 from signalling import Signalling
 from transformers import AutoModelForSequenceClassification
 
-from llmkit import searching
 from llmkit.errors import Stopped
-from llmkit.finetuning import finetune
 from llmkit.options import ModelOptions, RunOptions, SeriesOptions, TrainingOptions
-from llmkit.repeating import spread
-from llmkit.report import Report
+from llmkit.output.report import Report
+from llmkit.training.finetuning import finetune
+from llmkit.training.series import search
+from llmkit.training.series.seeds import spread
 
 SHORT = ("--max-steps", "3", "--batch-size", "8")
 HYPER = TrainingOptions(max_steps=3, batch_size=8)
@@ -27,8 +27,8 @@ HYPER = TrainingOptions(max_steps=3, batch_size=8)
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch):
     """The pictures of each of several runs take longer than their training."""
-    monkeypatch.setattr("llmkit.jobs.draw", lambda *given: [])
-    monkeypatch.setattr("llmkit.jobs.draw_curves", lambda *given: None)
+    monkeypatch.setattr("llmkit.training.jobs.draw", lambda *given: [])
+    monkeypatch.setattr("llmkit.training.jobs.draw_curves", lambda *given: None)
 
 
 class Killed(BaseException):
@@ -189,8 +189,8 @@ def test_a_search_that_was_killed_or_stopped_goes_on_as_it_would_have_gone(revie
 def test_trials_that_are_worse_than_half_or_diverge_end_early_and_the_search_goes_on(
     llmkit, reviews, classifier, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(searching, "COMPARED", 1)
-    monkeypatch.setattr(searching, "JUDGED_FROM", 1)
+    monkeypatch.setattr(search, "COMPARED", 1)
+    monkeypatch.setattr(search, "JUDGED_FROM", 1)
     space = tmp_path / "space.yaml"
     space.write_text("learning_rate: [1e-9, 1e+30]\n")
     flags = ("--max-steps", "3", "--metric", "brier", "--search", "5", "--search-space", space, "--json")

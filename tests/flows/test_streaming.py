@@ -15,14 +15,14 @@ from conftest import write_csv, write_jsonl
 from datasets import Dataset
 from signalling import Signalling
 
-from llmkit import row_streams, streamed_training
-from llmkit.data import open_dataset
+from llmkit.data import open_dataset, streams
+from llmkit.data.streams import RowStream, open_streams
 from llmkit.errors import DataError, Stopped
-from llmkit.finetuning import finetune
 from llmkit.options import RunOptions, SplitOptions, TrainingOptions
-from llmkit.report import Report
-from llmkit.row_streams import RowStream, open_streams
-from llmkit.streamed_training import Stream
+from llmkit.output.report import Report
+from llmkit.training.finetuning import finetune
+from llmkit.training.rows import streaming
+from llmkit.training.rows.streaming import Stream
 
 ROWS = [
     {"text": f'row {number}, "quoted"\nand on', "label": "ab"[number % 2], "score": number / 7}
@@ -128,7 +128,7 @@ def test_eval_measures_the_rows_that_were_kept_aside(llmkit, tmp_path, classifie
 
 
 def test_pretraining_streams_a_text(llmkit, tmp_path, monkeypatch):
-    monkeypatch.setattr(row_streams, "PIECE", 2000)
+    monkeypatch.setattr(streams, "PIECE", 2000)
     (tmp_path / "corpus.txt").write_text("".join(f"{line}\n" for line in tiny.corpus(600).split("\n\n")))
     ran = llmkit(
         "pretrain", tmp_path / "corpus.txt", "--streaming", "--max-steps", "2", "--max-length", "32", "--vocab-size",
@@ -154,8 +154,8 @@ def test_pretraining_streams_a_text(llmkit, tmp_path, monkeypatch):
 )
 def test_what_cannot_be_streamed_is_one_sentence(llmkit, tmp_path, monkeypatch, classifier, arguments, phrase):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(row_streams, "BLOCK", 1000)
-    monkeypatch.setattr(streamed_training, "HEAD_ROWS", 30)
+    monkeypatch.setattr(streams, "BLOCK", 1000)
+    monkeypatch.setattr(streaming, "HEAD_ROWS", 30)
     rows = tiny.reviews(60)
     write_jsonl(tmp_path / "rows.jsonl", rows[:20])
     write_csv(tmp_path / "rows.csv", rows[:20])

@@ -13,12 +13,12 @@ import pytest
 from signalling import Signalling
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from llmkit import tracking
 from llmkit.errors import Stopped
-from llmkit.finetuning import finetune
 from llmkit.options import RunOptions, TrainingOptions
-from llmkit.report import Report
+from llmkit.output.report import Report
 from llmkit.runs import RunFolder
+from llmkit.training.finetuning import finetune
+from llmkit.training.loop import tracking
 
 
 def logged(run: Path) -> dict[str, list[tuple[int, float]]]:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from llmkit import answers
-from llmkit.answers import Answers, clear, entries, key_of
-from llmkit.report import Report
+from llmkit.inference import answer_cache
+from llmkit.inference.answer_cache import Answers, clear, entries, key_of
+from llmkit.output.report import Report
 
 PARTS = {"model": "ab", "rows": "cd", "batch_size": 8, "setup": {"max_length": 64, "stride": None}}
 ABOUT = {"dataset": "mine.csv", "split": "train", "model": "runs/mine", "task": "text-classification"}
@@ -26,7 +26,7 @@ def opened() -> Answers:
 
 
 def entry() -> Path:
-    (path,) = answers.folder().glob("*.jsonl")
+    (path,) = answer_cache.folder().glob("*.jsonl")
     return path
 
 
@@ -45,7 +45,7 @@ def test_a_key_is_of_all_parts_whatever_their_order():
 
 def test_an_entry_of_another_schema_is_another(monkeypatch):
     before = key_of(PARTS)
-    monkeypatch.setattr(answers, "SCHEMA", answers.SCHEMA + 1)
+    monkeypatch.setattr(answer_cache, "SCHEMA", answer_cache.SCHEMA + 1)
     assert key_of(PARTS) != before
 
 
@@ -137,7 +137,7 @@ def test_without_a_file_answers_are_held_in_memory():
     kept.note("a", 1)
     kept.close()
     assert (kept.done, kept.notes) == ({0: [1.0]}, {"a": 1})
-    assert not answers.folder().exists()
+    assert not answer_cache.folder().exists()
 
 
 def test_an_entry_that_is_open_is_left_to_the_one_who_has_it(capsys):
@@ -168,7 +168,7 @@ def test_the_cache_is_where_the_environment_says(monkeypatch, names, folder):
         monkeypatch.delenv(name, raising=False)
     for name, value in names.items():
         monkeypatch.setenv(name, value)
-    assert str(answers.folder()) == folder
+    assert str(answer_cache.folder()) == folder
 
 
 def test_entries_are_listed_and_cleared_by_their_last_use():

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from llmkit.errors import DataError, EmptyError, HubError
+from llmkit.inference.passages import Document, Passage, cut, read_documents
 from llmkit.options import TalkOptions
-from llmkit.passages import Document, Passage, cut, read_documents
-from llmkit.report import Report
+from llmkit.output.report import Report
 
 LONG = "the fox was good and the king was cold. " * 30  # 10 tokens a sentence
 

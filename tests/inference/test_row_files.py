@@ -8,10 +8,11 @@ import json
 import pytest
 from conftest import write_jsonl
 
+from llmkit.data.columns import column_for
 from llmkit.errors import DataError, EmptyError, Interrupted, OptionError, Stopped
+from llmkit.inference.row_files import CHUNK, identity_of, merged, process, read_rows
 from llmkit.options import RowOptions, TalkOptions
-from llmkit.report import Report
-from llmkit.rowfiles import CHUNK, column_for, identity_of, merged, process, read_rows
+from llmkit.output.report import Report
 
 ROWS = [{"id": number, "text": f'第{number}行,\r\n"zwei"\n{number}', "meta": {"n": [number]}} for number in range(20)]
 ENDINGS = pytest.mark.parametrize("ending", [".jsonl", ".csv"])

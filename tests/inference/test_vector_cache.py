@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmkit import answers
+from llmkit.inference import answer_cache
+from llmkit.inference.vector_cache import VectorCache, content_key
 from llmkit.options import TalkOptions
-from llmkit.report import Report
-from llmkit.vectors import VectorCache, content_key
+from llmkit.output.report import Report
 
 KEYS = [content_key(text) for text in ("fox", "king", "", "狐狸")]
 VECTORS = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -72,7 +72,7 @@ def test_the_cache_command_shows_and_clears_them(llmkit):
     cache().add(KEYS, VECTORS)
     (shown,) = llmkit("cache", "--json").rows
     assert (shown["model"], shown["rows"], shown["file"]) == ("m", 4, str(cache().path))
-    cache().path.with_name(f"damaged{answers.VECTORS}").write_bytes(b"{")
+    cache().path.with_name(f"damaged{answer_cache.VECTORS}").write_bytes(b"{")
     assert len(llmkit("cache", "--json").rows) == 2
     assert llmkit("cache", "clear", "--json").json["removed"] == 2
     assert read() == {}

@@ -10,8 +10,8 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmkit.contents import content_codes, is_blank
-from llmkit.near_duplicates import _jaccard, near_groups, rows_per_band
+from llmkit.inspection.near_duplicates import _jaccard, near_groups, rows_per_band
+from llmkit.inspection.row_codes import content_codes, is_blank
 
 TEXT = st.none() | st.text(alphabet="ab \u3000é中\0", max_size=3)
 KINDS: dict[str, st.SearchStrategy[Any]] = {
@@ -77,7 +77,9 @@ def test_the_pairs_from_the_threshold_on_are_found_and_no_others(threshold, lett
 def test_thousands_of_texts_of_one_template_are_one_group_and_few_of_them_are_compared(monkeypatch):
     compared = []
     count = _jaccard
-    monkeypatch.setattr("llmkit.near_duplicates._jaccard", lambda *pair: compared.append(pair) or count(*pair))
+    monkeypatch.setattr(
+        "llmkit.inspection.near_duplicates._jaccard", lambda *pair: compared.append(pair) or count(*pair)
+    )
     words = "thank you for the order that you placed with us, it will be sent within three days, and you will hear more"
     texts = [f"Dear customer {number}: {words}" for number in range(3000)]
     assert len(set(near_groups(texts, 0.8, silent).tolist())) == 1

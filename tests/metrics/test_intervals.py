@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
-from llmkit import metrics, uncertainty
-from llmkit.observations import Classes, LabelSets, Likelihoods, Numbers, Samples, Spans, Texts
-from llmkit.uncertainty import Figure, figure, figures, per_class, per_label, resampled, weights, wilson
+from llmkit import metrics
+from llmkit.metrics import intervals
+from llmkit.metrics.intervals import Figure, figure, figures, per_class, per_label, resampled, weights, wilson
+from llmkit.metrics.observations import Classes, LabelSets, Likelihoods, Numbers, Samples, Spans, Texts
 
 CASES = settings(max_examples=200, derandomize=True, deadline=None, database=None)
 
@@ -112,7 +113,7 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
 def test_resamples_do_not_depend_on_how_many_are_held_at_a_time(monkeypatch, counts):
     units = np.array(counts)
     at_once = list(weights(units, 50, 7))
-    monkeypatch.setattr(uncertainty, "ENTRIES", 7 * len(counts))
+    monkeypatch.setattr(intervals, "ENTRIES", 7 * len(counts))
     in_parts = list(weights(units, 50, 7))
     assert (len(at_once), len(in_parts)) == (1, 8)
     assert np.array_equal(np.concatenate(at_once), np.concatenate(in_parts))
@@ -175,8 +176,8 @@ def test_resamples_without_a_value_are_left_out_unless_they_are_more_than_half()
     assert (found.low, found.high) == tuple(np.nanpercentile(drawn, [2.5, 97.5]))
     pair = Numbers(np.array([1.0, 2.0]), np.array([1.0, 3.0]))  # half of the resamples draw one row twice
     assert figure("pearson", pair.take([0, 0, 0, 0, 1])).interval == "bootstrap"
-    assert uncertainty.percentiles(np.array([math.nan] * 51 + [1.0] * 49)) is None
-    assert uncertainty.percentiles(np.array([math.nan] * 50 + [1.0] * 50)) == (1.0, 1.0)
+    assert intervals.percentiles(np.array([math.nan] * 51 + [1.0] * 49)) is None
+    assert intervals.percentiles(np.array([math.nan] * 50 + [1.0] * 50)) == (1.0, 1.0)
 
 
 def test_an_infinite_bound_is_no_interval_that_json_can_hold():
@@ -206,13 +207,13 @@ def test_memory_stays_bounded_whatever_the_number_of_rows():
 
 def test_a_figure_of_classes_resamples_cells_not_rows(monkeypatch):
     widths = []
-    whole = uncertainty.weights
+    whole = intervals.weights
 
     def watched(counts, resamples, seed):
         widths.append(len(counts))
         return whole(counts, resamples, seed)
 
-    monkeypatch.setattr(uncertainty, "weights", watched)
+    monkeypatch.setattr(intervals, "weights", watched)
     figure("f1", labelled(13, 5000), 100)
     assert widths == [4]
 
@@ -278,9 +279,9 @@ class Doubled:
 
 def test_a_metric_of_the_hub_has_bootstrap_intervals_for_each_of_its_numbers():
     seen = measured(15, 40)
-    found = uncertainty.hub_figures(Doubled(), seen, resamples=300)
+    found = intervals.hub_figures(Doubled(), seen, resamples=300)
     own = np.concatenate([some @ seen.predicted / 40 for some in weights(np.ones(40, dtype=int), 300, 42)])
     assert (found["mean"].low, found["mean"].high) == pytest.approx(tuple(np.percentile(own, [2.5, 97.5])))
     assert (found["mean"].interval, found["mean"].n) == ("bootstrap", 40)
-    assert uncertainty.hub_figures(Doubled(), seen, resamples=0)["mean"].interval is None
-    assert uncertainty.hub_figures(Doubled(), seen.take([0, 0]), resamples=9)["picky"].interval is None
+    assert intervals.hub_figures(Doubled(), seen, resamples=0)["mean"].interval is None
+    assert intervals.hub_figures(Doubled(), seen.take([0, 0]), resamples=9)["picky"].interval is None

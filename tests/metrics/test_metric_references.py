@@ -22,7 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmkit import metrics
-from llmkit.observations import (
+from llmkit.metrics.intervals import per_label
+from llmkit.metrics.observations import (
     AnswerTexts,
     Choices,
     Classes,
@@ -34,7 +35,6 @@ from llmkit.observations import (
     Texts,
     softmax,
 )
-from llmkit.uncertainty import per_label
 
 CASES = settings(max_examples=200, derandomize=True, deadline=None, database=None)
 
@@ -304,7 +304,7 @@ def test_rouge_of_chinese_equals_rouge_score_with_each_character_spelled_as_a_wo
 def test_the_rouge_tokens_of_a_text_without_such_characters_are_those_of_rouge_score(text):
     from rouge_score import tokenize
 
-    from llmkit.metrics.texts import TOKEN, Tokenizer
+    from llmkit.metrics.text_generation import TOKEN, Tokenizer
 
     plain = "".join(letter for letter in text if not (TOKEN.match(letter) and ord(letter) > 127))
     assert Tokenizer().tokenize(plain) == tokenize.tokenize(plain, None)

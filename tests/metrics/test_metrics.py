@@ -15,7 +15,7 @@ from llmkit.errors import HubError, OptionError
 from llmkit.metrics import METRICS
 from llmkit.metrics.classification import calibration_bins, cells, confusion, per_class
 from llmkit.metrics.hub_metric import open_hub_metric
-from llmkit.observations import (
+from llmkit.metrics.observations import (
     AnswerTexts,
     Choices,
     Classes,
@@ -52,11 +52,11 @@ EXAMPLES = {
     "classification": PROBABLE,
     "probabilities": PROBABLE,
     "regression": numbers([0.5, 1.0, 1.5], [0, 1, 1]),
-    "language": likelihoods([1.0], [1], [1]),
+    "language_modeling": likelihoods([1.0], [1], [1]),
     "language with guesses": likelihoods([1.0], [1], [1], [1]),
-    "texts": Texts(("the cat", "a dog"), (("the cat",), ("the dog", "dogs"))),
-    "extraction": AnswerTexts(("The cat", "a dog"), (("cat!",), ("two dogs", "big dog"))),
-    "choices": Choices(np.array([0, 1, 1]), np.array([0, 1, 3]), np.array([0, 1, 3])),
+    "text_generation": Texts(("the cat", "a dog"), (("the cat",), ("the dog", "dogs"))),
+    "squad": AnswerTexts(("The cat", "a dog"), (("cat!",), ("two dogs", "big dog"))),
+    "multiple_choice": Choices(np.array([0, 1, 1]), np.array([0, 1, 3]), np.array([0, 1, 3])),
     "labels": LabelSets(
         np.array([[True, False], [True, True]]), np.array([[True, False], [False, True]]), ("0", "1"),
         np.array([[0.9, 0.2], [0.4, 0.8]]),
@@ -97,11 +97,11 @@ COLUMNS = {
     "classification": {"predictions": [0, 1, 1], "references": [0, 1, 0]},
     "probabilities": {"predictions": [[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]], "references": [0, 1, 0]},
     "regression": {"predictions": [0.5, 1.0, 1.5], "references": [0.0, 1.0, 1.0]},
-    "language": {"nll": [1.0], "tokens": [1], "bytes": [1]},
+    "language_modeling": {"nll": [1.0], "tokens": [1], "bytes": [1]},
     "language with guesses": {"nll": [1.0], "tokens": [1], "bytes": [1], "hits": [1]},
-    "texts": {"predictions": ["the cat", "a dog"], "references": [["the cat"], ["the dog", "dogs"]]},
-    "extraction": {"predictions": ["The cat", "a dog"], "references": [["cat!"], ["two dogs", "big dog"]]},
-    "choices": {"predictions": [0, 1, 3], "references": [0, 1, 1]},
+    "text_generation": {"predictions": ["the cat", "a dog"], "references": [["the cat"], ["the dog", "dogs"]]},
+    "squad": {"predictions": ["The cat", "a dog"], "references": [["cat!"], ["two dogs", "big dog"]]},
+    "multiple_choice": {"predictions": [0, 1, 3], "references": [0, 1, 1]},
     "labels": {"predictions": [[1, 0], [0, 1]], "references": [[1, 0], [1, 1]]},
     "preferences": {"margins": [0.5, -1.0, 2.0], "before": [1.0, -2.0, 2.0]},
     "spans": {"predictions": [["B-x", "O", "O"], ["B-y"]], "references": [["B-x", "I-x", "O"], ["B-y"]]},
@@ -154,7 +154,7 @@ def test_sizes_and_proportions_of_texts_and_samples():
     seen = likelihoods([2.0, 3.0], [4, 5], [9, 9], [1, 2])
     assert [metrics.size(name, seen) for name in metrics.names_for(seen)] == [9] * 4
     assert metrics.proportion("accuracy", seen) is None  # the tokens of a text are not independent
-    assert metrics.proportion("exact_match", EXAMPLES["texts"]) == (1, 2)
+    assert metrics.proportion("exact_match", EXAMPLES["text_generation"]) == (1, 2)
     sampled = Samples({"acc": np.array([0.0, 1.0, 1.0]), "bleu": np.array([0.5, 1.0, 0.0])})
     assert [metrics.proportion(name, sampled) for name in ("acc", "bleu")] == [(2, 3), None]
     assert [metrics.value(name, sampled) for name in ("acc", "bleu")] == [pytest.approx(2 / 3), 0.5]
@@ -408,11 +408,11 @@ def test_the_names_of_metrics_depend_on_what_was_observed():
         "precision_macro", "precision_micro", "precision_weighted", "recall_macro", "recall_micro", "recall_weighted",
         "f1_macro", "f1_micro", "f1_weighted", "roc_auc", "average_precision", "exact_match",
     )  # fmt: skip
-    assert metrics.names_for(EXAMPLES["choices"]) == ("accuracy", "accuracy_norm")
+    assert metrics.names_for(EXAMPLES["multiple_choice"]) == ("accuracy", "accuracy_norm")
     assert metrics.names_for(Choices(np.zeros(1, int), np.zeros(1, int))) == ("accuracy",)
-    answers = metrics.names_for(EXAMPLES["extraction"])
+    answers = metrics.names_for(EXAMPLES["squad"])
     assert answers[:2] == ("f1", "exact_match")
-    assert set(answers) - {"f1"} == set(metrics.names_for(EXAMPLES["texts"]))
+    assert set(answers) - {"f1"} == set(metrics.names_for(EXAMPLES["text_generation"]))
 
 
 def test_a_name_that_fits_nothing_says_what_it_needs():
@@ -455,7 +455,7 @@ def test_choices_are_right_by_their_likelihood_or_by_the_normalised_one():
     assert metrics.hits("accuracy_norm", seen).tolist() == [0, 1, 0]
 
 
-@pytest.mark.parametrize("kind", ["extraction", "choices", "labels", "spans"])
+@pytest.mark.parametrize("kind", ["squad", "multiple_choice", "labels", "spans"])
 def test_units_are_taken_in_the_given_order_and_as_often(kind):
     seen = EXAMPLES[kind]
     taken = seen.take([1, 0, 1])
@@ -596,7 +596,7 @@ def test_a_metric_script_of_texts_gets_one_reference_or_several(modules):
 @pytest.mark.parametrize(
     ("kind", "feature", "rows"),
     [
-        ("choices", "Value('int64')", [0, 1, 3]),
+        ("multiple_choice", "Value('int64')", [0, 1, 3]),
         ("labels", "Sequence(Value('int64'))", [[1, 0], [0, 1]]),
         ("spans", "Sequence(Value('string'))", [["B-x", "O", "O"], ["B-y"]]),
     ],

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-from llmkit import metrics, significance
-from llmkit.observations import (
+from llmkit import metrics
+from llmkit.metrics import significance
+from llmkit.metrics.intervals import weights
+from llmkit.metrics.observations import (
     AnswerTexts,
     Choices,
     Classes,
@@ -22,8 +24,7 @@ from llmkit.observations import (
     Texts,
     softmax,
 )
-from llmkit.significance import Difference, bootstrap_p, compare, differences, mcnemar
-from llmkit.uncertainty import weights
+from llmkit.metrics.significance import Difference, bootstrap_p, compare, differences, mcnemar
 
 CASES = settings(max_examples=200, derandomize=True, deadline=None, database=None)
 

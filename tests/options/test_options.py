@@ -21,8 +21,8 @@ from llmkit.options import (
     TrainingOptions,
 )
 from llmkit.options.base import limits
-from llmkit.settings import parse_settings, parse_value
-from llmkit.spaces import Choice, Range, read_space
+from llmkit.options.overrides import parse_settings, parse_value
+from llmkit.options.search_space import Choice, Range, read_space
 
 NAN, INF = float("nan"), float("inf")
 BEAMS = {"num_beams": 2, "num_return_sequences": 2}

@@ -11,7 +11,7 @@ import torch
 from conftest import write_csv
 
 from llmkit.options import TalkOptions
-from llmkit.report import Report, to_json
+from llmkit.output.report import Report, to_json
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-SCHEMA = json.loads((resources.files("llmkit") / "schemas" / "evaluation.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads(
+    (resources.files("llmkit") / "output" / "schemas" / "evaluation.schema.json").read_text(encoding="utf-8")
+)
 RESULT, FAILED, SUITE = SCHEMA["examples"]
 
 

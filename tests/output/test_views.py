@@ -19,12 +19,15 @@ from markdown_it import MarkdownIt
 
 from llmkit.errors import OptionError
 from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions, ResultOptions
-from llmkit.report import Report
-from llmkit.views import junit, markdown, one_line, plots, terminal
-from llmkit.writing import write_whole
+from llmkit.output import junit, markdown, plots, terminal
+from llmkit.output.atomic import write_whole
+from llmkit.output.formatting import one_line
+from llmkit.output.report import Report
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-SCHEMA = json.loads((resources.files("llmkit") / "schemas" / "evaluation.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads(
+    (resources.files("llmkit") / "output" / "schemas" / "evaluation.schema.json").read_text(encoding="utf-8")
+)
 FAILED = SCHEMA["examples"][1]
 HOSTILE = [
     "</testcase>", "\x00null\x1b[2J", "\ud800", "🙂", "新闻", "a|b", "`x`", "<b>bold</b><!-- ", "one\ntwo\r\nthree",

@@ -32,7 +32,7 @@ def pair(request, llama):
     from lm_eval.models.huggingface import HFLM
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    from llmkit.benchmarks.frugal import FrugalLM
+    from llmkit.evaluation.benchmarks.language_model import FrugalLM
 
     logging.getLogger("lm_eval").setLevel(logging.CRITICAL)
     torch.manual_seed(0)

@@ -56,7 +56,7 @@ def test_measuring_against_a_trainer_that_pads_to_the_longest_allowed(rows, tmp_
     from datasets import Dataset
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments
 
-    from llmkit.inference import predict
+    from llmkit.inference.prediction import predict
     from llmkit.tasks import TASKS, Setup
 
     folder = tiny.bert_folder(tmp_path_factory.mktemp("bench"), hidden=256)

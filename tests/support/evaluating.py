@@ -18,12 +18,14 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from llmkit.evaluation import Evaluation
-from llmkit.finetuning import finetune
 from llmkit.options import RunOptions, TalkOptions, TrainingOptions
-from llmkit.report import Report
+from llmkit.output.report import Report
+from llmkit.training.finetuning import finetune
 
 VALIDATOR = Draft202012Validator(
-    json.loads((resources.files("llmkit") / "schemas" / "evaluation.schema.json").read_text(encoding="utf-8"))
+    json.loads(
+        (resources.files("llmkit") / "output" / "schemas" / "evaluation.schema.json").read_text(encoding="utf-8")
+    )
 )
 WRONG = (3, 10, 17, 25)  # the rows of `mislabelled` whose label is the other one
 ROWS = 40

@@ -1,6 +1,6 @@
 """A loopback stand-in for the Hugging Face Hub: the real, unmodified clients read folders through it.
 
-    python tests/hub_server.py FOLDER... [--port N] [--verbose]
+    python tests/support/hub_server.py FOLDER... [--port N] [--verbose]
 
 Each FOLDER holds `models/<org>/<name>/` and `datasets/<org>/<name>/`. A repo is the union of the folders' files, and
 the first folder that has a file wins. The first line on stdout is the endpoint, for HF_ENDPOINT; nothing else goes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from contextlib import contextmanager
 
-from llmkit.report import Report
+from llmkit.output.report import Report
 
 
 class Signalling(Report):

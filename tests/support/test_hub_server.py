@@ -13,12 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hub_server import HubServer, serve
 
-SERVER = Path(__file__).parents[1] / "hub_server.py"
-sys.path.insert(0, str(SERVER.parent))
-
-from hub_server import HubServer, serve  # noqa: E402
-
+SERVER = Path(__file__).with_name("hub_server.py")
 CARD = """---
 configs:
 - config_name: small

@@ -10,7 +10,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from llmkit.tokenization import train_bpe, train_bpe_with_sentinels, train_wordpiece
+from llmkit.models.tokenizer_training import train_bpe, train_bpe_with_sentinels, train_wordpiece
 
 GOOD = ("good", "lovely", "bright", "happy", "warm", "kind", "fine", "sweet")
 BAD = ("bad", "awful", "dark", "sad", "cold", "cruel", "poor", "bitter")

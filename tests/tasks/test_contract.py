@@ -18,11 +18,11 @@ from evaluating import lasting, valid
 from transformers import AutoConfig, AutoTokenizer
 
 from llmkit import metrics
-from llmkit.inference import predict
-from llmkit.losses import Loss
+from llmkit.inference.prediction import predict
 from llmkit.options import DataOptions
-from llmkit.recipes import balanced_weights
 from llmkit.tasks import TASKS, Reference, Setup
+from llmkit.training.loop.losses import Loss
+from llmkit.training.loop.recipe import balanced_weights
 
 VERBS = ("pretrain", "finetune", "classify", "generate", "eval")  # embed takes any model
 

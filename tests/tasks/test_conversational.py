@@ -15,11 +15,11 @@ from conftest import write_jsonl
 from datasets import Dataset
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from llmkit import streamed_training
 from llmkit.options import SplitOptions
-from llmkit.report import Report
+from llmkit.output.report import Report
 from llmkit.tasks import TASKS, Setup
-from llmkit.tasks.packing import best_fit, collate_packs, leaks
+from llmkit.tasks.encoding.packing import best_fit, collate_packs, leaks
+from llmkit.training.rows import streaming
 
 TASK = TASKS["conversational"]
 EOS = "<|endoftext|>"
@@ -225,11 +225,11 @@ def test_rows_of_which_nothing_is_left_to_learn_are_named_and_refused_when_many(
 def test_streamed_conversations_are_packed_and_those_without_an_answer_left_out(assistant, tmp_path):
     rows = [{"messages": row["messages"][:2]} for row in tiny.conversations(20)]
     rows[9]["messages"] = chat("u" + "the good river was cold and the " * 8, "akind")["messages"]
-    opened = streamed_training.open_stream(
+    opened = streaming.open_stream(
         [str(write_jsonl(tmp_path / "rows.jsonl", rows))], SplitOptions(streaming=True), None, "utf-8", Report()
     )
     setup = Setup({"messages": "messages"}, 64, packing=True)
-    stream = streamed_training.stream_of(opened, TASK, AutoTokenizer.from_pretrained(assistant), setup)
+    stream = streaming.stream_of(opened, TASK, AutoTokenizer.from_pretrained(assistant), setup)
     packs, seen = iter(stream), 0
     while seen < 20 - opened.skip - 1:  # an epoch: one of its rows has nothing to learn
         pack = next(packs)

@@ -14,9 +14,9 @@ from datasets import Dataset
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerBase, pipeline
 
 from llmkit.errors import ModelError
+from llmkit.models.tokenizer_training import train_wordpiece
 from llmkit.tasks import TASKS, Setup
 from llmkit.tasks.masked_lm import MaskingCollator
-from llmkit.tokenization import train_wordpiece
 
 TASK = TASKS["masked-lm"]
 SETUP = Setup(columns={"text": "text"}, max_length=64)

@@ -14,9 +14,9 @@ from evaluating import Files, read_jsonl, trained, valid, values
 from sklearn import metrics as sklearn_metrics
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+from llmkit.data.labels import Labels
+from llmkit.data.splits import Cut, cut_rows
 from llmkit.errors import ModelError
-from llmkit.labels import Labels
-from llmkit.splits import Cut, cut_rows
 from llmkit.tasks import Setup
 from llmkit.tasks.multi_label_classification import MultiLabelClassification, best_threshold, kept_threshold
 from llmkit.tasks.text_classification import TextClassification

@@ -12,8 +12,9 @@ from evaluating import Files, read_jsonl, trained, valid, values
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoModelForMultipleChoice, AutoTokenizer
 
-from llmkit.tasks import TASKS, Setup, alternatives
-from llmkit.tasks.alternatives import encode_continuations
+from llmkit.tasks import TASKS, Setup
+from llmkit.tasks.base import alternatives
+from llmkit.tasks.base.alternatives import encode_continuations
 
 TASK = TASKS["multiple-choice"]
 
@@ -171,7 +172,7 @@ def test_classify_takes_choices_from_the_shell_and_from_files(llmkit, on_termina
 
 
 def test_chinese_choices_are_learned(llmkit, tmp_path):
-    from llmkit.tokenization import train_wordpiece
+    from llmkit.models.tokenizer_training import train_wordpiece
 
     rows = [{"question": "狐狸是什么", "choices": ["动物", "房子"], "answer": "动物"}] * 16
     base = tiny.bert_folder(tmp_path / "base", kind="chooser")

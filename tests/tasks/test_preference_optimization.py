@@ -18,12 +18,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llmkit import metrics
 from llmkit.errors import DataError, Stopped
-from llmkit.finetuning import finetune
-from llmkit.inference import predict
+from llmkit.inference.prediction import predict
 from llmkit.options import AdapterOptions, DataOptions, RunOptions, TrainingOptions, TunedRecipeOptions
-from llmkit.report import Report
+from llmkit.output.report import Report
 from llmkit.tasks import TASKS, Reference, Setup
-from llmkit.tasks.pairs import Encoded, encode, pair_of
+from llmkit.tasks.encoding.preference_pairs import Encoded, encode, pair_of
+from llmkit.training.finetuning import finetune
 
 TASK = TASKS["preference-optimization"]
 TEMPLATE = (
@@ -102,7 +102,7 @@ def test_loss_gradient_and_rewards_are_those_of_trls_own_trainer(talker, other, 
 
 
 def test_an_adapter_learns_to_prefer_without_a_second_model(llmkit, data, llama, tmp_path, monkeypatch):
-    monkeypatch.setattr("llmkit.tasks.references._open", None)  # nobody asks for one
+    monkeypatch.setattr("llmkit.models.reference._open", None)  # nobody asks for one
     run, before = tmp_path / "run", values(llmkit("eval", data, "-m", llama, "--json").json)
     assert list(before) == ["accuracy", "margin"]
     flags = ("--lora", "--max-steps", 30, "--learning-rate", 0.01, "--json")

@@ -14,8 +14,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer, PreTrainedTokenizerFast
 
 from llmkit.tasks import TASKS, Setup, question_answering
-from llmkit.tasks.answer_columns import Given, fault_of
-from llmkit.tasks.windows import LONGEST, windows_of
+from llmkit.tasks.encoding.context_windows import LONGEST, windows_of
+from llmkit.tasks.encoding.squad_answers import Given, fault_of
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +227,7 @@ def test_no_answer_is_learned_remembered_and_can_be_turned_off(llmkit, reader, t
 
 
 def test_chinese_answers_are_found_by_characters(llmkit, tmp_path):
-    from llmkit.tokenization import train_wordpiece
+    from llmkit.models.tokenizer_training import train_wordpiece
 
     context, question = "安娜住在北京\uff0c汤姆住在上海。", "安娜住在哪里\uff1f"
     rows = [{"question": question, "context": context, "answers": {"text": ["北京"], "answer_start": [4]}}] * 16

@@ -12,9 +12,9 @@ from datasets import Dataset
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from llmkit.errors import ModelError
+from llmkit.models.tokenizer_training import train_bpe_with_sentinels
 from llmkit.tasks import TASKS, Setup
 from llmkit.tasks.seq2seq_lm import SpanCollator, sentinels
-from llmkit.tokenization import train_bpe_with_sentinels
 
 TASK = TASKS["seq2seq-lm"]
 SETUP = Setup(columns={"text": "text"}, max_length=64)

@@ -13,12 +13,12 @@ from scipy import stats
 from sklearn import metrics as sklearn_metrics
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from llmkit.inference import classify
-from llmkit.labels import Labels
+from llmkit.data.labels import Labels
+from llmkit.inference.prediction import classify
+from llmkit.models.tokenizer_training import train_bpe
 from llmkit.options import ModelOptions
 from llmkit.tasks import Setup
 from llmkit.tasks.text_classification import TextClassification
-from llmkit.tokenization import train_bpe
 
 NAMES = ["negative", "neutral", "positive"]
 TEXTS = [

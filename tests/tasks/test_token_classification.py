@@ -12,8 +12,8 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from evaluating import Files, read_jsonl, trained, valid, values
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
-from llmkit.observations import spans_of
-from llmkit.splits import Cut, cut_rows
+from llmkit.data.splits import Cut, cut_rows
+from llmkit.metrics.observations import spans_of
 from llmkit.tasks import TASKS, Setup
 
 TASK = TASKS["token-classification"]
@@ -125,7 +125,7 @@ def test_long_rows_are_tagged_to_the_end_in_windows(llmkit, run, tmp_path):
     ],
 )
 def test_a_second_language_and_io_tags_are_learned(llmkit, tmp_path, words, tags):
-    from llmkit.tokenization import train_wordpiece
+    from llmkit.models.tokenizer_training import train_wordpiece
 
     base = tiny.bert_folder(tmp_path / "base", kind="tagger")
     tokenizer = train_wordpiece([" ".join(words)] * 5 + tiny.SENTENCES[:20], 300, tiny.CONTEXT)

@@ -15,9 +15,10 @@ from tokenizers import processors
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from llmkit.errors import OptionError
+from llmkit.models.tokenizer_training import train_bpe
 from llmkit.options import TaskFlags
-from llmkit.tasks import TASKS, Setup, languages
-from llmkit.tokenization import train_bpe
+from llmkit.tasks import TASKS, Setup
+from llmkit.tasks.encoding import language_codes
 
 TASK = TASKS["translation"]
 ROWS = tiny.translations(24)
@@ -215,14 +216,14 @@ def test_what_was_learned_is_written_from_its_first_word(llmkit, families, famil
 
 def test_languages_are_spelled_as_the_model_spells_them():
     nllb = ("eng_Latn", "deu_Latn", "zho_Hans", "zho_Hant")
-    assert [languages.spelled(code, nllb, "--target") for code in ("de", "deu", "deu_Latn")] == ["deu_Latn"] * 3
-    assert languages.spelled("zh", ("en_XX", "zh_CN"), "--target") == "zh_CN"
+    assert [language_codes.spelled(code, nllb, "--target") for code in ("de", "deu", "deu_Latn")] == ["deu_Latn"] * 3
+    assert language_codes.spelled("zh", ("en_XX", "zh_CN"), "--target") == "zh_CN"
     with pytest.raises(OptionError, match="several of that language, zho_Hans, zho_Hant"):
-        languages.spelled("zh", nllb, "--target")
+        language_codes.spelled("zh", nllb, "--target")
     with pytest.raises(OptionError, match=r"--target deu_Latm: .* \(did you mean 'deu_Latn'\?\); it has"):
-        languages.spelled("deu_Latm", nllb, "--target")
-    assert all(languages.is_language(name) for name in ("en", "de_DE", "deu_Latn", "zh-CN"))
-    assert not any(languages.is_language(name) for name in ("id", "text", "label", "xx", "en_text"))
+        language_codes.spelled("deu_Latm", nllb, "--target")
+    assert all(language_codes.is_language(name) for name in ("en", "de_DE", "deu_Latn", "zh-CN"))
+    assert not any(language_codes.is_language(name) for name in ("id", "text", "label", "xx", "en_text"))
 
 
 def test_a_language_that_the_model_lacks_is_one_sentence_and_nothing_is_written(llmkit, families, tmp_path):
@@ -464,7 +465,7 @@ def test_a_tokenizer_that_needs_a_library_names_what_to_install(llmkit, families
         raise ImportError("MarianTokenizer requires the SentencePiece library")
 
     folder = families("marian")
-    monkeypatch.setattr("llmkit.models.AutoTokenizer.from_pretrained", missing)
+    monkeypatch.setattr("llmkit.models.loading.AutoTokenizer.from_pretrained", missing)
     ran = llmkit("generate", "the fox", "-m", folder)
     assert ran.code == 2
     assert "pip install 'llmkit[translation]'" in ran.error

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmkit.options import RowOptions, TalkOptions
-from llmkit.report import Report
+from llmkit.output.report import Report
 
 if TYPE_CHECKING:
-    from llmkit.inference import Predictor
+    from llmkit.inference.prediction import Predictor
 
 
 def answer_texts(
@@ -38,7 +38,7 @@ def answer_texts(
 
 def answer_file(predictor: Predictor, options: RowOptions, talk: TalkOptions, report: Report) -> None:
     """Answer the rows of a file, which keep their columns; into a file, or as JSON lines."""
-    from llmkit.rowfiles import Row, identity_of, process, read_rows
+    from llmkit.inference.row_files import Row, identity_of, process, read_rows
 
     rows = read_rows(options)
     columns = predictor.columns(rows, options.columns)

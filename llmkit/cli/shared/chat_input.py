@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llmkit.errors import DataError
-from llmkit.report import Report
+from llmkit.output.report import Report
 
 MARK, MORE = "> ", "... "  # before a turn, and before the lines that go on with it
 BLOCK = '"""'

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmkit.commands.turns import Turn, Turns
+from llmkit.cli.shared.chat_input import Turn, Turns
 from llmkit.errors import DataError, EmptyError, ModelError, did_you_mean, listing
-from llmkit.report import Report
-from llmkit.signals import StopWish
+from llmkit.output.report import Report
+from llmkit.runs.interrupts import StopWish
 
 if TYPE_CHECKING:
-    from llmkit.chatting import Chat
+    from llmkit.inference.chat import Chat
 
 HELP = """\
 /system TEXT   tell the model how to answer; without TEXT, take that away

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmkit.options import ResultOptions
-from llmkit.report import Report, to_json
-from llmkit.writing import write_whole
+from llmkit.output.atomic import write_whole
+from llmkit.output.report import Report, to_json
 
 if TYPE_CHECKING:
     from llmkit.evaluation.suite import Outcome
@@ -22,7 +22,7 @@ def check_files(files: ResultOptions) -> None:
         OptionError: an extra is missing.
     """
     if files.junit is not None:
-        from llmkit.views.junit import require_junitparser
+        from llmkit.output.junit import require_junitparser
 
         require_junitparser()
 
@@ -33,7 +33,7 @@ def deliver(outcome: Outcome, files: ResultOptions, report: Report) -> None:
     The files always tell of this run: where it failed, the JSON and the JUnit report say so, and predictions of an
     earlier run are removed.
     """
-    from llmkit.views import markdown, terminal
+    from llmkit.output import markdown, terminal
 
     results = [result.as_dict() for result in outcome.results]
     write_files(outcome, results, files)
@@ -53,12 +53,12 @@ def deliver(outcome: Outcome, files: ResultOptions, report: Report) -> None:
 
 def write_files(outcome: Outcome, results: list[dict[str, Any]], files: ResultOptions) -> None:
     """Write what was asked for, each file whole."""
-    from llmkit.views import markdown
+    from llmkit.output import markdown
 
     if files.output:
         write_whole(files.output, (to_json(outcome.as_dict(rows=True), indent=1) + "\n").encode())
     if files.junit:
-        from llmkit.views.junit import write_junit
+        from llmkit.output.junit import write_junit
 
         write_junit(files.junit, results)
     if files.markdown:
@@ -70,9 +70,9 @@ def write_files(outcome: Outcome, results: list[dict[str, Any]], files: ResultOp
 
 
 def _write_predictions(outcome: Outcome, path: Path) -> None:
+    from llmkit.data.predictions import write_predictions
     from llmkit.evaluation import Evaluation
-    from llmkit.evaluation.rows import prediction_rows
-    from llmkit.predictions import write_predictions
+    from llmkit.evaluation.result_rows import prediction_rows
 
     done = [result for result in outcome.results if isinstance(result, Evaluation)]
     if len(done) < len(outcome.results):
@@ -87,7 +87,7 @@ def _write_predictions(outcome: Outcome, path: Path) -> None:
 
 
 def _draw(results: list[dict[str, Any]], folder: Path, several: bool) -> None:
-    from llmkit.views.plots import draw
+    from llmkit.output.plots import draw
 
     for number, result in enumerate(results):
         draw(folder / f"{number:02d}" if several else folder, result)  # of a failed one there is nothing to draw

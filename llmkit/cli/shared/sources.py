@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from llmkit.report import Report
+from llmkit.output.report import Report
 
 if TYPE_CHECKING:
-    from llmkit.grounding import GroundedGenerator
+    from llmkit.inference.grounded_generation import GroundedGenerator
 
 
 def show_passages(generator: GroundedGenerator, questions: Sequence[str], report: Report) -> None:

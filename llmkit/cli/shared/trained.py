@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmkit.report import Report
+from llmkit.output.report import Report
 
 if TYPE_CHECKING:
-    from llmkit.jobs import Trained
+    from llmkit.training.jobs import Trained
 
 
 def show_trained(trained: Trained | None, report: Report) -> None:
@@ -18,7 +18,7 @@ def show_trained(trained: Trained | None, report: Report) -> None:
     if report.json:
         report.record(trained.as_dict())
         return
-    from llmkit.views import terminal, trials
+    from llmkit.output import terminal, trials
 
     if "seeds" in trained.record:  # the figures of one seed beside the mean would be taken for it
         trials.show_seeds(trained.record["seeds"], report)

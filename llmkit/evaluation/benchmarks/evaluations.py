@@ -9,26 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
 
-from llmkit import benchmarks, metrics, models
-from llmkit.benchmarks import Benchmark, Failed
-from llmkit.benchmarks.registry import PREFIX
+from llmkit import metrics, models
 from llmkit.data import fingerprint
 from llmkit.errors import DataError, OptionError, listing
+from llmkit.evaluation import benchmarks
 from llmkit.evaluation.assessing import assess
-from llmkit.evaluation.baselines import Saved, looks_saved, read_saved
+from llmkit.evaluation.benchmarks import Benchmark, Failed
+from llmkit.evaluation.benchmarks.registry import PREFIX
+from llmkit.evaluation.comparison import Saved, looks_saved, read_saved
 from llmkit.evaluation.gates import require_intervals
 from llmkit.evaluation.measuring import kept_answers, origin_of
 from llmkit.evaluation.plan import seed_of
 from llmkit.evaluation.result import Evaluation, Subject, Wanted
-from llmkit.evaluation.rows import Observed
+from llmkit.evaluation.result_rows import Observed
+from llmkit.metrics.intervals import Figure
+from llmkit.metrics.observations import Samples
 from llmkit.models import Located
-from llmkit.observations import Samples
 from llmkit.options import EvalOptions, GateOptions, ModelOptions
-from llmkit.report import Report
-from llmkit.uncertainty import Figure
+from llmkit.output.report import Report
 
 if TYPE_CHECKING:
-    from llmkit.evaluation.suite import Member
+    from llmkit.evaluation.request import Member
 
 Found = tuple[str, Evaluation | Exception]
 NORMAL = 1.959963984540054  # standard errors in half a 95% interval

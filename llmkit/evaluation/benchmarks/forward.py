@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
-from llmkit.benchmarks.packing import Row, Wanted, pack
+from llmkit.evaluation.benchmarks.prefix_packing import Row, Wanted, pack
 
 CLOSE = 1e-4  # of the logits' size: float32 differences between two shapes of the same computation
 CLOSE_IN_HALF = 0.1  # of the error that a row without a mask has: bfloat16 rounds too coarsely for a fixed bound

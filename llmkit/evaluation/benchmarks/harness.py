@@ -11,18 +11,18 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from llmkit import models
-from llmkit.answers import Answers
-from llmkit.benchmarks.loading import load
-from llmkit.benchmarks.quiet import explained, quiet
-from llmkit.benchmarks.registry import check_installed, find
-from llmkit.benchmarks.results import Benchmark, Failed, dataset_of, read
 from llmkit.errors import Interrupted, LlmkitError, ModelError, Stopped
+from llmkit.evaluation.benchmarks.harness_errors import explained, quiet
+from llmkit.evaluation.benchmarks.registry import check_installed, find
+from llmkit.evaluation.benchmarks.results import Benchmark, Failed, dataset_of, read
+from llmkit.evaluation.benchmarks.task_loading import load
+from llmkit.inference.answer_cache import Answers
 from llmkit.models import Located
 from llmkit.options import ModelOptions
-from llmkit.report import Report
+from llmkit.output.report import Report
 
 if TYPE_CHECKING:
-    from llmkit.benchmarks.frugal import FrugalLM
+    from llmkit.evaluation.benchmarks.language_model import FrugalLM
 
 FEWSHOT_SEED = 1234  # lm-eval's own: the same examples as everyone's
 SEEDS = (0, 1234, 1234)  # lm-eval's own of Python, NumPy and torch
@@ -108,7 +108,7 @@ def _failure(name: str, error: LlmkitError) -> Failed:
 def _language_model(
     located: Located, options: ModelOptions, tokenizer: PreTrainedTokenizerBase, report: Report, **settings: Any
 ) -> FrugalLM:
-    from llmkit.benchmarks.frugal import FrugalLM, Unloaded
+    from llmkit.evaluation.benchmarks.language_model import FrugalLM, Unloaded
 
     kind = "AutoModelForSeq2SeqLM" if located.config.is_encoder_decoder else "AutoModelForCausalLM"
     unloaded = Unloaded(

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llmkit.errors import DataError, HubError, LlmkitError, OptionError
-from llmkit.foreign import translate
-from llmkit.report import Report
+from llmkit.errors.libraries import translate
+from llmkit.output.report import Report
 
 
 @contextlib.contextmanager

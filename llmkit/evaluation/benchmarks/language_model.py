@@ -19,10 +19,10 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit.answers import Answers
-from llmkit.benchmarks.forward import Forward
-from llmkit.benchmarks.packing import Row, Wanted, batches, pack
 from llmkit.errors import Stopped
+from llmkit.evaluation.benchmarks.forward import Forward
+from llmkit.evaluation.benchmarks.prefix_packing import Row, Wanted, batches, pack
+from llmkit.inference.answer_cache import Answers
 
 Request = tuple[tuple[str, str] | None, list[int], list[int]]  # texts (None: a window of a text), context, continuation
 Answer = tuple[float, bool]  # the continuation's log-likelihood, and whether each of its tokens is the likeliest

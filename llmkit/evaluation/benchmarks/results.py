@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from llmkit.errors import LlmkitError
-from llmkit.observations import Samples
+from llmkit.metrics.observations import Samples
 
 PLAIN = "none"  # lm-eval's name for the filter that changes nothing
 

@@ -6,10 +6,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from llmkit.benchmarks.quiet import explained, quiet
-from llmkit.benchmarks.registry import Found
 from llmkit.errors import DataError, LlmkitError
-from llmkit.report import Report
+from llmkit.evaluation.benchmarks.harness_errors import explained, quiet
+from llmkit.evaluation.benchmarks.registry import Found
+from llmkit.output.report import Report
 
 
 def load(found: Found, num_fewshot: int | None, report: Report) -> dict[str, Any]:

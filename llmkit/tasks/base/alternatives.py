@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit.observations import Floats, softmax
-from llmkit.tasks.base import Collator, Task
-from llmkit.tasks.batches import token_losses
-from llmkit.tasks.causal_lm import CausalLM, is_decoder
-from llmkit.tasks.setup import Setup
+from llmkit.metrics.observations import Floats, softmax
+from llmkit.models.config import is_decoder
+from llmkit.tasks.base.setup import Setup
+from llmkit.tasks.base.task import Collator, Task
+from llmkit.tasks.encoding.collation import token_losses
 
 ENCODED = ("input_ids", "token_type_ids")
 AT_ONCE = 4096  # tokens in one forward pass of a decoder: its logits over a vocabulary of 50,000 take 0.8 GB in float32
@@ -31,7 +31,7 @@ class AlternativesTask(Task):
     aside = frozenset({"labels", "is_real", "first"})
 
     def network(self, config: PretrainedConfig) -> str:
-        return CausalLM.auto_class if is_decoder(config) else self.auto_class
+        return "AutoModelForCausalLM" if is_decoder(config) else self.auto_class
 
     @abstractmethod
     def head_scores(self, model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from llmkit.data.columns import column_for
 from llmkit.errors import DataError
-from llmkit.rowfiles import column_for
-from llmkit.tasks.setup import Setup
+from llmkit.tasks.base.setup import Setup
 
 
 class Asked(ABC):

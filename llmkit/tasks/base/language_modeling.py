@@ -12,14 +12,14 @@ import torch
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from llmkit.labels import Labels
-from llmkit.observations import Likelihoods, Observations
+from llmkit.data.columns import longest_text, string_columns
+from llmkit.data.labels import Labels
+from llmkit.metrics.observations import Likelihoods, Observations
 from llmkit.options import TaskFlags
-from llmkit.spaces import Choice, Range
-from llmkit.tasks.base import Task
-from llmkit.tasks.batches import IGNORED, token_losses
-from llmkit.tasks.features import longest_text, string_columns
-from llmkit.tasks.setup import Setup
+from llmkit.options.search_space import Choice, Range
+from llmkit.tasks.base.setup import Setup
+from llmkit.tasks.base.task import Task
+from llmkit.tasks.encoding.collation import IGNORED, token_losses
 
 
 class TextTask(Task):

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from llmkit.tasks.base import Task
-from llmkit.tasks.batches import INPUTS, truncated
-from llmkit.tasks.features import longest_text, string_columns, usual_among
-from llmkit.tasks.setup import Setup
+from llmkit.data.columns import longest_text, string_columns, usual_among
+from llmkit.tasks.base.setup import Setup
+from llmkit.tasks.base.task import Task
+from llmkit.tasks.encoding.collation import INPUTS, truncated
 
 PAIRS = (
     ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("question", "sentence"),

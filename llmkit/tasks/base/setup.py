@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmkit.labels import Labels
-from llmkit.pooling import Pooling
+from llmkit.data.labels import Labels
+from llmkit.models.pooling import Pooling
+from llmkit.models.reference import Reference
 
 TRUTHS = frozenset(  # roles that are no input
     {"label", "labels", "tags", "answers", "answer_start", "answer", "target", "reference"}
@@ -15,16 +16,6 @@ TRUTHS = frozenset(  # roles that are no input
 def inputs_of(columns: dict[str, str]) -> dict[str, str]:
     """Return the columns that a model reads, by role."""
     return {role: column for role, column in columns.items() if role not in TRUTHS}
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The model that a training began from, where answers are measured by what has changed since."""
-
-    name: str  # a folder, or a name on the Hub
-    revision: str | None = None
-    sketch: str | None = None  # of a folder's weights: see `weight_files`
-    beta: float = 0.1  # how closely the training held to it
 
 
 @dataclass(frozen=True)

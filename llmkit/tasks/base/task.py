@@ -10,13 +10,13 @@ import torch
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from llmkit.data.labels import Labels, Matching
 from llmkit.errors import OptionError
-from llmkit.labels import Labels, Matching
-from llmkit.observations import Observations
+from llmkit.metrics.observations import Observations
 from llmkit.options import TaskFlags
-from llmkit.tasks.asked import Asked
-from llmkit.tasks.setup import TRUTHS, Setup
-from llmkit.tasks.taught import Taught
+from llmkit.tasks.base.answering import Asked
+from llmkit.tasks.base.setup import TRUTHS, Setup
+from llmkit.tasks.base.training import Taught
 
 Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
 

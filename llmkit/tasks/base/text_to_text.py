@@ -16,18 +16,17 @@ from datasets import Dataset, Value
 from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import metrics, models
-from llmkit.errors import DataError, ModelError, OptionError
-from llmkit.labels import Labels
-from llmkit.observations import Observations, Texts
+from llmkit.data.columns import is_string, item_of
+from llmkit.data.labels import Labels
+from llmkit.errors import DataError, ModelError, OptionError, shortened
+from llmkit.metrics.observations import Observations, Texts
+from llmkit.models.config import is_decoder
 from llmkit.options import AskOptions, TaskFlags
-from llmkit.predictions import shortened
-from llmkit.tasks.base import Collator, Task
-from llmkit.tasks.batches import IGNORED, INPUTS, pad_sequences, truncated
-from llmkit.tasks.causal_lm import is_decoder
-from llmkit.tasks.chats import chat_ids
-from llmkit.tasks.features import is_string, item_of
-from llmkit.tasks.languages import begin, first_tokens
-from llmkit.tasks.setup import Setup
+from llmkit.tasks.base.setup import Setup
+from llmkit.tasks.base.task import Collator, Task
+from llmkit.tasks.encoding.chat_templates import chat_ids
+from llmkit.tasks.encoding.collation import IGNORED, INPUTS, pad_sequences, truncated
+from llmkit.tasks.encoding.language_codes import begin, first_tokens
 
 PREFIXED = models.T5_FAMILIES  # told their task in words
 FIRST = ("decoder_start_token_id", "forced_bos_token_id")  # how a language to write is told

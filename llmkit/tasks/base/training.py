@@ -9,8 +9,8 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit.spaces import Choice, Range
-from llmkit.tasks.setup import Setup
+from llmkit.options.search_space import Choice, Range
+from llmkit.tasks.base.setup import Setup
 
 
 class Taught:

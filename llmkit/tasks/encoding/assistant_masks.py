@@ -17,9 +17,8 @@ from jinja2 import TemplateSyntaxError
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from llmkit.conversations import Conversation, Message
-from llmkit.errors import DataError, ModelError, brief
-from llmkit.predictions import shortened
+from llmkit.data.conversations import Conversation, Message
+from llmkit.errors import DataError, ModelError, brief, shortened
 
 GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 OTHER = "--chat-template FILE takes another"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from llmkit.tasks.answer_columns import Given
-from llmkit.tasks.batches import INPUTS
+from llmkit.tasks.encoding.collation import INPUTS
+from llmkit.tasks.encoding.squad_answers import Given
 
 OVERLAP = 128  # tokens that two windows share, of at most 384: BERT's recipe for SQuAD
 BEST = 20  # starts, and ends, of which spans are made in each window; and spans that are kept

@@ -15,7 +15,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel
 
-from llmkit.tasks.batches import IGNORED, pad_sequences
+from llmkit.tasks.encoding.collation import IGNORED, pad_sequences
 
 PROBE = 6  # tokens of a row
 EXACT, ROUNDED = 1e-3, 0.1  # of the logits' spread: by how much equal ones differ, in float32 and in fewer bits

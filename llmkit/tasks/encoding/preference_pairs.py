@@ -8,9 +8,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from llmkit.conversations import Message, messages_of, require_turns
+from llmkit.data.conversations import Message, messages_of, require_turns
 from llmkit.errors import DataError, ModelError, listing
-from llmkit.tasks.chats import rendered
+from llmkit.tasks.encoding.chat_templates import rendered
 
 ANSWERS = ("chosen", "rejected")
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from datasets import Dataset
 
-from llmkit.predictions import cell_text, shortened
+from llmkit.data.predictions import cell_text
+from llmkit.errors import shortened
 
 ANSWERS = '{"text": [...], "answer_start": [...]}'  # as SQuAD spells them
 

@@ -7,10 +7,9 @@ from typing import Any
 
 from datasets import Dataset
 
-from llmkit.errors import DataError
-from llmkit.label_sets import as_list, declared_in
-from llmkit.predictions import shortened
-from llmkit.tasks.features import item_of
+from llmkit.data.columns import item_of
+from llmkit.data.label_sets import as_list, declared_in
+from llmkit.errors import DataError, shortened
 
 
 def tags_of(rows: Dataset, column: str) -> list[tuple[str, ...]]:

@@ -14,10 +14,10 @@ from typing import Any, Self
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from llmkit.errors import DivergedError
-from llmkit.live import TrainingTable
 from llmkit.metrics import LOWER_IS_BETTER
-from llmkit.report import Advance, Report, console, to_json
-from llmkit.signals import StopWish
+from llmkit.output.live_table import TrainingTable
+from llmkit.output.report import Advance, Report, console, to_json
+from llmkit.runs.interrupts import StopWish
 
 REMEDY = "try a lower --learning-rate, or --dtype float32"
 

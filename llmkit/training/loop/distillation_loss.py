@@ -15,10 +15,10 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit.distillation import Teacher, layers_of
 from llmkit.errors import ModelError
 from llmkit.models import load_tokenizer
 from llmkit.tasks import Task
+from llmkit.training.distillation import Teacher, layers_of
 
 
 @dataclass(frozen=True)

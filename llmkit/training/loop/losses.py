@@ -10,10 +10,10 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from llmkit.adapters import has_adapter
-from llmkit.lessons import Lesson
+from llmkit.models.adapters import has_adapter
 from llmkit.tasks import Task
-from llmkit.tasks.batches import IGNORED
+from llmkit.tasks.encoding.collation import IGNORED
+from llmkit.training.loop.distillation_loss import Lesson
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from transformers import PretrainedConfig
 from llmkit import models
 from llmkit.errors import OptionError
 from llmkit.options import RecipeOptions, TunedRecipeOptions
-from llmkit.report import Report
+from llmkit.output.report import Report
 from llmkit.tasks import Setup, Task
 
 

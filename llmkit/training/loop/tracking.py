@@ -11,7 +11,7 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from llmkit.report import Report
+from llmkit.output.report import Report
 from llmkit.runs import RunFolder
 
 PROJECT = "llmkit"  # what Weights & Biases and trackio file a run under, unless told otherwise

@@ -25,22 +25,23 @@ from transformers import (
 )
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from llmkit import metrics, models, tracking
-from llmkit.callbacks import Narrator, Patience, StopCallback, Watchdog, out_of_patience
+from llmkit import metrics, models
 from llmkit.errors import Interrupted, OptionError, Stopped
-from llmkit.inference import predict
-from llmkit.length_batches import LengthBatches
-from llmkit.lessons import Lesson
-from llmkit.losses import Loss
+from llmkit.inference.prediction import predict
 from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.options import ModelOptions
-from llmkit.recipes import Recipe
-from llmkit.report import Report
+from llmkit.options.overrides import parse_settings
+from llmkit.output.report import Report
 from llmkit.runs import RunFolder, drop_incomplete, newest_checkpoint
-from llmkit.settings import parse_settings
-from llmkit.signals import StopWish
-from llmkit.streamed_training import Stream
+from llmkit.runs.interrupts import StopWish
 from llmkit.tasks import Setup, Task
+from llmkit.training.loop import tracking
+from llmkit.training.loop.callbacks import Narrator, Patience, StopCallback, Watchdog, out_of_patience
+from llmkit.training.loop.distillation_loss import Lesson
+from llmkit.training.loop.losses import Loss
+from llmkit.training.loop.recipe import Recipe
+from llmkit.training.rows.length_batches import LengthBatches
+from llmkit.training.rows.streaming import Stream
 
 OWNED = {
     "output_dir": "--output", "num_train_epochs": "--epochs", "max_steps": "--max-steps", "seed": "--seed",

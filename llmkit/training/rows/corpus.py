@@ -9,13 +9,13 @@ import numpy as np
 from datasets import Dataset
 
 from llmkit.data import Source
+from llmkit.data.splits import VALIDATIONS, Drawn, TrainAndValidation, select
 from llmkit.errors import DataError, EmptyError, listing
-from llmkit.mixing import Portion
 from llmkit.options import CorpusOptions, SplitOptions
-from llmkit.report import Report
-from llmkit.splits import VALIDATIONS, Drawn, TrainAndValidation, select
+from llmkit.output.report import Report
 from llmkit.tasks import require_roles
-from llmkit.tasks.texts import text_column, usable_texts
+from llmkit.tasks.base.language_modeling import text_column, usable_texts
+from llmkit.training.rows.mixture import Portion
 
 HELD_OUT = 0.05
 FEW = 20  # documents, under which the held-out text is the end of each rather than whole documents

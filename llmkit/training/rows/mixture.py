@@ -16,15 +16,15 @@ from transformers import PretrainedConfig
 
 from llmkit import tasks
 from llmkit.data import Source, open_dataset, weights_of
+from llmkit.data.columns import is_string
+from llmkit.data.labels import names_of
+from llmkit.data.parts import Part
+from llmkit.data.splits import Drawn, TrainAndValidation, names_file, select, train_and_validation
 from llmkit.errors import DataError, EmptyError, listing
-from llmkit.findings import Part
-from llmkit.labels import names_of
 from llmkit.options import CorpusOptions, DataOptions, SplitOptions
-from llmkit.report import Report
-from llmkit.splits import Drawn, TrainAndValidation, names_file, select, train_and_validation
-from llmkit.streamed_training import Opened, open_stream
+from llmkit.output.report import Report
 from llmkit.tasks import Task
-from llmkit.tasks.features import is_string
+from llmkit.training.rows.streaming import Opened, open_stream
 
 
 @dataclass(frozen=True)

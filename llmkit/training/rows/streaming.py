@@ -19,16 +19,16 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit import tasks
 from llmkit.data import Source, weights_of
+from llmkit.data.labels import refuse_others
+from llmkit.data.parts import Part
+from llmkit.data.splits import VALIDATIONS, label_sets_of
+from llmkit.data.streams import RowStream, Streams, open_streams
 from llmkit.errors import DataError, EmptyError, OptionError, did_you_mean, listing
-from llmkit.findings import Part
-from llmkit.labels import refuse_others
-from llmkit.length_batches import LengthBatches
+from llmkit.inspection.tokenizer_checks import require_spelled
 from llmkit.options import SplitOptions, TrainingOptions
-from llmkit.report import Report
-from llmkit.row_streams import RowStream, Streams, open_streams
-from llmkit.sifting import require_spelled
-from llmkit.splits import VALIDATIONS, label_sets_of
+from llmkit.output.report import Report
 from llmkit.tasks import Setup, Task
+from llmkit.training.rows.length_batches import LengthBatches
 
 HEAD_ROWS, HEAD_CHARACTERS = 2000, 8_000_000  # of the first rows, whichever is less
 HELD_OUT = 0.1  # of these

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from llmkit import jobs
-from llmkit.attempts import Attempt, heed, promote, series, strip
 from llmkit.errors import DivergedError, OptionError, brief
-from llmkit.jobs import Trained
 from llmkit.metrics import LOWER_IS_BETTER
-from llmkit.spaces import Choice, Range, Space, described
-from llmkit.training import Fit
-from llmkit.views.trials import draw_trials
+from llmkit.options.search_space import Choice, Range, Space, described
+from llmkit.output.trials import draw_trials
+from llmkit.training import jobs
+from llmkit.training.jobs import Trained
+from llmkit.training.loop.trainer import Fit
+from llmkit.training.series.trial import Attempt, heed, promote, series, strip
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

@@ -12,12 +12,12 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
-from llmkit import jobs
-from llmkit.attempts import Attempt, heed, promote, series
-from llmkit.cards import write_card
-from llmkit.jobs import Trained
 from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.runs import read_run
+from llmkit.runs.card import write_card
+from llmkit.training import jobs
+from llmkit.training.jobs import Trained
+from llmkit.training.series.trial import Attempt, heed, promote, series
 
 Results = Mapping[int, Mapping[str, Any]]  # by seed, as eval gives them
 

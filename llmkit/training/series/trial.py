@@ -12,16 +12,18 @@ from typing import Any
 
 from transformers import PreTrainedModel, TrainerCallback, set_seed
 
-from llmkit import jobs, models, runs, trainable
+from llmkit import models, runs
 from llmkit.errors import Interrupted, Stopped
-from llmkit.jobs import Job, Trained
-from llmkit.lessons import Lesson
+from llmkit.models import modules
 from llmkit.options import AdapterOptions, ModelOptions, RunOptions, TrainingOptions, TunedRecipeOptions
-from llmkit.recipes import Recipe
-from llmkit.report import Report
+from llmkit.output.report import Report
 from llmkit.runs import MADE_HERE, RunFolder, read_run
-from llmkit.signals import StopWish
-from llmkit.training import Fit
+from llmkit.runs.interrupts import StopWish
+from llmkit.training import jobs
+from llmkit.training.jobs import Job, Trained
+from llmkit.training.loop.distillation_loss import Lesson
+from llmkit.training.loop.recipe import Recipe
+from llmkit.training.loop.trainer import Fit
 
 KEPT = ("run.json", "metrics.jsonl")  # of an attempt whose model nobody wants
 
@@ -95,8 +97,8 @@ class Attempt:
         """The recipe of these choices, for the number of the model's weights, known from its config alone."""
         task, located = self.job.task, self.job.located
         config = models.with_settings(located.config, task.head_config(self.job.setup))
-        model = trainable.skeleton(config, task.network(config), self.options.trust_remote_code)
-        return self.recipe(self.choices, trainable.base_size(model))
+        model = modules.skeleton(config, task.network(config), self.options.trust_remote_code)
+        return self.recipe(self.choices, modules.base_size(model))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmkit.tasks.words import first_tokens, laid_out, words_in
+from llmkit.tasks.encoding.words import first_tokens, laid_out, words_in
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What several commands share: how answers and results are handed over, standard input, a conversation."""

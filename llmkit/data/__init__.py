@@ -1,0 +1,21 @@
+"""Data: datasets opened by what the user typed, their files, splits, labels and rows; nothing here knows a task."""
+
+from __future__ import annotations
+
+from llmkit.data.loading import (
+    Source,
+    files_by_split,
+    fingerprint,
+    hub_name,
+    load_splits,
+    local_path,
+    open_dataset,
+    split_of,
+    unfolded,
+    weights_of,
+)
+
+__all__ = [
+    "Source", "files_by_split", "fingerprint", "hub_name", "load_splits", "local_path", "open_dataset", "split_of",
+    "unfolded", "weights_of",
+]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Ask a model: predictions, generated text, conversations, vectors, answers from a folder."""

@@ -1,0 +1,1 @@
+"""What llmkit says, shows and writes down: each view is a function of a versioned result."""

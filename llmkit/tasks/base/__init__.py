@@ -1,0 +1,7 @@
+"""What a task is, and what several tasks share."""
+
+from __future__ import annotations
+
+from llmkit.tasks.base.task import Collator, Task
+
+__all__ = ["Collator", "Task"]

@@ -1,0 +1,1 @@
+"""Rows to tokens and tensors: what several tasks share."""

@@ -1,0 +1,1 @@
+"""Train: from what the user typed to a finished run folder."""
