@@ -26,10 +26,17 @@ from llmkit.training.rows.corpus import Corpus, read_corpus
 from llmkit.training.rows.mixture import open_portions
 
 OPENINGS = (
-    "Once upon a time", "There was once a king who", "In a little house by the wood", "The old woman said",
-    "Long ago, in a far country,", "A poor fisherman", "The princess looked", "One winter morning", "The fox",
+    "Once upon a time",
+    "There was once a king who",
+    "In a little house by the wood",
+    "The old woman said",
+    "Long ago, in a far country,",
+    "A poor fisherman",
+    "The princess looked",
+    "One winter morning",
+    "The fox",
     "There lived a miller who had three sons",
-)  # fmt: skip
+)
 SAMPLING = GenerationOptions(temperature=0.7, top_p=0.9, max_new_tokens=120, num_return_sequences=5)
 
 
@@ -101,21 +108,37 @@ def write_card(record: dict, figures: dict[str, float], samples: list[str], para
     command = shlex.join(["llmkit", "pretrain", *sources, *flags])
     tokens = record["training"]["steps"] * recipe["batch_size"] * record["max_length"]
     lines = [
-        "---", "library_name: transformers", "pipeline_tag: text-generation", "language: en", "license: apache-2.0",
-        "tags: [llmkit]", "---", "", "# The built-in model of llmkit", "",
+        "---",
+        "library_name: transformers",
+        "pipeline_tag: text-generation",
+        "language: en",
+        "license: apache-2.0",
+        "tags: [llmkit]",
+        "---",
+        "",
+        "# The built-in model of llmkit",
+        "",
         f"A demonstration: {parameters:,} parameters, trained from scratch by llmkit on public-domain English stories "
-        "and plays. It opens a story; it knows nothing, and it was not made for anything else.", "",
-        f"Command: `{command}`", "",
+        "and plays. It opens a story; it knows nothing, and it was not made for anything else.",
+        "",
+        f"Command: `{command}`",
+        "",
         f"Corpus: {', '.join(dict.fromkeys(sources))}; SHA-256 of the training rows {data['train_sha256']}, of the "
         f"held-out rows {data['validation_sha256']}. Tokens in the corpus: {data['train_tokens']:,}; seen in training: "
         f"{tokens:,} ({epochs:g} epochs, {record['training']['steps']:,} steps, "
-        f"{record['training']['seconds'] / 60:.0f} minutes on two CPU cores).", "",
-        "Figures of these bf16 weights (held-out documents are whole stories that training never saw):", "",
-        "| figure | value |", "|---|---|", *(f"| {name} | {value:.4f} |" for name, value in figures.items()), "",
+        f"{record['training']['seconds'] / 60:.0f} minutes on two CPU cores).",
+        "",
+        "Figures of these bf16 weights (held-out documents are whole stories that training never saw):",
+        "",
+        "| figure | value |",
+        "|---|---|",
+        *(f"| {name} | {value:.4f} |" for name, value in figures.items()),
+        "",
         f"Ten unedited samples (the first of five for each opening; temperature {SAMPLING.temperature}, top-p "
-        f"{SAMPLING.top_p}, seed {SAMPLING.seed}):", "",
+        f"{SAMPLING.top_p}, seed {SAMPLING.seed}):",
+        "",
         *(part for sample in samples for part in ("```text", sample.strip(), "```", "")),
-    ]  # fmt: skip
+    ]
     return "\n".join(lines)
 
 

@@ -10,18 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from sample_files import (
-    HERE,
-    Row,
-    Sections,
-    capital,
-    read_sections,
-    seeded,
-    share,
-    write_csv,
-    write_jsonl,
-    write_text,
-)
+from sample_files import HERE, Row, Sections, capital, read_sections, seeded, share, write_csv, write_jsonl, write_text
 from sample_topics import topics, topics_zh
 
 CORPUS_BYTES = 400_000

@@ -9,9 +9,12 @@ from sample_files import Sections, capital, seeded, share
 
 TOPIC_ROWS = {"train": 600, "validation": 100, "test": 100}
 TOPICS = {
-    "food": "food breakfast dessert drinks", "place": "place", "price": "price", "room": "room bed quiet",
+    "food": "food breakfast dessert drinks",
+    "place": "place",
+    "price": "price",
+    "room": "room bed quiet",
     "service": "staff wait",
-}  # fmt: skip
+}
 TOPICS_ZH = {"餐饮": "菜 早餐", "环境": "环境 位置", "价格": "价格", "房间": "房间 床 安静", "服务": "服务 速度"}
 
 

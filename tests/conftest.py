@@ -19,9 +19,14 @@ from typing import Any
 import pytest
 
 os.environ.update(
-    HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", HF_UPDATE_DOWNLOAD_COUNTS="0",
-    HF_HUB_DISABLE_XET="1", TRANSFORMERS_VERBOSITY="error", TOKENIZERS_PARALLELISM="false",
-)  # fmt: skip
+    HF_HUB_OFFLINE="1",
+    HF_DATASETS_OFFLINE="1",
+    HF_HUB_DISABLE_TELEMETRY="1",
+    HF_UPDATE_DOWNLOAD_COUNTS="0",
+    HF_HUB_DISABLE_XET="1",
+    TRANSFORMERS_VERBOSITY="error",
+    TOKENIZERS_PARALLELISM="false",
+)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 for _name in ("GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS", "LLMKIT_DEBUG", "HF_TOKEN", "HF_ENDPOINT"):
     os.environ.pop(_name, None)
@@ -132,9 +137,13 @@ def llmkit_process(tmp_path):
 
     def run(*arguments: object, stdin: str = "", env: dict[str, str] | None = None, timeout: int = 300) -> Ran:
         done = subprocess.run(
-            llmkit_command(*arguments), input=stdin, capture_output=True, text=True, timeout=timeout,
+            llmkit_command(*arguments),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
             env={**os.environ, **(env or {})},
-        )  # fmt: skip
+        )
         return Ran(done.returncode, done.stdout, done.stderr)
 
     return run
@@ -164,9 +173,13 @@ def hub_session(lines: Sequence[str], endpoint: str, home: Path, **more: str) ->
     """Run command lines one after the other, in one process of a user of the Hub at endpoint with its cache in home."""
     kept = {name: value for name, value in os.environ.items() if not name.endswith("_OFFLINE")}
     done = subprocess.run(
-        [sys.executable, "-c", SESSION], input=json.dumps([shlex.split(line) for line in lines]), text=True,
-        capture_output=True, timeout=300, env={**kept, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), **more},
-    )  # fmt: skip
+        [sys.executable, "-c", SESSION],
+        input=json.dumps([shlex.split(line) for line in lines]),
+        text=True,
+        capture_output=True,
+        timeout=300,
+        env={**kept, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), **more},
+    )
     assert done.returncode == 0, done.stderr
     return [Ran(*json.loads(line)) for line in done.stdout.splitlines()]
 
@@ -319,10 +332,13 @@ def hub(real_hub, tmp_path_factory):
     with serve([real_hub]) as server:
         env = {key: value for key, value in os.environ.items() if key not in {"HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"}}
         env |= {
-            "HF_ENDPOINT": server.endpoint, "HF_HOME": str(work / "hf"), "HF_HUB_DISABLE_XET": "1",
+            "HF_ENDPOINT": server.endpoint,
+            "HF_HOME": str(work / "hf"),
+            "HF_HUB_DISABLE_XET": "1",
             "LLMKIT_CACHE": str(work / "cache"),
-            "OMP_NUM_THREADS": threads(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        }  # fmt: skip
+            "OMP_NUM_THREADS": threads(),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
 
         def run(*arguments: object, stdin: str = "") -> Ran:
             done = subprocess.run(

@@ -62,5 +62,5 @@ def finetune(
     report = Report(talk)
     trained = run_finetune(
         dataset, model, data, splits, training, run, report, talk.dry_run, adapter, distilling, recipe, series
-    )  # fmt: skip
+    )
     show_trained(trained, report)

@@ -76,9 +76,17 @@ def generate(
 
 
 def _continue(
-    task: Task, located: Located, texts: list[str], model: ModelOptions, asked: AskOptions,
-    decoding: GenerationOptions, retrieval: RetrievalOptions, rows: RowOptions, talk: TalkOptions, report: Report,
-) -> None:  # fmt: skip
+    task: Task,
+    located: Located,
+    texts: list[str],
+    model: ModelOptions,
+    asked: AskOptions,
+    decoding: GenerationOptions,
+    retrieval: RetrievalOptions,
+    rows: RowOptions,
+    talk: TalkOptions,
+    report: Report,
+) -> None:
     """Answer with a task that continues a prompt, which can hold passages."""
     own = (task, located, model, asked, decoding, report)
     if retrieval.retrieve is None:
@@ -115,9 +123,17 @@ def _check(prompts: list[str] | None, context: str | None, rows: RowOptions) -> 
 
 
 def _predict(
-    task: Task, located: Located, texts: list[str], context: str | None, model: ModelOptions, asked: AskOptions,
-    decoding: GenerationOptions, rows: RowOptions, talk: TalkOptions, report: Report,
-) -> None:  # fmt: skip
+    task: Task,
+    located: Located,
+    texts: list[str],
+    context: str | None,
+    model: ModelOptions,
+    asked: AskOptions,
+    decoding: GenerationOptions,
+    rows: RowOptions,
+    talk: TalkOptions,
+    report: Report,
+) -> None:
     """Answer with a task that predicts, and samples nothing."""
     if decoding != GenerationOptions():
         given = [field.name for field in fields(decoding) if getattr(decoding, field.name) != field.default]

@@ -16,6 +16,14 @@ from llmkit.data.loading import (
 )
 
 __all__ = [
-    "Source", "files_by_split", "fingerprint", "hub_name", "load_splits", "local_path", "open_dataset", "split_of",
-    "unfolded", "weights_of",
-]  # fmt: skip
+    "Source",
+    "files_by_split",
+    "fingerprint",
+    "hub_name",
+    "load_splits",
+    "local_path",
+    "open_dataset",
+    "split_of",
+    "unfolded",
+    "weights_of",
+]

@@ -216,8 +216,10 @@ def as_probabilities(
         numbers = [number_of(value) for value in given.values()]
         ids = as_classes(list(given), names, [_place(place, places)] * len(given), by_id)
         if sorted(ids) != list(range(len(names))):
-            raise DataError(f"{where}: its scores are of {listing(map(repr, given)) or 'no label'}; one for each label "
-                            f"is wanted ({listing(map(repr, names))}), or no scores at all")  # fmt: skip
+            raise DataError(
+                f"{where}: its scores are of {listing(map(repr, given)) or 'no label'}; one for each label "
+                f"is wanted ({listing(map(repr, names))}), or no scores at all"
+            )
         if not all(0 <= number <= 1 for number in numbers) or (exclusive and abs(sum(numbers) - 1) > 0.02):
             kind = "probabilities that sum to 1" if exclusive else "probabilities"
             raise DataError(f"{where}: its scores must be {kind}, not {shortened(to_json(given))}")

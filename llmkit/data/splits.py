@@ -105,9 +105,14 @@ def _parts(splits: DatasetDict, spec: str) -> list[Any]:
 
 
 def train_and_validation(
-    source: Source, train_split: str, validation: str | None, limit: int | None, seed: int, encoding: str = "utf-8",
+    source: Source,
+    train_split: str,
+    validation: str | None,
+    limit: int | None,
+    seed: int,
+    encoding: str = "utf-8",
     column: str | None = None,
-) -> TrainAndValidation:  # fmt: skip
+) -> TrainAndValidation:
     """Return training rows and the rows to measure on, cut from train when the dataset has none.
 
     The test split is never taken for validation unless `validation` names it. `column` holds class labels, if any.

@@ -47,9 +47,7 @@ def assess(subject: Subject, wanted: Wanted, baseline: Saved | None = None) -> E
             for column in wanted.slices
         }
     gates = tuple(_gates(wanted, found, details, comparison))
-    return Evaluation(
-        **vars(subject), figures=found, resamples=resamples, seed=seed, details=details, gates=gates
-    )  # fmt: skip
+    return Evaluation(**vars(subject), figures=found, resamples=resamples, seed=seed, details=details, gates=gates)
 
 
 def _of_classes(seen: Observations, wanted: Wanted) -> dict[str, Any]:
@@ -59,9 +57,10 @@ def _of_classes(seen: Observations, wanted: Wanted) -> dict[str, Any]:
         return {}
     calibration = None if seen.probabilities is None else {"bins": calibration_bins(seen)}
     return {
-        "per_class": per_class(seen, wanted.resamples, wanted.seed), "confusion": confusion(seen),
+        "per_class": per_class(seen, wanted.resamples, wanted.seed),
+        "confusion": confusion(seen),
         "calibration": calibration,
-    }  # fmt: skip
+    }
 
 
 def _sliced(subject: Subject, wanted: Wanted) -> list[str]:
@@ -72,9 +71,12 @@ def _sliced(subject: Subject, wanted: Wanted) -> list[str]:
 
 def _against(subject: Subject, baseline: Saved, found: Mapping[str, Figure], wanted: Wanted) -> Comparison:
     after = Saved(
-        subject.name, subject.model, subject.task, subject.dataset,
+        subject.name,
+        subject.model,
+        subject.task,
+        subject.dataset,
         Observed(subject.observations, subject.ids, subject.texts),
-    )  # fmt: skip
+    )
     comparison = compared(baseline, after, tuple(found), wanted.resamples, wanted.seed)
     for name in limits(wanted.gates.max_drop):
         if metrics.canonical(name) not in comparison.differences:

@@ -23,8 +23,11 @@ from llmkit.options.base import limits
 SHOWN_FLIPS = 50
 # the metric whose hits say which predictions are right, for observations of which each prediction is or is not
 RIGHT: dict[type, str] = {
-    Classes: "accuracy", Choices: "accuracy", LabelSets: "exact_match", AnswerTexts: "exact_match",
-}  # fmt: skip
+    Classes: "accuracy",
+    Choices: "accuracy",
+    LabelSets: "exact_match",
+    AnswerTexts: "exact_match",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +54,12 @@ class Comparison:
     def as_dict(self) -> dict[str, Any]:
         """Return the fields for the result."""
         return {
-            "name": self.before.name, "model": self.before.model, "n": len(self.after.observed.ids),
+            "name": self.before.name,
+            "model": self.before.model,
+            "n": len(self.after.observed.ids),
             "metrics": {name: difference.as_dict() for name, difference in self.differences.items()},
             "flips": self.flips,
-        }  # fmt: skip
+        }
 
 
 def looks_saved(name: str) -> bool:
@@ -85,9 +90,13 @@ def read_saved(path: str) -> Saved:
     try:
         observed = unpack(result["rows"])
         return Saved(
-            path, result["model"] or result.get("predictions"), result["task"], result["dataset"], observed,
+            path,
+            result["model"] or result.get("predictions"),
+            result["task"],
+            result["dataset"],
+            observed,
             tuple(result["metrics"]),
-        )  # fmt: skip
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
             f"{path!r} holds no rows to compare with ({type(error).__name__}: {error}); "
@@ -198,14 +207,15 @@ def _flips(earlier: Observations, later: Observations, observed: Observed) -> di
     texts = observed.texts
     rows = [
         {
-            "id": observed.ids[row], **({} if texts is None else {"text": texts[row]}),
-            "label": labels[row], "before": before[row], "after": after[row],
+            "id": observed.ids[row],
+            **({} if texts is None else {"text": texts[row]}),
+            "label": labels[row],
+            "before": before[row],
+            "after": after[row],
         }
         for row in first
-    ]  # fmt: skip
-    return {
-        "fixed": int((~was & now).sum()), "broken": int((was & ~now).sum()), "changed": len(changed), "rows": rows,
-    }  # fmt: skip
+    ]
+    return {"fixed": int((~was & now).sum()), "broken": int((was & ~now).sum()), "changed": len(changed), "rows": rows}
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,12 +229,13 @@ class ComparedResults:
         """Return the versioned result that --json prints."""
         before, after = self.comparison.before, self.comparison.after
         return {
-            "schema": SCHEMA, "exit_code": int(bool(missed(self.gates))),
+            "schema": SCHEMA,
+            "exit_code": int(bool(missed(self.gates))),
             "before": {"name": before.name, "model": before.model, "dataset": before.dataset},
             "after": {"name": after.name, "model": after.model, "dataset": after.dataset},
             **{key: value for key, value in self.comparison.as_dict().items() if key in {"n", "metrics", "flips"}},
             "gates": [gate.as_dict() for gate in self.gates],
-        }  # fmt: skip
+        }
 
 
 def compare_saved(before: str, after: str, options: CompareOptions) -> ComparedResults:

@@ -100,10 +100,14 @@ def measure(
     if unread is not None:
         report.warn(unread)
     about = {
-        "columns": plan.setup.columns, "dropped": plan.dropped, "rows_sha256": fingerprint(rows),
-        "max_length": plan.setup.max_length, "stride": plan.setup.stride, "dataset_commit": plan.source.commit,
+        "columns": plan.setup.columns,
+        "dropped": plan.dropped,
+        "rows_sha256": fingerprint(rows),
+        "max_length": plan.setup.max_length,
+        "stride": plan.setup.stride,
+        "dataset_commit": plan.source.commit,
         **prepared.origin,
-    }  # fmt: skip
+    }
     setup = {key: value for key, value in asdict(plan.setup).items() if key not in READINGS}
     parts = {"rows": about["rows_sha256"], "task": plan.task.name, "setup": setup}
     title = {"dataset": plan.dataset, "split": plan.split, "model": plan.located.name, "task": plan.task.name}
@@ -146,9 +150,16 @@ def _records(
     if answers.done:
         report.say(f"going on: {len(answers.done)} of {len(prepared.inputs)} rows were scored before")
     return predict(
-        prepared.task, prepared.model, prepared.tokenizer, prepared.inputs, prepared.setup, plan.batch_size, report,
-        answers, stopping,
-    )  # fmt: skip
+        prepared.task,
+        prepared.model,
+        prepared.tokenizer,
+        prepared.inputs,
+        prepared.setup,
+        plan.batch_size,
+        report,
+        answers,
+        stopping,
+    )
 
 
 def _require_numbers(records: Sequence[Any], prepared: Prepared, plan: Plan) -> None:
@@ -182,10 +193,14 @@ def kept_answers(
     """
     known = {name: origin["versions"].get(name) for name in LIBRARIES}
     key = {
-        **parts, **origin["fingerprints"], "dtype": origin["dtype"], "device": origin["device"],
-        "batch_size": origin["batch_size"], "versions": known,
+        **parts,
+        **origin["fingerprints"],
+        "dtype": origin["dtype"],
+        "device": origin["device"],
+        "batch_size": origin["batch_size"],
+        "versions": known,
         "threads": torch.get_num_threads(),  # sums of floats depend on it
-    }  # fmt: skip
+    }
     with contextlib.ExitStack() as stack:
         answers = Answers.open(key, title, report) if cache else Answers()
         stack.callback(answers.close)
@@ -196,10 +211,13 @@ def kept_answers(
 def origin_of(located: Located, options: ModelOptions, batch_size: int | None, *libraries: str) -> dict[str, Any]:
     """Return what a model's answers rest on, whatever it is asked: its files, its precision, the machine, versions."""
     return {
-        "batch_size": batch_size, "dtype": dtype_name(options, located.config),
-        "device": str(models.pick_device(options.device)), "fingerprints": fingerprints(located),
-        "model_commit": located.commit, "versions": runs.versions(*libraries),
-    }  # fmt: skip
+        "batch_size": batch_size,
+        "dtype": dtype_name(options, located.config),
+        "device": str(models.pick_device(options.device)),
+        "fingerprints": fingerprints(located),
+        "model_commit": located.commit,
+        "versions": runs.versions(*libraries),
+    }
 
 
 def dtype_name(options: ModelOptions, config: Any) -> str:
@@ -230,9 +248,11 @@ def check_invariance(prepared: Prepared, count: int) -> dict[str, Any]:
         if alone.shape[-1] > 1 and bool((alone.argmax(-1) != together.argmax(-1)).any()):
             changed.append({"row": row, **_change(prepared, alone, together)})
     return {
-        "rows": len(differences), "largest_difference": max(differences, default=0.0), "changed": len(changed),
+        "rows": len(differences),
+        "largest_difference": max(differences, default=0.0),
+        "changed": len(changed),
         "changed_rows": changed,
-    }  # fmt: skip
+    }
 
 
 def _change(prepared: Prepared, alone: torch.Tensor, together: torch.Tensor) -> dict[str, str]:

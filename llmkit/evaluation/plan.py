@@ -75,9 +75,19 @@ def plan(
     if remark is not None:
         report.say(f"{split}: {remark}")
     return Plan(
-        dataset, located, options, tokenizer, source, task, setup, split, usable, len(rows) - len(usable),
-        evaluation.batch_size or task.eval_batch, wanted,
-    )  # fmt: skip
+        dataset,
+        located,
+        options,
+        tokenizer,
+        source,
+        task,
+        setup,
+        split,
+        usable,
+        len(rows) - len(usable),
+        evaluation.batch_size or task.eval_batch,
+        wanted,
+    )
 
 
 def usable_rows(
@@ -112,9 +122,13 @@ def want(task: Task, setup: Setup, evaluation: EvalOptions, gates: GateOptions, 
     gated = gated_metrics(gates, (*known, *((SWAP_FLIPS,) if evaluation.swap else ())), free=bool(hub))
     shown = dict.fromkeys([*(own if named else task.own_metrics(setup)), *gated])
     return Wanted(
-        metrics=tuple(name for name in shown if name in known), hub=hub, slices=tuple(evaluation.slice or ()),
-        gates=gates, resamples=evaluation.resamples, seed=setup.seed,
-    )  # fmt: skip
+        metrics=tuple(name for name in shown if name in known),
+        hub=hub,
+        slices=tuple(evaluation.slice or ()),
+        gates=gates,
+        resamples=evaluation.resamples,
+        seed=setup.seed,
+    )
 
 
 def gated_metrics(gates: GateOptions, known: tuple[str, ...], free: bool = False) -> list[str]:
@@ -153,10 +167,18 @@ def check_slices(rows: Dataset, wanted: Wanted) -> None:
 
 
 def _setup(
-    task: Task, located: Located, tokenizer: PreTrainedTokenizerBase, source: Source, rows: Dataset,
-    columns: dict[str, str], data: DataOptions, evaluation: EvalOptions, trained: dict[str, Any],
-    reference: Reference | None, report: Report,
-) -> Setup:  # fmt: skip
+    task: Task,
+    located: Located,
+    tokenizer: PreTrainedTokenizerBase,
+    source: Source,
+    rows: Dataset,
+    columns: dict[str, str],
+    data: DataOptions,
+    evaluation: EvalOptions,
+    trained: dict[str, Any],
+    reference: Reference | None,
+    report: Report,
+) -> Setup:
     context = models.context_length(located.config, tokenizer)
     if data.max_length and data.max_length > context:
         raise OptionError(f"--max-length {data.max_length}: {located.name!r} takes at most {context} tokens")
@@ -165,11 +187,17 @@ def _setup(
     if matching is not None and matching.how:
         report.say(matching.how)
     setup = Setup(
-        columns=columns, max_length=data.max_length or min(context, usual), benchmark=source.benchmark,
-        labels=matching.labels if matching else None, merge=matching.merge if matching else None,
-        positive=evaluation.positive, stride=evaluation.stride, per_row=evaluation.per_row,
-        seed=seed_of(evaluation, trained), reference=reference,
-    )  # fmt: skip
+        columns=columns,
+        max_length=data.max_length or min(context, usual),
+        benchmark=source.benchmark,
+        labels=matching.labels if matching else None,
+        merge=matching.merge if matching else None,
+        positive=evaluation.positive,
+        stride=evaluation.stride,
+        per_row=evaluation.per_row,
+        seed=seed_of(evaluation, trained),
+        reference=reference,
+    )
     return task.settle(setup, data, located.config, tokenizer)
 
 

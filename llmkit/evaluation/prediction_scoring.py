@@ -46,9 +46,16 @@ class Ground:
 
 
 def evaluate_predictions(
-    path: Path, dataset: str, options: ModelOptions, data: DataOptions, evaluation: EvalOptions, gates: GateOptions,
-    report: Report, dry_run: bool, name: str | None,
-) -> Evaluation | None:  # fmt: skip
+    path: Path,
+    dataset: str,
+    options: ModelOptions,
+    data: DataOptions,
+    evaluation: EvalOptions,
+    gates: GateOptions,
+    report: Report,
+    dry_run: bool,
+    name: str | None,
+) -> Evaluation | None:
     """Return the figures of the predictions in the file `path`; None after a dry run.
 
     Raises:
@@ -67,15 +74,27 @@ def evaluate_predictions(
     if dry_run:
         return None
     about = {
-        "predictions": str(path), "columns": ground.setup.columns, "dropped": ground.dropped,
-        "rows_sha256": fingerprint(ground.rows), "dataset_commit": source.commit,
-        "versions": runs.versions(), "seconds": round(time.monotonic() - started, 2),
-    }  # fmt: skip
+        "predictions": str(path),
+        "columns": ground.setup.columns,
+        "dropped": ground.dropped,
+        "rows_sha256": fingerprint(ground.rows),
+        "dataset_commit": source.commit,
+        "versions": runs.versions(),
+        "seconds": round(time.monotonic() - started, 2),
+    }
     subject = Subject(
-        name=name or dataset, task=ground.task, dataset=dataset, split=ground.split, model=None,
-        headline=ground.headline, observations=observations, ids=ids, counts={"rows": len(ids)}, rows=ground.rows,
+        name=name or dataset,
+        task=ground.task,
+        dataset=dataset,
+        split=ground.split,
+        model=None,
+        headline=ground.headline,
+        observations=observations,
+        ids=ids,
+        counts={"rows": len(ids)},
+        rows=ground.rows,
         about=about,
-    )  # fmt: skip
+    )
     return assess(subject, _possible(ground.wanted, observations, evaluation, gates), saved)
 
 
@@ -109,10 +128,14 @@ def _possible(wanted: Wanted, seen: Observations, evaluation: EvalOptions, gates
 
 def _refuse_model_flags(options: ModelOptions, data: DataOptions, evaluation: EvalOptions, gates: GateOptions) -> None:
     given = {
-        "--model": options.model, "--label-map": evaluation.label_map, "--stride": evaluation.stride,
-        "--per-row": evaluation.per_row, "--check-invariance": evaluation.check_invariance,
-        "--num-fewshot": evaluation.num_fewshot, "--batch-size": evaluation.batch_size,
-    }  # fmt: skip
+        "--model": options.model,
+        "--label-map": evaluation.label_map,
+        "--stride": evaluation.stride,
+        "--per-row": evaluation.per_row,
+        "--check-invariance": evaluation.check_invariance,
+        "--num-fewshot": evaluation.num_fewshot,
+        "--batch-size": evaluation.batch_size,
+    }
     named = [flag for flag, value in given.items() if value]
     named += ["--" + name.replace("_", "-") for name in data.given if name not in PLACING]
     if named:
@@ -122,9 +145,14 @@ def _refuse_model_flags(options: ModelOptions, data: DataOptions, evaluation: Ev
 
 
 def _labelled_ground(
-    dataset: str, source: Source, options: ModelOptions, data: DataOptions, evaluation: EvalOptions, gates: GateOptions,
+    dataset: str,
+    source: Source,
+    options: ModelOptions,
+    data: DataOptions,
+    evaluation: EvalOptions,
+    gates: GateOptions,
     report: Report,
-) -> Ground:  # fmt: skip
+) -> Ground:
     """Return the rows of a dataset with classes or numbers."""
     meant = tasks.asked_for("eval", data.task, data)
     able = [task for task in meant if task.scores_files]
@@ -138,9 +166,13 @@ def _labelled_ground(
     tasks.require_sound(task, rows, columns, split)
     usable = usable_rows(dataset, split, rows, columns, task.usable(rows, columns), task, report)
     setup = Setup(
-        columns=columns, max_length=0, labels=task.file_labels([source.any(), usable], columns),
-        benchmark=source.benchmark, positive=evaluation.positive, seed=seed_of(evaluation),
-    )  # fmt: skip
+        columns=columns,
+        max_length=0,
+        labels=task.file_labels([source.any(), usable], columns),
+        benchmark=source.benchmark,
+        positive=evaluation.positive,
+        seed=seed_of(evaluation),
+    )
     task.check(setup)
     wanted = want(task, setup, evaluation, gates, options)
     dropped = len(rows) - len(usable)
@@ -148,9 +180,14 @@ def _labelled_ground(
 
 
 def _text_ground(
-    dataset: str, source: Source, options: ModelOptions, data: DataOptions, evaluation: EvalOptions, gates: GateOptions,
+    dataset: str,
+    source: Source,
+    options: ModelOptions,
+    data: DataOptions,
+    evaluation: EvalOptions,
+    gates: GateOptions,
     report: Report,
-) -> Ground:  # fmt: skip
+) -> Ground:
     """Return the rows of a dataset with reference texts in the column that --column reference=NAME names."""
     tasks.require_roles(data.columns, ("text", "pair", "reference"))
     tasks.require_columns(data.columns, source.any())
@@ -164,9 +201,12 @@ def _text_ground(
         metrics.require_known(metric, known, "--metric")
     shown = tuple(dict.fromkeys([*named, *gated_metrics(gates, known)]))
     wanted = Wanted(
-        metrics=shown, slices=tuple(evaluation.slice or ()), gates=gates, resamples=evaluation.resamples,
+        metrics=shown,
+        slices=tuple(evaluation.slice or ()),
+        gates=gates,
+        resamples=evaluation.resamples,
         seed=seed_of(evaluation),
-    )  # fmt: skip
+    )
     setup = Setup(columns=data.columns, max_length=0, seed=wanted.seed)
     usable = [row for row, text in enumerate(rows[column]) if text not in (None, "", [])]
     if not usable:

@@ -20,10 +20,24 @@ from llmkit.options import GateOptions
 SCHEMA = 1
 # what a result says where there is nothing to say: a file of predictions has no dtype, a benchmark no columns
 NOTHING: dict[str, Any] = {
-    "predictions": None, "per_class": None, "confusion": None, "calibration": None, "invariance": None,
-    "cached": False, "warnings": [], "columns": {}, "dropped": 0, "max_length": None, "batch_size": None,
-    "dtype": None, "device": None, "fingerprints": {}, "model_commit": None, "dataset_commit": None, "seconds": 0.0,
-}  # fmt: skip
+    "predictions": None,
+    "per_class": None,
+    "confusion": None,
+    "calibration": None,
+    "invariance": None,
+    "cached": False,
+    "warnings": [],
+    "columns": {},
+    "dropped": 0,
+    "max_length": None,
+    "batch_size": None,
+    "dtype": None,
+    "device": None,
+    "fingerprints": {},
+    "model_commit": None,
+    "dataset_commit": None,
+    "seconds": 0.0,
+}
 
 
 @dataclass(frozen=True)
@@ -82,13 +96,26 @@ class Evaluation(Subject):
     def as_dict(self, rows: bool = False) -> dict[str, Any]:
         """Return the versioned result (schemas/evaluation.schema.json), with the rows when they are wanted."""
         result = {
-            "schema": SCHEMA, "status": "ok", "exit_code": int(bool(missed(self.gates))), "name": self.name,
-            "task": self.task, "dataset": self.dataset, "split": self.split, "model": self.model, "n": self.n,
-            "counts": dict(self.counts), "headline": self.headline,
+            "schema": SCHEMA,
+            "status": "ok",
+            "exit_code": int(bool(missed(self.gates))),
+            "name": self.name,
+            "task": self.task,
+            "dataset": self.dataset,
+            "split": self.split,
+            "model": self.model,
+            "n": self.n,
+            "counts": dict(self.counts),
+            "headline": self.headline,
             "metrics": {name: figure.as_dict() for name, figure in self.figures.items()},
-            "confidence": CONFIDENCE, "resamples": self.resamples, "seed": self.seed,
-            "gates": [gate.as_dict() for gate in self.gates], **NOTHING, **self.details, **self.about,
-        }  # fmt: skip
+            "confidence": CONFIDENCE,
+            "resamples": self.resamples,
+            "seed": self.seed,
+            "gates": [gate.as_dict() for gate in self.gates],
+            **NOTHING,
+            **self.details,
+            **self.about,
+        }
         return {**result, "rows": pack(self.observations, self.ids)} if rows else result
 
     def require_gates(self) -> None:
@@ -103,6 +130,11 @@ class Evaluation(Subject):
 def failed(name: str, dataset: str, model: str | None, error: LlmkitError) -> dict[str, Any]:
     """Return the result of an evaluation that came to nothing."""
     return {
-        "schema": SCHEMA, "status": "stopped" if isinstance(error, Stopped) else "error",
-        "exit_code": error.exit_code, "name": name, "dataset": dataset, "model": model, "error": str(error),
-    }  # fmt: skip
+        "schema": SCHEMA,
+        "status": "stopped" if isinstance(error, Stopped) else "error",
+        "exit_code": error.exit_code,
+        "name": name,
+        "dataset": dataset,
+        "model": model,
+        "error": str(error),
+    }

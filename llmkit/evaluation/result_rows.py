@@ -169,16 +169,25 @@ def _choices(columns: Mapping[str, Any]) -> Choices:
     truth, guesses = (np.array(columns[key], dtype=np.int64) for key in ("label", "prediction"))
     normalised, scores = columns["normalised"], columns["scores"]
     return Choices(
-        truth, guesses, None if normalised is None else np.array(normalised, dtype=np.int64),
+        truth,
+        guesses,
+        None if normalised is None else np.array(normalised, dtype=np.int64),
         None if scores is None else tuple(tuple(some) for some in scores),
-    )  # fmt: skip
+    )
 
 
 _UNPACKERS: dict[str, Callable[[Mapping[str, Any]], Observations]] = {
-    "classes": _classes, "numbers": _numbers, "likelihoods": _likelihoods, "texts": _texts, "samples": _samples,
-    "answertexts": _texts, "labelsets": _label_sets, "spans": _spans, "choices": _choices,
+    "classes": _classes,
+    "numbers": _numbers,
+    "likelihoods": _likelihoods,
+    "texts": _texts,
+    "samples": _samples,
+    "answertexts": _texts,
+    "labelsets": _label_sets,
+    "spans": _spans,
+    "choices": _choices,
     "preferences": _preferences,
-}  # fmt: skip
+}
 
 
 def prediction_rows(seen: Observations, ids: Sequence[str]) -> list[dict[str, Any]]:

@@ -39,16 +39,28 @@ def evaluate(
     report = report or Report()
     warned = len(report.warnings)
     found = _evaluate(
-        dataset, options, data or DataOptions(), evaluation or EvalOptions(), gates or GateOptions(), report, dry_run,
+        dataset,
+        options,
+        data or DataOptions(),
+        evaluation or EvalOptions(),
+        gates or GateOptions(),
+        report,
+        dry_run,
         name,
-    )  # fmt: skip
+    )
     return found and replace(found, about={**found.about, "warnings": report.warnings[warned:]})
 
 
 def _evaluate(
-    dataset: str, options: ModelOptions, data: DataOptions, evaluation: EvalOptions, gates: GateOptions, report: Report,
-    dry_run: bool, name: str | None,
-) -> Evaluation | None:  # fmt: skip
+    dataset: str,
+    options: ModelOptions,
+    data: DataOptions,
+    evaluation: EvalOptions,
+    gates: GateOptions,
+    report: Report,
+    dry_run: bool,
+    name: str | None,
+) -> Evaluation | None:
     require_intervals(gates, evaluation.resamples)
     if evaluation.predictions is not None:
         from llmkit.evaluation.prediction_scoring import evaluate_predictions
@@ -73,9 +85,12 @@ def _evaluate(
     if before is not None:
         earlier, _ = measure(before, before.rows, report, cache=evaluation.cache)
         saved = Saved(
-            before.located.name, before.located.name, before.task.name, dataset,
+            before.located.name,
+            before.located.name,
+            before.task.name,
+            dataset,
             Observed(earlier.observations, earlier.ids),
-        )  # fmt: skip
+        )
     return assess(subject_of(found, measured, swap, name), found.wanted, saved)
 
 
@@ -107,11 +122,23 @@ def subject_of(found: Plan, measured: Measured, swap: dict[str, Any] | None = No
         columns = [rows[column] for column in found.setup.inputs.values()]
         texts = [" | ".join(map(str, row)) for row in zip(*columns, strict=True)]
     about = {
-        "invariance": measured.invariance, "cached": measured.cached, "seconds": round(measured.seconds, 2),
+        "invariance": measured.invariance,
+        "cached": measured.cached,
+        "seconds": round(measured.seconds, 2),
         **measured.about,
-    }  # fmt: skip
+    }
     return Subject(
-        name=name or found.dataset, task=found.task.name, dataset=found.dataset, split=found.split,
-        model=found.located.name, headline=found.task.headline(found.setup), observations=seen, ids=measured.ids,
-        counts=found.task.counts(seen), rows=rows, texts=texts, swap=swap, about=about,
-    )  # fmt: skip
+        name=name or found.dataset,
+        task=found.task.name,
+        dataset=found.dataset,
+        split=found.split,
+        model=found.located.name,
+        headline=found.task.headline(found.setup),
+        observations=seen,
+        ids=measured.ids,
+        counts=found.task.counts(seen),
+        rows=rows,
+        texts=texts,
+        swap=swap,
+        about=about,
+    )

@@ -67,9 +67,10 @@ class Outcome:
             return failures[0].error
         below = [
             f"{result.name}: {sentence}" if self.suite else sentence
-            for result in self.results if isinstance(result, Evaluation)
+            for result in self.results
+            if isinstance(result, Evaluation)
             for sentence in missed(result.gates)
-        ]  # fmt: skip
+        ]
         if failures:
             told = [f"{failure.member.name}: {failure.known}" for failure in failures]
             worst = max(failure.known.exit_code for failure in failures)
@@ -85,9 +86,14 @@ class Outcome:
 
 
 def evaluate_all(
-    dataset: str, model: ModelOptions, data: DataOptions, evaluation: EvalOptions, gates: GateOptions, report: Report,
+    dataset: str,
+    model: ModelOptions,
+    data: DataOptions,
+    evaluation: EvalOptions,
+    gates: GateOptions,
+    report: Report,
     dry_run: bool = False,
-) -> Outcome:  # fmt: skip
+) -> Outcome:
     """Run what `dataset` names: one evaluation, the benchmarks of an `lm-eval:` list, or the members of a suite.
 
     Raises:

@@ -209,15 +209,24 @@ def swap_check(
     low, high = wilson(count, len(swapped)) or (None, None)
     shown = [
         {
-            "id": measured.ids[swapped[i].row], "text": " / ".join(texts[role][swapped[i].row] for role in texts),
-            "swapped": " / ".join(swapped[i].texts[role] for role in texts), "before": before[i], "after": after[i],
+            "id": measured.ids[swapped[i].row],
+            "text": " / ".join(texts[role][swapped[i].row] for role in texts),
+            "swapped": " / ".join(swapped[i].texts[role] for role in texts),
+            "before": before[i],
+            "after": after[i],
         }
         for i in np.flatnonzero(flipped)[:SHOWN]
-    ]  # fmt: skip
+    ]
     return {
-        "terms": str(swaps.terms), "n": len(swapped), "flipped": count, "value": count / len(swapped), "low": low,
-        "high": high, "pairs": _by_pair(swaps.pairs, [row.pairs for row in swapped], flipped), "rows": shown,
-    }  # fmt: skip
+        "terms": str(swaps.terms),
+        "n": len(swapped),
+        "flipped": count,
+        "value": count / len(swapped),
+        "low": low,
+        "high": high,
+        "pairs": _by_pair(swaps.pairs, [row.pairs for row in swapped], flipped),
+        "rows": shown,
+    }
 
 
 def _by_pair(pairs: Sequence[tuple[str, str]], used: Sequence[Sequence[int]], flipped: Any) -> list[dict[str, Any]]:

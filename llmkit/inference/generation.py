@@ -41,10 +41,18 @@ OWNED = {
 
 # what the library finds out only after the weights are loaded, or never: the least and the most of each
 LIMITS = {
-    "min_p": (0, 1), "typical_p": (0, 1), "epsilon_cutoff": (0, 1), "eta_cutoff": (0, 1), "top_h": (0, 1),
-    "length_penalty": (-math.inf, math.inf), "no_repeat_ngram_size": (0, math.inf), "min_new_tokens": (0, math.inf),
-    "min_length": (0, math.inf), "encoder_repetition_penalty": (0, math.inf), "guidance_scale": (0, math.inf),
-}  # fmt: skip
+    "min_p": (0, 1),
+    "typical_p": (0, 1),
+    "epsilon_cutoff": (0, 1),
+    "eta_cutoff": (0, 1),
+    "top_h": (0, 1),
+    "length_penalty": (-math.inf, math.inf),
+    "no_repeat_ngram_size": (0, math.inf),
+    "min_new_tokens": (0, math.inf),
+    "min_length": (0, math.inf),
+    "encoder_repetition_penalty": (0, math.inf),
+    "guidance_scale": (0, math.inf),
+}
 
 
 def _check_limits(settings: dict[str, Any]) -> None:
@@ -68,9 +76,14 @@ class Generator:
     """A model that continues prompts, answers them with its chat template, or writes a text for each (T5, BART)."""
 
     def __init__(
-        self, task: Task, located: Located, options: ModelOptions, asked: AskOptions, decoding: GenerationOptions,
+        self,
+        task: Task,
+        located: Located,
+        options: ModelOptions,
+        asked: AskOptions,
+        decoding: GenerationOptions,
         report: Report,
-    ) -> None:  # fmt: skip
+    ) -> None:
         known = [name for name in GenerationConfig().to_dict() if not name.startswith("_")]
         self.extra = parse_settings(decoding.set, known, OWNED, "GenerationConfig")
         _check_limits(self.extra)
@@ -171,19 +184,25 @@ class Generator:
         yield from ([row] for row in order if prompts[row].room < self.most)
 
     def _run(
-        self, prompts: Sequence[Prompt], room: int, streamer: BaseStreamer | None = None,
+        self,
+        prompts: Sequence[Prompt],
+        room: int,
+        streamer: BaseStreamer | None = None,
         stopping: Callable[[], bool] | None = None,
-    ) -> list[list[int]]:  # fmt: skip
+    ) -> list[list[int]]:
         model = self.model
         until = None if stopping is None else StoppingCriteriaList([Until(stopping)])
         ids, mask = self._padded([prompt.ids for prompt in prompts])
         try:
             with torch.inference_mode():
                 made = model.generate(
-                    input_ids=ids.to(model.device), attention_mask=mask.to(model.device),
-                    generation_config=self._config(room), streamer=streamer, tokenizer=self.tokenizer,
+                    input_ids=ids.to(model.device),
+                    attention_mask=mask.to(model.device),
+                    generation_config=self._config(room),
+                    streamer=streamer,
+                    tokenizer=self.tokenizer,
                     stopping_criteria=until,
-                )  # fmt: skip
+                )
         except (ValueError, TypeError) as error:
             if not self.extra:
                 raise

@@ -21,9 +21,16 @@ class GroundedGenerator(Generator):
     """A model that answers each prompt from the passages that are nearest to it."""
 
     def __init__(
-        self, task: Task, located: Located, options: ModelOptions, asked: AskOptions, decoding: GenerationOptions,
-        report: Report, retrieval: RetrievalOptions, encoding: str = "utf-8",
-    ) -> None:  # fmt: skip
+        self,
+        task: Task,
+        located: Located,
+        options: ModelOptions,
+        asked: AskOptions,
+        decoding: GenerationOptions,
+        report: Report,
+        retrieval: RetrievalOptions,
+        encoding: str = "utf-8",
+    ) -> None:
         super().__init__(task, located, options, asked, decoding, report)
         self.passages = retrieval.wanted
         embedder = open_embedder(retrieval.embedder, options, report)

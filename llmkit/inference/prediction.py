@@ -70,9 +70,13 @@ def on_device(batch: dict[str, Any], model: PreTrainedModel) -> dict[str, Any]:
 
 
 def find(
-    verb: str, options: ModelOptions, asked: AskOptions, report: Report, default: str | None = None,
+    verb: str,
+    options: ModelOptions,
+    asked: AskOptions,
+    report: Report,
+    default: str | None = None,
     inputs: Collection[str] = (),
-) -> tuple[Task, Located]:  # fmt: skip
+) -> tuple[Task, Located]:
     """Return the model, and the task that it does in this command; `inputs`: roles that are given beside the first.
 
     Raises:

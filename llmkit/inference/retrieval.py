@@ -101,17 +101,23 @@ def open_embedder(name: str | None, options: ModelOptions, report: Report) -> Em
     if name is None:
         report.say(f"passages are found by {DEFAULT_MODEL}, the default; --embedder names another")
     chosen = ModelOptions(
-        model=name or DEFAULT_MODEL, device=options.device, offline=options.offline,
+        model=name or DEFAULT_MODEL,
+        device=options.device,
+        offline=options.offline,
         trust_remote_code=options.trust_remote_code,
-    )  # fmt: skip
+    )
     return Embedder.open(chosen, EmbeddingOptions(), report)
 
 
 def cache_of(embedder: Embedder, report: Report) -> VectorCache:
     """Return where the vectors are kept that this model gives in this way."""
     parts = {
-        **fingerprints(embedder.located), **asdict(embedder.pooling), "max_length": embedder.max_length,
-        "normalize": embedder.wanted.normalize, "dtype": embedder.options.dtype, "uses": PASSAGE,
-    }  # fmt: skip
+        **fingerprints(embedder.located),
+        **asdict(embedder.pooling),
+        "max_length": embedder.max_length,
+        "normalize": embedder.wanted.normalize,
+        "dtype": embedder.options.dtype,
+        "uses": PASSAGE,
+    }
     about = {"dataset": "passages", "model": embedder.located.name, "task": "embeddings"}
     return VectorCache(parts, about, embedder.dimension, report)

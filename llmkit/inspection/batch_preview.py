@@ -103,9 +103,13 @@ def _labels_of_tokens(reader: Reader, batch: dict[str, Any]) -> torch.Tensor | N
 
 
 def _kinds(
-    reader: Reader, batch: dict[str, Any], place: int, ids: torch.Tensor, mask: torch.Tensor,
+    reader: Reader,
+    batch: dict[str, Any],
+    place: int,
+    ids: torch.Tensor,
+    mask: torch.Tensor,
     labels: torch.Tensor | None,
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     special = set(reader.tokenizer.all_special_ids)
     start, end = (int(batch[name][place]) if name in batch else 0 for name in ("start_positions", "end_positions"))
     kinds = []

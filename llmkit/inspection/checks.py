@@ -202,6 +202,4 @@ def _shared(task: Task, columns: Columns, one: Inspected, other: Inspected) -> I
         there = task.truths(one.part.rows.select(twins), columns)
         apart = np.array([None not in (a, b) and a != b for a, b in zip(here, there, strict=True)], dtype=bool)
         says = f"are {one.part.name} rows too, with another label there"
-        yield from finding(
-            "contradiction", other.part, shared[apart], says, twins=twins[apart], other=one.part
-        )  # fmt: skip
+        yield from finding("contradiction", other.part, shared[apart], says, twins=twins[apart], other=one.part)

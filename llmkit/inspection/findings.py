@@ -32,16 +32,29 @@ class Finding:
     def as_dict(self) -> dict[str, Any]:
         """Return the fields that --json prints."""
         return {
-            "kind": self.kind, "split": self.split, "rows": self.rows, "of": self.of, "share": self.rows / self.of,
-            "first": list(self.first), "twins": list(self.twins), "other": self.other, "label": self.label,
+            "kind": self.kind,
+            "split": self.split,
+            "rows": self.rows,
+            "of": self.of,
+            "share": self.rows / self.of,
+            "first": list(self.first),
+            "twins": list(self.twins),
+            "other": self.other,
+            "label": self.label,
             "sentence": self.sentence,
-        }  # fmt: skip
+        }
 
 
 def finding(
-    kind: str, part: Part, places: Ints, says: str, *, twins: Ints | None = None, other: Part | None = None,
+    kind: str,
+    part: Part,
+    places: Ints,
+    says: str,
+    *,
+    twins: Ints | None = None,
+    other: Part | None = None,
     label: str | None = None,
-) -> Iterator[Finding]:  # fmt: skip
+) -> Iterator[Finding]:
     """Yield the finding of the rows at some places, if there are any: `4 of 20 train rows` and what it says of them."""
     if not len(places):
         return

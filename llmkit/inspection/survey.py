@@ -53,26 +53,36 @@ class Survey:
         """Return the result that --json prints."""
         near = None if self.near is None else {"method": near_duplicates.METHOD, "threshold": self.near}
         return {
-            "schema": 1, "dataset": self.source.reference, "dataset_commit": self.source.commit,
+            "schema": 1,
+            "dataset": self.source.reference,
+            "dataset_commit": self.source.commit,
             "task": {
-                "name": self.task.name, "why": self.why, "others": list(self.others), "columns": self.columns,
+                "name": self.task.name,
+                "why": self.why,
+                "others": list(self.others),
+                "columns": self.columns,
                 "pieces": self.task.pieces,
             },
             "columns": list(_columns(self.source.any(), self.columns)),
-            "tokenizer": self.reader.name, "max_length": self.reader.limit,
+            "tokenizer": self.reader.name,
+            "max_length": self.reader.limit,
             "splits": {one.part.name: self._split(one) for one in self.parts},
-            "near": near, "findings": [one.as_dict() for one in self.findings],
+            "near": near,
+            "findings": [one.as_dict() for one in self.findings],
             "shown": [one.as_dict() for one in self.exhibits],
-        }  # fmt: skip
+        }
 
     def _split(self, one: Inspected) -> dict[str, Any]:
         own = {found.kind: found.rows for found in self.findings if found.split == one.part.name and not found.other}
         return {
-            "rows": len(one.codes), "labelled": one.labelled if _has_truths(self.columns) else None,
-            "empty": own.get("empty", 0), "unusable": own.get("unusable", 0), "duplicates": own.get("duplicate", 0),
+            "rows": len(one.codes),
+            "labelled": one.labelled if _has_truths(self.columns) else None,
+            "empty": own.get("empty", 0),
+            "unusable": own.get("unusable", 0),
+            "duplicates": own.get("duplicate", 0),
             "labels": {name: count for name, (count, _) in one.labels.items()} or None,
             "lengths": self.lengths[one.part.name],
-        }  # fmt: skip
+        }
 
 
 def survey(
@@ -116,9 +126,16 @@ def survey(
 
 
 def _surveyed(
-    source: Source, task: Task, why: str, others: tuple[str, ...], columns: dict[str, str], reader: Reader,
-    parts: Sequence[Part], wanted: SurveyOptions, report: Report,
-) -> Survey:  # fmt: skip
+    source: Source,
+    task: Task,
+    why: str,
+    others: tuple[str, ...],
+    columns: dict[str, str],
+    reader: Reader,
+    parts: Sequence[Part],
+    wanted: SurveyOptions,
+    report: Report,
+) -> Survey:
     found = inspect(task, columns, parts)
     findings = list(found.findings)
     if wanted.near:
@@ -135,9 +152,18 @@ def _surveyed(
             findings += finding("truncated", part, np.flatnonzero(sizes > reader.limit), says)
     shown = exhibits(reader, _first(task, columns, found.parts[0]), wanted.batch_size)
     return Survey(
-        source, task, why, others, columns, reader, found.parts, lengths, tuple(findings), tuple(shown),
+        source,
+        task,
+        why,
+        others,
+        columns,
+        reader,
+        found.parts,
+        lengths,
+        tuple(findings),
+        tuple(shown),
         wanted.threshold if wanted.near else None,
-    )  # fmt: skip
+    )
 
 
 def _parts(source: Source, limit: int | None) -> list[Part]:

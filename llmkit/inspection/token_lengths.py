@@ -57,9 +57,14 @@ class Reader:
 
 
 def open_reader(
-    task: Task, columns: dict[str, str], train: Dataset, located: Located, options: ModelOptions, data: DataOptions,
+    task: Task,
+    columns: dict[str, str],
+    train: Dataset,
+    located: Located,
+    options: ModelOptions,
+    data: DataOptions,
     chosen: bool,
-) -> Reader:  # fmt: skip
+) -> Reader:
     """Return how a model reads rows for a task; `chosen`: whether the user named it, so that it must be able to.
 
     Raises:
@@ -92,9 +97,14 @@ def max_length(data: DataOptions, located: Located, tokenizer: PreTrainedTokeniz
 
 
 def _settled(
-    task: Task, columns: dict[str, str], train: Dataset, located: Located, tokenizer: PreTrainedTokenizerBase,
-    data: DataOptions, limit: int,
-) -> Setup:  # fmt: skip
+    task: Task,
+    columns: dict[str, str],
+    train: Dataset,
+    located: Located,
+    tokenizer: PreTrainedTokenizerBase,
+    data: DataOptions,
+    limit: int,
+) -> Setup:
     labels: Labels | None = None
     try:
         if "finetune" in task.verbs:
@@ -120,8 +130,12 @@ def describe(lengths: Ints, limit: int) -> dict[str, Any]:
     over = int((lengths > limit).sum())
     counts, edges = np.histogram(lengths, bins=min(BINS, int(np.ptp(lengths)) + 1))
     return {
-        "measured": len(lengths), "min": int(lengths.min()), "mean": float(lengths.mean()),
+        "measured": len(lengths),
+        "min": int(lengths.min()),
+        "mean": float(lengths.mean()),
         **{name: float(np.percentile(lengths, share)) for name, share in SHARES.items()},
-        "max": int(lengths.max()), "over": over, "over_share": over / len(lengths),
+        "max": int(lengths.max()),
+        "over": over,
+        "over_share": over / len(lengths),
         "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
-    }  # fmt: skip
+    }

@@ -27,55 +27,18 @@ METRICS: dict[str, tuple[Entry, ...]] = {
     ),
     "accuracy_norm": (("multiple_choice", "NormalisedAccuracy", None),),
     "balanced_accuracy": (("classification", "BalancedAccuracy", None),),
-    "precision": (
-        ("classification", "Precision", None),
-        ("counts", "Precision", None),
-    ),
-    "recall": (
-        ("classification", "Recall", None),
-        ("counts", "Recall", None),
-    ),
-    "f1": (
-        ("classification", "F1", None),
-        ("counts", "F1", None),
-        ("squad", "AnswerF1", None),
-    ),
-    "precision_macro": (
-        ("classification", "Precision", "macro"),
-        ("counts", "Precision", "macro"),
-    ),
-    "precision_micro": (
-        ("classification", "Precision", "micro"),
-        ("counts", "Precision", "micro"),
-    ),
-    "precision_weighted": (
-        ("classification", "Precision", "weighted"),
-        ("counts", "Precision", "weighted"),
-    ),
-    "recall_macro": (
-        ("classification", "Recall", "macro"),
-        ("counts", "Recall", "macro"),
-    ),
-    "recall_micro": (
-        ("classification", "Recall", "micro"),
-        ("counts", "Recall", "micro"),
-    ),
-    "recall_weighted": (
-        ("classification", "Recall", "weighted"),
-        ("counts", "Recall", "weighted"),
-    ),
-    "f1_macro": (
-        ("classification", "F1", "macro"),
-        ("counts", "F1", "macro"),
-    ),
-    "f1_micro": (
-        ("classification", "F1", "micro"),
-        ("counts", "F1", "micro"),
-    ),
-    "f1_weighted": (
-        ("classification", "F1", "weighted"),
-        ("counts", "F1", "weighted"),
-    ),
+    "precision": (("classification", "Precision", None), ("counts", "Precision", None)),
+    "recall": (("classification", "Recall", None), ("counts", "Recall", None)),
+    "f1": (("classification", "F1", None), ("counts", "F1", None), ("squad", "AnswerF1", None)),
+    "precision_macro": (("classification", "Precision", "macro"), ("counts", "Precision", "macro")),
+    "precision_micro": (("classification", "Precision", "micro"), ("counts", "Precision", "micro")),
+    "precision_weighted": (("classification", "Precision", "weighted"), ("counts", "Precision", "weighted")),
+    "recall_macro": (("classification", "Recall", "macro"), ("counts", "Recall", "macro")),
+    "recall_micro": (("classification", "Recall", "micro"), ("counts", "Recall", "micro")),
+    "recall_weighted": (("classification", "Recall", "weighted"), ("counts", "Recall", "weighted")),
+    "f1_macro": (("classification", "F1", "macro"), ("counts", "F1", "macro")),
+    "f1_micro": (("classification", "F1", "micro"), ("counts", "F1", "micro")),
+    "f1_weighted": (("classification", "F1", "weighted"), ("counts", "F1", "weighted")),
     "margin": (("preferences", "Margin", None),),
     "reward_accuracy": (("preferences", "RewardAccuracy", None),),
     "reward_margin": (("preferences", "RewardMargin", None),),

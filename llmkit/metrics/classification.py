@@ -231,11 +231,7 @@ def per_class(observations: Classes) -> dict[str, dict[str, float]]:
     """Return precision, recall, F1 and support (rows) of each class by its name, in the order of the names."""
     pairs, counts = cells(observations)
     columns = sklearn_metrics.precision_recall_fscore_support(
-        pairs.truth,
-        pairs.predicted,
-        labels=list(range(len(observations.names))),
-        sample_weight=counts,
-        zero_division=0,
+        pairs.truth, pairs.predicted, labels=list(range(len(observations.names))), sample_weight=counts, zero_division=0
     )
     keys = ("precision", "recall", "f1")
     return {

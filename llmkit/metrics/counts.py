@@ -109,8 +109,11 @@ def _by_support(key: str, tallies: Tallies) -> Floats:
 
 
 AVERAGES: dict[str, Callable[[str, Tallies], Floats]] = {
-    "default": _micro, "micro": _micro, "macro": _macro, "weighted": _by_support,
-}  # fmt: skip
+    "default": _micro,
+    "micro": _micro,
+    "macro": _macro,
+    "weighted": _by_support,
+}
 SPAN_AVERAGES = {**AVERAGES, "macro": _macro_seen}
 
 

@@ -48,11 +48,7 @@ class Figure:
 
 
 def figure(
-    name: str,
-    observations: Observations,
-    resamples: int = RESAMPLES,
-    seed: int = SEED,
-    confidence: float = CONFIDENCE,
+    name: str, observations: Observations, resamples: int = RESAMPLES, seed: int = SEED, confidence: float = CONFIDENCE
 ) -> Figure:
     """Return the metric of the observations with its interval.
 

@@ -16,7 +16,20 @@ from llmkit.models.loading import (
 from llmkit.models.lookup import BUILTIN_NAME, Located, locate, pick_device, weights_folder
 
 __all__ = [
-    "BUILTIN_NAME", "T5_FAMILIES", "Located", "Wanted", "context_length", "load_model", "load_tokenizer",
-    "load_tokenizer_alone", "locate", "open_weights", "origin", "pick_device", "require_whole", "save",
-    "weights_folder", "with_settings",
-]  # fmt: skip
+    "BUILTIN_NAME",
+    "T5_FAMILIES",
+    "Located",
+    "Wanted",
+    "context_length",
+    "load_model",
+    "load_tokenizer",
+    "load_tokenizer_alone",
+    "locate",
+    "open_weights",
+    "origin",
+    "pick_device",
+    "require_whole",
+    "save",
+    "weights_folder",
+    "with_settings",
+]

@@ -27,10 +27,12 @@ NOTE = "llmkit_base"  # in the config.json of an adapter: what it was made on
 EXTRA = "pip install 'llmkit[adapters]'"
 ALL_LINEAR = "all-linear"
 KINDS = {  # what peft calls an adapter for these, by the Auto class
-    "AutoModelForCausalLM": "CAUSAL_LM", "AutoModelForQuestionAnswering": "QUESTION_ANS",
-    "AutoModelForSeq2SeqLM": "SEQ_2_SEQ_LM", "AutoModelForSequenceClassification": "SEQ_CLS",
+    "AutoModelForCausalLM": "CAUSAL_LM",
+    "AutoModelForQuestionAnswering": "QUESTION_ANS",
+    "AutoModelForSeq2SeqLM": "SEQ_2_SEQ_LM",
+    "AutoModelForSequenceClassification": "SEQ_CLS",
     "AutoModelForTokenClassification": "TOKEN_CLS",
-}  # fmt: skip
+}
 
 
 def require_available(options: AdapterOptions, device: torch.device) -> None:
@@ -137,10 +139,14 @@ def add_adapter(
     whole = [*heads, *sorted(inner - {""})]
     kind = KINDS.get(network)
     config = LoraConfig(
-        r=options.rank, lora_alpha=options.alpha, target_modules=shortened(find_targets(model, options.targets), model),
-        modules_to_save=whole or None, task_type=kind, base_model_name_or_path=base["name"],
+        r=options.rank,
+        lora_alpha=options.alpha,
+        target_modules=shortened(find_targets(model, options.targets), model),
+        modules_to_save=whole or None,
+        task_type=kind,
+        base_model_name_or_path=base["name"],
         revision=base["revision"],
-    )  # fmt: skip
+    )
     if kind is None:  # so that peft can open it all the same
         config.auto_mapping = {"base_model_class": type(model).__name__, "parent_library": type(model).__module__}
     model.config.update({NOTE: base, "architectures": [type(model).__name__]})
@@ -252,6 +258,9 @@ def four_bits(whole: Collection[str]) -> Any:
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16, llm_int8_skip_modules=list(whole),
-    )  # fmt: skip
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=list(whole),
+    )

@@ -42,17 +42,24 @@ def preset(arch: str, name: str) -> Size:
     if arch != "bert":
         return size
     return replace(
-        size, context=size.context // 2, batch_size=2 * size.batch_size, warmup=0.1,
+        size,
+        context=size.context // 2,
+        batch_size=2 * size.batch_size,
+        warmup=0.1,
         learning_rate=round(size.learning_rate * 2 / 3, 6),
-    )  # fmt: skip
+    )
 
 
 def build_config(arch: str, size: Size, tokenizer: PreTrainedTokenizerBase, context: int) -> PretrainedConfig:
     """Return the config of a new model of that family and size, for the tokenizer and blocks of `context` tokens."""
     shared: dict[str, Any] = {
-        "vocab_size": len(tokenizer), "hidden_size": size.hidden, "num_hidden_layers": size.layers,
-        "num_attention_heads": size.heads, "max_position_embeddings": context, "pad_token_id": tokenizer.pad_token_id,
-    }  # fmt: skip
+        "vocab_size": len(tokenizer),
+        "hidden_size": size.hidden,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads,
+        "max_position_embeddings": context,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
     ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     if arch == "bert":
         no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # a few epochs do not overfit
@@ -64,10 +71,17 @@ def build_config(arch: str, size: Size, tokenizer: PreTrainedTokenizerBase, cont
     if arch == "t5":  # encoder and decoder have all the layers each, as T5's own sizes
         positions = {"n_positions": shared.pop("max_position_embeddings")}  # relative: a record, no limit
         return AutoConfig.for_model(
-            "t5", num_decoder_layers=size.layers, d_kv=size.hidden // size.heads, d_ff=wide, dropout_rate=0.0,
-            feed_forward_proj="gated-gelu", decoder_start_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id, **positions, **shared,
-        )  # fmt: skip
+            "t5",
+            num_decoder_layers=size.layers,
+            d_kv=size.hidden // size.heads,
+            d_ff=wide,
+            dropout_rate=0.0,
+            feed_forward_proj="gated-gelu",
+            decoder_start_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            **positions,
+            **shared,
+        )
     return AutoConfig.for_model(
         "llama", intermediate_size=wide, num_key_value_heads=size.heads, tie_word_embeddings=True, **shared, **ends
     )
@@ -127,9 +141,16 @@ def build_model(config: PretrainedConfig, auto_class: str) -> PreTrainedModel:
 
 def describe(config: PretrainedConfig) -> str:
     """Return a phrase on the shape of the model."""
-    return json.dumps(
-        {
-            "type": config.model_type, "hidden": config.hidden_size, "layers": config.num_hidden_layers,
-            "heads": config.num_attention_heads, "vocabulary": config.vocab_size,
-        }
-    ).strip("{}").replace('"', "")  # fmt: skip
+    return (
+        json.dumps(
+            {
+                "type": config.model_type,
+                "hidden": config.hidden_size,
+                "layers": config.num_hidden_layers,
+                "heads": config.num_attention_heads,
+                "vocabulary": config.vocab_size,
+            }
+        )
+        .strip("{}")
+        .replace('"', "")
+    )

@@ -17,13 +17,7 @@ from llmkit import hub
 from llmkit.errors import ModelError, brief, listing
 from llmkit.models import adapters
 from llmkit.models.config import with_settings
-from llmkit.models.lookup import (
-    SMALL_FILES,
-    Located,
-    pick_device,
-    require_same_base,
-    weights_folder,
-)
+from llmkit.models.lookup import SMALL_FILES, Located, pick_device, require_same_base, weights_folder
 from llmkit.models.weight_files import check_headers, sketch
 from llmkit.options import ModelOptions
 from llmkit.output.report import Report
@@ -111,10 +105,15 @@ def open_weights(
     try:
         with _without_bars():
             model, found = _network(located, wanted.auto_class).from_pretrained(
-                folder, config=with_settings(located.config, settings), dtype=_load_dtype(options, wanted.training),
-                output_loading_info=True, ignore_mismatched_sizes=True,
-                trust_remote_code=options.trust_remote_code, local_files_only=True, **few_bits,
-            )  # fmt: skip
+                folder,
+                config=with_settings(located.config, settings),
+                dtype=_load_dtype(options, wanted.training),
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                trust_remote_code=options.trust_remote_code,
+                local_files_only=True,
+                **few_bits,
+            )
     except Exception as error:  # what a loader raises depends on the file and on the architecture
         pickled = not any(folder.glob("*.safetensors"))
         why = "its pickle holds more than tensors, or is damaged" if pickled else brief(error)
@@ -142,8 +141,11 @@ def origin(located: Located) -> dict[str, Any]:
     """Return what an adapter remembers of the model that it is made on."""
     name = located.name if located.on_hub else str(located.path.resolve())
     return {
-        "name": name, "revision": located.revision, "commit": located.commit, "sketch": sketch(weights_folder(located))
-    }  # fmt: skip
+        "name": name,
+        "revision": located.revision,
+        "commit": located.commit,
+        "sketch": sketch(weights_folder(located)),
+    }
 
 
 def require_whole(located: Located) -> None:

@@ -99,10 +99,12 @@ def head_modules(model: PreTrainedModel) -> list[str]:
         return []
     tells = _telling(model)
     return [
-        name for name, module in model.named_children()
-        if name != model.base_model_prefix and any(True for _ in module.parameters())
+        name
+        for name, module in model.named_children()
+        if name != model.base_model_prefix
+        and any(True for _ in module.parameters())
         and not any(id(inner) in tells for inner in module.modules())
-    ]  # fmt: skip
+    ]
 
 
 def linear_modules(model: PreTrainedModel) -> list[str]:
@@ -111,9 +113,10 @@ def linear_modules(model: PreTrainedModel) -> list[str]:
 
     heads, tells = head_modules(model), _telling(model)
     return [
-        name for name, module in model.named_modules()
+        name
+        for name, module in model.named_modules()
         if isinstance(module, nn.Linear | Conv1D) and id(module) not in tells and not within(name, heads)
-    ]  # fmt: skip
+    ]
 
 
 def whole_modules(model: PreTrainedModel) -> list[str]:
@@ -147,9 +150,11 @@ def stacks(model: PreTrainedModel) -> list[tuple[str, nn.ModuleList]]:
 def _stacked_layers(model: PreTrainedModel) -> list[str]:
     """Return the names of the layers, in order: the members with weights of the outermost lists of alike modules."""
     return [
-        f"{name}.{number}" for name, module in stacks(model) for number, layer in enumerate(module)
+        f"{name}.{number}"
+        for name, module in stacks(model)
+        for number, layer in enumerate(module)
         if any(True for _ in layer.parameters())
-    ]  # fmt: skip
+    ]
 
 
 def _embeddings(model: PreTrainedModel, layers: Collection[str]) -> Iterator[str]:

@@ -18,14 +18,19 @@ from llmkit.errors import ModelError, listing
 
 OWN = "own"  # the pooling that the model's files name
 MODES = {
-    "cls": "the first token", "lasttoken": "the last token", "max": "the maximum over the tokens",
+    "cls": "the first token",
+    "lasttoken": "the last token",
+    "max": "the maximum over the tokens",
     "mean": "the mean over the tokens",
-}  # fmt: skip
+}
 SPELLINGS = {
-    "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max", "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens", "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
-}  # fmt: skip
+}
 FOLLOWED = {"Transformer", "Pooling", "Normalize"}  # the modules of a pipeline that are done here
 
 
@@ -70,10 +75,13 @@ def read_pooling(folder: Path, mode: str = OWN) -> Pooling:
         mode = _own_mode(folder / str(modules["Pooling"]["path"]) / "config.json")
     prompts = {str(name): str(prompt) for name, prompt in (uses.get("prompts") or {}).items()}
     return Pooling(
-        mode="mean" if mode == OWN else mode, max_length=texts.get("max_seq_length"),
-        lower=bool(texts.get("do_lower_case")), prompts=tuple(sorted(prompts.items())),
-        usual_prompt=prompts.get(str(uses.get("default_prompt_name")), ""), declared=declared,
-    )  # fmt: skip
+        mode="mean" if mode == OWN else mode,
+        max_length=texts.get("max_seq_length"),
+        lower=bool(texts.get("do_lower_case")),
+        prompts=tuple(sorted(prompts.items())),
+        usual_prompt=prompts.get(str(uses.get("default_prompt_name")), ""),
+        declared=declared,
+    )
 
 
 def _own_mode(file: Path) -> str:

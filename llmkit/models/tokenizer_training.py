@@ -24,9 +24,14 @@ def train_bpe(texts: Iterable[str], vocabulary: int, context: int) -> PreTrained
         single=f"{END} $A", pair=f"{END} $A {END} $B", special_tokens=[(END, number)]
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=END, eos_token=END, pad_token="<|pad|>", model_max_length=context,
-        padding_side="right", clean_up_tokenization_spaces=False,
-    )  # fmt: skip
+        tokenizer_object=tokenizer,
+        bos_token=END,
+        eos_token=END,
+        pad_token="<|pad|>",
+        model_max_length=context,
+        padding_side="right",
+        clean_up_tokenization_spaces=False,
+    )
 
 
 def train_bpe_with_sentinels(texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:
@@ -40,10 +45,15 @@ def train_bpe_with_sentinels(texts: Iterable[str], vocabulary: int, context: int
         single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", tokenizer.token_to_id("</s>"))]
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>", extra_special_tokens=marks,
-        model_max_length=context, padding_side="right", clean_up_tokenization_spaces=False,
+        tokenizer_object=tokenizer,
+        eos_token="</s>",
+        pad_token="<pad>",
+        extra_special_tokens=marks,
+        model_max_length=context,
+        padding_side="right",
+        clean_up_tokenization_spaces=False,
         model_input_names=["input_ids", "attention_mask"],
-    )  # fmt: skip
+    )
 
 
 def _byte_level(texts: Iterable[str], vocabulary: int, special: list[str]) -> Tokenizer:
@@ -52,9 +62,11 @@ def _byte_level(texts: Iterable[str], vocabulary: int, special: list[str]) -> To
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, special_tokens=special, show_progress=False,
+        vocab_size=vocabulary,
+        special_tokens=special,
+        show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
+    )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
 
@@ -79,9 +91,12 @@ def train_wordpiece(texts: Iterable[str], vocabulary: int, context: int) -> PreT
     )
     names = {f"{role}_token": token for role, token in special.items()}
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, model_max_length=context, clean_up_tokenization_spaces=False,
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"], **names,
-    )  # fmt: skip
+        tokenizer_object=tokenizer,
+        model_max_length=context,
+        clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        **names,
+    )
 
 
 def _wordpieces(texts: Iterable[str], tokenizer: Tokenizer, count: int) -> list[str]:

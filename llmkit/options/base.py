@@ -72,8 +72,7 @@ class TalkOptions(Options):
         flag("--dry-run/--no-dry-run", panel="Output", help="Check everything up to the first costly step, then stop."),
     ] = False
     version: Annotated[
-        bool,
-        flag("--version", panel="Output", help="Print llmkit's version.", is_eager=True, callback=print_version),
+        bool, flag("--version", panel="Output", help="Print llmkit's version.", is_eager=True, callback=print_version)
     ] = False
     config: Annotated[
         Path | None,

@@ -120,9 +120,11 @@ class GateOptions(Options):
     def named(self) -> list[tuple[str, str]]:
         """The metrics that the gates name, each with the flag that names it."""
         pairs = {
-            "--fail-under": self.fail_under, "--fail-above": self.fail_above, "--max-drop": self.max_drop,
+            "--fail-under": self.fail_under,
+            "--fail-above": self.fail_above,
+            "--max-drop": self.max_drop,
             "--max-gap": self.max_gap,
-        }  # fmt: skip
+        }
         return [(name, option) for option, given in pairs.items() for name in limits(given)]
 
 
@@ -145,9 +147,11 @@ class ResultOptions(Options):
 
     def problems(self) -> Iterator[str]:
         files = {
-            "--output": self.output, "--junit": self.junit, "--markdown": self.markdown,
+            "--output": self.output,
+            "--junit": self.junit,
+            "--markdown": self.markdown,
             "--save-predictions": self.save_predictions,
-        }  # fmt: skip
+        }
         for name, path in files.items():
             yield from self.writable_file(path, name)
         yield from self.writable(self.plots, "--plots")

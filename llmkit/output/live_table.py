@@ -28,9 +28,14 @@ class TrainingTable:
 
     def __enter__(self) -> Self:
         self._bar = Progress(
-            TextColumn("step"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(compact=True), TextColumn("left"), console=self.console,
-        )  # fmt: skip
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("left"),
+            console=self.console,
+        )
         self._step = self._bar.add_task("training", total=self.total, figures="")
         self._live = Live(console=self.console, transient=True, refresh_per_second=4, get_renderable=self._drawn)
         self._live.__enter__()

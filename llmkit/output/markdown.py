@@ -236,6 +236,4 @@ def _invariance(invariance: Mapping[str, Any], heading: str) -> Iterator[str]:
         )
 
 
-PARTS = {
-    "baseline": _baseline, "slices": _slices, "swap": _swap, "invariance": _invariance, "per_class": _classes,
-}  # fmt: skip
+PARTS = {"baseline": _baseline, "slices": _slices, "swap": _swap, "invariance": _invariance, "per_class": _classes}

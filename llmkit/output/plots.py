@@ -12,9 +12,18 @@ from llmkit.output.atomic import staged
 from llmkit.output.formatting import Result, asked, interval_heading, number, one_line
 
 EAST_ASIAN = (
-    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei",
-    "WenQuanYi Micro Hei", "Droid Sans Fallback", "PingFang SC", "Hiragino Sans", "Microsoft YaHei", "SimHei",
-)  # fmt: skip
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans SC",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei",
+    "Droid Sans Fallback",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+    "SimHei",
+)
 DPI = 130
 MOST_NUMBERS = 40  # classes: the cells of a larger confusion matrix hold no numbers
 MOST_SLICES = 40  # values of a column: the lowest are shown
@@ -112,8 +121,16 @@ def _calibration(pyplot: Any, result: Result) -> Any:
     widths = [one["high"] - one["low"] for one in filled]
     lows = [one["low"] for one in filled]
     diagram.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="perfectly calibrated")
-    diagram.bar(lows, [one["accuracy"] for one in filled], widths, align="edge", color=BLUE, alpha=0.75,
-                edgecolor="white", label="accuracy of the bin")  # fmt: skip
+    diagram.bar(
+        lows,
+        [one["accuracy"] for one in filled],
+        widths,
+        align="edge",
+        color=BLUE,
+        alpha=0.75,
+        edgecolor="white",
+        label="accuracy of the bin",
+    )
     confidences = [one["confidence"] for one in filled]
     diagram.plot(confidences, confidences, "o", color=ORANGE, markersize=5, label="mean confidence of the bin")
     diagram.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")

@@ -16,9 +16,13 @@ from llmkit.output.report import Report, console
 
 MOST_LABELS = 40  # rows of the table, and bars of the picture
 STYLES = {
-    "special": "cyan", "padding": "dim", "learned": "green", "unlearned": "dim", "answer": "bold green",
+    "special": "cyan",
+    "padding": "dim",
+    "learned": "green",
+    "unlearned": "dim",
+    "answer": "bold green",
     "omitted": "dim italic",
-}  # fmt: skip
+}
 MARKS = {"unlearned": "⟨{}⟩", "answer": "«{}»", "omitted": " … {} tokens … ", "padding": "{} x{}"}
 LEGEND = {"unlearned": "⟨no loss⟩", "answer": "«the answer»", "padding": "xN: padding"}
 
@@ -39,8 +43,10 @@ def show(result: Result, report: Report) -> None:
     if lengths:
         report.table("", ["tokens", "min", "mean", "median", "p95", "p99", "max", over, "share", "measured"], lengths)
     if result["findings"]:
-        rows = [[found["kind"], str(found["rows"]), f"{found['share']:.1%}", one_line(found["sentence"], 400)]
-                for found in result["findings"]]  # fmt: skip
+        rows = [
+            [found["kind"], str(found["rows"]), f"{found['share']:.1%}", one_line(found["sentence"], 400)]
+            for found in result["findings"]
+        ]
         report.table("", ["finding", "rows", "share", "what"], rows)
     _show_rows(result["shown"], report)
     near = result["near"]

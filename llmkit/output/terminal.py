@@ -113,8 +113,11 @@ def _show_baseline(baseline: Mapping[str, Any], heading: str, report: Report) ->
 def show_comparison(result: Result, report: Report) -> None:
     """Print how one saved result differs from another."""
     report.say(f"{one_line(result['after']['name'], 300)} {_of(result['after'])}")
-    _show_baseline({**result, **result["before"], "name": f"{result['before']['name']} {_of(result['before'])}"},
-                   interval_heading(result), report)  # fmt: skip
+    _show_baseline(
+        {**result, **result["before"], "name": f"{result['before']['name']} {_of(result['before'])}"},
+        interval_heading(result),
+        report,
+    )
     for sentence in _met(result):
         report.say(sentence)
 
@@ -156,9 +159,13 @@ def _show_invariance(invariance: Mapping[str, Any], heading: str, report: Report
 
 
 SECTIONS = {
-    "per_class": _show_classes, "confusion": _show_confusion, "slices": _show_slices, "baseline": _show_baseline,
-    "swap": _show_swap, "invariance": _show_invariance,
-}  # fmt: skip
+    "per_class": _show_classes,
+    "confusion": _show_confusion,
+    "slices": _show_slices,
+    "baseline": _show_baseline,
+    "swap": _show_swap,
+    "invariance": _show_invariance,
+}
 
 
 def _show_several(results: Sequence[Result], report: Report) -> None:

@@ -26,11 +26,15 @@ def show_trials(told: Mapping[str, Any], report: Report) -> None:
     names = list(told["space"])
     rows = [
         [
-            str(trial["trial"]), number(trial["value"]), _remark(trial, told["best"]),
-            *(_spelled(trial["values"][name]) for name in names), str(trial["steps"] or ""), f"{trial['seconds']:g}",
+            str(trial["trial"]),
+            number(trial["value"]),
+            _remark(trial, told["best"]),
+            *(_spelled(trial["values"][name]) for name in names),
+            str(trial["steps"] or ""),
+            f"{trial['seconds']:g}",
         ]
         for trial in told["trials"]
-    ]  # fmt: skip
+    ]
     report.table("", ["trial", told["by"], "state", *names, "steps", "seconds"], rows)
 
 

@@ -6,6 +6,15 @@ from llmkit.runs.folder import MADE_HERE, SCHEMA, RunFolder, drop_incomplete, ne
 from llmkit.runs.provenance import environment, git_state, peak_memory_bytes, versions
 
 __all__ = [
-    "MADE_HERE", "SCHEMA", "RunFolder", "drop_incomplete", "environment", "git_state", "newest_checkpoint", "open_run",
-    "peak_memory_bytes", "read_run", "versions",
-]  # fmt: skip
+    "MADE_HERE",
+    "SCHEMA",
+    "RunFolder",
+    "drop_incomplete",
+    "environment",
+    "git_state",
+    "newest_checkpoint",
+    "open_run",
+    "peak_memory_bytes",
+    "read_run",
+    "versions",
+]

@@ -27,9 +27,16 @@ from llmkit.tasks import named
 
 ORDER = ["library_name", "pipeline_tag", "base_model", "datasets", "tags", "model-index"]
 GROUPS = (
-    ModelOptions, DataOptions, SplitOptions, TrainingOptions, TunedRecipeOptions, AdapterOptions, DistillingOptions,
-    SeriesOptions, ArchitectureOptions,
-)  # fmt: skip
+    ModelOptions,
+    DataOptions,
+    SplitOptions,
+    TrainingOptions,
+    TunedRecipeOptions,
+    AdapterOptions,
+    DistillingOptions,
+    SeriesOptions,
+    ArchitectureOptions,
+)
 SEAL = re.compile(r"\n<!-- written by llmkit, which leaves it alone once it is edited: (\w{16}) -->\n?\Z")
 
 
@@ -81,9 +88,11 @@ def _metadata(record: dict[str, Any], name: str) -> str:
     results = list(_results(record))
     known |= {"model_name": name, "eval_results": results} if results else {}
     values = ModelCardData(
-        library_name=_library(record), pipeline_tag=named(record["task"]).pipeline_tag or record["task"],
-        tags=["llmkit"], **known,
-    )  # fmt: skip
+        library_name=_library(record),
+        pipeline_tag=named(record["task"]).pipeline_tag or record["task"],
+        tags=["llmkit"],
+        **known,
+    )
     return values.to_yaml(original_order=ORDER).strip()
 
 
@@ -101,11 +110,16 @@ def _results(record: dict[str, Any]) -> Iterator[Any]:
     for name, figure in result.get("metrics", {}).items():
         if figure["value"] is not None:
             yield EvalResult(
-                task_type=named(record["task"]).pipeline_tag or record["task"], dataset_type=source,
-                dataset_name=reference if data.get("commit") else source, dataset_config=config,
-                dataset_split=data["validation"], dataset_revision=data.get("commit"),
-                metric_type=name, metric_name=_name(name, figure), metric_value=figure["value"],
-            )  # fmt: skip
+                task_type=named(record["task"]).pipeline_tag or record["task"],
+                dataset_type=source,
+                dataset_name=reference if data.get("commit") else source,
+                dataset_config=config,
+                dataset_split=data["validation"],
+                dataset_revision=data.get("commit"),
+                metric_type=name,
+                metric_name=_name(name, figure),
+                metric_value=figure["value"],
+            )
 
 
 def _made(record: dict[str, Any]) -> str:
@@ -164,7 +178,7 @@ def _series(record: dict[str, Any]) -> list[str]:
         trials, default = len(search["trials"]), _figure(search["default_value"])
         return [
             f"The best of {trials} trials by {search['by']} on the validation rows, where its figures are optimistic; "
-            f"the default recipe came to {default} there.",
+            f"the default recipe came to {default} there."
         ]
     return []
 

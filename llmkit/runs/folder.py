@@ -16,11 +16,27 @@ from llmkit.output.report import to_json
 
 SCHEMA = 1
 MADE_HERE = (
-    "run.json", "metrics.jsonl", "curves.png", "confusion.png", "calibration.png", "metrics.png",
-    "README.md", "config.json", "adapter_config.json", "generation_config.json", "*.safetensors",
-    "model.safetensors.index.json", "tokenizer*.json", "special_tokens_map.json", "vocab.*", "merges.txt",
-    "chat_template.jinja", "*.model", "added_tokens.json", "trials.png",
-)  # fmt: skip
+    "run.json",
+    "metrics.jsonl",
+    "curves.png",
+    "confusion.png",
+    "calibration.png",
+    "metrics.png",
+    "README.md",
+    "config.json",
+    "adapter_config.json",
+    "generation_config.json",
+    "*.safetensors",
+    "model.safetensors.index.json",
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "vocab.*",
+    "merges.txt",
+    "chat_template.jinja",
+    "*.model",
+    "added_tokens.json",
+    "trials.png",
+)
 KEPT_HERE = ("search.db",)  # what a search goes on from: of no use anywhere else
 RUNS_WITHIN = ("seed-*", "trials/*")  # of several trainings: each has a run.json of its own
 TRACKED = ("tensorboard", "wandb")  # what trackers write there

@@ -33,10 +33,14 @@ class Pushed:
     def as_dict(self) -> dict[str, Any]:
         """Return the result that --json prints."""
         return {
-            "schema": runs.SCHEMA, "repo": self.repo, "url": self.url, "commit": self.commit,
+            "schema": runs.SCHEMA,
+            "repo": self.repo,
+            "url": self.url,
+            "commit": self.commit,
             "uploaded": [{"path": name, "bytes": size} for name, size in self.uploaded.items()],
-            "removed": self.removed, "unchanged": self.unchanged,
-        }  # fmt: skip
+            "removed": self.removed,
+            "unchanged": self.unchanged,
+        }
 
 
 def push(

@@ -49,9 +49,23 @@ TASKS: dict[str, Task] = {
 }
 
 __all__ = [
-    "TASKS", "TRUTHS", "Reference", "Setup", "Task", "asked_for", "choose", "for_looking", "for_model", "for_training",
-    "inputs_of", "named", "require_columns", "require_roles", "require_sound", "that",
-]  # fmt: skip
+    "TASKS",
+    "TRUTHS",
+    "Reference",
+    "Setup",
+    "Task",
+    "asked_for",
+    "choose",
+    "for_looking",
+    "for_model",
+    "for_training",
+    "inputs_of",
+    "named",
+    "require_columns",
+    "require_roles",
+    "require_sound",
+    "that",
+]
 
 
 def named(name: str) -> Task:
@@ -94,9 +108,13 @@ def asked_for(verb: str, name: str | None, flags: TaskFlags, inputs: Collection[
 
 
 def for_model(
-    config: PretrainedConfig, verb: str, model: str, name: str | None = None, flags: TaskFlags | None = None,
+    config: PretrainedConfig,
+    verb: str,
+    model: str,
+    name: str | None = None,
+    flags: TaskFlags | None = None,
     inputs: Collection[str] = (),
-) -> list[Task]:  # fmt: skip
+) -> list[Task]:
     """Return the tasks that a command can take the model for, the likeliest first; at least one.
 
     Without a name, a flag of a task or `inputs` (roles beside the first), those that the model is made for; one that
@@ -158,9 +176,13 @@ def for_looking(config: PretrainedConfig | None, name: str | None, flags: TaskFl
 
 
 def choose(
-    tasks: Sequence[Task], dataset: Dataset, given: dict[str, str], verb: str, flags: TaskFlags | None = None,
+    tasks: Sequence[Task],
+    dataset: Dataset,
+    given: dict[str, str],
+    verb: str,
+    flags: TaskFlags | None = None,
     config: PretrainedConfig | None = None,
-) -> tuple[Task, dict[str, str]]:  # fmt: skip
+) -> tuple[Task, dict[str, str]]:
     """Return the first of the tasks that the dataset fits, and its columns by role: see `Task.placed`.
 
     Raises:

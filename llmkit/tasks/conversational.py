@@ -195,17 +195,23 @@ def _encoded(
     """Yield the rows that are prepared of some conversations, each beside the number of its row."""
     renderings = [render(conversation, tokenizer) for _, conversation in told]
     encoded = tokenizer(
-        [one.text for one in renderings], add_special_tokens=False, return_attention_mask=False,
+        [one.text for one in renderings],
+        add_special_tokens=False,
+        return_attention_mask=False,
         return_offsets_mapping=True,
-    )  # fmt: skip
+    )
     for place, (row, _) in enumerate(told):
         ids, learned = encoded["input_ids"][place], renderings[place].learned(encoded["offset_mapping"][place])
         learned[0] = False  # nothing predicts the first token
         labels = [token if own else IGNORED for token, own in zip(ids, learned, strict=True)][:most]
         yield {
-            "input_ids": ids[:most], "labels": labels, "length": len(labels), "truncated": len(ids) > most,
-            "learned": sum(learned[:most]), "row": row,
-        }  # fmt: skip
+            "input_ids": ids[:most],
+            "labels": labels,
+            "length": len(labels),
+            "truncated": len(ids) > most,
+            "learned": sum(learned[:most]),
+            "row": row,
+        }
 
 
 def _cells(rows: Dataset, columns: dict[str, str]) -> Iterator[dict[str, Any]]:

@@ -114,9 +114,14 @@ class MaskedLM(DenoisingTask):
         return [_best(logits[places], setup.fills) for logits, places in zip(found, batch["masks"], strict=True)]
 
     def answers(
-        self, records: Sequence[Any], prepared: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBase,
-        setup: Setup, top: int | None,
-    ) -> list[dict[str, Any]]:  # fmt: skip
+        self,
+        records: Sequence[Any],
+        prepared: Dataset,
+        rows: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        setup: Setup,
+        top: int | None,
+    ) -> list[dict[str, Any]]:
         texts = rows[setup.columns["text"]][:]
         return [{"fills": _fills(text, record, tokenizer)} for text, record in zip(texts, records, strict=True)]
 

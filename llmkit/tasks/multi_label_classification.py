@@ -158,9 +158,14 @@ class MultiLabelClassification(SequenceTask):
         return replace(setup, threshold=threshold), how
 
     def answers(
-        self, records: Sequence[Any], prepared: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBase,
-        setup: Setup, top: int | None,
-    ) -> list[dict[str, Any]]:  # fmt: skip
+        self,
+        records: Sequence[Any],
+        prepared: Dataset,
+        rows: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        setup: Setup,
+        top: int | None,
+    ) -> list[dict[str, Any]]:
         names = setup.labels.names if setup.labels else ()
         made = []
         for chances in expit(np.asarray(records, dtype=np.float64)):

@@ -175,9 +175,14 @@ class MultipleChoice(AlternativesTask):
         return "accuracy"
 
     def answers(
-        self, records: Sequence[Any], prepared: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBase,
-        setup: Setup, top: int | None,
-    ) -> list[dict[str, Any]]:  # fmt: skip
+        self,
+        records: Sequence[Any],
+        prepared: Dataset,
+        rows: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        setup: Setup,
+        top: int | None,
+    ) -> list[dict[str, Any]]:
         """Return the best choice of each row; scores are the softmax of logits, or of a decoder's log-likelihoods."""
         pairs = zip(records, rows, strict=True)
         return [ranked(chances(record), choices_of(row, setup.columns), top) for record, row in pairs]

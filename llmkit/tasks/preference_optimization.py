@@ -105,11 +105,16 @@ class PreferenceOptimization(Task):
             whole = encode(pair_of(row, setup.columns), tokenizer)
             pair = whole.cut(setup.max_length)
             chosen, rejected = pair.answers
-            made.append({
-                "prompt_ids": pair.prompt, "chosen_ids": chosen, "rejected_ids": rejected,
-                "input_ids": pair.prompt + chosen, "truncated": pair != whole,
-                "length": len(pair.prompt) + max(len(chosen), len(rejected)),
-            })  # fmt: skip
+            made.append(
+                {
+                    "prompt_ids": pair.prompt,
+                    "chosen_ids": chosen,
+                    "rejected_ids": rejected,
+                    "input_ids": pair.prompt + chosen,
+                    "truncated": pair != whole,
+                    "length": len(pair.prompt) + max(len(chosen), len(rejected)),
+                }
+            )
         return Dataset.from_list(made)
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
@@ -177,7 +182,7 @@ class PreferenceOptimization(Task):
         return [
             {"prompt": text, "chosen": other, "rejected": other[::-1]}
             for text, other in zip(texts, following, strict=True)
-        ]  # fmt: skip
+        ]
 
 
 def log_probabilities(model: PreTrainedModel, batch: dict[str, Any]) -> torch.Tensor:

@@ -95,11 +95,15 @@ class QuestionAnswering(Task):
         if not tokenizer.is_fast:
             raise ModelError(f"{self.name} needs a fast tokenizer (a tokenizer.json), which says where tokens begin")
         if tokenizer.cls_token_id is None or tokenizer("a")["input_ids"][0] != tokenizer.cls_token_id:
-            raise ModelError(f"{self.name} needs a tokenizer that puts a token such as [CLS] before question and "
-                             f"context; take an encoder, as {self.base_model} is one")  # fmt: skip
+            raise ModelError(
+                f"{self.name} needs a tokenizer that puts a token such as [CLS] before question and "
+                f"context; take an encoder, as {self.base_model} is one"
+            )
         if setup.max_length < LEAST:
-            raise OptionError(f"--max-length {setup.max_length} is too short for a question with a piece of its "
-                              f"context; at least {LEAST} tokens are wanted")  # fmt: skip
+            raise OptionError(
+                f"--max-length {setup.max_length} is too short for a question with a piece of its "
+                f"context; at least {LEAST} tokens are wanted"
+            )
         usual = setup.no_answer or bool(getattr(config, "no_answer", False))
         return replace(setup, no_answer=usual if flags.no_answer is None else flags.no_answer)
 
@@ -202,9 +206,14 @@ class QuestionAnswering(Task):
         return "f1"
 
     def answers(
-        self, records: Sequence[Any], prepared: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBase,
-        setup: Setup, top: int | None,
-    ) -> list[dict[str, Any]]:  # fmt: skip
+        self,
+        records: Sequence[Any],
+        prepared: Dataset,
+        rows: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        setup: Setup,
+        top: int | None,
+    ) -> list[dict[str, Any]]:
         """Return the best answer to each row with its probability among all candidates; `top`: several of them."""
         made = []
         contexts = list(map(str, rows[setup.columns["context"]][:]))

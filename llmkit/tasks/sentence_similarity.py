@@ -67,9 +67,10 @@ class SentenceSimilarity(Task):
     def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
         rows = zip(*(dataset[columns[role]][:] for role in self.roles), strict=True)
         return [
-            number for number, (*texts, label) in enumerate(rows)
+            number
+            for number, (*texts, label) in enumerate(rows)
             if label is not None and isfinite(label) and all(str(text or "").strip() for text in texts)
-        ]  # fmt: skip
+        ]
 
     def settle(
         self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
@@ -82,9 +83,11 @@ class SentenceSimilarity(Task):
         first, second = (_inputs(rows[setup.columns[role]][:], tokenizer, setup) for role in ("text", "pair"))
         pairs = {name: list(zip(first.pop(name), second.pop(name), strict=True)) for name in ("length", "truncated")}
         columns = {
-            **first, **{f"{PAIR}{name}": values for name, values in second.items()},
-            "length": list(map(max, pairs["length"])), "truncated": list(map(any, pairs["truncated"])),
-        }  # fmt: skip
+            **first,
+            **{f"{PAIR}{name}": values for name, values in second.items()},
+            "length": list(map(max, pairs["length"])),
+            "truncated": list(map(any, pairs["truncated"])),
+        }
         if "label" in setup.columns:
             columns["labels"] = [float(label) for label in rows[setup.columns["label"]][:]]
         return Dataset.from_dict(columns)

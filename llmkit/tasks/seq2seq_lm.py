@@ -63,10 +63,12 @@ class Seq2SeqLM(DenoisingTask):
         blocks = [(row, block) for row, ids in enumerate(documents) for block in in_blocks(ids, room)]
         return Dataset.from_dict(
             {
-                "input_ids": [block for _, block in blocks], "row": [row for row, _ in blocks],
-                "index": list(range(len(blocks))), "length": [len(block) + 1 for _, block in blocks],
+                "input_ids": [block for _, block in blocks],
+                "row": [row for row, _ in blocks],
+                "index": list(range(len(blocks))),
+                "length": [len(block) + 1 for _, block in blocks],
             }
-        )  # fmt: skip
+        )
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
         return SpanCollator(tokenizer, setup)

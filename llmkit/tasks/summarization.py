@@ -13,9 +13,15 @@ from llmkit.tasks.base.setup import Setup
 from llmkit.tasks.base.text_to_text import PREFIXED, TextToText, lists_texts
 
 PAIRS = (
-    ("document", "summary"), ("article", "highlights"), ("article", "summary"), ("article", "abstract"),
-    ("dialogue", "summary"), ("text", "summary"), ("report", "summary"), ("content", "summary"),
-)  # fmt: skip
+    ("document", "summary"),
+    ("article", "highlights"),
+    ("article", "summary"),
+    ("article", "abstract"),
+    ("dialogue", "summary"),
+    ("text", "summary"),
+    ("report", "summary"),
+    ("content", "summary"),
+)
 LISTS = ("source", "target")  # of sentences, and of summaries: scitldr
 
 

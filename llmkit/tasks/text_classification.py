@@ -26,9 +26,19 @@ from llmkit.tasks.encoding import divergences
 from llmkit.tasks.encoding.collation import pad_batch
 
 LABELS = (
-    "label", "labels", "class", "category", "sentiment", "target", "score", "stars", "rating", "similarity",
-    "标签", "类别",
-)  # fmt: skip
+    "label",
+    "labels",
+    "class",
+    "category",
+    "sentiment",
+    "target",
+    "score",
+    "stars",
+    "rating",
+    "similarity",
+    "标签",
+    "类别",
+)
 
 # https://gluebenchmark.com/tasks: the first of each is the headline here
 GLUE = {
@@ -153,9 +163,14 @@ class TextClassification(SequenceTask):
         return Classes(truth, guesses, setup.labels.names, probabilities, positive_class(setup))
 
     def answers(
-        self, records: Sequence[Any], prepared: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBase,
-        setup: Setup, top: int | None,
-    ) -> list[dict[str, Any]]:  # fmt: skip
+        self,
+        records: Sequence[Any],
+        prepared: Dataset,
+        rows: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        setup: Setup,
+        top: int | None,
+    ) -> list[dict[str, Any]]:
         if setup.labels is None or setup.labels.regression:
             return [{"score": float(logits[0])} for logits in records]
         return [ranked(softmax(logits), setup.labels.names, top) for logits in records]
@@ -187,9 +202,11 @@ class TextClassification(SequenceTask):
         scores = as_probabilities([row["scores"] for row in predictions], labels.names, places, by_id)
         return Classes(
             np.asarray(truth, dtype=np.int64),
-            np.asarray(as_classes(values, labels.names, places, by_id), dtype=np.int64), labels.names,
-            None if scores is None else np.asarray(scores), positive_class(setup),
-        )  # fmt: skip
+            np.asarray(as_classes(values, labels.names, places, by_id), dtype=np.int64),
+            labels.names,
+            None if scores is None else np.asarray(scores),
+            positive_class(setup),
+        )
 
     def label_ids(self, rows: Dataset, setup: Setup) -> list[Any]:
         """Return the id among the labels of each row, or its number."""

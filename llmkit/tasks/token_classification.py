@@ -104,8 +104,10 @@ class TokenClassification(Task):
         labels = Labels.of_model(config) if setup.labels is None else setup.labels
         ends = [name for name in labels.names if name.startswith(OTHER_MARKS) and f"B-{name[2:]}" in labels.names]
         if ends:
-            raise DataError(f"tags such as {listing(map(repr, ends[:2]))} are BIOES or BILOU, and IOB2 is wanted: "
-                            "write B- for S- and U-, and I- for E- and L-")  # fmt: skip
+            raise DataError(
+                f"tags such as {listing(map(repr, ends[:2]))} are BIOES or BILOU, and IOB2 is wanted: "
+                "write B- for S- and U-, and I- for E- and L-"
+            )
         return replace(setup, labels=labels)
 
     def remark(self, rows: Dataset, setup: Setup) -> str | None:
@@ -131,9 +133,13 @@ class TokenClassification(Task):
         tags = tags_of(rows, setup.columns["tags"]) if "tags" in setup.columns else None
         overlap = max(0, min(setup.max_length // 4, setup.max_length - 8))
         encoded = tokenizer(
-            [text for text, _ in texts], truncation=True, max_length=setup.max_length, stride=overlap,
-            return_overflowing_tokens=True, return_offsets_mapping=True,
-        )  # fmt: skip
+            [text for text, _ in texts],
+            truncation=True,
+            max_length=setup.max_length,
+            stride=overlap,
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+        )
         ids = {name: number for number, name in enumerate(setup.labels.names)} if setup.labels else {}
         columns: dict[str, list[Any]] = {name: [] for name in ("input_ids", "words", "row", "length")}
         if tags is not None:
@@ -209,8 +215,10 @@ class TokenClassification(Task):
         found = [predicted_tags(row, len(tags), declared) for tags, row in zip(truth, predictions, strict=True)]
         own, theirs = span_types(names), span_types(tag for tags in found for tag in tags)
         if theirs and not set(own) & set(theirs):
-            raise DataError(f"predictions: their tags are of {listing(map(repr, theirs))}, the dataset's of "
-                            f"{listing(map(repr, own))}, and none is the same")  # fmt: skip
+            raise DataError(
+                f"predictions: their tags are of {listing(map(repr, theirs))}, the dataset's of "
+                f"{listing(map(repr, own))}, and none is the same"
+            )
         return Spans(tuple(truth), tuple(found), tuple(dict.fromkeys((*own, *theirs))), are_single(names))
 
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
@@ -224,9 +232,14 @@ class TokenClassification(Task):
         return self.usual_metrics(setup.labels)[0]
 
     def answers(
-        self, records: Sequence[Any], prepared: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBase,
-        setup: Setup, top: int | None,
-    ) -> list[dict[str, Any]]:  # fmt: skip
+        self,
+        records: Sequence[Any],
+        prepared: Dataset,
+        rows: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        setup: Setup,
+        top: int | None,
+    ) -> list[dict[str, Any]]:
         """Return the entities of each text: their score is the mean probability of their words' tags."""
         judged, names = _judged(records, prepared, setup), setup.labels.names if setup.labels else ()
         made = []

@@ -52,9 +52,13 @@ class Translation(TextToText):
         return {role: found[role] for role in self.roles}
 
     def placed(
-        self, columns: dict[str, str], dataset: Dataset, given: Mapping[str, str], flags: TaskFlags,
+        self,
+        columns: dict[str, str],
+        dataset: Dataset,
+        given: Mapping[str, str],
+        flags: TaskFlags,
         config: PretrainedConfig | None,
-    ) -> dict[str, str]:  # fmt: skip
+    ) -> dict[str, str]:
         told = (flags.source, flags.target)
         remembered = _remembered(config) if config is not None else None
         wanted = dict(zip(self.roles, told if any(told) or not remembered else remembered, strict=True))

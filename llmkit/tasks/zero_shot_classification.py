@@ -90,9 +90,7 @@ class ZeroShotClassification(AlternativesTask):
             )
         template = flags.template or (PROMPT if is_decoder(config) else HYPOTHESIS)
         likelihood = is_decoder(config)
-        return replace(
-            setup, labels=Labels(own or names), candidates=names, template=template, likelihood=likelihood
-        )  # fmt: skip
+        return replace(setup, labels=Labels(own or names), candidates=names, template=template, likelihood=likelihood)
 
     def remark(self, rows: Dataset, setup: Setup) -> str | None:
         how = "its likelihood beyond that without a text" if setup.likelihood else "entailment"
@@ -141,9 +139,14 @@ class ZeroShotClassification(AlternativesTask):
         return "accuracy"
 
     def answers(
-        self, records: Sequence[Any], prepared: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBase,
-        setup: Setup, top: int | None,
-    ) -> list[dict[str, Any]]:  # fmt: skip
+        self,
+        records: Sequence[Any],
+        prepared: Dataset,
+        rows: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        setup: Setup,
+        top: int | None,
+    ) -> list[dict[str, Any]]:
         method = "likelihood" if setup.likelihood else "nli"
         scores = _compared(records, setup)
         return [{**ranked(chances(some), setup.candidates, top), "method": method} for some in scores]

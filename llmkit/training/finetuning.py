@@ -66,7 +66,7 @@ def finetune(
     report, series, distilling = report or Report(), series or SeriesOptions(), distilling or DistillingOptions()
     choices = Choices(
         training_options or TrainingOptions(), recipe or TunedRecipeOptions(), adapter or AdapterOptions()
-    )  # fmt: skip
+    )
     overrides = trainer.checked_overrides(choices.hyper.set)
     require_one_schedule(choices.recipe, overrides)
     _require_possible(options, data, splits, choices, series)
@@ -74,18 +74,29 @@ def finetune(
     datasets = [dataset] if isinstance(dataset, str) else list(dataset)
     identity = {
         "dataset": datasets[0] if len(datasets) == 1 else datasets,
-        **asdict(options), **asdict(data), **asdict(splits), **asdict(choices.hyper),
-        **choices.adapter.given, **choices.recipe.given, **distilling.given,
-    }  # fmt: skip
+        **asdict(options),
+        **asdict(data),
+        **asdict(splits),
+        **asdict(choices.hyper),
+        **choices.adapter.given,
+        **choices.recipe.given,
+        **distilling.given,
+    }
     whole = identity | series.given | ({"search_space": described(named)} if named is not None else {})
     teacher = distillation.find_teacher(distilling, options, choices.adapter.adapts, report)
     job = plan(datasets, options, data, splits, choices.hyper, run, whole, report, teacher)
     outline = _outline(job, options, choices.adapter)
     weights = class_weights(choices.recipe, job.task, job.setup, job.train, report)
     attempt = Attempt(
-        job, choices, identity, run, options, report, partial(_model, job, options, outline),
+        job,
+        choices,
+        identity,
+        run,
+        options,
+        report,
+        partial(_model, job, options, outline),
         partial(_recipe, job, overrides, weights),
-    )  # fmt: skip
+    )
     if outline is not None and dry_run:
         report.say(modules.share(outline.model).said)
     return _carried_out(attempt, series, named, whole, dry_run)
@@ -227,8 +238,12 @@ def _recipe(
     hyper, task, config = choices.hyper, job.task, job.located.config
     epochs, haste = hyper.epochs or task.usual_epochs, choices.adapter.haste * task.pace
     usual = Recipe(
-        epochs=epochs, max_steps=hyper.max_steps, batch_size=hyper.batch_size or _usual_batch(job), seed=hyper.seed,
+        epochs=epochs,
+        max_steps=hyper.max_steps,
+        batch_size=hyper.batch_size or _usual_batch(job),
+        seed=hyper.seed,
         learning_rate=hyper.learning_rate or learning_rate_for(parameters, config, haste),
-        measurements=3 if hyper.max_steps else max(1, math.ceil(epochs)), overrides=overrides,
-    )  # fmt: skip
+        measurements=3 if hyper.max_steps else max(1, math.ceil(epochs)),
+        overrides=overrides,
+    )
     return amended(usual, choices.recipe, weights)

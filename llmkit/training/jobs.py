@@ -75,15 +75,18 @@ class Trained:
     def as_dict(self) -> dict[str, Any]:
         """Return the result that --json prints."""
         series: dict[str, Any] = {name: self.record[name] for name in ("seeds", "search") if name in self.record}
-        return {
-            **self.evaluation.as_dict(), "run": str(self.folder), "training": self.record.get("training"), **series,
-        }  # fmt: skip
+        return {**self.evaluation.as_dict(), "run": str(self.folder), "training": self.record.get("training"), **series}
 
 
 def train(
-    job: Job, model: PreTrainedModel, recipe_for: Callable[[int], Recipe], identity: dict[str, Any],
-    run: RunOptions, options: ModelOptions, report: Report,
-) -> Trained:  # fmt: skip
+    job: Job,
+    model: PreTrainedModel,
+    recipe_for: Callable[[int], Recipe],
+    identity: dict[str, Any],
+    run: RunOptions,
+    options: ModelOptions,
+    report: Report,
+) -> Trained:
     """Train `model` by the recipe for its number of parameters, and leave a finished run folder.
 
     Raises:
@@ -96,10 +99,16 @@ def train(
 
 
 def learn(
-    job: Job, model: PreTrainedModel, recipe_for: Callable[[int], Recipe], identity: dict[str, Any],
-    run: RunOptions, options: ModelOptions, report: Report, lesson: Lesson | None = None,
+    job: Job,
+    model: PreTrainedModel,
+    recipe_for: Callable[[int], Recipe],
+    identity: dict[str, Any],
+    run: RunOptions,
+    options: ModelOptions,
+    report: Report,
+    lesson: Lesson | None = None,
     callbacks: Sequence[TrainerCallback] = (),
-) -> trainer.Fit:  # fmt: skip
+) -> trainer.Fit:
     """Do what `train` does up to the saved model, which `conclude` measures; a `lesson` is what a teacher teaches it.
 
     Raises:
@@ -119,15 +128,29 @@ def learn(
     if run.overwrite:
         job.folder.clear()
     described = {
-        "name": options.model or job.located.name, "commit": job.located.commit, "parameters": parameters,
-        "trainable": share.as_dict(), "adapter": adapters.has_adapter(model),
-    }  # fmt: skip
+        "name": options.model or job.located.name,
+        "commit": job.located.commit,
+        "parameters": parameters,
+        "trainable": share.as_dict(),
+        "adapter": adapters.has_adapter(model),
+    }
     job.folder.write(_begun(job, described, recipe, identity))
     fit = trainer.fit(
-        job.task, model, job.tokenizer, job.stream or job.train, job.validation, setups=job.setups, recipe=recipe,
-        best=job.best, folder=job.folder, options=options, report=report, lesson=lesson, track=run.track,
+        job.task,
+        model,
+        job.tokenizer,
+        job.stream or job.train,
+        job.validation,
+        setups=job.setups,
+        recipe=recipe,
+        best=job.best,
+        folder=job.folder,
+        options=options,
+        report=report,
+        lesson=lesson,
+        track=run.track,
         callbacks=callbacks,
-    )  # fmt: skip
+    )
     models.save(model, job.tokenizer, job.folder.path)
     return fit
 
@@ -135,12 +158,18 @@ def learn(
 def _begun(job: Job, model: dict[str, Any], recipe: Recipe, identity: dict[str, Any]) -> dict[str, Any]:
     """Return the run.json of a training that begins."""
     return {
-        "status": "running", "command": job.command, "task": job.task.name, "options": identity, "model": model,
+        "status": "running",
+        "command": job.command,
+        "task": job.task.name,
+        "options": identity,
+        "model": model,
         "teacher": job.teacher.as_dict() if job.teacher else None,
         "reference": asdict(job.setup.reference) if job.setup.reference else None,
-        "data": describe_data(job), "max_length": job.setup.max_length, "recipe": asdict(recipe),
+        "data": describe_data(job),
+        "max_length": job.setup.max_length,
+        "recipe": asdict(recipe),
         **runs.environment(),
-    }  # fmt: skip
+    }
 
 
 def conclude(job: Job, fit: trainer.Fit, options: ModelOptions, report: Report) -> Trained:
@@ -174,13 +203,17 @@ def _finish(job: Job, fit: trainer.Fit, options: ModelOptions, report: Report) -
     draw_curves(folder.path, job.best)
     draw(folder.path, evaluation.as_dict())
     record = folder.update(
-        status="finished", result=evaluation.as_dict(),
+        status="finished",
+        result=evaluation.as_dict(),
         training={
-            "steps": fit.steps, "seconds": round(fit.seconds, 1), "best_step": fit.best_step,
-            "best_by": job.best, "evaluation_seconds": round(time.monotonic() - started, 1),
+            "steps": fit.steps,
+            "seconds": round(fit.seconds, 1),
+            "best_step": fit.best_step,
+            "best_by": job.best,
+            "evaluation_seconds": round(time.monotonic() - started, 1),
             "peak_memory_bytes": runs.peak_memory_bytes(),
         },
-    )  # fmt: skip
+    )
     write_card(folder.path, record)
     return Trained(folder.path, evaluation, record)
 
@@ -212,9 +245,19 @@ def _saved(job: Job, options: ModelOptions, report: Report) -> Plan:
     located = models.locate(saved, report)
     wanted = Wanted(job.task.own_metrics(job.setup), seed=job.setup.seed)
     return Plan(
-        job.reference, located, saved, models.load_tokenizer(located, saved), job.source, job.task, job.setup,
-        job.rows.name, job.rows.validation, 0, job.task.eval_batch, wanted,
-    )  # fmt: skip
+        job.reference,
+        located,
+        saved,
+        models.load_tokenizer(located, saved),
+        job.source,
+        job.task,
+        job.setup,
+        job.rows.name,
+        job.rows.validation,
+        0,
+        job.task.eval_batch,
+        wanted,
+    )
 
 
 def finished(job: Job, options: ModelOptions, report: Report) -> Trained:
@@ -226,12 +269,17 @@ def describe_data(job: Job) -> dict[str, Any]:
     """Return what run.json says of the data: enough to find the same rows again."""
     rows, labels = job.rows, job.setup.labels
     return {
-        "reference": job.reference, "commit": job.source.commit, "columns": job.setup.columns,
-        "labels": list(labels.names) if labels else None, "validation": rows.name,
-        "cut": rows.cut.as_dict() if rows.cut else None, "mix": [one.as_dict() for one in rows.drawn] or None,
+        "reference": job.reference,
+        "commit": job.source.commit,
+        "columns": job.setup.columns,
+        "labels": list(labels.names) if labels else None,
+        "validation": rows.name,
+        "cut": rows.cut.as_dict() if rows.cut else None,
+        "mix": [one.as_dict() for one in rows.drawn] or None,
         **({"streaming": True} if job.stream else _trained_on(job)),
-        "validation_rows": len(rows.validation), "validation_sha256": data.fingerprint(rows.validation),
-    }  # fmt: skip
+        "validation_rows": len(rows.validation),
+        "validation_sha256": data.fingerprint(rows.validation),
+    }
 
 
 def _trained_on(job: Job) -> dict[str, Any]:

@@ -26,15 +26,23 @@ from llmkit.output.report import Report
 from llmkit.tasks import TASKS, Setup, Task, named, require_roles
 
 SENTENCES = (
-    "The king gave his daughter a golden ring.", "It rained all day and the river rose.",
-    "She sold the house after the winter.", "Nobody knew why the train was late.",
-    "The company reported higher profits on Monday.", "A good book is better than a bad film.",
-    "He forgot the name of the town.", "Our room was small but very clean.",
-    "The old garden was full of red flowers.", "Two men were arrested in London last week.",
-    "The soup was cold and the bread was hard.", "They laughed until the music stopped.",
-    "Water boils at a lower temperature in the mountains.", "The teacher read the letter aloud.",
-    "I would never buy this phone again.", "The fox waited behind the stones.",
-)  # fmt: skip
+    "The king gave his daughter a golden ring.",
+    "It rained all day and the river rose.",
+    "She sold the house after the winter.",
+    "Nobody knew why the train was late.",
+    "The company reported higher profits on Monday.",
+    "A good book is better than a bad film.",
+    "He forgot the name of the town.",
+    "Our room was small but very clean.",
+    "The old garden was full of red flowers.",
+    "Two men were arrested in London last week.",
+    "The soup was cold and the bread was hard.",
+    "They laughed until the music stopped.",
+    "Water boils at a lower temperature in the mountains.",
+    "The teacher read the letter aloud.",
+    "I would never buy this phone again.",
+    "The fox waited behind the stones.",
+)
 NEW_TOKENS = 32  # of the greedy continuations that are compared
 CLOSE = {"float32": 1e-3, "float64": 1e-3}  # numbers of answers that differ by less are equal; halves round more
 CLOSE_HALVES = 5e-2
@@ -65,10 +73,16 @@ class Merged:
     def as_dict(self) -> dict[str, Any]:
         """Return the result that --json prints."""
         return {
-            "schema": runs.SCHEMA, "model": str(self.folder), "adapter": self.adapter, "base": self.base,
-            "prompts": self.compared, "equal": self.equal, "agreement": self.agreement,
-            "largest_difference": self.largest_difference, "differing": self.differing[:SHOWN],
-        }  # fmt: skip
+            "schema": runs.SCHEMA,
+            "model": str(self.folder),
+            "adapter": self.adapter,
+            "base": self.base,
+            "prompts": self.compared,
+            "equal": self.equal,
+            "agreement": self.agreement,
+            "largest_difference": self.largest_difference,
+            "differing": self.differing[:SHOWN],
+        }
 
     def require(self, agreement: float) -> None:
         """Raise when the models agree on less than that share of the prompts.

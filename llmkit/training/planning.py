@@ -49,18 +49,29 @@ class Choice:
 
 
 def plan(
-    dataset: Sequence[str], options: ModelOptions, data: DataOptions, splits: SplitOptions, hyper: TrainingOptions,
-    run: RunOptions, identity: dict[str, Any], report: Report, teacher: Teacher | None = None,
-) -> Job:  # fmt: skip
+    dataset: Sequence[str],
+    options: ModelOptions,
+    data: DataOptions,
+    splits: SplitOptions,
+    hyper: TrainingOptions,
+    run: RunOptions,
+    identity: dict[str, Any],
+    report: Report,
+    teacher: Teacher | None = None,
+) -> Job:
     """Check everything that can be checked before the weights are loaded, and say what was chosen."""
     chosen = _choice(dataset, options, data, splits, hyper, run, identity, report, teacher)
     located, task, columns, source = chosen.located, chosen.task, chosen.columns, chosen.source
     parts, rows, labels = _checked(chosen, splits, hyper, report)
     tokenizer = models.load_tokenizer(located, options)
     setup = Setup(
-        columns=columns, max_length=max_length(data, located, tokenizer, task), labels=labels,
-        benchmark=source.benchmark, seed=hyper.seed, reference=_reference(located) if task.remembers else None,
-    )  # fmt: skip
+        columns=columns,
+        max_length=max_length(data, located, tokenizer, task),
+        labels=labels,
+        benchmark=source.benchmark,
+        seed=hyper.seed,
+        reference=_reference(located) if task.remembers else None,
+    )
     setup = task.settle(task.learned(setup, rows.train), data, located.config, tokenizer)
     told = numbered(parts, chosen.rows)
     for part in told:
@@ -72,15 +83,34 @@ def plan(
     train_rows, validation = _prepared(source.reference, task, rows, told, (reader, tokenizer), setup, report)
     stream = streaming.stream_of(chosen.opened, task, reader, setup) if chosen.opened else None
     return Job(
-        located, source, source.reference, task, setup, rows, tokenizer, train_rows, validation, chosen.folder, best,
-        "finetune", stream=stream, teacher=teacher,
-    )  # fmt: skip
+        located,
+        source,
+        source.reference,
+        task,
+        setup,
+        rows,
+        tokenizer,
+        train_rows,
+        validation,
+        chosen.folder,
+        best,
+        "finetune",
+        stream=stream,
+        teacher=teacher,
+    )
 
 
 def _choice(
-    dataset: Sequence[str], options: ModelOptions, data: DataOptions, splits: SplitOptions, hyper: TrainingOptions,
-    run: RunOptions, identity: dict[str, Any], report: Report, teacher: Teacher | None,
-) -> Choice:  # fmt: skip
+    dataset: Sequence[str],
+    options: ModelOptions,
+    data: DataOptions,
+    splits: SplitOptions,
+    hyper: TrainingOptions,
+    run: RunOptions,
+    identity: dict[str, Any],
+    report: Report,
+    teacher: Teacher | None,
+) -> Choice:
     portions, opened = mixture.open_portions(dataset, data, splits, report)
     first = select(portions[0].source.splits, splits.train_split, data.limit)
     located, task, columns = _model_and_task(options, data, first, report, teacher.student if teacher else None)
@@ -155,9 +185,14 @@ def _test(source: Source, splits: SplitOptions, rows: TrainAndValidation, column
 
 
 def _prepared(
-    dataset: str, task: Task, rows: TrainAndValidation, parts: Sequence[Part],
-    tokenizers: tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase], setup: Setup, report: Report,
-) -> tuple[Dataset, Dataset]:  # fmt: skip
+    dataset: str,
+    task: Task,
+    rows: TrainAndValidation,
+    parts: Sequence[Part],
+    tokenizers: tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase],
+    setup: Setup,
+    report: Report,
+) -> tuple[Dataset, Dataset]:
     """Return the rows to train on and to measure on, each by its tokenizer, as model inputs; say what is cut off."""
     reader, tokenizer = tokenizers
     train_rows = task.prepare(rows.train, reader, setup, training=True)

@@ -99,9 +99,16 @@ def pretrain(
 
 
 def _planned(
-    references: list[str], options: ModelOptions, shape: ArchitectureOptions, data: CorpusOptions,
-    splits: SplitOptions, hyper: TrainingOptions, run: RunOptions, identity: dict[str, Any], report: Report,
-) -> tuple[Job, Start]:  # fmt: skip
+    references: list[str],
+    options: ModelOptions,
+    shape: ArchitectureOptions,
+    data: CorpusOptions,
+    splits: SplitOptions,
+    hyper: TrainingOptions,
+    run: RunOptions,
+    identity: dict[str, Any],
+    report: Report,
+) -> tuple[Job, Start]:
     """Settle and say all that the training is, up to the model that it starts from."""
     if hyper.metric is not None and options.model is None:
         require_known(hyper.metric, _family(shape, data)[0].metric_names(None), "--metric")
@@ -201,9 +208,13 @@ def _tokenizer(
 
 
 def _job(
-    corpus: Corpus, start: Start, shape: ArchitectureOptions, hyper: TrainingOptions, folder: runs.RunFolder,
+    corpus: Corpus,
+    start: Start,
+    shape: ArchitectureOptions,
+    hyper: TrainingOptions,
+    folder: runs.RunFolder,
     report: Report,
-) -> Job:  # fmt: skip
+) -> Job:
     setup = Setup(columns={"text": "text"}, max_length=start.context, seed=hyper.seed)
     masks = replace(setup, mask_share=shape.mask_share or start.task.mask_share, whole_words=shape.whole_word_masking)
     best = hyper.metric or start.task.headline(setup)
@@ -219,9 +230,20 @@ def _job(
     located = start.located or Located("scratch", folder.path, start.config or PretrainedConfig())
     reference = listing(source.reference for source in corpus.sources)
     return Job(
-        located, corpus.sources[0], reference, start.task, setup, corpus.rows, start.tokenizer, train_rows, held_out,
-        folder, best, "pretrain", train_setup=masks,
-    )  # fmt: skip
+        located,
+        corpus.sources[0],
+        reference,
+        start.task,
+        setup,
+        corpus.rows,
+        start.tokenizer,
+        train_rows,
+        held_out,
+        folder,
+        best,
+        "pretrain",
+        train_setup=masks,
+    )
 
 
 def _streamed(job: Job, opened: Opened, data: CorpusOptions) -> Job:
@@ -243,15 +265,23 @@ def _model(start: Start, options: ModelOptions) -> PreTrainedModel:
 
 def _recipe(
     start: Start, hyper: TrainingOptions, asked: RecipeOptions, overrides: dict[str, Any], parameters: int
-) -> Recipe:  # fmt: skip
+) -> Recipe:
     """From scratch as GPT-3 and Llama do it: a cosine, betas .9 and .95, weight decay 0.1; gentler when going on."""
     known = start.located
     rate = learning_rate_for(parameters, known.config) if known is not None else start.size.learning_rate
     usual = Recipe(
-        epochs=hyper.epochs or EPOCHS, max_steps=hyper.max_steps, batch_size=hyper.batch_size or start.size.batch_size,
-        learning_rate=hyper.learning_rate or rate, seed=hyper.seed, measurements=MEASUREMENTS, warmup=start.size.warmup,
-        schedule="cosine", weight_decay=0.1, betas=(0.9, 0.95), overrides=overrides,
-    )  # fmt: skip
+        epochs=hyper.epochs or EPOCHS,
+        max_steps=hyper.max_steps,
+        batch_size=hyper.batch_size or start.size.batch_size,
+        learning_rate=hyper.learning_rate or rate,
+        seed=hyper.seed,
+        measurements=MEASUREMENTS,
+        warmup=start.size.warmup,
+        schedule="cosine",
+        weight_decay=0.1,
+        betas=(0.9, 0.95),
+        overrides=overrides,
+    )
     return amended(usual, asked)
 
 

@@ -92,7 +92,7 @@ FILES = {
     "kind.suite.yaml": "evals: [good.csv]\nresamples: many\n",
     "limits.suite.yaml": "evals: [good.csv]\nresamples: 5\n",
     "not_json.json": "{",
-}  # fmt: skip
+}
 
 
 def _edit_config(folder: Path, **changes: object) -> None:
@@ -222,7 +222,7 @@ WRONG_NAMES = {
     "eval good.csv -m bert --column lable=label": "'label'",
     "classify -i good.csv -m bert --column txt=text": "'text'",
     "generate -i prompts.jsonl -m llama --column promt=prompt": "'prompt'",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("line", "near"), WRONG_NAMES.items())
@@ -333,7 +333,7 @@ BAD_FLAGS = {
     "data good.csv -o full": "--output 'full' is a folder",
     "data good.csv -m bert --max-length 4096": "at most 64",
     "data good.csv --threshold 0.3 --task text-classification": "--threshold",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("line", "words"), BAD_FLAGS.items())
@@ -358,7 +358,7 @@ NONSENSE = {
     "--system x --no-chat": "--no-chat",
     "-i prompts.jsonl": "not both",
     "-o out.jsonl": "--input",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("flags", "words"), NONSENSE.items())
@@ -560,7 +560,7 @@ BAD_MEASURES = {
     "cache clear --older-than -1": "in days from 0",
     "cache clear --older-than nan": "in days from 0",
     "cache drop": "drop",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("line", "words"), BAD_MEASURES.items())
@@ -639,9 +639,10 @@ OF_OTHER_ROWS = {
     "other rows": (lambda result: with_rows(result, id=["0", *result["rows"]["id"][1:]]), "1 of 4 are not in it"),
     "other labels": (lambda result: with_rows(result, label=result["rows"]["label"][::-1]), "4 rows have another"),
     "other classes": (
-        lambda result: json.loads(json.dumps(result).replace('"negative"', '"bad"')), "has the classes bad, positive",
+        lambda result: json.loads(json.dumps(result).replace('"negative"', '"bad"')),
+        "has the classes bad, positive",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", OF_OTHER_ROWS)

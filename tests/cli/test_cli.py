@@ -42,20 +42,38 @@ PANELS = {
     "compare": {"Arguments", "Comparison", "Gates", "Output"},
     "cache": {"Arguments", "Cache", "Output"},
 }
-EVERYWHERE = {
-    "--dry-run", "--json", "--quiet", "-q", "--verbose", "-v", "--version", "--config", "--help",
-}  # fmt: skip
+EVERYWHERE = {"--dry-run", "--json", "--quiet", "-q", "--verbose", "-v", "--version", "--config", "--help"}
 OF_MODELS = {
-    "--offline", "--limit", "--batch-size", "--revision", "--trust-remote-code", "--device", "--dtype", "--model", "-m",
-    "--output", "-o", "--column",
-}  # fmt: skip
+    "--offline",
+    "--limit",
+    "--batch-size",
+    "--revision",
+    "--trust-remote-code",
+    "--device",
+    "--dtype",
+    "--model",
+    "-m",
+    "--output",
+    "-o",
+    "--column",
+}
 OF_ROWS = {"--limit", "--batch-size", "--output", "-o", "--column"}
 WITHOUT_MODEL = {"compare", "cache", "push"}  # they read files that eval or a training wrote
 WITHOUT_ROWS = {"chat"}
 ORDER = [
-    "generate", "chat", "classify", "embed", "data", "finetune", "merge", "push", "pretrain", "eval", "compare",
+    "generate",
+    "chat",
+    "classify",
+    "embed",
+    "data",
+    "finetune",
+    "merge",
+    "push",
+    "pretrain",
+    "eval",
+    "compare",
     "cache",
-]  # fmt: skip
+]
 
 
 def command(verb: str):
@@ -122,7 +140,8 @@ def test_the_module_and_the_console_script_are_one(llmkit_process):
 
 def test_help_and_import_leave_the_heavy_libraries_alone():
     script = (
-        "import sys; import llmkit, llmkit.cli, llmkit.inference.answer_cache; codes = [llmkit.cli.main([*verb, '--help']) for verb in "
+        "import sys; import llmkit, llmkit.cli, llmkit.inference.answer_cache; "
+        "codes = [llmkit.cli.main([*verb, '--help']) for verb in "
         "([], *([name] for name in llmkit.cli.COMMANDS))]; print(codes, sorted({'torch', 'transformers', 'datasets', "
         "'evaluate', 'accelerate', 'huggingface_hub', 'numpy', 'scipy', 'sklearn', 'matplotlib', 'pyarrow', "
         "'sacrebleu', 'junitparser', 'lm_eval', 'peft', 'optuna'} & set(sys.modules)), file=sys.stderr)"

@@ -192,8 +192,10 @@ def test_the_rows_of_each_task_are_counted_and_shown_as_its_model_sees_them(llmk
 def test_padding_and_the_loss_mask_are_visible_in_a_pipe_and_in_colour_on_a_terminal(
     llmkit, on_terminal, tagger, tmp_path
 ):
-    rows = [{"tokens": ["Anna", "was", "in", "Rome"], "ner_tags": ["B-PER", "O", "O", "B-LOC"]},
-            {"tokens": ["the"], "ner_tags": ["O"]}]  # fmt: skip
+    rows = [
+        {"tokens": ["Anna", "was", "in", "Rome"], "ner_tags": ["B-PER", "O", "O", "B-LOC"]},
+        {"tokens": ["the"], "ner_tags": ["O"]},
+    ]
     data = write_jsonl(tmp_path / "rows.jsonl", rows)
     ran = llmkit("data", data, "-m", tagger)
     assert ran.code == 0, ran.err

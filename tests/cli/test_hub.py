@@ -13,10 +13,14 @@ from conftest import hub_session
 from datasets import ClassLabel, Dataset, Features, Value
 from hub_server import HubServer, Repo, serve
 
-MRPC = Features({
-    "sentence1": Value("string"), "sentence2": Value("string"),
-    "label": ClassLabel(names=["not_equivalent", "equivalent"]), "idx": Value("int32"),
-})  # fmt: skip
+MRPC = Features(
+    {
+        "sentence1": Value("string"),
+        "sentence2": Value("string"),
+        "label": ClassLabel(names=["not_equivalent", "equivalent"]),
+        "idx": Value("int32"),
+    }
+)
 CARD = """---
 configs:
 - config_name: mrpc

@@ -37,9 +37,12 @@ def hub(tmp_path_factory):
     tiny.bert_folder(models / "other", kind="encoder", seed=1)
     data = write_csv(root / "rows.csv", tiny.reviews(32))
     finetune(
-        str(data), str(base), training_options=TrainingOptions(max_steps=2), run=RunOptions(output=run),
+        str(data),
+        str(base),
+        training_options=TrainingOptions(max_steps=2),
+        run=RunOptions(output=run),
         adapter=AdapterOptions(lora=True),
-    )  # fmt: skip
+    )
     for name, of in (("adapter", "base"), ("orphan", "gone"), ("stray", "other")):
         folder = Path(shutil.copytree(run, models / name, ignore=shutil.ignore_patterns("checkpoints")))
         config = json.loads((folder / "adapter_config.json").read_text())

@@ -26,9 +26,12 @@ def made(models_root, classifier) -> Path:
     """An adapter of the random classifier."""
     data = write_csv(models_root / "for-adapter.csv", tiny.reviews(48))
     finetune(
-        str(data), str(classifier), training_options=TrainingOptions(max_steps=6, learning_rate=0.02),
-        run=RunOptions(output=models_root / "adapter"), adapter=AdapterOptions(lora=True),
-    )  # fmt: skip
+        str(data),
+        str(classifier),
+        training_options=TrainingOptions(max_steps=6, learning_rate=0.02),
+        run=RunOptions(output=models_root / "adapter"),
+        adapter=AdapterOptions(lora=True),
+    )
     return models_root / "adapter"
 
 

@@ -26,9 +26,11 @@ def place(tmp_path_factory) -> Path:
     data = write_csv(folder / "rows.csv", tiny.reviews(32))
     write_csv(folder / "measured.csv", tiny.reviews(24, seed=1))
     finetune(
-        str(data), ModelOptions(model=str(base), dtype="float32"), run=RunOptions(output=folder / "run"),
+        str(data),
+        ModelOptions(model=str(base), dtype="float32"),
+        run=RunOptions(output=folder / "run"),
         training_options=TrainingOptions(max_steps=3, seed=7),
-    )  # fmt: skip
+    )
     (folder / "run" / "notes.txt").write_text("not for others")
     return folder
 
@@ -74,8 +76,11 @@ def test_the_model_its_card_and_its_figures_are_put_there_and_nothing_else(pushe
     assert ran["first"].code == 0, ran["first"].err
     made = ran["first"].json
     assert (made["repo"], made["url"], made["removed"], made["unchanged"]) == (
-        "me/tuned", f"{hub.endpoint}/me/tuned", [], [],
-    )  # fmt: skip
+        "me/tuned",
+        f"{hub.endpoint}/me/tuned",
+        [],
+        [],
+    )
     names = {file["path"] for file in made["uploaded"]}
     assert {"model.safetensors", "config.json", "tokenizer.json", "README.md", "run.json", "metrics.jsonl"} <= names
     assert not names & {"notes.txt", "checkpoints", "tensorboard"}

@@ -87,26 +87,32 @@ def test_parquet_keeps_the_class_names_that_datasets_wrote(tmp_path):
         pytest.param("a.csv", "text,label\r\na,x\r\n", [{"text": "a", "label": "x"}], id="line ends of Windows"),
         pytest.param("a.csv", " text , label\na,x\n", [{"text": "a", "label": "x"}], id="blanks in the header"),
         pytest.param(
-            "a.csv", 'text,label\n"a\n\n""b""",x\nc,y\n',
-            [{"text": 'a\n\n"b"', "label": "x"}, {"text": "c", "label": "y"}], id="newlines and quotes in a cell",
+            "a.csv",
+            'text,label\n"a\n\n""b""",x\nc,y\n',
+            [{"text": 'a\n\n"b"', "label": "x"}, {"text": "c", "label": "y"}],
+            id="newlines and quotes in a cell",
         ),
         pytest.param(
-            "a.csv", "text,label\nNA,null\nnan,None\n",
-            [{"text": "NA", "label": "null"}, {"text": "nan", "label": "None"}], id="NA is a text",
+            "a.csv",
+            "text,label\nNA,null\nnan,None\n",
+            [{"text": "NA", "label": "null"}, {"text": "nan", "label": "None"}],
+            id="NA is a text",
         ),
         pytest.param(
-            "a.csv", "text,label\na,1\nb,\n", [{"text": "a", "label": 1}, {"text": "b", "label": None}], id="no number",
+            "a.csv", "text,label\na,1\nb,\n", [{"text": "a", "label": 1}, {"text": "b", "label": None}], id="no number"
         ),
         pytest.param("a.json", '{"text": "a"}', [{"text": "a"}], id="one JSON object"),
         pytest.param("a.json", '{"text": "a"}\n{"text": "b"}\n', [{"text": "a"}, {"text": "b"}], id="lines as .json"),
         pytest.param(
-            "a.jsonl", '{"text": "a"}\n\n{"text": "b", "n": 2}\n',
-            [{"text": "a", "n": None}, {"text": "b", "n": 2}], id="a key that some rows lack",
+            "a.jsonl",
+            '{"text": "a"}\n\n{"text": "b", "n": 2}\n',
+            [{"text": "a", "n": None}, {"text": "b", "n": 2}],
+            id="a key that some rows lack",
         ),
         pytest.param("a.jsonl", '{"n": 1}\n{"n": 2.5}\n', [{"n": 1.0}, {"n": 2.5}], id="integers and floats"),
         pytest.param("a.jsonl", '{"text": "a\u2028b"}\r\n', [{"text": "a\u2028b"}], id="line separator in JSON"),
     ],
-)  # fmt: skip
+)
 def test_a_file_reads_as_these_rows(rows_of, name, content, expected):
     assert rows_of(name, content) == expected
 
@@ -148,10 +154,18 @@ def test_both_ways_to_read_name_the_same_broken_line(tmp_path, read):
         pytest.param("a.tsv", "text\tlabel\na\tx\n\tb\tc\n", ["line 3", "3 cells"], id="long row of a TSV"),
         pytest.param("a.csv", 'text,label\na,x\n"b,y\nc,z\n', ["line 3"], id="a quote that nothing closes"),
         pytest.param("a.csv", "text,label,text \na,x,b\n", ["header", "text", "twice"], id="a name given twice"),
-        pytest.param("a.csv", "text,label\na,x\ncaf\xe9,y\n".encode("latin-1"), ["line 3", "0xe9", "--encoding"],
-                     id="another encoding in a CSV"),
-        pytest.param("a.jsonl", '{"text": "a"}\n{"text": "caf\xe9"}\n'.encode("latin-1"), ["line 2", "--encoding"],
-                     id="another encoding in JSON lines"),
+        pytest.param(
+            "a.csv",
+            "text,label\na,x\ncaf\xe9,y\n".encode("latin-1"),
+            ["line 3", "0xe9", "--encoding"],
+            id="another encoding in a CSV",
+        ),
+        pytest.param(
+            "a.jsonl",
+            '{"text": "a"}\n{"text": "caf\xe9"}\n'.encode("latin-1"),
+            ["line 2", "--encoding"],
+            id="another encoding in JSON lines",
+        ),
         pytest.param("a.jsonl", '{"text": "a"}\n\n{"text": \n', ["line 3", "not JSON"], id="broken JSON line"),
         pytest.param("a.jsonl", '{"text": "a"}\n["b"]\n', ["line 2", "object"], id="a JSON line that is no object"),
         pytest.param("a.jsonl", '{"t": "a"}\n{"t": 1}\n', ["'t'", "str in row 1", "int in row 2"], id="mixed types"),
@@ -166,7 +180,7 @@ def test_both_ways_to_read_name_the_same_broken_line(tmp_path, read):
         pytest.param("a.arrow", b"no arrow", ["not a readable arrow file"], id="no arrow"),
         pytest.param("a.xlsx", b"PK", ["unknown format", "parquet"], id="a format that llmkit does not read"),
     ],
-)  # fmt: skip
+)
 def test_a_broken_file_is_refused_in_one_sentence_that_names_the_place(rows_of, tmp_path, name, content, phrases):
     with pytest.raises(DataError) as refusal:
         rows_of(name, content)

@@ -20,7 +20,7 @@ from llmkit.data.labels import (
     natural,
     refuse_unseen,
     spelled_as,
-)  # fmt: skip
+)
 from llmkit.data.splits import CUT_SHARE, Cut, cut_rows
 from llmkit.errors import DataError, OptionError
 
@@ -155,8 +155,12 @@ def test_labels_are_matched_by_name_and_never_by_position(model, dataset, names,
     [
         (("neg", "pos"), declaring("neg", "pos"), ("neg", "pos"), None),
         (("NEG", "Pos"), column("neg", "pos"), ("neg", "pos"), "labels: NEG is neg, Pos is pos, by name, case and"),
-        (("not-equivalent", "equivalent"), declaring("not_equivalent", "equivalent"),
-         ("not_equivalent", "equivalent"), "labels: not-equivalent is not_equivalent, by name, case and separators"),
+        (
+            ("not-equivalent", "equivalent"),
+            declaring("not_equivalent", "equivalent"),
+            ("not_equivalent", "equivalent"),
+            "labels: not-equivalent is not_equivalent, by name, case and separators",
+        ),
         (("NOT__Equivalent", "b"), column("not - equivalent"), ("not - equivalent", "b"), "labels: NOT__Equivalent is"),
         (("STRASSE", "b"), column("straße"), ("straße", "b"), "labels: STRASSE is straße, by name"),
         (("LABEL_0", "LABEL_1"), column(1, 0), ("0", "1"), "labels: LABEL_0 is 0, LABEL_1 is 1, by their number"),
@@ -167,7 +171,7 @@ def test_labels_are_matched_by_name_and_never_by_position(model, dataset, names,
         (("label 0", "Label-1"), column("LABEL_0", "LABEL_1"), ("LABEL_0", "LABEL_1"), "labels: label 0 is LABEL_0"),
         (("b", "a"), declaring("a", "b"), ("a", "b"), "labels: the model has them in another order, matched by name"),
     ],
-)  # fmt: skip
+)
 def test_what_settles_by_itself_is_said(model, dataset, names, how):
     matching = match(dataset, "label", config_of(*model))
     assert matching.labels.names == names
@@ -235,13 +239,18 @@ def test_a_long_list_is_cut():
     ("model", "dataset", "mapping", "names", "merge"),
     [
         (("LABEL_0", "LABEL_1"), declaring("neg", "pos"), {"LABEL_0": "pos", "LABEL_1": "neg"}, ("neg", "pos"), (1, 0)),
-        (("entailment", "neutral", "contradiction"), declaring("entailment", "not_entailment"),
-         {"neutral": "not_entailment", "contradiction": "not_entailment"}, ("entailment", "not_entailment"), (0, 1, 1)),
+        (
+            ("entailment", "neutral", "contradiction"),
+            declaring("entailment", "not_entailment"),
+            {"neutral": "not_entailment", "contradiction": "not_entailment"},
+            ("entailment", "not_entailment"),
+            (0, 1, 1),
+        ),
         (("a", "b"), column("a", "b"), {"a": "b", "b": "a"}, ("b", "a"), None),
         (("neg", "POS", "other"), column("neg", "pos"), {"neg": "neg"}, ("neg", "pos", "other"), None),
         (("Pos", "POS"), column("pos"), {"Pos": "pos"}, ("pos",), (0, 0)),
     ],
-)  # fmt: skip
+)
 def test_a_map_names_the_labels_and_may_merge_them(model, dataset, mapping, names, merge):
     matching = match(dataset, "label", config_of(*model), mapping)
     assert (matching.labels.names, matching.merge) == (names, merge)

@@ -21,12 +21,19 @@ def rows_by_split(reference: object) -> dict[str, list[dict[str, str]]]:
 @pytest.mark.parametrize(
     ("name", "split"),
     [
-        ("reviews.csv", "train"), ("train.csv", "train"), ("reviews-training.csv", "train"), ("dev.csv", "validation"),
-        ("my_val.csv", "validation"), ("reviews.valid.csv", "validation"), ("Validation.csv", "validation"),
-        ("test-00000-of-00001.csv", "test"), ("testing_set.csv", "test"), ("contest.csv", "train"),
+        ("reviews.csv", "train"),
+        ("train.csv", "train"),
+        ("reviews-training.csv", "train"),
+        ("dev.csv", "validation"),
+        ("my_val.csv", "validation"),
+        ("reviews.valid.csv", "validation"),
+        ("Validation.csv", "validation"),
+        ("test-00000-of-00001.csv", "test"),
+        ("testing_set.csv", "test"),
+        ("contest.csv", "train"),
         ("latest_devices.csv", "train"),
     ],
-)  # fmt: skip
+)
 def test_a_file_is_the_split_that_a_word_of_its_name_tells(tmp_path, name, split):
     assert rows_by_split(write_csv(tmp_path / name, [A])) == {split: [A]}
 

@@ -205,26 +205,38 @@ def test_equal_rows_with_equal_predictions_need_nothing_to_tell_them_apart():
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        ([{"text": text, "prediction": n} for n, text in enumerate(TEXTS)],
-         "p.jsonl: 'two' occurs 2 times with different predictions, '1' and '2'; give each row an id, or its number"),
+        (
+            [{"text": text, "prediction": n} for n, text in enumerate(TEXTS)],
+            "p.jsonl: 'two' occurs 2 times with different predictions, '1' and '2'; give each row an id, or its number",
+        ),
         ([{"text": text, "prediction": n, "row": 1} for n, text in enumerate(TEXTS)], "'two' occurs 2 times"),
-        ([{"text": "one", "prediction": 1}],
-         "p.jsonl does not fit the dataset (joined by equal 'text'): 3 of the dataset's rows are missing from it "
-         "('two', 'two', 'three'); --split and --limit"),
-        ([*({"text": text, "prediction": 1} for text in TEXTS), {"text": "one", "prediction": 1}],
-         "1 of its rows is not in the dataset, or too often (row 5: 'one')"),
-        ([{"text": text, "prediction": 1} for text in ("one", "two", "a long text " * 9, "B", "C", "D")],
-         "2 of the dataset's rows are missing from it ('two', 'three') and 4 of its rows are not in the dataset, or "
-         "too often (row 3: 'a long text a long text a long text a...', row 4: 'B', row 5: 'C' and 1 more)"),
-        ([{"id": IDS[0], "prediction": 1}, {"id": "ffff", "prediction": 1}],
-         "(joined by the content ids): 3 of the dataset's rows are missing from it ('two', 'two', 'three') and 1 of "
-         "its rows is not in the dataset, or too often (row 2: 'ffff')"),
-        ([{"id": "7", "prediction": 1}],
-         "none of its rows is one of the dataset's: each needs the 'id' that llmkit --save-predictions writes, or the "
-         "dataset's own id, or its 'text'"),
+        (
+            [{"text": "one", "prediction": 1}],
+            "p.jsonl does not fit the dataset (joined by equal 'text'): 3 of the dataset's rows are missing from it "
+            "('two', 'two', 'three'); --split and --limit",
+        ),
+        (
+            [*({"text": text, "prediction": 1} for text in TEXTS), {"text": "one", "prediction": 1}],
+            "1 of its rows is not in the dataset, or too often (row 5: 'one')",
+        ),
+        (
+            [{"text": text, "prediction": 1} for text in ("one", "two", "a long text " * 9, "B", "C", "D")],
+            "2 of the dataset's rows are missing from it ('two', 'three') and 4 of its rows are not in the dataset, or "
+            "too often (row 3: 'a long text a long text a long text a...', row 4: 'B', row 5: 'C' and 1 more)",
+        ),
+        (
+            [{"id": IDS[0], "prediction": 1}, {"id": "ffff", "prediction": 1}],
+            "(joined by the content ids): 3 of the dataset's rows are missing from it ('two', 'two', 'three') and 1 of "
+            "its rows is not in the dataset, or too often (row 2: 'ffff')",
+        ),
+        (
+            [{"id": "7", "prediction": 1}],
+            "none of its rows is one of the dataset's: each needs the 'id' that llmkit --save-predictions writes, or "
+            "the dataset's own id, or its 'text'",
+        ),
         ([{"prediction": 1}], "none of its rows is one of the dataset's"),
     ],
-)  # fmt: skip
+)
 def test_rows_that_do_not_fit_are_named(rows, sentence):
     with pytest.raises(DataError) as refusal:
         joined(of_file(*rows))

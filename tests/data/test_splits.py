@@ -103,8 +103,9 @@ def test_too_few_rows_are_not_cut():
 
 @pytest.mark.parametrize("name", ["validation", "validation_matched", "valid", "val", "dev"])
 def test_a_validation_split_is_taken_by_any_of_its_names(name):
-    rows = train_and_validation(source_of(train=numbered(9), test=numbered(9), **{name: numbered(3)}), "train", None,
-                                None, 42)  # fmt: skip
+    rows = train_and_validation(
+        source_of(train=numbered(9), test=numbered(9), **{name: numbered(3)}), "train", None, None, 42
+    )
     assert (rows.name, rows.cut, len(rows.train), len(rows.validation)) == (name, None, 9, 3)
 
 

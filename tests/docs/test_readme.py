@@ -18,8 +18,16 @@ def test_the_commands_of_the_readme_run_in_their_order(tmp_path):
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     offline = commands(hub=False)
     assert {re.search(r"llmkit (\w+)", line)[1] for line in offline} == {
-        "generate", "pretrain", "data", "finetune", "merge", "eval", "classify", "compare", "cache",
-    }  # fmt: skip
+        "generate",
+        "pretrain",
+        "data",
+        "finetune",
+        "merge",
+        "eval",
+        "classify",
+        "compare",
+        "cache",
+    }
     for line in offline:
         if re.search(r"llmkit (pretrain|finetune)", line) and not line.endswith("-o runs/reviews"):
             line += " --max-steps 20"  # nothing that comes later asks how good it is; `make demo` trains it whole

@@ -19,8 +19,10 @@ def wheel(tmp_path_factory) -> Path:
     source = folder / "source"
     listed = subprocess.run(
         ["git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     for name in listed.stdout.splitlines():  # a copy: a build leaves its traces beside pyproject.toml
         if (name.startswith("llmkit/") or "/" not in name) and (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)

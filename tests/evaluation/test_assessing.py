@@ -39,13 +39,38 @@ def assessed(kind, seen=None, baseline=False):
     seen = KINDS[kind] if seen is None else seen
     names = [name for name in metrics.names_for(seen) if name not in {"bleu", "chrf", "ter"}]
     subject = Subject(
-        name="d", task="a-task", dataset="d", split="test", model="m", headline=names[0], observations=seen,
-        ids=IDS, counts={"rows": len(seen)},
-        about={key: EXAMPLE[key] for key in (
-            "predictions", "invariance", "cached", "warnings", "columns", "dropped", "rows_sha256", "max_length",
-            "batch_size", "dtype", "device", "fingerprints", "model_commit", "dataset_commit", "seconds", "versions",
-        )} | {"predictions": None},
-    )  # fmt: skip
+        name="d",
+        task="a-task",
+        dataset="d",
+        split="test",
+        model="m",
+        headline=names[0],
+        observations=seen,
+        ids=IDS,
+        counts={"rows": len(seen)},
+        about={
+            key: EXAMPLE[key]
+            for key in (
+                "predictions",
+                "invariance",
+                "cached",
+                "warnings",
+                "columns",
+                "dropped",
+                "rows_sha256",
+                "max_length",
+                "batch_size",
+                "dtype",
+                "device",
+                "fingerprints",
+                "model_commit",
+                "dataset_commit",
+                "seconds",
+                "versions",
+            )
+        }
+        | {"predictions": None},
+    )
     turned = seen.take([1, 0, 3, 2])
     before = Saved("old.json", "m", "a-task", "d", Observed(turned, (IDS[1], IDS[0], IDS[3], IDS[2])))
     return assess(subject, Wanted(metrics=tuple(names), resamples=50), before if baseline else None)
@@ -77,9 +102,16 @@ def test_more_labels_than_a_table_takes_have_none():
 def test_gates_hold_for_figures_of_spans():
     seen = KINDS["spans"]
     subject = Subject(
-        name="d", task="a-task", dataset="d", split="test", model="m", headline="f1", observations=seen, ids=IDS,
+        name="d",
+        task="a-task",
+        dataset="d",
+        split="test",
+        model="m",
+        headline="f1",
+        observations=seen,
+        ids=IDS,
         counts={"rows": 4},
-    )  # fmt: skip
+    )
     gates = GateOptions(fail_under=("f1=0.9",))
     evaluation = assess(subject, Wanted(metrics=("f1",), resamples=0, gates=gates))
     assert [gate.met for gate in evaluation.gates] == [False]

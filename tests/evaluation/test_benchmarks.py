@@ -26,13 +26,15 @@ SIZES = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "i
 ARCHITECTURES = {
     "llama": SIZES | {"intermediate_size": 64, "num_key_value_heads": 2, "max_position_embeddings": tiny.CONTEXT},
     "gpt2": SIZES | {"n_positions": tiny.CONTEXT},
-    "mistral": SIZES | {"intermediate_size": 64, "num_key_value_heads": 2, "max_position_embeddings": tiny.CONTEXT}
+    "mistral": SIZES
+    | {"intermediate_size": 64, "num_key_value_heads": 2, "max_position_embeddings": tiny.CONTEXT}
     | {"sliding_window": 48},
-    "gemma2": SIZES | {"intermediate_size": 64, "num_key_value_heads": 2, "max_position_embeddings": tiny.CONTEXT}
+    "gemma2": SIZES
+    | {"intermediate_size": 64, "num_key_value_heads": 2, "max_position_embeddings": tiny.CONTEXT}
     | {"head_dim": 8, "sliding_window": 48, "final_logit_softcapping": 5.0},
     "bloom": {"hidden_size": 32, "n_head": 4, "n_layer": 2, "initializer_range": 0.3},  # ALiBi: no tree fits it
     "mamba": {"hidden_size": 16, "state_size": 4, "num_hidden_layers": 1, "initializer_range": 0.3},  # no attention
-}  # fmt: skip
+}
 TREES = {"llama", "gpt2", "mistral", "gemma2"}
 
 
@@ -227,25 +229,35 @@ def test_a_model_that_refuses_a_gathered_head_is_read_whole(tokenizer, monkeypat
 
 # --- tasks
 
-THINGS = [{"question": f"the {thing} was", "choices": list(words), "label": i % 4} for i, (thing, words) in
-          enumerate((thing, tiny.GOOD[k : k + 4]) for k in range(3) for thing in tiny.THINGS)]  # fmt: skip
+THINGS = [
+    {"question": f"the {thing} was", "choices": list(words), "label": i % 4}
+    for i, (thing, words) in enumerate((thing, tiny.GOOD[k : k + 4]) for k in range(3) for thing in tiny.THINGS)
+]
 
 
 @pytest.fixture(scope="module")
 def task_file(tmp_path_factory):
     """Write the YAML of a task over a local file: `task_file("name", output_type=...)`."""
     folder = tmp_path_factory.mktemp("tasks")
-    rows = {name: str(write_jsonl(folder / f"{name}.jsonl", some)) for name, some in
-            {"test": THINGS[:20], "train": THINGS[20:]}.items()}  # fmt: skip
+    rows = {
+        name: str(write_jsonl(folder / f"{name}.jsonl", some))
+        for name, some in {"test": THINGS[:20], "train": THINGS[20:]}.items()
+    }
 
     def write(name, **changed):
         task = {
-            "task": name, "dataset_path": "json",
+            "task": name,
+            "dataset_path": "json",
             "dataset_kwargs": {"data_files": rows, "cache_dir": str(folder / "cache")},
-            "output_type": "multiple_choice", "training_split": "train", "test_split": "test",
-            "doc_to_text": "{{question}}", "doc_to_choice": "choices", "doc_to_target": "label",
-            "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}], "metadata": {"version": 2.0},
-        } | changed  # fmt: skip
+            "output_type": "multiple_choice",
+            "training_split": "train",
+            "test_split": "test",
+            "doc_to_text": "{{question}}",
+            "doc_to_choice": "choices",
+            "doc_to_target": "label",
+            "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}],
+            "metadata": {"version": 2.0},
+        } | changed
         path = folder / f"{name}.yaml"
         path.write_text(yaml.safe_dump({key: value for key, value in task.items() if value is not None}))
         return str(path)
@@ -256,23 +268,33 @@ def task_file(tmp_path_factory):
 KINDS = {
     "choosing": {},
     "guessing": {
-        "output_type": "loglikelihood", "doc_to_choice": None, "doc_to_target": "{{' ' + choices[label]}}",
+        "output_type": "loglikelihood",
+        "doc_to_choice": None,
+        "doc_to_target": "{{' ' + choices[label]}}",
         "metric_list": [{"metric": "perplexity"}, {"metric": "acc"}],
     },
     "reading": {
-        "output_type": "loglikelihood_rolling", "doc_to_choice": None, "doc_to_text": "",
-        "doc_to_target": "{{question}}", "metric_list": [{"metric": "word_perplexity"}, {"metric": "bits_per_byte"}],
+        "output_type": "loglikelihood_rolling",
+        "doc_to_choice": None,
+        "doc_to_text": "",
+        "doc_to_target": "{{question}}",
+        "metric_list": [{"metric": "word_perplexity"}, {"metric": "bits_per_byte"}],
     },
     "writing": {
-        "output_type": "generate_until", "doc_to_choice": None, "doc_to_target": "{{choices[label]}}",
-        "generation_kwargs": {"until": ["."], "max_gen_toks": 6}, "metric_list": [{"metric": "exact_match"}],
+        "output_type": "generate_until",
+        "doc_to_choice": None,
+        "doc_to_target": "{{choices[label]}}",
+        "generation_kwargs": {"until": ["."], "max_gen_toks": 6},
+        "metric_list": [{"metric": "exact_match"}],
         "filter_list": [
             {"name": "strict-match", "filter": [{"function": "take_first"}]},
-            {"name": "first-word", "filter": [{"function": "regex", "regex_pattern": r"(\w+)"},
-                                              {"function": "take_first"}]},
+            {
+                "name": "first-word",
+                "filter": [{"function": "regex", "regex_pattern": r"(\w+)"}, {"function": "take_first"}],
+            },
         ],
     },
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

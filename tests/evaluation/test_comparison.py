@@ -66,9 +66,14 @@ def saved(seen: Observations, ids=IDS, name: str = "old.json", task: str = "a-ta
 
 def written(path: Path, seen: Observations, **changes: object) -> Path:
     result = {
-        "schema": 1, "status": "ok", "model": "runs/a", "task": "a-task", "dataset": "mine.csv",
-        "metrics": dict.fromkeys(metrics.names_for(seen)), "rows": pack(seen, IDS),
-    }  # fmt: skip
+        "schema": 1,
+        "status": "ok",
+        "model": "runs/a",
+        "task": "a-task",
+        "dataset": "mine.csv",
+        "metrics": dict.fromkeys(metrics.names_for(seen)),
+        "rows": pack(seen, IDS),
+    }
     path.write_text(to_json({**result, **changes}))
     return path
 
@@ -102,20 +107,31 @@ def test_each_unit_is_a_row_of_the_predictions(kind):
     assert all(value is not None for row in rows for key, value in row.items() if key != "prediction")
     if kind == "classes":
         assert rows[2] == {
-            "id": "r2", "row": 2, "label": "positive", "prediction": "negative",
+            "id": "r2",
+            "row": 2,
+            "label": "positive",
+            "prediction": "negative",
             "scores": {"negative": 0.4, "positive": 0.6},
-        }  # fmt: skip
+        }
     if kind == "label sets":
         assert rows[0] == {
-            "id": "r0", "row": 0, "label": ["negative", "positive"], "prediction": ["positive"],
+            "id": "r0",
+            "row": 0,
+            "label": ["negative", "positive"],
+            "prediction": ["positive"],
             "scores": {"negative": 0.9, "positive": 0.1},
-        }  # fmt: skip
+        }
     if kind == "spans":
         assert rows[0] == {"id": "r0", "row": 0, "label": ["B-x", "I-x"], "prediction": ["B-x", "O"]}
     if kind == "choices":
         assert rows[0] == {
-            "id": "r0", "row": 0, "label": 0, "prediction": 0, "normalised": 1, "scores": {"0": 1.5, "1": -2.0}
-        }  # fmt: skip
+            "id": "r0",
+            "row": 0,
+            "label": 0,
+            "prediction": 0,
+            "normalised": 1,
+            "scores": {"0": 1.5, "1": -2.0},
+        }
 
 
 @given(some.lists(some.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=9))
@@ -290,16 +306,20 @@ def test_no_more_than_50_flips_are_shown_and_all_are_counted():
         (
             LabelSets(HELD, np.array([[True, True], [False, True], [True, True]]), NAMES),
             LabelSets(HELD, np.array([[True, False], [False, False], [True, True]]), NAMES),
-            1, 1, (["negative", "positive"], ["negative", "positive"], ["negative"]),
+            1,
+            1,
+            (["negative", "positive"], ["negative", "positive"], ["negative"]),
         ),
         (
             AnswerTexts(("The a", "b", "d"), (("a",), ("b",), ("c", "cc"))),
             AnswerTexts(("a", "x", "C"), (("a",), ("b",), ("c", "cc"))),
-            1, 1, (["b"], "b", "x"),
+            1,
+            1,
+            (["b"], "b", "x"),
         ),
     ],
     ids=["choices", "label sets", "answers"],
-)  # fmt: skip
+)
 def test_flips_are_of_all_that_is_right_or_wrong(before, after, fixed, broken, first):
     name = "accuracy" if isinstance(before, Choices) else "exact_match"
     comparison = compared(saved(before), saved(after), [name], 100, 1)

@@ -12,8 +12,11 @@ from llmkit.options.base import Options
 
 KINDS = {
     **kinds_of(ModelOptions, DataOptions, EvalOptions),
-    "fail_under": list[str] | None, "strict": bool, "threshold": float | None, "swap": Path | None,
-}  # fmt: skip
+    "fail_under": list[str] | None,
+    "strict": bool,
+    "threshold": float | None,
+    "swap": Path | None,
+}
 
 
 @pytest.fixture
@@ -48,11 +51,15 @@ evals:
 """)
     assert found.name == "nightly"
     assert found.members == (
-        Member("glue/mrpc", "glue/mrpc",
-               {"model": "runs/mrpc", "limit": 200, "fail_under": ["f1=0.85", "accuracy=0.9"]}),
-        Member("reviews", "data/reviews.csv",
-               {"model": "runs/reviews-2", "fail_under": ["accuracy=0.8"], "strict": True, "swap": Path("terms.csv")}),
-    )  # fmt: skip
+        Member(
+            "glue/mrpc", "glue/mrpc", {"model": "runs/mrpc", "limit": 200, "fail_under": ["f1=0.85", "accuracy=0.9"]}
+        ),
+        Member(
+            "reviews",
+            "data/reviews.csv",
+            {"model": "runs/reviews-2", "fail_under": ["accuracy=0.8"], "strict": True, "swap": Path("terms.csv")},
+        ),
+    )
 
 
 def test_a_suite_without_a_name_has_its_files(suite):
@@ -92,48 +99,76 @@ def test_the_config_of_a_member_is_the_last_part_of_its_dataset(reference, confi
     ("text", "problems"),
     [
         ("evals: [a.csv]\nlimits: 5", ["night.yaml: there is no option 'limits' (did you mean 'limit'?)"]),
-        ("evals: [{dataset: a.csv, fail-undr: 1}]",
-         ["night.yaml, member 'a.csv': there is no option 'fail-undr' (did you mean 'fail_under'?)"]),
+        (
+            "evals: [{dataset: a.csv, fail-undr: 1}]",
+            ["night.yaml, member 'a.csv': there is no option 'fail-undr' (did you mean 'fail_under'?)"],
+        ),
         ("evals: [{name: a}]", ["night.yaml, member 'a': `dataset` is missing"]),
         ("evals: [{dataset: [a.csv]}]", ["night.yaml, member 1: `dataset` must be the name of one"]),
         ("evals: [5]", ["night.yaml, member 1 must be a dataset, or a mapping with a `dataset`, not 5"]),
         ("limit: 5", ["night.yaml: `evals` must be a list of datasets, or of mappings with a `dataset`"]),
-        ("evals: [{}, {}]",
-         ["night.yaml, member 1: `dataset` is missing", "night.yaml, member 2: `dataset` is missing"]),
+        (
+            "evals: [{}, {}]",
+            ["night.yaml, member 1: `dataset` is missing", "night.yaml, member 2: `dataset` is missing"],
+        ),
         ("evals: []", ["night.yaml: `evals` must be a list of datasets, or of mappings with a `dataset`"]),
-        ("evals: [a, a, {dataset: b, name: a}]",
-         ["night.yaml: two members are called 'a'; give each a `name` of its own"]),
-        ("evals: [glue, b.yml]",
-         ["night.yaml, member 'glue': 'glue' is a suite, and a suite holds datasets",
-          "night.yaml, member 'b.yml': 'b.yml' is a suite, and a suite holds datasets"]),
+        (
+            "evals: [a, a, {dataset: b, name: a}]",
+            ["night.yaml: two members are called 'a'; give each a `name` of its own"],
+        ),
+        (
+            "evals: [glue, b.yml]",
+            [
+                "night.yaml, member 'glue': 'glue' is a suite, and a suite holds datasets",
+                "night.yaml, member 'b.yml': 'b.yml' is a suite, and a suite holds datasets",
+            ],
+        ),
         ("evals: [a]\nlimit: many", ["night.yaml: limit must be a whole number, not 'many'"]),
         ("evals: [a]\nlimit: 2.5", ["night.yaml: limit must be a whole number, not 2.5"]),
         ("evals: [a]\nlimit: .inf", ["night.yaml: limit must be a whole number, not inf"]),
         ("evals: [a]\nlimit: true", ["night.yaml: limit must be a whole number, not True"]),
         ("evals: [a]\nthreshold: x", ["night.yaml: threshold must be a number, not 'x'"]),
         ("evals: [a]\nstrict: 1", ["night.yaml: strict must be true or false, not 1"]),
-        ("evals: [a]\ndtype: float64",
-         ["night.yaml: dtype must be one of auto, float32, bfloat16, float16, not 'float64'"]),
-        ("evals: [a]\npositive: yes",
-         ['night.yaml: positive must be text (in quotes where YAML reads "yes", "no", "on" and "off" as true or '
-          "false), not True"]),
-        ("evals: [a]\nsplit: [x]", ["night.yaml: split must be text (in quotes, if YAML reads it as something else), "
-                                    "not ['x']"]),
-        ("evals: [a]\nname: [x]", ["night.yaml: name must be text (in quotes, if YAML reads it as something else), "
-                                   "not ['x']"]),
-        ("evals: [a]\nmodel: runs/{confg}",
-         ["night.yaml, member 'a': model 'runs/{confg}': there is no {confg} (did you mean 'config'?); "
-          "a suite knows {name} and {config}"]),
+        (
+            "evals: [a]\ndtype: float64",
+            ["night.yaml: dtype must be one of auto, float32, bfloat16, float16, not 'float64'"],
+        ),
+        (
+            "evals: [a]\npositive: yes",
+            [
+                'night.yaml: positive must be text (in quotes where YAML reads "yes", "no", "on" and "off" as true or '
+                "false), not True"
+            ],
+        ),
+        (
+            "evals: [a]\nsplit: [x]",
+            ["night.yaml: split must be text (in quotes, if YAML reads it as something else), not ['x']"],
+        ),
+        (
+            "evals: [a]\nname: [x]",
+            ["night.yaml: name must be text (in quotes, if YAML reads it as something else), not ['x']"],
+        ),
+        (
+            "evals: [a]\nmodel: runs/{confg}",
+            [
+                "night.yaml, member 'a': model 'runs/{confg}': there is no {confg} (did you mean 'config'?); "
+                "a suite knows {name} and {config}"
+            ],
+        ),
         ("evals: [a]\nfail-under: f1=1\nfail_under: f1=2", ["night.yaml: 'fail_under' is given twice"]),
         ("evals: [a]\nfail_under:\n  f1: 0.9\n  f1: 0.1", ["night.yaml, line 3: 'f1' is given twice"]),
         ("- a\n- b", ["night.yaml must hold a mapping with a list of `evals`"]),
-        ("nmae: x\nlimit: many\nevals: [{dataset: a, strict: 2}, {}]",
-         ["night.yaml: there is no option 'nmae' (did you mean 'name'?)",
-          "night.yaml: limit must be a whole number, not 'many'",
-          "night.yaml, member 'a': strict must be true or false, not 2",
-          "night.yaml, member 2: `dataset` is missing"]),
+        (
+            "nmae: x\nlimit: many\nevals: [{dataset: a, strict: 2}, {}]",
+            [
+                "night.yaml: there is no option 'nmae' (did you mean 'name'?)",
+                "night.yaml: limit must be a whole number, not 'many'",
+                "night.yaml, member 'a': strict must be true or false, not 2",
+                "night.yaml, member 2: `dataset` is missing",
+            ],
+        ),
     ],
-)  # fmt: skip
+)
 def test_all_that_is_wrong_is_said_with_the_file_the_member_and_the_key(suite, text, problems):
     assert suite(text) == problems
 

@@ -114,8 +114,9 @@ def test_classify_gives_the_probabilities_of_a_plain_script_with_peft(llmkit, ad
         expected = model(**tokenizer(rows, padding=True, return_tensors="pt")).logits.softmax(-1)
     for row, scores in zip(told, expected.tolist(), strict=True):
         assert row["scores"] == {
-            "negative": pytest.approx(scores[0], abs=1e-6), "positive": pytest.approx(scores[1], abs=1e-6),
-        }  # fmt: skip
+            "negative": pytest.approx(scores[0], abs=1e-6),
+            "positive": pytest.approx(scores[1], abs=1e-6),
+        }
     plain = llmkit("classify", "-m", base, *rows).rows
     assert [row["scores"] for row in plain] != [row["scores"] for row in told]
 
@@ -203,8 +204,10 @@ def test_targets_that_are_named_are_adapted_and_no_others(llmkit, reviews, class
     assert ran.code == 0, ran.err
     adapted = {name.split(".lora_")[0] for name in load_file(run / "adapter_model.safetensors") if ".lora_" in name}
     assert {name.removeprefix("base_model.model.bert.encoder.layer.")[2:] for name in adapted} == {
-        "attention.self.query", "attention.self.value", "intermediate.dense",
-    }  # fmt: skip
+        "attention.self.query",
+        "attention.self.value",
+        "intermediate.dense",
+    }
     assert json.loads((run / "adapter_config.json").read_text())["lora_alpha"] == 3.0
 
 

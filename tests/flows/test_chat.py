@@ -85,8 +85,10 @@ def test_json_is_one_object_for_each_answer(llmkit, talker):
     ran = llmkit("chat", "-m", talker, *flags, stdin="the fox\n/reset\nthe fox\n/system\n/reset\nthe fox\n")
     kind, plain = (plain_answer(talker, said("the fox", system=system)) for system in ("be kind", None))
     assert [(row["turn"], row["prompt"], row["answer"]) for row in ran.rows] == [
-        (1, "the fox", kind), (2, "the fox", kind), (3, "the fox", plain),
-    ]  # fmt: skip
+        (1, "the fox", kind),
+        (2, "the fox", kind),
+        (3, "the fox", plain),
+    ]
     assert {(row["tokens"], row["end"]) for row in ran.rows} == {(6, "length")}
     assert (kind != plain, ran.code, ran.err) == (True, 0, "")
 
@@ -201,8 +203,10 @@ def test_what_is_no_conversation_is_not_loaded(llmkit, talker, tmp_path, lines, 
     told = ran.err.splitlines()
     assert sentence in told[0]
     assert [line.partition(": ")[2].partition(":")[0] for line in told[1:4]] == [
-        "there is nothing to save", "there is nothing to save", "/load takes the name of a file",
-    ]  # fmt: skip
+        "there is nothing to save",
+        "there is nothing to save",
+        "/load takes the name of a file",
+    ]
 
 
 def test_a_model_that_cannot_chat_is_refused(llmkit, llama, classifier, models_root):

@@ -94,8 +94,10 @@ def test_a_regression_gives_the_number(llmkit, regressor):
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 def test_the_batch_size_changes_neither_order_nor_answers(llmkit, five, batch_size):
-    texts = [f"the {thing} was {word}" + " and the day" * (n % 4) for n, (thing, word) in enumerate(
-        (thing, word) for thing in tiny.THINGS[:4] for word in tiny.GOOD[:3])]  # fmt: skip
+    texts = [
+        f"the {thing} was {word}" + " and the day" * (n % 4)
+        for n, (thing, word) in enumerate((thing, word) for thing in tiny.THINGS[:4] for word in tiny.GOOD[:3])
+    ]
     ran = llmkit("classify", *texts, "-m", five, "--batch-size", batch_size)
     assert ran.rows == expected_rows(five, texts, FIVE)
 
@@ -149,10 +151,14 @@ def test_a_label_column_of_the_input_is_kept_beside_the_answer(llmkit, five, tmp
     assert all(row["label"] in FIVE for row in rows)
 
 
-@pytest.mark.parametrize(("names", "flags"), [
-    (("sentence1", "sentence2"), ()), (("premise", "hypothesis"), ()),
-    (("left", "right"), ("--column", "text=left", "--column", "pair=right")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("names", "flags"),
+    [
+        (("sentence1", "sentence2"), ()),
+        (("premise", "hypothesis"), ()),
+        (("left", "right"), ("--column", "text=left", "--column", "pair=right")),
+    ],
+)
 def test_a_file_of_pairs_is_read_by_its_columns(llmkit, classifier, tmp_path, names, flags):
     made = write_jsonl(tmp_path / "rows.jsonl", [{names[0]: text, names[1]: "the day was sad"} for text in TEXTS])
     rows = llmkit("classify", "-m", classifier, "--input", made, *flags).rows

@@ -26,10 +26,28 @@ from llmkit.training.finetuning import finetune
 from llmkit.training.loop.distillation_loss import lesson
 
 PLAIN = (  # plain gradient descent on all rows at once: what a few lines of torch can repeat
-    "--max-steps", 3, "--batch-size", 64, "--learning-rate", 0.1, "--set", "optim=sgd", "--set", "max_grad_norm=0",
-    "--weight-decay", 0, "--warmup", 0, "--set", "lr_scheduler_type=constant",
-    "--metric", "loss", "--dtype", "float32", "--json",
-)  # fmt: skip
+    "--max-steps",
+    3,
+    "--batch-size",
+    64,
+    "--learning-rate",
+    0.1,
+    "--set",
+    "optim=sgd",
+    "--set",
+    "max_grad_norm=0",
+    "--weight-decay",
+    0,
+    "--warmup",
+    0,
+    "--set",
+    "lr_scheduler_type=constant",
+    "--metric",
+    "loss",
+    "--dtype",
+    "float32",
+    "--json",
+)
 STEPS = 3
 
 
@@ -136,10 +154,29 @@ def test_a_classifier_learns_what_plain_torch_teaches_it_token_types_included(ll
     rows = [{"text": a["text"], "pair": b["text"], "label": a["label"]} for a, b in zip(first, second)]
     data, run = write_csv(tmp_path / "pairs.csv", rows), tmp_path / "run"
     ran = llmkit(
-        "finetune", data, "-m", student, "--teacher", teacher, "--distill-temperature", 3, "--distill-mix", 0.7,
-        "--column", "pair=pair", "--column", "text=text", "--validation", data, "-o", run, *PLAIN[:-5],
-        "--dtype", "float32", "--json",
-    )  # fmt: skip
+        "finetune",
+        data,
+        "-m",
+        student,
+        "--teacher",
+        teacher,
+        "--distill-temperature",
+        3,
+        "--distill-mix",
+        0.7,
+        "--column",
+        "pair=pair",
+        "--column",
+        "text=text",
+        "--validation",
+        data,
+        "-o",
+        run,
+        *PLAIN[:-5],
+        "--dtype",
+        "float32",
+        "--json",
+    )
     assert ran.code == 0, ran.err
     encode = AutoTokenizer.from_pretrained(teacher)
     told = encode([row["text"] for row in rows], [row["pair"] for row in rows], padding=True, return_tensors="pt")
@@ -162,9 +199,24 @@ def test_a_classifier_learns_what_plain_torch_teaches_it_token_types_included(ll
 def test_a_language_model_learns_what_plain_torch_teaches_it(llmkit, folders, llama, texts, tmp_path):
     teacher, run = deep(folders / "llama", "llama", llama), tmp_path / "run"
     ran = llmkit(
-        "finetune", texts, "--teacher", teacher, "--student-layers", 2, "--validation", texts, "-o", run,
-        "--max-length", 32, "--limit", 8, "--distill-states", 3, *PLAIN,
-    )  # fmt: skip
+        "finetune",
+        texts,
+        "--teacher",
+        teacher,
+        "--student-layers",
+        2,
+        "--validation",
+        texts,
+        "-o",
+        run,
+        "--max-length",
+        32,
+        "--limit",
+        8,
+        "--distill-states",
+        3,
+        *PLAIN,
+    )
     assert ran.code == 0, ran.err
     assert "student: layers 1, 5 of the teacher's 5" in ran.err
     tokenizer, whole = AutoTokenizer.from_pretrained(teacher), AutoModelForCausalLM.from_pretrained(teacher)
@@ -192,9 +244,23 @@ def test_a_classifier_learns_the_states_of_its_teacher_padding_aside(llmkit, tea
     rows = [row | {"text": row["text"] * (1 + number % 2)} for number, row in enumerate(tiny.reviews(48))]
     data, run = write_csv(tmp_path / "reviews.csv", rows), tmp_path / "run"
     ran = llmkit(
-        "finetune", data, "--teacher", teacher, "--student-layers", 3, "--distill-mix", 1, "-o", run,
-        "--validation", data, *PLAIN[:-5], "--dtype", "float32", "--json",
-    )  # fmt: skip
+        "finetune",
+        data,
+        "--teacher",
+        teacher,
+        "--student-layers",
+        3,
+        "--distill-mix",
+        1,
+        "-o",
+        run,
+        "--validation",
+        data,
+        *PLAIN[:-5],
+        "--dtype",
+        "float32",
+        "--json",
+    )
     assert ran.code == 0, ran.err
     assert "gives 1 of the loss, at temperature 2, its hidden states with weight 100; the labels give 0" in ran.err
     tokenizer = AutoTokenizer.from_pretrained(teacher)

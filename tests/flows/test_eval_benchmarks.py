@@ -29,12 +29,17 @@ def task(tmp_path):
 
     def write(name, **changed):
         content = {
-            "task": name, "dataset_path": "json",
+            "task": name,
+            "dataset_path": "json",
             "dataset_kwargs": {"data_files": {"test": str(rows)}, "cache_dir": str(tmp_path / "cache")},
-            "output_type": "multiple_choice", "test_split": "test", "doc_to_text": "{{question}}",
-            "doc_to_choice": "choices", "doc_to_target": "label",
-            "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}], "metadata": {"version": 1.0},
-        } | changed  # fmt: skip
+            "output_type": "multiple_choice",
+            "test_split": "test",
+            "doc_to_text": "{{question}}",
+            "doc_to_choice": "choices",
+            "doc_to_target": "label",
+            "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}],
+            "metadata": {"version": 1.0},
+        } | changed
         path = tmp_path / f"{name}.yaml"
         path.write_text(yaml.safe_dump(content))
         return f"lm-eval:{path}"

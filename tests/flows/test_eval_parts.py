@@ -275,8 +275,10 @@ def test_saved_predictions_in_any_order_give_the_same_figures(measured, classifi
 def test_predictions_of_another_system_are_joined_by_its_own_ids(llmkit, measured, tmp_path):
     rows = [{"idx": 100 + place, **row} for place, row in enumerate(mislabelled())]
     data = write_csv(tmp_path / "mine.csv", rows)
-    answers = [{"idx": row["idx"], "answer": row["label"] if place < 30 else other(row["label"])}
-               for place, row in enumerate(rows)]  # fmt: skip
+    answers = [
+        {"idx": row["idx"], "answer": row["label"] if place < 30 else other(row["label"])}
+        for place, row in enumerate(rows)
+    ]
     path = write_jsonl(tmp_path / "theirs.jsonl", answers[::-1])
     assert values(measured(data, "--predictions", path))["accuracy"] == 0.75
     for changed, words in (
@@ -355,8 +357,10 @@ def test_a_dataset_that_changed_is_no_baseline(llmkit, measured, good, data, tmp
 def predicted(tmp_path: Path, name: str, wrong: range) -> Path:
     """Write predictions for the rows of `mislabelled`, of which some are wrong."""
     rows = mislabelled(200, wrong=())
-    answers = [{"text": row["text"], "prediction": other(row["label"]) if place in wrong else row["label"]}
-               for place, row in enumerate(rows)]  # fmt: skip
+    answers = [
+        {"text": row["text"], "prediction": other(row["label"]) if place in wrong else row["label"]}
+        for place, row in enumerate(rows)
+    ]
     return write_jsonl(tmp_path / name, answers)
 
 

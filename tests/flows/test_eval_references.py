@@ -51,9 +51,18 @@ def classes(request, measured, models_root, tmp_path) -> tuple[dict[str, Any], l
         tiny.bert_folder(models_root / f"random-{request.param}", labels=names, seed=2)
     model = undecided(models_root / f"random-{request.param}", tmp_path / "model", [row["text"] for row in rows])
     wanted = [
-        "accuracy", "balanced_accuracy", "mcc", "roc_auc", "average_precision", "brier", "ece", "f1", "precision",
-        "recall", *(f"{name}_{average}" for name in ("f1", "precision", "recall") for average in AVERAGES),
-    ]  # fmt: skip
+        "accuracy",
+        "balanced_accuracy",
+        "mcc",
+        "roc_auc",
+        "average_precision",
+        "brier",
+        "ece",
+        "f1",
+        "precision",
+        "recall",
+        *(f"{name}_{average}" for name in ("f1", "precision", "recall") for average in AVERAGES),
+    ]
     flags = [word for name in wanted for word in ("--metric", name)]
     result = measured(data, "-m", model, *flags, "--save-predictions", tmp_path / "p.jsonl", "--resamples", "200")
     saved = read_jsonl(tmp_path / "p.jsonl")

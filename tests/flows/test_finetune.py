@@ -65,9 +65,17 @@ def test_with_no_flag_but_the_model_a_csv_is_finetuned_and_everything_chosen_is_
     run = tmp_path / "runs" / "mine-classifier"
     assert (run / "model.safetensors").is_file()
     for said in (
-        "text-classification", "text=text", "label=label", "negative, positive", "54 to train on, 6 to measure on",
-        "train, 10% cut", "0 of 54 rows truncated", "learning rate", "seed 42", "runs/mine-classifier",
-    ):  # fmt: skip
+        "text-classification",
+        "text=text",
+        "label=label",
+        "negative, positive",
+        "54 to train on, 6 to measure on",
+        "train, 10% cut",
+        "0 of 54 rows truncated",
+        "learning rate",
+        "seed 42",
+        "runs/mine-classifier",
+    ):
         assert said in ran.err
     assert "f1" in ran.out
     assert "seed" not in ran.out
@@ -207,9 +215,12 @@ def test_a_second_ctrl_c_stops_at_once(reviews, classifier, tmp_path, saved_each
     hyper = TrainingOptions(max_steps=30, set=each)
     with pytest.raises(error) as stopped:
         finetune(
-            str(reviews), str(classifier), training_options=hyper, run=RunOptions(output=tmp_path / "run"),
+            str(reviews),
+            str(classifier),
+            training_options=hyper,
+            run=RunOptions(output=tmp_path / "run"),
             report=Signalling(3, signal.SIGINT, signal.SIGINT),
-        )  # fmt: skip
+        )
     assert stopped.value.exit_code == code
     checkpoints = sorted((tmp_path / "run").glob("checkpoints/checkpoint-*"))
     assert [path.name for path in checkpoints][-1:] == (["checkpoint-2"] if saved_each_step else [])
@@ -239,9 +250,12 @@ def test_a_run_that_was_killed_goes_on_with_resume_alone(llmkit, reviews, classi
     assert llmkit(*flags, "-o", tmp_path / "straight").code == 0
     with pytest.raises(Stopped):
         finetune(
-            str(reviews), str(classifier), training_options=TrainingOptions(max_steps=9), run=RunOptions(output=run),
+            str(reviews),
+            str(classifier),
+            training_options=TrainingOptions(max_steps=9),
+            run=RunOptions(output=run),
             report=Signalling(5, signal.SIGINT),
-        )  # fmt: skip
+        )
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({**record, "status": "running"}))  # what SIGKILL would leave
     torn = run / "checkpoints" / "checkpoint-7"

@@ -40,9 +40,12 @@ def plain_generate(folder: Path, prompt: str, new: int, **more) -> str:
     inputs = tokenizer(prompt, return_tensors="pt", add_special_tokens=more.pop("add_special_tokens", True))
     with torch.inference_mode():
         made = network.generate(
-            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens=new,
-            pad_token_id=tokenizer.eos_token_id, **{"do_sample": False, **more},
-        )[0]  # fmt: skip
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            max_new_tokens=new,
+            pad_token_id=tokenizer.eos_token_id,
+            **{"do_sample": False, **more},
+        )[0]
     start = len(inputs["input_ids"][0])
     before = tokenizer.decode(made[:start], skip_special_tokens=True)
     return tokenizer.decode(made, skip_special_tokens=True).removeprefix(before)
@@ -178,8 +181,7 @@ def test_a_dry_run_counts_the_tokens_and_generates_nothing(llmkit, llama):
 
 
 @pytest.mark.parametrize(
-    "more",
-    [(), ("--stop", "an"), ("--temperature", "1.3"), ("--echo",), ("--temperature", "3", "--seed", "5")],
+    "more", [(), ("--stop", "an"), ("--temperature", "1.3"), ("--echo",), ("--temperature", "3", "--seed", "5")]
 )
 def test_text_streamed_to_a_terminal_is_the_text_of_a_pipe(llmkit, on_terminal, llama, more):
     flags = ("generate", PROMPTS[1], "-m", llama, "--max-new-tokens", "24", *more)

@@ -101,7 +101,7 @@ def test_classes_are_joined_by_their_names():
         (("a.jsonl", "pairs.csv"), "pairs.csv has text, pair, label, where a.jsonl has text, label"),
         (("a.jsonl", "scores.csv"), "scores.csv: its label is of another kind than that of a.jsonl"),
     ],
-)  # fmt: skip
+)
 def test_a_mix_that_cannot_be_is_one_sentence(llmkit, both, classifier, references, phrase):
     write_csv(both / "numbers.csv", [{"one": n, "two": n / 2} for n in range(9)])
     write_csv(both / "pairs.csv", [{"sentence1": f"a {n}", "sentence2": f"b {n}", "label": "x"} for n in range(9)])

@@ -274,10 +274,13 @@ def test_the_loss_falls_below_a_unigram_model_within_a_hundred_steps(llmkit, cor
 def test_a_stopped_pretraining_goes_on_to_the_same_weights(corpus, tmp_path, arch):
     def run(folder: str, report: Report | None = None):
         return pretrain(
-            str(corpus), architecture=ArchitectureOptions(arch=arch, vocab_size=300, whole_word_masking=arch == "bert"),
-            data=DataOptions(max_length=128), training_options=TrainingOptions(max_steps=10, batch_size=8),
-            run=RunOptions(output=tmp_path / folder), report=report,
-        )  # fmt: skip
+            str(corpus),
+            architecture=ArchitectureOptions(arch=arch, vocab_size=300, whole_word_masking=arch == "bert"),
+            data=DataOptions(max_length=128),
+            training_options=TrainingOptions(max_steps=10, batch_size=8),
+            run=RunOptions(output=tmp_path / folder),
+            report=report,
+        )
 
     straight = run("straight")
     for step in (3, 9):  # in the first epoch, and in the second

@@ -118,8 +118,9 @@ def test_class_weights_and_smoothing_give_the_loss_of_pytorch_with_the_weights_o
 
 
 def test_a_class_without_rows_does_not_change_the_weights_of_the_others():
-    assert balanced_weights([30, 0, 10]) == pytest.approx((*compute_class_weight(
-        "balanced", classes=np.array([0, 2]), y=[0] * 30 + [2] * 10)[:1], 1.0, 2.0))  # fmt: skip
+    assert balanced_weights([30, 0, 10]) == pytest.approx(
+        (*compute_class_weight("balanced", classes=np.array([0, 2]), y=[0] * 30 + [2] * 10)[:1], 1.0, 2.0)
+    )
 
 
 def test_smoothing_of_a_language_model_is_that_of_transformers(llama):
@@ -159,12 +160,20 @@ def test_weight_decay_spares_norms_and_biases_and_nothing_else(classifier, tmp_p
     model = getattr(transformers, network.get(family, "AutoModelForCausalLM")).from_config(config)
     recipe = Recipe(1.0, 1, 1, 1e-3, 0, 1, weight_decay=0.25)
     trainer = training.TaskTrainer(
-        TASKS["text-classification"], Loss(), Dataset.from_dict({"length": [1]}), None, None, model=model,
+        TASKS["text-classification"],
+        Loss(),
+        Dataset.from_dict({"length": [1]}),
+        None,
+        None,
+        model=model,
         args=training.arguments(recipe, 1, RunFolder(tmp_path), {}, CPU, "f1"),
-        processing_class=AutoTokenizer.from_pretrained(classifier), train_dataset=Dataset.from_dict({"length": [1]}),
-    )  # fmt: skip
-    decays = {group["weight_decay"]: {id(weights) for weights in group["params"]} for group in
-              trainer.create_optimizer().param_groups}  # fmt: skip
+        processing_class=AutoTokenizer.from_pretrained(classifier),
+        train_dataset=Dataset.from_dict({"length": [1]}),
+    )
+    decays = {
+        group["weight_decay"]: {id(weights) for weights in group["params"]}
+        for group in trainer.create_optimizer().param_groups
+    }
     matrices = {  # embeddings among them; T5 adds those of relative positions as a bias
         id(weights) for name, weights in model.named_parameters() if weights.dim() > 1 and "attention_bias" not in name
     }
@@ -191,8 +200,12 @@ def test_the_schedule_is_followed_said_and_recorded(trained, reviews, classifier
     assert curve(run, "learning_rate") == pytest.approx(rates)
     recipe = record(run)["recipe"]
     assert {name: recipe[name] for name in ("schedule", "warmup", "weight_decay", "accumulation", "patience")} == {
-        "schedule": "cosine", "warmup": 2.0, "weight_decay": 0.2, "accumulation": 2, "patience": 3,
-    }  # fmt: skip
+        "schedule": "cosine",
+        "warmup": 2.0,
+        "weight_decay": 0.2,
+        "accumulation": 2,
+        "patience": 3,
+    }
 
 
 @pytest.mark.parametrize(
@@ -228,9 +241,13 @@ def test_a_run_out_of_patience_keeps_its_best_and_one_that_was_stopped_ends_at_t
 
     def train(run: Path, report=None):
         return finetune(
-            str(texts), ModelOptions(model=str(llama)), training_options=hyper, run=RunOptions(output=run),
-            report=report, recipe=recipe,
-        )  # fmt: skip
+            str(texts),
+            ModelOptions(model=str(llama)),
+            training_options=hyper,
+            run=RunOptions(output=run),
+            report=report,
+            recipe=recipe,
+        )
 
     straight = train(tmp_path / "straight")
     values = curve(tmp_path / "straight", "eval_perplexity")

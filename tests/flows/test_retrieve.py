@@ -182,9 +182,14 @@ def test_a_dataset_with_titles_names_them(ask, tmp_path):
     ran = ask(PARAGRAPHS[7], "--json", folder=data)
     best = ran.json["sources"][0]
     assert best == {
-        "file": str(data), "row": 8, "title": "Tale 7", "start": 0, "end": len(PARAGRAPHS[7]),
-        "score": pytest.approx(1.0), "text": PARAGRAPHS[7],
-    }  # fmt: skip
+        "file": str(data),
+        "row": 8,
+        "title": "Tale 7",
+        "start": 0,
+        "end": len(PARAGRAPHS[7]),
+        "score": pytest.approx(1.0),
+        "text": PARAGRAPHS[7],
+    }
     assert f"source 1: Tale 7 ({data}, row 8), characters 0 to" in ran.err
 
 

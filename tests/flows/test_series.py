@@ -63,9 +63,13 @@ def record(run: Path) -> dict:
 
 def begin(data: Path, model: Path, run: Path, report: Report | None = None, resume: bool = False, **series):
     return finetune(
-        str(data), ModelOptions(model=str(model)), training_options=HYPER, report=report,
-        run=RunOptions(output=run, resume=resume), series=SeriesOptions(**series),
-    )  # fmt: skip
+        str(data),
+        ModelOptions(model=str(model)),
+        training_options=HYPER,
+        report=report,
+        run=RunOptions(output=run, resume=resume),
+        series=SeriesOptions(**series),
+    )
 
 
 def test_seeds_tell_their_spread_and_leave_the_model_of_the_median(llmkit, reviews, classifier, tmp_path):

@@ -131,9 +131,19 @@ def test_pretraining_streams_a_text(llmkit, tmp_path, monkeypatch):
     monkeypatch.setattr(streams, "PIECE", 2000)
     (tmp_path / "corpus.txt").write_text("".join(f"{line}\n" for line in tiny.corpus(600).split("\n\n")))
     ran = llmkit(
-        "pretrain", tmp_path / "corpus.txt", "--streaming", "--max-steps", "2", "--max-length", "32", "--vocab-size",
-        "300", "-o", tmp_path / "run", "--json",
-    )  # fmt: skip
+        "pretrain",
+        tmp_path / "corpus.txt",
+        "--streaming",
+        "--max-steps",
+        "2",
+        "--max-length",
+        "32",
+        "--vocab-size",
+        "300",
+        "-o",
+        tmp_path / "run",
+        "--json",
+    )
     assert ran.code == 0, ran.err
     assert json.loads((tmp_path / "run" / "run.json").read_text())["data"]["streaming"] is True
 

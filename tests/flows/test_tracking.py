@@ -110,12 +110,10 @@ def test_a_terminal_shows_a_live_table_with_the_figures_of_the_run(on_terminal, 
     lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in table.splitlines() if line.startswith("│")]
     figures = logged(run)
     losses, rates = (dict(figures[f"train/{name}"]) for name in ("loss", "learning_rate"))
-    assert [(line[0], line[4]) for line in lines] == [
-        (str(step), f"{value:.4f}") for step, value in figures["eval/f1"]
-    ]  # fmt: skip
+    assert [(line[0], line[4]) for line in lines] == [(str(step), f"{value:.4f}") for step, value in figures["eval/f1"]]
     assert [(line[2], line[3]) for line in lines] == [
         (f"{losses[int(line[0])]:.4f}", f"{rates[int(line[0])]:.2e}") for line in lines
-    ]  # fmt: skip
+    ]
     assert f"loss {losses[6]:.4f}  learning rate {rates[6]:.2e}" in ran.err
     assert "step 2/6 (epoch" not in ran.err
     assert ran.err.rindex("\x1b[?25h") > ran.err.rindex("\x1b[?25l")  # the cursor is back

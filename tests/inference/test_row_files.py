@@ -125,8 +125,10 @@ def test_rows_whose_keys_differ_stay_under_their_headings(tmp_path):
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
         written = list(csv.DictReader(file))
     assert [(row["text"], row["n"], row["note"], row["ok"]) for row in written] == [
-        *[("a", "1", "", "1")] * CHUNK, ("b", "2", "new", "1"), ("c", "", "", "1"),
-    ]  # fmt: skip
+        *[("a", "1", "", "1")] * CHUNK,
+        ("b", "2", "new", "1"),
+        ("c", "", "", "1"),
+    ]
 
 
 @ENDINGS

@@ -231,9 +231,12 @@ def test_figures_per_class_have_wilson_and_bootstrap_intervals():
             assert found[name]["intervals"][key] == pytest.approx([wanted.low, wanted.high])
         assert found[name]["support"] == int((seen.truth == index).sum())
     assert found["never seen"] == {
-        "precision": 0, "recall": 0, "f1": 0, "support": 0,
+        "precision": 0,
+        "recall": 0,
+        "f1": 0,
+        "support": 0,
         "intervals": {"precision": None, "recall": None, "f1": None},
-    }  # fmt: skip
+    }
     assert per_class(wide, 0)["no"]["intervals"]["f1"] is None
     assert per_class(wide.take([0]))["no"]["intervals"] == {"precision": None, "recall": None, "f1": None}
 

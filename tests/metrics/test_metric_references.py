@@ -334,11 +334,9 @@ WELL_FORMED = [("O",), ("B-PER", "I-PER"), ("B-PER",), ("B-LOC", "I-LOC", "I-LOC
 @st.composite
 def spans(draw):
     """Draw sentences in IOB2, in IOB2 with mistakes, or in IO; the two sides have the same number of words."""
-    chunks = {
-        "iob2": [*WELL_FORMED],
-        "broken": [(tag,) for tag in TAGS],
-        "io": [(tag,) for tag in INSIDE],
-    }[draw(st.sampled_from(["iob2", "broken", "io"]))]
+    chunks = {"iob2": [*WELL_FORMED], "broken": [(tag,) for tag in TAGS], "io": [(tag,) for tag in INSIDE]}[
+        draw(st.sampled_from(["iob2", "broken", "io"]))
+    ]
     sentence = st.lists(st.sampled_from(chunks), max_size=6).map(lambda some: [tag for chunk in some for tag in chunk])
     pairs = draw(st.lists(st.tuples(sentence, sentence), min_size=1, max_size=5))
     width = [min(map(len, pair)) for pair in pairs]
@@ -395,9 +393,11 @@ def word_scores(seen):
     truth, guesses = ([tag for row in side for tag in row] for side in (seen.truth, seen.predicted))
     options = {"zero_division": 0, "average": "macro"}
     return {
-        "accuracy": sk.accuracy_score(truth, guesses), "f1": sk.f1_score(truth, guesses, average="micro"),
-        "f1_macro": sk.f1_score(truth, guesses, **options), "recall_macro": sk.recall_score(truth, guesses, **options),
-    }  # fmt: skip
+        "accuracy": sk.accuracy_score(truth, guesses),
+        "f1": sk.f1_score(truth, guesses, average="micro"),
+        "f1_macro": sk.f1_score(truth, guesses, **options),
+        "recall_macro": sk.recall_score(truth, guesses, **options),
+    }
 
 
 @CASES

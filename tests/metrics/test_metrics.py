@@ -58,12 +58,14 @@ EXAMPLES = {
     "squad": AnswerTexts(("The cat", "a dog"), (("cat!",), ("two dogs", "big dog"))),
     "multiple_choice": Choices(np.array([0, 1, 1]), np.array([0, 1, 3]), np.array([0, 1, 3])),
     "labels": LabelSets(
-        np.array([[True, False], [True, True]]), np.array([[True, False], [False, True]]), ("0", "1"),
+        np.array([[True, False], [True, True]]),
+        np.array([[True, False], [False, True]]),
+        ("0", "1"),
         np.array([[0.9, 0.2], [0.4, 0.8]]),
     ),
     "preferences": Preferences(np.array([0.5, -1.0, 2.0]), np.array([1.0, -2.0, 2.0])),
     "spans": Spans((("B-x", "I-x", "O"), ("B-y",)), (("B-x", "O", "O"), ("B-y",)), ("x", "y")),
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -234,8 +236,7 @@ def test_probabilities_that_are_no_numbers_give_no_figure():
 
 @pytest.mark.parametrize("name", ["pearson", "spearman"])
 @pytest.mark.parametrize(
-    ("guess", "truth"),
-    [([0.1, 0.1, 0.1], [1, 2, 3]), ([1, 2], [0.1, 0.1]), ([1], [2]), ([1, math.nan, 2], [1, 2, 3])],
+    ("guess", "truth"), [([0.1, 0.1, 0.1], [1, 2, 3]), ([1, 2], [0.1, 0.1]), ([1], [2]), ([1, math.nan, 2], [1, 2, 3])]
 )
 def test_a_correlation_with_a_constant_or_no_number_is_not_a_number(name, guess, truth):
     seen = numbers(guess, truth)
@@ -319,9 +320,7 @@ def test_texts_that_are_empty_have_figures():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = {name: metrics.value(name, empty) for name in metrics.names_for(empty)}
-    assert found == {
-        "exact_match": 0.5, "bleu": 0, "chrf": 0, "ter": 100, "rouge1": 0, "rouge2": 0, "rougeL": 0
-    }  # fmt: skip
+    assert found == {"exact_match": 0.5, "bleu": 0, "chrf": 0, "ter": 100, "rouge1": 0, "rouge2": 0, "rougeL": 0}
 
 
 def test_an_exact_match_leaves_out_white_space_at_the_ends_and_nothing_else():
@@ -401,13 +400,34 @@ def test_the_accuracy_of_words_is_a_ratio_of_sums_and_no_proportion_of_independe
 
 def test_the_names_of_metrics_depend_on_what_was_observed():
     assert metrics.names_for(EXAMPLES["spans"]) == (
-        "accuracy", "precision", "recall", "f1", "precision_macro", "precision_micro", "precision_weighted",
-        "recall_macro", "recall_micro", "recall_weighted", "f1_macro", "f1_micro", "f1_weighted",
-    )  # fmt: skip
+        "accuracy",
+        "precision",
+        "recall",
+        "f1",
+        "precision_macro",
+        "precision_micro",
+        "precision_weighted",
+        "recall_macro",
+        "recall_micro",
+        "recall_weighted",
+        "f1_macro",
+        "f1_micro",
+        "f1_weighted",
+    )
     assert metrics.names_for(EXAMPLES["labels"]) == (
-        "precision_macro", "precision_micro", "precision_weighted", "recall_macro", "recall_micro", "recall_weighted",
-        "f1_macro", "f1_micro", "f1_weighted", "roc_auc", "average_precision", "exact_match",
-    )  # fmt: skip
+        "precision_macro",
+        "precision_micro",
+        "precision_weighted",
+        "recall_macro",
+        "recall_micro",
+        "recall_weighted",
+        "f1_macro",
+        "f1_micro",
+        "f1_weighted",
+        "roc_auc",
+        "average_precision",
+        "exact_match",
+    )
     assert metrics.names_for(EXAMPLES["multiple_choice"]) == ("accuracy", "accuracy_norm")
     assert metrics.names_for(Choices(np.zeros(1, int), np.zeros(1, int))) == ("accuracy",)
     answers = metrics.names_for(EXAMPLES["squad"])
@@ -481,8 +501,11 @@ def test_what_can_be_computed_depends_on_what_was_observed():
     without = classes([0, 1], [0, 1])
     assert {"roc_auc", "average_precision", "brier", "ece"}.isdisjoint(metrics.names_for(without))
     assert set(metrics.names_for(PROBABLE)) - set(metrics.names_for(without)) == {
-        "roc_auc", "average_precision", "brier", "ece"
-    }  # fmt: skip
+        "roc_auc",
+        "average_precision",
+        "brier",
+        "ece",
+    }
     assert metrics.names_for(numbers([1], [1])) == ("pearson", "spearman", "mse")
     assert metrics.names_for(likelihoods([1.0], [1], [1])) == ("loss", "perplexity", "bits_per_byte")
     alone = Classes(np.zeros(2, int), np.zeros(2, int), ("only",), np.ones((2, 1)))
@@ -503,10 +526,20 @@ def test_a_metric_of_other_observations_is_refused_with_what_it_needs():
 
 @pytest.mark.parametrize(
     ("given", "name"),
-    [("mcc", "matthews_correlation"), ("MCC", "matthews_correlation"), ("rouge_l", "rougeL"), ("ROUGE-L", "rougeL"),
-     ("rouge-1", "rouge1"), ("BLEU", "bleu"), ("chrF", "chrf"), ("roc-auc", "roc_auc"), ("f1", "f1"),
-     ("acc_norm", "acc_norm"), ("./my_metric.py", "./my_metric.py")],
-)  # fmt: skip
+    [
+        ("mcc", "matthews_correlation"),
+        ("MCC", "matthews_correlation"),
+        ("rouge_l", "rougeL"),
+        ("ROUGE-L", "rougeL"),
+        ("rouge-1", "rouge1"),
+        ("BLEU", "bleu"),
+        ("chrF", "chrf"),
+        ("roc-auc", "roc_auc"),
+        ("f1", "f1"),
+        ("acc_norm", "acc_norm"),
+        ("./my_metric.py", "./my_metric.py"),
+    ],
+)
 def test_other_spellings_are_known_and_other_names_left_alone(given, name):
     assert metrics.canonical(given) == name
 

@@ -72,8 +72,11 @@ def test_the_interval_of_a_paired_difference_is_that_of_scipy_up_to_chance():
     theirs = scipy.stats.bootstrap(
         (truth, before.predicted, after.predicted),
         lambda t, a, b, axis=-1: ((t - b) ** 2).mean(axis) - ((t - a) ** 2).mean(axis),
-        paired=True, n_resamples=4000, method="percentile", rng=1,
-    ).confidence_interval  # fmt: skip
+        paired=True,
+        n_resamples=4000,
+        method="percentile",
+        rng=1,
+    ).confidence_interval
     found = compare("mse", before, after, resamples=4000)
     assert (found.low, found.high) == pytest.approx(tuple(theirs), abs=0.07 * (theirs.high - theirs.low))
     assert found.test == "paired bootstrap"
@@ -181,9 +184,14 @@ def test_what_is_not_a_number_has_no_difference():
     before, after = Numbers(np.arange(5.0), np.ones(5)), Numbers(np.arange(5.0), np.arange(5.0))
     found = compare("pearson", before, after)
     assert found.as_dict() == {
-        "baseline": None, "value": pytest.approx(1), "difference": None, "low": None, "high": None, "p": None,
+        "baseline": None,
+        "value": pytest.approx(1),
+        "difference": None,
+        "low": None,
+        "high": None,
+        "p": None,
         "test": "paired bootstrap",
-    }  # fmt: skip
+    }
 
 
 LABELS = LabelSets(np.eye(2, dtype=bool), np.eye(2, dtype=bool), ("a", "b"))

@@ -116,7 +116,7 @@ BEAMS = {"num_beams": 2, "num_return_sequences": 2}
         (ArchitectureOptions, {"mask_share": NAN}, "--mask-share"),
         (ArchitectureOptions, {"tokenizer": "gpt2", "vocab_size": 100}, "--vocab-size is for a tokenizer that is"),
     ],
-)  # fmt: skip
+)
 def test_a_group_refuses_to_exist_with_this_value(group, given, problem):
     with pytest.raises(OptionError) as refusal:
         group(**given)
@@ -156,8 +156,11 @@ def test_what_options_say_of_themselves():
     gates = GateOptions(fail_under=["f1=0.85", "accuracy=.5"], fail_above=["loss=2"], max_gap=["recall=0.1"])
     assert limits(gates.fail_under) == {"f1": 0.85, "accuracy": 0.5}
     assert gates.named == [
-        ("f1", "--fail-under"), ("accuracy", "--fail-under"), ("loss", "--fail-above"), ("recall", "--max-gap"),
-    ]  # fmt: skip
+        ("f1", "--fail-under"),
+        ("accuracy", "--fail-under"),
+        ("loss", "--fail-above"),
+        ("recall", "--max-gap"),
+    ]
     mapped = EvalOptions(label_map=["LABEL_0=a=b", "LABEL_1=c"]).labels_mapped
     assert mapped == {"LABEL_0": "a=b", "LABEL_1": "c"}
     sampling = [{"temperature": 0.7}, {"top_p": 0.9}, {"top_k": 5}, {}, BEAMS]
@@ -166,8 +169,24 @@ def test_what_options_say_of_themselves():
 
 def test_the_problems_of_all_groups_are_reported_together(llmkit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    ran = llmkit("finetune", "no.csv", "--epochs", 0, "--limit", 0, "--max-length", 1, "--device", "gpu",
-                 "--resume", "--overwrite", "-q", "-v", "--column", "text")  # fmt: skip
+    ran = llmkit(
+        "finetune",
+        "no.csv",
+        "--epochs",
+        0,
+        "--limit",
+        0,
+        "--max-length",
+        1,
+        "--device",
+        "gpu",
+        "--resume",
+        "--overwrite",
+        "-q",
+        "-v",
+        "--column",
+        "text",
+    )
     assert (ran.code, ran.out) == (2, "")
     flags = ("--epochs", "--limit", "--max-length", "--device", "--resume and", "--quiet and", "--column")
     assert [flag for flag in flags if flag not in ran.error] == []
@@ -232,11 +251,25 @@ def test_a_missing_config_file_is_refused(llmkit, tmp_path):
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("1e-4", 1e-4), ("5E3", 5000.0), ("-2.5e-1", -0.25), (".5e-3", 5e-4), ("3", 3), ("0.1", 0.1), ("true", True),
-        ("False", False), ("null", None), ("cosine", "cosine"), ("[1, 2]", [1, 2]), ("{a: 1e-3}", {"a": 0.001}),
-        ("'7'", "7"), ("a: b: c", "a: b: c"), ("no", "no"), ("off", "off"), ("1:30", "1:30"),
+        ("1e-4", 1e-4),
+        ("5E3", 5000.0),
+        ("-2.5e-1", -0.25),
+        (".5e-3", 5e-4),
+        ("3", 3),
+        ("0.1", 0.1),
+        ("true", True),
+        ("False", False),
+        ("null", None),
+        ("cosine", "cosine"),
+        ("[1, 2]", [1, 2]),
+        ("{a: 1e-3}", {"a": 0.001}),
+        ("'7'", "7"),
+        ("a: b: c", "a: b: c"),
+        ("no", "no"),
+        ("off", "off"),
+        ("1:30", "1:30"),
     ],
-)  # fmt: skip
+)
 def test_a_setting_is_read_as_the_value_that_it_looks_like(text, value):
     assert parse_settings([f"key={text}"], {"key"}, {}, "Thing") == {"key": value}
     assert type(parse_value(text)) is type(value)
@@ -249,8 +282,12 @@ def test_settings_split_at_the_first_equals_sign_and_the_last_one_wins():
 
 def test_all_wrong_settings_are_reported_together():
     with pytest.raises(OptionError) as refusal:
-        parse_settings(["alone", "weight_decoy=1", "seed=2", "fine=1"], {"weight_decay", "seed", "fine"},
-                       {"seed": "--seed"}, "TrainingArguments")  # fmt: skip
+        parse_settings(
+            ["alone", "weight_decoy=1", "seed=2", "fine=1"],
+            {"weight_decay", "seed", "fine"},
+            {"seed": "--seed"},
+            "TrainingArguments",
+        )
     assert refusal.value.problems == (
         "--set takes key=value, not 'alone'",
         "--set: TrainingArguments has no field 'weight_decoy' (did you mean 'weight_decay'?)",
@@ -269,8 +306,9 @@ def test_all_wrong_settings_are_reported_together():
         ("generate", "do_sample=true", "--set do_sample: use --temperature"),
     ],
 )
-def test_set_is_checked_before_anything_costly(llmkit, tmp_path, reviews, corpus, classifier, llama, command, setting,
-                                               phrase):  # fmt: skip
+def test_set_is_checked_before_anything_costly(
+    llmkit, tmp_path, reviews, corpus, classifier, llama, command, setting, phrase
+):
     first = {"finetune": reviews, "pretrain": corpus, "generate": "a prompt"}[command]
     model = {"finetune": ["-m", classifier], "pretrain": [], "generate": ["-m", llama]}[command]
     output = [] if command == "generate" else ["-o", tmp_path / "run"]
@@ -319,6 +357,7 @@ def test_a_search_space_reads_as_it_is_written(tmp_path):
         "learning_rate: {low: 1e-5, high: 1e-3, log: true}\nepochs: {low: 1, high: 3}\nschedule: [linear, cosine]\n"
     )
     assert read_space(file) == {
-        "learning_rate": Range(1e-5, 1e-3, log=True), "epochs": Range(1, 3, whole=True),
+        "learning_rate": Range(1e-5, 1e-3, log=True),
+        "epochs": Range(1, 3, whole=True),
         "schedule": Choice(("linear", "cosine")),
-    }  # fmt: skip
+    }

@@ -30,10 +30,34 @@ SCHEMA = json.loads(
 )
 FAILED = SCHEMA["examples"][1]
 HOSTILE = [
-    "</testcase>", "\x00null\x1b[2J", "\ud800", "🙂", "新闻", "a|b", "`x`", "<b>bold</b><!-- ", "one\ntwo\r\nthree",
-    "*a* _b_ __c__ ~~d~~", "[link](http://a.b)", "![](x)", "&amp;", "\\|", "$x^$", "]]>", "# h", "www.a.b", "\u2028",
-    "\u202eabc", "---", "[/red]", "", "@someone", "a\tb", "%0A::error::x", "x" * 500,
-]  # fmt: skip
+    "</testcase>",
+    "\x00null\x1b[2J",
+    "\ud800",
+    "🙂",
+    "新闻",
+    "a|b",
+    "`x`",
+    "<b>bold</b><!-- ",
+    "one\ntwo\r\nthree",
+    "*a* _b_ __c__ ~~d~~",
+    "[link](http://a.b)",
+    "![](x)",
+    "&amp;",
+    "\\|",
+    "$x^$",
+    "]]>",
+    "# h",
+    "www.a.b",
+    "\u2028",
+    "\u202eabc",
+    "---",
+    "[/red]",
+    "",
+    "@someone",
+    "a\tb",
+    "%0A::error::x",
+    "x" * 500,
+]
 
 
 @pytest.fixture
@@ -132,15 +156,24 @@ def test_junit_is_xml_with_its_counts_and_properties(tmp_path, result):
     assert [suite.get("name") for suite in root] == ["glue/mrpc", "reviews"]
     about = {p.get("name"): p.get("value") for p in root[0].findall("properties/property")}
     assert about == {
-        "model": "runs/mrpc", "task": "text-classification", "dataset": "glue/mrpc", "split": "validation", "n": "408",
-        "rows_sha256": result["rows_sha256"], "cached": "false",
+        "model": "runs/mrpc",
+        "task": "text-classification",
+        "dataset": "glue/mrpc",
+        "split": "validation",
+        "n": "408",
+        "rows_sha256": result["rows_sha256"],
+        "cached": "false",
         **{f"versions.{name}": version for name, version in result["versions"].items()},
-    }  # fmt: skip
+    }
     figure = {p.get("name"): p.get("value") for p in root[0].findall("testcase[@name='f1']/properties/property")}
     assert figure == {
-        "value": "0.8684", "low": "0.8401", "high": "0.8946", "n": "408", "interval": "bootstrap",
+        "value": "0.8684",
+        "low": "0.8401",
+        "high": "0.8946",
+        "n": "408",
+        "interval": "bootstrap",
         "of": "class 'equivalent'",
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("status", ["error", "stopped"])
@@ -265,9 +298,11 @@ def test_a_failed_run_in_markdown_is_its_sentence():
 
 def test_changed_predictions_of_the_invariance_check_are_named(result):
     result["invariance"] = {
-        "rows": 8, "largest_difference": 0.5, "changed": 1,
+        "rows": 8,
+        "largest_difference": 0.5,
+        "changed": 1,
         "changed_rows": [{"id": "row-7", "alone": "a", "together": "b"}],
-    }  # fmt: skip
+    }
     assert "1 of 8 predictions depend on the rows beside them: row-7." in markdown.render([result])
 
 
@@ -458,9 +493,11 @@ def test_a_wide_confusion_matrix_is_left_out(result, capsys, classes, shown):
 
 def test_rows_that_change_with_their_company_are_listed(result, capsys):
     result["invariance"] = {
-        "rows": 8, "largest_difference": None, "changed": 1,
+        "rows": 8,
+        "largest_difference": None,
+        "changed": 1,
         "changed_rows": [{"id": "7", "alone": "a", "together": "b"}],
-    }  # fmt: skip
+    }
     terminal.show([result], Report())
     out, err = capsys.readouterr()
     assert out.endswith("row that changes\talone\ttogether\n7\ta\tb\n")

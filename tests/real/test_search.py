@@ -13,12 +13,27 @@ pytestmark = pytest.mark.real
 
 
 def test_a_search_on_cola_goes_on_after_kill_9_and_is_no_worse_than_the_default(hub):
-    flags = ("glue/cola", "-m", "sentence-transformers/all-MiniLM-L6-v2", "-o", "runs/cola-search", "--max-steps", "20",
-             "--limit", "320", "--search", "3")  # fmt: skip
+    flags = (
+        "glue/cola",
+        "-m",
+        "sentence-transformers/all-MiniLM-L6-v2",
+        "-o",
+        "runs/cola-search",
+        "--max-steps",
+        "20",
+        "--limit",
+        "320",
+        "--search",
+        "3",
+    )
     begun = subprocess.Popen(
-        llmkit_command("finetune", *flags), cwd=hub.folder, env=hub.env, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        llmkit_command("finetune", *flags),
+        cwd=hub.folder,
+        env=hub.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     seen = []
     for line in begun.stderr:
         seen.append(line)

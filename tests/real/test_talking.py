@@ -18,5 +18,8 @@ def test_a_conversation_with_smollm2_is_remembered_and_saved(hub, smollm2):
     assert "Rome" in second  # of a question that says nothing without the first
     (kept,) = [json.loads(line) for line in (hub.folder / "talk.jsonl").read_text().splitlines()]
     assert [turn["content"] for turn in kept["messages"]] == [
-        "What is the capital of France?", first, "And of Italy?", second,
-    ]  # fmt: skip
+        "What is the capital of France?",
+        first,
+        "And of Italy?",
+        second,
+    ]

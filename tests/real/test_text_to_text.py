@@ -22,7 +22,20 @@ def test_the_first_sentence_is_a_fair_summary_of_an_abstract(hub, real_hub):
 
 
 def test_a_chat_model_translates_by_a_prompt(hub, smollm2):
-    ran = hub("generate", "-m", smollm2, "--task", "translation", "--source", "en", "--target", "fr", "Good morning.",
-              "--max-new-tokens", 24, "--json")  # fmt: skip
+    ran = hub(
+        "generate",
+        "-m",
+        smollm2,
+        "--task",
+        "translation",
+        "--source",
+        "en",
+        "--target",
+        "fr",
+        "Good morning.",
+        "--max-new-tokens",
+        24,
+        "--json",
+    )
     assert ran.code == 0, ran.err
     assert "Bonjour" in ran.json["completion"]

@@ -37,9 +37,16 @@ def pair(request, llama):
     logging.getLogger("lm_eval").setLevel(logging.CRITICAL)
     torch.manual_seed(0)
     config = AutoConfig.for_model(
-        "llama", vocab_size=VOCABULARY, hidden_size=576, intermediate_size=1536, num_hidden_layers=10,
-        num_attention_heads=9, num_key_value_heads=3, max_position_embeddings=2048, tie_word_embeddings=True,
-    )  # fmt: skip
+        "llama",
+        vocab_size=VOCABULARY,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=10,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+    )
     model = AutoModelForCausalLM.from_config(config).to(getattr(torch, request.param)).eval()
     tokenizer = AutoTokenizer.from_pretrained(llama)
     return FrugalLM(model, tokenizer, max_length=2048), HFLM(model, tokenizer=tokenizer, batch_size=8), request.param

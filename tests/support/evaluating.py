@@ -110,11 +110,12 @@ def mislabelled(rows: int = ROWS, wrong: tuple[int, ...] = WRONG) -> list[dict[s
     texts = [f"{row['text']} {place}" for place, row in enumerate(made)]  # no two alike
     return [
         {
-            "text": text, "label": other(row["label"]) if place in wrong else row["label"],
+            "text": text,
+            "label": other(row["label"]) if place in wrong else row["label"],
             "genre": "news" if place < rows // 4 else "blog",
         }
         for place, (text, row) in enumerate(zip(texts, made))
-    ]  # fmt: skip
+    ]
 
 
 def trained(data: Path, base: Path, to: Path, **training: Any) -> Evaluation:

@@ -147,12 +147,36 @@ def preferences(rows: int, seed: int = 0) -> list[dict[str, str]]:
 
 
 GERMAN = {
-    "the": "der", "was": "war", "and": "und", "film": "Film", "book": "Buch", "soup": "Suppe", "house": "Haus",
-    "song": "Lied", "garden": "Garten", "river": "Fluss", "fox": "Fuchs", "king": "König", "day": "Tag", "good": "gut",
-    "lovely": "lieblich", "bright": "hell", "happy": "froh", "warm": "warm", "kind": "nett", "fine": "fein",
-    "sweet": "süß", "bad": "schlecht", "awful": "furchtbar", "dark": "dunkel", "sad": "traurig", "cold": "kalt",
-    "cruel": "grausam", "poor": "arm", "bitter": "bitter",
-}  # fmt: skip
+    "the": "der",
+    "was": "war",
+    "and": "und",
+    "film": "Film",
+    "book": "Buch",
+    "soup": "Suppe",
+    "house": "Haus",
+    "song": "Lied",
+    "garden": "Garten",
+    "river": "Fluss",
+    "fox": "Fuchs",
+    "king": "König",
+    "day": "Tag",
+    "good": "gut",
+    "lovely": "lieblich",
+    "bright": "hell",
+    "happy": "froh",
+    "warm": "warm",
+    "kind": "nett",
+    "fine": "fein",
+    "sweet": "süß",
+    "bad": "schlecht",
+    "awful": "furchtbar",
+    "dark": "dunkel",
+    "sad": "traurig",
+    "cold": "kalt",
+    "cruel": "grausam",
+    "poor": "arm",
+    "bitter": "bitter",
+}
 
 
 def translations(rows: int, seed: int = 0) -> list[dict[str, str]]:
@@ -185,12 +209,21 @@ def bert_folder(
     tokenizer = train_wordpiece(SENTENCES, 300, CONTEXT)
     names = labels or ["negative", "positive"]
     config = AutoConfig.for_model(
-        "bert", vocab_size=len(tokenizer), hidden_size=hidden, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=2 * hidden, max_position_embeddings=CONTEXT, pad_token_id=tokenizer.pad_token_id,
-        id2label=dict(enumerate(names)), label2id={name: i for i, name in enumerate(names)},
+        "bert",
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=2 * hidden,
+        max_position_embeddings=CONTEXT,
+        pad_token_id=tokenizer.pad_token_id,
+        id2label=dict(enumerate(names)),
+        label2id={name: i for i, name in enumerate(names)},
         problem_type="regression" if len(names) == 1 else None,
-        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.1,
-    )  # fmt: skip
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        initializer_range=0.1,
+    )
     return _save(HEADS[kind], config, tokenizer, folder, seed)
 
 
@@ -200,11 +233,20 @@ def llama_folder(folder: Path, seed: int = 0, chat_template: str | None = None, 
     if chat_template is not None:
         tokenizer.chat_template = chat_template
     config = AutoConfig.for_model(
-        "llama", vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, intermediate_size=64, max_position_embeddings=CONTEXT, tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, initializer_range=0.3,
+        "llama",
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        initializer_range=0.3,
         pad_token_id=tokenizer.pad_token_id if pad else None,
-    )  # fmt: skip
+    )
     if not pad:
         tokenizer.pad_token = None
     return _save(AutoModelForCausalLM, config, tokenizer, folder, seed)
@@ -214,11 +256,21 @@ def t5_folder(folder: Path, seed: int = 0, params: dict[str, Any] | None = None)
     """Save a tiny T5 with a byte-level tokenizer that has sentinels; `params`: its config's task_specific_params."""
     tokenizer = train_bpe_with_sentinels([*SENTENCES, *GERMAN.values()], 500, CONTEXT)
     config = AutoConfig.for_model(
-        "t5", vocab_size=len(tokenizer), d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2, dropout_rate=0.0,
-        feed_forward_proj="gated-gelu", n_positions=CONTEXT, pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id, decoder_start_token_id=tokenizer.pad_token_id,
+        "t5",
+        vocab_size=len(tokenizer),
+        d_model=32,
+        d_kv=16,
+        d_ff=64,
+        num_layers=2,
+        num_heads=2,
+        dropout_rate=0.0,
+        feed_forward_proj="gated-gelu",
+        n_positions=CONTEXT,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,
         task_specific_params=params,
-    )  # fmt: skip
+    )
     return _save(AutoModelForSeq2SeqLM, config, tokenizer, folder, seed)
 
 

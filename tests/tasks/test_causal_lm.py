@@ -249,11 +249,7 @@ def test_windows_of_unlike_length_are_padded_on_the_right_and_not_scored_there()
 
 @pytest.mark.parametrize(
     ("columns", "found"),
-    [
-        ({"text": "a", "title": "much longer"}, "text"),
-        ({"id": "1", "body": "much longer"}, "body"),
-        ({"n": 1}, None),
-    ],
+    [({"text": "a", "title": "much longer"}, "text"), ({"id": "1", "body": "much longer"}, "body"), ({"n": 1}, None)],
 )
 def test_of_several_columns_text_is_taken_or_the_longest(columns, found):
     assert TASK.fits(Dataset.from_list([columns]), {}) == (found and {"text": found})

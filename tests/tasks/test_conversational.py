@@ -159,9 +159,14 @@ def test_packed_rows_have_the_logits_and_the_loss_that_they_have_alone(assistant
 def test_a_family_in_which_packed_rows_see_one_another_is_refused(llmkit, assistant, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(assistant)
     config = AutoConfig.for_model(
-        "bloom", vocab_size=len(tokenizer), hidden_size=32, n_layer=2, n_head=2, initializer_range=0.3,
+        "bloom",
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        n_layer=2,
+        n_head=2,
+        initializer_range=0.3,
         pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+    )
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "bloom")
     tokenizer.save_pretrained(tmp_path / "bloom")
@@ -184,9 +189,23 @@ def test_what_is_trained_writes_answers_and_keeps_the_template_that_was_given(ll
     flags = ("--chat-template", template, "--json")
     before = llmkit("eval", held, "-m", llama, *flags)
     trained = llmkit(
-        "finetune", train, "-m", llama, "--validation", held, "-o", run, "--packing", "--epochs", "4",
-        "--learning-rate", "0.01", "--batch-size", "4", *flags,
-    )  # fmt: skip
+        "finetune",
+        train,
+        "-m",
+        llama,
+        "--validation",
+        held,
+        "-o",
+        run,
+        "--packing",
+        "--epochs",
+        "4",
+        "--learning-rate",
+        "0.01",
+        "--batch-size",
+        "4",
+        *flags,
+    )
     assert trained.code == 0, trained.err
     steps = json.loads((run / "run.json").read_text())["training"]["steps"]
     packed = re.search(r"packing: 64 rows in (\d+) sequences of 64", trained.err)
@@ -283,7 +302,7 @@ GOOD = [chat("uja", "anein")] * 3
         (GOOD, "{% for %}", "--chat-template"),
     ],
     ids=["no answer", "order", "role", "dropped", "changed", "prefix", "refused", "broken"],
-)  # fmt: skip
+)
 def test_bad_rows_and_templates_are_one_sentence(llmkit, assistant, tmp_path, verb, rows, template, wrong):
     (tmp_path / "chat.jinja").write_text(template)
     data = write_jsonl(tmp_path / "rows.jsonl", rows)

@@ -206,9 +206,15 @@ def chinese_folder(folder: Path) -> Path:
     texts = ["国王有三个女儿", "狐狸在河边睡觉", "国王去了森林"]
     tokenizer = train_wordpiece(texts, 60, 32)
     config = AutoConfig.for_model(
-        "bert", vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=16, max_position_embeddings=32, initializer_range=0.5,
-    )  # fmt: skip
+        "bert",
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=32,
+        initializer_range=0.5,
+    )
     torch.manual_seed(0)
     AutoModelForMaskedLM.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -235,9 +235,20 @@ def test_finetune_tunes_the_threshold_on_the_validation_rows_and_says_so(llmkit,
     validation = write_jsonl(tmp_path / "validation.jsonl", tiny.topics(24, seed=5))
     run = tmp_path / "run"
     command = (
-        "finetune", topics, "-m", sorter, "-o", run, "--max-steps", "3", "--validation", validation, "--threshold",
-        "auto", "--json",
-    )  # fmt: skip
+        "finetune",
+        topics,
+        "-m",
+        sorter,
+        "-o",
+        run,
+        "--max-steps",
+        "3",
+        "--validation",
+        validation,
+        "--threshold",
+        "auto",
+        "--json",
+    )
     ran = llmkit(*command)
     assert ran.code == 0, ran.err
     kept = json.loads((run / "config.json").read_text())["threshold"]
@@ -348,8 +359,9 @@ def test_labels_that_do_not_suit_are_refused(llmkit, sorter, tmp_path):
     unknown = llmkit("eval", other, "-m", sorter, "--split", "train")
     assert (unknown.code, "the model has no label 'sport'" in unknown.error) == (2, True)
 
-    alone = write_jsonl(tmp_path / "alone.jsonl", [{"text": text, "labels": ["art"] * (n % 2)} for n, text in
-                                                   enumerate(TEXTS)])  # fmt: skip
+    alone = write_jsonl(
+        tmp_path / "alone.jsonl", [{"text": text, "labels": ["art"] * (n % 2)} for n, text in enumerate(TEXTS)]
+    )
     single = llmkit("finetune", alone, "-m", sorter, "-o", run)
     assert (single.code, "only the label 'art'" in single.error) == (2, True)
     assert not run.exists()
@@ -444,10 +456,23 @@ def test_labels_are_matched_by_name_or_by_the_map_and_two_outputs_can_be_one(llm
     plain = llmkit("eval", write_jsonl(tmp_path / "own.jsonl", ROWS), "-m", topical, "--json").json
     assert values(mapped) == values(plain)
 
-    two = [{"text": row["text"], "labels": sorted({"in" if name == "home" else "out" for name in row["labels"]})}
-           for row in ROWS]  # fmt: skip
-    ran = llmkit("eval", write_jsonl(tmp_path / "two.jsonl", two), "-m", topical, "--label-map", "home=in",
-                 "--label-map", "art=out", "--label-map", "nature=out", "--json")  # fmt: skip
+    two = [
+        {"text": row["text"], "labels": sorted({"in" if name == "home" else "out" for name in row["labels"]})}
+        for row in ROWS
+    ]
+    ran = llmkit(
+        "eval",
+        write_jsonl(tmp_path / "two.jsonl", two),
+        "-m",
+        topical,
+        "--label-map",
+        "home=in",
+        "--label-map",
+        "art=out",
+        "--label-map",
+        "nature=out",
+        "--json",
+    )
     chances = plain_chances(topical, TEXTS)
     joined = np.stack([chances[:, [0, 2]].max(1), chances[:, 1]], axis=1)  # either of them says "out"
     truth = truth_of(two, ["out", "in"])

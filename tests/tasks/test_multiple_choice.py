@@ -118,8 +118,17 @@ def test_rows_of_other_numbers_of_choices_change_nothing_for_their_neighbours(ll
         assert [len(some) for some in together["scores"]] == [3, 2]
         for one, other in zip(alone["scores"], together["scores"]):
             np.testing.assert_allclose(one, other, atol=1e-5)
-    trained = llmkit("finetune", write_jsonl(tmp_path / "t.jsonl", rows * 8), "-m", run, "-o", tmp_path / "again",
-                     "--max-steps", 2, "--json")  # fmt: skip
+    trained = llmkit(
+        "finetune",
+        write_jsonl(tmp_path / "t.jsonl", rows * 8),
+        "-m",
+        run,
+        "-o",
+        tmp_path / "again",
+        "--max-steps",
+        2,
+        "--json",
+    )
     assert trained.code == 0, trained.err
 
 

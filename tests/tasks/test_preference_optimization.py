@@ -85,12 +85,18 @@ def test_loss_gradient_and_rewards_are_those_of_trls_own_trainer(talker, other, 
 
     model.zero_grad()
     args = DPOConfig(
-        str(tmp_path), beta=0.3, per_device_eval_batch_size=12, per_device_train_batch_size=12, report_to="none",
-        use_cpu=True, max_length=None, bf16=False, disable_tqdm=True, gradient_checkpointing=False,
-    )  # fmt: skip
-    trainer = DPOTrainer(
-        model, reference, args, train_dataset=rows, eval_dataset=rows, processing_class=tokenizer,
-    )  # fmt: skip
+        str(tmp_path),
+        beta=0.3,
+        per_device_eval_batch_size=12,
+        per_device_train_batch_size=12,
+        report_to="none",
+        use_cpu=True,
+        max_length=None,
+        bf16=False,
+        disable_tqdm=True,
+        gradient_checkpointing=False,
+    )
+    trainer = DPOTrainer(model, reference, args, train_dataset=rows, eval_dataset=rows, processing_class=tokenizer)
     theirs = trainer.evaluate()
     assert metrics.value("dpo_loss", seen) == pytest.approx(theirs["eval_loss"], abs=1e-5)
     assert loss.item() == pytest.approx(theirs["eval_loss"], abs=1e-5)
@@ -150,9 +156,14 @@ def test_a_stopped_training_goes_on_against_its_reference_and_accumulated_batche
     ) -> dict[str, float]:
         run, adapter = RunOptions(output=tmp_path / name), AdapterOptions(lora=True)
         trained = finetune(
-            str(data), str(llama), training_options=options, run=run, adapter=adapter, report=report,
+            str(data),
+            str(llama),
+            training_options=options,
+            run=run,
+            adapter=adapter,
+            report=report,
             recipe=TunedRecipeOptions(accumulate=accumulate),
-        )  # fmt: skip
+        )
         return values(trained.as_dict())
 
     straight = train("straight", hyper)

@@ -187,18 +187,31 @@ def test_the_best_span_is_found_in_whichever_window_it_stands(llmkit, run, tmp_p
     assert len(json.loads((tmp_path / "r.json").read_text())["rows"]["prediction"]) == 2
     tokenizer = AutoTokenizer.from_pretrained(run)
     model = AutoModelForQuestionAnswering.from_pretrained(run).eval()
-    windows = tokenizer([row["question"]], [context], truncation="only_second", max_length=64, stride=21, padding=True,
-                        return_overflowing_tokens=True, return_offsets_mapping=True, return_tensors="pt")  # fmt: skip
+    windows = tokenizer(
+        [row["question"]],
+        [context],
+        truncation="only_second",
+        max_length=64,
+        stride=21,
+        padding=True,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+        return_tensors="pt",
+    )
     inputs = {name: windows[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
     with torch.inference_mode():
         outputs = model(**inputs)
     best = max(
-        (float(outputs.start_logits[w, a] + outputs.end_logits[w, b]), windows["offset_mapping"][w, a, 0].item(),
-         windows["offset_mapping"][w, b, 1].item())
+        (
+            float(outputs.start_logits[w, a] + outputs.end_logits[w, b]),
+            windows["offset_mapping"][w, a, 0].item(),
+            windows["offset_mapping"][w, b, 1].item(),
+        )
         for w in range(len(windows["input_ids"]))
-        for a in range(64) for b in range(a, min(64, a + LONGEST))
+        for a in range(64)
+        for b in range(a, min(64, a + LONGEST))
         if windows.sequence_ids(w)[a] == 1 and windows.sequence_ids(w)[b] == 1
-    )  # fmt: skip
+    )
     found = llmkit("generate", row["question"], "--context", context, "-m", run, "--json").rows[0]
     assert (found["start"], found["end"]) == best[1:]
 
@@ -299,10 +312,12 @@ def test_training_windows_mark_the_first_answer_or_the_first_token(reader):
         for row in rows
     ]
     answers[2] = {"text": [], "answer_start": []}
-    data = Dataset.from_list([
-        {"question": row["question"], "context": context, "answers": several}
-        for row, context, several in zip(rows, contexts, answers, strict=True)
-    ])  # fmt: skip
+    data = Dataset.from_list(
+        [
+            {"question": row["question"], "context": context, "answers": several}
+            for row, context, several in zip(rows, contexts, answers, strict=True)
+        ]
+    )
     setup = Setup(columns={role: role for role in ("question", "context", "answers")}, max_length=48)
     prepared = TASKS["question-answering"].prepare(data, tokenizer, setup, training=True)
     found: dict[int, set[str]] = {}

@@ -38,8 +38,10 @@ def test_eval_gives_the_correlations_of_a_plain_script(llmkit, encoder, tmp_path
     assert ran.code == 0, ran.err
     result, cosines, truth = valid(ran.json), plain(encoder, PAIRS), [row["score"] for row in PAIRS]
     assert (result["task"], result["headline"], list(result["metrics"])) == (
-        "sentence-similarity", "spearman", ["pearson", "spearman"],
-    )  # fmt: skip
+        "sentence-similarity",
+        "spearman",
+        ["pearson", "spearman"],
+    )
     assert [row["prediction"] for row in read_jsonl(saved)] == pytest.approx(cosines, abs=1e-6)
     assert result["metrics"]["pearson"]["value"] == pytest.approx(pearsonr(cosines, truth)[0], abs=1e-6)
     assert result["metrics"]["spearman"]["value"] == pytest.approx(spearmanr(cosines, truth)[0], abs=1e-6)

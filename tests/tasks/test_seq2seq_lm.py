@@ -201,9 +201,17 @@ def test_an_encoder_decoder_without_sentinels_is_one_sentence(llmkit, llama, tmp
     data = write_jsonl(tmp_path / "rows.jsonl", [{"text": text} for text in TEXTS])
     tokenizer = AutoTokenizer.from_pretrained(llama)
     config = AutoConfig.for_model(
-        "bart", vocab_size=len(tokenizer), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
-        decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, max_position_embeddings=64,
-    )  # fmt: skip
+        "bart",
+        vocab_size=len(tokenizer),
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        max_position_embeddings=64,
+    )
     AutoModelForSeq2SeqLM.from_config(config).save_pretrained(tmp_path / "bart")
     tokenizer.save_pretrained(tmp_path / "bart")
     for verb in ("pretrain", "eval", "finetune"):

@@ -157,15 +157,29 @@ def test_a_chat_model_is_told_in_words(llmkit, models_root, tmp_path, task):
     found = []
     for size in (1, 4):
         kept = tmp_path / f"{size}.jsonl"
-        ran = llmkit("eval", data, "-m", folder, "--task", task, "--target-length", 6, "--batch-size", size, "--json",
-                     "--save-predictions", kept)  # fmt: skip
+        ran = llmkit(
+            "eval",
+            data,
+            "-m",
+            folder,
+            "--task",
+            task,
+            "--target-length",
+            6,
+            "--batch-size",
+            size,
+            "--json",
+            "--save-predictions",
+            kept,
+        )
         assert ran.code == 0, ran.err
         assert ran.json["invariance"]["changed"] == 0
         found.append([json.loads(line)["prediction"] for line in kept.read_text().splitlines()])
     assert found == [plain, plain]
     flags = ("--source", "en", "--target", "de") if task == "translation" else ()
-    shell = llmkit("generate", *(row[text] for row in rows), "-m", folder, "--task", task, *flags, "--json",
-                   "--max-new-tokens", 6)  # fmt: skip
+    shell = llmkit(
+        "generate", *(row[text] for row in rows), "-m", folder, "--task", task, *flags, "--json", "--max-new-tokens", 6
+    )
     assert [row["completion"].strip() for row in shell.rows] == plain
 
 

@@ -22,9 +22,15 @@ from llmkit.tasks.text_classification import TextClassification
 
 NAMES = ["negative", "neutral", "positive"]
 TEXTS = [
-    "the fox was good", "bad", "the king was cruel and the river was cold and the day was bitter", "a sweet song",
-    "the soup was warm", "the garden was dark and sad", "happy", "the house was fine and kind and lovely and bright",
-]  # fmt: skip
+    "the fox was good",
+    "bad",
+    "the king was cruel and the river was cold and the day was bitter",
+    "a sweet song",
+    "the soup was warm",
+    "the garden was dark and sad",
+    "happy",
+    "the house was fine and kind and lovely and bright",
+]
 PAIRS = ["the day", "the song was sad and the fox was happy", "a", "the river was warm", "x", "good", "bad day", "the"]
 
 
@@ -40,11 +46,17 @@ def decoder(folder: Path, arch: str, pad: bool, side: str = "right") -> Path:
     else:
         shape |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
     config = AutoConfig.for_model(
-        arch, vocab_size=len(tokenizer), max_position_embeddings=tiny.CONTEXT, initializer_range=0.3,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id, id2label=dict(enumerate(NAMES)),
-        label2id={name: number for number, name in enumerate(NAMES)}, **shape,
-    )  # fmt: skip
+        arch,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=tiny.CONTEXT,
+        initializer_range=0.3,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        id2label=dict(enumerate(NAMES)),
+        label2id={name: number for number, name in enumerate(NAMES)},
+        **shape,
+    )
     torch.manual_seed(0)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -86,10 +98,15 @@ def plain_logits(folder: Path, texts: list[str], pairs: list[str] | None = None)
 @pytest.mark.parametrize(
     "kind",
     [
-        "bert", "llama", "llama without pad", "gpt2", "gpt2 without pad", "gpt2 that pads on the left",
+        "bert",
+        "llama",
+        "llama without pad",
+        "gpt2",
+        "gpt2 without pad",
+        "gpt2 that pads on the left",
         "llama that pads on the left",
     ],
-)  # fmt: skip
+)
 def test_probabilities_are_those_of_a_plain_forward_pass(models, kind, pairs, batch_size):
     chances = torch.tensor(plain_logits(models[kind], TEXTS, pairs)).softmax(-1).numpy()
     answers = classify(TEXTS, str(models[kind]), pairs, batch_size=batch_size)
@@ -140,11 +157,18 @@ def test_the_datasets_labels_are_matched_by_name_and_not_by_position(llmkit, mod
 @pytest.mark.parametrize(
     ("benchmark", "headline"),
     [
-        ("glue/mrpc", "f1"), ("glue/qqp", "f1"), ("glue/cola", "matthews_correlation"), ("glue/sst2", "accuracy"),
-        ("glue/rte", "accuracy"), ("glue/qnli", "accuracy"), ("glue/mnli", "accuracy"), ("glue/wnli", "accuracy"),
-        ("ag_news", "f1"), (None, "f1"),
+        ("glue/mrpc", "f1"),
+        ("glue/qqp", "f1"),
+        ("glue/cola", "matthews_correlation"),
+        ("glue/sst2", "accuracy"),
+        ("glue/rte", "accuracy"),
+        ("glue/qnli", "accuracy"),
+        ("glue/mnli", "accuracy"),
+        ("glue/wnli", "accuracy"),
+        ("ag_news", "f1"),
+        (None, "f1"),
     ],
-)  # fmt: skip
+)
 def test_the_headline_is_the_benchmarks_own(benchmark, headline):
     task, labels = TextClassification(), Labels(("no", "yes"))
     setup = Setup(columns={"text": "text", "label": "label"}, max_length=8, labels=labels, benchmark=benchmark)
@@ -223,8 +247,11 @@ def test_declared_class_names_keep_their_declared_order(llmkit, classifier, tmp_
 
 
 def test_floats_make_a_regression_measured_by_correlation(llmkit, classifier, tmp_path):
-    rows = [{"text": f"the {t} was {w}", "score": 4.0 * (w in tiny.GOOD) + 0.25} for t in tiny.THINGS for w in
-            (*tiny.GOOD[:3], *tiny.BAD[:3])]  # fmt: skip
+    rows = [
+        {"text": f"the {t} was {w}", "score": 4.0 * (w in tiny.GOOD) + 0.25}
+        for t in tiny.THINGS
+        for w in (*tiny.GOOD[:3], *tiny.BAD[:3])
+    ]
     data, run = write_csv(tmp_path / "rows.csv", rows), tmp_path / "run"
     ran = llmkit("finetune", data, "-m", classifier, "-o", run, "--epochs", "12", "--learning-rate", "3e-3", "--json")
     assert ran.code == 0, ran.err

@@ -39,10 +39,20 @@ def save(config, tokenizer, folder: Path, **generation) -> Path:
 
 def config_for(kind: str, vocabulary: int, **more):
     return AutoConfig.for_model(
-        kind, vocab_size=vocabulary, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
-        decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=tiny.CONTEXT,
-        init_std=0.3, dropout=0.0, **more,
-    )  # fmt: skip
+        kind,
+        vocab_size=vocabulary,
+        d_model=32,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=64,
+        decoder_ffn_dim=64,
+        max_position_embeddings=tiny.CONTEXT,
+        init_std=0.3,
+        dropout=0.0,
+        **more,
+    )
 
 
 def bart(folder: Path) -> Path:
@@ -56,9 +66,14 @@ def bart(folder: Path) -> Path:
         tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="<|pad|>", model_max_length=tiny.CONTEXT
     )
     config = config_for(
-        "bart", len(own), bos_token_id=ids["<s>"], eos_token_id=ids["</s>"], decoder_start_token_id=ids["</s>"],
-        pad_token_id=own.pad_token_id, forced_eos_token_id=None,
-    )  # fmt: skip
+        "bart",
+        len(own),
+        bos_token_id=ids["<s>"],
+        eos_token_id=ids["</s>"],
+        decoder_start_token_id=ids["</s>"],
+        pad_token_id=own.pad_token_id,
+        forced_eos_token_id=None,
+    )
     return save(config, own, folder, num_beams=2)
 
 
@@ -87,9 +102,12 @@ def pieces(folder: Path, name: str) -> list[str]:
     sentencepiece = pytest.importorskip("sentencepiece", reason="this family's tokenizer is a sentencepiece model")
     folder.mkdir(parents=True, exist_ok=True)
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([text for row in ROWS for text in row.values()]), model_prefix=str(folder / "spm"),
-        vocab_size=60, hard_vocab_limit=False, minloglevel=2,
-    )  # fmt: skip
+        sentence_iterator=iter([text for row in ROWS for text in row.values()]),
+        model_prefix=str(folder / "spm"),
+        vocab_size=60,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
     (folder / "spm.model").rename(folder / name)
     own = sentencepiece.SentencePieceProcessor(model_file=str(folder / name))
     return [own.id_to_piece(number) for number in range(len(own))]
@@ -114,9 +132,10 @@ def m2m(folder: Path) -> Path:
     names = ["<s>", "<pad>", "</s>", "<unk>", *(piece for piece in known if not piece.startswith("<"))]
     (folder / "raw" / "vocab.json").write_text(json.dumps({name: number for number, name in enumerate(names)}))
     own = transformers.M2M100Tokenizer(
-        str(folder / "raw" / "vocab.json"), str(folder / "raw" / "sentencepiece.bpe.model"),
+        str(folder / "raw" / "vocab.json"),
+        str(folder / "raw" / "sentencepiece.bpe.model"),
         model_max_length=tiny.CONTEXT,
-    )  # fmt: skip
+    )
     config = config_for(
         "m2m_100",
         len(names) + len(own.lang_code_to_id) + 8,
@@ -172,9 +191,27 @@ def test_each_family_learns_and_translates_as_a_plain_script_does(llmkit, famili
     data, run = tmp_path / "data", tmp_path / "run"
     write_jsonl(data / "train.jsonl", ROWS)
     write_jsonl(data / "validation.jsonl", tiny.translations(6, seed=1))
-    ran = llmkit("finetune", data, "-m", families(family), "-o", run, "--task", "translation", "--target-length", 12,
-                 "--max-steps", 100, "--batch-size", 8, "--learning-rate", "5e-3", "--dtype", "float32",
-                 "--json")  # fmt: skip
+    ran = llmkit(
+        "finetune",
+        data,
+        "-m",
+        families(family),
+        "-o",
+        run,
+        "--task",
+        "translation",
+        "--target-length",
+        12,
+        "--max-steps",
+        100,
+        "--batch-size",
+        8,
+        "--learning-rate",
+        "5e-3",
+        "--dtype",
+        "float32",
+        "--json",
+    )
     assert ran.code == 0, ran.err
     assert ran.json["task"] == "translation"
     assert ran.json["headline"] == "bleu"
@@ -206,8 +243,9 @@ def test_each_family_learns_and_translates_as_a_plain_script_does(llmkit, famili
 def test_what_was_learned_is_written_from_its_first_word(llmkit, families, family, tmp_path):
     data = write_jsonl(tmp_path / "rows.jsonl", ROWS[:4] * 2)
     flags = ("--max-steps", 60, "--learning-rate", "5e-3", "--target-length", 40, "--validation", data)
-    ran = llmkit("finetune", data, "-m", families(family), "-o", tmp_path / "run", "--task", "translation", *flags,
-                 "--json")  # fmt: skip
+    ran = llmkit(
+        "finetune", data, "-m", families(family), "-o", tmp_path / "run", "--task", "translation", *flags, "--json"
+    )
     assert ran.code == 0, ran.err
     assert ran.json["metrics"]["bleu"]["value"] > 90
     shell = llmkit("generate", ROWS[0]["en"], "-m", tmp_path / "run", "--json")
@@ -342,9 +380,25 @@ def test_the_batch_size_changes_neither_a_figure_nor_a_prediction(llmkit, famili
         assert ran.json["invariance"]["largest_difference"] < 1e-3
         found.append((ran.json["metrics"], kept.read_text()))
     assert found[0] == found[1] == found[2]
-    shell = [llmkit("generate", *(row["en"] for row in rows), "-m", families(family), "--task", "translation",
-                    "--source", "en", "--target", "de", "--max-new-tokens", 9, "--batch-size", size).out
-             for size in (1, 16)]  # fmt: skip
+    shell = [
+        llmkit(
+            "generate",
+            *(row["en"] for row in rows),
+            "-m",
+            families(family),
+            "--task",
+            "translation",
+            "--source",
+            "en",
+            "--target",
+            "de",
+            "--max-new-tokens",
+            9,
+            "--batch-size",
+            size,
+        ).out
+        for size in (1, 16)
+    ]
     assert shell[0] == shell[1]
 
 

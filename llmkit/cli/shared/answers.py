@@ -13,9 +13,13 @@ if TYPE_CHECKING:
 
 
 def answer_texts(
-    predictor: Predictor, texts: Sequence[str], more: Sequence[dict[str, Any]], options: RowOptions, talk: TalkOptions,
+    predictor: Predictor,
+    texts: Sequence[str],
+    more: Sequence[dict[str, Any]],
+    options: RowOptions,
+    talk: TalkOptions,
     report: Report,
-) -> None:  # fmt: skip
+) -> None:
     """Answer texts from the command line: a table on a terminal, a JSON line for each in a pipe or under --json.
 
     `more` are the inputs of each text beside it, by role.

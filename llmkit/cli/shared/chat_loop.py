@@ -32,8 +32,12 @@ class Talk:
     def __init__(self, chat: Chat, report: Report) -> None:
         self.chat, self.report, self.turns = chat, report, Turns(report)
         self.commands: dict[str, Callable[[str], None]] = {
-            "system": self._system, "reset": self._reset, "save": self._save, "load": self._load, "help": self._help,
-        }  # fmt: skip
+            "system": self._system,
+            "reset": self._reset,
+            "save": self._save,
+            "load": self._load,
+            "help": self._help,
+        }
         self.answered = 0
 
     def run(self) -> None:
@@ -82,10 +86,15 @@ class Talk:
             answer = self.chat.ask(text, emit)
         self.answered += 1
         if self.report.json:
-            self.report.record({
-                "turn": self.answered, "prompt": text, "answer": answer.text, "tokens": answer.tokens,
-                "end": answer.end,
-            })  # fmt: skip
+            self.report.record(
+                {
+                    "turn": self.answered,
+                    "prompt": text,
+                    "answer": answer.text,
+                    "tokens": answer.tokens,
+                    "end": answer.end,
+                }
+            )
         else:
             self.report.piece("\n")
         if answer.end == "stopped":

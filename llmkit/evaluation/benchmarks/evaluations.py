@@ -74,12 +74,20 @@ def _refuse_flags(member: Member) -> None:
     evaluation = member.evaluation
     require_intervals(member.gates, evaluation.resamples)
     given = {
-        "--split": evaluation.split, "--label-map": evaluation.label_map, "--positive": evaluation.positive,
-        "--slice": evaluation.slice, "--swap": evaluation.swap, "--stride": evaluation.stride,
-        "--per-row": evaluation.per_row, "--predictions": evaluation.predictions, "--column": member.data.column,
-        "--max-length": member.data.max_length, "--task": member.data.task, "--max-gap": member.gates.max_gap,
+        "--split": evaluation.split,
+        "--label-map": evaluation.label_map,
+        "--positive": evaluation.positive,
+        "--slice": evaluation.slice,
+        "--swap": evaluation.swap,
+        "--stride": evaluation.stride,
+        "--per-row": evaluation.per_row,
+        "--predictions": evaluation.predictions,
+        "--column": member.data.column,
+        "--max-length": member.data.max_length,
+        "--task": member.data.task,
+        "--max-gap": member.gates.max_gap,
         "--check-invariance": evaluation.check_invariance,
-    }  # fmt: skip
+    }
     named = [flag for flag, value in given.items() if value]
     if named:
         raise OptionError(f"{listing(named)}: lm-eval's benchmarks choose their own rows, prompts and metrics")
@@ -95,9 +103,17 @@ def _run(
     started = time.monotonic()
     with kept_answers(origin, {"task": "lm-eval"}, title, evaluation.cache, report) as (answers, stopping):
         done = benchmarks.run(
-            names, located, options, report, num_fewshot=evaluation.num_fewshot, limit=member.data.limit,
-            batch_size=evaluation.batch_size, seed=evaluation.seed, answers=answers, stopping=stopping,
-        )  # fmt: skip
+            names,
+            located,
+            options,
+            report,
+            num_fewshot=evaluation.num_fewshot,
+            limit=member.data.limit,
+            batch_size=evaluation.batch_size,
+            seed=evaluation.seed,
+            answers=answers,
+            stopping=stopping,
+        )
     seconds = round((time.monotonic() - started) / max(1, len(done)), 2)  # they run together
     return [one if isinstance(one, Failed) else _spelled(one) for one in done], {**origin, "seconds": seconds}
 
@@ -125,15 +141,26 @@ def _refuse_unknown(member: Member, done: list[Benchmark]) -> None:
 def _evaluation(one: Benchmark, member: Member, before: Saved | None, about: dict[str, Any]) -> Evaluation:
     wanted = _wanted(one, member.evaluation, member.gates)
     subject = Subject(
-        name=one.name, task="lm-eval", dataset=f"{PREFIX}{one.name}", split=one.split or "",
-        model=member.model.model, headline=_headline(one), observations=_observed(one), ids=one.ids,
-        counts={"rows": one.n}, fixed=_fixed(one, wanted.metrics),
+        name=one.name,
+        task="lm-eval",
+        dataset=f"{PREFIX}{one.name}",
+        split=one.split or "",
+        model=member.model.model,
+        headline=_headline(one),
+        observations=_observed(one),
+        ids=one.ids,
+        counts={"rows": one.n},
+        fixed=_fixed(one, wanted.metrics),
         about={
-            **about, "cached": one.cached, "rows_sha256": fingerprint(Dataset.from_dict({"id": one.ids})),
+            **about,
+            "cached": one.cached,
+            "rows_sha256": fingerprint(Dataset.from_dict({"id": one.ids})),
             "task_version": one.version,
-            "num_fewshot": one.num_fewshot, "benchmark_dataset": one.dataset, "prompts_sha256": one.prompt_sha,
+            "num_fewshot": one.num_fewshot,
+            "benchmark_dataset": one.dataset,
+            "prompts_sha256": one.prompt_sha,
         },
-    )  # fmt: skip
+    )
     return assess(subject, wanted, before)
 
 
@@ -152,9 +179,12 @@ def _wanted(one: Benchmark, evaluation: EvalOptions, gates: GateOptions) -> Want
     shown = dict.fromkeys([*(name for name in named if name in known), *gated])
     lower = frozenset(name for name, better in one.higher_is_better.items() if not better)
     return Wanted(
-        tuple(shown or known), gates=own, resamples=evaluation.resamples, seed=seed_of(evaluation),
+        tuple(shown or known),
+        gates=own,
+        resamples=evaluation.resamples,
+        seed=seed_of(evaluation),
         lower_is_better=metrics.LOWER_IS_BETTER | lower,
-    )  # fmt: skip
+    )
 
 
 def _spelled(one: Benchmark) -> Benchmark:
@@ -164,9 +194,12 @@ def _spelled(one: Benchmark) -> Benchmark:
         return {metrics.canonical(name): value for name, value in by_name.items()}
 
     return replace(
-        one, metrics=named(one.metrics), stderrs=named(one.stderrs), higher_is_better=named(one.higher_is_better),
+        one,
+        metrics=named(one.metrics),
+        stderrs=named(one.stderrs),
+        higher_is_better=named(one.higher_is_better),
         observations=Samples(named(one.observations.values)),
-    )  # fmt: skip
+    )
 
 
 def _headline(one: Benchmark) -> str:

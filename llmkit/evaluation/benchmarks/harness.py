@@ -112,9 +112,8 @@ def _language_model(
 
     kind = "AutoModelForSeq2SeqLM" if located.config.is_encoder_decoder else "AutoModelForCausalLM"
     unloaded = Unloaded(
-        located.config, models.pick_device(options.device),
-        lambda: models.load_model(located, kind, tokenizer, options),
-    )  # fmt: skip
+        located.config, models.pick_device(options.device), lambda: models.load_model(located, kind, tokenizer, options)
+    )
     with quiet(report):
         return FrugalLM(unloaded, tokenizer, progress=report.progress, **settings)
 
@@ -140,7 +139,12 @@ def _evaluate(lm: FrugalLM, task: Any, limit: int | None, chat: bool) -> dict[st
     from lm_eval import evaluate
 
     results = evaluate(
-        lm=lm, task_dict={"tasks": {task.task_name: task}}, limit=limit, bootstrap_iters=BOOTSTRAPS, log_samples=True,
-        apply_chat_template=chat, fewshot_as_multiturn=True,
-    )  # fmt: skip
+        lm=lm,
+        task_dict={"tasks": {task.task_name: task}},
+        limit=limit,
+        bootstrap_iters=BOOTSTRAPS,
+        log_samples=True,
+        apply_chat_template=chat,
+        fewshot_as_multiturn=True,
+    )
     return dict(results)

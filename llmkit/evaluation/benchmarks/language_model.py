@@ -69,9 +69,12 @@ class FrugalLM(HFLM):
         stopping: Callable[[], bool] = _never,
     ) -> None:
         super().__init__(
-            pretrained=model, tokenizer=tokenizer, batch_size=batch_size or GENERATED_TOGETHER, max_length=max_length,
+            pretrained=model,
+            tokenizer=tokenizer,
+            batch_size=batch_size or GENERATED_TOGETHER,
+            max_length=max_length,
             trust_remote_code=False,
-        )  # fmt: skip
+        )
         self.progress = progress or _without_progress
         self.answers = answers or Answers()
         self.stopping = stopping

@@ -29,9 +29,14 @@ class Asked(ABC):
         return text
 
     def answers(
-        self, records: Sequence[Any], prepared: Dataset, rows: Dataset, tokenizer: PreTrainedTokenizerBase,
-        setup: Setup, top: int | None,
-    ) -> list[dict[str, Any]]:  # fmt: skip
+        self,
+        records: Sequence[Any],
+        prepared: Dataset,
+        rows: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        setup: Setup,
+        top: int | None,
+    ) -> list[dict[str, Any]]:
         """Return for each row what a person or a JSON line sees of its records; `top`: only the best so many."""
         raise NotImplementedError(f"{self.name} answers in a command of its own")
 

@@ -148,13 +148,17 @@ def likelihoods(
 ) -> Likelihoods:
     """Return the likelihoods of pieces of text (`covered` counts their bytes), or with `rows` of whole rows."""
     seen = Likelihoods(
-        np.asarray(nll, dtype=np.float64), np.asarray(tokens, dtype=np.int64), np.asarray(covered, dtype=np.int64),
+        np.asarray(nll, dtype=np.float64),
+        np.asarray(tokens, dtype=np.int64),
+        np.asarray(covered, dtype=np.int64),
         None if hits is None else np.asarray(hits, dtype=np.int64),
-    )  # fmt: skip
+    )
     if rows is None:
         return seen
     starts = np.flatnonzero(np.diff(np.asarray(rows), prepend=-1))  # pieces of a row stand side by side
     return Likelihoods(
-        np.add.reduceat(seen.nll, starts), np.add.reduceat(seen.tokens, starts), np.add.reduceat(seen.bytes, starts),
+        np.add.reduceat(seen.nll, starts),
+        np.add.reduceat(seen.tokens, starts),
+        np.add.reduceat(seen.bytes, starts),
         None if seen.hits is None else np.add.reduceat(seen.hits, starts),
-    )  # fmt: skip
+    )

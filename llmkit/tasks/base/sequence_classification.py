@@ -14,9 +14,16 @@ from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding.collation import INPUTS, truncated
 
 PAIRS = (
-    ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("question", "sentence"),
-    ("question", "passage"), ("text", "text_pair"), ("text1", "text2"), ("text_a", "text_b"), ("query", "passage"),
-)  # fmt: skip
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("question", "passage"),
+    ("text", "text_pair"),
+    ("text1", "text2"),
+    ("text_a", "text_b"),
+    ("query", "passage"),
+)
 TEXTS = ("text", "sentence", "content", "review", "comment", "document", "title", "文本", "内容", "评论")
 
 

@@ -72,9 +72,13 @@ class Task(Asked, Taught):
         return None
 
     def placed(
-        self, columns: dict[str, str], dataset: Dataset, given: Mapping[str, str], flags: TaskFlags,
+        self,
+        columns: dict[str, str],
+        dataset: Dataset,
+        given: Mapping[str, str],
+        flags: TaskFlags,
         config: PretrainedConfig | None,
-    ) -> dict[str, str]:  # fmt: skip
+    ) -> dict[str, str]:
         """Return the columns that `fits` found in the roles that flags, or else the model's config, give them.
 
         Raises:

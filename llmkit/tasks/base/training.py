@@ -66,9 +66,11 @@ class Taught:
         """Return what a search for a better recipe varies beside the learning rate and the batch size."""
         smoothing = {"label_smoothing": Range(0.0, 0.2)} if self.smooths(setup) else {}
         return {
-            "epochs": Range(2, 5, whole=True), "weight_decay": Range(1e-3, 0.3, log=True), "warmup": Range(0.0, 0.2),
+            "epochs": Range(2, 5, whole=True),
+            "weight_decay": Range(1e-3, 0.3, log=True),
+            "warmup": Range(0.0, 0.2),
             **smoothing,
-        }  # fmt: skip
+        }
 
     def class_counts(self, prepared: Dataset, setup: Setup) -> list[int] | None:
         """Return how many targets each label has in prepared rows, or None where none can be weighed by its class."""

@@ -53,10 +53,14 @@ def windows_of(
 ) -> Iterator[Window]:
     """Yield the windows of each row; a question that would leave less than half of a window to the context is cut."""
     encoded = tokenizer(
-        _cut(questions, tokenizer, max_length // 2 - 3), list(contexts), truncation="only_second",
-        max_length=max_length, stride=min(OVERLAP, max_length // 3), return_overflowing_tokens=True,
+        _cut(questions, tokenizer, max_length // 2 - 3),
+        list(contexts),
+        truncation="only_second",
+        max_length=max_length,
+        stride=min(OVERLAP, max_length // 3),
+        return_overflowing_tokens=True,
         return_offsets_mapping=True,
-    )  # fmt: skip
+    )
     for window, row in enumerate(encoded["overflow_to_sample_mapping"]):
         inputs = {name: encoded[name][window] for name in INPUTS if name in encoded}
         parts = zip(encoded.sequence_ids(window), encoded["offset_mapping"][window], strict=True)

@@ -48,9 +48,12 @@ class Loss:
             logits, labels = logits[..., :-1, :], labels[..., 1:]
         weights = None if self.weights is None else torch.tensor(self.weights, device=logits.device)
         found: torch.Tensor = cross_entropy(
-            logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), weights, ignore_index=IGNORED,
+            logits.reshape(-1, logits.shape[-1]),
+            labels.reshape(-1),
+            weights,
+            ignore_index=IGNORED,
             label_smoothing=self.smoothing,
-        )  # fmt: skip
+        )
         return found
 
     def size(self, model: PreTrainedModel, batch: dict[str, Any]) -> torch.Tensor:

@@ -68,16 +68,23 @@ def learning_rate_for(parameters: int, config: PretrainedConfig, haste: float = 
 def amended(recipe: Recipe, asked: RecipeOptions, weights: tuple[float, ...] | None = None) -> Recipe:
     """Return the recipe with what was asked for in place of the command's own choices; `weights` are of classes."""
     named: dict[str, Any] = {
-        "schedule": asked.schedule, "warmup": asked.warmup, "weight_decay": asked.weight_decay,
-        "accumulation": asked.accumulate, "patience": asked.patience, "label_smoothing": asked.label_smoothing,
-    }  # fmt: skip
+        "schedule": asked.schedule,
+        "warmup": asked.warmup,
+        "weight_decay": asked.weight_decay,
+        "accumulation": asked.accumulate,
+        "patience": asked.patience,
+        "label_smoothing": asked.label_smoothing,
+    }
     overrides = dict(recipe.overrides)
     other = overrides.pop("lr_scheduler_type", None)  # the library knows more schedules than the flag
     given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     return replace(
-        recipe, **{"schedule": other or recipe.schedule, **given}, class_weights=weights, overrides=overrides,
+        recipe,
+        **{"schedule": other or recipe.schedule, **given},
+        class_weights=weights,
+        overrides=overrides,
         checkpoint_activations=asked.checkpoint_activations,
-    )  # fmt: skip
+    )
 
 
 def require_one_schedule(asked: RecipeOptions, overrides: dict[str, Any]) -> None:
@@ -125,7 +132,7 @@ def balanced_weights(counts: list[int]) -> tuple[float, ...]:
 
 def class_weights(
     asked: TunedRecipeOptions, task: Task, setup: Setup, train: Dataset, report: Report
-) -> tuple[float, ...] | None:  # fmt: skip
+) -> tuple[float, ...] | None:
     """Return how much each class counts in the loss, in the order of the labels, and tell; None where all alike.
 
     Raises:
@@ -147,8 +154,10 @@ def say_recipe(recipe: Recipe, rows: int, mixed: dict[str, bool], best: str, rep
     halves = "float16 autocast" if mixed.get("fp16") else "bfloat16 autocast" if mixed.get("bf16") else "float32"
     said = [
         f"training: {length} = {recipe.steps(rows)} steps of {recipe.rows_per_step} rows",
-        f"learning rate {recipe.learning_rate:g} ({recipe.schedule})", halves, f"seed {recipe.seed}",
-    ]  # fmt: skip
+        f"learning rate {recipe.learning_rate:g} ({recipe.schedule})",
+        halves,
+        f"seed {recipe.seed}",
+    ]
     report.say(", ".join([*said, *_unusual(recipe, best)]))
     if recipe.patience is not None and recipe.patience >= recipe.measurements and "eval_steps" not in recipe.overrides:
         report.warn(

@@ -16,13 +16,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import (
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from llmkit import metrics, models
@@ -44,14 +38,26 @@ from llmkit.training.rows.length_batches import LengthBatches
 from llmkit.training.rows.streaming import Stream
 
 OWNED = {
-    "output_dir": "--output", "num_train_epochs": "--epochs", "max_steps": "--max-steps", "seed": "--seed",
-    "per_device_train_batch_size": "--batch-size", "learning_rate": "--learning-rate", "use_cpu": "--device",
-    "bf16": "--dtype", "fp16": "--dtype", "resume_from_checkpoint": "--resume", "metric_for_best_model": "--metric",
-    "gradient_accumulation_steps": "--accumulate", "gradient_checkpointing": "--checkpoint-activations",
-    "activation_checkpointing": "--checkpoint-activations", "label_smoothing_factor": "--label-smoothing",
-    "warmup_steps": "--warmup", "weight_decay": "--weight-decay", "hub_token": "`hf auth login`",
+    "output_dir": "--output",
+    "num_train_epochs": "--epochs",
+    "max_steps": "--max-steps",
+    "seed": "--seed",
+    "per_device_train_batch_size": "--batch-size",
+    "learning_rate": "--learning-rate",
+    "use_cpu": "--device",
+    "bf16": "--dtype",
+    "fp16": "--dtype",
+    "resume_from_checkpoint": "--resume",
+    "metric_for_best_model": "--metric",
+    "gradient_accumulation_steps": "--accumulate",
+    "gradient_checkpointing": "--checkpoint-activations",
+    "activation_checkpointing": "--checkpoint-activations",
+    "label_smoothing_factor": "--label-smoothing",
+    "warmup_steps": "--warmup",
+    "weight_decay": "--weight-decay",
+    "hub_token": "`hf auth login`",
     "report_to": "--track",
-}  # fmt: skip
+}
 
 SCHEDULES = {"constant": "constant_with_warmup"}  # what the library calls them, where it knows another by that name
 
@@ -119,21 +125,41 @@ def arguments(
     """
     every = max(1, math.ceil(recipe.steps(rows) / recipe.measurements))
     values: dict[str, Any] = {
-        "output_dir": str(folder.checkpoints), "num_train_epochs": recipe.epochs, "max_steps": recipe.max_steps or -1,
-        "per_device_train_batch_size": recipe.batch_size, "learning_rate": recipe.learning_rate, "seed": recipe.seed,
-        "warmup_steps": recipe.warmup, "weight_decay": recipe.weight_decay,
+        "output_dir": str(folder.checkpoints),
+        "num_train_epochs": recipe.epochs,
+        "max_steps": recipe.max_steps or -1,
+        "per_device_train_batch_size": recipe.batch_size,
+        "learning_rate": recipe.learning_rate,
+        "seed": recipe.seed,
+        "warmup_steps": recipe.warmup,
+        "weight_decay": recipe.weight_decay,
         "lr_scheduler_type": SCHEDULES.get(recipe.schedule, recipe.schedule),
-        "gradient_accumulation_steps": recipe.accumulation, **_checkpointing(recipe),
-        "adam_beta1": recipe.betas[0], "adam_beta2": recipe.betas[1], "optim": "adamw_torch_fused",
-        "eval_strategy": "steps", "eval_steps": every, "save_strategy": "steps", "save_steps": every,
+        "gradient_accumulation_steps": recipe.accumulation,
+        **_checkpointing(recipe),
+        "adam_beta1": recipe.betas[0],
+        "adam_beta2": recipe.betas[1],
+        "optim": "adamw_torch_fused",
+        "eval_strategy": "steps",
+        "eval_steps": every,
+        "save_strategy": "steps",
+        "save_steps": every,
         "save_total_limit": 2,  # the best and the last: with 1 a stop would lose the last
-         "load_best_model_at_end": True, "metric_for_best_model": best,
-        "greater_is_better": best not in LOWER_IS_BETTER, "logging_steps": max(1, recipe.steps(rows) // 100),
-        "logging_nan_inf_filter": False, "disable_tqdm": True, "report_to": "none",
+        "load_best_model_at_end": True,
+        "metric_for_best_model": best,
+        "greater_is_better": best not in LOWER_IS_BETTER,
+        "logging_steps": max(1, recipe.steps(rows) // 100),
+        "logging_nan_inf_filter": False,
+        "disable_tqdm": True,
+        "report_to": "none",
         # the trackers are callbacks of `tracking`
-        "run_name": folder.path.name, "project": tracking.PROJECT, "use_cpu": device.type == "cpu",
-        "dataloader_pin_memory": device.type == "cuda", "remove_unused_columns": False, **mixed, **recipe.overrides,
-    }  # fmt: skip
+        "run_name": folder.path.name,
+        "project": tracking.PROJECT,
+        "use_cpu": device.type == "cpu",
+        "dataloader_pin_memory": device.type == "cuda",
+        "remove_unused_columns": False,
+        **mixed,
+        **recipe.overrides,
+    }
     return _library_arguments(values)
 
 
@@ -244,10 +270,16 @@ def fit(
         if recipe.patience is not None:
             others.append(Patience(recipe.patience, report, best))
         trainer = TaskTrainer(
-            task, Loss(recipe.label_smoothing, recipe.class_weights, lesson), validation, *setups, model=model,
-            args=args, train_dataset=train, processing_class=tokenizer,
+            task,
+            Loss(recipe.label_smoothing, recipe.class_weights, lesson),
+            validation,
+            *setups,
+            model=model,
+            args=args,
+            train_dataset=train,
+            processing_class=tokenizer,
             callbacks=[narrator, *trackers, *others, *callbacks, Watchdog()],  # it sees whether others want to save
-        )  # fmt: skip
+        )
         with _stops_saved(folder), contextlib.redirect_stdout(sys.stderr), narrator:  # some trackers print
             _train(trainer, folder, recipe)
         if wish.asked and trainer.state.global_step < trainer.state.max_steps:

@@ -64,9 +64,13 @@ def open_portions(
 
 
 def alike(
-    portions: Sequence[Portion], task: Task, columns: dict[str, str], data: DataOptions, splits: SplitOptions,
+    portions: Sequence[Portion],
+    task: Task,
+    columns: dict[str, str],
+    data: DataOptions,
+    splits: SplitOptions,
     config: PretrainedConfig,
-) -> list[Portion]:  # fmt: skip
+) -> list[Portion]:
     """Return the portions with the columns of the first, by name and kind: `columns` says which role each has there.
 
     Raises:
@@ -156,9 +160,14 @@ def slug(portions: Sequence[Portion]) -> str:
 
 
 def divide(
-    portions: Sequence[Portion], task: Task, columns: dict[str, str], data: DataOptions, splits: SplitOptions,
-    seed: int, report: Report,
-) -> TrainAndValidation:  # fmt: skip
+    portions: Sequence[Portion],
+    task: Task,
+    columns: dict[str, str],
+    data: DataOptions,
+    splits: SplitOptions,
+    seed: int,
+    report: Report,
+) -> TrainAndValidation:
     """Return the rows to train on and to measure on of all portions; each is cut where it has no validation split.
 
     Raises:
@@ -185,9 +194,14 @@ def divide(
 
 
 def _divided(
-    portions: Sequence[Portion], number: int, task: Task, columns: dict[str, str], data: DataOptions,
-    splits: SplitOptions, seed: int,
-) -> TrainAndValidation:  # fmt: skip
+    portions: Sequence[Portion],
+    number: int,
+    task: Task,
+    columns: dict[str, str],
+    data: DataOptions,
+    splits: SplitOptions,
+    seed: int,
+) -> TrainAndValidation:
     source, several = portions[number].source, len(portions) > 1
     of = f" of {source.reference}" if several else ""
     chosen = select(source.splits, splits.train_split, data.limit)
@@ -196,9 +210,14 @@ def _divided(
     if number and splits.validation is not None and names_file(first, splits.validation):  # it counts once
         return TrainAndValidation(chosen, chosen.select([]), splits.validation)
     found = train_and_validation(
-        source, splits.train_split, splits.validation, data.limit, seed, data.encoding,
+        source,
+        splits.train_split,
+        splits.validation,
+        data.limit,
+        seed,
+        data.encoding,
         task.class_column(chosen, columns),
-    )  # fmt: skip
+    )
     if found.cut is None:
         tasks.require_columns(columns, found.validation, f"--validation {found.name}")
         tasks.require_sound(task, found.validation, columns, f"validation{of}")

@@ -105,9 +105,12 @@ class Stream(torch.utils.data.IterableDataset[dict[str, Any]]):
     """
 
     def __init__(
-        self, batches: Callable[[], Iterator[Dataset]], prepare: Callable[[Dataset, int], Dataset], seed: int,
+        self,
+        batches: Callable[[], Iterator[Dataset]],
+        prepare: Callable[[Dataset, int], Dataset],
+        seed: int,
         batch_size: int = 1,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.batches, self.prepare, self.seed, self.batch_size = batches, prepare, seed, batch_size
 
     def in_batches_of(self, rows: int) -> Stream:

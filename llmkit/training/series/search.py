@@ -140,10 +140,11 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         study = optuna.create_study(
             storage=str(URL.create("sqlite", database=str((self.folder.path / "search.db").resolve()))),
-            study_name="llmkit", load_if_exists=True,
+            study_name="llmkit",
+            load_if_exists=True,
             direction="minimize" if self.best in LOWER_IS_BETTER else "maximize",
             pruner=optuna.pruners.MedianPruner(n_startup_trials=COMPARED, n_warmup_steps=JUDGED_FROM),
-        )  # fmt: skip
+        )
         if not study.trials:
             defaults = {name: value for name, value in self._defaults().items() if self.space[name].holds(value)}
             study.enqueue_trial(defaults)
@@ -241,9 +242,7 @@ class Search:
         if best is None:
             raise DivergedError(f"none of {self.count} trials came to its end; search lower rates: --search-space FILE")
         told = self._told(study, best)
-        record = promote(
-            self._path(best.number), self.folder, status="running", options=self.identity, search=told
-        )  # fmt: skip
+        record = promote(self._path(best.number), self.folder, status="running", options=self.identity, search=told)
         draw_trials(self.folder.path, told)
         trained = jobs.conclude(self.attempt.job, Fit(**record["fit"]), self.attempt.options, self.report)
         strip(self._path(best.number))
@@ -254,18 +253,26 @@ class Search:
         """Return what run.json says of the search."""
         trials = [
             {
-                "trial": trial.number, "state": WORDS[trial.state.name], "value": trial.value,
-                "values": trial.user_attrs["values"], "steps": trial.user_attrs.get("steps"),
+                "trial": trial.number,
+                "state": WORDS[trial.state.name],
+                "value": trial.value,
+                "values": trial.user_attrs["values"],
+                "steps": trial.user_attrs.get("steps"),
                 "seconds": trial.user_attrs["seconds"],
             }
             for trial in study.trials
-        ]  # fmt: skip
+        ]
         rows = len(self.attempt.job.rows.validation)
         return {
-            "by": self.best, "greater_is_better": self.best not in LOWER_IS_BETTER, "best": best.number,
-            "best_value": best.value, "default_value": trials[0]["value"], "rows": rows,
-            "space": described(self.space), "trials": trials,
-        }  # fmt: skip
+            "by": self.best,
+            "greater_is_better": self.best not in LOWER_IS_BETTER,
+            "best": best.number,
+            "best_value": best.value,
+            "default_value": trials[0]["value"],
+            "rows": rows,
+            "space": described(self.space),
+            "trials": trials,
+        }
 
     def _warn(self, told: dict[str, Any]) -> None:
         """Say how far the best figure can be believed."""

@@ -79,9 +79,12 @@ def spread(results: Results, by: str) -> dict[str, Any]:
     sign = -1 if by in LOWER_IS_BETTER else 1
     ranked = sorted(results, key=lambda seed: sign * _number(results[seed]["metrics"][by]["value"], -sign))
     return {
-        "n": len(results), "seeds": list(results), "by": by, "median_seed": ranked[(len(ranked) - 1) // 2],
+        "n": len(results),
+        "seeds": list(results),
+        "by": by,
+        "median_seed": ranked[(len(ranked) - 1) // 2],
         "metrics": {name: _spread([result["metrics"][name] for result in results.values()]) for name in one["metrics"]},
-    }  # fmt: skip
+    }
 
 
 def _number(value: float | None, sign: int) -> float:
@@ -94,6 +97,8 @@ def _spread(figures: list[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "mean": statistics.fmean(numbers) if numbers else None,
         "sd": statistics.stdev(numbers) if len(numbers) > 1 else None,
-        "min": min(numbers, default=None), "max": max(numbers, default=None), "values": values,
+        "min": min(numbers, default=None),
+        "max": max(numbers, default=None),
+        "values": values,
         **{key: figures[0][key] for key in ("of",) if figures[0].get(key)},
-    }  # fmt: skip
+    }

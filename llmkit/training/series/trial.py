@@ -76,7 +76,7 @@ class Attempt:
         model, lesson = self.opens(self.choices)
         return jobs.learn(
             self.job, model, recipe_for, self.identity, self.run, self.options, self.report, lesson, callbacks
-        )  # fmt: skip
+        )
 
     def within(self, path: Path, values: Mapping[str, Any]) -> Attempt:
         """Return the same training in a folder of its own, by other choices: on the same rows, measured the same way.
@@ -113,9 +113,12 @@ def series(attempt: Attempt, identity: dict[str, Any]) -> Iterator[StopWish]:
     if attempt.run.overwrite:
         folder.clear()
     folder.update(
-        status="running", command=attempt.job.command, task=attempt.job.task.name, options=identity,
+        status="running",
+        command=attempt.job.command,
+        task=attempt.job.task.name,
+        options=identity,
         **runs.environment(),
-    )  # fmt: skip
+    )
     with StopWish(attempt.report) as wish:
         try:
             yield wish

@@ -46,8 +46,14 @@ def test_the_first_token_of_a_word_is_found_by_its_offsets():
     _, bounds = laid_out(["the", "", "Köln", "x"])  # 0-3, 4-4, 5-9, 10-11
     special = (0, 0)
     assert first_tokens(bounds, [special, (0, 2), (2, 3), (5, 7), (7, 9), (10, 11), special]) == [
-        -1, 0, -1, 2, -1, 3, -1
-    ]  # fmt: skip
+        -1,
+        0,
+        -1,
+        2,
+        -1,
+        3,
+        -1,
+    ]
     assert first_tokens(bounds, [(0, 3), (4, 5), (5, 9), (9, 11)]) == [0, 2, -1, 3]  # blanks in tokens
     assert first_tokens(bounds, [special, (7, 9), (10, 11)]) == [-1, -1, 3]  # a window that begins within a word
     assert first_tokens(bounds, [(1, 3), (6, 9)]) == [-1, 2]  # a mark that the tokenizer drops
