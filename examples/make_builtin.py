@@ -21,9 +21,9 @@ from llmkit.inference.prediction import predict
 from llmkit.models.builtin import BUILTIN
 from llmkit.options import DataOptions, GenerationOptions, ModelOptions, SplitOptions
 from llmkit.output.report import Report
-from llmkit.tasks import TASKS, Setup
+from llmkit.tasks import TASKS, TaskSettings
 from llmkit.training.rows.corpus import Corpus, read_corpus
-from llmkit.training.rows.mixture import open_portions
+from llmkit.training.rows.mixture import open_components
 
 OPENINGS = (
     "Once upon a time",
@@ -46,7 +46,7 @@ def main(run: Path, sources: list[str]) -> None:
     model.generation_config.repetition_penalty = 1.15  # greedy decoding of so small a model goes round in circles
     models.save(model, AutoTokenizer.from_pretrained(run), BUILTIN)
     data, splits, report = DataOptions(), SplitOptions(), Report()
-    corpus = read_corpus(open_portions(sources, data, splits, report)[0], data, splits, 42, report)
+    corpus = read_corpus(open_components(sources, data, splits, report)[0], data, splits, 42, report)
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     samples = [
         [opening + answer for answer in answers]
@@ -68,12 +68,12 @@ def held_out(corpus: Corpus) -> dict[str, float]:
     task, options, report = TASKS["causal-lm"], ModelOptions(model=str(BUILTIN)), Report()
     rows = corpus.rows.validation
     once = [index for index, text in enumerate(rows["text"]) if text not in rows["text"][:index]]
-    located = models.locate(options, report)
-    setup = Setup(columns={"text": "text"}, max_length=256)
-    tokenizer = models.load_tokenizer(located, options)
-    inputs = task.prepare(rows.select(once), tokenizer, setup, training=False)
-    model = models.load_model(located, task.auto_class, tokenizer, options)
-    seen = task.observe(predict(task, model, tokenizer, inputs, setup, task.eval_batch), inputs, setup)
+    resolved = models.resolve_model(options, report)
+    settings = TaskSettings(columns={"text": "text"}, max_length=256)
+    tokenizer = models.load_tokenizer(resolved, options)
+    inputs = task.prepare(rows.select(once), tokenizer, settings, training=False)
+    model = models.load_model(resolved, task.auto_class, tokenizer, options)
+    seen = task.observe(predict(task, model, tokenizer, inputs, settings, task.eval_batch), inputs, settings)
     return {f"held-out {name.replace('_', ' ')}": metrics.value(name, seen) for name in task.usual_metrics(None)}
 
 

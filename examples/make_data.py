@@ -126,8 +126,8 @@ def related(rng: random.Random, lines: Sequence[str]) -> tuple[str, str, str, fl
     if rng.random() < 0.5:
         group2, meaning2 = group, meaning
     one, two = rng.choice(meaning.split(" / ")), rng.choice(meaning2.split(" / "))
-    alike = 1.0 if one == two else 0.9 if meaning == meaning2 else 0.4 if group == group2 else 0.05
-    return one, two, f"{group}/{group2}", alike
+    align_columns = 1.0 if one == two else 0.9 if meaning == meaning2 else 0.4 if group == group2 else 0.05
+    return one, two, f"{group}/{group2}", align_columns
 
 
 def similarities(sections: Sections, count: int = 200) -> list[Row]:

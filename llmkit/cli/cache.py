@@ -51,7 +51,7 @@ def cache(
         removed, size = answer_cache.clear(older_than or 0.0)
         report.say(f"removed {removed} entries, {_megabytes(size)}, from {answer_cache.folder()}")
         if report.json:
-            report.record({"folder": str(answer_cache.folder()), "removed": removed, "bytes": size})
+            report.json_line({"folder": str(answer_cache.folder()), "removed": removed, "bytes": size})
         return
     _show(report)
 
@@ -63,7 +63,7 @@ def _show(report: Report) -> None:
     report.say(f"{len(found)} entries, {_megabytes(sum(entry.bytes for entry in found))}, in {answer_cache.folder()}")
     if report.json:
         for entry in found:
-            report.record({**entry.about, "rows": entry.rows, "bytes": entry.bytes, "file": str(entry.path)})
+            report.json_line({**entry.about, "rows": entry.rows, "bytes": entry.bytes, "file": str(entry.path)})
         return
     names = ("dataset", "split", "model", "task")
     rows = [

@@ -42,7 +42,7 @@ def compare(
     if options.markdown:
         markdown.write_comparison(options.markdown, result)
     if report.json:
-        report.record(result)
+        report.json_line(result)
     else:
         terminal.show_comparison(result, report)
     require_met(found.gates)

@@ -59,7 +59,7 @@ def embed(
         column = column_for(read, "text", rows.columns, TEXTS)
         report.say(f"columns: text={column}")
     if talk.dry_run:
-        report.say(f"dry run: {len(read)} texts for {embedder.located.name}, vectors of {embedder.dimension} numbers")
+        report.say(f"dry run: {len(read)} texts for {embedder.resolved.name}, vectors of {embedder.dimension} numbers")
         return
     _answer(embedder, read, [as_text(row.get(column)) for row in read], rows, report)
     embedder.say_truncated(report)

@@ -19,7 +19,7 @@ from llmkit.output.report import Report, quiet_libraries
 
 if TYPE_CHECKING:
     from llmkit.inference.generation import Generator, Prompt
-    from llmkit.models import Located
+    from llmkit.models import ResolvedModel
     from llmkit.tasks import Task
 
 
@@ -62,22 +62,22 @@ def generate(
 
     report = Report(talk)
     roles = () if context is None else ("context",)
-    task, located = find("generate", model, asked, report, BUILTIN_NAME, roles)
+    task, resolved = find("generate", model, asked, report, BUILTIN_NAME, roles)
     if model.model is None:
         report.say(
             "model: the built-in one, a small demonstration; -m names another, such as HuggingFaceTB/SmolLM2-135M"
         )
-    if retrieval.retrieve is not None and (task.asks or not task.prompted):
+    if retrieval.retrieve is not None and (task.columns.input_roles or not task.answers.continues_prompt):
         raise OptionError(f"--retrieve puts passages in a prompt, and {task.name} takes none")
-    if not task.prompted:
-        _predict(task, located, texts, context, model, asked, decoding, rows, talk, report)
+    if not task.answers.continues_prompt:
+        _predict(task, resolved, texts, context, model, asked, decoding, rows, talk, report)
         return
-    _continue(task, located, texts, model, asked, decoding, retrieval, rows, talk, report)
+    _continue(task, resolved, texts, model, asked, decoding, retrieval, rows, talk, report)
 
 
 def _continue(
     task: Task,
-    located: Located,
+    resolved: ResolvedModel,
     texts: list[str],
     model: ModelOptions,
     asked: AskOptions,
@@ -88,7 +88,7 @@ def _continue(
     report: Report,
 ) -> None:
     """Answer with a task that continues a prompt, which can hold passages."""
-    own = (task, located, model, asked, decoding, report)
+    own = (task, resolved, model, asked, decoding, report)
     if retrieval.retrieve is None:
         from llmkit.inference.generation import Generator
 
@@ -124,7 +124,7 @@ def _check(prompts: list[str] | None, context: str | None, rows: RowOptions) -> 
 
 def _predict(
     task: Task,
-    located: Located,
+    resolved: ResolvedModel,
     texts: list[str],
     context: str | None,
     model: ModelOptions,
@@ -141,7 +141,7 @@ def _predict(
         raise OptionError(f"{flags}: {task.name} generates no text step by step, so there is nothing to decode")
     from llmkit.inference.prediction import Predictor
 
-    predictor = Predictor(task, located, model, asked)
+    predictor = Predictor(task, resolved, model, asked)
     if rows.input:
         answer_file(predictor, rows, talk, report)
         return
@@ -185,18 +185,18 @@ def _shell(generator: Generator, texts: list[str], rows: RowOptions, talk: TalkO
         report.say(f"dry run: {len(prepared)} prompts of {', '.join(str(len(p.ids)) for p in prepared)} tokens fit")
         return
     if len(prepared) == 1 and generator.streams and sys.stdout.isatty() and not report.json:
-        report.piece(texts[0] if generator.decoding.echo else "")
+        report.stream(texts[0] if generator.decoding.echo else "")
         if prepared[0].ids:
-            generator.stream(prepared[0], report.piece)
-        report.piece("\n")
+            generator.stream(prepared[0], report.stream)
+        report.stream("\n")
         say_sources(prepared[0].sources, report)
         return
     made = zip(prepared, generator.answers(prepared, rows.batch_size), strict=True)
     for number, (prompt, answers) in enumerate(made):
         if report.json:
-            report.record({generator.role: prompt.text, **_fields(prompt, answers)})
+            report.json_line({generator.role: prompt.text, **_fields(prompt, answers)})
         for place, answer in enumerate([] if report.json else answers):
-            report.piece("\n" if number or place else "")
+            report.stream("\n" if number or place else "")
             report.line((prompt.text if generator.decoding.echo else "") + (answer or ""))
         say_sources(prompt.sources, report)
 
@@ -214,7 +214,7 @@ def _file(generator: Generator, options: RowOptions, talk: TalkOptions, report: 
     rows = read_rows(options)
     role = generator.role
     require_roles(options.columns, (role,))
-    column = column_for(rows, role, options.columns, generator.task.spellings.get(role, ("prompt", "text")))
+    column = column_for(rows, role, options.columns, generator.task.columns.column_names.get(role, ("prompt", "text")))
     prepared = [generator.prompt(as_text(row.get(column)), f"row {n}") for n, row in enumerate(rows, start=1)]
     if talk.dry_run:
         report.say(f"dry run: {len(rows)} prompts in column {column!r}, all fit")

@@ -37,7 +37,7 @@ def merge(
         report.say("dry run: everything checked, nothing merged, no file written")
         return
     if report.json:
-        report.record(merged.as_dict())
+        report.json_line(merged.as_dict())
     else:
         report.line(f"agreement: {merged.agreement:.4f} ({merged.equal} of {merged.compared} answers as before)")
         if merged.largest_difference is not None:

@@ -36,6 +36,6 @@ def push(
     if pushed is None:
         report.say("dry run: everything checked here, the Hub was not asked")
     elif report.json:
-        report.record(pushed.as_dict())
+        report.json_line(pushed.as_dict())
     else:
         report.line(pushed.url)

@@ -180,8 +180,8 @@ def spelled_as(name: str, declared: Iterable[str]) -> str | None:
     known = dict.fromkeys(declared)
     if name in known:
         return name
-    alike = [other for other in known if _folded(other) == _folded(name)]
-    return alike[0] if len(alike) == 1 else None
+    align_columns = [other for other in known if _folded(other) == _folded(name)]
+    return align_columns[0] if len(align_columns) == 1 else None
 
 
 def by_number(names: Iterable[str], declared: Iterable[str]) -> dict[str, str]:

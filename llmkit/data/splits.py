@@ -37,7 +37,7 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class ComponentRecord:
     """What one dataset of a mix gives to a training, and how often its rows come in an epoch."""
 
     reference: str
@@ -61,19 +61,19 @@ class TrainAndValidation:
     validation: Dataset
     name: str  # of the validation rows: "validation", "train[:10%]", a file
     cut: Cut | None = None
-    drawn: tuple[Drawn, ...] = ()  # of a mix: in the order of its rows, which are here once each
+    component_records: tuple[ComponentRecord, ...] = ()  # of a mix: in the order of its rows, which are here once each
     streamed: bool = False  # whether these are the first of many, of which some may be kept aside
     places: tuple[list[int], list[int]] | None = None  # of a single dataset: where its rows stood before the cut
 
     @property
     def numbered(self) -> bool:
         """Whether the numbers of the rows are those that a person finds in the dataset."""
-        return self.cut is None and len(self.drawn) < 2 and not self.streamed
+        return self.cut is None and len(self.component_records) < 2 and not self.streamed
 
     @property
     def own(self) -> bool:
         """Whether the rows to measure on are none that were cut from those to train on."""
-        return self.cut is None and all(one.cut is None for one in self.drawn) and not self.streamed
+        return self.cut is None and all(one.cut is None for one in self.component_records) and not self.streamed
 
 
 def select(splits: DatasetDict, spec: str, limit: int | None = None) -> Dataset:

@@ -15,7 +15,7 @@ from llmkit.evaluation.result import Evaluation, Subject, Wanted
 from llmkit.evaluation.result_rows import Observed
 from llmkit.evaluation.slices import slice_figures
 from llmkit.metrics.classification import calibration_bins, confusion
-from llmkit.metrics.intervals import Figure, figures, hub_figures, per_class, per_label
+from llmkit.metrics.intervals import Estimate, figures, hub_figures, per_class, per_label
 from llmkit.metrics.observations import Classes, LabelSets, Observations, Spans
 from llmkit.options import GateOptions
 from llmkit.options.base import limits
@@ -30,35 +30,40 @@ def assess(subject: Subject, wanted: Wanted, baseline: Saved | None = None) -> E
         DataError: the baseline is of other rows.
         OptionError: a slice or a gate cannot be had of these observations.
     """
-    seen, resamples, seed = subject.observations, wanted.resamples, wanted.seed
-    computed = figures([name for name in wanted.metrics if name not in subject.fixed], seen, resamples, seed)
+    observations, resamples, seed = subject.observations, wanted.resamples, wanted.seed
+    computed = figures([name for name in wanted.metrics if name not in subject.fixed], observations, resamples, seed)
     found = {name: {**computed, **subject.fixed}[name] for name in wanted.metrics}
     for metric in wanted.hub:
-        found |= hub_figures(metric, seen, resamples, seed)
+        found |= hub_figures(metric, observations, resamples, seed)
     _refuse_unknown(wanted.gates, found, subject.swap)
-    details: dict[str, Any] = {"baseline": None, "slices": None, "swap": subject.swap, **_of_classes(seen, wanted)}
+    details: dict[str, Any] = {
+        "baseline": None,
+        "slices": None,
+        "swap": subject.swap,
+        **_of_classes(observations, wanted),
+    }
     comparison = None
     if baseline is not None:
         comparison = _against(subject, baseline, found, wanted)
         details["baseline"] = comparison.as_dict()
     if wanted.slices and subject.rows is not None:
         details["slices"] = {
-            column: slice_figures(seen, subject.rows[column], column, _sliced(subject, wanted), resamples, seed)
+            column: slice_figures(observations, subject.rows[column], column, _sliced(subject, wanted), resamples, seed)
             for column in wanted.slices
         }
     gates = tuple(_gates(wanted, found, details, comparison))
     return Evaluation(**vars(subject), figures=found, resamples=resamples, seed=seed, details=details, gates=gates)
 
 
-def _of_classes(seen: Observations, wanted: Wanted) -> dict[str, Any]:
-    if isinstance(seen, LabelSets | Spans) and len(seen.names) <= MATRIX:
-        return {"per_class": per_label(seen, wanted.resamples, wanted.seed)}
-    if not isinstance(seen, Classes) or len(seen.names) > MATRIX:
+def _of_classes(observations: Observations, wanted: Wanted) -> dict[str, Any]:
+    if isinstance(observations, LabelSets | Spans) and len(observations.names) <= MATRIX:
+        return {"per_class": per_label(observations, wanted.resamples, wanted.seed)}
+    if not isinstance(observations, Classes) or len(observations.names) > MATRIX:
         return {}
-    calibration = None if seen.probabilities is None else {"bins": calibration_bins(seen)}
+    calibration = None if observations.probabilities is None else {"bins": calibration_bins(observations)}
     return {
-        "per_class": per_class(seen, wanted.resamples, wanted.seed),
-        "confusion": confusion(seen),
+        "per_class": per_class(observations, wanted.resamples, wanted.seed),
+        "confusion": confusion(observations),
         "calibration": calibration,
     }
 
@@ -69,7 +74,7 @@ def _sliced(subject: Subject, wanted: Wanted) -> list[str]:
     return list(dict.fromkeys([*first, *(metrics.canonical(name) for name in limits(wanted.gates.max_gap))]))
 
 
-def _against(subject: Subject, baseline: Saved, found: Mapping[str, Figure], wanted: Wanted) -> Comparison:
+def _against(subject: Subject, baseline: Saved, found: Mapping[str, Estimate], wanted: Wanted) -> Comparison:
     after = Saved(
         subject.name,
         subject.model,
@@ -84,7 +89,7 @@ def _against(subject: Subject, baseline: Saved, found: Mapping[str, Figure], wan
     return comparison
 
 
-def _refuse_unknown(gates: GateOptions, found: Mapping[str, Figure], swap: Mapping[str, Any] | None) -> None:
+def _refuse_unknown(gates: GateOptions, found: Mapping[str, Estimate], swap: Mapping[str, Any] | None) -> None:
     """Refuse a gate on a metric that turned out not to be there: a metric of the Hub can have several names."""
     for name, flag in gates.named:
         if metrics.canonical(name) not in found and not (swap and name == SWAP_FLIPS):
@@ -92,13 +97,13 @@ def _refuse_unknown(gates: GateOptions, found: Mapping[str, Figure], swap: Mappi
 
 
 def _gates(
-    wanted: Wanted, found: Mapping[str, Figure], details: Mapping[str, Any], comparison: Comparison | None
+    wanted: Wanted, found: Mapping[str, Estimate], details: Mapping[str, Any], comparison: Comparison | None
 ) -> list[Gate]:
     options, figured = wanted.gates, dict(found)
     swap = details["swap"]
     if swap is not None:
         value = math.nan if swap["value"] is None else swap["value"]
-        figured[SWAP_FLIPS] = Figure(value, swap["low"], swap["high"], swap["n"], "wilson", None)
+        figured[SWAP_FLIPS] = Estimate(value, swap["low"], swap["high"], swap["n"], "wilson", None)
     gates = figure_gates(options, figured)
     if comparison is not None:
         gates += drop_gates(options, comparison.differences, wanted.lower_is_better)

@@ -8,7 +8,7 @@ from typing import Any
 
 from llmkit.errors import GateMissed, OptionError
 from llmkit.metrics import canonical
-from llmkit.metrics.intervals import Figure
+from llmkit.metrics.intervals import Estimate
 from llmkit.metrics.significance import Difference
 from llmkit.options import GateOptions
 from llmkit.options.base import limits
@@ -59,7 +59,7 @@ def require_intervals(options: GateOptions, resamples: int) -> None:
         raise OptionError(f"{flag} looks at the bounds of intervals, and --resamples 0 turns them off; leave one out")
 
 
-def figure_gates(options: GateOptions, figures: Mapping[str, Figure]) -> list[Gate]:
+def figure_gates(options: GateOptions, figures: Mapping[str, Estimate]) -> list[Gate]:
     """Return the --fail-under and --fail-above gates."""
     return [
         figure_gate(kind, metric, limit, figures[canonical(metric)], options.strict)
@@ -68,7 +68,7 @@ def figure_gates(options: GateOptions, figures: Mapping[str, Figure]) -> list[Ga
     ]
 
 
-def figure_gate(kind: str, metric: str, limit: float, figure: Figure, strict: bool) -> Gate:
+def figure_gate(kind: str, metric: str, limit: float, figure: Estimate, strict: bool) -> Gate:
     """Return the gate on one figure: on its value, or with `strict` on the worse bound of its interval.
 
     A value that is not a number, and under `strict` a missing interval, does not meet any demand.

@@ -10,7 +10,7 @@ from typing import Any
 
 from llmkit.data.predictions import Predictions, Row, cell_text, number_of
 from llmkit.errors import DataError, listing, shortened
-from llmkit.tasks.base.setup import TRUTHS
+from llmkit.tasks.base.settings import TARGET_ROLES
 
 SHOWN = 3  # rows that an error names
 
@@ -52,14 +52,14 @@ def join(
         predictions: of `read_predictions`.
         dataset_rows: the rows that are measured.
         ids: their content ids.
-        columns: the columns of the dataset by role; those of `TRUTHS` are no inputs.
+        columns: the columns of the dataset by role; those of `TARGET_ROLES` are no inputs.
         id_column: the only column to join by, in both files.
 
     Raises:
         DataError: rows are missing or too many (the first of them are named), equal ids have different predictions,
             or there is nothing to join by.
     """
-    inputs = [name for role, name in columns.items() if role not in TRUTHS]
+    inputs = [name for role, name in columns.items() if role not in TARGET_ROLES]
     ways = _ways(predictions.rows, dataset_rows, ids, inputs, id_column)
     way = next((way for way in ways if id_column or not set(way.wanted).isdisjoint(way.found)), None)
     if way is None:

@@ -22,12 +22,12 @@ from llmkit.evaluation.plan import Plan
 from llmkit.inference.answer_cache import Answers
 from llmkit.inference.prediction import on_device, predict
 from llmkit.metrics.observations import Observations
-from llmkit.models import Located
+from llmkit.models import ResolvedModel
 from llmkit.models.fingerprints import fingerprints
 from llmkit.options import ModelOptions
 from llmkit.output.report import Report
-from llmkit.runs.interrupts import StopWish
-from llmkit.tasks import Setup, Task
+from llmkit.runs.interrupts import StopRequest
+from llmkit.tasks import Task, TaskSettings
 
 # what the answers of a model depend on besides its files, the rows and the settings
 READINGS = {"labels", "merge", "positive", "threshold"}  # of a setup: how answers are read, and not what they are
@@ -53,7 +53,7 @@ class Prepared:
 
     task: Task
     rows: Dataset
-    setup: Setup
+    settings: TaskSettings
     tokenizer: PreTrainedTokenizerBase
     inputs: Dataset
     load: Callable[[], PreTrainedModel]
@@ -71,18 +71,18 @@ def prepare(plan: Plan, rows: Dataset, share: Prepared | None = None) -> Prepare
     Raises:
         EmptyError: the rows hold no token to score.
     """
-    inputs = plan.task.prepare(rows, plan.tokenizer, plan.setup, training=False)
-    if len(plan.task.silent(inputs)) == len(inputs):
-        raise EmptyError(f"the rows hold too little text to score within {plan.setup.max_length} tokens")
+    inputs = plan.task.encoding.encode(rows, plan.tokenizer, plan.settings, training=False)
+    if len(plan.task.encoding.rows_without_targets(inputs)) == len(inputs):
+        raise EmptyError(f"the rows hold too little text to score within {plan.settings.max_length} tokens")
 
     def load() -> PreTrainedModel:
         if share is not None:
             return share.model
-        network = plan.task.network(plan.located.config)
-        return models.load_model(plan.located, network, plan.tokenizer, plan.options)
+        network = plan.task.auto_class_for(plan.resolved.config)
+        return models.load_model(plan.resolved, network, plan.tokenizer, plan.options)
 
-    origin = share.origin if share else origin_of(plan.located, plan.options, plan.batch_size)
-    return Prepared(plan.task, rows, plan.setup, plan.tokenizer, inputs, load, origin)
+    origin = share.origin if share else origin_of(plan.resolved, plan.options, plan.batch_size)
+    return Prepared(plan.task, rows, plan.settings, plan.tokenizer, inputs, load, origin)
 
 
 def measure(
@@ -96,21 +96,21 @@ def measure(
     """
     started = time.monotonic()
     prepared = prepare(plan, rows, share)
-    unread = plan.task.unread(prepared.inputs)
+    unread = plan.task.encoding.truncation_warning(prepared.inputs)
     if unread is not None:
         report.warn(unread)
     about = {
-        "columns": plan.setup.columns,
+        "columns": plan.settings.columns,
         "dropped": plan.dropped,
         "rows_sha256": fingerprint(rows),
-        "max_length": plan.setup.max_length,
-        "stride": plan.setup.stride,
+        "max_length": plan.settings.max_length,
+        "stride": plan.settings.stride,
         "dataset_commit": plan.source.commit,
         **prepared.origin,
     }
-    setup = {key: value for key, value in asdict(plan.setup).items() if key not in READINGS}
-    parts = {"rows": about["rows_sha256"], "task": plan.task.name, "setup": setup}
-    title = {"dataset": plan.dataset, "split": plan.split, "model": plan.located.name, "task": plan.task.name}
+    settings = {key: value for key, value in asdict(plan.settings).items() if key not in READINGS}
+    parts = {"rows": about["rows_sha256"], "task": plan.task.name, "setup": settings}
+    title = {"dataset": plan.dataset, "split": plan.split, "model": plan.resolved.name, "task": plan.task.name}
     with kept_answers(prepared.origin, parts, title, cache, report) as (answers, stopping):
         cached = len(answers.done) == len(prepared.inputs)
         records = _records(prepared, plan, answers, report, cached, stopping)
@@ -121,13 +121,13 @@ def measure(
             if checked is None:
                 checked = check_invariance(prepared, invariance_rows)
                 answers.note(f"invariance {invariance_rows}", checked)
-    seen = plan.task.observe(records, prepared.inputs, plan.tokenizer, plan.setup)
-    contents = plan.task.unit_contents(rows, prepared.inputs, plan.setup)
+    observations = plan.task.answers.evaluation_arrays(records, prepared.inputs, plan.tokenizer, plan.settings)
+    contents = plan.task.answers.unit_contents(rows, prepared.inputs, plan.settings)
     ids = [content_id(content) for content in contents]
-    unit_rows = plan.task.unit_rows(prepared.inputs, plan.setup)
+    unit_rows = plan.task.answers.unit_rows(prepared.inputs, plan.settings)
     if checked is not None:
         checked = {**checked, "changed_rows": _by_id(checked["changed_rows"], prepared.inputs, ids)}
-    return Measured(seen, ids, unit_rows, cached, time.monotonic() - started, checked, about), prepared
+    return Measured(observations, ids, unit_rows, cached, time.monotonic() - started, checked, about), prepared
 
 
 def _by_id(changed: list[dict[str, Any]], inputs: Dataset, ids: list[str]) -> list[dict[str, Any]]:
@@ -145,7 +145,7 @@ def _records(
     prepared: Prepared, plan: Plan, answers: Answers, report: Report, cached: bool, stopping: Callable[[], bool]
 ) -> Sequence[Any]:
     if cached:
-        report.say(f"cached: the answers of {plan.located.name} to these rows are known")
+        report.say(f"cached: the answers of {plan.resolved.name} to these rows are known")
         return [answers.done[row] for row in range(len(prepared.inputs))]
     if answers.done:
         report.say(f"going on: {len(answers.done)} of {len(prepared.inputs)} rows were scored before")
@@ -154,7 +154,7 @@ def _records(
         prepared.model,
         prepared.tokenizer,
         prepared.inputs,
-        prepared.setup,
+        prepared.settings,
         plan.batch_size,
         report,
         answers,
@@ -172,13 +172,13 @@ def _require_numbers(records: Sequence[Any], prepared: Prepared, plan: Plan) -> 
     if not wrong:
         return
     where = f"window {wrong[0] + 1}"
-    if plan.task.by_row(plan.setup):
+    if plan.task.answers.one_row_per_unit(plan.settings):
         row = prepared.inputs["row"][wrong[0]] if "row" in prepared.inputs.column_names else wrong[0]
-        first = next(iter(plan.setup.inputs.values()))
+        first = next(iter(plan.settings.inputs.values()))
         where = f"row {row + 1} ({shortened(prepared.rows[row][first])})"
     raise ModelError(
-        f"{plan.located.name!r} answers {len(wrong)} of {len(records)} inputs with what is no finite number, the first "
-        f"is {where}: its weights are damaged, or {dtype_name(plan.options, plan.located.config)} overflows and "
+        f"{plan.resolved.name!r} answers {len(wrong)} of {len(records)} inputs with what is no finite number, the "
+        f"first is {where}: its weights are damaged, or {dtype_name(plan.options, plan.resolved.config)} overflows and "
         "--dtype float32 would not"
     )
 
@@ -204,18 +204,20 @@ def kept_answers(
     with contextlib.ExitStack() as stack:
         answers = Answers.open(key, title, report) if cache else Answers()
         stack.callback(answers.close)
-        wish = stack.enter_context(StopWish(report)) if answers.file is not None else None
-        yield answers, lambda: wish is not None and wish.asked
+        stop_request = stack.enter_context(StopRequest(report)) if answers.file is not None else None
+        yield answers, lambda: stop_request is not None and stop_request.asked
 
 
-def origin_of(located: Located, options: ModelOptions, batch_size: int | None, *libraries: str) -> dict[str, Any]:
+def origin_of(
+    resolved: ResolvedModel, options: ModelOptions, batch_size: int | None, *libraries: str
+) -> dict[str, Any]:
     """Return what a model's answers rest on, whatever it is asked: its files, its precision, the machine, versions."""
     return {
         "batch_size": batch_size,
-        "dtype": dtype_name(options, located.config),
+        "dtype": dtype_name(options, resolved.config),
         "device": str(models.pick_device(options.device)),
-        "fingerprints": fingerprints(located),
-        "model_commit": located.commit,
+        "fingerprints": fingerprints(resolved),
+        "model_commit": resolved.commit,
         "versions": runs.versions(*libraries),
     }
 
@@ -261,12 +263,12 @@ def _change(prepared: Prepared, alone: torch.Tensor, together: torch.Tensor) -> 
     if alone.dim() > 1:
         guesses = guesses[:, int((guesses[0] != guesses[1]).nonzero()[0])]
     config, tokenizer = prepared.model.config, prepared.tokenizer
-    words = (prepared.task.spell(int(guess), config, tokenizer) for guess in guesses)
+    words = (prepared.task.answers.class_name(int(guess), config, tokenizer) for guess in guesses)
     return dict(zip(("alone", "together"), words, strict=True))
 
 
 def _logits(prepared: Prepared, rows: list[int]) -> torch.Tensor:
     """Return the logits of the last of `rows`: (classes,), or (tokens, classes) without the padding."""
     picked = prepared.inputs.select(rows).to_list()
-    batch = on_device(prepared.task.collator(prepared.tokenizer, prepared.setup)(picked), prepared.model)
-    return prepared.task.logits(prepared.model, batch, len(rows) - 1).float().cpu()
+    batch = on_device(prepared.task.encoding.collator(prepared.tokenizer, prepared.settings)(picked), prepared.model)
+    return prepared.task.answers.logits(prepared.model, batch, len(rows) - 1).float().cpu()

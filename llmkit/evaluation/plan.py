@@ -21,12 +21,12 @@ from llmkit.evaluation.result import Wanted
 from llmkit.evaluation.slices import slices_of
 from llmkit.inspection.tokenizer_checks import require_spelled
 from llmkit.metrics.hub_metric import open_hub_metric
-from llmkit.models import Located
+from llmkit.models import ResolvedModel
 from llmkit.models import reference as references
-from llmkit.models.weight_files import sketch
+from llmkit.models.weight_files import weight_fingerprint
 from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions
 from llmkit.output.report import Report
-from llmkit.tasks import Reference, Setup, Task
+from llmkit.tasks import Reference, Task, TaskSettings
 
 SWAP_FLIPS = "swap_flips"  # the share of predictions that --swap flips: a metric that gates can name
 
@@ -36,12 +36,12 @@ class Plan:
     """An evaluation that was checked up to its first costly step."""
 
     dataset: str
-    located: Located
+    resolved: ResolvedModel
     options: ModelOptions
     tokenizer: PreTrainedTokenizerBase
     source: Source
     task: Task
-    setup: Setup
+    settings: TaskSettings
     split: str
     rows: Dataset
     dropped: int
@@ -53,39 +53,41 @@ def plan(
     dataset: str, options: ModelOptions, data: DataOptions, evaluation: EvalOptions, gates: GateOptions, report: Report
 ) -> Plan:
     """Check everything that can be checked without the weights, and say what will be measured."""
-    located = models.locate(options, report)
-    able = tasks.for_model(located.config, "eval", located.name, data.task, data)
+    resolved = models.resolve_model(options, report)
+    able = tasks.for_model(resolved.config, "eval", resolved.name, data.task, data)
     source = open_dataset(dataset, encoding=data.encoding, report=report)
-    task, columns = tasks.choose(able, source.any(), data.columns, "eval", data, located.config)
-    trained = runs.read_run(located.path) or {}
+    task, columns = tasks.choose(able, source.any(), data.columns, "eval", data, resolved.config)
+    trained = runs.read_run(resolved.path) or {}
     cut = _cut_of(trained, source)
-    split, rows = to_measure(source, evaluation.split, data.limit, partial(task.has_labels, columns=columns), cut)
+    split, rows = to_measure(
+        source, evaluation.split, data.limit, partial(task.columns.has_labels, columns=columns), cut
+    )
     tasks.require_sound(task, rows, columns, split)
-    tokenizer = models.load_tokenizer(located, options)
-    reference = _reference(trained, options, report) if task.remembers else None
-    setup = _setup(task, located, tokenizer, source, rows, columns, data, evaluation, trained, reference, report)
-    wanted = want(task, setup, evaluation, gates, options)
-    task.check(setup)
-    require_spelled(task, Part(split, rows), tokenizer, setup)
-    usable = usable_rows(dataset, split, rows, columns, task.measurable(rows, setup), task, report)
-    if wanted.slices and not task.by_row(setup):
+    tokenizer = models.load_tokenizer(resolved, options)
+    reference = _reference(trained, options, report) if task.needs_reference_outputs else None
+    settings = _setup(task, resolved, tokenizer, source, rows, columns, data, evaluation, trained, reference, report)
+    wanted = want(task, settings, evaluation, gates, options)
+    task.check_settings(settings)
+    require_spelled(task, Part(split, rows), tokenizer, settings)
+    usable = usable_rows(dataset, split, rows, columns, task.columns.evaluation_rows(rows, settings), task, report)
+    if wanted.slices and not task.answers.one_row_per_unit(settings):
         raise OptionError("--slice needs figures of single rows: add --per-row")
     check_slices(usable, wanted)
-    remark = task.remark(usable, setup)
+    remark = task.remark(usable, settings)
     if remark is not None:
         report.say(f"{split}: {remark}")
     return Plan(
         dataset,
-        located,
+        resolved,
         options,
         tokenizer,
         source,
         task,
-        setup,
+        settings,
         split,
         usable,
         len(rows) - len(usable),
-        evaluation.batch_size or task.eval_batch,
+        evaluation.batch_size or task.eval_batch_size,
         wanted,
     )
 
@@ -103,31 +105,35 @@ def usable_rows(
     spelled = ", ".join(f"{role}={name}" for role, name in columns.items())
     report.say(f"measuring {task.name} on {dataset}, {split}: {len(usable)} rows, columns {spelled}")
     if len(usable) < len(rows):
-        report.warn(f"{len(rows) - len(usable)} of {len(rows)} rows have {task.incomplete} and are left out")
+        report.warn(
+            f"{len(rows) - len(usable)} of {len(rows)} rows have {task.columns.unusable_reason} and are left out"
+        )
     return rows.select(usable)
 
 
-def want(task: Task, setup: Setup, evaluation: EvalOptions, gates: GateOptions, options: ModelOptions) -> Wanted:
+def want(
+    task: Task, settings: TaskSettings, evaluation: EvalOptions, gates: GateOptions, options: ModelOptions
+) -> Wanted:
     """Return the metrics, slices and gates that were asked for, checked by name.
 
     Raises:
         OptionError: an unknown metric, or a gate on the wrong side of it.
     """
-    known = task.metric_names(setup.labels)
+    known = task.metric_names(settings.labels)
     named = [metrics.canonical(name) for name in evaluation.metric or ()]
     own = [name for name in named if name in metrics.METRICS]
     for name in own:
         metrics.require_known(name, known, "--metric")
     hub = tuple(open_hub_metric(name, options.trust_remote_code) for name in named if name not in own)
     gated = gated_metrics(gates, (*known, *((SWAP_FLIPS,) if evaluation.swap else ())), free=bool(hub))
-    shown = dict.fromkeys([*(own if named else task.own_metrics(setup)), *gated])
+    shown = dict.fromkeys([*(own if named else task.metrics_for(settings)), *gated])
     return Wanted(
         metrics=tuple(name for name in shown if name in known),
         hub=hub,
         slices=tuple(evaluation.slice or ()),
         gates=gates,
         resamples=evaluation.resamples,
-        seed=setup.seed,
+        seed=settings.seed,
     )
 
 
@@ -168,7 +174,7 @@ def check_slices(rows: Dataset, wanted: Wanted) -> None:
 
 def _setup(
     task: Task,
-    located: Located,
+    resolved: ResolvedModel,
     tokenizer: PreTrainedTokenizerBase,
     source: Source,
     rows: Dataset,
@@ -178,15 +184,15 @@ def _setup(
     trained: dict[str, Any],
     reference: Reference | None,
     report: Report,
-) -> Setup:
-    context = models.context_length(located.config, tokenizer)
+) -> TaskSettings:
+    context = models.context_length(resolved.config, tokenizer)
     if data.max_length and data.max_length > context:
-        raise OptionError(f"--max-length {data.max_length}: {located.name!r} takes at most {context} tokens")
-    usual = trained.get("max_length") or task.usual_length
-    matching = task.match_labels(rows, columns, located.config, evaluation.labels_mapped)
+        raise OptionError(f"--max-length {data.max_length}: {resolved.name!r} takes at most {context} tokens")
+    usual = trained.get("max_length") or task.encoding.default_max_length
+    matching = task.columns.match_labels(rows, columns, resolved.config, evaluation.labels_mapped)
     if matching is not None and matching.how:
         report.say(matching.how)
-    setup = Setup(
+    settings = TaskSettings(
         columns=columns,
         max_length=data.max_length or min(context, usual),
         benchmark=source.benchmark,
@@ -198,21 +204,21 @@ def _setup(
         seed=seed_of(evaluation, trained),
         reference=reference,
     )
-    return task.settle(setup, data, located.config, tokenizer)
+    return task.resolve_settings(settings, data, resolved.config, tokenizer)
 
 
 def _reference(trained: dict[str, Any], options: ModelOptions, report: Report) -> Reference | None:
     """Return the model that the run was trained from, where it was trained against it and it can still be had."""
     if not trained.get("reference"):
         return None
-    reference = Reference(**trained["reference"])
+    reference = Reference.from_record(trained["reference"])
     lost = "there are no rewards without the reference of this run"
     try:
-        located = models.locate(references.options_of(reference, offline=options.offline), report)
+        resolved = models.resolve_model(references.options_of(reference, offline=options.offline), report)
     except (ModelError, HubError) as error:
         report.warn(f"{lost}: {error}")
         return None
-    if reference.sketch not in (None, sketch(models.weights_folder(located))):
+    if reference.weight_fingerprint not in (None, weight_fingerprint(models.weights_folder(resolved))):
         report.warn(f"{lost}: {reference.name!r} holds other weights now")
         return None
     return reference

@@ -24,7 +24,7 @@ from llmkit.evaluation.result import Evaluation, Subject, Wanted
 from llmkit.metrics.observations import Observations, Texts
 from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions
 from llmkit.output.report import Report
-from llmkit.tasks import Setup
+from llmkit.tasks import TaskSettings
 
 TEXT_METRICS = ("bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "exact_match")
 PLACING = ("source", "target")  # what a task's flags say of the columns; the others are told to a model
@@ -40,9 +40,9 @@ class Ground:
     split: str
     rows: Dataset
     dropped: int
-    setup: Setup
+    settings: TaskSettings
     wanted: Wanted
-    observe: Callable[[Dataset, Sequence[dict[str, Any]], Setup], Observations]
+    observe: Callable[[Dataset, Sequence[dict[str, Any]], TaskSettings], Observations]
 
 
 def evaluate_predictions(
@@ -75,7 +75,7 @@ def evaluate_predictions(
         return None
     about = {
         "predictions": str(path),
-        "columns": ground.setup.columns,
+        "columns": ground.settings.columns,
         "dropped": ground.dropped,
         "rows_sha256": fingerprint(ground.rows),
         "dataset_commit": source.commit,
@@ -100,9 +100,11 @@ def evaluate_predictions(
 
 def _is_task(source: Source, data: DataOptions) -> bool:
     """Tell whether the dataset is of a task whose own metrics are those of texts."""
-    able = [task for task in tasks.asked_for("eval", data.task, data) if task.scores_files]
+    able = [task for task in tasks.asked_for("eval", data.task, data) if task.answers.scores_prediction_files]
     roles = set(data.columns)
-    fitting = (task for task in able if roles <= set(task.roles) and task.fits(source.any(), data.columns))
+    fitting = (
+        task for task in able if roles <= set(task.columns.roles) and task.columns.match(source.any(), data.columns)
+    )
     first = next(fitting, None)
     return first is not None and set(TEXT_METRICS) <= set(first.metric_names(None))
 
@@ -112,17 +114,17 @@ def _observed(ground: Ground, path: Path, encoding: str, report: Report) -> tupl
     predictions = read_predictions(path, encoding)
     if predictions.said:
         report.say(predictions.said)
-    ids = row_ids([ground.rows[column] for column in ground.setup.inputs.values() or ground.rows.column_names])
-    joined = join(predictions, ground.rows.to_list(), ids, ground.setup.columns)
+    ids = row_ids([ground.rows[column] for column in ground.settings.inputs.values() or ground.rows.column_names])
+    joined = join(predictions, ground.rows.to_list(), ids, ground.settings.columns)
     report.say(f"predictions: {len(joined.rows)} rows of {path}, {joined.how}")
     placed = [{**row, "place": place} for row, place in zip(joined.rows, joined.places, strict=True)]
-    return ground.observe(ground.rows, placed, ground.setup), ids
+    return ground.observe(ground.rows, placed, ground.settings), ids
 
 
-def _possible(wanted: Wanted, seen: Observations, evaluation: EvalOptions, gates: GateOptions) -> Wanted:
+def _possible(wanted: Wanted, observations: Observations, evaluation: EvalOptions, gates: GateOptions) -> Wanted:
     """Return what is wanted without the usual metrics that these predictions have no scores for; asked ones stay."""
     asked = [*(evaluation.metric or ()), *(name for name, _ in gates.named)]
-    possible = {*metrics.names_for(seen), *map(metrics.canonical, asked)}
+    possible = {*metrics.names_for(observations), *map(metrics.canonical, asked)}
     return replace(wanted, metrics=tuple(name for name in wanted.metrics if name in possible))
 
 
@@ -155,28 +157,37 @@ def _labelled_ground(
 ) -> Ground:
     """Return the rows of a dataset with classes or numbers."""
     meant = tasks.asked_for("eval", data.task, data)
-    able = [task for task in meant if task.scores_files]
+    able = [task for task in meant if task.answers.scores_prediction_files]
     if not able:
-        those = listing(task.name for task in tasks.TASKS.values() if task.scores_files)
+        those = listing(task.name for task in tasks.TASKS.values() if task.answers.scores_prediction_files)
         raise OptionError(
             f"--task {meant[0].name}: a file of predictions can be scored for {those}, or by a text metric"
         )
     task, columns = tasks.choose(able, source.any(), data.columns, "eval", data)
-    split, rows = to_measure(source, evaluation.split, data.limit, partial(task.has_labels, columns=columns))
+    split, rows = to_measure(source, evaluation.split, data.limit, partial(task.columns.has_labels, columns=columns))
     tasks.require_sound(task, rows, columns, split)
-    usable = usable_rows(dataset, split, rows, columns, task.usable(rows, columns), task, report)
-    setup = Setup(
+    usable = usable_rows(dataset, split, rows, columns, task.columns.usable_rows(rows, columns), task, report)
+    settings = TaskSettings(
         columns=columns,
         max_length=0,
-        labels=task.file_labels([source.any(), usable], columns),
+        labels=task.columns.prediction_labels([source.any(), usable], columns),
         benchmark=source.benchmark,
         positive=evaluation.positive,
         seed=seed_of(evaluation),
     )
-    task.check(setup)
-    wanted = want(task, setup, evaluation, gates, options)
+    task.check_settings(settings)
+    wanted = want(task, settings, evaluation, gates, options)
     dropped = len(rows) - len(usable)
-    return Ground(task.name, task.headline(setup), split, usable, dropped, setup, wanted, task.observe_file)
+    return Ground(
+        task.name,
+        task.headline_metric(settings),
+        split,
+        usable,
+        dropped,
+        settings,
+        wanted,
+        task.answers.arrays_from_predictions,
+    )
 
 
 def _text_ground(
@@ -207,15 +218,15 @@ def _text_ground(
         resamples=evaluation.resamples,
         seed=seed_of(evaluation),
     )
-    setup = Setup(columns=data.columns, max_length=0, seed=wanted.seed)
+    settings = TaskSettings(columns=data.columns, max_length=0, seed=wanted.seed)
     usable = [row for row, text in enumerate(rows[column]) if text not in (None, "", [])]
     if not usable:
         raise EmptyError(f"{dataset!r}, split {split!r}: no row has a reference")
     dropped = len(rows) - len(usable)
-    return Ground(TEXT_TASK, shown[0], split, rows.select(usable), dropped, setup, wanted, _observe_texts)
+    return Ground(TEXT_TASK, shown[0], split, rows.select(usable), dropped, settings, wanted, _observe_texts)
 
 
-def _observe_texts(rows: Dataset, predictions: Sequence[dict[str, Any]], setup: Setup) -> Observations:
-    references = rows[setup.columns["reference"]]
+def _observe_texts(rows: Dataset, predictions: Sequence[dict[str, Any]], settings: TaskSettings) -> Observations:
+    references = rows[settings.columns["reference"]]
     several = (tuple(map(str, texts)) if isinstance(texts, list) else (str(texts),) for texts in references)
     return Texts(tuple(str(row["prediction"]) for row in predictions), tuple(several))

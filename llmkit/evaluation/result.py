@@ -13,7 +13,7 @@ from llmkit.evaluation.gates import Gate, missed, require_met
 from llmkit.evaluation.result_rows import pack
 from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.metrics.hub_metric import HubMetric
-from llmkit.metrics.intervals import CONFIDENCE, RESAMPLES, SEED, Figure
+from llmkit.metrics.intervals import CONFIDENCE, RESAMPLES, SEED, Estimate
 from llmkit.metrics.observations import Observations
 from llmkit.options import GateOptions
 
@@ -69,7 +69,7 @@ class Subject:
     rows: Dataset | None = None  # the dataset's row of each unit, for slices
     texts: Sequence[str] | None = None  # what a person tells a unit by
     swap: Mapping[str, Any] | None = None
-    fixed: Mapping[str, Figure] = field(default_factory=dict)  # figures that come as they are, from another harness
+    fixed: Mapping[str, Estimate] = field(default_factory=dict)  # figures that come as they are, from another harness
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -77,7 +77,7 @@ class Subject:
 class Evaluation(Subject):
     """What came of a subject: its figures, and the gates."""
 
-    figures: Mapping[str, Figure]
+    figures: Mapping[str, Estimate]
     resamples: int
     seed: int
     details: Mapping[str, Any] = field(default_factory=dict)  # per_class, confusion, slices, baseline, swap ...

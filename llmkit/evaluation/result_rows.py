@@ -37,57 +37,61 @@ class Observed:
     texts: Sequence[str] | None = None
 
 
-def labels_of(seen: Observations) -> list[Any] | None:
+def labels_of(observations: Observations) -> list[Any] | None:
     """Return what is right of each unit, as a person reads it; None where nothing is."""
-    if isinstance(seen, Classes):
-        return [seen.names[i] for i in seen.truth]
-    if isinstance(seen, Numbers | Choices):
-        return list(seen.truth.tolist())
-    if isinstance(seen, Texts):
-        return [list(texts) for texts in seen.references]
-    if isinstance(seen, LabelSets):
-        return _named_sets(seen.truth, seen.names)
-    if isinstance(seen, Spans):
-        return [list(tags) for tags in seen.truth]
-    return None if isinstance(seen, UNNAMED) or seen.truth is None else list(seen.truth)
+    if isinstance(observations, Classes):
+        return [observations.names[i] for i in observations.truth]
+    if isinstance(observations, Numbers | Choices):
+        return list(observations.truth.tolist())
+    if isinstance(observations, Texts):
+        return [list(texts) for texts in observations.references]
+    if isinstance(observations, LabelSets):
+        return _named_sets(observations.truth, observations.names)
+    if isinstance(observations, Spans):
+        return [list(tags) for tags in observations.truth]
+    return None if isinstance(observations, UNNAMED) or observations.truth is None else list(observations.truth)
 
 
-def predictions_of(seen: Observations) -> list[Any] | None:
+def predictions_of(observations: Observations) -> list[Any] | None:
     """Return what was answered of each unit, spelled as `labels_of` spells what is right; None where nothing was."""
-    if isinstance(seen, Classes):
-        return [seen.names[i] for i in seen.predicted]
-    if isinstance(seen, Numbers | Choices):
-        return list(seen.predicted.tolist())
-    if isinstance(seen, LabelSets):
-        return _named_sets(seen.predicted, seen.names)
-    if isinstance(seen, Spans):
-        return [list(tags) for tags in seen.predicted]
-    return None if isinstance(seen, UNNAMED) or seen.predicted is None else list(seen.predicted)
+    if isinstance(observations, Classes):
+        return [observations.names[i] for i in observations.predicted]
+    if isinstance(observations, Numbers | Choices):
+        return list(observations.predicted.tolist())
+    if isinstance(observations, LabelSets):
+        return _named_sets(observations.predicted, observations.names)
+    if isinstance(observations, Spans):
+        return [list(tags) for tags in observations.predicted]
+    return None if isinstance(observations, UNNAMED) or observations.predicted is None else list(observations.predicted)
 
 
-def pack(seen: Observations, ids: Sequence[str]) -> dict[str, Any]:
+def pack(observations: Observations, ids: Sequence[str]) -> dict[str, Any]:
     """Return the units as plain columns: the `rows` of a result file."""
-    columns: dict[str, Any] = {"kind": type(seen).__name__.lower(), "id": list(ids)}
-    if not isinstance(seen, UNNAMED):
-        columns |= {"label": labels_of(seen), "prediction": predictions_of(seen)}
-    if isinstance(seen, Classes | LabelSets):
-        columns["names"] = list(seen.names)
-        columns["scores"] = None if seen.probabilities is None else seen.probabilities.tolist()
-    if isinstance(seen, Classes):
-        columns["positive"] = None if seen.positive is None else seen.names[seen.positive]
-    elif isinstance(seen, Likelihoods):
-        columns |= {"nll": seen.nll.tolist(), "tokens": seen.tokens.tolist(), "bytes": seen.bytes.tolist()}
-        columns["hits"] = None if seen.hits is None else seen.hits.tolist()
-    elif isinstance(seen, Preferences):
-        columns |= {"margin": seen.margins.tolist(), "beta": seen.beta}
-        columns["before"] = None if seen.before is None else seen.before.tolist()
-    elif isinstance(seen, Spans):
-        columns |= {"names": list(seen.names), "single": seen.single}
-    elif isinstance(seen, Choices):
-        columns["normalised"] = None if seen.normalised is None else seen.normalised.tolist()
-        columns["scores"] = None if seen.scores is None else [list(some) for some in seen.scores]
-    elif isinstance(seen, Samples):
-        columns["values"] = {name: values.tolist() for name, values in seen.values.items()}
+    columns: dict[str, Any] = {"kind": type(observations).__name__.lower(), "id": list(ids)}
+    if not isinstance(observations, UNNAMED):
+        columns |= {"label": labels_of(observations), "prediction": predictions_of(observations)}
+    if isinstance(observations, Classes | LabelSets):
+        columns["names"] = list(observations.names)
+        columns["scores"] = None if observations.probabilities is None else observations.probabilities.tolist()
+    if isinstance(observations, Classes):
+        columns["positive"] = None if observations.positive is None else observations.names[observations.positive]
+    elif isinstance(observations, Likelihoods):
+        columns |= {
+            "nll": observations.nll.tolist(),
+            "tokens": observations.tokens.tolist(),
+            "bytes": observations.bytes.tolist(),
+        }
+        columns["hits"] = None if observations.hits is None else observations.hits.tolist()
+    elif isinstance(observations, Preferences):
+        columns |= {"margin": observations.margins.tolist(), "beta": observations.beta}
+        columns["before"] = None if observations.before is None else observations.before.tolist()
+    elif isinstance(observations, Spans):
+        columns |= {"names": list(observations.names), "single": observations.single}
+    elif isinstance(observations, Choices):
+        columns["normalised"] = None if observations.normalised is None else observations.normalised.tolist()
+        columns["scores"] = None if observations.scores is None else [list(some) for some in observations.scores]
+    elif isinstance(observations, Samples):
+        columns["values"] = {name: values.tolist() for name, values in observations.values.items()}
     return columns
 
 
@@ -190,9 +194,9 @@ _UNPACKERS: dict[str, Callable[[Mapping[str, Any]], Observations]] = {
 }
 
 
-def prediction_rows(seen: Observations, ids: Sequence[str]) -> list[dict[str, Any]]:
+def prediction_rows(observations: Observations, ids: Sequence[str]) -> list[dict[str, Any]]:
     """Return one dictionary for each unit, as --save-predictions writes them."""
-    columns = pack(seen, ids)
+    columns = pack(observations, ids)
     names = columns.get("names")
     made = []
     for number, key in enumerate(columns["id"]):

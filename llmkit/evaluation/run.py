@@ -85,8 +85,8 @@ def _evaluate(
     if before is not None:
         earlier, _ = measure(before, before.rows, report, cache=evaluation.cache)
         saved = Saved(
-            before.located.name,
-            before.located.name,
+            before.resolved.name,
+            before.resolved.name,
             before.task.name,
             dataset,
             Observed(earlier.observations, earlier.ids),
@@ -115,11 +115,11 @@ def _measure(
 
 def subject_of(found: Plan, measured: Measured, swap: dict[str, Any] | None = None, name: str | None = None) -> Subject:
     """Return what is assessed of a measured model."""
-    seen = measured.observations
+    observations = measured.observations
     rows = None if measured.unit_rows is None else found.rows.select(measured.unit_rows)
     texts = None
     if rows is not None:
-        columns = [rows[column] for column in found.setup.inputs.values()]
+        columns = [rows[column] for column in found.settings.inputs.values()]
         texts = [" | ".join(map(str, row)) for row in zip(*columns, strict=True)]
     about = {
         "invariance": measured.invariance,
@@ -132,11 +132,11 @@ def subject_of(found: Plan, measured: Measured, swap: dict[str, Any] | None = No
         task=found.task.name,
         dataset=found.dataset,
         split=found.split,
-        model=found.located.name,
-        headline=found.task.headline(found.setup),
-        observations=seen,
+        model=found.resolved.name,
+        headline=found.task.headline_metric(found.settings),
+        observations=observations,
         ids=measured.ids,
-        counts=found.task.counts(seen),
+        counts=found.task.answers.counts(observations),
         rows=rows,
         texts=texts,
         swap=swap,

@@ -10,7 +10,7 @@ import numpy as np
 
 from llmkit import metrics
 from llmkit.errors import OptionError
-from llmkit.metrics.intervals import Figure, figures, resampled
+from llmkit.metrics.intervals import Estimate, figures, resampled
 from llmkit.metrics.observations import Observations
 
 MOST = 50  # values of a column: more make no table to read
@@ -18,7 +18,7 @@ NOTHING = "(none)"  # the slice of rows whose cell is empty
 
 
 def slice_figures(
-    seen: Observations, values: Sequence[Any], column: str, names: Sequence[str], resamples: int, seed: int
+    observations: Observations, values: Sequence[Any], column: str, names: Sequence[str], resamples: int, seed: int
 ) -> dict[str, Any]:
     """Return the figures of each slice and, for each metric, the largest gap between two slices with its interval.
 
@@ -28,7 +28,7 @@ def slice_figures(
     Raises:
         OptionError: the column has one value, or too many.
     """
-    parts = {value: seen.take(units) for value, units in sorted(slices_of(values, column).items())}
+    parts = {value: observations.take(units) for value, units in sorted(slices_of(values, column).items())}
     found = {value: figures(names, part, resamples, seed) for value, part in parts.items()}
     return {
         "values": {
@@ -55,7 +55,7 @@ def slices_of(values: Sequence[Any], column: str) -> dict[str, list[int]]:
 
 
 def _gap(
-    name: str, parts: Mapping[str, Observations], found: Mapping[str, Mapping[str, Figure]], resamples: int, seed: int
+    name: str, parts: Mapping[str, Observations], found: Mapping[str, Mapping[str, Estimate]], resamples: int, seed: int
 ) -> dict[str, Any]:
     all_values = {value: by_name[name].value for value, by_name in found.items()}
     values = {value: figure for value, figure in all_values.items() if math.isfinite(figure)}

@@ -177,15 +177,15 @@ def find_swaps(plan: Plan, terms: Path, encoding: str) -> Swaps:
         OptionError: the task has no classes, its inputs are no texts, or no row holds a term.
         DataError: the file of terms is broken.
     """
-    labels = plan.setup.labels
+    labels = plan.settings.labels
     if labels is None or labels.regression:
         predicts = "a regression predicts none" if labels else f"{plan.task.name} predicts none"
         raise OptionError(f"--swap counts flipped classes, and {predicts}")
-    for column in plan.setup.inputs.values():
+    for column in plan.settings.inputs.values():
         if item_of(plan.rows.features[column]) is not None:
             raise OptionError(f"--swap changes texts, and column {column!r} holds lists")
     pairs = read_terms(terms, encoding)
-    texts = {role: list(plan.rows[column]) for role, column in plan.setup.inputs.items()}
+    texts = {role: list(plan.rows[column]) for role, column in plan.settings.inputs.items()}
     rows = swapped_rows(texts, pairs)
     if not rows:
         raise OptionError(f"--swap {terms}: no row holds one of its terms")
@@ -198,7 +198,7 @@ def swap_check(
     """Ask the model again about each row in which a term occurs, with the terms swapped, and count what flips."""
     texts, swapped = swaps.texts, swaps.rows
     rows = plan.rows.select([row.row for row in swapped])
-    for role, column in plan.setup.inputs.items():
+    for role, column in plan.settings.inputs.items():
         rows = rows.remove_columns(column).add_column(column, [row.texts[role] for row in swapped])
     report.say(f"swap check: {len(swapped)} of {len(plan.rows)} rows hold a term of {swaps.terms}")
     again, _ = measure(plan, rows, report, cache=cache, share=prepared)

@@ -36,17 +36,17 @@ class Chat:
     """
 
     def __init__(self, options: ModelOptions, decoding: DecodingOptions, report: Report) -> None:
-        task, located = find("chat", options, AskOptions(), report, CHAT_MODEL)
+        task, resolved = find("chat", options, AskOptions(), report, CHAT_MODEL)
         if options.model is None:
             report.say(f"model: {CHAT_MODEL}, the default; -m names another")
         plain = GenerationOptions(**asdict(replace(decoding, system=None)))
-        self.generator = Generator(task, located, options, AskOptions(), plain, report)
+        self.generator = Generator(task, resolved, options, AskOptions(), plain, report)
         if not self.generator.chat:
             raise ModelError(
-                f"{located.name!r} has no chat template, so it cannot chat; `llmkit generate -m {located.name}` "
+                f"{resolved.name!r} has no chat template, so it cannot chat; `llmkit generate -m {resolved.name}` "
                 f"continues texts, and {CHAT_MODEL} has one"
             )
-        self.report, self.name = report, located.name
+        self.report, self.name = report, resolved.name
         self.system: str | None = None
         self.turns: list[Message] = []
         self.forgotten = 0  # how many messages of `turns` the model does not read any more: always pairs

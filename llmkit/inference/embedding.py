@@ -21,12 +21,12 @@ from llmkit.errors import ModelError
 from llmkit.inference.prediction import batches, on_device
 from llmkit.inference.row_files import Row, merged
 from llmkit.inference.vector_cache import Vectors
-from llmkit.models import Located
+from llmkit.models import ResolvedModel
 from llmkit.models.pooling import OWN, pooled, read_pooling
 from llmkit.options import EmbeddingOptions, ModelOptions, TalkOptions
 from llmkit.output.atomic import staged
 from llmkit.output.report import Report
-from llmkit.tasks import Setup
+from llmkit.tasks import TaskSettings
 from llmkit.tasks.base.sequence_classification import model_inputs
 from llmkit.tasks.encoding.collation import pad_batch
 
@@ -36,11 +36,11 @@ DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 class Embedder:
     """A model that turns a text into one vector, from its hidden states."""
 
-    def __init__(self, located: Located, options: ModelOptions, wanted: EmbeddingOptions) -> None:
-        self.located, self.options, self.wanted = located, options, wanted
-        self.tokenizer = models.load_tokenizer(located, options)
-        self.pooling = read_pooling(located.path, wanted.pooling)
-        context = models.context_length(located.config, self.tokenizer)
+    def __init__(self, resolved: ResolvedModel, options: ModelOptions, wanted: EmbeddingOptions) -> None:
+        self.resolved, self.options, self.wanted = resolved, options, wanted
+        self.tokenizer = models.load_tokenizer(resolved, options)
+        self.pooling = read_pooling(resolved.path, wanted.pooling)
+        context = models.context_length(resolved.config, self.tokenizer)
         self.max_length = min(context, self.pooling.max_length or context)
         self.truncated = 0  # texts of which not all was read, until now
 
@@ -52,7 +52,7 @@ class Embedder:
             ModelError: there is no such model, or its files name a pooling that is not done here.
             HubError: the Hub cannot be reached or refuses access.
         """
-        embedder = cls(models.locate(options, report, DEFAULT_MODEL), options, wanted)
+        embedder = cls(models.resolve_model(options, report, DEFAULT_MODEL), options, wanted)
         if wanted.pooling == OWN:
             report.say(f"pooling: {embedder.pooling.said}")
         return embedder
@@ -60,12 +60,12 @@ class Embedder:
     @cached_property
     def model(self) -> PreTrainedModel:
         """The weights, loaded when they are first needed."""
-        return models.load_model(self.located, "AutoModel", self.tokenizer, self.options)
+        return models.load_model(self.resolved, "AutoModel", self.tokenizer, self.options)
 
     @property
     def dimension(self) -> int:
         """How many numbers a vector has."""
-        return int(self.located.config.get_text_config().hidden_size)
+        return int(self.resolved.config.get_text_config().hidden_size)
 
     def vectors(self, texts: Sequence[str], batch_size: int, *uses: str, report: Report | None = None) -> Vectors:
         """Return the vector of each text, (texts, dimension); one of NaN for a text that is blank.
@@ -90,9 +90,9 @@ class Embedder:
 
     def tokens(self, texts: Sequence[str], *uses: str) -> list[dict[str, Any]]:
         """Return the model's inputs of each text, and count those that are longer than it reads."""
-        setup = Setup(columns={"text": "text"}, max_length=self.max_length)
+        settings = TaskSettings(columns={"text": "text"}, max_length=self.max_length)
         spelled = Dataset.from_dict({"text": [self.pooling.spelled(text, *uses) for text in texts]})
-        columns = model_inputs(spelled, self.tokenizer, setup)
+        columns = model_inputs(spelled, self.tokenizer, settings)
         self.truncated += sum(columns.pop("truncated"))
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
@@ -103,7 +103,7 @@ class Embedder:
             found = torch.nn.functional.normalize(found)
         if not found.isfinite().all():
             raise ModelError(
-                f"{self.located.name!r} gives vectors of no finite numbers: its weights are damaged, or its precision "
+                f"{self.resolved.name!r} gives vectors of no finite numbers: its weights are damaged, or its precision "
                 "overflows and --dtype float32 would not"
             )
         return np.asarray(found.cpu().numpy(), dtype=np.float32)
@@ -115,7 +115,7 @@ class Embedder:
 
     def identity(self) -> dict[str, Any]:
         """Return what the vectors depend on, for the note beside an output file."""
-        own = self.located.identity(self.options.dtype)
+        own = self.resolved.identity(self.options.dtype)
         return {**own, **asdict(self.pooling), "normalize": self.wanted.normalize}
 
 

@@ -17,11 +17,11 @@ from llmkit import models
 from llmkit.errors import DataError, ModelError, OptionError
 from llmkit.inference.prediction import find
 from llmkit.inference.streaming import TextPieces, Until
-from llmkit.models import BUILTIN_NAME, Located
+from llmkit.models import BUILTIN_NAME, ResolvedModel
 from llmkit.options import AskOptions, GenerationOptions, ModelOptions
 from llmkit.options.overrides import parse_settings
 from llmkit.output.report import Report
-from llmkit.tasks import Setup, Task
+from llmkit.tasks import Task, TaskSettings
 from llmkit.tasks.encoding.chat_templates import chat_text
 from llmkit.tasks.encoding.language_codes import begin
 
@@ -55,9 +55,9 @@ LIMITS = {
 }
 
 
-def _check_limits(settings: dict[str, Any]) -> None:
+def _check_limits(values: dict[str, Any]) -> None:
     for name, (least, most) in LIMITS.items():
-        value = settings.get(name)
+        value = values.get(name)
         if value is not None and not (isinstance(value, int | float) and least <= value <= most):
             raise OptionError(f"--set {name} takes a number from {least} to {most}, not {value!r}")
 
@@ -78,7 +78,7 @@ class Generator:
     def __init__(
         self,
         task: Task,
-        located: Located,
+        resolved: ResolvedModel,
         options: ModelOptions,
         asked: AskOptions,
         decoding: GenerationOptions,
@@ -87,28 +87,28 @@ class Generator:
         known = [name for name in GenerationConfig().to_dict() if not name.startswith("_")]
         self.extra = parse_settings(decoding.set, known, OWNED, "GenerationConfig")
         _check_limits(self.extra)
-        self.task, self.located, self.options, self.asked = task, located, options, asked
+        self.task, self.resolved, self.options, self.asked = task, resolved, options, asked
         self.decoding, self.report = decoding, report
-        self.tokenizer = models.load_tokenizer(located, options)
-        self.encodes = bool(located.config.is_encoder_decoder)  # prompts go to an encoder, answers start anew
-        self.context = models.context_length(located.config, self.tokenizer)
-        setup = Setup(columns={role: role for role in task.asks}, max_length=self.context)
-        self.setup = task.settle(setup, asked, located.config, self.tokenizer)
-        self.first = task.first_tokens(self.tokenizer, self.setup)
+        self.tokenizer = models.load_tokenizer(resolved, options)
+        self.encodes = bool(resolved.config.is_encoder_decoder)  # prompts go to an encoder, answers start anew
+        self.context = models.context_length(resolved.config, self.tokenizer)
+        settings = TaskSettings(columns={role: role for role in task.columns.input_roles}, max_length=self.context)
+        self.settings = task.resolve_settings(settings, asked, resolved.config, self.tokenizer)
+        self.first = task.encoding.forced_tokens(self.tokenizer, self.settings)
         self.chat = self._wants_chat()
 
     def _wants_chat(self) -> bool:
         has_template = bool(self.tokenizer.chat_template)
         if not has_template and (self.decoding.chat or self.decoding.system is not None):
             flag = "--chat" if self.decoding.chat else "--system"
-            raise OptionError(f"{flag}: {self.located.name!r} has no chat template")
+            raise OptionError(f"{flag}: {self.resolved.name!r} has no chat template")
         return has_template if self.decoding.chat is None else self.decoding.chat
 
     @cached_property
     def model(self) -> PreTrainedModel:
         """The weights, loaded when they are first needed."""
-        network = self.task.network(self.located.config)
-        return models.load_model(self.located, network, self.tokenizer, self.options).eval()
+        network = self.task.auto_class_for(self.resolved.config)
+        return models.load_model(self.resolved, network, self.tokenizer, self.options).eval()
 
     def prompt(self, text: str, where: str = "the prompt") -> Prompt:
         """Tokenize a prompt, in the chat template where it is used, and check that it leaves room for an answer.
@@ -116,7 +116,7 @@ class Generator:
         Raises:
             DataError: the prompt is empty, or longer than the model's context.
         """
-        if not self.task.is_asked({"text": text}):
+        if not self.task.columns.is_answerable({"text": text}):
             return Prompt(text, [], 0)
         ids = self.tokens(text)
         if not ids:
@@ -124,21 +124,21 @@ class Generator:
         left = self.context - len(ids)
         room = min(self.most, self.context if self.encodes and left >= 0 else left)
         if room < 1:
-            raise DataError(f"{where} has {len(ids)} tokens, and {self.located.name!r} takes {self.context} in all")
+            raise DataError(f"{where} has {len(ids)} tokens, and {self.resolved.name!r} takes {self.context} in all")
         if room < self.most:
             self.report.warn(f"{where} leaves room for {room} new tokens of the {self.most} asked for")
         return Prompt(text, ids, room)
 
     def tokens(self, text: str) -> list[int]:
         """Return the tokens of a prompt, in the chat template where it is used."""
-        asked = self.task.prompt(text, self.setup)
+        asked = self.task.answers.prompt(text, self.settings)
         rendered = self._chat_text(asked) if self.chat else asked
         return list(self.tokenizer(rendered, add_special_tokens=not self.chat)["input_ids"])
 
     @property
     def role(self) -> str:
         """What a prompt is called: in a row of JSON, and by --column."""
-        return self.task.asks[0] if self.task.asks else "prompt"
+        return self.task.columns.input_roles[0] if self.task.columns.input_roles else "prompt"
 
     @property
     def most(self) -> int:
@@ -261,7 +261,7 @@ class Generator:
 
     def identity(self) -> dict[str, Any]:
         """Return what the text depends on, for the note beside an output file."""
-        return {**self.located.identity(self.options.dtype), **asdict(self.asked), **asdict(self.decoding)}
+        return {**self.resolved.identity(self.options.dtype), **asdict(self.asked), **asdict(self.decoding)}
 
 
 def generate(
@@ -280,8 +280,8 @@ def generate(
     rows = [prompts] if isinstance(prompts, str) else list(prompts)
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
     asked, report = asked or AskOptions(), Report()
-    task, located = find("generate", options, asked, report, BUILTIN_NAME)
-    if not task.prompted:
-        raise ModelError(f"{located.name!r} is a {task.name} model, which continues no prompt")
-    generator = Generator(task, located, options, asked, decoding or GenerationOptions(), report)
+    task, resolved = find("generate", options, asked, report, BUILTIN_NAME)
+    if not task.answers.continues_prompt:
+        raise ModelError(f"{resolved.name!r} is a {task.name} model, which continues no prompt")
+    generator = Generator(task, resolved, options, asked, decoding or GenerationOptions(), report)
     return generator.answers([generator.prompt(text) for text in rows], batch_size)

@@ -9,7 +9,7 @@ from typing import Any
 from llmkit.errors import DataError
 from llmkit.inference.generation import Generator, Prompt
 from llmkit.inference.retrieval import Found, Knowledge, open_embedder
-from llmkit.models import Located
+from llmkit.models import ResolvedModel
 from llmkit.options import AskOptions, GenerationOptions, ModelOptions, RetrievalOptions
 from llmkit.output.report import Report
 from llmkit.tasks import Task
@@ -23,7 +23,7 @@ class GroundedGenerator(Generator):
     def __init__(
         self,
         task: Task,
-        located: Located,
+        resolved: ResolvedModel,
         options: ModelOptions,
         asked: AskOptions,
         decoding: GenerationOptions,
@@ -31,7 +31,7 @@ class GroundedGenerator(Generator):
         retrieval: RetrievalOptions,
         encoding: str = "utf-8",
     ) -> None:
-        super().__init__(task, located, options, asked, decoding, report)
+        super().__init__(task, resolved, options, asked, decoding, report)
         self.passages = retrieval.wanted
         embedder = open_embedder(retrieval.embedder, options, report)
         self.knowledge = Knowledge.open(str(retrieval.retrieve), embedder, encoding, report)
@@ -47,15 +47,15 @@ class GroundedGenerator(Generator):
         tokens = len(self.tokens(self._spelled(text, found[:count])))
         if tokens >= self.context:
             raise DataError(
-                f"{where} has {tokens} tokens with the nearest passage, and {self.located.name!r} takes "
+                f"{where} has {tokens} tokens with the nearest passage, and {self.resolved.name!r} takes "
                 f"{self.context}; -m names a model that takes more"
             )
         if count < len(found):
             self.report.say(
-                f"{where}: {count} of {len(found)} passages fit the {self.context} tokens of {self.located.name}"
+                f"{where}: {count} of {len(found)} passages fit the {self.context} tokens of {self.resolved.name}"
             )
         made = super().prompt(self._spelled(text, found[:count]), f"{where}, with its passages,")
-        return replace(made, text=text, sources=tuple(one.record() for one in found[:count]))
+        return replace(made, text=text, sources=tuple(one.as_dict() for one in found[:count]))
 
     def fitting(self, text: str, found: Sequence[Found]) -> int:
         """Return how many of the passages fit the model's context, with the question and an answer of full length."""

@@ -15,10 +15,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from llmkit import models, runs, tasks
 from llmkit.errors import DataError, OptionError, Stopped
 from llmkit.inference.answer_cache import Answers
-from llmkit.models import Located
+from llmkit.models import ResolvedModel
 from llmkit.options import AskOptions, ModelOptions
 from llmkit.output.report import Report
-from llmkit.tasks import Setup, Task
+from llmkit.tasks import Task, TaskSettings
 
 
 def predict(
@@ -26,7 +26,7 @@ def predict(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prepared: Dataset,
-    setup: Setup,
+    settings: TaskSettings,
     batch_size: int,
     report: Report | None = None,
     answers: Answers | None = None,
@@ -39,7 +39,7 @@ def predict(
     Raises:
         Stopped: `stopping` asked for it after a batch, and `answers` keeps what was done.
     """
-    collate = task.collator(tokenizer, setup)
+    collate = task.encoding.collator(tokenizer, settings)
     answers = answers or Answers()
     inputs = prepared.to_list()  # once: picking rows out of Arrow for each batch costs more than a small model
     was_training = model.training
@@ -48,7 +48,7 @@ def predict(
         for rows in batches(prepared["length"], batch_size):
             if not all(row in answers.done for row in rows):
                 batch = on_device(collate([inputs[row] for row in rows]), model)
-                answers.add(rows, task.run(model, batch, setup))
+                answers.add(rows, task.answers.predict(model, batch, settings))
             advance(len(rows))
             if stopping() and len(answers.done) < len(prepared):
                 raise Stopped(
@@ -76,34 +76,36 @@ def find(
     report: Report,
     default: str | None = None,
     inputs: Collection[str] = (),
-) -> tuple[Task, Located]:
+) -> tuple[Task, ResolvedModel]:
     """Return the model, and the task that it does in this command; `inputs`: roles that are given beside the first.
 
     Raises:
         ModelError, OptionError: there is no such model, or it does no task of the command.
     """
-    located = models.locate(options, report, default)
-    return tasks.for_model(located.config, verb, located.name, asked.task, asked, inputs)[0], located
+    resolved = models.resolve_model(options, report, default)
+    return tasks.for_model(resolved.config, verb, resolved.name, asked.task, asked, inputs)[0], resolved
 
 
 class Predictor:
     """A model that answers rows with what its task predicts: labels, spans, fills."""
 
-    def __init__(self, task: Task, located: Located, options: ModelOptions, asked: AskOptions) -> None:
-        self.task, self.located, self.options, self.asked = task, located, options, asked
-        self.tokenizer = models.load_tokenizer(located, options)
-        trained = runs.read_run(located.path) or {}
-        usual = trained.get("max_length") or task.usual_length
-        context = models.context_length(located.config, self.tokenizer)
-        setup = Setup(columns={role: role for role in task.asks}, max_length=min(context, usual))
-        self.setup = task.settle(setup, asked, located.config, self.tokenizer)
-        task.check(self.setup)
+    def __init__(self, task: Task, resolved: ResolvedModel, options: ModelOptions, asked: AskOptions) -> None:
+        self.task, self.resolved, self.options, self.asked = task, resolved, options, asked
+        self.tokenizer = models.load_tokenizer(resolved, options)
+        trained = runs.read_run(resolved.path) or {}
+        usual = trained.get("max_length") or task.encoding.default_max_length
+        context = models.context_length(resolved.config, self.tokenizer)
+        settings = TaskSettings(
+            columns={role: role for role in task.columns.input_roles}, max_length=min(context, usual)
+        )
+        self.settings = task.resolve_settings(settings, asked, resolved.config, self.tokenizer)
+        task.check_settings(self.settings)
 
     @cached_property
     def model(self) -> PreTrainedModel:
         """The weights, loaded when they are first needed."""
-        network = self.task.network(self.located.config)
-        return models.load_model(self.located, network, self.tokenizer, self.options)
+        network = self.task.auto_class_for(self.resolved.config)
+        return models.load_model(self.resolved, network, self.tokenizer, self.options)
 
     def require_inputs(self, given: Collection[str]) -> None:
         """Demand the inputs that the task needs beside the first; `given` are roles.
@@ -111,9 +113,11 @@ class Predictor:
         Raises:
             OptionError: naming the flag.
         """
-        missing = [role for role in self.task.needs[1:] if role not in given]
+        missing = [role for role in self.task.columns.required_roles[1:] if role not in given]
         if missing:
-            raise OptionError(f"{self.task.name} needs a --{missing[0]} beside the {self.task.needs[0]}")
+            raise OptionError(
+                f"{self.task.name} needs a --{missing[0]} beside the {self.task.columns.required_roles[0]}"
+            )
 
     def columns(self, rows: Sequence[dict[str, Any]], given: dict[str, str]) -> dict[str, str]:
         """Return the columns of the rows of a file by the roles that the task asks for.
@@ -121,8 +125,8 @@ class Predictor:
         Raises:
             DataError: a column that is needed cannot be told, or a named one does not exist.
         """
-        tasks.require_roles(given, self.task.asks)
-        return self.task.find_columns(rows, given)
+        tasks.require_roles(given, self.task.columns.input_roles)
+        return self.task.columns.match_file(rows, given)
 
     def answer(self, rows: Sequence[Mapping[str, Any]], batch_size: int, start: int = 0) -> list[dict[str, Any]]:
         """Return the answer to each row, a dictionary of inputs by role; nulls where a row asks nothing.
@@ -132,28 +136,28 @@ class Predictor:
         Raises:
             DataError: a row contradicts itself, or the model cannot answer it.
         """
-        usable = [row for row, inputs in enumerate(rows) if self.task.is_asked(inputs)]
-        answers: list[dict[str, Any]] = [self.task.nothing(self.setup) for _ in rows]
+        usable = [row for row, inputs in enumerate(rows) if self.task.columns.is_answerable(inputs)]
+        answers: list[dict[str, Any]] = [self.task.answers.empty(self.settings) for _ in rows]
         if not usable:
             return answers
-        roles = [role for role in self.task.asks if any(role in rows[row] for row in usable)]
+        roles = [role for role in self.task.columns.input_roles if any(role in rows[row] for row in usable)]
         columns = {role: [rows[row].get(role) for row in usable] for role in roles}
         _require_alike(columns, [start + row + 1 for row in usable])
         picked = Dataset.from_dict(columns)
-        setup = replace(self.setup, columns={role: role for role in roles})
-        found = self.task.obstacle(picked, self.tokenizer, setup)
+        settings = replace(self.settings, columns={role: role for role in roles})
+        found = self.task.encoding.first_unanswerable_row(picked, self.tokenizer, settings)
         if found is not None:
             raise DataError(f"row {start + usable[found[0]] + 1}: {found[1]}")
-        prepared = self.task.prepare(picked, self.tokenizer, setup, training=False)
-        records = predict(self.task, self.model, self.tokenizer, prepared, setup, batch_size)
-        made = self.task.answers(records, prepared, picked, self.tokenizer, setup, self.asked.top)
+        prepared = self.task.encoding.encode(picked, self.tokenizer, settings, training=False)
+        records = predict(self.task, self.model, self.tokenizer, prepared, settings, batch_size)
+        made = self.task.answers.format(records, prepared, picked, self.tokenizer, settings, self.asked.top)
         for row, answer in zip(usable, made, strict=True):
             answers[row] = answer
         return answers
 
     def identity(self) -> dict[str, Any]:
         """Return what the answers depend on, for the note beside an output file."""
-        return {**self.located.identity(self.options.dtype), **asdict(self.asked)}
+        return {**self.resolved.identity(self.options.dtype), **asdict(self.asked)}
 
 
 def _require_alike(columns: Mapping[str, Sequence[Any]], numbers: Sequence[int]) -> None:
@@ -193,7 +197,7 @@ def classify(
     found = find("classify", options, asked, Report(), inputs=given)
     predictor = Predictor(*found, options, replace(asked, top=top or asked.top))
     predictor.require_inputs(given)
-    first = predictor.task.asks[0]
+    first = predictor.task.columns.input_roles[0]
     inputs: list[dict[str, Any]] = [{first: text} for text in rows]
     if pairs is not None:
         inputs = [{**row, "pair": pair} for row, pair in zip(inputs, pairs, strict=True)]

@@ -32,7 +32,7 @@ class Found:
     passage: Passage
     score: float
 
-    def record(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """Return the fields of a source in JSON: the file, the row and title where there are, characters, text."""
         document = self.passage.document
         where = {"file": document.file, "row": document.row, "title": document.title}
@@ -82,7 +82,7 @@ class Knowledge:
         before = self.embedder.truncated
         vector = np.nan_to_num(self.embedder.vectors([question], 1, *QUESTION)[0])
         if self.embedder.truncated > before:
-            most, name = self.embedder.max_length, self.embedder.located.name
+            most, name = self.embedder.max_length, self.embedder.resolved.name
             raise DataError(f"{where} has more tokens than {name!r} reads ({most}): ask a shorter question")
         scores = self.vectors @ vector
         count = min(count, len(scores))
@@ -112,12 +112,12 @@ def open_embedder(name: str | None, options: ModelOptions, report: Report) -> Em
 def cache_of(embedder: Embedder, report: Report) -> VectorCache:
     """Return where the vectors are kept that this model gives in this way."""
     parts = {
-        **fingerprints(embedder.located),
+        **fingerprints(embedder.resolved),
         **asdict(embedder.pooling),
         "max_length": embedder.max_length,
         "normalize": embedder.wanted.normalize,
         "dtype": embedder.options.dtype,
         "uses": PASSAGE,
     }
-    about = {"dataset": "passages", "model": embedder.located.name, "task": "embeddings"}
+    about = {"dataset": "passages", "model": embedder.resolved.name, "task": "embeddings"}
     return VectorCache(parts, about, embedder.dimension, report)

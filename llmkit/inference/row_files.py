@@ -126,8 +126,8 @@ def identity_of(options: RowOptions, **more: Any) -> str:
     """Return a digest of the input's bytes and the options: what makes two commands the same one."""
     digest = hashlib.sha256(options.input.read_bytes() if options.input else b"")
     own = ("column", "limit", "batch_size", "encoding")
-    settings = {**{name: getattr(options, name) for name in own}, **more}
-    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    values = {**{name: getattr(options, name) for name in own}, **more}
+    digest.update(json.dumps(values, sort_keys=True, default=str).encode())
     return digest.hexdigest()
 
 
@@ -159,7 +159,7 @@ def process(
                 answered = [merged(row, answer) for row, answer in zip(part, work(part, start), strict=True)]
                 if writer is None:
                     for row in answered:
-                        report.record(row)
+                        report.json_line(row)
                 else:
                     writer.append(answered)
                 done = start + len(part)

@@ -47,15 +47,15 @@ class Exhibit:
 
 def exhibits(reader: Reader, rows: Dataset, count: int) -> list[Exhibit]:
     """Return the first rows (or blocks, or windows) that training on some rows would show the model, as one batch."""
-    if reader.setup is None or not len(rows):
+    if reader.settings is None or not len(rows):
         return []
-    training = "finetune" in reader.task.verbs
-    prepared = reader.task.prepare(rows, reader.tokenizer, reader.setup, training=training)
-    prepared = reader.task.packed(prepared, reader.setup) if training else prepared
+    training = "finetune" in reader.task.commands
+    prepared = reader.task.encoding.encode(rows, reader.tokenizer, reader.settings, training=training)
+    prepared = reader.task.encoding.pack(prepared, reader.settings) if training else prepared
     shown = prepared.select(range(min(count, len(prepared)))).to_list()
     if not shown:
         return []
-    batch = reader.task.collator(reader.tokenizer, reader.setup)(shown)
+    batch = reader.task.encoding.collator(reader.tokenizer, reader.settings)(shown)
     if "attention_mask" not in batch:  # several rows in one, which positions part
         sizes = torch.tensor([row["length"] for row in shown])
         batch["attention_mask"] = torch.arange(batch["input_ids"].shape[1]) < sizes[:, None]
@@ -78,7 +78,11 @@ def _exhibit(reader: Reader, batch: dict[str, Any], place: int) -> Exhibit:
             learned = batch["completion_mask"][place][number] if "completion_mask" in batch else None
             labels = None if learned is None else ids[number].masked_fill(learned == 0, IGNORED)
             kinds = _kinds(reader, batch, place, ids[number], mask[number], labels)
-            name = reader.task.alternatives[number] if reader.task.alternatives else f"choice {number}"
+            name = (
+                reader.task.columns.alternative_roles[number]
+                if reader.task.columns.alternative_roles
+                else f"choice {number}"
+            )
             texts[name] = _pieces(reader, ids[number], kinds, labels)
     if _writes(reader, batch):
         target = batch["labels"][place]
@@ -157,7 +161,7 @@ def _spelled(reader: Reader, kind: str, ids: list[int]) -> str:
 
 
 def _labelled(reader: Reader, token: int, label: int) -> str:
-    labels = reader.setup.labels if reader.setup else None
+    labels = reader.settings.labels if reader.settings else None
     right = labels.names[label] if labels else _decoded(reader, [label])
     return f"{_decoded(reader, [token])}{'/' if labels else '→'}{right}"
 
@@ -171,7 +175,7 @@ def _truth(reader: Reader, batch: dict[str, Any], place: int, label: torch.Tenso
     if label is None:
         none = "start_positions" in batch and int(batch["start_positions"][place]) == 0
         return "no answer in this window" if none else None
-    labels = reader.setup.labels if reader.setup else None
+    labels = reader.settings.labels if reader.settings else None
     names = labels.names if labels else ()
     if label.dim() == 1:
         return ", ".join(name for name, holds in zip(names, label.tolist(), strict=False) if holds) or "none"

@@ -23,7 +23,7 @@ from llmkit.errors import EmptyError, listing
 from llmkit.inspection.findings import Finding, finding
 from llmkit.inspection.row_codes import Bools, Ints, content_codes, is_blank
 from llmkit.output.report import Report
-from llmkit.tasks import Task, inputs_of
+from llmkit.tasks import Task, input_columns
 
 TRIAL = 20  # rows: who trains on one row, so often, wants to see that it can be learned
 Columns = dict[str, str]
@@ -56,7 +56,7 @@ class Inspection:
 
 def inspect(task: Task, columns: Columns, parts: Sequence[Part]) -> Inspection:
     """Count what rows hold, and find what is wrong with them; the first part is the one that is trained on."""
-    inputs = inputs_of(columns)
+    inputs = input_columns(columns)
     codes = content_codes([part.rows for part in parts], list(inputs.values()))
     seen = tuple(_inspected(task, columns, part, some) for part, some in zip(parts, codes, strict=True))
     findings: list[Finding] = []
@@ -103,17 +103,17 @@ def _require_worth(train: Inspected, validation: Inspected, own: bool) -> None:
 
 
 def _inspected(task: Task, columns: Columns, part: Part, codes: Ints) -> Inspected:
-    inputs = inputs_of(columns)
-    needed = [column for role, column in inputs.items() if role not in task.optional]
+    inputs = input_columns(columns)
+    needed = [column for role, column in inputs.items() if role not in task.columns.optional_roles]
     empty = np.any([is_blank(part.rows, column) for column in needed], axis=0)
     there = inputs != columns and set(columns.values()) <= set(part.rows.column_names)
-    labelled = there and task.has_labels(part.rows, columns)
+    labelled = there and task.columns.has_labels(part.rows, columns)
     return Inspected(part, codes, empty, labelled, _labels_of(task, part.rows, columns) if labelled else {})
 
 
 def _labels_of(task: Task, rows: Dataset, columns: Columns) -> Places:
     """Return the labels of rows in natural order: each distinct cell is looked at once."""
-    column = task.class_column(rows, columns)
+    column = task.columns.class_column(rows, columns)
     if column is None:
         return {}
     _, firsts, which = np.unique(content_codes([rows], [column])[0], return_index=True, return_inverse=True)
@@ -134,17 +134,17 @@ def _names_of(rows: Dataset, column: str) -> list[tuple[str, ...]]:
 
 
 def _unusable(task: Task, columns: Columns, one: Inspected, first: bool) -> Iterator[Finding]:
-    part, inputs = one.part, inputs_of(columns)
+    part, inputs = one.part, input_columns(columns)
     if part.sifted:
         return
-    wanted = listing(name for role, name in inputs.items() if role not in task.optional)
+    wanted = listing(name for role, name in inputs.items() if role not in task.columns.optional_roles)
     yield from finding("empty", part, np.flatnonzero(one.empty), f"are blank in {wanted}")
     complete = one.labelled or inputs == columns
     if complete or first:
         lost = ~one.empty
         if complete:
-            lost[task.usable(part.rows, columns)] = False
-        yield from finding("unusable", part, np.flatnonzero(lost), f"have {task.incomplete}")
+            lost[task.columns.usable_rows(part.rows, columns)] = False
+        yield from finding("unusable", part, np.flatnonzero(lost), f"have {task.columns.unusable_reason}")
 
 
 def _repeated(task: Task, columns: Columns, one: Inspected) -> Iterator[Finding]:
@@ -157,7 +157,7 @@ def _repeated(task: Task, columns: Columns, one: Inspected) -> Iterator[Finding]
     if not one.labelled or not again.any():
         return
     shared = np.isin(originals, originals[again])
-    truths = task.truths(one.part.rows.select(full[shared]), columns)
+    truths = task.columns.targets(one.part.rows.select(full[shared]), columns)
     groups: dict[int, list[tuple[int, Any]]] = {}
     for row, original, truth in zip(full[shared].tolist(), originals[shared].tolist(), truths, strict=True):
         if truth is not None:
@@ -198,8 +198,8 @@ def _shared(task: Task, columns: Columns, one: Inspected, other: Inspected) -> I
     says = f"are {one.part.name} rows too"
     yield from finding("overlap", other.part, shared, says, twins=twins, other=one.part)
     if one.labelled and other.labelled and len(shared):
-        here = task.truths(other.part.rows.select(shared), columns)
-        there = task.truths(one.part.rows.select(twins), columns)
+        here = task.columns.targets(other.part.rows.select(shared), columns)
+        there = task.columns.targets(one.part.rows.select(twins), columns)
         apart = np.array([None not in (a, b) and a != b for a, b in zip(here, there, strict=True)], dtype=bool)
         says = f"are {one.part.name} rows too, with another label there"
         yield from finding("contradiction", other.part, shared[apart], says, twins=twins[apart], other=one.part)

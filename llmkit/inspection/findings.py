@@ -62,8 +62,8 @@ def finding(
     first = tuple(part.number(place) for place in places[:FIRST].tolist()) if part.named else ()
     known = twins is not None and home.named and bool(first)
     against = tuple(home.number(twin) for twin in twins[:FIRST].tolist()) if twins is not None and known else ()
-    alike = "is like" if kind.startswith("near") else "is"
-    which = _listed(first, against, len(places), f"{{}} {alike} row {{}}{' there' if other else ''}")
+    align_columns = "is like" if kind.startswith("near") else "is"
+    which = _listed(first, against, len(places), f"{{}} {align_columns} row {{}}{' there' if other else ''}")
     sentence = f"{len(places)} of {len(part.rows)} {part.name} rows {says}{which}"
     yield Finding(
         kind, part.name, len(places), len(part.rows), sentence, first, against, other.name if other else None, label

@@ -135,11 +135,11 @@ def _links(keys: npt.NDArray[np.uint64], kept: Ints) -> Iterator[tuple[Ints, Int
 def _likely(signatures: Hashes, first: Ints, second: Ints, threshold: float) -> tuple[Ints, Ints]:
     """Return those pairs, once each, whose estimated similarity is not far below the threshold."""
     pairs = np.unique(np.stack([np.minimum(first, second), np.maximum(first, second)]), axis=1)
-    alike = np.zeros(pairs.shape[1], dtype=bool)
-    for start in range(0, len(alike), 1 << 16):
+    align_columns = np.zeros(pairs.shape[1], dtype=bool)
+    for start in range(0, len(align_columns), 1 << 16):
         one, other = pairs[:, start : start + (1 << 16)]
-        alike[start : start + (1 << 16)] = (signatures[one] == signatures[other]).mean(1) >= threshold - SLACK
-    return pairs[0, alike], pairs[1, alike]
+        align_columns[start : start + (1 << 16)] = (signatures[one] == signatures[other]).mean(1) >= threshold - SLACK
+    return pairs[0, align_columns], pairs[1, align_columns]
 
 
 def _jaccard(first: str, second: str) -> float:

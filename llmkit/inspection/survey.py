@@ -28,7 +28,7 @@ from llmkit.inspection.tokenizer_checks import require_spelled
 from llmkit.models import BUILTIN_NAME
 from llmkit.options import DataOptions, ModelOptions, SurveyOptions
 from llmkit.output.report import Report
-from llmkit.tasks import Task, inputs_of
+from llmkit.tasks import Task, input_columns
 
 HEAD = 1000  # rows among which those are sought that are shown
 
@@ -61,7 +61,7 @@ class Survey:
                 "why": self.why,
                 "others": list(self.others),
                 "columns": self.columns,
-                "pieces": self.task.pieces,
+                "pieces": self.task.encoding.overlong_rows,
             },
             "columns": list(_columns(self.source.any(), self.columns)),
             "tokenizer": self.reader.name,
@@ -104,22 +104,22 @@ def survey(
     tasks.for_looking(None, data.task, data)  # a wrong name is known before any download
     source = open_dataset(dataset, encoding=data.encoding, report=report)
     parts = _parts(source, data.limit)
-    located = models.locate(options, report, BUILTIN_NAME)
-    able = tasks.for_looking(None if options.model is None else located.config, data.task, data)
-    task, columns = tasks.choose(able, parts[0].rows, data.columns, "data", data, located.config)
+    resolved = models.resolve_model(options, report, BUILTIN_NAME)
+    able = tasks.for_looking(None if options.model is None else resolved.config, data.task, data)
+    task, columns = tasks.choose(able, parts[0].rows, data.columns, "data", data, resolved.config)
     others = tuple(one.name for one in able if one is not task and _fits(one, parts[0].rows, data.columns))
-    why = "--task names it" if data.task else f"the first whose columns are there: {task.wants()}"
+    why = "--task names it" if data.task else f"the first whose columns are there: {task.columns.requirement()}"
     _say_task(task, why, others, columns, report)
-    inputs = inputs_of(columns)
+    inputs = input_columns(columns)
     for part in parts:
         tasks.require_columns(inputs, part.rows, f"split {part.name}")
         own = {role: name for role, name in columns.items() if name in part.rows.column_names}
         tasks.require_sound(task, part.rows, own, part.name)
-    reader = token_lengths.open_reader(task, columns, parts[0].rows, located, options, data, options.model is not None)
+    reader = token_lengths.open_reader(task, columns, parts[0].rows, resolved, options, data, options.model is not None)
     _say_tokens(reader, options.model is not None, report)
-    if reader.setup is not None:
+    if reader.settings is not None:
         for part in parts:
-            require_spelled(task, part, reader.tokenizer, reader.setup)
+            require_spelled(task, part, reader.tokenizer, reader.settings)
     if dry_run:
         return None
     return _surveyed(source, task, why, others, columns, reader, parts, wanted, report)
@@ -146,7 +146,7 @@ def _surveyed(
         rows = one.part.rows.select(places)
         sizes = reader.lengths(rows)
         lengths[one.part.name] = token_lengths.describe(sizes, reader.limit) if len(sizes) else None
-        if task.pieces is None:
+        if task.encoding.overlong_rows is None:
             part = Part(one.part.name, rows, (places + 1).tolist())
             says = f"are longer than {reader.limit} tokens and lose their end"
             findings += finding("truncated", part, np.flatnonzero(sizes > reader.limit), says)
@@ -178,17 +178,17 @@ def _parts(source: Source, limit: int | None) -> list[Part]:
 
 
 def _fits(task: Task, rows: Dataset, given: dict[str, str]) -> bool:
-    return set(given) <= set(task.roles) and task.fits(rows, given) is not None
+    return set(given) <= set(task.columns.roles) and task.columns.match(rows, given) is not None
 
 
 def _first(task: Task, columns: dict[str, str], one: Inspected) -> Dataset:
     """Return the first rows that can be trained on."""
     head = one.part.rows.select(range(min(HEAD, len(one.part.rows))))
-    return head.select(task.usable(head, columns) if one.labelled or not _has_truths(columns) else [])
+    return head.select(task.columns.usable_rows(head, columns) if one.labelled or not _has_truths(columns) else [])
 
 
 def _has_truths(columns: dict[str, str]) -> bool:
-    return inputs_of(columns) != columns
+    return input_columns(columns) != columns
 
 
 def _near(parts: Sequence[Inspected], inputs: dict[str, str], threshold: float, report: Report) -> Iterator[Finding]:
@@ -253,14 +253,14 @@ def _say_task(task: Task, why: str, others: Sequence[str], columns: dict[str, st
     spelled_columns = ", ".join(f"{role}={name}" for role, name in columns.items())
     report.say(f"task: {task.name}; columns {spelled_columns} ({why})")
     if others:
-        report.detail(f"other tasks that would do: {listing(others)}; --task names one")
+        report.debug(f"other tasks that would do: {listing(others)}; --task names one")
 
 
 def _say_tokens(reader: Reader, chosen: bool, report: Report) -> None:
     if chosen:
         report.say(f"tokens: those of {reader.name}, at most {reader.limit} a row")
         return
-    more = "" if reader.setup else f", which cannot do {reader.task.name}: of the texts alone"
+    more = "" if reader.settings else f", which cannot do {reader.task.name}: of the texts alone"
     report.say(
         f"tokens: those of the built-in model{more}, at most {reader.limit} a row; -m names the model to be trained"
     )

@@ -13,9 +13,9 @@ from llmkit import models
 from llmkit.data.labels import Labels
 from llmkit.errors import DataError, ModelError, OptionError
 from llmkit.inspection.row_codes import Ints, spelled
-from llmkit.models import Located
+from llmkit.models import ResolvedModel
 from llmkit.options import DataOptions, ModelOptions
-from llmkit.tasks import Setup, Task, inputs_of
+from llmkit.tasks import Task, TaskSettings, input_columns
 
 SAMPLE = 50_000  # rows of a split whose tokens are counted: in a larger one so many, evenly spread
 SLICE = 1000  # rows that are tokenized at a time
@@ -26,7 +26,7 @@ SHARES = {"median": 50, "p95": 95, "p99": 99}
 
 @dataclass(frozen=True)
 class Reader:
-    """A model's tokenizer, and what it settled for a task; `setup` is None where it could not be asked for that task.
+    """A model's tokenizer, and what it settled for a task; `settings` is None where it cannot be asked for that task.
 
     Then its tokens serve as a measure, and no more.
     """
@@ -36,7 +36,7 @@ class Reader:
     tokenizer: PreTrainedTokenizerBase
     config: PretrainedConfig
     inputs: dict[str, str]
-    setup: Setup | None
+    settings: TaskSettings | None
     limit: int
 
     def lengths(self, rows: Dataset) -> Ints:
@@ -45,11 +45,11 @@ class Reader:
         return np.concatenate([np.empty(0, dtype=np.int64), *map(self._lengths, slices)])
 
     def _lengths(self, rows: Dataset) -> Ints:
-        if self.setup is None:
+        if self.settings is None:
             ids = self.tokenizer(spelled(rows, self.inputs), add_special_tokens=False)["input_ids"]
             return np.array(list(map(len, ids)), dtype=np.int64)
-        setup = replace(self.setup, columns=self.inputs, max_length=UNBOUNDED, per_row=True)
-        prepared = self.task.prepare(rows, self.tokenizer, setup, training=False)
+        settings = replace(self.settings, columns=self.inputs, max_length=UNBOUNDED, per_row=True)
+        prepared = self.task.encoding.encode(rows, self.tokenizer, settings, training=False)
         places = np.array(prepared["row"] if "row" in prepared.column_names else range(len(prepared)), dtype=np.int64)
         sizes = np.array(prepared["length"], dtype=np.int64)
         own = places < len(rows)  # zero-shot asks once more, without a text
@@ -60,7 +60,7 @@ def open_reader(
     task: Task,
     columns: dict[str, str],
     train: Dataset,
-    located: Located,
+    resolved: ResolvedModel,
     options: ModelOptions,
     data: DataOptions,
     chosen: bool,
@@ -70,52 +70,54 @@ def open_reader(
     Raises:
         ModelError, OptionError: it cannot do the task, or takes fewer tokens than --max-length.
     """
-    tokenizer = models.load_tokenizer(located, options)
-    limit = max_length(data, located, tokenizer, task) if chosen else data.max_length or task.usual_length
-    inputs = inputs_of(columns)
-    setup = None
-    if chosen or task.trains_on(located.config):
+    tokenizer = models.load_tokenizer(resolved, options)
+    limit = (
+        max_length(data, resolved, tokenizer, task) if chosen else data.max_length or task.encoding.default_max_length
+    )
+    inputs = input_columns(columns)
+    settings = None
+    if chosen or task.can_finetune(resolved.config):
         try:
-            setup = _settled(task, columns, train, located, tokenizer, data, limit)
+            settings = _settled(task, columns, train, resolved, tokenizer, data, limit)
         except ModelError:
             if chosen:
                 raise
-    most = setup.max_length if setup else limit
-    return Reader(located.name, task, tokenizer, located.config, inputs, setup, most)
+    most = settings.max_length if settings else limit
+    return Reader(resolved.name, task, tokenizer, resolved.config, inputs, settings, most)
 
 
-def max_length(data: DataOptions, located: Located, tokenizer: PreTrainedTokenizerBase, task: Task) -> int:
+def max_length(data: DataOptions, resolved: ResolvedModel, tokenizer: PreTrainedTokenizerBase, task: Task) -> int:
     """Return how many tokens a row can have: as many as asked for, else as are usual and the model takes.
 
     Raises:
         OptionError: the model takes fewer than were asked for.
     """
-    context = models.context_length(located.config, tokenizer)
+    context = models.context_length(resolved.config, tokenizer)
     if data.max_length and data.max_length > context:
-        raise OptionError(f"--max-length {data.max_length}: {located.name!r} takes at most {context} tokens")
-    return data.max_length or min(context, task.usual_length)
+        raise OptionError(f"--max-length {data.max_length}: {resolved.name!r} takes at most {context} tokens")
+    return data.max_length or min(context, task.encoding.default_max_length)
 
 
 def _settled(
     task: Task,
     columns: dict[str, str],
     train: Dataset,
-    located: Located,
+    resolved: ResolvedModel,
     tokenizer: PreTrainedTokenizerBase,
     data: DataOptions,
     limit: int,
-) -> Setup:
+) -> TaskSettings:
     labels: Labels | None = None
     try:
-        if "finetune" in task.verbs:
-            labels = task.labels(train, None, columns)
+        if "finetune" in task.commands:
+            labels = task.columns.labels(train, None, columns)
         else:
-            matching = task.match_labels(train, columns, located.config, {})
+            matching = task.columns.match_labels(train, columns, resolved.config, {})
             labels = matching.labels if matching else None
     except DataError:  # only one label, say: a finding, and no reason to show nothing
-        columns = inputs_of(columns)
-    setup = Setup(columns=columns, max_length=limit, labels=labels)
-    return task.settle(task.learned(setup, train), data, located.config, tokenizer)
+        columns = input_columns(columns)
+    settings = TaskSettings(columns=columns, max_length=limit, labels=labels)
+    return task.resolve_settings(task.with_training_statistics(settings, train), data, resolved.config, tokenizer)
 
 
 def sampled(places: Ints) -> Ints:

@@ -14,7 +14,7 @@ from llmkit.data.splits import TrainAndValidation
 from llmkit.errors import DataError, listing, shortened
 from llmkit.inspection.findings import FIRST
 from llmkit.output.report import Report
-from llmkit.tasks import Setup, Task
+from llmkit.tasks import Task, TaskSettings
 
 SILENT_SHARE = 0.1  # of the rows, above which the limit does not suit the data
 
@@ -24,38 +24,40 @@ def numbered(parts: Sequence[Part], rows: TrainAndValidation) -> list[Part]:
 
     The rows of a mix, or of a stream, cannot be found by numbers.
     """
-    if rows.places is None or rows.drawn or rows.streamed:
-        return [replace(part, named=not rows.drawn and not rows.streamed) for part in parts]
+    if rows.places is None or rows.component_records or rows.streamed:
+        return [replace(part, named=not rows.component_records and not rows.streamed) for part in parts]
     return [
         replace(part, numbers=[stood[part.number(place) - 1] + 1 for place in range(len(part.rows))], named=True)
         for part, stood in zip(parts, rows.places, strict=True)
     ]
 
 
-def require_spelled(task: Task, part: Part, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> None:
+def require_spelled(task: Task, part: Part, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> None:
     """Refuse rows that the model's tokenizer cannot spell, as turns that its chat template drops.
 
     Raises:
         DataError: naming the first such row.
     """
-    found = task.misfit(part.rows, tokenizer, setup)
+    found = task.encoding.first_unencodable_row(part.rows, tokenizer, settings)
     if found is not None:
         place, wrong = found
-        first = part.rows[place][next(iter(setup.inputs.values()))]
+        first = part.rows[place][next(iter(settings.inputs.values()))]
         row = f"row {part.number(place)}" if part.named else f"the row {shortened(first)}"
         raise DataError(f"{part.name}, {row}: {wrong}")
 
 
-def sift(task: Task, prepared: Dataset, part: Part, setup: Setup, report: Report) -> Dataset:
+def sift(task: Task, prepared: Dataset, part: Part, settings: TaskSettings, report: Report) -> Dataset:
     """Return the prepared rows of a part without those of which nothing is learned, and say which these are.
 
     Raises:
         DataError: they are more than a tenth.
     """
-    silent = task.silent(prepared)
+    silent = task.encoding.rows_without_targets(prepared)
     if not silent:
         return prepared
-    said = f"{len(silent)} of {len(prepared)} {part.name} rows have nothing to learn within {setup.max_length} tokens"
+    said = (
+        f"{len(silent)} of {len(prepared)} {part.name} rows have nothing to learn within {settings.max_length} tokens"
+    )
     if part.named:
         rows = prepared["row"] if "row" in prepared.column_names else range(len(prepared))
         numbers = listing((part.number(rows[place]) for place in silent), FIRST)

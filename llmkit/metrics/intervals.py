@@ -28,7 +28,7 @@ ENTRIES = 1 << 17  # of weights held at a time: 1 MiB, which stays in a processo
 
 
 @dataclass(frozen=True)
-class Figure:
+class Estimate:
     """A metric's value, its interval (None where there is none), what n it is of, and of what."""
 
     value: float
@@ -49,7 +49,7 @@ class Figure:
 
 def figure(
     name: str, observations: Observations, resamples: int = RESAMPLES, seed: int = SEED, confidence: float = CONFIDENCE
-) -> Figure:
+) -> Estimate:
     """Return the metric of the observations with its interval.
 
     There is no interval of fewer than two units, of a value that is not a number, nor where more than half of the
@@ -67,7 +67,7 @@ def figures(
     resamples: int = RESAMPLES,
     seed: int = SEED,
     confidence: float = CONFIDENCE,
-) -> dict[str, Figure]:
+) -> dict[str, Estimate]:
     """Return several figures of the same observations; they share the resamples."""
     names = tuple(names)
     values = {name: metrics.value(name, observations) for name in names}
@@ -81,7 +81,7 @@ def figures(
         kind = None if bounds is None else "wilson" if share else "bootstrap"
         low, high = bounds or (None, None)
         size, note = metrics.size(name, observations), metrics.note(name, observations)
-        found[name] = Figure(values[name], low, high, size, kind, note, metrics.signature(name, observations))
+        found[name] = Estimate(values[name], low, high, size, kind, note, metrics.signature(name, observations))
     return found
 
 
@@ -157,11 +157,11 @@ def per_class(
     parts = [scores(tally(chunk))["f1"] for chunk in weights(counts, resamples if len(observations) > 1 else 0, seed)]
     drawn = np.concatenate(parts) if parts else None
     for index, name in enumerate(observations.names):
-        seen = truth[index] + predicted[index] > 0 and drawn is not None
+        occurs = truth[index] + predicted[index] > 0 and drawn is not None
         bounds = {
             "precision": wilson(right[index], predicted[index], confidence) if len(observations) > 1 else None,
             "recall": wilson(right[index], truth[index], confidence) if len(observations) > 1 else None,
-            "f1": percentiles(drawn[:, index], confidence) if seen and drawn is not None else None,
+            "f1": percentiles(drawn[:, index], confidence) if occurs and drawn is not None else None,
         }
         found[name]["intervals"] = {key: list(some) if some else None for key, some in bounds.items()}
     return found
@@ -173,13 +173,13 @@ def per_label(
     """Return what `per_class` does, of each label or type of span; all intervals are bootstrapped over the rows."""
     ones, tally = np.ones(len(observations), dtype=np.int64), label_tallier(observations)
     whole = tally(ones[None].astype(np.float64))
-    values, seen = scores(whole), whole.truth[0] + whole.predicted[0] > 0
+    values, occurs = scores(whole), whole.truth[0] + whole.predicted[0] > 0
     parts = [scores(tally(chunk)) for chunk in weights(ones, resamples if len(observations) > 1 else 0, seed)]
     drawn = {key: np.concatenate([part[key] for part in parts]) for key in values} if parts else {}
     found: dict[str, dict[str, Any]] = {}
     for index, name in enumerate(observations.names):
         bounds = {
-            key: percentiles(drawn[key][:, index], confidence) if drawn and seen[index] else None for key in values
+            key: percentiles(drawn[key][:, index], confidence) if drawn and occurs[index] else None for key in values
         }
         found[name] = {
             **{key: float(column[0, index]) for key, column in values.items()},
@@ -195,7 +195,7 @@ def hub_figures(
     resamples: int = RESAMPLES,
     seed: int = SEED,
     confidence: float = CONFIDENCE,
-) -> dict[str, Figure]:
+) -> dict[str, Estimate]:
     """Return every number that a Hub metric computes, with its interval; each resample is a call of its code."""
     values = metric.value(observations)
     parts: dict[str, list[Floats]] = {key: [] for key in values}
@@ -207,7 +207,7 @@ def hub_figures(
         drawn = np.concatenate(parts[key]) if parts[key] and not math.isnan(number) else None
         bounds = percentiles(drawn, confidence)
         low, high = bounds or (None, None)
-        found[key] = Figure(number, low, high, len(observations), "bootstrap" if bounds else None)
+        found[key] = Estimate(number, low, high, len(observations), "bootstrap" if bounds else None)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmkit.models.config import T5_FAMILIES, context_length, with_settings
+from llmkit.models.config import T5_FAMILIES, context_length, with_config_values
 from llmkit.models.loading import (
     Wanted,
     load_model,
@@ -13,23 +13,23 @@ from llmkit.models.loading import (
     require_whole,
     save,
 )
-from llmkit.models.lookup import BUILTIN_NAME, Located, locate, pick_device, weights_folder
+from llmkit.models.lookup import BUILTIN_NAME, ResolvedModel, pick_device, resolve_model, weights_folder
 
 __all__ = [
     "BUILTIN_NAME",
     "T5_FAMILIES",
-    "Located",
+    "ResolvedModel",
     "Wanted",
     "context_length",
     "load_model",
     "load_tokenizer",
     "load_tokenizer_alone",
-    "locate",
     "open_weights",
     "origin",
     "pick_device",
     "require_whole",
+    "resolve_model",
     "save",
     "weights_folder",
-    "with_settings",
+    "with_config_values",
 ]

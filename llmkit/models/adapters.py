@@ -19,7 +19,7 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from llmkit.errors import LlmkitError, ModelError, OptionError, brief, did_you_mean, listing
-from llmkit.models.modules import head_modules, linear_modules, within
+from llmkit.models.modules import head_modules, is_within, linear_modules
 from llmkit.options import AdapterOptions
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -111,7 +111,7 @@ def shortened(targets: Collection[str], model: PreTrainedModel) -> list[str]:
 
 def _refuse(target: str, model: PreTrainedModel, every: list[str], linear: list[str]) -> None:
     kind, last = type(model).__name__, sorted({name.rpartition(".")[2] for name in linear})
-    if any(within(name, [target]) for name in head_modules(model)):
+    if any(is_within(name, [target]) for name in head_modules(model)):
         raise OptionError(f"--lora-targets: {target!r} is the head of {kind}, which is trained in full anyway")
     if any(_ends(name, target) for name in every):
         raise OptionError(f"--lora-targets: {target!r} is no linear module of {kind}; there are {listing(last)}")
@@ -232,14 +232,14 @@ def open_adapter(
     return opened
 
 
-def require_same_base(config: PretrainedConfig, sketch: str, name: str, base: str) -> None:
+def require_same_base(config: PretrainedConfig, weight_fingerprint: str, name: str, base: str) -> None:
     """Refuse a base of other weights than those that the adapter was made on, where it says which.
 
     Raises:
         ModelError: naming both.
     """
     note = getattr(config, NOTE, None) or {}
-    if note.get("sketch") in (None, sketch):
+    if note.get("sketch") in (None, weight_fingerprint):
         return
     commit = note.get("commit")
     remedy = f"its commit was {commit}: --revision names one" if commit else "train it again on this one"

@@ -23,10 +23,10 @@ def context_length(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase)
     return int(min(min(limits), 1_000_000))
 
 
-def with_settings(config: PretrainedConfig, settings: dict[str, Any]) -> PretrainedConfig:
+def with_config_values(config: PretrainedConfig, config_values: dict[str, Any]) -> PretrainedConfig:
     """Return a copy of a config in which settings stand."""
     changed = copy.deepcopy(config)
-    for key, value in settings.items():
+    for key, value in config_values.items():
         setattr(changed, key, value)
     return changed
 

@@ -16,30 +16,30 @@ from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTr
 from llmkit import hub
 from llmkit.errors import ModelError, brief, listing
 from llmkit.models import adapters
-from llmkit.models.config import with_settings
-from llmkit.models.lookup import SMALL_FILES, Located, pick_device, require_same_base, weights_folder
-from llmkit.models.weight_files import check_headers, sketch
+from llmkit.models.config import with_config_values
+from llmkit.models.lookup import SMALL_FILES, ResolvedModel, pick_device, require_same_base, weights_folder
+from llmkit.models.weight_files import check_headers, weight_fingerprint
 from llmkit.options import ModelOptions
 from llmkit.output.report import Report
 
 
-def load_tokenizer(located: Located, options: ModelOptions) -> PreTrainedTokenizerBase:
+def load_tokenizer(resolved: ResolvedModel, options: ModelOptions) -> PreTrainedTokenizerBase:
     """Open the model's tokenizer, with a padding token.
 
     Raises:
         ModelError: there is none, or it is broken.
     """
-    borrowed = located.base is not None and not any(located.path.glob("tokenizer*"))
-    folder = located.base.path if located.base is not None and borrowed else located.path
+    borrowed = resolved.base is not None and not any(resolved.path.glob("tokenizer*"))
+    folder = resolved.base.path if resolved.base is not None and borrowed else resolved.path
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=options.trust_remote_code)
     except ImportError as error:  # of Marian and M2M100
         wanted = "pip install 'llmkit[translation]'"
-        raise ModelError(f"the tokenizer of {located.name!r} needs a library: {wanted}") from error
+        raise ModelError(f"the tokenizer of {resolved.name!r} needs a library: {wanted}") from error
     except Exception as error:  # tokenizers raise bare Exceptions for broken files
-        raise ModelError(f"{located.name!r} has no usable tokenizer: {brief(error)}") from error
+        raise ModelError(f"{resolved.name!r} has no usable tokenizer: {brief(error)}") from error
     if len(tokenizer) <= len(tokenizer.all_special_tokens):  # the library makes one up where the files are missing
-        raise ModelError(f"{located.name!r} has no tokenizer files")
+        raise ModelError(f"{resolved.name!r} has no tokenizer files")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
@@ -56,11 +56,11 @@ def load_tokenizer_alone(name: str, options: ModelOptions, report: Report) -> Pr
     if not folder.exists():
         cached_only = options.offline or hub.commit("model", name, None, report) is None
         folder = hub.download(name, None, SMALL_FILES, cached_only)
-    return load_tokenizer(Located(name, folder, PretrainedConfig()), options)
+    return load_tokenizer(ResolvedModel(name, folder, PretrainedConfig()), options)
 
 
 def load_model(
-    located: Located,
+    resolved: ResolvedModel,
     auto_class: str,
     tokenizer: PreTrainedTokenizerBase,
     options: ModelOptions,
@@ -76,7 +76,7 @@ def load_model(
     Raises:
         ModelError: weights are missing, truncated, or of another architecture.
     """
-    return open_weights(located, Wanted(auto_class, head, training, merged), tokenizer, options)[0]
+    return open_weights(resolved, Wanted(auto_class, head, training, merged), tokenizer, options)[0]
 
 
 @dataclass(frozen=True)
@@ -91,22 +91,22 @@ class Wanted:
 
 
 def open_weights(
-    located: Located, wanted: Wanted, tokenizer: PreTrainedTokenizerBase, options: ModelOptions
+    resolved: ResolvedModel, wanted: Wanted, tokenizer: PreTrainedTokenizerBase, options: ModelOptions
 ) -> tuple[PreTrainedModel, list[str]]:
     """Return the model of `load_model`, and the names of its weights that are new, not of the checkpoint."""
-    source = located.base or located
+    source = resolved.base or resolved
     folder, device = weights_folder(source), pick_device(options.device)
     check_headers(folder, source.name)
-    if source.on_hub and located.base is not None:
-        require_same_base(located, source)
-    settings = {**(wanted.head or {}), "pad_token_id": tokenizer.pad_token_id}
-    whole = wanted.whole if located.base is None or wanted.merged else adapters.whole_modules(located.config, device)
+    if source.on_hub and resolved.base is not None:
+        require_same_base(resolved, source)
+    config_values = {**(wanted.head or {}), "pad_token_id": tokenizer.pad_token_id}
+    whole = wanted.whole if resolved.base is None or wanted.merged else adapters.whole_modules(resolved.config, device)
     few_bits = {} if whole is None else {"quantization_config": adapters.four_bits(whole), "device_map": {"": device}}
     try:
         with _without_bars():
-            model, found = _network(located, wanted.auto_class).from_pretrained(
+            model, found = _network(resolved, wanted.auto_class).from_pretrained(
                 folder,
-                config=with_settings(located.config, settings),
+                config=with_config_values(resolved.config, config_values),
                 dtype=_load_dtype(options, wanted.training),
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
@@ -119,43 +119,45 @@ def open_weights(
         why = "its pickle holds more than tensors, or is damaged" if pickled else brief(error)
         raise ModelError(f"the weights of {source.name!r} cannot be loaded: {why}") from error
     new = sorted(set(found["missing_keys"]) | {entry[0] for entry in found.get("mismatched_keys") or ()})
-    if located.base is None:
-        _check_complete(located, model, new, wanted.head is not None, bare=wanted.auto_class == "AutoModel")
+    if resolved.base is None:
+        _check_complete(resolved, model, new, wanted.head is not None, bare=wanted.auto_class == "AutoModel")
     else:
-        own = weights_folder(located)
-        check_headers(own, located.name)
-        model = adapters.open_adapter(model, own, located.name, wanted.merged, new)
+        own = weights_folder(resolved)
+        check_headers(own, resolved.name)
+        model = adapters.open_adapter(model, own, resolved.name, wanted.merged, new)
         model = model.base_model if wanted.auto_class == "AutoModel" else model
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        raise ModelError(f"{located.name!r} has a tokenizer of {len(tokenizer)} tokens and embeddings for fewer")
+        raise ModelError(f"{resolved.name!r} has a tokenizer of {len(tokenizer)} tokens and embeddings for fewer")
     return model if whole is not None else model.to(device), new
 
 
-def _network(located: Located, auto_class: str) -> Any:
+def _network(resolved: ResolvedModel, auto_class: str) -> Any:
     """Return the class that opens the weights: of an adapter, the one that it was made on."""
-    own = (located.config.architectures or [""])[0] if located.base is not None else ""
+    own = (resolved.config.architectures or [""])[0] if resolved.base is not None else ""
     return getattr(transformers, own or auto_class, None) or getattr(transformers, auto_class)
 
 
-def origin(located: Located) -> dict[str, Any]:
+def origin(resolved: ResolvedModel) -> dict[str, Any]:
     """Return what an adapter remembers of the model that it is made on."""
-    name = located.name if located.on_hub else str(located.path.resolve())
+    name = resolved.name if resolved.on_hub else str(resolved.path.resolve())
     return {
         "name": name,
-        "revision": located.revision,
-        "commit": located.commit,
-        "sketch": sketch(weights_folder(located)),
+        "revision": resolved.revision,
+        "commit": resolved.commit,
+        "sketch": weight_fingerprint(weights_folder(resolved)),
     }
 
 
-def require_whole(located: Located) -> None:
+def require_whole(resolved: ResolvedModel) -> None:
     """Refuse an adapter where a model is wanted that can be trained.
 
     Raises:
         ModelError: naming the command that makes one of it.
     """
-    if located.base is not None:
-        raise ModelError(f"{located.name!r} is an adapter: `llmkit merge {located.name}` makes a model to train of it")
+    if resolved.base is not None:
+        raise ModelError(
+            f"{resolved.name!r} is an adapter: `llmkit merge {resolved.name}` makes a model to train of it"
+        )
 
 
 @contextlib.contextmanager
@@ -171,7 +173,9 @@ def _without_bars() -> Iterator[None]:
             bars.enable_progress_bar()
 
 
-def _check_complete(located: Located, model: PreTrainedModel, new: Iterable[str], new_head: bool, bare: bool) -> None:
+def _check_complete(
+    resolved: ResolvedModel, model: PreTrainedModel, new: Iterable[str], new_head: bool, bare: bool
+) -> None:
     """Refuse weights that were not in the checkpoint: they would be random. A new head, and its pooler, may be.
 
     So may the pooler of a bare model, of which the hidden states are read.
@@ -183,9 +187,9 @@ def _check_complete(located: Located, model: PreTrainedModel, new: Iterable[str]
     if bare:
         missing = {key for key in missing if not key.startswith("pooler.")}
     if missing:
-        kind = (located.config.architectures or [located.config.model_type])[0]
+        kind = (resolved.config.architectures or [resolved.config.model_type])[0]
         raise ModelError(
-            f"{located.name!r} ({kind}) lacks weights that {type(model).__name__} needs: {listing(sorted(missing), 3)}"
+            f"{resolved.name!r} ({kind}) lacks weights that {type(model).__name__} needs: {listing(sorted(missing), 3)}"
         )
 
 

@@ -14,7 +14,7 @@ from llmkit import hub
 from llmkit.errors import HubError, ModelError, OptionError, brief
 from llmkit.models import adapters
 from llmkit.models.builtin import BUILTIN
-from llmkit.models.weight_files import check_headers, sketch
+from llmkit.models.weight_files import check_headers, weight_fingerprint
 from llmkit.options import ModelOptions
 from llmkit.output.report import Report
 
@@ -25,7 +25,7 @@ BUILTIN_NAME = "built-in"
 
 
 @dataclass(frozen=True)
-class Located:
+class ResolvedModel:
     """A model that was found: its files but not yet its weights."""
 
     name: str
@@ -35,7 +35,7 @@ class Located:
     revision: str | None = None  # what to ask the Hub for
     on_hub: bool = False
     cached_only: bool = False
-    base: Located | None = None  # of an adapter: the model that it was made on
+    base: ResolvedModel | None = None  # of an adapter: the model that it was made on
 
     @property
     def stamp(self) -> object:
@@ -54,7 +54,9 @@ class Located:
         return self.name.rstrip("/").split("/")[-1]
 
 
-def locate(options: ModelOptions, report: Report, default: str | None = None, base: str | None = None) -> Located:
+def resolve_model(
+    options: ModelOptions, report: Report, default: str | None = None, base: str | None = None
+) -> ResolvedModel:
     """Find the model and read its config; a folder on disk never touches the network.
 
     An adapter is found with the model that it was made on, which `base` names if it is not where the adapter says.
@@ -70,11 +72,11 @@ def locate(options: ModelOptions, report: Report, default: str | None = None, ba
         raise OptionError("name a model with -m (a Hub id or a folder)")
     folder = BUILTIN if name == BUILTIN_NAME else Path(name).expanduser()
     if folder.exists() or name.startswith((".", "/", "~")):
-        found = Located(name, folder, PretrainedConfig())
+        found = ResolvedModel(name, folder, PretrainedConfig())
     else:
         cached_only = options.offline or hub.commit("model", name, options.revision, report) is None
         path = hub.download(name, options.revision, SMALL_FILES, cached_only)  # by its branch: --offline finds it again
-        found = Located(
+        found = ResolvedModel(
             name, path, PretrainedConfig(), path.name, options.revision, on_hub=True, cached_only=cached_only
         )
     if adapters.is_adapter(found.path):
@@ -87,7 +89,7 @@ def locate(options: ModelOptions, report: Report, default: str | None = None, ba
     return found
 
 
-def _base_of(adapter: Located, options: ModelOptions, report: Report, named: str | None) -> Located:
+def _base_of(adapter: ResolvedModel, options: ModelOptions, report: Report, named: str | None) -> ResolvedModel:
     """Find the model that an adapter was made on. Of a folder, --revision is its base's; of the Hub, the adapter's."""
     recorded, revision = adapters.read_adapter(adapter.path, adapter.name)
     if not adapter.on_hub:
@@ -99,7 +101,7 @@ def _base_of(adapter: Located, options: ModelOptions, report: Report, named: str
             f"the adapter {adapter.name!r} does not say which base it was made on, in its {adapters.CONFIG}"
         )
     try:
-        base = locate(replace(options, model=named or recorded, revision=revision), report)
+        base = resolve_model(replace(options, model=named or recorded, revision=revision), report)
     except (ModelError, HubError) as error:
         raise type(error)(
             f"{error}; it is the base of the adapter {adapter.name!r}, by its {adapters.CONFIG}"
@@ -109,12 +111,12 @@ def _base_of(adapter: Located, options: ModelOptions, report: Report, named: str
     return base
 
 
-def require_same_base(adapter: Located, base: Located) -> None:
+def require_same_base(adapter: ResolvedModel, base: ResolvedModel) -> None:
     """Refuse a base of other weights than those that the adapter was made on: see `adapters.require_same_base`."""
-    adapters.require_same_base(adapter.config, sketch(weights_folder(base)), adapter.name, base.name)
+    adapters.require_same_base(adapter.config, weight_fingerprint(weights_folder(base)), adapter.name, base.name)
 
 
-def _config(found: Located, options: ModelOptions) -> PretrainedConfig:
+def _config(found: ResolvedModel, options: ModelOptions) -> PretrainedConfig:
     folder, name = found.path, found.name
     if not folder.exists():
         raise ModelError(f"there is no model folder {name!r}")
@@ -136,15 +138,15 @@ def _config(found: Located, options: ModelOptions) -> PretrainedConfig:
         raise ModelError(f"{name!r} has a config.json that cannot be used: {brief(error)}") from error
 
 
-def weights_folder(located: Located) -> Path:
+def weights_folder(resolved: ResolvedModel) -> Path:
     """Return the folder that holds the weights, downloaded where they are on the Hub."""
-    if not located.on_hub:
-        return located.path
-    if located.base is not None:
-        return hub.download(located.name, located.revision, [adapters.WEIGHTS], located.cached_only)
-    folder = hub.download(located.name, located.revision, WEIGHTS, located.cached_only)
+    if not resolved.on_hub:
+        return resolved.path
+    if resolved.base is not None:
+        return hub.download(resolved.name, resolved.revision, [adapters.WEIGHTS], resolved.cached_only)
+    folder = hub.download(resolved.name, resolved.revision, WEIGHTS, resolved.cached_only)
     if not any(folder.glob("model*.safetensors")):  # older repositories hold pickles: torch loads weights alone
-        folder = hub.download(located.name, located.revision, PICKLED_WEIGHTS, located.cached_only)
+        folder = hub.download(resolved.name, resolved.revision, PICKLED_WEIGHTS, resolved.cached_only)
     return folder
 
 

@@ -115,7 +115,7 @@ def linear_modules(model: PreTrainedModel) -> list[str]:
     return [
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and id(module) not in tells and not within(name, heads)
+        if isinstance(module, nn.Linear | Conv1D) and id(module) not in tells and not is_within(name, heads)
     ]
 
 
@@ -135,7 +135,7 @@ def _telling(model: PreTrainedModel) -> set[int]:
     return {id(module) for module in _outputs(model).modules()}
 
 
-def within(name: str, modules: Collection[str]) -> bool:
+def is_within(name: str, modules: Collection[str]) -> bool:
     """Tell whether a module is one of some modules, or inside one of them."""
     return any(name == module or name.startswith(f"{module}.") for module in modules)
 
@@ -161,6 +161,6 @@ def _embeddings(model: PreTrainedModel, layers: Collection[str]) -> Iterator[str
     """Yield the modules that stand before the layers: embeddings, and what holds nothing but them and their norm."""
     for name, module in model.named_modules():
         parent = name.rpartition(".")[0]
-        if isinstance(module, nn.Embedding) and not within(name, layers):
+        if isinstance(module, nn.Embedding) and not is_within(name, layers):
             holds_more = not parent or any(layer.startswith(f"{parent}.") for layer in layers)
             yield name if holds_more else parent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -30,9 +31,9 @@ def reference_for(model: PreTrainedModel, reference: Reference, auto_class: str)
 @lru_cache(maxsize=1)
 def _open(reference: Reference, auto_class: str, device: str, dtype: torch.dtype) -> PreTrainedModel:
     options = options_of(reference, device)
-    located = lookup.locate(options, Report())
-    tokenizer = loading.load_tokenizer(located, options)
-    return loading.load_model(located, auto_class, tokenizer, options).eval().to(dtype)
+    resolved = lookup.resolve_model(options, Report())
+    tokenizer = loading.load_tokenizer(resolved, options)
+    return loading.load_model(resolved, auto_class, tokenizer, options).eval().to(dtype)
 
 
 @dataclass(frozen=True)
@@ -41,5 +42,14 @@ class Reference:
 
     name: str  # a folder, or a name on the Hub
     revision: str | None = None
-    sketch: str | None = None  # of a folder's weights: see `weight_files`
+    weight_fingerprint: str | None = None  # of a folder's weights: see `weight_files`
     beta: float = 0.1  # how closely the training held to it
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what run.json holds of it."""
+        return {"name": self.name, "revision": self.revision, "sketch": self.weight_fingerprint, "beta": self.beta}
+
+    @classmethod
+    def from_record(cls, recorded: dict[str, Any]) -> Reference:
+        """Return the reference that a run.json holds."""
+        return cls(recorded["name"], recorded["revision"], recorded["sketch"], recorded["beta"])

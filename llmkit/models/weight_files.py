@@ -31,7 +31,7 @@ def check_headers(folder: Path, name: str) -> None:
             raise ModelError(f"{file} is truncated or no safetensors file: {brief(error)}") from error
 
 
-def sketch(folder: Path) -> str:
+def weight_fingerprint(folder: Path) -> str:
     """Return a SHA-256 of the names, types and shapes of a model's tensors and of the middle of each.
 
     Trained further, or trained otherwise, a model has another one; in other shards the same.

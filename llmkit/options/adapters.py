@@ -64,7 +64,7 @@ class AdapterOptions(Options):
         return None if self.freeze in (None, ALL) else int(self.freeze)
 
     @property
-    def haste(self) -> int:
+    def lr_multiplier(self) -> int:
         """How many times the learning rate of all weights is right for those that are trained."""
         return 10 if self.adapts else 100 if self.freeze == ALL else 1
 

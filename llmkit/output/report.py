@@ -54,7 +54,7 @@ class Report:
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)
 
-    def detail(self, text: str) -> None:
+    def debug(self, text: str) -> None:
         """Tell what only --verbose wants to know."""
         if self.verbose:
             self.say(text)
@@ -64,7 +64,7 @@ class Report:
         self.warnings.append(text)
         self.say(f"warning: {text}")
 
-    def mishap(self, text: str) -> None:
+    def error_line(self, text: str) -> None:
         """Tell what failed in a command that goes on without it; --quiet does not hide it."""
         print(text, file=sys.stderr, flush=True)
 
@@ -72,11 +72,11 @@ class Report:
         """Write one line of the result."""
         print(text, flush=True)
 
-    def record(self, row: Mapping[str, Any]) -> None:
+    def json_line(self, row: Mapping[str, Any]) -> None:
         """Write one JSON line of the result."""
         self.line(to_json(row))
 
-    def piece(self, text: str) -> None:
+    def stream(self, text: str) -> None:
         """Write a piece of streamed text."""
         sys.stdout.write(text)
         sys.stdout.flush()

@@ -30,7 +30,7 @@ LEGEND = {"unlearned": "⟨no loss⟩", "answer": "«the answer»", "padding": "
 def show(result: Result, report: Report) -> None:
     """Print what was found: as one JSON object, or as tables and the rows that were shown."""
     if report.json:
-        report.record(result)
+        report.json_line(result)
         return
     report.table("", ["column", "feature", "role"], [_column(column) for column in result["columns"]])
     header = ["split", "rows", "labelled", "empty", "unusable", "duplicates"]

@@ -14,7 +14,7 @@ WATCHED = (signal.SIGINT, signal.SIGTERM)
 SAVING = "stopping after this step to save; once more stops at once"
 
 
-class StopWish:
+class StopRequest:
     """While the context lasts, `asked` tells whether one of the `watched` signals asked to stop; `said` answers it."""
 
     def __init__(self, report: Report, said: str = SAVING, watched: Sequence[signal.Signals] = WATCHED) -> None:
@@ -32,7 +32,7 @@ class StopWish:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
             around = getattr(handler, "__self__", None)
-            if self.asked and isinstance(around, StopWish):  # what this one was about ended, what is around goes on
+            if self.asked and isinstance(around, StopRequest):  # what this one was about ended, what is around goes on
                 around.asked = True
 
     def _note(self, number: int, frame: FrameType | None) -> None:

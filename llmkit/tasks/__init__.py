@@ -10,7 +10,7 @@ from transformers import PretrainedConfig
 from llmkit.errors import DataError, ModelError, OptionError, did_you_mean, listing
 from llmkit.models.reference import Reference
 from llmkit.options import TaskFlags
-from llmkit.tasks.base.setup import TRUTHS, Setup, inputs_of
+from llmkit.tasks.base.settings import TARGET_ROLES, TaskSettings, input_columns
 from llmkit.tasks.base.task import Task
 from llmkit.tasks.causal_lm import CausalLM
 from llmkit.tasks.conversational import Conversational
@@ -49,17 +49,17 @@ TASKS: dict[str, Task] = {
 }
 
 __all__ = [
+    "TARGET_ROLES",
     "TASKS",
-    "TRUTHS",
     "Reference",
-    "Setup",
     "Task",
+    "TaskSettings",
     "asked_for",
     "choose",
     "for_looking",
     "for_model",
     "for_training",
-    "inputs_of",
+    "input_columns",
     "named",
     "require_columns",
     "require_roles",
@@ -81,7 +81,7 @@ def named(name: str) -> Task:
 
 def that(verb: str) -> list[Task]:
     """Return the tasks that work in a command."""
-    return [task for task in TASKS.values() if verb in task.verbs]
+    return [task for task in TASKS.values() if verb in task.commands]
 
 
 def asked_for(verb: str, name: str | None, flags: TaskFlags, inputs: Collection[str] = ()) -> list[Task]:
@@ -90,15 +90,15 @@ def asked_for(verb: str, name: str | None, flags: TaskFlags, inputs: Collection[
     Raises:
         OptionError: the task is unknown, does not work in the command, or has not the flag.
     """
-    if name is not None and verb not in named(name).verbs:
-        others = listing(f"`llmkit {other}`" for other in sorted(named(name).verbs))
+    if name is not None and verb not in named(name).commands:
+        others = listing(f"`llmkit {other}`" for other in sorted(named(name).commands))
         raise OptionError(
             f"--task {name} does not work in {verb}, which takes {', '.join(task.name for task in that(verb))}; "
             f"it works in {others}"
         )
     tasks = [named(name)] if name is not None else that(verb)
     wanted = {given: [task for task in that(verb) if given in task.flags] for given in flags.given}
-    wanted |= {role: [task for task in that(verb) if role in task.asks] for role in inputs}
+    wanted |= {role: [task for task in that(verb) if role in task.columns.input_roles] for role in inputs}
     for given, able in wanted.items():
         tasks = [task for task in tasks if task in able]
         if not tasks:
@@ -118,7 +118,7 @@ def for_model(
     """Return the tasks that a command can take the model for, the likeliest first; at least one.
 
     Without a name, a flag of a task or `inputs` (roles beside the first), those that the model is made for; one that
-    could do a task, but was not made for it, wants to be told.
+    could do a task, but was not made for it, wants to be named.
 
     Raises:
         OptionError: the named task or a flag does not fit the command.
@@ -126,23 +126,27 @@ def for_model(
     """
     flags = flags or TaskFlags()
     tasks = asked_for(verb, name, flags, inputs)
-    told = name is not None or bool(flags.given) or bool(inputs)
-    found = [task for task in tasks if (task.opens(config) if told else task.claims(config, verb))]
+    explicit = name is not None or bool(flags.given) or bool(inputs)
+    found = [task for task in tasks if (task.supports(config) if explicit else task.is_default_for(config, verb))]
     if found:
         return found
-    own = [task for task in TASKS.values() if task.claims(config, "")]  # whatever the command
+    own = [task for task in TASKS.values() if task.is_default_for(config, "")]  # whatever the command
     kind = (config.architectures or [config.model_type])[0]
     wanted = listing(task.name for task in tasks)
-    if told and own:
+    if explicit and own:
         raise ModelError(f"--task {wanted}: {model!r} is a {own[0].name} model ({kind})")
-    able = listing(task.name for task in tasks if task.opens(config))
+    able = listing(task.name for task in tasks if task.supports(config))
     if not own and able:
         raise ModelError(f"{model!r} is a {kind}, which could be of several tasks: say --task, one of {able}")
     if not own:
         raise ModelError(f"{model!r} is a {kind}, with no head for {wanted}; finetune it first")
     hint = f"; --task {able} would use it for that" if able else ""
-    others = listing(f"`llmkit {other}`" for other in sorted(own[0].verbs))
-    first = "; finetune it first" if any("finetune" in task.verbs and task.trains_on(config) for task in tasks) else ""
+    others = listing(f"`llmkit {other}`" for other in sorted(own[0].commands))
+    first = (
+        "; finetune it first"
+        if any("finetune" in task.commands and task.can_finetune(config) for task in tasks)
+        else ""
+    )
     raise ModelError(
         f"{model!r} is a {own[0].name} model ({kind}), which {verb} cannot use: it takes {wanted} models; "
         f"this one works in {others}{first}{hint}"
@@ -157,7 +161,7 @@ def for_training(config: PretrainedConfig | None, name: str | None, flags: TaskF
         ModelError: the model cannot be finetuned for any of them.
     """
     tasks = asked_for("finetune", name, flags)
-    found = [task for task in tasks if config is None or task.trains_on(config)]
+    found = [task for task in tasks if config is None or task.can_finetune(config)]
     if not found and config is not None:
         kind = (config.architectures or [config.model_type])[0]
         raise ModelError(f"a {kind} cannot be used for {listing(task.name for task in tasks)}")
@@ -170,7 +174,7 @@ def for_looking(config: PretrainedConfig | None, name: str | None, flags: TaskFl
     Raises:
         OptionError, ModelError: as `for_training`.
     """
-    if name is None or "finetune" in named(name).verbs:
+    if name is None or "finetune" in named(name).commands:
         return for_training(config, name, flags)
     return asked_for("eval", name, flags)
 
@@ -183,32 +187,32 @@ def choose(
     flags: TaskFlags | None = None,
     config: PretrainedConfig | None = None,
 ) -> tuple[Task, dict[str, str]]:
-    """Return the first of the tasks that the dataset fits, and its columns by role: see `Task.placed`.
+    """Return the first of the tasks that the dataset fits, and its columns by role: see `Task.assign`.
 
     Raises:
         DataError: a column does not exist, or no task fits.
         OptionError: a column is given a role that no task has, or two roles.
     """
-    require_roles(given, {role for task in tasks for role in task.roles})
+    require_roles(given, {role for task in tasks for role in task.columns.roles})
     if len(set(given.values())) < len(given):
         raise OptionError("--column: one column cannot have two roles")
     require_columns(given, dataset)
     for task in tasks:
-        able = set(given) <= set(task.roles)
-        columns = task.fits(dataset, given) if able else None
+        able = set(given) <= set(task.columns.roles)
+        columns = task.columns.match(dataset, given) if able else None
         if columns is None and able and len(tasks) == 1:
-            columns = task.meant(dataset, given)
+            columns = task.columns.explicit_columns(dataset, given)
         if columns is None:
             continue
         if len(set(columns.values())) < len(columns):
             raise OptionError(
                 f"one column cannot be both: {', '.join(f'{role}={name}' for role, name in columns.items())}"
             )
-        return task, task.placed(columns, dataset, given, flags or TaskFlags(), config)
-    wants = "; ".join(f"{task.name} wants {task.wants()}" for task in tasks)
-    role = tasks[0].roles[0]
+        return task, task.columns.assign(columns, dataset, given, flags or TaskFlags(), config)
+    requirement = "; ".join(f"{task.name} wants {task.columns.requirement()}" for task in tasks)
+    role = tasks[0].columns.roles[0]
     raise DataError(
-        f"the columns ({_columns(dataset)}) fit no task of {verb}: {wants}; name them, as in --column {role}=NAME"
+        f"the columns ({_columns(dataset)}) fit no task of {verb}: {requirement}; name them, as in --column {role}=NAME"
     )
 
 
@@ -218,7 +222,7 @@ def require_sound(task: Task, rows: Dataset, columns: dict[str, str], where: str
     Raises:
         DataError: naming the first such row, from 1.
     """
-    found = task.flaw(rows, columns)
+    found = task.columns.first_invalid_row(rows, columns)
     if found is not None:
         raise DataError(f"{where}, row {found[0] + 1}: {found[1]}")
 

@@ -14,9 +14,9 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from llmkit.metrics.observations import Observations
 from llmkit.models.config import DECODER_HEADS, is_decoder
 from llmkit.models.tokenizer_training import train_bpe
+from llmkit.tasks.base.encoding import Collator
 from llmkit.tasks.base.language_modeling import TextTask, in_blocks, likelihoods
-from llmkit.tasks.base.setup import Setup
-from llmkit.tasks.base.task import Collator
+from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.encoding import divergences
 from llmkit.tasks.encoding.collation import IGNORED, pad_sequences, token_losses
 
@@ -30,52 +30,54 @@ class CausalLM(TextTask):
     pipeline_tag = "text-generation"
     auto_class = "AutoModelForCausalLM"
     heads = DECODER_HEADS
-    verbs = frozenset({"pretrain", "finetune", "eval", "generate", "chat"})
+    commands = frozenset({"pretrain", "finetune", "eval", "generate", "chat"})
     metrics = METRICS
-    prompted = True
-    distils = True
-    usual_length = 1024
-    families = ("llama", "gpt2")
+    continues_prompt = True
+    supports_distillation = True
+    default_max_length = 1024
+    architectures = ("llama", "gpt2")
     base_model = "HuggingFaceTB/SmolLM2-135M"
 
-    def opens(self, config: PretrainedConfig) -> bool:
+    def supports(self, config: PretrainedConfig) -> bool:
         return is_decoder(config)
 
-    def learns(self, config: PretrainedConfig) -> bool:
+    def can_pretrain(self, config: PretrainedConfig) -> bool:
         from transformers import MODEL_FOR_MASKED_LM_MAPPING
 
         return type(config) not in MODEL_FOR_MASKED_LM_MAPPING or bool(getattr(config, "is_decoder", False))
 
-    def wants(self) -> str:
+    def requirement(self) -> str:
         return "a text"
 
-    def new_tokenizer(self, texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:
+    def train_tokenizer(self, texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:
         return train_bpe(texts, vocabulary, context)
 
-    def check(self, setup: Setup) -> None:
-        super().check(replace(setup, stride=None, per_row=False))
+    def check_settings(self, settings: TaskSettings) -> None:
+        super().check_settings(replace(settings, stride=None, per_row=False))
 
-    def measurable(self, dataset: Dataset, setup: Setup) -> list[int]:
-        usable = self.usable(dataset, setup.columns)
-        if setup.per_row or not usable:
+    def evaluation_rows(self, dataset: Dataset, settings: TaskSettings) -> list[int]:
+        usable = self.usable_rows(dataset, settings.columns)
+        if settings.per_row or not usable:
             return usable
         return list(range(len(dataset)))  # blank rows too: the documented recipe joins every row
 
-    def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
-        texts = [str(text or "") for text in rows[setup.columns["text"]][:]]
+    def encode(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
+    ) -> Dataset:
+        texts = [str(text or "") for text in rows[settings.columns["text"]][:]]
         if training:
-            blocks = in_blocks(_stream(texts, tokenizer), setup.max_length)
+            blocks = in_blocks(_stream(texts, tokenizer), settings.max_length)
             return Dataset.from_dict({"input_ids": blocks, "length": [len(block) for block in blocks]})
-        pieces = texts if setup.per_row else ["\n\n".join(texts)]
+        pieces = texts if settings.per_row else ["\n\n".join(texts)]
         return Dataset.from_list(
             [
                 {**window, "row": row}
                 for row, text in enumerate(pieces)
-                for window in _windows_of(text, tokenizer, setup)
+                for window in _windows_of(text, tokenizer, settings)
             ]
         )
 
-    def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
+    def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
         return collate
 
     def divergence(
@@ -84,7 +86,7 @@ class CausalLM(TextTask):
         scored = batch["labels"][:, 1:] != IGNORED  # each token is predicted at the place before it
         return divergences.of_tokens(student[:, :-1], teacher[:, :-1], scored, temperature)
 
-    def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
+    def records(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
         records = []
         for logits, labels in zip(outputs.logits[:, :-1], batch["labels"][:, 1:], strict=True):
             scored = labels != IGNORED
@@ -92,13 +94,13 @@ class CausalLM(TextTask):
             records.append((losses.double().sum().item(), int(scored.sum())))
         return records
 
-    def observe(
-        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
+    def evaluation_arrays(
+        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
     ) -> Observations:
         nll, tokens = zip(*records, strict=True)
-        return likelihoods(nll, tokens, prepared["bytes"], rows=prepared["row"] if setup.per_row else None)
+        return likelihoods(nll, tokens, prepared["bytes"], rows=prepared["row"] if settings.per_row else None)
 
-    def window_contents(self, prepared: Dataset, setup: Setup) -> list[list[Any]]:
+    def window_contents(self, prepared: Dataset, settings: TaskSettings) -> list[list[Any]]:
         return [[row["input_ids"], row["labels"].count(IGNORED)] for row in prepared.to_list()]
 
 
@@ -116,10 +118,10 @@ def _stream(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[in
     return stream
 
 
-def _windows_of(text: str, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Iterator[dict[str, Any]]:
+def _windows_of(text: str, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Iterator[dict[str, Any]]:
     encoded = tokenizer(text, return_attention_mask=False, return_offsets_mapping=tokenizer.is_fast)
     ids = encoded["input_ids"]
-    cut = list(windows(ids, setup.max_length, setup.stride))
+    cut = list(windows(ids, settings.max_length, settings.stride))
     fresh = [sum(label != IGNORED for label in labels) for _, labels in cut]
     ends = _byte_ends(text, len(ids), list(accumulate(fresh)), encoded.get("offset_mapping"))
     ends[:0] = [_unscored_bytes(text, ids, tokenizer)]

@@ -17,9 +17,10 @@ from llmkit.errors import DataError, ModelError, OptionError
 from llmkit.metrics.observations import Likelihoods, Observations
 from llmkit.models.config import is_decoder
 from llmkit.options import AskOptions, TaskFlags
+from llmkit.tasks.base.encoding import Collator
 from llmkit.tasks.base.language_modeling import likelihoods, tally
-from llmkit.tasks.base.setup import Setup
-from llmkit.tasks.base.task import Collator, Task
+from llmkit.tasks.base.settings import TaskSettings
+from llmkit.tasks.base.task import WholeTask
 from llmkit.tasks.causal_lm import CausalLM, collate
 from llmkit.tasks.encoding.assistant_masks import render
 from llmkit.tasks.encoding.collation import IGNORED
@@ -35,7 +36,7 @@ PREPARED = ("input_ids", "labels", "length", "truncated", "learned", "row")  # o
 SLICE = 1000  # rows that are tokenized at a time
 
 
-class Conversational(Task):
+class Conversational(WholeTask):
     """Conversations in the model's chat template; what the assistant writes is learned, and scored."""
 
     name = "conversational"
@@ -43,26 +44,26 @@ class Conversational(Task):
     auto_class = "AutoModelForCausalLM"
     heads = CausalLM.heads
     roles = ("messages", "prompt", "completion", "input", "system")
-    optional = frozenset({"input", "system"})
+    optional_roles = frozenset({"input", "system"})
     flags = frozenset({"chat_template", "packing"})
-    verbs = frozenset({"finetune", "eval", "generate"})
+    commands = frozenset({"finetune", "eval", "generate"})
     base_model = "HuggingFaceTB/SmolLM2-135M-Instruct"
-    prompted = True
-    eval_batch = 8
+    continues_prompt = True
+    eval_batch_size = 8
     invariance_rows = 2
-    usual_length = 1024
-    incomplete = "no answer of the assistant, or a blank turn"
+    default_max_length = 1024
+    unusable_reason = "no answer of the assistant, or a blank turn"
 
-    def opens(self, config: PretrainedConfig) -> bool:
+    def supports(self, config: PretrainedConfig) -> bool:
         return is_decoder(config)
 
-    def claims(self, config: PretrainedConfig, verb: str) -> bool:
-        return verb == "eval" and self.opens(config)  # where the rows tell; else a decoder is a causal-lm
+    def is_default_for(self, config: PretrainedConfig, verb: str) -> bool:
+        return verb == "eval" and self.supports(config)  # where the rows tell; else a decoder is a causal-lm
 
-    def wants(self) -> str:
+    def requirement(self) -> str:
         return "a list of messages (or conversations), a prompt and its completion, or an instruction and its output"
 
-    def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         if "messages" in given:
             return given if len(given) == 1 else None
         kinds = dataset.features
@@ -76,11 +77,11 @@ class Conversational(Task):
                 return {role: found[role] for role in self.roles if role in found}
         return None
 
-    def meant(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+    def explicit_columns(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         names = [name for name in LISTS if name in dataset.features]
         return {"messages": names[0]} if names and not given else None
 
-    def flaw(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
+    def first_invalid_row(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
         for place, row in enumerate(_cells(rows, columns)):
             try:
                 conversation_of(row, columns)
@@ -88,12 +89,12 @@ class Conversational(Task):
                 return place, str(error)
         return None
 
-    def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
+    def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
         return [place for place, found in enumerate(_conversations(dataset, columns)) if found is not None]
 
-    def settle(
-        self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
-    ) -> Setup:
+    def resolve_settings(
+        self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> TaskSettings:
         """Return the setup with the chat template, which a given one becomes of the tokenizer too."""
         if flags.packing and isinstance(flags, AskOptions):
             raise OptionError("--packing is for finetune; one prompt at a time is answered")
@@ -106,15 +107,17 @@ class Conversational(Task):
             )
         if not tokenizer.is_fast:
             raise ModelError(f"{self.name} wants a tokenizer that tells the characters of its tokens (tokenizer.json)")
-        return replace(setup, chat_template=tokenizer.get_chat_template(), packing=bool(flags.packing))
+        return replace(settings, chat_template=tokenizer.get_chat_template(), packing=bool(flags.packing))
 
-    def check(self, setup: Setup) -> None:
-        super().check(setup)
-        if setup.packing:
+    def check_settings(self, settings: TaskSettings) -> None:
+        super().check_settings(settings)
+        if settings.packing:
             raise OptionError("--packing is for finetune; each row is measured alone")
 
-    def misfit(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> tuple[int, str] | None:
-        for place, conversation in enumerate(_conversations(rows, setup.columns)):
+    def first_unencodable_row(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
+    ) -> tuple[int, str] | None:
+        for place, conversation in enumerate(_conversations(rows, settings.columns)):
             try:
                 if conversation is not None:
                     render(conversation, tokenizer)
@@ -122,54 +125,56 @@ class Conversational(Task):
                 return place, str(error)
         return None
 
-    def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
+    def encode(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
+    ) -> Dataset:
         """Turn conversations into ids, with the label -100 where the assistant does not write.
 
         Raises:
             DataError: the template cannot spell a row.
         """
-        told = [(row, one) for row, one in enumerate(_conversations(rows, setup.columns)) if one is not None]
+        told = [(row, one) for row, one in enumerate(_conversations(rows, settings.columns)) if one is not None]
         slices = (told[start : start + SLICE] for start in range(0, len(told), SLICE))
-        encoded = [row for some in slices for row in _encoded(some, tokenizer, setup.max_length)]
+        encoded = [row for some in slices for row in _encoded(some, tokenizer, settings.max_length)]
         return Dataset.from_dict({name: [row[name] for row in encoded] for name in PREPARED})
 
-    def silent(self, prepared: Dataset) -> list[int]:
+    def rows_without_targets(self, prepared: Dataset) -> list[int]:
         return [place for place, tokens in enumerate(prepared["learned"][:]) if not tokens]
 
-    def packed(self, prepared: Dataset, setup: Setup) -> Dataset:
-        return pack(prepared, setup.max_length) if setup.packing else prepared
+    def pack(self, prepared: Dataset, settings: TaskSettings) -> Dataset:
+        return pack(prepared, settings.max_length) if settings.packing else prepared
 
-    def examine(self, model: PreTrainedModel, setup: Setup) -> None:
-        if setup.packing and leaks(model):
+    def check_model(self, model: PreTrainedModel, settings: TaskSettings) -> None:
+        if settings.packing and leaks(model):
             raise ModelError(
                 f"--packing: in a {model.config.model_type} the conversations of one sequence would see one another; "
                 "train without it"
             )
 
-    def unread(self, prepared: Dataset) -> str | None:
-        silent = len(self.silent(prepared))
+    def truncation_warning(self, prepared: Dataset) -> str | None:
+        silent = len(self.rows_without_targets(prepared))
         if not silent:
             return None
         return (
             f"{silent} of {len(prepared)} conversations are cut off before the assistant writes, and count for nothing"
         )
 
-    def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
+    def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
         def collate_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
             """Return input_ids and labels (rows, tokens), with an attention mask or, of packs, with positions."""
             return collate_packs(rows) if "position_ids" in rows[0] else collate(rows)
 
         return collate_rows
 
-    def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
+    def records(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
         pairs = zip(outputs.logits[:, :-1], batch["labels"][:, 1:], strict=True)
         return [tally(logits, labels) for logits, labels in pairs]
 
-    def spell(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+    def class_name(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         return str(tokenizer.decode([choice]))
 
-    def observe(
-        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
+    def evaluation_arrays(
+        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
     ) -> Observations:
         nll, tokens, hits = zip(*records, strict=True)
         return likelihoods(nll, tokens, [0] * len(tokens), hits)
@@ -182,25 +187,25 @@ class Conversational(Task):
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
         return METRICS
 
-    def usual_metrics(self, labels: Labels | None) -> tuple[str, ...]:
+    def default_metrics(self, labels: Labels | None) -> tuple[str, ...]:
         return METRICS
 
-    def headline(self, setup: Setup) -> str:
+    def headline_metric(self, settings: TaskSettings) -> str:
         return "perplexity"
 
 
 def _encoded(
-    told: Sequence[tuple[int, Conversation]], tokenizer: PreTrainedTokenizerBase, most: int
+    conversations: Sequence[tuple[int, Conversation]], tokenizer: PreTrainedTokenizerBase, most: int
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows that are prepared of some conversations, each beside the number of its row."""
-    renderings = [render(conversation, tokenizer) for _, conversation in told]
+    renderings = [render(conversation, tokenizer) for _, conversation in conversations]
     encoded = tokenizer(
         [one.text for one in renderings],
         add_special_tokens=False,
         return_attention_mask=False,
         return_offsets_mapping=True,
     )
-    for place, (row, _) in enumerate(told):
+    for place, (row, _) in enumerate(conversations):
         ids, learned = encoded["input_ids"][place], renderings[place].learned(encoded["offset_mapping"][place])
         learned[0] = False  # nothing predicts the first token
         labels = [token if own else IGNORED for token, own in zip(ids, learned, strict=True)][:most]

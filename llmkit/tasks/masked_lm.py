@@ -20,9 +20,9 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from llmkit.errors import ModelError
 from llmkit.models.tokenizer_training import train_wordpiece
 from llmkit.options import AskOptions, TaskFlags
+from llmkit.tasks.base.encoding import Collator
 from llmkit.tasks.base.language_modeling import DenoisingTask, in_blocks
-from llmkit.tasks.base.setup import Setup
-from llmkit.tasks.base.task import Collator
+from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.encoding import divergences
 from llmkit.tasks.encoding.collation import IGNORED, pad_batch, pad_sequences
 
@@ -36,58 +36,62 @@ class MaskedLM(DenoisingTask):
     pipeline_tag = "fill-mask"
     auto_class = "AutoModelForMaskedLM"
     heads = ("ForMaskedLM", "ForPreTraining")
-    asks = ("text",)
-    needs = ("text",)
-    verbs = frozenset({"pretrain", "finetune", "eval", "generate"})
-    families = ("bert",)
+    input_roles = ("text",)
+    required_roles = ("text",)
+    commands = frozenset({"pretrain", "finetune", "eval", "generate"})
+    architectures = ("bert",)
     mask_share = 0.2  # small models learn faster from more masks: Wettig et al., 2023
     base_model = "distilbert/distilbert-base-uncased"
-    distils = True
-    aside = frozenset({"labels", "masks"})
+    supports_distillation = True
+    non_input_keys = frozenset({"labels", "masks"})
 
-    def trains_on(self, config: PretrainedConfig) -> bool:
+    def can_finetune(self, config: PretrainedConfig) -> bool:
         from transformers import MODEL_FOR_MASKED_LM_MAPPING
 
         other_head = any("For" in name or "LMHead" in name for name in config.architectures or ())
-        return self.opens(config) or (type(config) in MODEL_FOR_MASKED_LM_MAPPING and not other_head)
+        return self.supports(config) or (type(config) in MODEL_FOR_MASKED_LM_MAPPING and not other_head)
 
-    def learns(self, config: PretrainedConfig) -> bool:
+    def can_pretrain(self, config: PretrainedConfig) -> bool:
         from transformers import MODEL_FOR_MASKED_LM_MAPPING
 
         return type(config) in MODEL_FOR_MASKED_LM_MAPPING
 
-    def wants(self) -> str:
+    def requirement(self) -> str:
         return "a text and an encoder model"
 
-    def new_tokenizer(self, texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:
+    def train_tokenizer(self, texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:
         return train_wordpiece(texts, vocabulary, context)
 
-    def settle(
-        self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
-    ) -> Setup:
+    def resolve_settings(
+        self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> TaskSettings:
         fills = (flags.top or USUAL_FILLS) if isinstance(flags, AskOptions) else 0  # asked, not trained or measured
-        return replace(super().settle(setup, flags, config, tokenizer), fills=fills)
+        return replace(super().resolve_settings(settings, flags, config, tokenizer), fills=fills)
 
-    def obstacle(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> tuple[int, str] | None:
+    def first_unanswerable_row(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
+    ) -> tuple[int, str] | None:
         mask = tokenizer.mask_token
-        for row, ids in enumerate(tokenizer(list(rows[setup.columns["text"]][:]))["input_ids"]):
+        for row, ids in enumerate(tokenizer(list(rows[settings.columns["text"]][:]))["input_ids"]):
             if tokenizer.mask_token_id not in ids:
                 return row, f"the text has no {mask}, which stands where this model fills in a word"
-            if len(ids) > setup.max_length:
-                return row, f"the text has {len(ids)} tokens and the model takes {setup.max_length}; shorten it"
+            if len(ids) > settings.max_length:
+                return row, f"the text has {len(ids)} tokens and the model takes {settings.max_length}; shorten it"
         return None
 
-    def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
-        texts = [str(text or "") for text in rows[setup.columns["text"]][:]]
-        if setup.fills:
+    def encode(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
+    ) -> Dataset:
+        texts = [str(text or "") for text in rows[settings.columns["text"]][:]]
+        if settings.fills:
             asked = tokenizer(texts)
             return Dataset.from_dict({**asked, "length": [len(ids) for ids in asked["input_ids"]]})
-        if setup.per_row and not training:
+        if settings.per_row and not training:
             parts = [_stream([text], tokenizer) for text in texts]
         else:
             parts = [_stream(texts, tokenizer)]
         before, after = _frame(tokenizer)
-        room = setup.max_length - len(before) - len(after)
+        room = settings.max_length - len(before) - len(after)
         columns: dict[str, list[Any]] = {"input_ids": [], "words": [], "row": []}
         for row, (ids, words) in enumerate(parts):
             for block, its_words in zip(in_blocks(ids, room), in_blocks(words, room), strict=True):
@@ -98,37 +102,37 @@ class MaskedLM(DenoisingTask):
         columns["length"] = [len(ids) for ids in columns["input_ids"]]
         return Dataset.from_dict(columns)
 
-    def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
-        masking = MaskingCollator(tokenizer, setup)
-        return partial(_collate_given, tokenizer=tokenizer) if setup.fills else masking
+    def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
+        masking = MaskingCollator(tokenizer, settings)
+        return partial(_collate_given, tokenizer=tokenizer) if settings.fills else masking
 
     def divergence(
         self, student: torch.Tensor, teacher: torch.Tensor, batch: dict[str, Any], temperature: float
     ) -> torch.Tensor:
         return divergences.of_tokens(student, teacher, batch["labels"] != IGNORED, temperature)
 
-    def run(self, model: PreTrainedModel, batch: dict[str, Any], setup: Setup) -> list[Any]:
-        if not setup.fills:
-            return super().run(model, batch, setup)
-        found = model(**self.shown(batch)).logits
-        return [_best(logits[places], setup.fills) for logits, places in zip(found, batch["masks"], strict=True)]
+    def predict(self, model: PreTrainedModel, batch: dict[str, Any], settings: TaskSettings) -> list[Any]:
+        if not settings.fills:
+            return super().predict(model, batch, settings)
+        found = model(**self.model_inputs(batch)).logits
+        return [_best(logits[places], settings.fills) for logits, places in zip(found, batch["masks"], strict=True)]
 
-    def answers(
+    def format(
         self,
         records: Sequence[Any],
         prepared: Dataset,
         rows: Dataset,
         tokenizer: PreTrainedTokenizerBase,
-        setup: Setup,
+        settings: TaskSettings,
         top: int | None,
     ) -> list[dict[str, Any]]:
-        texts = rows[setup.columns["text"]][:]
+        texts = rows[settings.columns["text"]][:]
         return [{"fills": _fills(text, record, tokenizer)} for text, record in zip(texts, records, strict=True)]
 
-    def samples(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
+    def sample_inputs(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
         return [{"text": f"{text.rpartition(' ')[0]} {tokenizer.mask_token}"} for text in texts]
 
-    def nothing(self, setup: Setup) -> dict[str, Any]:
+    def empty(self, settings: TaskSettings) -> dict[str, Any]:
         return {"fills": None}
 
     def headings(self) -> list[str]:
@@ -143,10 +147,10 @@ class MaskedLM(DenoisingTask):
 class MaskingCollator:
     """Masks a share of each row's tokens; the trainer sets `epoch`, so that each epoch masks others."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> None:
         if tokenizer.mask_token_id is None:
             raise ModelError("the tokenizer has no mask token, which masked-lm needs")
-        self.tokenizer, self.setup, self.epoch = tokenizer, setup, 0
+        self.tokenizer, self.settings, self.epoch = tokenizer, settings, 0
         self.vocabulary = len(tokenizer)
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -163,7 +167,7 @@ class MaskingCollator:
 
     def mask(self, ids: list[int], words: list[int], index: int) -> tuple[list[int], list[int]]:
         """Return the row with a share of its tokens masked, and the labels."""
-        dice = np.random.default_rng((self.setup.seed, self.epoch, index))
+        dice = np.random.default_rng((self.settings.seed, self.epoch, index))
         tokens, labels = np.array(ids), np.full(len(ids), IGNORED)
         chosen = self._choose(np.array(words), dice)
         labels[chosen] = tokens[chosen]
@@ -176,8 +180,8 @@ class MaskingCollator:
     def _choose(self, words: np.ndarray, dice: np.random.Generator) -> np.ndarray:
         """Return the positions to mask: single tokens, or with whole_words all tokens of the chosen words."""
         positions = np.flatnonzero(words >= 0)
-        count = max(1, round(len(positions) * self.setup.mask_share))
-        if not self.setup.whole_words:
+        count = max(1, round(len(positions) * self.settings.mask_share))
+        if not self.settings.whole_words:
             return np.sort(dice.choice(positions, size=min(count, len(positions)), replace=False))
         order = dice.permutation(np.unique(words[positions]))
         sizes = np.array([(words == word).sum() for word in order])

@@ -22,9 +22,9 @@ from llmkit.data.predictions import as_probabilities, as_sets
 from llmkit.errors import ModelError, OptionError
 from llmkit.metrics.observations import Bools, Floats, LabelSets, Observations
 from llmkit.options import TaskFlags
+from llmkit.tasks.base.encoding import Collator
 from llmkit.tasks.base.sequence_classification import SequenceTask, model_inputs, text_columns
-from llmkit.tasks.base.setup import Setup
-from llmkit.tasks.base.task import Collator
+from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.encoding import divergences
 from llmkit.tasks.encoding.collation import pad_batch
 
@@ -38,25 +38,25 @@ class MultiLabelClassification(SequenceTask):
 
     name = "multi-label-classification"
     pipeline_tag = "text-classification"  # the Hub has no name of its own for it
-    distils = True
+    supports_distillation = True
     roles = ("text", "pair", "labels")
     flags = frozenset({"threshold"})
-    incomplete = "no text or no list of labels"
+    unusable_reason = "no text or no list of labels"
 
-    def opens(self, config: PretrainedConfig) -> bool:
-        return super().opens(config) and config.problem_type == PROBLEM
+    def supports(self, config: PretrainedConfig) -> bool:
+        return super().supports(config) and config.problem_type == PROBLEM
 
-    def wants(self) -> str:
+    def requirement(self) -> str:
         return 'a text (or two) and a list of labels (["price", "food"]; in a CSV as JSON)'
 
-    def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         named = usual_among(dataset.column_names, LABELS)
         return _columns(dataset, given, [name for name in named if label_sets.holds_sets(dataset, name)])
 
-    def meant(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+    def explicit_columns(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         return _columns(dataset, given, usual_among(dataset.column_names, LABELS))
 
-    def flaw(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
+    def first_invalid_row(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
         return label_sets.fault_in(rows, columns["labels"]) if "labels" in columns else None
 
     def labels(self, train: Dataset, validation: Dataset | None, columns: dict[str, str]) -> Labels:
@@ -80,45 +80,49 @@ class MultiLabelClassification(SequenceTask):
         column = columns["labels"]
         return column in dataset.column_names and any(cell not in (None, "") for cell in dataset[column][:])
 
-    def truths(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
+    def targets(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
         return [None if held is None else frozenset(held) for held in label_sets.sets_of(rows, columns["labels"])]
 
-    def check(self, setup: Setup) -> None:
-        super().check(setup)
-        if setup.tune:
+    def check_settings(self, settings: TaskSettings) -> None:
+        super().check_settings(settings)
+        if settings.calibrate:
             raise OptionError("--threshold auto is for finetune, which tunes it on the validation rows; name a number")
 
-    def settle(
-        self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
-    ) -> Setup:
-        labels = Labels.of_model(config) if setup.labels is None else setup.labels
-        kept = kept_threshold(config) if self.opens(config) else Setup.threshold
+    def resolve_settings(
+        self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> TaskSettings:
+        labels = Labels.of_model(config) if settings.labels is None else settings.labels
+        kept = kept_threshold(config) if self.supports(config) else TaskSettings.threshold
         tune = flags.threshold == "auto"
         threshold = kept if tune or flags.threshold is None else float(flags.threshold)
-        return replace(setup, labels=labels, threshold=threshold, tune=tune)
+        return replace(settings, labels=labels, threshold=threshold, calibrate=tune)
 
-    def head_config(self, setup: Setup) -> dict[str, Any]:
-        labels = setup.labels.config() if setup.labels else {}
-        return {**labels, "problem_type": PROBLEM, "threshold": setup.threshold}
+    def head_config(self, settings: TaskSettings) -> dict[str, Any]:
+        labels = settings.labels.config() if settings.labels else {}
+        return {**labels, "problem_type": PROBLEM, "threshold": settings.threshold}
 
-    def remark(self, rows: Dataset, setup: Setup) -> str:
-        counts = [len(held or ()) for held in label_sets.sets_of(rows, setup.columns["labels"])]
-        reached = "that is tuned after training" if setup.tune else f"of {setup.threshold:g}"
+    def remark(self, rows: Dataset, settings: TaskSettings) -> str:
+        counts = [len(held or ()) for held in label_sets.sets_of(rows, settings.columns["labels"])]
+        reached = "that is tuned after training" if settings.calibrate else f"of {settings.threshold:g}"
         per_row = f"{sum(counts) / max(1, len(counts)):.1f} labels a row, none in {counts.count(0)} rows"
         return f"{per_row}; a label is predicted from a probability {reached}"
 
-    def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
+    def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
         texts = dataset[columns["text"]][:]
         held = label_sets.sets_of(dataset, columns["labels"])
         return [row for row, text in enumerate(texts) if held[row] is not None and str(text or "").strip()]
 
-    def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
-        columns = model_inputs(rows, tokenizer, setup)
-        if "labels" in setup.columns and setup.labels is not None:
-            columns["labels"] = _truth(rows, setup.columns["labels"], setup.labels.names).astype(np.float64).tolist()
+    def encode(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
+    ) -> Dataset:
+        columns = model_inputs(rows, tokenizer, settings)
+        if "labels" in settings.columns and settings.labels is not None:
+            columns["labels"] = (
+                _truth(rows, settings.columns["labels"], settings.labels.names).astype(np.float64).tolist()
+            )
         return Dataset.from_dict(columns)
 
-    def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
+    def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
         return lambda rows: pad_batch(rows, tokenizer, float)
 
     def divergence(
@@ -132,67 +136,69 @@ class MultiLabelClassification(SequenceTask):
         threshold = kept_threshold(model.config)
         return torch.stack([torch.full_like(held, math.log(threshold / (1 - threshold))), held], dim=-1)
 
-    def spell(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+    def class_name(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         return "holds" if choice else "does not hold"
 
-    def observe(
-        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
+    def evaluation_arrays(
+        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
     ) -> Observations:
-        names = setup.labels.names if setup.labels else ()
+        names = settings.labels.names if settings.labels else ()
         chances = expit(np.asarray(records, dtype=np.float64))
-        if setup.merge is not None:
-            chances = _merged(chances, setup.merge, len(names))
+        if settings.merge is not None:
+            chances = _merged(chances, settings.merge, len(names))
         truth = np.asarray(prepared["labels"], dtype=np.float64) > 0
-        return LabelSets(truth, chances >= setup.threshold, names, chances)
+        return LabelSets(truth, chances >= settings.threshold, names, chances)
 
-    def tuned(self, setup: Setup, seen: Observations) -> tuple[Setup, str]:
-        if not isinstance(seen, LabelSets) or seen.probabilities is None:
-            raise TypeError(f"a threshold is tuned on sets of labels, not on {type(seen).__name__}")
-        threshold = best_threshold(seen.truth, seen.probabilities)
-        then = replace(seen, predicted=seen.probabilities >= threshold)
-        before, after = (metrics.value("f1_micro", some) for some in (seen, then))
+    def calibrated(self, settings: TaskSettings, observations: Observations) -> tuple[TaskSettings, str]:
+        if not isinstance(observations, LabelSets) or observations.probabilities is None:
+            raise TypeError(f"a threshold is tuned on sets of labels, not on {type(observations).__name__}")
+        threshold = best_threshold(observations.truth, observations.probabilities)
+        then = replace(observations, predicted=observations.probabilities >= threshold)
+        before, after = (metrics.value("f1_micro", some) for some in (observations, then))
         how = (
-            f"threshold: {threshold:g}, which gives the best f1_micro of the {len(seen)} validation rows, {after:.4f} "
-            f"({before:.4f} at {setup.threshold:g})"
+            f"threshold: {threshold:g}, which gives the best f1_micro of the {len(observations)} validation rows, "
+            f"{after:.4f} ({before:.4f} at {settings.threshold:g})"
         )
-        return replace(setup, threshold=threshold), how
+        return replace(settings, threshold=threshold), how
 
-    def answers(
+    def format(
         self,
         records: Sequence[Any],
         prepared: Dataset,
         rows: Dataset,
         tokenizer: PreTrainedTokenizerBase,
-        setup: Setup,
+        settings: TaskSettings,
         top: int | None,
     ) -> list[dict[str, Any]]:
-        names = setup.labels.names if setup.labels else ()
+        names = settings.labels.names if settings.labels else ()
         made = []
         for chances in expit(np.asarray(records, dtype=np.float64)):
             scores = {names[i]: float(chances[i]) for i in np.argsort(-chances, kind="stable")}
-            held = [name for name, chance in scores.items() if chance >= setup.threshold]
+            held = [name for name, chance in scores.items() if chance >= settings.threshold]
             made.append({"labels": held, "scores": dict(list(scores.items())[:top])})
         return made
 
-    def nothing(self, setup: Setup) -> dict[str, Any]:
+    def empty(self, settings: TaskSettings) -> dict[str, Any]:
         return {"labels": None, "scores": None}
 
     def headings(self) -> list[str]:
         return ["text", "label", "score", "holds"]
 
     def cells(self, row: Mapping[str, Any], answer: Mapping[str, Any]) -> list[str]:
-        text = "\n".join(str(row[role]) for role in self.asks if role in row)
+        text = "\n".join(str(row[role]) for role in self.input_roles if role in row)
         scores = answer["scores"] or {}
         holds = ("yes" if name in answer["labels"] else "" for name in scores)
         return [text, "\n".join(scores), "\n".join(f"{score:.4f}" for score in scores.values()), "\n".join(holds)]
 
-    def file_labels(self, parts: Sequence[Dataset], columns: dict[str, str]) -> Labels:
+    def prediction_labels(self, parts: Sequence[Dataset], columns: dict[str, str]) -> Labels:
         column = columns["labels"]
         single = [label_sets.one_below_the_other(part, column) for part in parts]
         return label_names.found_in(concatenate_datasets(single), column)
 
-    def observe_file(self, rows: Dataset, predictions: Sequence[dict[str, Any]], setup: Setup) -> Observations:
-        names, column = setup.labels.names if setup.labels else (), setup.columns["labels"]
+    def arrays_from_predictions(
+        self, rows: Dataset, predictions: Sequence[dict[str, Any]], settings: TaskSettings
+    ) -> Observations:
+        names, column = settings.labels.names if settings.labels else (), settings.columns["labels"]
         places, by_id = [row["place"] for row in predictions], bool(label_sets.declared_in(rows, column))
         guesses = np.zeros((len(rows), len(names)), dtype=bool)
         for row, ids in enumerate(as_sets([row["prediction"] for row in predictions], names, places, by_id)):
@@ -205,10 +211,10 @@ class MultiLabelClassification(SequenceTask):
         none = np.zeros((1, len(labels.names) if labels else 1), dtype=bool)
         return metrics.names_for(LabelSets(none, none, labels.names if labels else ("",), none.astype(np.float64)))
 
-    def usual_metrics(self, labels: Labels | None) -> tuple[str, ...]:
+    def default_metrics(self, labels: Labels | None) -> tuple[str, ...]:
         return METRICS
 
-    def headline(self, setup: Setup) -> str:
+    def headline_metric(self, settings: TaskSettings) -> str:
         return "f1_micro"
 
 
@@ -218,7 +224,7 @@ def kept_threshold(config: PretrainedConfig) -> float:
     Raises:
         ModelError: it is no probability.
     """
-    threshold = getattr(config, "threshold", Setup.threshold)
+    threshold = getattr(config, "threshold", TaskSettings.threshold)
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 < threshold < 1:
         raise ModelError(f"the model's config.json has the threshold {threshold!r}; a number between 0 and 1 is wanted")
     return float(threshold)
@@ -236,12 +242,12 @@ def best_threshold(truth: Bools, chances: Floats) -> float:
     ranked, right = chances.ravel()[order], np.cumsum(truth.ravel()[order])
     ends = np.flatnonzero(np.append(np.diff(ranked) != 0, True))  # those of equal probability are taken together
     if not right[-1]:
-        return Setup.threshold
+        return TaskSettings.threshold
     scores = 2 * right[ends] / (ends + 1 + right[-1])
     above, below = ranked[ends], np.append(ranked[ends[1:]], 0.0)
     best = np.flatnonzero(scores == scores.max())
     middles = (above[best] + below[best]) / 2
-    nearest = int(np.argmin(np.abs(middles - Setup.threshold)))
+    nearest = int(np.argmin(np.abs(middles - TaskSettings.threshold)))
     low, high, middle = below[best][nearest], above[best][nearest], float(middles[nearest])
     rounded = (round(middle, digits) for digits in range(2, 17))
     margin = (high - low) / 4  # the last digits of a probability depend on the batch

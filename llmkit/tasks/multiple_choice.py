@@ -26,7 +26,7 @@ from llmkit.metrics.observations import Choices, Observations
 from llmkit.models.config import is_decoder
 from llmkit.options import TaskFlags
 from llmkit.tasks.base.alternatives import ENCODED, AlternativesTask, chances, encode_continuations
-from llmkit.tasks.base.setup import Setup
+from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.text_classification import ranked
 
 QUESTIONS = ("question", "question_stem", "goal", "query", "ctx", "startphrase", "premise", "sent1", "context")
@@ -44,30 +44,30 @@ class MultipleChoice(AlternativesTask):
     auto_class = "AutoModelForMultipleChoice"
     heads = ("ForMultipleChoice",)
     roles = ("question", "choices", "answer", *(f"choice{number}" for number in range(MOST)))
-    asks = ("question", "choices")
-    needs = ("question", "choices")
-    spellings: ClassVar[Mapping[str, tuple[str, ...]]] = {"question": QUESTIONS, "choices": LISTS}
+    input_roles = ("question", "choices")
+    required_roles = ("question", "choices")
+    column_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"question": QUESTIONS, "choices": LISTS}
     flags = frozenset({"template"})
-    verbs = frozenset({"finetune", "eval", "classify"})
+    commands = frozenset({"finetune", "eval", "classify"})
     base_model = "distilbert/distilbert-base-uncased"
-    scores_files = True
-    incomplete = "no question or no answer"
+    scores_prediction_files = True
+    unusable_reason = "no question or no answer"
 
-    def opens(self, config: PretrainedConfig) -> bool:
-        return super().opens(config) or is_decoder(config)
+    def supports(self, config: PretrainedConfig) -> bool:
+        return super().supports(config) or is_decoder(config)
 
-    def claims(self, config: PretrainedConfig, verb: str) -> bool:
-        return super().opens(config) or (is_decoder(config) and verb == "eval")  # elsewhere a decoder continues text
+    def is_default_for(self, config: PretrainedConfig, verb: str) -> bool:
+        return super().supports(config) or (is_decoder(config) and verb == "eval")  # elsewhere a decoder continues text
 
-    def trains_on(self, config: PretrainedConfig) -> bool:
+    def can_finetune(self, config: PretrainedConfig) -> bool:
         from transformers import MODEL_FOR_MULTIPLE_CHOICE_MAPPING
 
-        return type(config) in MODEL_FOR_MULTIPLE_CHOICE_MAPPING or super().opens(config)
+        return type(config) in MODEL_FOR_MULTIPLE_CHOICE_MAPPING or super().supports(config)
 
-    def wants(self) -> str:
+    def requirement(self) -> str:
         return "a question, its choices (a list, or columns such as ending0, ending1) and the answer"
 
-    def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         names = dataset.column_names
         answer = given.get("answer") or next((name for name in ANSWERS if name in names), None)
         choices = _choice_columns(dataset, given, answer)
@@ -82,20 +82,20 @@ class MultipleChoice(AlternativesTask):
         answers = dataset[columns["answer"]][:] if columns["answer"] in dataset.column_names else ()
         return any(answer not in (None, "", -1, "-1") for answer in answers)
 
-    def truths(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
+    def targets(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
         feature = rows.features[columns["answer"]]
         found = [-1 if row[columns["answer"]] is None else answer_of(row, columns, feature) for row in rows]
         return [None if answer < 0 else answer for answer in found]
 
-    def settle(
-        self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
-    ) -> Setup:
-        return replace(setup, template=flags.template or PROMPT, likelihood=True) if is_decoder(config) else setup
+    def resolve_settings(
+        self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> TaskSettings:
+        return replace(settings, template=flags.template or PROMPT, likelihood=True) if is_decoder(config) else settings
 
-    def remark(self, rows: Dataset, setup: Setup) -> str | None:
-        return f"each choice by its likelihood after {setup.template!r}" if setup.likelihood else None
+    def remark(self, rows: Dataset, settings: TaskSettings) -> str | None:
+        return f"each choice by its likelihood after {settings.template!r}" if settings.likelihood else None
 
-    def flaw(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
+    def first_invalid_row(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
         sizes: list[int] = []
         labelled = False
         for place, row in enumerate(rows):
@@ -110,29 +110,33 @@ class MultipleChoice(AlternativesTask):
             return None
         return other, f"{sizes[other]} choices, and {usual} in the others"
 
-    def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
+    def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
         return [
             place
             for place, row in enumerate(dataset)
             if str(row[columns["question"]] or "").strip() and row[columns["answer"]] not in (None, "", -1, "-1")
         ]
 
-    def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
+    def encode(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
+    ) -> Dataset:
         made = []
         for row in rows:
-            choices, question = choices_of(row, setup.columns), str(row[setup.columns["question"]])
+            choices, question = choices_of(row, settings.columns), str(row[settings.columns["question"]])
             entry: dict[str, Any]
-            if setup.likelihood:
-                prompts = [setup.template.replace("{}", question)] * len(choices)
-                ids, firsts = encode_continuations(prompts, [f" {one}" for one in choices], tokenizer, setup.max_length)
+            if settings.likelihood:
+                prompts = [settings.template.replace("{}", question)] * len(choices)
+                ids, firsts = encode_continuations(
+                    prompts, [f" {one}" for one in choices], tokenizer, settings.max_length
+                )
                 entry = {"input_ids": ids, "first": firsts}
             else:
-                limits = {"truncation": True, "max_length": setup.max_length}
+                limits = {"truncation": True, "max_length": settings.max_length}
                 encoded = tokenizer([question] * len(choices), choices, **limits)
                 entry = {name: encoded[name] for name in ENCODED if name in encoded}
             entry |= {"length": max(map(len, entry["input_ids"])), "sizes": [len(one) for one in choices]}
-            if "answer" in setup.columns:
-                entry["labels"] = answer_of(row, setup.columns, rows.features[setup.columns["answer"]])
+            if "answer" in settings.columns:
+                entry["labels"] = answer_of(row, settings.columns, rows.features[settings.columns["answer"]])
             made.append(entry)
         return Dataset.from_list(made)
 
@@ -140,21 +144,25 @@ class MultipleChoice(AlternativesTask):
         scores: torch.Tensor = model(**inputs).logits
         return scores
 
-    def observe(
-        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
+    def evaluation_arrays(
+        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
     ) -> Observations:
         pairs = list(zip(map(np.asarray, records), map(np.asarray, prepared["sizes"]), strict=True))
         best = [int(scores.argmax()) for scores, _ in pairs]
         per_character = [int((scores / np.maximum(sizes, 1)).argmax()) for scores, sizes in pairs]
-        normalised = np.array(per_character, dtype=np.int64) if setup.likelihood else None
+        normalised = np.array(per_character, dtype=np.int64) if settings.likelihood else None
         truth, guesses = np.array(prepared["labels"], dtype=np.int64), np.array(best, dtype=np.int64)
         return Choices(truth, guesses, normalised, tuple(tuple(chances(scores).tolist()) for scores, _ in pairs))
 
-    def observe_file(self, rows: Dataset, predictions: Sequence[dict[str, Any]], setup: Setup) -> Observations:
-        feature, truth, guesses = rows.features[setup.columns["answer"]], [], []
+    def arrays_from_predictions(
+        self, rows: Dataset, predictions: Sequence[dict[str, Any]], settings: TaskSettings
+    ) -> Observations:
+        feature, truth, guesses = rows.features[settings.columns["answer"]], [], []
         for row, predicted in zip(rows, predictions, strict=True):
-            truth.append(answer_of(row, setup.columns, feature))
-            guess = _number_of(predicted["prediction"], choices_of(row, setup.columns), _names_of(row, setup.columns))
+            truth.append(answer_of(row, settings.columns, feature))
+            guess = _number_of(
+                predicted["prediction"], choices_of(row, settings.columns), _names_of(row, settings.columns)
+            )
             if guess is None:
                 where, shown = f"predictions, row {predicted['place']}", shortened(predicted["prediction"])
                 raise DataError(f"{where}: {shown} is none of the choices, by text, name or number from 0")
@@ -165,32 +173,32 @@ class MultipleChoice(AlternativesTask):
         nothing = np.zeros(1, dtype=np.int64)
         return metrics.names_for(Choices(nothing, nothing, nothing))
 
-    def usual_metrics(self, labels: Labels | None) -> tuple[str, ...]:
+    def default_metrics(self, labels: Labels | None) -> tuple[str, ...]:
         return ("accuracy",)
 
-    def own_metrics(self, setup: Setup) -> tuple[str, ...]:
-        return ("accuracy", "accuracy_norm") if setup.likelihood else ("accuracy",)
+    def metrics_for(self, settings: TaskSettings) -> tuple[str, ...]:
+        return ("accuracy", "accuracy_norm") if settings.likelihood else ("accuracy",)
 
-    def headline(self, setup: Setup) -> str:
+    def headline_metric(self, settings: TaskSettings) -> str:
         return "accuracy"
 
-    def answers(
+    def format(
         self,
         records: Sequence[Any],
         prepared: Dataset,
         rows: Dataset,
         tokenizer: PreTrainedTokenizerBase,
-        setup: Setup,
+        settings: TaskSettings,
         top: int | None,
     ) -> list[dict[str, Any]]:
         """Return the best choice of each row; scores are the softmax of logits, or of a decoder's log-likelihoods."""
         pairs = zip(records, rows, strict=True)
-        return [ranked(chances(record), choices_of(row, setup.columns), top) for record, row in pairs]
+        return [ranked(chances(record), choices_of(row, settings.columns), top) for record, row in pairs]
 
-    def samples(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
+    def sample_inputs(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
         return [{"question": text, "choices": [other for other in texts if other != text][:4]} for text in texts]
 
-    def nothing(self, setup: Setup) -> dict[str, Any]:
+    def empty(self, settings: TaskSettings) -> dict[str, Any]:
         return {"label": None, "score": None, "scores": None}
 
     def headings(self) -> list[str]:

@@ -25,8 +25,9 @@ from llmkit.models import adapters
 from llmkit.models.config import is_decoder
 from llmkit.models.reference import reference_for
 from llmkit.options import TaskFlags
-from llmkit.tasks.base.setup import Setup
-from llmkit.tasks.base.task import Collator, Task
+from llmkit.tasks.base.encoding import Collator
+from llmkit.tasks.base.settings import TaskSettings
+from llmkit.tasks.base.task import WholeTask
 from llmkit.tasks.causal_lm import CausalLM
 from llmkit.tasks.encoding.preference_pairs import ANSWERS, encode, pair_of
 
@@ -34,7 +35,7 @@ BETA = 0.1
 REWARDS = ("reward_accuracy", "reward_margin", "dpo_loss")  # of what has changed since the reference
 
 
-class PreferenceOptimization(Task):
+class PreferenceOptimization(WholeTask):
     """The preferred one of two answers to a prompt."""
 
     name = "preference-optimization"
@@ -42,29 +43,29 @@ class PreferenceOptimization(Task):
     heads = CausalLM.heads
     roles = ("prompt", *ANSWERS)
     flags = frozenset({"beta"})
-    verbs = frozenset({"finetune", "eval"})
+    commands = frozenset({"finetune", "eval"})
     base_model = "HuggingFaceTB/SmolLM2-135M-Instruct"
-    eval_batch = 4  # pairs: the logits of two answers are large
+    eval_batch_size = 4  # pairs: the logits of two answers are large
     invariance_rows = 2
-    aside = frozenset({"completion_mask", "is_real", "before", "beta"})
-    incomplete = "no prompt or no answers"
-    told = REWARDS
-    alternatives = ANSWERS
-    remembers = True
-    usual_batch = 8
-    usual_epochs = 1.0
-    pace = 0.05  # 2e-6 for 135 million weights, 2e-5 for an adapter: TRL's own is 1e-6
+    non_input_keys = frozenset({"completion_mask", "is_real", "before", "beta"})
+    unusable_reason = "no prompt or no answers"
+    logged_metrics = REWARDS
+    alternative_roles = ANSWERS
+    needs_reference_outputs = True
+    default_batch_size = 8
+    default_epochs = 1.0
+    lr_multiplier = 0.05  # 2e-6 for 135 million weights, 2e-5 for an adapter: TRL's own is 1e-6
 
-    def opens(self, config: PretrainedConfig) -> bool:
+    def supports(self, config: PretrainedConfig) -> bool:
         return is_decoder(config)
 
-    def claims(self, config: PretrainedConfig, verb: str) -> bool:
+    def is_default_for(self, config: PretrainedConfig, verb: str) -> bool:
         return is_decoder(config) and verb == "eval"  # elsewhere a decoder continues text
 
-    def wants(self) -> str:
+    def requirement(self) -> str:
         return "a prompt, a chosen and a rejected answer (texts or messages; the prompt may begin both)"
 
-    def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         found = {role: given.get(role, role) for role in self.roles}
         found = {role: name for role, name in found.items() if name in dataset.column_names}
         if not set(ANSWERS) <= set(found) or not all(_holds_answers(dataset.features[name]) for name in found.values()):
@@ -72,23 +73,23 @@ class PreferenceOptimization(Task):
         whole = not any(is_string(dataset.features[found[role]]) for role in ANSWERS)
         return found if "prompt" in found or whole else None
 
-    def settle(
-        self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
-    ) -> Setup:
+    def resolve_settings(
+        self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> TaskSettings:
         if importlib.util.find_spec("trl") is None:
             raise ModelError(f"{self.name} needs trl: pip install 'llmkit[dpo]'")
-        known = setup.reference
+        known = settings.reference
         beta = flags.beta if flags.beta is not None else known.beta if known else BETA
         reference = replace(known, beta=beta) if known else None
-        return replace(setup, beta=beta, reference=reference, chat=bool(tokenizer.chat_template))
+        return replace(settings, beta=beta, reference=reference, chat=bool(tokenizer.chat_template))
 
-    def remark(self, rows: Dataset, setup: Setup) -> str | None:
-        form = "answers in the chat template" if setup.chat else "answers as plain text"
-        if setup.reference is None:
+    def remark(self, rows: Dataset, settings: TaskSettings) -> str | None:
+        form = "answers in the chat template" if settings.chat else "answers as plain text"
+        if settings.reference is None:
             return f"{form}; no reference model, so the answer that is likelier as a whole counts as preferred"
-        return f"{form}; reference {setup.reference.name}, beta {setup.beta:g}"
+        return f"{form}; reference {settings.reference.name}, beta {settings.beta:g}"
 
-    def flaw(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
+    def first_invalid_row(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
         for place, row in enumerate(rows):
             try:
                 pair_of(row, columns)
@@ -96,14 +97,16 @@ class PreferenceOptimization(Task):
                 return place, str(error)
         return None
 
-    def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
+    def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
         return list(range(len(dataset)))  # a row without an answer is refused: see `flaw`
 
-    def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
+    def encode(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
+    ) -> Dataset:
         made = []
         for row in rows:
-            whole = encode(pair_of(row, setup.columns), tokenizer)
-            pair = whole.cut(setup.max_length)
+            whole = encode(pair_of(row, settings.columns), tokenizer)
+            pair = whole.cut(settings.max_length)
             chosen, rejected = pair.answers
             made.append(
                 {
@@ -117,7 +120,7 @@ class PreferenceOptimization(Task):
             )
         return Dataset.from_list(made)
 
-    def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
+    def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
         from trl.trainer.dpo_trainer import DataCollatorForPreference
 
         pad = DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id or 0)
@@ -126,7 +129,7 @@ class PreferenceOptimization(Task):
             stacked = pad(rows)  # the chosen answers of all rows, then the rejected ones
             batch = {name: torch.stack(value.chunk(2), dim=1) for name, value in stacked.items()}
             batch["is_real"] = torch.ones(len(rows), 2, dtype=torch.bool)
-            batch["beta"] = torch.full((len(rows),), setup.beta)
+            batch["beta"] = torch.full((len(rows),), settings.beta)
             if "before" in rows[0]:
                 batch["before"] = torch.tensor([row["before"] for row in rows])
             return batch
@@ -139,45 +142,45 @@ class PreferenceOptimization(Task):
         before = _margins(batch["before"]) if "before" in batch else margins.detach()
         return -torch.nn.functional.logsigmoid(batch["beta"] * (margins - before)).mean()
 
-    def run(self, model: PreTrainedModel, batch: dict[str, Any], setup: Setup) -> list[Any]:
+    def predict(self, model: PreTrainedModel, batch: dict[str, Any], settings: TaskSettings) -> list[Any]:
         """Return the log-probabilities of both answers of each pair; then the reference's, where there is one."""
         found = [log_probabilities(model, batch)]
         if "before" in batch:
             found.append(batch["before"])
-        elif setup.reference is not None and adapters.is_active(model):
+        elif settings.reference is not None and adapters.is_active(model):
             with adapters.turned_off(model):
                 found.append(log_probabilities(model, batch))
-        elif setup.reference is not None:
-            found.append(log_probabilities(reference_for(model, setup.reference, self.auto_class), batch))
+        elif settings.reference is not None:
+            found.append(log_probabilities(reference_for(model, settings.reference, self.auto_class), batch))
         records: list[Any] = torch.cat([some.float() for some in found], dim=1).tolist()
         return records
 
     def logits(self, model: PreTrainedModel, batch: dict[str, Any], place: int) -> torch.Tensor:
         return log_probabilities(model, batch)[place]
 
-    def spell(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+    def class_name(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         return ANSWERS[choice]
 
-    def observe(
-        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
+    def evaluation_arrays(
+        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
     ) -> Observations:
         found = np.asarray(records, dtype=np.float64)
         before = found[:, 2] - found[:, 3] if found.shape[1] > 2 else None
-        return Preferences(found[:, 0] - found[:, 1], before, setup.beta)
+        return Preferences(found[:, 0] - found[:, 1], before, settings.beta)
 
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
         return ("accuracy", "margin", *REWARDS)
 
-    def usual_metrics(self, labels: Labels | None) -> tuple[str, ...]:
+    def default_metrics(self, labels: Labels | None) -> tuple[str, ...]:
         return (*REWARDS, "accuracy", "margin")
 
-    def own_metrics(self, setup: Setup) -> tuple[str, ...]:
-        return ("accuracy", "margin") if setup.reference is None else self.usual_metrics(setup.labels)
+    def metrics_for(self, settings: TaskSettings) -> tuple[str, ...]:
+        return ("accuracy", "margin") if settings.reference is None else self.default_metrics(settings.labels)
 
-    def headline(self, setup: Setup) -> str:
-        return "accuracy" if setup.reference is None else "reward_accuracy"
+    def headline_metric(self, settings: TaskSettings) -> str:
+        return "accuracy" if settings.reference is None else "reward_accuracy"
 
-    def samples(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
+    def sample_inputs(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
         following = [*texts[1:], *texts[:1]]
         return [
             {"prompt": text, "chosen": other, "rejected": other[::-1]}

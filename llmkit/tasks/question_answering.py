@@ -21,8 +21,9 @@ from llmkit.data.predictions import cell_text
 from llmkit.errors import ModelError, OptionError
 from llmkit.metrics.observations import AnswerTexts, Observations, softmax
 from llmkit.options import TaskFlags
-from llmkit.tasks.base.setup import Setup
-from llmkit.tasks.base.task import Collator, Task
+from llmkit.tasks.base.encoding import Collator
+from llmkit.tasks.base.settings import TaskSettings
+from llmkit.tasks.base.task import WholeTask
 from llmkit.tasks.encoding.collation import INPUTS, pad_batch, pad_sequences
 from llmkit.tasks.encoding.context_windows import best_spans, candidates_of, windows_of
 from llmkit.tasks.encoding.squad_answers import ANSWERS, fault_of, given_answers, raw_answers
@@ -33,36 +34,36 @@ SLICE = (
 LEAST = 16  # tokens of a window that holds a question and a piece of its context
 
 
-class QuestionAnswering(Task):
+class QuestionAnswering(WholeTask):
     """Extractive answers; exact match and F1 the SQuAD way."""
 
     name = "question-answering"
     auto_class = "AutoModelForQuestionAnswering"
     heads = ("ForQuestionAnswering", "ForQuestionAnsweringSimple")
     roles = ("question", "context", "answers", "answer_start")
-    asks = ("question", "context")
-    needs = ("question", "context")
-    unechoed = frozenset({"context"})
-    verbs = frozenset({"finetune", "eval", "generate"})
+    input_roles = ("question", "context")
+    required_roles = ("question", "context")
+    hidden_roles = frozenset({"context"})
+    commands = frozenset({"finetune", "eval", "generate"})
     base_model = "distilbert/distilbert-base-uncased"
     flags = frozenset({"no_answer"})
-    aside = frozenset({"labels", "in_context"})
-    usual_length = 384
-    scores_files = True
-    incomplete = "no question, no context or no answers"
-    pieces = "read in windows that overlap"
+    non_input_keys = frozenset({"labels", "in_context"})
+    default_max_length = 384
+    scores_prediction_files = True
+    unusable_reason = "no question, no context or no answers"
+    overlong_rows = "read in windows that overlap"
     usual: ClassVar = ("exact_match", "f1")
 
-    def trains_on(self, config: PretrainedConfig) -> bool:
+    def can_finetune(self, config: PretrainedConfig) -> bool:
         from transformers import MODEL_FOR_QUESTION_ANSWERING_MAPPING
 
-        return type(config) in MODEL_FOR_QUESTION_ANSWERING_MAPPING or self.opens(config)
+        return type(config) in MODEL_FOR_QUESTION_ANSWERING_MAPPING or self.supports(config)
 
-    def wants(self) -> str:
+    def requirement(self) -> str:
         return f"a question, a context and answers such as {ANSWERS}, or an answer and its answer_start"
 
-    def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
-        texts = {role: given.get(role, role) for role in self.asks}
+    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+        texts = {role: given.get(role, role) for role in self.input_roles}
         if not all(is_string(dataset.features.get(column)) for column in texts.values()):
             return None
         start = given.get("answer_start", "answer_start")
@@ -77,21 +78,21 @@ class QuestionAnswering(Task):
         column = columns["answers"]
         return column in dataset.column_names and any(answers is not None for answers in dataset[column][:])
 
-    def learned(self, setup: Setup, train: Dataset) -> Setup:
-        return replace(setup, no_answer=self._unanswered(train, setup) > 0)
+    def with_training_statistics(self, settings: TaskSettings, train: Dataset) -> TaskSettings:
+        return replace(settings, no_answer=self._unanswered(train, settings) > 0)
 
-    def remark(self, rows: Dataset, setup: Setup) -> str | None:
-        lacking = self._unanswered(rows, setup)
-        how = "may give none" if setup.no_answer else "always gives one (--no-answer: it may give none)"
+    def remark(self, rows: Dataset, settings: TaskSettings) -> str | None:
+        lacking = self._unanswered(rows, settings)
+        how = "may give none" if settings.no_answer else "always gives one (--no-answer: it may give none)"
         return f"{lacking} of {len(rows)} questions have no answer, and the model {how}" if lacking else None
 
     @staticmethod
-    def _unanswered(rows: Dataset, setup: Setup) -> int:
-        return sum(not given.texts for given in given_answers(rows, setup.columns))
+    def _unanswered(rows: Dataset, settings: TaskSettings) -> int:
+        return sum(not given.texts for given in given_answers(rows, settings.columns))
 
-    def settle(
-        self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
-    ) -> Setup:
+    def resolve_settings(
+        self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> TaskSettings:
         if not tokenizer.is_fast:
             raise ModelError(f"{self.name} needs a fast tokenizer (a tokenizer.json), which says where tokens begin")
         if tokenizer.cls_token_id is None or tokenizer("a")["input_ids"][0] != tokenizer.cls_token_id:
@@ -99,18 +100,18 @@ class QuestionAnswering(Task):
                 f"{self.name} needs a tokenizer that puts a token such as [CLS] before question and "
                 f"context; take an encoder, as {self.base_model} is one"
             )
-        if setup.max_length < LEAST:
+        if settings.max_length < LEAST:
             raise OptionError(
-                f"--max-length {setup.max_length} is too short for a question with a piece of its "
+                f"--max-length {settings.max_length} is too short for a question with a piece of its "
                 f"context; at least {LEAST} tokens are wanted"
             )
-        usual = setup.no_answer or bool(getattr(config, "no_answer", False))
-        return replace(setup, no_answer=usual if flags.no_answer is None else flags.no_answer)
+        usual = settings.no_answer or bool(getattr(config, "no_answer", False))
+        return replace(settings, no_answer=usual if flags.no_answer is None else flags.no_answer)
 
-    def head_config(self, setup: Setup) -> dict[str, Any]:
-        return {"no_answer": setup.no_answer}
+    def head_config(self, settings: TaskSettings) -> dict[str, Any]:
+        return {"no_answer": settings.no_answer}
 
-    def flaw(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
+    def first_invalid_row(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
         if "answers" not in columns:
             return None
         pairs = zip(rows[columns["context"]][:], raw_answers(rows, columns), strict=True)
@@ -120,8 +121,8 @@ class QuestionAnswering(Task):
                 return place, fault
         return None
 
-    def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
-        texts = (dataset[columns[role]][:] for role in self.asks)
+    def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
+        texts = (dataset[columns[role]][:] for role in self.input_roles)
         rows = zip(*texts, raw_answers(dataset, columns), strict=True)
         return [
             row
@@ -129,19 +130,21 @@ class QuestionAnswering(Task):
             if (question or "").strip() and (context or "").strip() and answers is not None
         ]
 
-    def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
+    def encode(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
+    ) -> Dataset:
         slices = [range(first, min(first + SLICE, len(rows))) for first in range(0, len(rows), SLICE)]
-        return concatenate_datasets([self._prepared(rows, some, tokenizer, setup, training) for some in slices])
+        return concatenate_datasets([self._prepared(rows, some, tokenizer, settings, training) for some in slices])
 
     @staticmethod
     def _prepared(
-        rows: Dataset, some: range, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool
+        rows: Dataset, some: range, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
     ) -> Dataset:
         picked = rows.select(some)
-        questions, contexts = (list(map(str, picked[setup.columns[role]])) for role in ("question", "context"))
-        given = given_answers(picked, setup.columns) if "answers" in setup.columns else None
+        questions, contexts = (list(map(str, picked[settings.columns[role]])) for role in ("question", "context"))
+        given = given_answers(picked, settings.columns) if "answers" in settings.columns else None
         made: list[dict[str, Any]] = []
-        for window in windows_of(questions, contexts, tokenizer, setup.max_length):
+        for window in windows_of(questions, contexts, tokenizer, settings.max_length):
             entry = {**window.inputs, "row": some[window.row], "length": len(window.inside)}
             if training and given is not None:
                 start, end = window.positions(given[window.row])
@@ -153,7 +156,7 @@ class QuestionAnswering(Task):
             made.append(entry)
         return Dataset.from_list(made)
 
-    def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
+    def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
         def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
             batch = pad_batch([{name: row[name] for name in INPUTS if name in row} for row in rows], tokenizer)
             for name in ("start_positions", "end_positions"):
@@ -165,7 +168,7 @@ class QuestionAnswering(Task):
 
         return collate
 
-    def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
+    def records(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
         """Return of each window the score of "no answer", then score, first and last token of each candidate, flat."""
         starts, ends = outputs.start_logits.double().cpu().numpy(), outputs.end_logits.double().cpu().numpy()
         masks = batch["in_context"].cpu().numpy().astype(bool)
@@ -176,48 +179,50 @@ class QuestionAnswering(Task):
 
     def logits(self, model: PreTrainedModel, batch: dict[str, Any], place: int) -> torch.Tensor:
         """Return the logits (2, tokens) of where an answer starts and ends."""
-        outputs, size = model(**self.shown(batch)), int(batch["attention_mask"][place].sum())
+        outputs, size = model(**self.model_inputs(batch)), int(batch["attention_mask"][place].sum())
         return torch.stack([outputs.start_logits[place, :size], outputs.end_logits[place, :size]])
 
-    def spell(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+    def class_name(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         return f"token {choice}"
 
-    def observe(
-        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
+    def evaluation_arrays(
+        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
     ) -> Observations:
-        best = {row: found[0] for row, found in candidates_of(records, prepared, setup.no_answer).items()}
+        best = {row: found[0] for row, found in candidates_of(records, prepared, settings.no_answer).items()}
         of_row = dict(zip(prepared["row"], range(len(prepared)), strict=True))
         firsts = prepared.select([of_row[row] for row in best])
         texts = zip(best.values(), firsts["context"], strict=True)
         found = tuple(context[one.start : one.end] for one, context in texts)
         return AnswerTexts(found, tuple(map(tuple, firsts["references"])))
 
-    def observe_file(self, rows: Dataset, predictions: Sequence[dict[str, Any]], setup: Setup) -> Observations:
-        references = tuple(given.references for given in given_answers(rows, setup.columns))
+    def arrays_from_predictions(
+        self, rows: Dataset, predictions: Sequence[dict[str, Any]], settings: TaskSettings
+    ) -> Observations:
+        references = tuple(given.references for given in given_answers(rows, settings.columns))
         return AnswerTexts(tuple(cell_text(row["prediction"]) for row in predictions), references)
 
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
         return metrics.names_for(AnswerTexts(("",), (("",),)))
 
-    def usual_metrics(self, labels: Labels | None) -> tuple[str, ...]:
+    def default_metrics(self, labels: Labels | None) -> tuple[str, ...]:
         return self.usual
 
-    def headline(self, setup: Setup) -> str:
+    def headline_metric(self, settings: TaskSettings) -> str:
         return "f1"
 
-    def answers(
+    def format(
         self,
         records: Sequence[Any],
         prepared: Dataset,
         rows: Dataset,
         tokenizer: PreTrainedTokenizerBase,
-        setup: Setup,
+        settings: TaskSettings,
         top: int | None,
     ) -> list[dict[str, Any]]:
         """Return the best answer to each row with its probability among all candidates; `top`: several of them."""
         made = []
-        contexts = list(map(str, rows[setup.columns["context"]][:]))
-        for row, candidates in candidates_of(records, prepared, setup.no_answer).items():
+        contexts = list(map(str, rows[settings.columns["context"]][:]))
+        for row, candidates in candidates_of(records, prepared, settings.no_answer).items():
             context = contexts[row]
             chances = softmax([one.score for one in candidates])
             found = [
@@ -227,7 +232,7 @@ class QuestionAnswering(Task):
             made.append({**found[0], **({} if top is None else {"answers": found[:top]})})
         return made
 
-    def nothing(self, setup: Setup) -> dict[str, Any]:
+    def empty(self, settings: TaskSettings) -> dict[str, Any]:
         return dict.fromkeys(("answer", "score", "start", "end"))
 
     def headings(self) -> list[str]:

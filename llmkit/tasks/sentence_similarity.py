@@ -21,9 +21,10 @@ from llmkit.data.labels import Labels
 from llmkit.metrics.observations import Numbers, Observations
 from llmkit.models.pooling import MODES, Pooling, pooled, read_pooling
 from llmkit.options import TaskFlags
+from llmkit.tasks.base.encoding import Collator
 from llmkit.tasks.base.sequence_classification import model_inputs, text_columns
-from llmkit.tasks.base.setup import Setup
-from llmkit.tasks.base.task import Collator, Task
+from llmkit.tasks.base.settings import TaskSettings
+from llmkit.tasks.base.task import WholeTask
 from llmkit.tasks.encoding.collation import INPUTS, pad_batch
 
 LABELS = ("label", "score", "similarity", "similarity_score", "relatedness_score", "labels")
@@ -31,27 +32,27 @@ HEADED = ("HeadModel", "HeadsModel")  # the names of bare models end in Model al
 PAIR = "pair_"  # begins the names of the second text's columns
 
 
-class SentenceSimilarity(Task):
+class SentenceSimilarity(WholeTask):
     """Pairs of texts with a number, of any scale, that the cosine of their vectors should follow."""
 
     name = "sentence-similarity"
     auto_class = "AutoModel"
     heads = ("Model",)
     roles = ("text", "pair", "label")
-    verbs = frozenset({"eval", "embed"})
-    incomplete = "a blank text or no number"
+    commands = frozenset({"eval", "embed"})
+    unusable_reason = "a blank text or no number"
 
-    def opens(self, config: PretrainedConfig) -> bool:
+    def supports(self, config: PretrainedConfig) -> bool:
         """Tell that any model will do: all have hidden states."""
         return True
 
-    def claims(self, config: PretrainedConfig, verb: str) -> bool:
+    def is_default_for(self, config: PretrainedConfig, verb: str) -> bool:
         return any(name.endswith(self.heads) and not name.endswith(HEADED) for name in config.architectures or ())
 
-    def wants(self) -> str:
+    def requirement(self) -> str:
         return "two texts and a number of how alike they are (a model without a head does no more: finetune it first)"
 
-    def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         label = given.get("label") or next((name for name in LABELS if name in dataset.column_names), None)
         if label is None or not _is_number(dataset.features[label]):
             return None
@@ -64,7 +65,7 @@ class SentenceSimilarity(Task):
         values = {value for value in dataset[columns["label"]][:] if value is not None}
         return bool(values) and values != {-1}  # GLUE hides test labels as -1
 
-    def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
+    def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
         rows = zip(*(dataset[columns[role]][:] for role in self.roles), strict=True)
         return [
             number
@@ -72,15 +73,17 @@ class SentenceSimilarity(Task):
             if label is not None and isfinite(label) and all(str(text or "").strip() for text in texts)
         ]
 
-    def settle(
-        self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
-    ) -> Setup:
+    def resolve_settings(
+        self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> TaskSettings:
         pooling = read_pooling(Path(tokenizer.name_or_path))
-        length = min(setup.max_length, pooling.max_length or setup.max_length)
-        return replace(setup, pooling=pooling, max_length=length)
+        length = min(settings.max_length, pooling.max_length or settings.max_length)
+        return replace(settings, pooling=pooling, max_length=length)
 
-    def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
-        first, second = (_inputs(rows[setup.columns[role]][:], tokenizer, setup) for role in ("text", "pair"))
+    def encode(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
+    ) -> Dataset:
+        first, second = (_inputs(rows[settings.columns[role]][:], tokenizer, settings) for role in ("text", "pair"))
         pairs = {name: list(zip(first.pop(name), second.pop(name), strict=True)) for name in ("length", "truncated")}
         columns = {
             **first,
@@ -88,12 +91,12 @@ class SentenceSimilarity(Task):
             "length": list(map(max, pairs["length"])),
             "truncated": list(map(any, pairs["truncated"])),
         }
-        if "label" in setup.columns:
-            columns["labels"] = [float(label) for label in rows[setup.columns["label"]][:]]
+        if "label" in settings.columns:
+            columns["labels"] = [float(label) for label in rows[settings.columns["label"]][:]]
         return Dataset.from_dict(columns)
 
-    def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
-        mode = list(MODES).index(_pooling(setup).mode)
+    def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
+        mode = list(MODES).index(_pooling(settings).mode)
 
         def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
             second = pad_batch([_without_prefix(row) for row in rows], tokenizer)
@@ -102,25 +105,25 @@ class SentenceSimilarity(Task):
 
         return collate
 
-    def run(self, model: PreTrainedModel, batch: dict[str, Any], setup: Setup) -> list[Any]:
+    def predict(self, model: PreTrainedModel, batch: dict[str, Any], settings: TaskSettings) -> list[Any]:
         return [[float(cosine)] for cosine in _cosines(model, batch)]
 
     def logits(self, model: PreTrainedModel, batch: dict[str, Any], place: int) -> torch.Tensor:
         """Return the cosine of one row of a batch: (1,)."""
         return _cosines(model, batch)[place : place + 1]
 
-    def observe(
-        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
+    def evaluation_arrays(
+        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
     ) -> Observations:
         return Numbers(np.asarray(prepared["labels"], dtype=np.float64), np.asarray(records, dtype=np.float64)[:, 0])
 
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
         return metrics.names_for(Numbers(np.zeros(1), np.zeros(1)))
 
-    def usual_metrics(self, labels: Labels | None) -> tuple[str, ...]:
+    def default_metrics(self, labels: Labels | None) -> tuple[str, ...]:
         return ("pearson", "spearman")  # and no error: cosines and labels are of two scales
 
-    def headline(self, setup: Setup) -> str:
+    def headline_metric(self, settings: TaskSettings) -> str:
         return "spearman"
 
 
@@ -128,15 +131,15 @@ def _is_number(feature: Any) -> bool:
     return isinstance(feature, Value) and feature.dtype.startswith(("float", "int", "uint"))
 
 
-def _pooling(setup: Setup) -> Pooling:
-    if setup.pooling is None:
+def _pooling(settings: TaskSettings) -> Pooling:
+    if settings.pooling is None:
         raise TypeError("the setup of sentence-similarity is made by `settle`")
-    return setup.pooling
+    return settings.pooling
 
 
-def _inputs(texts: Sequence[Any], tokenizer: PreTrainedTokenizerBase, setup: Setup) -> dict[str, list[Any]]:
-    spelled = Dataset.from_dict({"text": [_pooling(setup).spelled(str(text)) for text in texts]})
-    return model_inputs(spelled, tokenizer, replace(setup, columns={"text": "text"}))
+def _inputs(texts: Sequence[Any], tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> dict[str, list[Any]]:
+    spelled = Dataset.from_dict({"text": [_pooling(settings).spelled(str(text)) for text in texts]})
+    return model_inputs(spelled, tokenizer, replace(settings, columns={"text": "text"}))
 
 
 def _without_prefix(row: dict[str, Any]) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from llmkit.errors import ModelError
 from llmkit.models.tokenizer_training import SENTINEL, train_bpe_with_sentinels
+from llmkit.tasks.base.encoding import Collator
 from llmkit.tasks.base.language_modeling import DenoisingTask, in_blocks
-from llmkit.tasks.base.setup import Setup
-from llmkit.tasks.base.task import Collator
+from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.encoding.collation import IGNORED, pad_sequences
 
 MEAN_SPAN = 3  # tokens
@@ -33,33 +33,35 @@ class Seq2SeqLM(DenoisingTask):
     pipeline_tag = "text2text-generation"
     auto_class = "AutoModelForSeq2SeqLM"
     heads = ("ForConditionalGeneration", "WithLMHeadModel")
-    verbs = frozenset({"pretrain", "finetune", "eval"})
-    families = ("t5",)
+    commands = frozenset({"pretrain", "finetune", "eval"})
+    architectures = ("t5",)
     base_model = "google/t5-v1_1-small"
 
-    def opens(self, config: PretrainedConfig) -> bool:
-        return super().opens(config) and self.learns(config)
+    def supports(self, config: PretrainedConfig) -> bool:
+        return super().supports(config) and self.can_pretrain(config)
 
-    def claims(self, config: PretrainedConfig, verb: str) -> bool:
-        return self.opens(config) and not getattr(config, "task_specific_params", None)  # made for another task
+    def is_default_for(self, config: PretrainedConfig, verb: str) -> bool:
+        return self.supports(config) and not getattr(config, "task_specific_params", None)  # made for another task
 
-    def learns(self, config: PretrainedConfig) -> bool:
+    def can_pretrain(self, config: PretrainedConfig) -> bool:
         from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
 
         return type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
 
-    def wants(self) -> str:
+    def requirement(self) -> str:
         return "a text and an encoder-decoder model"
 
-    def new_tokenizer(self, texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:
+    def train_tokenizer(self, texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:
         return train_bpe_with_sentinels(texts, vocabulary, context)
 
-    def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
-        texts = [str(text or "") for text in rows[setup.columns["text"]][:]]
+    def encode(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
+    ) -> Dataset:
+        texts = [str(text or "") for text in rows[settings.columns["text"]][:]]
         documents = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
-        if not setup.per_row or training:
+        if not settings.per_row or training:
             documents = [[token for document in documents for token in document]]
-        room = setup.max_length - 1  # for </s>
+        room = settings.max_length - 1  # for </s>
         blocks = [(row, block) for row, ids in enumerate(documents) for block in in_blocks(ids, room)]
         return Dataset.from_dict(
             {
@@ -70,29 +72,31 @@ class Seq2SeqLM(DenoisingTask):
             }
         )
 
-    def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
-        return SpanCollator(tokenizer, setup)
+    def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
+        return SpanCollator(tokenizer, settings)
 
-    def targets(self, prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Iterable[list[int]]:
-        collator = SpanCollator(tokenizer, setup)
+    def target_tokens(
+        self, prepared: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
+    ) -> Iterable[list[int]]:
+        collator = SpanCollator(tokenizer, settings)
         return (collator.corrupt(row["input_ids"], row["index"])[1] for row in prepared.to_list())
 
     def logits(self, model: PreTrainedModel, batch: dict[str, Any], place: int) -> torch.Tensor:
-        logits: torch.Tensor = model(**self.shown(batch)).logits[place]
+        logits: torch.Tensor = model(**self.model_inputs(batch)).logits[place]
         return logits[: int((batch["labels"][place] != IGNORED).sum())]
 
 
 class SpanCollator:
     """Corrupts spans of each row; the trainer sets `epoch`, so that each epoch corrupts others."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> None:
         self.sentinels, self.end, self.pad = sentinels(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id
         if not self.sentinels or self.end is None or self.pad is None:
             raise ModelError(
                 f"the tokenizer lacks {SENTINEL.format(0)}, an end or a padding token, which seq2seq-lm needs; "
                 "T5 and its kin have them, and so has a tokenizer that --arch t5 trains"
             )
-        self.setup, self.epoch = setup, 0
+        self.settings, self.epoch = settings, 0
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Return input_ids and attention_mask (rows, tokens), decoder_input_ids and labels (rows, target tokens)."""
@@ -108,8 +112,8 @@ class SpanCollator:
 
     def corrupt(self, ids: list[int], index: int) -> tuple[list[int], list[int]]:
         """Return the input and the target of a row of two or more tokens: kept and corrupted spans take turns."""
-        dice = np.random.default_rng((self.setup.seed, self.epoch, index))
-        noise = min(max(round(len(ids) * self.setup.mask_share), 1), len(ids) - 1)
+        dice = np.random.default_rng((self.settings.seed, self.epoch, index))
+        noise = min(max(round(len(ids) * self.settings.mask_share), 1), len(ids) - 1)
         spans = min(max(round(noise / MEAN_SPAN), 1), len(ids) - noise, len(self.sentinels))
         kept, lost = _lengths(len(ids) - noise, spans, dice), _lengths(noise, spans, dice)
         inputs: list[int] = []

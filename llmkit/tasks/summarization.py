@@ -9,7 +9,7 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit.data.columns import is_string
-from llmkit.tasks.base.setup import Setup
+from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.text_to_text import PREFIXED, TextToText, lists_texts
 
 PAIRS = (
@@ -30,15 +30,15 @@ class Summarization(TextToText):
 
     name = "summarization"
     flags = frozenset({"prefix", "target_length"})
-    spellings: ClassVar[Mapping[str, tuple[str, ...]]] = {
+    column_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "text": ("text", "document", "article", "dialogue", "source", "content")
     }
     usual = ("rougeL", "rouge1", "rouge2")
 
-    def wants(self) -> str:
+    def requirement(self) -> str:
         return "a text and its summary (document and summary, article and highlights)"
 
-    def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         if "text" in given and "target" in given:
             return {role: given[role] for role in self.roles}
         kinds = dataset.features
@@ -54,13 +54,13 @@ class Summarization(TextToText):
     def takes_list(self, role: str, feature: Any) -> bool:
         return lists_texts(feature)
 
-    def kind(self, setup: Setup) -> str:
+    def kind(self, settings: TaskSettings) -> str:
         return self.name
 
-    def instruction(self, setup: Setup) -> str:
+    def instruction(self, settings: TaskSettings) -> str:
         return "Summarize:\n\n"
 
-    def usual_prefix(self, setup: Setup, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+    def usual_prefix(self, settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         return "summarize: " if config.model_type in PREFIXED else ""
 
 

@@ -19,9 +19,9 @@ from llmkit.data.predictions import as_classes, as_numbers, as_probabilities
 from llmkit.errors import OptionError, did_you_mean, listing
 from llmkit.metrics.observations import Classes, Floats, Numbers, Observations, softmax
 from llmkit.options import TaskFlags
+from llmkit.tasks.base.encoding import Collator
 from llmkit.tasks.base.sequence_classification import SequenceTask, model_inputs, text_columns
-from llmkit.tasks.base.setup import Setup
-from llmkit.tasks.base.task import Collator
+from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.encoding import divergences
 from llmkit.tasks.encoding.collation import pad_batch
 
@@ -56,16 +56,16 @@ class TextClassification(SequenceTask):
     """Labels for texts and pairs; F1, precision and recall are of the positive class when there are two."""
 
     name = "text-classification"
-    distils = True
+    supports_distillation = True
     roles = ("text", "pair", "label")
 
-    def opens(self, config: PretrainedConfig) -> bool:
-        return super().opens(config) and config.problem_type != "multi_label_classification"
+    def supports(self, config: PretrainedConfig) -> bool:
+        return super().supports(config) and config.problem_type != "multi_label_classification"
 
-    def wants(self) -> str:
+    def requirement(self) -> str:
         return "a text (or two) and a label"
 
-    def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         label = given.get("label") or _label_column(dataset)
         if label is None or not is_label(dataset.features[label]):
             return None
@@ -96,26 +96,26 @@ class TextClassification(SequenceTask):
         names = set(label_names.names_of(dataset, column))
         return bool(names - {None}) and names != {"-1"}
 
-    def truths(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
+    def targets(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
         number = label_names.is_number(rows, columns["label"])
-        return super().truths(rows, columns) if number else label_names.names_of(rows, columns["label"])
+        return super().targets(rows, columns) if number else label_names.names_of(rows, columns["label"])
 
-    def check(self, setup: Setup) -> None:
-        if setup.positive is None or (setup.labels is not None and setup.labels.regression):
-            super().check(setup)
+    def check_settings(self, settings: TaskSettings) -> None:
+        if settings.positive is None or (settings.labels is not None and settings.labels.regression):
+            super().check_settings(settings)
         else:
-            super().check(replace(setup, positive=None))
-            positive_class(setup)
+            super().check_settings(replace(settings, positive=None))
+            positive_class(settings)
 
-    def settle(
-        self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
-    ) -> Setup:
-        return setup if setup.labels is not None else replace(setup, labels=Labels.of_model(config))
+    def resolve_settings(
+        self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> TaskSettings:
+        return settings if settings.labels is not None else replace(settings, labels=Labels.of_model(config))
 
-    def head_config(self, setup: Setup) -> dict[str, Any]:
-        return setup.labels.config() if setup.labels else {}
+    def head_config(self, settings: TaskSettings) -> dict[str, Any]:
+        return settings.labels.config() if settings.labels else {}
 
-    def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
+    def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
         texts = dataset[columns["text"]][:]
         has_label = [True] * len(dataset)
         if "label" in columns and label_names.is_number(dataset, columns["label"]):
@@ -124,14 +124,16 @@ class TextClassification(SequenceTask):
             has_label = [name is not None for name in label_names.names_of(dataset, columns["label"])]
         return [row for row, text in enumerate(texts) if has_label[row] and str(text or "").strip()]
 
-    def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
-        columns = model_inputs(rows, tokenizer, setup)
-        if "label" in setup.columns and setup.labels is not None:
-            columns["labels"] = _label_ids(rows, setup.columns["label"], setup.labels)
+    def encode(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
+    ) -> Dataset:
+        columns = model_inputs(rows, tokenizer, settings)
+        if "label" in settings.columns and settings.labels is not None:
+            columns["labels"] = _label_ids(rows, settings.columns["label"], settings.labels)
         return Dataset.from_dict(columns)
 
-    def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
-        return lambda rows: pad_batch(rows, tokenizer, float if setup.labels and setup.labels.regression else int)
+    def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
+        return lambda rows: pad_batch(rows, tokenizer, float if settings.labels and settings.labels.regression else int)
 
     def divergence(
         self, student: torch.Tensor, teacher: torch.Tensor, batch: dict[str, Any], temperature: float
@@ -140,47 +142,47 @@ class TextClassification(SequenceTask):
             return divergences.of_numbers(student, teacher)
         return divergences.of_classes(student, teacher, temperature)
 
-    def smooths(self, setup: Setup) -> bool:
-        return setup.labels is not None and not setup.labels.regression
+    def supports_label_smoothing(self, settings: TaskSettings) -> bool:
+        return settings.labels is not None and not settings.labels.regression
 
-    def class_counts(self, prepared: Dataset, setup: Setup) -> list[int] | None:
-        if setup.labels is None or setup.labels.regression:
+    def class_counts(self, prepared: Dataset, settings: TaskSettings) -> list[int] | None:
+        if settings.labels is None or settings.labels.regression:
             return None
-        counts: list[int] = np.bincount(prepared["labels"], minlength=len(setup.labels.names)).tolist()
+        counts: list[int] = np.bincount(prepared["labels"], minlength=len(settings.labels.names)).tolist()
         return counts
 
-    def observe(
-        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
+    def evaluation_arrays(
+        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
     ) -> Observations:
         logits = np.asarray(records, dtype=np.float64)
-        if setup.labels is None or setup.labels.regression:
+        if settings.labels is None or settings.labels.regression:
             return Numbers(np.asarray(prepared["labels"], dtype=np.float64), logits[:, 0])
         probabilities = softmax(logits)
-        if setup.merge is not None:
-            probabilities = merged_probabilities(probabilities, setup.merge, len(setup.labels.names))
-        guesses = (logits if setup.merge is None else probabilities).argmax(-1)
+        if settings.merge is not None:
+            probabilities = merged_probabilities(probabilities, settings.merge, len(settings.labels.names))
+        guesses = (logits if settings.merge is None else probabilities).argmax(-1)
         truth = np.asarray(prepared["labels"], dtype=np.int64)
-        return Classes(truth, guesses, setup.labels.names, probabilities, positive_class(setup))
+        return Classes(truth, guesses, settings.labels.names, probabilities, positive_class(settings))
 
-    def answers(
+    def format(
         self,
         records: Sequence[Any],
         prepared: Dataset,
         rows: Dataset,
         tokenizer: PreTrainedTokenizerBase,
-        setup: Setup,
+        settings: TaskSettings,
         top: int | None,
     ) -> list[dict[str, Any]]:
-        if setup.labels is None or setup.labels.regression:
+        if settings.labels is None or settings.labels.regression:
             return [{"score": float(logits[0])} for logits in records]
-        return [ranked(softmax(logits), setup.labels.names, top) for logits in records]
+        return [ranked(softmax(logits), settings.labels.names, top) for logits in records]
 
-    def nothing(self, setup: Setup) -> dict[str, Any]:
-        regression = setup.labels is None or setup.labels.regression
+    def empty(self, settings: TaskSettings) -> dict[str, Any]:
+        regression = settings.labels is None or settings.labels.regression
         return {"score": None} if regression else {"label": None, "score": None, "scores": None}
 
     def cells(self, row: Mapping[str, Any], answer: Mapping[str, Any]) -> list[str]:
-        text = "\n".join(str(row[role]) for role in self.asks if role in row)
+        text = "\n".join(str(row[role]) for role in self.input_roles if role in row)
         if answer["score"] is None:
             return [text, "", ""]
         scores = answer.get("scores")
@@ -188,12 +190,14 @@ class TextClassification(SequenceTask):
             return [text, "", f"{answer['score']:.4f}"]
         return [text, "\n".join(scores), "\n".join(f"{score:.4f}" for score in scores.values())]
 
-    def file_labels(self, parts: Sequence[Dataset], columns: dict[str, str]) -> Labels:
+    def prediction_labels(self, parts: Sequence[Dataset], columns: dict[str, str]) -> Labels:
         column = columns["label"]
         return label_names.found_in(concatenate_datasets([part.select_columns([column]) for part in parts]), column)
 
-    def observe_file(self, rows: Dataset, predictions: Sequence[dict[str, Any]], setup: Setup) -> Observations:
-        column, labels = setup.columns["label"], setup.labels or Labels(())
+    def arrays_from_predictions(
+        self, rows: Dataset, predictions: Sequence[dict[str, Any]], settings: TaskSettings
+    ) -> Observations:
+        column, labels = settings.columns["label"], settings.labels or Labels(())
         values, places = [row["prediction"] for row in predictions], [row["place"] for row in predictions]
         truth = _label_ids(rows, column, labels)
         if labels.regression:
@@ -205,12 +209,12 @@ class TextClassification(SequenceTask):
             np.asarray(as_classes(values, labels.names, places, by_id), dtype=np.int64),
             labels.names,
             None if scores is None else np.asarray(scores),
-            positive_class(setup),
+            positive_class(settings),
         )
 
-    def label_ids(self, rows: Dataset, setup: Setup) -> list[Any]:
+    def label_ids(self, rows: Dataset, settings: TaskSettings) -> list[Any]:
         """Return the id among the labels of each row, or its number."""
-        return _label_ids(rows, setup.columns["label"], setup.labels or Labels(()))
+        return _label_ids(rows, settings.columns["label"], settings.labels or Labels(()))
 
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
         one, none = np.zeros(1), np.zeros(1, dtype=np.int64)
@@ -218,29 +222,29 @@ class TextClassification(SequenceTask):
             return metrics.names_for(Numbers(one, one))
         return metrics.names_for(Classes(none, none, labels.names, np.ones((1, len(labels.names)))))
 
-    def usual_metrics(self, labels: Labels | None) -> tuple[str, ...]:
+    def default_metrics(self, labels: Labels | None) -> tuple[str, ...]:
         return NUMBERS if labels is None or labels.regression else CLASSES
 
-    def headline(self, setup: Setup) -> str:
-        if setup.labels is not None and setup.labels.regression:
+    def headline_metric(self, settings: TaskSettings) -> str:
+        if settings.labels is not None and settings.labels.regression:
             return "pearson"
-        chosen = GLUE.get(setup.benchmark or "", ("f1",))[0]
+        chosen = GLUE.get(settings.benchmark or "", ("f1",))[0]
         return chosen if chosen in CLASSES else "f1"
 
 
-def positive_class(setup: Setup) -> int | None:
+def positive_class(settings: TaskSettings) -> int | None:
     """Return the id of the class that F1 is of: the one named, else 1 of two; None means the mean over the classes.
 
     Raises:
         OptionError: the named class is not among the labels.
     """
-    names = setup.labels.names if setup.labels else ()
-    if setup.positive is None:
+    names = settings.labels.names if settings.labels else ()
+    if settings.positive is None:
         return 1 if len(names) == 2 else None
-    if setup.positive not in names:
-        near = did_you_mean(setup.positive, names)
-        raise OptionError(f"--positive: there is no label {setup.positive!r}{near}; there are {listing(names)}")
-    return names.index(setup.positive)
+    if settings.positive not in names:
+        near = did_you_mean(settings.positive, names)
+        raise OptionError(f"--positive: there is no label {settings.positive!r}{near}; there are {listing(names)}")
+    return names.index(settings.positive)
 
 
 def ranked(probabilities: Floats, names: Sequence[str], top: int | None) -> dict[str, Any]:

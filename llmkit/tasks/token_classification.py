@@ -25,8 +25,9 @@ from llmkit.data.labels import Labels, Matching, merged_probabilities, natural
 from llmkit.errors import DataError, ModelError, OptionError, listing
 from llmkit.metrics.observations import OUTSIDE, Floats, Observations, Spans, are_single, softmax, span_types, spans_of
 from llmkit.options import AskOptions, TaskFlags
-from llmkit.tasks.base.setup import Setup
-from llmkit.tasks.base.task import Collator, Task
+from llmkit.tasks.base.encoding import Collator
+from llmkit.tasks.base.settings import TaskSettings
+from llmkit.tasks.base.task import WholeTask
 from llmkit.tasks.encoding import divergences
 from llmkit.tasks.encoding.collation import IGNORED, pad_batch, pad_sequences
 from llmkit.tasks.encoding.word_tags import first_fault, predicted_tags, tags_of
@@ -37,33 +38,33 @@ TAGS = ("ner_tags", "ner", "tags", "labels", "pos_tags", "pos", "upos", "chunk_t
 OTHER_MARKS = ("S-", "E-", "U-", "L-")  # of BIOES and BILOU: a span of one word, and the last word of a span
 
 
-class TokenClassification(Task):
+class TokenClassification(WholeTask):
     """Tags for words; measured by whole spans, as seqeval does, or by words where tags mark no spans."""
 
     name = "token-classification"
     auto_class = "AutoModelForTokenClassification"
     heads = ("ForTokenClassification",)
     roles = ("tokens", "tags", "text")
-    asks = ("text",)
-    needs = ("text",)
-    spellings: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": ("text", "sentence", "content")}
-    verbs = frozenset({"finetune", "eval", "classify"})
+    input_roles = ("text",)
+    required_roles = ("text",)
+    column_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": ("text", "sentence", "content")}
+    commands = frozenset({"finetune", "eval", "classify"})
     base_model = "distilbert/distilbert-base-uncased"
-    scores_files = True
-    incomplete = "no words or no tags"
-    pieces = "read in windows that overlap"
-    distils = True
-    aside = frozenset({"labels", "words"})
+    scores_prediction_files = True
+    unusable_reason = "no words or no tags"
+    overlong_rows = "read in windows that overlap"
+    supports_distillation = True
+    non_input_keys = frozenset({"labels", "words"})
 
-    def trains_on(self, config: PretrainedConfig) -> bool:
+    def can_finetune(self, config: PretrainedConfig) -> bool:
         from transformers import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
 
-        return type(config) in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING or self.opens(config)
+        return type(config) in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING or self.supports(config)
 
-    def wants(self) -> str:
+    def requirement(self) -> str:
         return "a list of words (tokens) and a list of their tags"
 
-    def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         lists = [name for name, kind in dataset.features.items() if is_string(item_of(kind))]
         tokens = given.get("tokens") or next((name for name in TOKENS if name in lists), None)
         tags = given.get("tags") or next((name for name in TAGS if name in dataset.column_names), None)
@@ -86,7 +87,7 @@ class TokenClassification(Task):
     ) -> Matching:
         return label_names.match(one_below_the_other(dataset, columns["tags"]), columns["tags"], config, mapping)
 
-    def file_labels(self, parts: Sequence[Dataset], columns: dict[str, str]) -> Labels:
+    def prediction_labels(self, parts: Sequence[Dataset], columns: dict[str, str]) -> Labels:
         column = columns["tags"]
         names = sorted({tag for part in parts for tags in tags_of(part, column) for tag in tags}, key=natural)
         return Labels(tuple(declared_in(parts[0], column) or names))
@@ -94,53 +95,55 @@ class TokenClassification(Task):
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
         return columns["tags"] in dataset.column_names and any(dataset[columns["tags"]][:])
 
-    def settle(
-        self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
-    ) -> Setup:
+    def resolve_settings(
+        self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> TaskSettings:
         if not tokenizer.is_fast:
             raise ModelError(f"{self.name} needs a fast tokenizer (a tokenizer.json), which says where tokens begin")
         if isinstance(flags, AskOptions) and flags.top is not None:
             raise OptionError(f"--top: {self.name} gives each word its likeliest tag alone")
-        labels = Labels.of_model(config) if setup.labels is None else setup.labels
+        labels = Labels.of_model(config) if settings.labels is None else settings.labels
         ends = [name for name in labels.names if name.startswith(OTHER_MARKS) and f"B-{name[2:]}" in labels.names]
         if ends:
             raise DataError(
                 f"tags such as {listing(map(repr, ends[:2]))} are BIOES or BILOU, and IOB2 is wanted: "
                 "write B- for S- and U-, and I- for E- and L-"
             )
-        return replace(setup, labels=labels)
+        return replace(settings, labels=labels)
 
-    def remark(self, rows: Dataset, setup: Setup) -> str | None:
-        names = setup.labels.names if setup.labels else ()
+    def remark(self, rows: Dataset, settings: TaskSettings) -> str | None:
+        names = settings.labels.names if settings.labels else ()
         if not names or not all(name.isdecimal() for name in names):
             return None
         return "the tags are numbers without names, so words are measured one by one; B-PER and the like mark entities"
 
-    def head_config(self, setup: Setup) -> dict[str, Any]:
-        if setup.labels is None:
+    def head_config(self, settings: TaskSettings) -> dict[str, Any]:
+        if settings.labels is None:
             return {}
-        return {key: value for key, value in setup.labels.config().items() if key != "problem_type"}
+        return {key: value for key, value in settings.labels.config().items() if key != "problem_type"}
 
-    def flaw(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
+    def first_invalid_row(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
         return first_fault(rows, columns["tokens"], columns["tags"]) if "tags" in columns else None
 
-    def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
+    def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
         pairs = zip(dataset[columns["tokens"]][:], dataset[columns["tags"]][:], strict=True)
         return [row for row, (words, tags) in enumerate(pairs) if words and tags]
 
-    def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
-        texts = [laid_out(words) for words in _words(rows, setup.columns)]
-        tags = tags_of(rows, setup.columns["tags"]) if "tags" in setup.columns else None
-        overlap = max(0, min(setup.max_length // 4, setup.max_length - 8))
+    def encode(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
+    ) -> Dataset:
+        texts = [laid_out(words) for words in _words(rows, settings.columns)]
+        tags = tags_of(rows, settings.columns["tags"]) if "tags" in settings.columns else None
+        overlap = max(0, min(settings.max_length // 4, settings.max_length - 8))
         encoded = tokenizer(
             [text for text, _ in texts],
             truncation=True,
-            max_length=setup.max_length,
+            max_length=settings.max_length,
             stride=overlap,
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
         )
-        ids = {name: number for number, name in enumerate(setup.labels.names)} if setup.labels else {}
+        ids = {name: number for number, name in enumerate(settings.labels.names)} if settings.labels else {}
         columns: dict[str, list[Any]] = {name: [] for name in ("input_ids", "words", "row", "length")}
         if tags is not None:
             columns |= {"labels": [], "tags": []}
@@ -157,17 +160,17 @@ class TokenClassification(Task):
                 columns["tags"].append(tags[row])
         return Dataset.from_dict(columns)
 
-    def smooths(self, setup: Setup) -> bool:
+    def supports_label_smoothing(self, settings: TaskSettings) -> bool:
         return True
 
-    def class_counts(self, prepared: Dataset, setup: Setup) -> list[int] | None:
+    def class_counts(self, prepared: Dataset, settings: TaskSettings) -> list[int] | None:
         tags = np.concatenate([np.asarray(labels) for labels in prepared["labels"]])
         counts: list[int] = np.bincount(
-            tags[tags >= 0], minlength=len(setup.labels.names if setup.labels else ())
+            tags[tags >= 0], minlength=len(settings.labels.names if settings.labels else ())
         ).tolist()
         return counts
 
-    def unread(self, prepared: Dataset) -> str | None:
+    def truncation_warning(self, prepared: Dataset) -> str | None:
         if "tags" not in prepared.column_names:
             return None
         sizes = dict(zip(prepared["row"], map(len, prepared["tags"]), strict=True))
@@ -178,7 +181,7 @@ class TokenClassification(Task):
             return None
         return f"{lost} of {sum(sizes.values())} words have no token: they teach nothing, and count as {OUTSIDE}"
 
-    def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
+    def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
         def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
             batch = pad_batch([{"input_ids": row["input_ids"]} for row in rows], tokenizer)
             batch["words"] = pad_sequences([row["words"] for row in rows], -1)
@@ -193,24 +196,26 @@ class TokenClassification(Task):
     ) -> torch.Tensor:
         return divergences.of_tokens(student, teacher, batch["labels"] != IGNORED, temperature)
 
-    def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
+    def records(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
         """Return the logits (words, tags) of each window, flat: of the first token of each word."""
         pairs = zip(outputs.logits.float().cpu(), batch["words"].cpu(), strict=True)
         return [logits[words >= 0].reshape(-1).tolist() for logits, words in pairs]
 
-    def observe(
-        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
+    def evaluation_arrays(
+        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
     ) -> Observations:
-        names = setup.labels.names if setup.labels else ()
+        names = settings.labels.names if settings.labels else ()
         truth = {row: tuple(tags) for row, tags in zip(prepared["row"], prepared["tags"], strict=True)}
         found = []
-        for row, judged in _judged(records, prepared, setup).items():
+        for row, judged in _judged(records, prepared, settings).items():
             guesses = {word: names[int(chances.argmax())] for word, chances in judged.items()}
             found.append(tuple(guesses.get(word, OUTSIDE) for word in range(len(truth[row]))))
         return Spans(tuple(truth.values()), tuple(found), span_types(names), are_single(names))
 
-    def observe_file(self, rows: Dataset, predictions: Sequence[dict[str, Any]], setup: Setup) -> Observations:
-        column, names = setup.columns["tags"], setup.labels.names if setup.labels else ()
+    def arrays_from_predictions(
+        self, rows: Dataset, predictions: Sequence[dict[str, Any]], settings: TaskSettings
+    ) -> Observations:
+        column, names = settings.columns["tags"], settings.labels.names if settings.labels else ()
         truth, declared = tags_of(rows, column), declared_in(rows, column)
         found = [predicted_tags(row, len(tags), declared) for tags, row in zip(truth, predictions, strict=True)]
         own, theirs = span_types(names), span_types(tag for tags in found for tag in tags)
@@ -224,26 +229,26 @@ class TokenClassification(Task):
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
         return metrics.names_for(Spans(((OUTSIDE,),), ((OUTSIDE,),), ()))
 
-    def usual_metrics(self, labels: Labels | None) -> tuple[str, ...]:
+    def default_metrics(self, labels: Labels | None) -> tuple[str, ...]:
         single = labels is not None and are_single(labels.names)
         return ("accuracy", "f1_macro") if single else ("f1", "precision", "recall", "f1_macro", "accuracy")
 
-    def headline(self, setup: Setup) -> str:
-        return self.usual_metrics(setup.labels)[0]
+    def headline_metric(self, settings: TaskSettings) -> str:
+        return self.default_metrics(settings.labels)[0]
 
-    def answers(
+    def format(
         self,
         records: Sequence[Any],
         prepared: Dataset,
         rows: Dataset,
         tokenizer: PreTrainedTokenizerBase,
-        setup: Setup,
+        settings: TaskSettings,
         top: int | None,
     ) -> list[dict[str, Any]]:
         """Return the entities of each text: their score is the mean probability of their words' tags."""
-        judged, names = _judged(records, prepared, setup), setup.labels.names if setup.labels else ()
+        judged, names = _judged(records, prepared, settings), settings.labels.names if settings.labels else ()
         made = []
-        for row, text in enumerate(rows[setup.columns["text"]][:]):
+        for row, text in enumerate(rows[settings.columns["text"]][:]):
             chances, bounds = judged.get(row, {}), words_in(text)
             tags = [names[int(chances[word].argmax())] if word in chances else OUTSIDE for word in range(len(bounds))]
             entities = []
@@ -254,7 +259,7 @@ class TokenClassification(Task):
             made.append({"entities": entities})
         return made
 
-    def nothing(self, setup: Setup) -> dict[str, Any]:
+    def empty(self, settings: TaskSettings) -> dict[str, Any]:
         return {"entities": None}
 
     def headings(self) -> list[str]:
@@ -274,7 +279,7 @@ def _words(rows: Dataset, columns: Mapping[str, str]) -> list[list[str]]:
     return [[text[start:end] for start, end in words_in(text)] for text in rows[columns["text"]][:]]
 
 
-def _judged(records: Sequence[Any], prepared: Dataset, setup: Setup) -> dict[int, dict[int, Floats]]:
+def _judged(records: Sequence[Any], prepared: Dataset, settings: TaskSettings) -> dict[int, dict[int, Floats]]:
     """Return the tags' probabilities of each word by row, from the window that shows the most of its context."""
     found: dict[int, dict[int, Floats]] = {}
     margins: dict[tuple[int, int], int] = {}
@@ -284,8 +289,8 @@ def _judged(records: Sequence[Any], prepared: Dataset, setup: Setup) -> dict[int
         if not places:
             continue
         chances = softmax(np.asarray(record, dtype=np.float64).reshape(len(places), -1))
-        if setup.merge is not None and setup.labels is not None:
-            chances = merged_probabilities(chances, setup.merge, len(setup.labels.names))
+        if settings.merge is not None and settings.labels is not None:
+            chances = merged_probabilities(chances, settings.merge, len(settings.labels.names))
         for place, some in zip(places, chances, strict=True):
             word, margin = words[place], min(place, len(words) - 1 - place)
             if margin > margins.get((row, word), -1):

@@ -17,7 +17,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from llmkit.data.columns import string_columns
 from llmkit.errors import DataError, ModelError, OptionError, listing
 from llmkit.options import TaskFlags
-from llmkit.tasks.base.setup import Setup
+from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.text_to_text import PREFIXED, TextToText, task_params
 from llmkit.tasks.encoding import language_codes
 
@@ -30,17 +30,17 @@ class Translation(TextToText):
 
     name = "translation"
     flags = frozenset({"source", "target", "prefix", "target_length"})
-    spellings: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": ("text", "source", "sentence", "src")}
+    column_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": ("text", "source", "sentence", "src")}
     usual = ("bleu", "chrf")
 
-    def claims(self, config: PretrainedConfig, verb: str) -> bool:
+    def is_default_for(self, config: PretrainedConfig, verb: str) -> bool:
         own = config.model_type in TRANSLATORS and not task_params(config)
-        return super().claims(config, verb) or (self.opens(config) and own)
+        return super().is_default_for(config, verb) or (self.supports(config) and own)
 
-    def wants(self) -> str:
+    def requirement(self) -> str:
         return "texts in two languages (columns such as en and de)"
 
-    def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         if "text" in given and "target" in given:
             return {role: given[role] for role in self.roles}
         named = [name for name in string_columns(dataset) if language_codes.is_language(name)]
@@ -51,7 +51,7 @@ class Translation(TextToText):
         found = {**given, **dict(zip(open_roles, rest, strict=False))}
         return {role: found[role] for role in self.roles}
 
-    def placed(
+    def assign(
         self,
         columns: dict[str, str],
         dataset: Dataset,
@@ -81,10 +81,10 @@ class Translation(TextToText):
         return {role: found[role] for role in self.roles}
 
     def oriented(
-        self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
-    ) -> Setup:
+        self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> TaskSettings:
         remembered = _remembered(config) or (None, None)
-        columns = [setup.columns.get(role, "") for role in self.roles]
+        columns = [settings.columns.get(role, "") for role in self.roles]
         read = [column if language_codes.is_language(column) else None for column in columns]
         source, target = (
             told or (own if own and (not seen or language_codes.same(own, seen)) else seen)
@@ -93,28 +93,34 @@ class Translation(TextToText):
         source, target = _as_spelled(source, target, config, tokenizer)
         if source is not None and source == target:
             raise OptionError(f"--source and --target are both {source}: two languages are wanted")
-        return replace(setup, source=source, target=target)
+        return replace(settings, source=source, target=target)
 
-    def kind(self, setup: Setup) -> str:
-        known = setup.source is not None and setup.target is not None
-        return f"{self.name}_{setup.source}_to_{setup.target}" if known else self.name
+    def kind(self, settings: TaskSettings) -> str:
+        known = settings.source is not None and settings.target is not None
+        return f"{self.name}_{settings.source}_to_{settings.target}" if known else self.name
 
-    def instruction(self, setup: Setup) -> str:
-        if setup.source is None or setup.target is None:
+    def instruction(self, settings: TaskSettings) -> str:
+        if settings.source is None or settings.target is None:
             raise ModelError("a chat model is told in words what to translate: say --source and --target, or --prefix")
-        source, target = language_codes.named(setup.source, "--source"), language_codes.named(setup.target, "--target")
+        source, target = (
+            language_codes.named(settings.source, "--source"),
+            language_codes.named(settings.target, "--target"),
+        )
         return f"Translate from {source} to {target}:\n\n"
 
-    def usual_prefix(self, setup: Setup, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+    def usual_prefix(self, settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         if _marian_targets(tokenizer):
-            return f"{setup.target} "
+            return f"{settings.target} "
         if config.model_type not in PREFIXED:
             return ""
-        if setup.source is None or setup.target is None:
+        if settings.source is None or settings.target is None:
             raise ModelError(
                 f"a {config.model_type} is told by a prefix what to translate: say --source and --target, or --prefix"
             )
-        source, target = language_codes.named(setup.source, "--source"), language_codes.named(setup.target, "--target")
+        source, target = (
+            language_codes.named(settings.source, "--source"),
+            language_codes.named(settings.target, "--target"),
+        )
         return f"translate {source} to {target}: "
 
 

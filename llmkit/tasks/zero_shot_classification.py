@@ -23,7 +23,7 @@ from llmkit.models.config import is_decoder
 from llmkit.options import TaskFlags
 from llmkit.tasks.base.alternatives import ENCODED, AlternativesTask, chances, encode_continuations, flat
 from llmkit.tasks.base.sequence_classification import TEXTS
-from llmkit.tasks.base.setup import Setup
+from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.text_classification import TextClassification, positive_class, ranked
 
 HYPOTHESIS = "This example is {}."
@@ -38,48 +38,48 @@ class ZeroShotClassification(AlternativesTask):
     auto_class = "AutoModelForSequenceClassification"
     heads = ("ForSequenceClassification",)
     roles = ("text", "label")
-    asks = ("text",)
-    needs = ("text",)
-    spellings: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": TEXTS}
+    input_roles = ("text",)
+    required_roles = ("text",)
+    column_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": TEXTS}
     flags = frozenset({"labels", "template"})
-    verbs = frozenset({"eval", "classify"})
+    commands = frozenset({"eval", "classify"})
 
-    def opens(self, config: PretrainedConfig) -> bool:
-        return is_decoder(config) or (super().opens(config) and entailment_of(config) is not None)
+    def supports(self, config: PretrainedConfig) -> bool:
+        return is_decoder(config) or (super().supports(config) and entailment_of(config) is not None)
 
-    def claims(self, config: PretrainedConfig, verb: str) -> bool:
+    def is_default_for(self, config: PretrainedConfig, verb: str) -> bool:
         return False  # labels to choose from say that it is wanted
 
-    def wants(self) -> str:
-        return READER.wants()
+    def requirement(self) -> str:
+        return READER.columns.requirement()
 
-    def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
-        columns = READER.fits(dataset, given)
+    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+        columns = READER.columns.match(dataset, given)
         return columns and {role: name for role, name in columns.items() if role in self.roles}
 
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
-        return READER.has_labels(dataset, columns)
+        return READER.columns.has_labels(dataset, columns)
 
-    def truths(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
-        return READER.truths(rows, columns)
+    def targets(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
+        return READER.columns.targets(rows, columns)
 
     def class_column(self, dataset: Dataset, columns: dict[str, str]) -> str | None:
-        return READER.class_column(dataset, columns)
+        return READER.columns.class_column(dataset, columns)
 
     def match_labels(
         self, dataset: Dataset, columns: dict[str, str], config: PretrainedConfig, mapping: dict[str, str]
     ) -> Matching | None:
         if mapping:
             raise OptionError("--label-map is for a model's own labels; --labels names those of zero-shot, in order")
-        return Matching(READER.file_labels([dataset], columns))
+        return Matching(READER.columns.prediction_labels([dataset], columns) or Labels(()))
 
-    def check(self, setup: Setup) -> None:
-        READER.check(setup)
+    def check_settings(self, settings: TaskSettings) -> None:
+        READER.check_settings(settings)
 
-    def settle(
-        self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
-    ) -> Setup:
-        own = setup.labels.names if setup.labels else ()
+    def resolve_settings(
+        self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> TaskSettings:
+        own = settings.labels.names if settings.labels else ()
         names = flags.label_names or own
         if not names:
             raise OptionError(f'{self.name} needs labels to choose from: --labels "sport,politics"')
@@ -90,21 +90,25 @@ class ZeroShotClassification(AlternativesTask):
             )
         template = flags.template or (PROMPT if is_decoder(config) else HYPOTHESIS)
         likelihood = is_decoder(config)
-        return replace(setup, labels=Labels(own or names), candidates=names, template=template, likelihood=likelihood)
+        return replace(
+            settings, labels=Labels(own or names), candidates=names, template=template, likelihood=likelihood
+        )
 
-    def remark(self, rows: Dataset, setup: Setup) -> str | None:
-        how = "its likelihood beyond that without a text" if setup.likelihood else "entailment"
-        return f"each label by {how}, as {setup.template!r}: {listing(setup.candidates)}"
+    def remark(self, rows: Dataset, settings: TaskSettings) -> str | None:
+        how = "its likelihood beyond that without a text" if settings.likelihood else "entailment"
+        return f"each label by {how}, as {settings.template!r}: {listing(settings.candidates)}"
 
-    def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
-        return READER.usable(dataset, columns)
+    def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
+        return READER.columns.usable_rows(dataset, columns)
 
-    def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
-        texts = [str(text) for text in rows[setup.columns["text"]][:]]
-        truth = READER.label_ids(rows, setup) if "label" in setup.columns else None
-        if setup.likelihood:
+    def encode(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
+    ) -> Dataset:
+        texts = [str(text) for text in rows[settings.columns["text"]][:]]
+        truth = READER.label_ids(rows, settings) if "label" in settings.columns else None
+        if settings.likelihood:
             texts.append("")  # the last prepared row is of no text: how likely the labels are anyway
-        made = [_encoded(text, tokenizer, setup) for text in texts]
+        made = [_encoded(text, tokenizer, settings) for text in texts]
         columns = {name: [row[name] for row in made] for name in made[0]}
         columns["row"] = list(range(len(made)))
         if truth is not None:
@@ -117,48 +121,48 @@ class ZeroShotClassification(AlternativesTask):
         scores: torch.Tensor = model(**flat(inputs)).logits[:, entailment].reshape(rows, alternatives)
         return scores
 
-    def observe(
-        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
+    def evaluation_arrays(
+        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
     ) -> Observations:
-        scores = _compared(records, setup)
+        scores = _compared(records, settings)
         truth = np.array(prepared["label_id"][: len(scores)], dtype=np.int64)
         found = np.array([chances(some) for some in scores])
-        names = setup.labels.names if setup.labels else ()
-        return Classes(truth, found.argmax(-1), names, found, positive_class(setup))
+        names = settings.labels.names if settings.labels else ()
+        return Classes(truth, found.argmax(-1), names, found, positive_class(settings))
 
-    def unit_rows(self, prepared: Dataset, setup: Setup) -> list[int]:
-        return list(range(len(prepared) - setup.likelihood))
+    def unit_rows(self, prepared: Dataset, settings: TaskSettings) -> list[int]:
+        return list(range(len(prepared) - settings.likelihood))
 
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
         return READER.metric_names(labels)
 
-    def usual_metrics(self, labels: Labels | None) -> tuple[str, ...]:
-        return READER.usual_metrics(labels)
+    def default_metrics(self, labels: Labels | None) -> tuple[str, ...]:
+        return READER.default_metrics(labels)
 
-    def headline(self, setup: Setup) -> str:
+    def headline_metric(self, settings: TaskSettings) -> str:
         return "accuracy"
 
-    def answers(
+    def format(
         self,
         records: Sequence[Any],
         prepared: Dataset,
         rows: Dataset,
         tokenizer: PreTrainedTokenizerBase,
-        setup: Setup,
+        settings: TaskSettings,
         top: int | None,
     ) -> list[dict[str, Any]]:
-        method = "likelihood" if setup.likelihood else "nli"
-        scores = _compared(records, setup)
-        return [{**ranked(chances(some), setup.candidates, top), "method": method} for some in scores]
+        method = "likelihood" if settings.likelihood else "nli"
+        scores = _compared(records, settings)
+        return [{**ranked(chances(some), settings.candidates, top), "method": method} for some in scores]
 
-    def nothing(self, setup: Setup) -> dict[str, Any]:
+    def empty(self, settings: TaskSettings) -> dict[str, Any]:
         return {"label": None, "score": None, "scores": None, "method": None}
 
     def headings(self) -> list[str]:
-        return READER.headings()
+        return READER.answers.headings()
 
     def cells(self, row: Mapping[str, Any], answer: Mapping[str, Any]) -> list[str]:
-        return READER.cells(row, answer)
+        return READER.answers.cells(row, answer)
 
 
 def entailment_of(config: PretrainedConfig) -> int | None:
@@ -167,23 +171,23 @@ def entailment_of(config: PretrainedConfig) -> int | None:
     return int(found[0]) if found and len(config.id2label) > 1 else None
 
 
-def _encoded(text: str, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> dict[str, Any]:
+def _encoded(text: str, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> dict[str, Any]:
     """Return the tokens of a text with each label; for a decoder also where the label begins."""
-    names = setup.candidates
-    if not setup.likelihood:
-        sentences = [setup.template.replace("{}", name) for name in names]
-        encoded = tokenizer([text] * len(names), sentences, truncation="only_first", max_length=setup.max_length)
+    names = settings.candidates
+    if not settings.likelihood:
+        sentences = [settings.template.replace("{}", name) for name in names]
+        encoded = tokenizer([text] * len(names), sentences, truncation="only_first", max_length=settings.max_length)
         made = {name: encoded[name] for name in ENCODED if name in encoded}
         return {**made, "length": max(map(len, encoded["input_ids"]))}
-    before, _, after = setup.template.partition("{}")
+    before, _, after = settings.template.partition("{}")
     contexts = [f"{text}{before}" for _ in names]
-    ids, firsts = encode_continuations(contexts, [f"{name}{after}" for name in names], tokenizer, setup.max_length)
+    ids, firsts = encode_continuations(contexts, [f"{name}{after}" for name in names], tokenizer, settings.max_length)
     return {"input_ids": ids, "first": firsts, "length": max(map(len, ids))}
 
 
-def _compared(records: Sequence[Any], setup: Setup) -> list[Any]:
+def _compared(records: Sequence[Any], settings: TaskSettings) -> list[Any]:
     """Return the scores of the labels of each text: of a decoder, beyond those that it gives them without a text."""
-    if not setup.likelihood:
+    if not settings.likelihood:
         return list(records)
     anyway = np.asarray(records[-1], dtype=np.float64)
     return [np.asarray(record, dtype=np.float64) - anyway for record in records[:-1]]

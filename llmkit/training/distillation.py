@@ -21,10 +21,10 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from llmkit import models
 from llmkit.data.labels import Labels
 from llmkit.errors import ModelError, OptionError, brief, listing
-from llmkit.models import Located, modules
+from llmkit.models import ResolvedModel, modules
 from llmkit.options import DistillingOptions, ModelOptions
 from llmkit.output.report import Report
-from llmkit.tasks import TASKS, Setup, Task
+from llmkit.tasks import TASKS, Task, TaskSettings
 
 BY_LAYER = re.compile("layer|attention")  # in the names of what a config lists by layer
 COMPARED = 64  # training rows that teacher and student must read as the same tokens
@@ -34,11 +34,11 @@ COMPARED = 64  # training rows that teacher and student must read as the same to
 class Teacher:
     """A teacher that was found: its files but not yet its weights, and the student that is cut from it."""
 
-    located: Located
+    resolved: ResolvedModel
     opening: ModelOptions
     wanted: DistillingOptions
     kept: tuple[int, ...] = ()  # the layers, from 0, that a student cut from it has
-    student: Located | None = None
+    student: ResolvedModel | None = None
 
     @property
     def said(self) -> str:
@@ -46,17 +46,17 @@ class Teacher:
         mix, heat, states = self.wanted.mix, self.wanted.temperature, self.wanted.states
         deep = f", its hidden states with weight {states:g}" if states else ""
         rest = f"{mix:g} of the loss, at temperature {heat:g}{deep}; the labels give {1 - mix:g}"
-        whole = f"teacher: {self.located.name} gives {rest}"
+        whole = f"teacher: {self.resolved.name} gives {rest}"
         if not self.kept:
             return whole
         numbers = f"{_plural(len(self.kept))} {listing([layer + 1 for layer in self.kept])}"
-        return f"{whole}\nstudent: {numbers} of the teacher's {layers_of(self.located.config)}"
+        return f"{whole}\nstudent: {numbers} of the teacher's {layers_of(self.resolved.config)}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return what run.json says of it; layers are counted from 1."""
         wanted = {"mix": self.wanted.mix, "temperature": self.wanted.temperature, "states": self.wanted.states}
         layers = {"layers": [layer + 1 for layer in self.kept]} if self.kept else {}
-        return {**models.origin(self.located), **layers, **wanted}
+        return {**models.origin(self.resolved), **layers, **wanted}
 
 
 def find_teacher(wanted: DistillingOptions, options: ModelOptions, adapts: bool, report: Report) -> Teacher | None:
@@ -74,13 +74,13 @@ def find_teacher(wanted: DistillingOptions, options: ModelOptions, adapts: bool,
     if count is not None and adapts:
         raise OptionError("--student-layers cuts a new model, and an adapter needs a base on the disk: leave out one")
     opening = replace(options, model=wanted.teacher, revision=options.revision if count else None)
-    located = models.locate(opening, report)
+    resolved = models.resolve_model(opening, report)
     if count is None:
-        return Teacher(located, opening, wanted)
-    kept = evenly(count, layers_of(located.config), located.name)
-    name = f"{located.name.rstrip('/')}-{count}-{_plural(count)}"
-    student = replace(located, name=name, config=_cut_config(located.config, kept), base=None)
-    return Teacher(located, opening, wanted, kept, student)
+        return Teacher(resolved, opening, wanted)
+    kept = evenly(count, layers_of(resolved.config), resolved.name)
+    name = f"{resolved.name.rstrip('/')}-{count}-{_plural(count)}"
+    student = replace(resolved, name=name, config=_cut_config(resolved.config, kept), base=None)
+    return Teacher(resolved, opening, wanted, kept, student)
 
 
 def _plural(count: int) -> str:
@@ -139,12 +139,17 @@ def refuse_teachers_folder(teacher: Teacher | None, path: Path) -> None:
     Raises:
         OptionError: they are one folder.
     """
-    if teacher is not None and path.exists() and path.resolve() == teacher.located.path.resolve():
+    if teacher is not None and path.exists() and path.resolve() == teacher.resolved.path.resolve():
         raise OptionError(f"--output {str(path)!r} holds the teacher; name another folder")
 
 
 def reader(
-    teacher: Teacher | None, task: Task, setup: Setup, rows: Dataset, tokenizer: PreTrainedTokenizerBase, report: Report
+    teacher: Teacher | None,
+    task: Task,
+    settings: TaskSettings,
+    rows: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    report: Report,
 ) -> PreTrainedTokenizerBase:
     """Return the tokenizer of the training rows, the student's unless the teacher reads more, after checking the two.
 
@@ -156,25 +161,25 @@ def reader(
     """
     if teacher is None:
         return tokenizer
-    located, kind = teacher.located, (teacher.located.config.architectures or ["model without a head"])[0]
-    if not task.distils:
-        able = listing([name for name, other in TASKS.items() if other.distils])
+    resolved, kind = teacher.resolved, (teacher.resolved.config.architectures or ["model without a head"])[0]
+    if not task.supports_distillation:
+        able = listing([name for name, other in TASKS.items() if other.supports_distillation])
         raise OptionError(f"--teacher: {task.name} is not learned from a teacher; these tasks are: {able}")
-    if not task.opens(located.config):
-        raise ModelError(f"--teacher {located.name!r} is a {kind}, which does not do {task.name}: finetune it first")
-    if setup.labels is not None:
-        _require_labels(teacher, Labels.of_model(located.config), setup.labels)
+    if not task.supports(resolved.config):
+        raise ModelError(f"--teacher {resolved.name!r} is a {kind}, which does not do {task.name}: finetune it first")
+    if settings.labels is not None:
+        _require_labels(teacher, Labels.of_model(resolved.config), settings.labels)
     _find_stack(teacher, task)
     report.say(teacher.said)
-    theirs = models.load_tokenizer(located, teacher.opening)
+    theirs = models.load_tokenizer(resolved, teacher.opening)
     _require_tokenizer(teacher, theirs, tokenizer)
     some = rows.select(range(min(COMPARED, len(rows))))
-    read = [task.prepare(some, each, setup, training=True)["input_ids"][:] for each in (tokenizer, theirs)]
+    read = [task.encoding.encode(some, each, settings, training=True)["input_ids"][:] for each in (tokenizer, theirs)]
     if read[0] != read[1]:
-        raise ModelError(f"--teacher {located.name!r} has another tokenizer than the student: it cuts texts otherwise")
-    most = models.context_length(located.config, theirs)
-    if most < setup.max_length:
-        raise ModelError(f"--teacher {located.name!r} reads at most {most} tokens: --max-length {most}")
+        raise ModelError(f"--teacher {resolved.name!r} has another tokenizer than the student: it cuts texts otherwise")
+    most = models.context_length(resolved.config, theirs)
+    if most < settings.max_length:
+        raise ModelError(f"--teacher {resolved.name!r} reads at most {most} tokens: --max-length {most}")
     return theirs if set(theirs.model_input_names) > set(tokenizer.model_input_names) else tokenizer
 
 
@@ -182,7 +187,7 @@ def _require_labels(teacher: Teacher, theirs: Labels, ours: Labels) -> None:
     if theirs.names != ours.names:
         told = [listing(labels.names) if labels.names else "a number" for labels in (theirs, ours)]
         raise ModelError(
-            f"--teacher {teacher.located.name!r} has other labels ({told[0]}) than the data ({told[1]}): "
+            f"--teacher {teacher.resolved.name!r} has other labels ({told[0]}) than the data ({told[1]}): "
             "finetune it on this data first"
         )
 
@@ -192,7 +197,8 @@ def _require_tokenizer(teacher: Teacher, theirs: PreTrainedTokenizerBase, ours: 
     if first != second:
         sizes = f"{len(first)} tokens and {len(second)}" if len(first) != len(second) else "other tokens"
         raise ModelError(
-            f"--teacher {teacher.located.name!r} has another tokenizer than the student ({sizes}), and they must share "
+            f"--teacher {teacher.resolved.name!r} has another tokenizer than the student ({sizes}), and they must "
+            "share "
             "one: -m names a student of its family, --student-layers cuts one from it"
         )
 
@@ -200,8 +206,8 @@ def _require_tokenizer(teacher: Teacher, theirs: PreTrainedTokenizerBase, ours: 
 def _find_stack(teacher: Teacher, task: Task) -> None:
     """Look for the layers of a teacher that a student is cut from, on a model without weights."""
     if teacher.student is not None:
-        config = teacher.located.config
-        stack_of(modules.skeleton(config, task.network(config), teacher.opening.trust_remote_code))
+        config = teacher.resolved.config
+        stack_of(modules.skeleton(config, task.auto_class_for(config), teacher.opening.trust_remote_code))
 
 
 def stack_of(model: PreTrainedModel) -> str:
@@ -224,15 +230,20 @@ def open_teacher(teacher: Teacher, task: Task) -> PreTrainedModel:
     Raises:
         ModelError: its weights cannot be used.
     """
-    tokenizer = models.load_tokenizer(teacher.located, teacher.opening)
+    tokenizer = models.load_tokenizer(teacher.resolved, teacher.opening)
     model = models.load_model(
-        teacher.located, task.network(teacher.located.config), tokenizer, teacher.opening, training=True, merged=True
+        teacher.resolved,
+        task.auto_class_for(teacher.resolved.config),
+        tokenizer,
+        teacher.opening,
+        training=True,
+        merged=True,
     )
     return model.eval().requires_grad_(False)
 
 
 def cut_student(
-    teacher: Teacher, model: PreTrainedModel, task: Task, settings: dict[str, Any], trust_remote_code: bool
+    teacher: Teacher, model: PreTrainedModel, task: Task, config_values: dict[str, Any], trust_remote_code: bool
 ) -> PreTrainedModel:
     """Return a student made of some layers of an open teacher, and of all that stands before and after them.
 
@@ -244,9 +255,9 @@ def cut_student(
     names = {f"{stack}.{new}.": f"{stack}.{old}." for new, old in enumerate(teacher.kept)}
     weights = model.state_dict()
     try:
-        network = getattr(transformers, task.network(config))
+        network = getattr(transformers, task.auto_class_for(config))
         student: PreTrainedModel = network.from_config(
-            models.with_settings(config, settings), trust_remote_code=trust_remote_code, dtype=torch.float32
+            models.with_config_values(config, config_values), trust_remote_code=trust_remote_code, dtype=torch.float32
         )
         taken = {name: weights[_source(name, names)] for name in student.state_dict()}
         student.load_state_dict(taken)

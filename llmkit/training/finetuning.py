@@ -29,13 +29,13 @@ from llmkit.output.report import Report
 from llmkit.training import distillation
 from llmkit.training.jobs import Job, Trained, finished
 from llmkit.training.loop import distillation_loss, trainer
-from llmkit.training.loop.distillation_loss import Lesson
+from llmkit.training.loop.distillation_loss import DistillationLoss
 from llmkit.training.loop.recipe import Recipe, amended, class_weights, learning_rate_for, require_one_schedule
 from llmkit.training.planning import plan
 from llmkit.training.rows import streaming
 from llmkit.training.series.search import Search, require_optuna, space_for
 from llmkit.training.series.seeds import say_plan, train_with_seeds
-from llmkit.training.series.trial import Attempt, Choices
+from llmkit.training.series.trial import Choices, TrialRun
 
 
 def finetune(
@@ -86,8 +86,8 @@ def finetune(
     teacher = distillation.find_teacher(distilling, options, choices.adapter.adapts, report)
     job = plan(datasets, options, data, splits, choices.hyper, run, whole, report, teacher)
     outline = _outline(job, options, choices.adapter)
-    weights = class_weights(choices.recipe, job.task, job.setup, job.train, report)
-    attempt = Attempt(
+    weights = class_weights(choices.recipe, job.task, job.settings, job.train, report)
+    trial_run = TrialRun(
         job,
         choices,
         identity,
@@ -99,27 +99,27 @@ def finetune(
     )
     if outline is not None and dry_run:
         report.say(modules.share(outline.model).said)
-    return _carried_out(attempt, series, named, whole, dry_run)
+    return _carried_out(trial_run, series, named, whole, dry_run)
 
 
 def _carried_out(
-    attempt: Attempt, series: SeriesOptions, named: Space | None, whole: dict[str, Any], dry_run: bool
+    trial_run: TrialRun, series: SeriesOptions, named: Space | None, whole: dict[str, Any], dry_run: bool
 ) -> Trained | None:
     """Train once, or as often as a series says; or say what would be done. `whole` is the identity of the command."""
-    job, report = attempt.job, attempt.report
-    search = Search(attempt, space_for(attempt, named), series.search, whole) if series.search is not None else None
+    job, report = trial_run.job, trial_run.report
+    search = Search(trial_run, space_for(trial_run, named), series.search, whole) if series.search is not None else None
     if dry_run:
         if search is not None:
             search.say_plan()
         if series.seeds is not None:
-            say_plan(attempt, series.seeds)
+            say_plan(trial_run, series.seeds)
         return None
     if job.folder.finished:
         report.say(f"{job.folder.path} holds this run, finished: nothing to do")
-        return finished(job, attempt.options, report)
+        return finished(job, trial_run.options, report)
     if search is not None:
         return search.run()
-    return attempt.train() if series.seeds is None else train_with_seeds(attempt, series.seeds, whole)
+    return trial_run.train() if series.seeds is None else train_with_seeds(trial_run, series.seeds, whole)
 
 
 def _require_possible(
@@ -173,8 +173,8 @@ def _outline(job: Job, options: ModelOptions, less: AdapterOptions) -> Outline |
     """
     if not less.adapts and less.freeze is None:
         return None
-    config = models.with_settings(job.located.config, job.task.head_config(job.setup))
-    network = job.task.network(config)
+    config = models.with_config_values(job.resolved.config, job.task.head_config(job.settings))
+    network = job.task.auto_class_for(config)
     model = modules.skeleton(config, network, options.trust_remote_code)
     if not less.adapts:
         modules.freeze(model, less.frozen_layers)
@@ -186,41 +186,41 @@ def _outline(job: Job, options: ModelOptions, less: AdapterOptions) -> Outline |
 
 def _model(
     job: Job, options: ModelOptions, outline: Outline | None, choices: Choices
-) -> tuple[PreTrainedModel, Lesson | None]:
+) -> tuple[PreTrainedModel, DistillationLoss | None]:
     """Return the model to train, and what a teacher teaches it.
 
     Raises:
         ModelError: it would learn something else than the flags say.
     """
-    model, lesson = _taught(job, options, choices.adapter, outline)
-    job.task.examine(model, job.setup)
-    return model, lesson
+    model, taught_loss = _taught(job, options, choices.adapter, outline)
+    job.task.check_model(model, job.settings)
+    return model, taught_loss
 
 
 def _taught(
     job: Job, options: ModelOptions, less: AdapterOptions, outline: Outline | None
-) -> tuple[PreTrainedModel, Lesson | None]:
-    teacher, settings = job.teacher, job.task.head_config(job.setup)
+) -> tuple[PreTrainedModel, DistillationLoss | None]:
+    teacher, config_values = job.teacher, job.task.head_config(job.settings)
     if teacher is None:
         return _opened(job, options, less, outline), None
     taught = distillation.open_teacher(teacher, job.task)
-    lesson = distillation_loss.lesson(teacher, taught, job.task, job.tokenizer)
+    taught_loss = distillation_loss.distillation_loss(teacher, taught, job.task, job.tokenizer)
     if teacher.student is None:
-        return _opened(job, options, less, outline), lesson
-    settings["pad_token_id"] = job.tokenizer.pad_token_id
-    student = distillation.cut_student(teacher, taught, job.task, settings, options.trust_remote_code)
+        return _opened(job, options, less, outline), taught_loss
+    config_values["pad_token_id"] = job.tokenizer.pad_token_id
+    student = distillation.cut_student(teacher, taught, job.task, config_values, options.trust_remote_code)
     if less.freeze is not None:
         modules.freeze(student, less.frozen_layers)
-    return student, lesson
+    return student, taught_loss
 
 
 def _opened(job: Job, options: ModelOptions, less: AdapterOptions, outline: Outline | None) -> PreTrainedModel:
     """Return the model to train: with a head for the task, an adapter, or some of its weights frozen."""
-    network, whole = job.task.network(job.located.config), outline.whole if outline else None
-    wanted = models.Wanted(network, job.task.head_config(job.setup), training=True, whole=whole)
-    model, new = models.open_weights(job.located, wanted, job.tokenizer, options)
+    network, whole = job.task.auto_class_for(job.resolved.config), outline.whole if outline else None
+    wanted = models.Wanted(network, job.task.head_config(job.settings), training=True, whole=whole)
+    model, new = models.open_weights(job.resolved, wanted, job.tokenizer, options)
     if less.adapts:
-        return adapters.add_adapter(model, less, network, {**models.origin(job.located), "whole": whole}, new)
+        return adapters.add_adapter(model, less, network, {**models.origin(job.resolved), "whole": whole}, new)
     if less.freeze is not None:
         modules.freeze(model, less.frozen_layers, new)
     return model
@@ -229,20 +229,20 @@ def _opened(job: Job, options: ModelOptions, less: AdapterOptions, outline: Outl
 def _usual_batch(job: Job) -> int:
     """Return how many rows make a step: where several are packed into one, so few that a step is of as many as ever."""
     packed = sum(job.train["rows"]) if "rows" in job.train.column_names else len(job.train)
-    return max(1, round(job.task.usual_batch * len(job.train) / packed))
+    return max(1, round(job.task.default_batch_size * len(job.train) / packed))
 
 
 def _recipe(
     job: Job, overrides: dict[str, Any], weights: tuple[float, ...] | None, choices: Choices, parameters: int
 ) -> Recipe:
-    hyper, task, config = choices.hyper, job.task, job.located.config
-    epochs, haste = hyper.epochs or task.usual_epochs, choices.adapter.haste * task.pace
+    hyper, task, config = choices.hyper, job.task, job.resolved.config
+    epochs, lr_multiplier = hyper.epochs or task.default_epochs, choices.adapter.lr_multiplier * task.lr_multiplier
     usual = Recipe(
         epochs=epochs,
         max_steps=hyper.max_steps,
         batch_size=hyper.batch_size or _usual_batch(job),
         seed=hyper.seed,
-        learning_rate=hyper.learning_rate or learning_rate_for(parameters, config, haste),
+        learning_rate=hyper.learning_rate or learning_rate_for(parameters, config, lr_multiplier),
         measurements=3 if hyper.max_steps else max(1, math.ceil(epochs)),
         overrides=overrides,
     )

@@ -23,17 +23,17 @@ from llmkit.evaluation.plan import Plan
 from llmkit.evaluation.result import Wanted
 from llmkit.evaluation.run import subject_of
 from llmkit.inference.prediction import predict
-from llmkit.models import Located, adapters, modules
+from llmkit.models import ResolvedModel, adapters, modules
 from llmkit.options import ModelOptions, RunOptions, TaskFlags
 from llmkit.output.curves import draw_curves
 from llmkit.output.plots import draw
 from llmkit.output.report import Report
 from llmkit.runs import RunFolder
 from llmkit.runs.card import write_card
-from llmkit.tasks import Setup, Task
+from llmkit.tasks import Task, TaskSettings
 from llmkit.training.distillation import Teacher
 from llmkit.training.loop import trainer
-from llmkit.training.loop.distillation_loss import Lesson
+from llmkit.training.loop.distillation_loss import DistillationLoss
 from llmkit.training.loop.recipe import Recipe, say_recipe
 from llmkit.training.rows.streaming import Stream
 
@@ -42,11 +42,11 @@ from llmkit.training.rows.streaming import Stream
 class Job:
     """A training that was checked up to its first costly step."""
 
-    located: Located  # what it starts from
+    resolved: ResolvedModel  # what it starts from
     source: Source
     reference: str  # the data as the user named it
     task: Task
-    setup: Setup
+    settings: TaskSettings
     rows: TrainAndValidation
     tokenizer: PreTrainedTokenizerBase
     train: Dataset
@@ -55,13 +55,13 @@ class Job:
     best: str  # the metric that keeps the best checkpoint
     command: str
     stream: Stream | None = None  # where training rows are read as they are needed: `train` holds the first of them
-    train_setup: Setup | None = None  # where the training rows are prepared otherwise than the measured ones
+    train_setup: TaskSettings | None = None  # where the training rows are prepared otherwise than the measured ones
     teacher: Teacher | None = None
 
     @property
-    def setups(self) -> tuple[Setup, Setup]:
+    def setups(self) -> tuple[TaskSettings, TaskSettings]:
         """How training rows are batched, and how they are measured between steps: with windows that barely overlap."""
-        return self.train_setup or self.setup, quick(self.setup)
+        return self.train_setup or self.settings, quick(self.settings)
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,19 @@ class Trained:
 
     folder: Path
     evaluation: Evaluation
-    record: dict[str, Any]
+    run_record: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result that --json prints."""
-        series: dict[str, Any] = {name: self.record[name] for name in ("seeds", "search") if name in self.record}
-        return {**self.evaluation.as_dict(), "run": str(self.folder), "training": self.record.get("training"), **series}
+        series: dict[str, Any] = {
+            name: self.run_record[name] for name in ("seeds", "search") if name in self.run_record
+        }
+        return {
+            **self.evaluation.as_dict(),
+            "run": str(self.folder),
+            "training": self.run_record.get("training"),
+            **series,
+        }
 
 
 def train(
@@ -106,10 +113,10 @@ def learn(
     run: RunOptions,
     options: ModelOptions,
     report: Report,
-    lesson: Lesson | None = None,
+    distillation_loss: DistillationLoss | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> trainer.Fit:
-    """Do what `train` does up to the saved model, which `conclude` measures; a `lesson` is what a teacher teaches it.
+    """Do what `train` does up to the saved model, which `conclude` measures; a teacher teaches by `distillation_loss`.
 
     Raises:
         ModelError: the model cannot compute its activations twice.
@@ -123,13 +130,13 @@ def learn(
     if recipe.checkpoint_activations and not model.supports_gradient_checkpointing:
         raise ModelError(f"--checkpoint-activations: a {type(model).__name__} keeps its activations; leave it out")
     say_recipe(recipe, len(job.train), trainer.precision(options, model.device), job.best, report)
-    if job.task.remembers:
+    if job.task.needs_reference_outputs:
         job = _remembering(job, model, options, report)
     if run.overwrite:
         job.folder.clear()
     described = {
-        "name": options.model or job.located.name,
-        "commit": job.located.commit,
+        "name": options.model or job.resolved.name,
+        "commit": job.resolved.commit,
         "parameters": parameters,
         "trainable": share.as_dict(),
         "adapter": adapters.has_adapter(model),
@@ -147,7 +154,7 @@ def learn(
         folder=job.folder,
         options=options,
         report=report,
-        lesson=lesson,
+        distillation_loss=distillation_loss,
         track=run.track,
         callbacks=callbacks,
     )
@@ -164,9 +171,9 @@ def _begun(job: Job, model: dict[str, Any], recipe: Recipe, identity: dict[str, 
         "options": identity,
         "model": model,
         "teacher": job.teacher.as_dict() if job.teacher else None,
-        "reference": asdict(job.setup.reference) if job.setup.reference else None,
+        "reference": job.settings.reference.as_dict() if job.settings.reference else None,
         "data": describe_data(job),
-        "max_length": job.setup.max_length,
+        "max_length": job.settings.max_length,
         "recipe": asdict(recipe),
         **runs.environment(),
     }
@@ -174,7 +181,7 @@ def _begun(job: Job, model: dict[str, Any], recipe: Recipe, identity: dict[str, 
 
 def conclude(job: Job, fit: trainer.Fit, options: ModelOptions, report: Report) -> Trained:
     """Measure the saved model, settle what the task tunes by that, and write the run down as finished."""
-    if job.setup.tune:
+    if job.settings.calibrate:
         _tune(job, options, report)
     return _finish(job, fit, options, report)
 
@@ -189,9 +196,9 @@ def _remembering(job: Job, model: PreTrainedModel, options: ModelOptions, report
     half = torch.float16 if mixed.get("fp16") else torch.bfloat16
     told = []
     with torch.autocast(model.device.type, half, enabled=any(mixed.values())), adapters.turned_off(model):
-        for rows, setup in zip((job.train, job.validation), job.setups, strict=True):
-            alone = replace(setup, reference=None)
-            records = predict(task, model, job.tokenizer, rows, alone, task.eval_batch, report)
+        for rows, settings in zip((job.train, job.validation), job.setups, strict=True):
+            alone = replace(settings, reference=None)
+            records = predict(task, model, job.tokenizer, rows, alone, task.eval_batch_size, report)
             told.append(rows.add_column("before", records))
     return replace(job, train=told[0], validation=told[1])
 
@@ -222,19 +229,21 @@ def _tune(job: Job, options: ModelOptions, report: Report) -> None:
     """Settle what the task tunes on the saved model's answers to the validation rows, in its config."""
     plan = _saved(job, options, report)
     measured, _ = measure(plan, plan.rows, report, cache=False)
-    setup, how = job.task.tuned(job.setup, measured.observations)
+    settings, how = job.task.calibrated(job.settings, measured.observations)
     report.say(how)
     report.warn("it is tuned on the rows that the figures are of, which are optimistic: measure on others too")
-    config = plan.located.config
-    config.update(job.task.head_config(setup))
+    config = plan.resolved.config
+    config.update(job.task.head_config(settings))
     config.save_pretrained(job.folder.path)
 
 
 def _measure_saved(job: Job, options: ModelOptions, report: Report) -> Evaluation:
     plan = _saved(job, options, report)
-    if job.setup.tune:  # what was tuned is in the config
-        untold = replace(job.setup, tune=False)
-        plan = replace(plan, setup=job.task.settle(untold, TaskFlags(), plan.located.config, plan.tokenizer))
+    if job.settings.calibrate:  # what was tuned is in the config
+        untold = replace(job.settings, calibrate=False)
+        plan = replace(
+            plan, settings=job.task.resolve_settings(untold, TaskFlags(), plan.resolved.config, plan.tokenizer)
+        )
     measured, _ = measure(plan, plan.rows, report, cache=False)
     return assess(subject_of(plan, measured), plan.wanted)
 
@@ -242,20 +251,20 @@ def _measure_saved(job: Job, options: ModelOptions, report: Report) -> Evaluatio
 def _saved(job: Job, options: ModelOptions, report: Report) -> Plan:
     """Return the evaluation of the saved model on the validation rows."""
     saved = replace(options, model=str(job.folder.path), dtype="auto", revision=None)
-    located = models.locate(saved, report)
-    wanted = Wanted(job.task.own_metrics(job.setup), seed=job.setup.seed)
+    resolved = models.resolve_model(saved, report)
+    wanted = Wanted(job.task.metrics_for(job.settings), seed=job.settings.seed)
     return Plan(
         job.reference,
-        located,
+        resolved,
         saved,
-        models.load_tokenizer(located, saved),
+        models.load_tokenizer(resolved, saved),
         job.source,
         job.task,
-        job.setup,
+        job.settings,
         job.rows.name,
         job.rows.validation,
         0,
-        job.task.eval_batch,
+        job.task.eval_batch_size,
         wanted,
     )
 
@@ -267,15 +276,15 @@ def finished(job: Job, options: ModelOptions, report: Report) -> Trained:
 
 def describe_data(job: Job) -> dict[str, Any]:
     """Return what run.json says of the data: enough to find the same rows again."""
-    rows, labels = job.rows, job.setup.labels
+    rows, labels = job.rows, job.settings.labels
     return {
         "reference": job.reference,
         "commit": job.source.commit,
-        "columns": job.setup.columns,
+        "columns": job.settings.columns,
         "labels": list(labels.names) if labels else None,
         "validation": rows.name,
         "cut": rows.cut.as_dict() if rows.cut else None,
-        "mix": [one.as_dict() for one in rows.drawn] or None,
+        "mix": [one.as_dict() for one in rows.component_records] or None,
         **({"streaming": True} if job.stream else _trained_on(job)),
         "validation_rows": len(rows.validation),
         "validation_sha256": data.fingerprint(rows.validation),
@@ -287,6 +296,6 @@ def _trained_on(job: Job) -> dict[str, Any]:
     return {"train_rows": len(rows), "train_sha256": data.fingerprint(rows), "train_tokens": sum(job.train["length"])}
 
 
-def quick(setup: Setup) -> Setup:
+def quick(settings: TaskSettings) -> TaskSettings:
     """Return the setup of measurements between steps; the last figure takes the usual windows."""
-    return replace(setup, stride=setup.max_length)
+    return replace(settings, stride=settings.max_length)

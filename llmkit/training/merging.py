@@ -20,10 +20,10 @@ from llmkit.evaluation.measuring import dtype_name
 from llmkit.inference.generation import Generator
 from llmkit.inference.prediction import Predictor, predict
 from llmkit.inference.row_files import as_text
-from llmkit.models import Located, adapters
+from llmkit.models import ResolvedModel, adapters
 from llmkit.options import AskOptions, GenerationOptions, MergeOptions, ModelOptions, RunOptions
 from llmkit.output.report import Report
-from llmkit.tasks import TASKS, Setup, Task, named, require_roles
+from llmkit.tasks import TASKS, Task, TaskSettings, named, require_roles
 
 SENTENCES = (
     "The king gave his daughter a golden ring.",
@@ -113,57 +113,57 @@ def merge(
     """
     options, model, report = options or MergeOptions(), model or ModelOptions(), report or Report()
     opening = replace(model, model=adapter)
-    located = models.locate(opening, report, base=model.model)
-    if located.base is None:
+    resolved = models.resolve_model(opening, report, base=model.model)
+    if resolved.base is None:
         raise ModelError(f"{adapter!r} is a plain model: merge takes an adapter, a folder with {adapters.CONFIG}")
-    folder = _open_folder(options, located)
-    task = _task_of(located)
-    tokenizer = models.load_tokenizer(located, opening)
-    inputs = _read_prompts(task, options) if options.prompts else task.samples(SENTENCES, tokenizer)
-    report.say(f"adapter: {adapter}, of {task.name}, made on {located.base.name}; {len(inputs)} prompts to compare on")
+    folder = _open_folder(options, resolved)
+    task = _task_of(resolved)
+    tokenizer = models.load_tokenizer(resolved, opening)
+    inputs = _read_prompts(task, options) if options.prompts else task.columns.sample_inputs(SENTENCES, tokenizer)
+    report.say(f"adapter: {adapter}, of {task.name}, made on {resolved.base.name}; {len(inputs)} prompts to compare on")
     if dry_run:
         return None
     ask = partial(_answers, task, inputs=inputs, batch_size=options.batch_size)
-    before = ask(located, opening)
+    before = ask(resolved, opening)
     if options.overwrite:
         folder.clear()
-    _save_folded(task, located, tokenizer, opening, folder.path)
+    _save_folded(task, resolved, tokenizer, opening, folder.path)
     saved = replace(model, model=str(folder.path), revision=None)
-    after = ask(models.locate(saved, report), saved)
-    close = _close(located, opening, report)
+    after = ask(models.resolve_model(saved, report), saved)
+    close = _close(resolved, opening, report)
     asked = inputs if len(before) == len(inputs) else [{"window": number} for number in range(1, len(before) + 1)]
-    merged = Merged(folder.path, adapter, located.base.name, len(asked), *_compare(asked, before, after, close))
-    _write_down(folder, located, merged)
+    merged = Merged(folder.path, adapter, resolved.base.name, len(asked), *_compare(asked, before, after, close))
+    _write_down(folder, resolved, merged)
     return merged
 
 
 def _save_folded(
-    task: Task, located: Located, tokenizer: PreTrainedTokenizerBase, options: ModelOptions, path: Path
+    task: Task, resolved: ResolvedModel, tokenizer: PreTrainedTokenizerBase, options: ModelOptions, path: Path
 ) -> None:
     """Write the model that the adapter makes; it is not kept in memory, as the saved one is asked."""
-    whole = models.load_model(located, task.network(located.config), tokenizer, options, merged=True)
+    whole = models.load_model(resolved, task.auto_class_for(resolved.config), tokenizer, options, merged=True)
     vars(whole.config).pop(adapters.NOTE, None)
     models.save(whole, tokenizer, path)
 
 
-def _open_folder(options: MergeOptions, located: Located) -> runs.RunFolder:
-    path = options.output or Path("runs") / f"{located.slug}-merged"
+def _open_folder(options: MergeOptions, resolved: ResolvedModel) -> runs.RunFolder:
+    path = options.output or Path("runs") / f"{resolved.slug}-merged"
     if not options.overwrite and path.is_dir() and any(path.iterdir()):
         raise OptionError(f"--output {str(path)!r} is not empty: --overwrite replaces it, -o names another")
-    if located.base is not None and located.base.path.resolve() == path.resolve():
+    if resolved.base is not None and resolved.base.path.resolve() == path.resolve():
         raise OptionError(f"--output {str(path)!r} holds the adapter's base; name another folder")
-    return runs.open_run(path, RunOptions(output=path, overwrite=options.overwrite), {}, located.path)
+    return runs.open_run(path, RunOptions(output=path, overwrite=options.overwrite), {}, resolved.path)
 
 
-def _task_of(located: Located) -> Task:
+def _task_of(resolved: ResolvedModel) -> Task:
     """Return the task that the adapter was trained for, or else the first that its model is made for."""
-    recorded = (runs.read_run(located.path) or {}).get("task")
+    recorded = (runs.read_run(resolved.path) or {}).get("task")
     if recorded in TASKS:
         return named(recorded)
-    found = [task for task in TASKS.values() if task.claims(located.config, "")]
+    found = [task for task in TASKS.values() if task.is_default_for(resolved.config, "")]
     if not found:
-        kind = (located.config.architectures or [located.config.model_type])[0]
-        raise ModelError(f"{located.name!r} makes a {kind}, which is of no task that could be compared")
+        kind = (resolved.config.architectures or [resolved.config.model_type])[0]
+        raise ModelError(f"{resolved.name!r} makes a {kind}, which is of no task that could be compared")
     return found[0]
 
 
@@ -171,10 +171,10 @@ def _read_prompts(task: Task, options: MergeOptions) -> list[dict[str, Any]]:
     """Return the inputs by role of the rows of --prompts."""
     assert options.prompts is not None
     rows = files.read_rows(options.prompts, options.encoding)[: options.limit]
-    roles = task.asks or ("prompt",)
+    roles = task.columns.input_roles or ("prompt",)
     require_roles(options.columns, roles)
-    if task.asks:
-        columns = task.find_columns(rows, options.columns)
+    if task.columns.input_roles:
+        columns = task.columns.match_file(rows, options.columns)
     else:
         columns = {"prompt": column_for(rows, "prompt", options.columns, ("prompt", "text"))}
     return [{role: _cell(row.get(name)) for role, name in columns.items()} for row in rows]
@@ -185,34 +185,34 @@ def _cell(value: Any) -> Any:
 
 
 def _answers(
-    task: Task, located: Located, options: ModelOptions, *, inputs: Sequence[Mapping[str, Any]], batch_size: int
+    task: Task, resolved: ResolvedModel, options: ModelOptions, *, inputs: Sequence[Mapping[str, Any]], batch_size: int
 ) -> list[Any]:
     """Return what the model answers to each of the inputs: a continuation, a prediction, or else numbers."""
-    if task.prompted:
+    if task.answers.continues_prompt:
         greedy = GenerationOptions(max_new_tokens=NEW_TOKENS)
-        generator = Generator(task, located, options, AskOptions(), greedy, Report())
+        generator = Generator(task, resolved, options, AskOptions(), greedy, Report())
         texts = [str(next(iter(row.values()))) for row in inputs]
         prompts = [generator.prompt(text, f"prompt {number}") for number, text in enumerate(texts, start=1)]
         return [answers[0] for answers in generator.answers(prompts, batch_size)]
-    predictor = Predictor(task, located, options, AskOptions())
-    if task.asks:
+    predictor = Predictor(task, resolved, options, AskOptions())
+    if task.columns.input_roles:
         return predictor.answer(inputs, batch_size)
     rows = Dataset.from_list([dict(row) for row in inputs])
     columns = {role: role for role in rows.column_names}
-    setup = Setup(columns=columns, max_length=predictor.setup.max_length, per_row=True)
-    setup = task.settle(setup, AskOptions(), located.config, predictor.tokenizer)
-    prepared = task.prepare(rows, predictor.tokenizer, setup, training=False)
-    return predict(task, predictor.model, predictor.tokenizer, prepared, setup, batch_size)
+    settings = TaskSettings(columns=columns, max_length=predictor.settings.max_length, per_row=True)
+    settings = task.resolve_settings(settings, AskOptions(), resolved.config, predictor.tokenizer)
+    prepared = task.encoding.encode(rows, predictor.tokenizer, settings, training=False)
+    return predict(task, predictor.model, predictor.tokenizer, prepared, settings, batch_size)
 
 
-def _close(located: Located, options: ModelOptions, report: Report) -> float:
+def _close(resolved: ResolvedModel, options: ModelOptions, report: Report) -> float:
     """Return by how much numbers of equal answers can differ; halves round more, and four bits are another model."""
-    if adapters.whole_modules(located.config, models.pick_device(options.device)) is not None:
+    if adapters.whole_modules(resolved.config, models.pick_device(options.device)) is not None:
         report.warn(
             "the adapter lies on a base of 4 bits, and is merged into its full weights: only words are compared"
         )
         return math.inf
-    return CLOSE.get(dtype_name(options, located.config), CLOSE_HALVES)
+    return CLOSE.get(dtype_name(options, resolved.config), CLOSE_HALVES)
 
 
 def _compare(
@@ -242,9 +242,9 @@ def _apart(first: Any, second: Any) -> Iterator[float]:
         yield math.inf
 
 
-def _write_down(folder: runs.RunFolder, located: Located, merged: Merged) -> None:
+def _write_down(folder: runs.RunFolder, resolved: ResolvedModel, merged: Merged) -> None:
     """Write run.json: what eval and classify read of the adapter's run, and what was merged."""
-    trained = runs.read_run(located.path) or {}
+    trained = runs.read_run(resolved.path) or {}
     known = ("task", "options", "data", "max_length", "recipe", "reference")
     kept: dict[str, Any] = {name: trained[name] for name in known if name in trained}
     folder.write({"status": "finished", "command": "merge", **kept, "merged": merged.as_dict(), **runs.environment()})

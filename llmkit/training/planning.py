@@ -20,12 +20,12 @@ from llmkit.inspection.checks import check
 from llmkit.inspection.token_lengths import max_length
 from llmkit.inspection.tokenizer_checks import numbered, require_spelled, sift
 from llmkit.metrics import require_known
-from llmkit.models import Located
-from llmkit.models.weight_files import sketch
+from llmkit.models import ResolvedModel
+from llmkit.models.weight_files import weight_fingerprint
 from llmkit.options import DataOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
 from llmkit.output.report import Report
 from llmkit.runs import RunFolder
-from llmkit.tasks import Reference, Setup, Task, inputs_of
+from llmkit.tasks import Reference, Task, TaskSettings, input_columns
 from llmkit.training import distillation
 from llmkit.training.distillation import Teacher
 from llmkit.training.jobs import Job, quick
@@ -39,7 +39,7 @@ UNKNOWN_SHARE = 0.05  # of unknown tokens, above which the tokenizer does not fi
 class Choice:
     """What is trained on what, and where it will be."""
 
-    located: Located
+    resolved: ResolvedModel
     task: Task
     columns: dict[str, str]
     source: Source
@@ -61,33 +61,35 @@ def plan(
 ) -> Job:
     """Check everything that can be checked before the weights are loaded, and say what was chosen."""
     chosen = _choice(dataset, options, data, splits, hyper, run, identity, report, teacher)
-    located, task, columns, source = chosen.located, chosen.task, chosen.columns, chosen.source
+    resolved, task, columns, source = chosen.resolved, chosen.task, chosen.columns, chosen.source
     parts, rows, labels = _checked(chosen, splits, hyper, report)
-    tokenizer = models.load_tokenizer(located, options)
-    setup = Setup(
+    tokenizer = models.load_tokenizer(resolved, options)
+    settings = TaskSettings(
         columns=columns,
-        max_length=max_length(data, located, tokenizer, task),
+        max_length=max_length(data, resolved, tokenizer, task),
         labels=labels,
         benchmark=source.benchmark,
         seed=hyper.seed,
-        reference=_reference(located) if task.remembers else None,
+        reference=_reference(resolved) if task.needs_reference_outputs else None,
     )
-    setup = task.settle(task.learned(setup, rows.train), data, located.config, tokenizer)
+    settings = task.resolve_settings(
+        task.with_training_statistics(settings, rows.train), data, resolved.config, tokenizer
+    )
     told = numbered(parts, chosen.rows)
     for part in told:
-        require_spelled(task, part, tokenizer, setup)
-    best = hyper.metric or task.headline(setup)
+        require_spelled(task, part, tokenizer, settings)
+    best = hyper.metric or task.headline_metric(settings)
     require_known(best, task.metric_names(labels), "--metric")
-    _say_plan(located, task, setup, rows, report)
-    reader = distillation.reader(teacher, task, setup, rows.train, tokenizer, report)
-    train_rows, validation = _prepared(source.reference, task, rows, told, (reader, tokenizer), setup, report)
-    stream = streaming.stream_of(chosen.opened, task, reader, setup) if chosen.opened else None
+    _say_plan(resolved, task, settings, rows, report)
+    reader = distillation.reader(teacher, task, settings, rows.train, tokenizer, report)
+    train_rows, validation = _prepared(source.reference, task, rows, told, (reader, tokenizer), settings, report)
+    stream = streaming.stream_of(chosen.opened, task, reader, settings) if chosen.opened else None
     return Job(
-        located,
+        resolved,
         source,
         source.reference,
         task,
-        setup,
+        settings,
         rows,
         tokenizer,
         train_rows,
@@ -111,17 +113,17 @@ def _choice(
     report: Report,
     teacher: Teacher | None,
 ) -> Choice:
-    portions, opened = mixture.open_portions(dataset, data, splits, report)
-    first = select(portions[0].source.splits, splits.train_split, data.limit)
-    located, task, columns = _model_and_task(options, data, first, report, teacher.student if teacher else None)
-    path = run.output or Path("runs") / f"{mixture.slug(portions)}-{located.slug}"
+    components, opened = mixture.open_components(dataset, data, splits, report)
+    first = select(components[0].source.splits, splits.train_split, data.limit)
+    resolved, task, columns = _model_and_task(options, data, first, report, teacher.student if teacher else None)
+    path = run.output or Path("runs") / f"{mixture.slug(components)}-{resolved.slug}"
     distillation.refuse_teachers_folder(teacher, path)
-    folder = runs.open_run(path, run, identity, located.path)
-    portions = mixture.alike(portions, task, columns, data, splits, located.config)
-    rows = mixture.divide(portions, task, columns, data, splits, hyper.seed, report)
+    folder = runs.open_run(path, run, identity, resolved.path)
+    components = mixture.align_columns(components, task, columns, data, splits, resolved.config)
+    rows = mixture.split_components(components, task, columns, data, splits, hyper.seed, report)
     if opened is not None:
         rows = replace(rows, name=opened.measured, streamed=True)
-    return Choice(located, task, columns, mixture.joined(portions), rows, folder, opened)
+    return Choice(resolved, task, columns, mixture.joined(components), rows, folder, opened)
 
 
 def _checked(
@@ -132,31 +134,33 @@ def _checked(
     parts = _usable(task, found, columns, report)
     rows = replace(found, train=parts[0].rows, validation=parts[1].rows)
     own = found.own and splits.validation is None
-    labels = task.labels(rows.train, found.validation, columns)
+    labels = task.columns.labels(rows.train, found.validation, columns)
     check(task, columns, [*parts, *_test(chosen.source, splits, rows, columns)], own, report)
-    return parts, replace(rows, train=mixture.weighted(parts[0], rows.drawn, hyper.seed)), labels
+    return parts, replace(rows, train=mixture.weighted(parts[0], rows.component_records, hyper.seed)), labels
 
 
-def _reference(located: Located) -> Reference:
+def _reference(resolved: ResolvedModel) -> Reference:
     """Return the model that is trained as what it will be compared with."""
-    if located.on_hub:
-        return Reference(located.name, located.commit)
-    return Reference(str(located.path.resolve()), sketch=sketch(models.weights_folder(located)))
+    if resolved.on_hub:
+        return Reference(resolved.name, resolved.commit)
+    return Reference(
+        str(resolved.path.resolve()), weight_fingerprint=weight_fingerprint(models.weights_folder(resolved))
+    )
 
 
 def _model_and_task(
-    options: ModelOptions, data: DataOptions, train: Dataset, report: Report, cut: Located | None
-) -> tuple[Located, Task, dict[str, str]]:
+    options: ModelOptions, data: DataOptions, train: Dataset, report: Report, cut: ResolvedModel | None
+) -> tuple[ResolvedModel, Task, dict[str, str]]:
     if options.model is None and cut is None:
         able = tasks.for_training(None, data.task, data)
         task, columns = tasks.choose(able, train, data.columns, "finetune", data)
         report.say(f"model: {task.base_model}, the default for {task.name}; -m names another")
-        return models.locate(options, report, task.base_model), task, columns
-    located = cut or models.locate(options, report)
-    models.require_whole(located)
-    able = tasks.for_training(located.config, data.task, data)
-    task, columns = tasks.choose(able, train, data.columns, "finetune", data, located.config)
-    return located, task, columns
+        return models.resolve_model(options, report, task.base_model), task, columns
+    resolved = cut or models.resolve_model(options, report)
+    models.require_whole(resolved)
+    able = tasks.for_training(resolved.config, data.task, data)
+    task, columns = tasks.choose(able, train, data.columns, "finetune", data, resolved.config)
+    return resolved, task, columns
 
 
 def _usable(task: Task, rows: TrainAndValidation, columns: dict[str, str], report: Report) -> list[Part]:
@@ -164,11 +168,17 @@ def _usable(task: Task, rows: TrainAndValidation, columns: dict[str, str], repor
     parts = []
     for name, part in (("training", rows.train), ("validation", rows.validation)):
         joined = name == "validation"  # measured as eval measures, which keeps what the task's recipe keeps
-        usable = task.measurable(part, Setup(columns, 0)) if joined else task.usable(part, columns)
+        usable = (
+            task.columns.evaluation_rows(part, TaskSettings(columns, 0))
+            if joined
+            else task.columns.usable_rows(part, columns)
+        )
         if not usable:
             raise EmptyError(f"no usable row among the {len(part)} {name} rows: each lacks its text or its label")
         if len(usable) < len(part):
-            report.warn(f"{len(part) - len(usable)} of {len(part)} {name} rows have {task.incomplete}, left out")
+            report.warn(
+                f"{len(part) - len(usable)} of {len(part)} {name} rows have {task.columns.unusable_reason}, left out"
+            )
         kept = part.select(usable) if len(usable) < len(part) else part
         numbers = [place + 1 for place in usable] if len(usable) < len(part) else None
         parts.append(Part(name, kept, numbers, named=rows.numbered, sifted=True))
@@ -177,7 +187,7 @@ def _usable(task: Task, rows: TrainAndValidation, columns: dict[str, str], repor
 
 def _test(source: Source, splits: SplitOptions, rows: TrainAndValidation, columns: dict[str, str]) -> list[Part]:
     """Return the test rows, of which none should be trained on; none where the user trains or measures on them."""
-    inputs = set(inputs_of(columns).values())
+    inputs = set(input_columns(columns).values())
     taken = any("test" in spec for spec in (splits.train_split, rows.name))
     if taken or "test" not in source.splits or not inputs <= set(source.splits["test"].column_names):
         return []
@@ -190,46 +200,52 @@ def _prepared(
     rows: TrainAndValidation,
     parts: Sequence[Part],
     tokenizers: tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase],
-    setup: Setup,
+    settings: TaskSettings,
     report: Report,
 ) -> tuple[Dataset, Dataset]:
     """Return the rows to train on and to measure on, each by its tokenizer, as model inputs; say what is cut off."""
     reader, tokenizer = tokenizers
-    train_rows = task.prepare(rows.train, reader, setup, training=True)
-    validation = task.prepare(rows.validation, tokenizer, quick(setup), training=False)
+    train_rows = task.encoding.encode(rows.train, reader, settings, training=True)
+    validation = task.encoding.encode(rows.validation, tokenizer, quick(settings), training=False)
     if not len(train_rows) or not len(validation):
-        raise EmptyError(f"{dataset!r} holds too little text for rows of {setup.max_length} tokens; try --max-length")
-    train_rows = sift(task, train_rows, parts[0], setup, report)
-    validation = sift(task, validation, parts[1], setup, report)
-    _say_lengths(train_rows, setup, tokenizer, report)
-    unread = task.unread(train_rows)
+        raise EmptyError(
+            f"{dataset!r} holds too little text for rows of {settings.max_length} tokens; try --max-length"
+        )
+    train_rows = sift(task, train_rows, parts[0], settings, report)
+    validation = sift(task, validation, parts[1], settings, report)
+    _say_lengths(train_rows, settings, tokenizer, report)
+    unread = task.encoding.truncation_warning(train_rows)
     if unread is not None:
         report.warn(f"training rows: {unread}")
-    packed = task.packed(train_rows, setup)
+    packed = task.encoding.pack(train_rows, settings)
     if len(packed) < len(train_rows):
-        full = sum(packed["length"]) / (len(packed) * setup.max_length)
-        report.say(f"packing: {len(train_rows)} rows in {len(packed)} sequences of {setup.max_length}, {full:.0%} full")
+        full = sum(packed["length"]) / (len(packed) * settings.max_length)
+        report.say(
+            f"packing: {len(train_rows)} rows in {len(packed)} sequences of {settings.max_length}, {full:.0%} full"
+        )
     return packed, validation
 
 
-def _say_plan(located: Located, task: Task, setup: Setup, rows: TrainAndValidation, report: Report) -> None:
-    columns = ", ".join(f"{role}={name}" for role, name in setup.columns.items())
-    report.say(f"task: {task.name}; columns {columns}; model {located.name}")
-    if setup.labels is not None:
-        kind = "a number (regression)" if setup.labels.regression else listing(setup.labels.names)
+def _say_plan(
+    resolved: ResolvedModel, task: Task, settings: TaskSettings, rows: TrainAndValidation, report: Report
+) -> None:
+    columns = ", ".join(f"{role}={name}" for role, name in settings.columns.items())
+    report.say(f"task: {task.name}; columns {columns}; model {resolved.name}")
+    if settings.labels is not None:
+        kind = "a number (regression)" if settings.labels.regression else listing(settings.labels.names)
         report.say(f"labels: {kind}")
     report.say(f"rows: {len(rows.train)} to train on, {len(rows.validation)} to measure on ({rows.name})")
-    remark = task.remark(rows.train, setup)
+    remark = task.remark(rows.train, settings)
     if remark is not None:
         report.say(f"training rows: {remark}")
 
 
-def _say_lengths(train: Dataset, setup: Setup, tokenizer: PreTrainedTokenizerBase, report: Report) -> None:
+def _say_lengths(train: Dataset, settings: TaskSettings, tokenizer: PreTrainedTokenizerBase, report: Report) -> None:
     lengths = train["length"]
     if "truncated" in train.column_names:
         cut = sum(train["truncated"])
         report.say(
-            f"lengths: at most {max(lengths)} tokens; {cut} of {len(train)} rows truncated to {setup.max_length}"
+            f"lengths: at most {max(lengths)} tokens; {cut} of {len(train)} rows truncated to {settings.max_length}"
         )
     else:
         report.say(f"lengths: {len(lengths)} blocks of up to {max(lengths)} tokens")

@@ -16,7 +16,7 @@ from llmkit.data.parts import Part
 from llmkit.errors import EmptyError, OptionError, listing
 from llmkit.inspection.checks import check
 from llmkit.metrics import require_known
-from llmkit.models import Located, architectures
+from llmkit.models import ResolvedModel, architectures
 from llmkit.models.architectures import SIZES, Size
 from llmkit.options import (
     ArchitectureOptions,
@@ -28,7 +28,7 @@ from llmkit.options import (
     TrainingOptions,
 )
 from llmkit.output.report import Report
-from llmkit.tasks import Setup, Task
+from llmkit.tasks import Task, TaskSettings
 from llmkit.tasks.base.language_modeling import text_column
 from llmkit.tasks.encoding.collation import IGNORED
 from llmkit.training.jobs import Job, Trained, finished, quick, train
@@ -51,7 +51,7 @@ class Start:
     size: Size
     context: int
     config: PretrainedConfig | None = None
-    located: Located | None = None
+    resolved: ResolvedModel | None = None
 
 
 def pretrain(
@@ -112,8 +112,8 @@ def _planned(
     """Settle and say all that the training is, up to the model that it starts from."""
     if hyper.metric is not None and options.model is None:
         require_known(hyper.metric, _family(shape, data)[0].metric_names(None), "--metric")
-    portions, opened = mixture.open_portions(references, data, splits, report)
-    text = read_corpus(portions, data, splits, hyper.seed, report)
+    components, opened = mixture.open_components(references, data, splits, report)
+    text = read_corpus(components, data, splits, hyper.seed, report)
     name = Path(options.model).name if options.model else f"{_family(shape, data)[1]}-{shape.size}"
     path = run.output or Path("runs") / f"{text.sources[0].slug}-{name}"
     folder = runs.open_run(path, run, identity, Path(options.model) if options.model else None)
@@ -135,16 +135,16 @@ def _family(shape: ArchitectureOptions, data: CorpusOptions) -> tuple[Task, str]
     Raises:
         OptionError: they contradict each other.
     """
-    pretrained = [task for task in tasks.TASKS.values() if task.families]
+    pretrained = [task for task in tasks.TASKS.values() if task.architectures]
     if data.task is not None:
         task = tasks.named(data.task)
         if task not in pretrained:
             raise OptionError(f"--task {task.name} is not pretrained; {listing(t.name for t in pretrained)} are")
-        if shape.arch not in (None, *task.families):
-            raise OptionError(f"--arch {shape.arch} does not learn {task.name}; {listing(task.families)} does")
-        return task, shape.arch or task.families[0]
+        if shape.arch not in (None, *task.architectures):
+            raise OptionError(f"--arch {shape.arch} does not learn {task.name}; {listing(task.architectures)} does")
+        return task, shape.arch or task.architectures[0]
     arch = shape.arch or "llama"
-    return next(task for task in pretrained if arch in task.families), arch
+    return next(task for task in pretrained if arch in task.architectures), arch
 
 
 def _start(
@@ -160,7 +160,7 @@ def _start(
     tokenizer = _tokenizer(corpus, task, options, shape, size, context, report)
     if shape.model_config is not None:
         config = architectures.config_from(described, shape.model_config, tokenizer)
-        if not task.learns(config):
+        if not task.can_pretrain(config):
             kind = f"--model-config {shape.model_config}: a {config.model_type}"
             raise OptionError(f"{kind} does not learn {task.name}; --task names the task that it is for")
         limit = getattr(config, "max_position_embeddings", None) or size.context
@@ -176,16 +176,16 @@ def _start(
 def _go_on(options: ModelOptions, shape: ArchitectureOptions, data: CorpusOptions, report: Report) -> Start:
     if shape.model_config or shape.tokenizer or shape.vocab_size:
         raise OptionError("-m goes on with a model, which has its own architecture and tokenizer; leave out the others")
-    located = models.locate(options, report)
-    models.require_whole(located)
-    task = tasks.for_model(located.config, "pretrain", located.name, data.task)[0]
-    tokenizer = models.load_tokenizer(located, options)
-    limit = models.context_length(located.config, tokenizer)
+    resolved = models.resolve_model(options, report)
+    models.require_whole(resolved)
+    task = tasks.for_model(resolved.config, "pretrain", resolved.name, data.task)[0]
+    tokenizer = models.load_tokenizer(resolved, options)
+    limit = models.context_length(resolved.config, tokenizer)
     if data.max_length and data.max_length > limit:
-        raise OptionError(f"--max-length {data.max_length}: {located.name!r} takes at most {limit} tokens")
-    context = data.max_length or min(limit, task.usual_length)
-    report.say(f"task: {task.name}; going on with {located.name}, blocks of {context} tokens")
-    return Start(task, tokenizer, SIZES["base"], context, located=located)
+        raise OptionError(f"--max-length {data.max_length}: {resolved.name!r} takes at most {limit} tokens")
+    context = data.max_length or min(limit, task.encoding.default_max_length)
+    report.say(f"task: {task.name}; going on with {resolved.name}, blocks of {context} tokens")
+    return Start(task, tokenizer, SIZES["base"], context, resolved=resolved)
 
 
 def _tokenizer(
@@ -201,7 +201,7 @@ def _tokenizer(
         tokenizer = models.load_tokenizer_alone(shape.tokenizer, options, report)
         report.say(f"tokenizer: {shape.tokenizer}, {len(tokenizer)} tokens")
         return tokenizer
-    tokenizer = task.new_tokenizer(corpus.rows.train["text"], shape.vocab_size or size.vocabulary, context)
+    tokenizer = task.encoding.train_tokenizer(corpus.rows.train["text"], shape.vocab_size or size.vocabulary, context)
     kind = type(tokenizer.backend_tokenizer.model).__name__
     report.say(f"tokenizer: {kind} trained on the corpus, {len(tokenizer)} tokens")
     return tokenizer
@@ -215,26 +215,28 @@ def _job(
     folder: runs.RunFolder,
     report: Report,
 ) -> Job:
-    setup = Setup(columns={"text": "text"}, max_length=start.context, seed=hyper.seed)
-    masks = replace(setup, mask_share=shape.mask_share or start.task.mask_share, whole_words=shape.whole_word_masking)
-    best = hyper.metric or start.task.headline(setup)
+    settings = TaskSettings(columns={"text": "text"}, max_length=start.context, seed=hyper.seed)
+    masks = replace(
+        settings, mask_share=shape.mask_share or start.task.mask_share, whole_words=shape.whole_word_masking
+    )
+    best = hyper.metric or start.task.headline_metric(settings)
     require_known(best, start.task.metric_names(None), "--metric")
-    start.task.collator(start.tokenizer, masks)  # refuses a tokenizer that the task cannot use
-    documents = mixture.weighted(Part("training", corpus.rows.train), corpus.rows.drawn, hyper.seed)
-    train_rows = start.task.prepare(documents, start.tokenizer, masks, training=True)
-    held_out = start.task.prepare(corpus.rows.validation, start.tokenizer, quick(setup), training=False)
+    start.task.encoding.collator(start.tokenizer, masks)  # refuses a tokenizer that the task cannot use
+    documents = mixture.weighted(Part("training", corpus.rows.train), corpus.rows.component_records, hyper.seed)
+    train_rows = start.task.encoding.encode(documents, start.tokenizer, masks, training=True)
+    held_out = start.task.encoding.encode(corpus.rows.validation, start.tokenizer, quick(settings), training=False)
     if not len(train_rows) or not len(held_out):
         raise EmptyError(f"too little text for blocks of {start.context} tokens; try --max-length, or add text")
     tokens = sum(train_rows["length"])
     report.say(f"text: {tokens:,} tokens to train on in {len(train_rows)} blocks, {sum(held_out['length']):,} held out")
-    located = start.located or Located("scratch", folder.path, start.config or PretrainedConfig())
+    resolved = start.resolved or ResolvedModel("scratch", folder.path, start.config or PretrainedConfig())
     reference = listing(source.reference for source in corpus.sources)
     return Job(
-        located,
+        resolved,
         corpus.sources[0],
         reference,
         start.task,
-        setup,
+        settings,
         corpus.rows,
         start.tokenizer,
         train_rows,
@@ -250,14 +252,14 @@ def _streamed(job: Job, opened: Opened, data: CorpusOptions) -> Job:
     """Return a job that reads its training text as it is needed; what it holds are the first documents."""
     train = opened.source.any()
     columns = text_column(train, data.columns) or {}
-    setup = replace(job.train_setup or job.setup, columns=columns)
+    settings = replace(job.train_setup or job.settings, columns=columns)
     rows = replace(job.rows, name=opened.measured)
-    return replace(job, rows=rows, stream=streaming.stream_of(opened, job.task, job.tokenizer, setup))
+    return replace(job, rows=rows, stream=streaming.stream_of(opened, job.task, job.tokenizer, settings))
 
 
 def _model(start: Start, options: ModelOptions) -> PreTrainedModel:
-    if start.located is not None:
-        return models.load_model(start.located, start.task.auto_class, start.tokenizer, options, training=True)
+    if start.resolved is not None:
+        return models.load_model(start.resolved, start.task.auto_class, start.tokenizer, options, training=True)
     assert start.config is not None  # one of the two is set
     model = architectures.build_model(start.config, start.task.auto_class)
     return model.to(models.pick_device(options.device))
@@ -267,7 +269,7 @@ def _recipe(
     start: Start, hyper: TrainingOptions, asked: RecipeOptions, overrides: dict[str, Any], parameters: int
 ) -> Recipe:
     """From scratch as GPT-3 and Llama do it: a cosine, betas .9 and .95, weight decay 0.1; gentler when going on."""
-    known = start.located
+    known = start.resolved
     rate = learning_rate_for(parameters, known.config) if known is not None else start.size.learning_rate
     usual = Recipe(
         epochs=hyper.epochs or EPOCHS,
@@ -290,7 +292,7 @@ def unigram_loss(job: Job) -> float:
     counts = np.ones(len(job.tokenizer))
     for start in range(0, len(job.train), 1000):
         rows = job.train.select(range(start, min(start + 1000, len(job.train))))
-        learned = list(job.task.targets(rows, job.tokenizer, job.setup))
+        learned = list(job.task.encoding.target_tokens(rows, job.tokenizer, job.settings))
         counts += np.bincount(np.concatenate(learned), minlength=len(counts))
     targets = scored_tokens(job)
     return float(-np.log(counts / counts.sum())[targets].mean()) if len(targets) else math.nan
@@ -298,8 +300,8 @@ def unigram_loss(job: Job) -> float:
 
 def scored_tokens(job: Job) -> np.ndarray:
     """Return the ids of the tokens that the evaluation scores: all but the first, or what was taken out."""
-    prepared = job.task.prepare(job.rows.validation, job.tokenizer, job.setup, training=False)
-    labels = job.task.collator(job.tokenizer, job.setup)(prepared.to_list())["labels"].numpy()
+    prepared = job.task.encoding.encode(job.rows.validation, job.tokenizer, job.settings, training=False)
+    labels = job.task.encoding.collator(job.tokenizer, job.settings)(prepared.to_list())["labels"].numpy()
     ids = labels.reshape(-1)
     scored: np.ndarray = ids[ids != IGNORED]
     return scored

@@ -12,7 +12,7 @@ from llmkit.data.splits import CUT_SHARE, Cut, cut_rows, names_file, select, to_
 from llmkit.errors import DataError, EmptyError
 from llmkit.tasks import TASKS
 
-labelled = partial(TASKS["text-classification"].has_labels, columns={"text": "text", "label": "label"})
+labelled = partial(TASKS["text-classification"].columns.has_labels, columns={"text": "text", "label": "label"})
 
 
 def numbered(count: int, start: int = 0) -> Dataset:

@@ -300,8 +300,8 @@ KINDS = {
 @pytest.fixture(scope="module")
 def run(llama):
     options = ModelOptions(model=str(llama), dtype="float32", device="cpu")
-    located = models.locate(options, Report())
-    return lambda names, **settings: benchmarks.run(names, located, options, Report(), **settings)
+    resolved = models.resolve_model(options, Report())
+    return lambda names, **settings: benchmarks.run(names, resolved, options, Report(), **settings)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -408,7 +408,7 @@ def test_known_answers_are_not_computed_again_nor_the_weights_read(llama, task_f
         answers = Answers.open({"model": "a"}, {}, Report())
         try:
             return benchmarks.run(
-                names, models.locate(options, Report()), options, Report(), answers=answers, **settings
+                names, models.resolve_model(options, Report()), options, Report(), answers=answers, **settings
             )
         finally:
             answers.close()
@@ -443,10 +443,10 @@ def test_a_model_that_cannot_be_loaded_fails_no_task_but_the_run(task_file, llam
 
     folder = tmp_path / "broken"
     shutil.copytree(llama, folder)
-    located = models.locate(ModelOptions(model=str(folder)), Report())
+    resolved = models.resolve_model(ModelOptions(model=str(folder)), Report())
     (folder / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(ModelError, match="truncated"):
-        benchmarks.run([task_file("choosing")], located, ModelOptions(model=str(folder)), Report())
+        benchmarks.run([task_file("choosing")], resolved, ModelOptions(model=str(folder)), Report())
 
 
 def test_a_chat_template_is_applied_on_request_and_asked_for_of_the_model(task_file, llama, tmp_path):
@@ -457,12 +457,14 @@ def test_a_chat_template_is_applied_on_request_and_asked_for_of_the_model(task_f
 
     def run(folder):
         options = ModelOptions(model=str(folder), dtype="float32", device="cpu")
-        return benchmarks.run([file], models.locate(options, Report()), options, Report(), apply_chat_template=True)
+        return benchmarks.run(
+            [file], models.resolve_model(options, Report()), options, Report(), apply_chat_template=True
+        )
 
     with pytest.raises(ModelError, match="no chat template"):
         run(llama)
     options = ModelOptions(model=str(chatty), dtype="float32", device="cpu")
-    (plain,) = benchmarks.run([file], models.locate(options, Report()), options, Report())
+    (plain,) = benchmarks.run([file], models.resolve_model(options, Report()), options, Report())
     (chat,) = run(chatty)
     assert chat.prompt_sha != plain.prompt_sha
 

@@ -6,13 +6,13 @@ import pytest
 
 from llmkit.errors import OptionError
 from llmkit.evaluation.gates import drop_gate, drop_gates, figure_gate, figure_gates, gap_gate
-from llmkit.metrics.intervals import Figure
+from llmkit.metrics.intervals import Estimate
 from llmkit.metrics.significance import Difference
 from llmkit.options import GateOptions
 
-F1 = Figure(0.86, 0.83, 0.89, 400, "bootstrap")
-LOSS = Figure(20.0, 18.0, 22.0, 400, "bootstrap")
-NAN = Figure(math.nan, None, None, 400, None)
+F1 = Estimate(0.86, 0.83, 0.89, 400, "bootstrap")
+LOSS = Estimate(20.0, 18.0, 22.0, 400, "bootstrap")
+NAN = Estimate(math.nan, None, None, 400, None)
 
 
 def dropped(difference: float, low: float | None, high: float | None) -> Difference:
@@ -34,7 +34,7 @@ def dropped(difference: float, low: float | None, high: float | None) -> Differe
         ("fail-under", NAN, -9.0, False, False),
         ("fail-above", NAN, 9.0, False, False),
         ("fail-above", NAN, 9.0, True, False),
-        ("fail-under", Figure(0.9, None, None, 1, None), 0.5, True, False),  # no interval: doubt
+        ("fail-under", Estimate(0.9, None, None, 1, None), 0.5, True, False),  # no interval: doubt
     ],
 )
 def test_a_gate_judges_the_value_or_strictly_the_worse_bound(kind, figure, limit, strict, met):
@@ -46,16 +46,16 @@ def test_a_gate_judges_the_value_or_strictly_the_worse_bound(kind, figure, limit
 
 
 def test_a_sentence_tells_the_value_from_the_limit():
-    gate = figure_gate("fail-under", "f1", 0.85, Figure(0.8499999, 0.8, 0.9, 400, "bootstrap"), False)
+    gate = figure_gate("fail-under", "f1", 0.85, Estimate(0.8499999, 0.8, 0.9, 400, "bootstrap"), False)
     assert gate.sentence == "gate NOT met: f1 is 0.8499999, at least 0.85 is demanded"
-    assert "0.8500" in figure_gate("fail-under", "f1", 0.85, Figure(0.85, None, None, 4, None), False).sentence
+    assert "0.8500" in figure_gate("fail-under", "f1", 0.85, Estimate(0.85, None, None, 4, None), False).sentence
     assert "not a number" in figure_gate("fail-above", "loss", 1, NAN, False).sentence
 
 
 def test_a_strict_sentence_names_the_bound_and_the_interval():
     sentence = figure_gate("fail-under", "f1", 0.85, F1, True).sentence
     assert "lower bound of its 95% interval (0.8300 to 0.8900)" in sentence
-    assert "no interval" in figure_gate("fail-under", "f1", 0.5, Figure(0.9, None, None, 1, None), True).sentence
+    assert "no interval" in figure_gate("fail-under", "f1", 0.5, Estimate(0.9, None, None, 1, None), True).sentence
 
 
 def test_metrics_are_found_by_their_other_names():

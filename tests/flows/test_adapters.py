@@ -47,7 +47,7 @@ def values(result: dict) -> dict[str, float]:
     return {name: metric["value"] for name, metric in result["metrics"].items()}
 
 
-def record(run: Path) -> dict:
+def run_record(run: Path) -> dict:
     return json.loads((run / "run.json").read_text())
 
 
@@ -87,9 +87,9 @@ def test_the_share_that_is_trained_is_said_and_recorded(llmkit, reviews, classif
     assert ran.err.index("trainable:") < ran.err.index("step 1/3")
     planned = llmkit("finetune", reviews, "-m", classifier, "--lora", "--lora-rank", "2", "--dry-run")
     assert f"trainable: {trained:,} of {whole:,} parameters ({trained / whole:.2%})" in planned.err
-    share = record(run)["model"]["trainable"]
+    share = run_record(run)["model"]["trainable"]
     assert share == {"parameters": trained, "of": whole, "share": trained / whole}
-    assert record(run)["model"]["adapter"] is True
+    assert run_record(run)["model"]["adapter"] is True
     whole_run = llmkit("finetune", reviews, "-m", classifier, "-o", tmp_path / "whole", *SHORT)
     assert "trainable:" not in whole_run.err
 
@@ -99,7 +99,7 @@ def test_it_learns_at_a_higher_rate_than_all_weights_would(llmkit, reviews, clas
     rates = []
     for name, more in (("whole", ()), ("lora", ("--lora",)), ("head", ("--freeze", "all"))):
         llmkit(*flags, "-o", tmp_path / name, *more)
-        rates.append(record(tmp_path / name)["recipe"]["learning_rate"])
+        rates.append(run_record(tmp_path / name)["recipe"]["learning_rate"])
     assert rates == [5e-4, pytest.approx(10 * 5e-4), 1e-2]  # a tiny model's, ten times that, and the most there is
     ran = llmkit("finetune", reviews, "-m", classifier, "-o", tmp_path / "run", "--lora", "--epochs", "12", "--json")
     assert ran.json["metrics"]["f1"]["value"] > 0.95

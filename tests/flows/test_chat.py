@@ -147,9 +147,9 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(typed, talker, tmp_path, mo
     from llmkit.cli.shared.chat_input import Turns
     from llmkit.output.report import Report
 
-    shown, pieces, read = Report.piece, [], Turns._read
+    shown, pieces, read = Report.stream, [], Turns._read
 
-    def piece(report, text):
+    def stream(report, text):
         shown(report, text)
         pieces.append(text)
         if len(pieces) == 3 and typing == "answer":
@@ -161,7 +161,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(typed, talker, tmp_path, mo
             raise KeyboardInterrupt
         return line
 
-    monkeypatch.setattr(Report, "piece", piece)
+    monkeypatch.setattr(Report, "stream", stream)
     monkeypatch.setattr(Turns, "_read", interrupted)
     file = tmp_path / "talk.jsonl"
     text = f"the fox\n{'' if typing == 'answer' else 'no'}\nso\n/save {file}\n/quit\nnever read\n"

@@ -23,7 +23,7 @@ from llmkit.output.report import Report
 from llmkit.tasks import TASKS
 from llmkit.training.distillation import cut_student, evenly, find_teacher, open_teacher
 from llmkit.training.finetuning import finetune
-from llmkit.training.loop.distillation_loss import lesson
+from llmkit.training.loop.distillation_loss import distillation_loss
 
 PLAIN = (  # plain gradient descent on all rows at once: what a few lines of torch can repeat
     "--max-steps",
@@ -329,7 +329,7 @@ def test_the_layers_are_spaced_as_those_of_distilbert():
             assert 0 <= kept[0] <= kept[-1] < layers
 
 
-@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.distils])
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.supports_distillation])
 def test_each_task_measures_how_far_a_student_is_by_the_formula_of_its_labels(name):
     dice = torch.Generator().manual_seed(0)
     shape = (3, 5, 7) if name in ("token-classification", "causal-lm", "masked-lm") else (3, 7)
@@ -368,7 +368,7 @@ def test_without_a_share_of_the_loss_there_is_no_lesson(teacher):
         opened = open_teacher(found, task)
         assert not opened.training
         assert not any(weights.requires_grad for weights in opened.parameters())
-        made = lesson(found, opened, task, AutoTokenizer.from_pretrained(teacher))
+        made = distillation_loss(found, opened, task, AutoTokenizer.from_pretrained(teacher))
         assert (made is not None) == there
 
 
@@ -381,9 +381,9 @@ def test_a_teacher_that_tells_no_states_is_learned_from_without_them(teacher):
         opened.config.num_hidden_layers = 9  # more than it tells of
         if refused:
             with pytest.raises(ModelError, match=r"--student-layers: a BertForSequenceClassification .*-states 0"):
-                lesson(found, opened, task, tokenizer)
+                distillation_loss(found, opened, task, tokenizer)
         else:
-            assert lesson(found, opened, task, tokenizer).states == 0.0
+            assert distillation_loss(found, opened, task, tokenizer).states == 0.0
 
 
 def test_a_stopped_distillation_goes_on_to_the_same_weights_and_only_by_its_own_options(

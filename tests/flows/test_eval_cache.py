@@ -30,9 +30,9 @@ def loads(monkeypatch) -> list[str]:
     seen: list[str] = []
     original = models.load_model
 
-    def load_model(located, *arguments, **options):
-        seen.append(located.name)
-        return original(located, *arguments, **options)
+    def load_model(resolved, *arguments, **options):
+        seen.append(resolved.name)
+        return original(resolved, *arguments, **options)
 
     monkeypatch.setattr(models, "load_model", load_model)
     return seen

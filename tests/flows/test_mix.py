@@ -12,10 +12,10 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from llmkit.data import Source
 from llmkit.data.parts import Part
-from llmkit.data.splits import Drawn
+from llmkit.data.splits import ComponentRecord
 from llmkit.options import DataOptions, SplitOptions
 from llmkit.tasks import TASKS
-from llmkit.training.rows.mixture import Portion, alike, joined, weighted
+from llmkit.training.rows.mixture import MixtureComponent, align_columns, joined, weighted
 
 
 @pytest.fixture
@@ -62,30 +62,33 @@ def test_pretraining_takes_weights_too(llmkit, tmp_path, monkeypatch):
 
 def test_a_weight_is_how_often_each_row_comes():
     rows = Dataset.from_dict({"row": list(range(10))})
-    drawn = [Drawn("a", None, 2.5, 4, 0, "", None), Drawn("b", None, 0.5, 6, 0, "", None)]
-    times = Counter(weighted(Part("training", rows), drawn, 1)["row"])
+    component_records = [
+        ComponentRecord("a", None, 2.5, 4, 0, "", None),
+        ComponentRecord("b", None, 0.5, 6, 0, "", None),
+    ]
+    times = Counter(weighted(Part("training", rows), component_records, 1)["row"])
     assert sorted(times[row] for row in range(4)) == [2, 2, 3, 3]
     assert sorted(times[row] for row in range(4, 10)) == [0, 0, 0, 1, 1, 1]
-    assert Counter(weighted(Part("training", rows), drawn, 1)["row"]) == times
+    assert Counter(weighted(Part("training", rows), component_records, 1)["row"]) == times
     kept = rows.select([0, 1, 4, 5])  # of which some rows were left out before
-    times = Counter(weighted(Part("training", kept, [1, 2, 5, 6]), drawn, 1)["row"])
+    times = Counter(weighted(Part("training", kept, [1, 2, 5, 6]), component_records, 1)["row"])
     assert [times[row] >= 2 for row in (0, 1)] == [True, True]
     assert sum(times[row] for row in (4, 5)) == 1
 
 
 def test_classes_are_joined_by_their_names():
-    def portion(name, label, labels):
+    def component(name, label, labels):
         rows = {"text": [f"{name} {place}" for place in range(len(labels))], "label": labels}
         features = Features(text=Value("string"), label=label)
-        return Portion(Source(name, DatasetDict(train=Dataset.from_dict(rows, features=features))), 1.0)
+        return MixtureComponent(Source(name, DatasetDict(train=Dataset.from_dict(rows, features=features))), 1.0)
 
-    portions = [
-        portion("a", ClassLabel(names=["good", "bad"]), [0, 1]),
-        portion("b", ClassLabel(names=["bad", "good"]), [0, 1]),
-        portion("c", Value("string"), ["bad", "good"]),
+    components = [
+        component("a", ClassLabel(names=["good", "bad"]), [0, 1]),
+        component("b", ClassLabel(names=["bad", "good"]), [0, 1]),
+        component("c", Value("string"), ["bad", "good"]),
     ]
     columns = {"text": "text", "label": "label"}
-    same = alike(portions, TASKS["text-classification"], columns, DataOptions(), SplitOptions(), None)
+    same = align_columns(components, TASKS["text-classification"], columns, DataOptions(), SplitOptions(), None)
     assert joined(same).splits["train"]["label"][:] == ["good", "bad", "bad", "good", "bad", "good"]
 
 

@@ -15,7 +15,7 @@ from llmkit.options import ArchitectureOptions, DataOptions, RunOptions, SplitOp
 from llmkit.output.report import Report
 from llmkit.training.pretraining import pretrain
 from llmkit.training.rows.corpus import read_corpus
-from llmkit.training.rows.mixture import open_portions
+from llmkit.training.rows.mixture import open_components
 
 SMALL = ("--max-length", "32", "--vocab-size", "300", "--batch-size", "8")
 TWO = ("--max-steps", "2")
@@ -196,7 +196,7 @@ def test_whole_word_masking_and_the_mask_share_reach_the_training(llmkit, corpus
 def _corpus(references: list[Path], **splits: str):
     names = [str(reference) for reference in references]
     data, parts, report = DataOptions(), SplitOptions(**splits), Report()
-    return read_corpus(open_portions(names, data, parts, report)[0], data, parts, 42, report)
+    return read_corpus(open_components(names, data, parts, report)[0], data, parts, 42, report)
 
 
 def test_whole_documents_are_held_out_of_many(tmp_path):

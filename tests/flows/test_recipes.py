@@ -68,7 +68,7 @@ def curve(run: Path, name: str = "loss") -> list[float]:
     return [line[name] for line in lines if name in line]
 
 
-def record(run: Path) -> dict:
+def run_record(run: Path) -> dict:
     return json.loads((run / "run.json").read_text())
 
 
@@ -112,7 +112,7 @@ def test_class_weights_and_smoothing_give_the_loss_of_pytorch_with_the_weights_o
     logits = model(**tokenizer([row["text"] for row in rows], padding=True, return_tensors="pt")).logits
     criterion = torch.nn.CrossEntropyLoss(weight=torch.tensor(weights).float(), label_smoothing=0.1)
     assert curve(tmp_path / "run") == [pytest.approx(criterion(logits, torch.tensor(labels)).item(), abs=1e-5)]
-    kept = record(tmp_path / "run")
+    kept = run_record(tmp_path / "run")
     assert kept["recipe"]["class_weights"] == pytest.approx(weights.tolist())
     assert (kept["options"]["class_weight"], kept["options"]["label_smoothing"]) == ("balanced", 0.1)
 
@@ -198,7 +198,7 @@ def test_the_schedule_is_followed_said_and_recorded(trained, reviews, classifier
         optimizer.step()
         schedule.step()
     assert curve(run, "learning_rate") == pytest.approx(rates)
-    recipe = record(run)["recipe"]
+    recipe = run_record(run)["recipe"]
     assert {name: recipe[name] for name in ("schedule", "warmup", "weight_decay", "accumulation", "patience")} == {
         "schedule": "cosine",
         "warmup": 2.0,

@@ -57,7 +57,7 @@ def weights(folder: Path) -> bytes:
     return (folder / "model.safetensors").read_bytes()
 
 
-def record(run: Path) -> dict:
+def run_record(run: Path) -> dict:
     return json.loads((run / "run.json").read_text())
 
 
@@ -79,7 +79,7 @@ def test_seeds_tell_their_spread_and_leave_the_model_of_the_median(llmkit, revie
     told, folders = valid(ran.json)["seeds"], {seed: run / f"seed-{seed}" for seed in (5, 6, 7)}
     assert (told["n"], told["seeds"], told["by"]) == (3, [5, 6, 7], "f1")
     for name, figure in told["metrics"].items():
-        values = [record(folder)["result"]["metrics"][name]["value"] for folder in folders.values()]
+        values = [run_record(folder)["result"]["metrics"][name]["value"] for folder in folders.values()]
         assert figure["values"] == values
         assert figure["mean"] == pytest.approx(statistics.mean(values))
         assert figure["sd"] == pytest.approx(statistics.stdev(values))
@@ -90,7 +90,8 @@ def test_seeds_tell_their_spread_and_leave_the_model_of_the_median(llmkit, revie
     assert len({weights(folder) for folder in folders.values()}) == 3
     assert ran.json["metrics"]["f1"]["value"] == told["metrics"]["f1"]["values"][middle - 5]
     assert not list(run.rglob("checkpoints"))
-    assert (record(run)["status"], record(run)["options"]["seeds"], record(run)["seeds"]) == ("finished", 3, told)
+    recorded = run_record(run)
+    assert (recorded["status"], recorded["options"]["seeds"], recorded["seeds"]) == ("finished", 3, told)
     assert AutoModelForSequenceClassification.from_pretrained(run).config.id2label == {0: "negative", 1: "positive"}
     assert (
         f"The median of 3 seeds by f1, of which the mean is {told['metrics']['f1']['mean']:.4f}"
@@ -111,13 +112,13 @@ def test_seeds_go_on_after_a_stop_without_training_a_finished_one_again(reviews,
         begin(data, classifier, run, Signalling(3, signal.SIGINT), seeds=2)  # at the last step of the first
     first = run / "seed-42" / "model.safetensors"
     written = first.stat().st_mtime_ns
-    assert (record(run)["status"], (run / "seed-43").exists()) == ("stopped", False)
+    assert (run_record(run)["status"], (run / "seed-43").exists()) == ("stopped", False)
     with pytest.raises(Stopped, match="stopped and saved at step 2"):
         begin(data, classifier, run, Signalling(2, signal.SIGTERM), seeds=2)
     resumed = begin(data, classifier, run, seeds=2)
     assert first.stat().st_mtime_ns == written
-    assert resumed.record["seeds"]["seeds"] == [42, 43]
-    told = [record(run / f"seed-{seed}")["data"] for seed in (42, 43)]
+    assert resumed.run_record["seeds"]["seeds"] == [42, 43]
+    told = [run_record(run / f"seed-{seed}")["data"] for seed in (42, 43)]
     assert told[0]["validation_sha256"] == told[1]["validation_sha256"]
     assert [one["cut"]["seed"] for one in told] == [42, 42]
 
@@ -159,8 +160,8 @@ def test_a_search_finds_what_beats_the_default_and_leaves_its_model_alone(llmkit
     assert (run / "trials.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert "is optimistic; hold rows back that choose nothing" in ran.err
     assert "best of 4 trials by f1" in (run / "README.md").read_text()
-    assert record(run)["status"] == "finished"
-    assert record(run)["recipe"]["learning_rate"] == best["values"]["learning_rate"]
+    assert run_record(run)["status"] == "finished"
+    assert run_record(run)["recipe"]["learning_rate"] == best["values"]["learning_rate"]
     typed = ("--learning-rate", best["values"]["learning_rate"], "--batch-size", best["values"]["batch_size"])
     assert llmkit(*flags, *typed, "-o", tmp_path / "typed").code == 0
     assert weights(tmp_path / "typed") == weights(run)
@@ -173,15 +174,15 @@ def test_a_search_finds_what_beats_the_default_and_leaves_its_model_alone(llmkit
 
 
 def test_a_search_that_was_killed_or_stopped_goes_on_as_it_would_have_gone(reviews, classifier, tmp_path):
-    straight = begin(reviews, classifier, tmp_path / "straight", search=2).record["search"]
+    straight = begin(reviews, classifier, tmp_path / "straight", search=2).run_record["search"]
     run = tmp_path / "run"
     with pytest.raises(Killed):
         begin(reviews, classifier, run, Killing(training=2), search=2)
-    assert record(run)["status"] == record(run / "trials" / "1")["status"] == "running"
+    assert run_record(run)["status"] == run_record(run / "trials" / "1")["status"] == "running"
     written = (run / "trials" / "0" / "metrics.jsonl").stat().st_mtime_ns
     with pytest.raises(Stopped):  # in the trial that was killed
         begin(reviews, classifier, run, Signalling(2, signal.SIGTERM), resume=True, search=2)
-    resumed = begin(reviews, classifier, run, search=2).record["search"]
+    resumed = begin(reviews, classifier, run, search=2).run_record["search"]
     assert (run / "trials" / "0" / "metrics.jsonl").stat().st_mtime_ns == written
     for told in (straight, resumed):
         for trial in told["trials"]:

@@ -111,7 +111,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(tmp_path, classifier):
     finetune(*options, RunOptions(output=tmp_path / "halted"))
     weights = [(tmp_path / run / "model.safetensors").read_bytes() for run in ("straight", "halted")]
     assert weights[0] == weights[1]
-    data = straight.record["data"]
+    data = straight.run_record["data"]
     assert (data["streaming"], data["validation"], data["validation_rows"]) == (True, "train[:4]", 4)
     assert "epoch" not in (tmp_path / "straight" / "metrics.jsonl").read_text()
     assert "Training rows: streamed" in (tmp_path / "straight" / "README.md").read_text()

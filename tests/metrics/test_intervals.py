@@ -12,7 +12,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from llmkit import metrics
 from llmkit.metrics import intervals
-from llmkit.metrics.intervals import Figure, figure, figures, per_class, per_label, resampled, weights, wilson
+from llmkit.metrics.intervals import Estimate, figure, figures, per_class, per_label, resampled, weights, wilson
 from llmkit.metrics.observations import Classes, LabelSets, Likelihoods, Numbers, Samples, Spans, Texts
 
 CASES = settings(max_examples=200, derandomize=True, deadline=None, database=None)
@@ -154,7 +154,7 @@ def test_every_metric_holds_its_value_within_its_interval_but_for_the_biased_one
 
 def test_there_is_no_interval_of_one_unit_nor_without_resamples():
     one = labelled(11, 40).take([0])
-    assert figure("accuracy", one) == Figure(metrics.value("accuracy", one), None, None, 1, None, None)
+    assert figure("accuracy", one) == Estimate(metrics.value("accuracy", one), None, None, 1, None, None)
     assert figure("perplexity", Likelihoods(np.array([4.0]), np.array([2]), np.array([9]))).interval is None
     many = figures(("accuracy", "f1"), labelled(11, 40), resamples=0)
     assert (many["accuracy"].interval, many["f1"].interval, many["f1"].low) == ("wilson", None, None)
@@ -190,7 +190,7 @@ def test_an_infinite_bound_is_no_interval_that_json_can_hold():
 
 def test_a_precision_of_a_class_that_is_never_predicted_has_no_interval():
     found = figure("precision", Classes(np.array([0, 1, 1]), np.zeros(3, dtype=int), ("a", "b"), positive=1))
-    assert found == Figure(0.0, None, None, 0, None, "class 'b'")
+    assert found == Estimate(0.0, None, None, 0, None, "class 'b'")
 
 
 def test_memory_stays_bounded_whatever_the_number_of_rows():

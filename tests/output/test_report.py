@@ -64,11 +64,11 @@ def test_rows_are_for_a_person_only_on_a_terminal_without_json(monkeypatch):
 
 def speak(report: Report) -> None:
     report.say("said")
-    report.detail("detail")
+    report.debug("detail")
     report.warn("careful")
     report.line("line")
-    report.record({"a": float("nan")})
-    report.piece("piece")
+    report.json_line({"a": float("nan")})
+    report.stream("piece")
     with report.progress("rows", 2) as advance:
         advance()
         advance(1)

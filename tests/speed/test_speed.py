@@ -57,12 +57,12 @@ def test_measuring_against_a_trainer_that_pads_to_the_longest_allowed(rows, tmp_
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments
 
     from llmkit.inference.prediction import predict
-    from llmkit.tasks import TASKS, Setup
+    from llmkit.tasks import TASKS, TaskSettings
 
     folder = tiny.bert_folder(tmp_path_factory.mktemp("bench"), hidden=256)
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    task, setup = TASKS["text-classification"], Setup(columns={"text": "text"}, max_length=tiny.CONTEXT)
+    task, settings = TASKS["text-classification"], TaskSettings(columns={"text": "text"}, max_length=tiny.CONTEXT)
     data = Dataset.from_dict({"text": rows})
     length = {"truncation": True, "max_length": tiny.CONTEXT, "padding": "max_length"}
     trainer = Trainer(model, TrainingArguments(folder, per_device_eval_batch_size=32, report_to="none", use_cpu=True))
@@ -70,7 +70,7 @@ def test_measuring_against_a_trainer_that_pads_to_the_longest_allowed(rows, tmp_
 
     def ours() -> None:
         found["ours"] = np.stack(
-            predict(task, model, tokenizer, task.prepare(data, tokenizer, setup, False), setup, 32)
+            predict(task, model, tokenizer, task.encoding.encode(data, tokenizer, settings, False), settings, 32)
         )
 
     def theirs() -> None:

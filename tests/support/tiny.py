@@ -106,8 +106,8 @@ def likenesses(rows: int, seed: int = 0) -> list[dict[str, Any]]:
     made = []
     for _ in range(rows):
         first, second = (f"the {dice.choice(THINGS)} was {dice.choice(GOOD + BAD)}" for _ in range(2))
-        alike = len(set(first.split()) & set(second.split()))
-        made.append({"sentence1": first, "sentence2": second, "score": 5.0 * alike / 4})
+        align_columns = len(set(first.split()) & set(second.split()))
+        made.append({"sentence1": first, "sentence2": second, "score": 5.0 * align_columns / 4})
     return made
 
 

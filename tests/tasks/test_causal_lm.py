@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from llmkit.tasks import TASKS, Setup
+from llmkit.tasks import TASKS, TaskSettings
 from llmkit.tasks.causal_lm import windows
 
 TASK = TASKS["causal-lm"]
@@ -168,8 +168,8 @@ def test_each_window_has_the_bytes_of_the_tokens_that_it_scores(plainest, monkey
     tokenizer = AutoTokenizer.from_pretrained(plainest)
     if not offsets:  # a tokenizer that cannot tell where its tokens stand
         monkeypatch.setattr(type(tokenizer), "is_fast", False)
-    setup = Setup(columns={"text": "text"}, max_length=16, stride=5)
-    rows = TASK.prepare(Dataset.from_dict({"text": [text]}), tokenizer, setup, training=False).to_list()
+    settings = TaskSettings(columns={"text": "text"}, max_length=16, stride=5)
+    rows = TASK.encoding.encode(Dataset.from_dict({"text": [text]}), tokenizer, settings, training=False).to_list()
     assert len(rows) > 20
     first = len(tokenizer.decode(rows[0]["input_ids"][:1]).encode())
     assert sum(row["bytes"] for row in rows) == len(text.encode()) - first
@@ -214,7 +214,9 @@ def test_training_blocks_are_full_and_documents_end_in_eos(request, models_root,
         tokenizer = AutoTokenizer.from_pretrained(request.getfixturevalue(folder))
     documents = LONG.split("\n\n")
     rows = Dataset.from_dict({"text": documents})
-    prepared = TASK.prepare(rows, tokenizer, Setup(columns={"text": "text"}, max_length=16), training=True)
+    prepared = TASK.encoding.encode(
+        rows, tokenizer, TaskSettings(columns={"text": "text"}, max_length=16), training=True
+    )
     assert set(prepared["length"]) == {16}
     stream = [token for block in prepared["input_ids"] for token in block]
     assert tokenizer.pad_token_id is None or tokenizer.pad_token_id not in stream
@@ -227,7 +229,9 @@ def test_training_blocks_are_full_and_documents_end_in_eos(request, models_root,
         whole.append(tokenizer.eos_token_id)  # its beginning of a text is the end of the one before
     assert stream == whole[: len(stream)]
     assert len(whole) - len(stream) < 16
-    batch = TASK.collator(tokenizer, Setup(columns={}, max_length=16))(prepared.select(range(3)).to_list())
+    batch = TASK.encoding.collator(tokenizer, TaskSettings(columns={}, max_length=16))(
+        prepared.select(range(3)).to_list()
+    )
     assert batch["attention_mask"].all()
     assert torch.equal(batch["labels"], batch["input_ids"])
 
@@ -235,14 +239,16 @@ def test_training_blocks_are_full_and_documents_end_in_eos(request, models_root,
 def test_a_text_shorter_than_a_block_is_one_short_block(llama):
     tokenizer = AutoTokenizer.from_pretrained(llama)
     rows = Dataset.from_dict({"text": ["the fox"]})
-    prepared = TASK.prepare(rows, tokenizer, Setup(columns={"text": "text"}, max_length=64), training=True)
+    prepared = TASK.encoding.encode(
+        rows, tokenizer, TaskSettings(columns={"text": "text"}, max_length=64), training=True
+    )
     eos = tokenizer.eos_token_id
     assert list(prepared["input_ids"]) == [[*tokenizer("the fox")["input_ids"], eos]]
 
 
 def test_windows_of_unlike_length_are_padded_on_the_right_and_not_scored_there():
     rows = [{"input_ids": [5, 6, 7], "labels": [-100, 6, 7]}, {"input_ids": [8], "labels": [8]}]
-    batch = TASK.collator(None, Setup(columns={}, max_length=8))(rows)
+    batch = TASK.encoding.collator(None, TaskSettings(columns={}, max_length=8))(rows)
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
     assert batch["labels"].tolist() == [[-100, 6, 7], [8, -100, -100]]
 
@@ -252,4 +258,4 @@ def test_windows_of_unlike_length_are_padded_on_the_right_and_not_scored_there()
     [({"text": "a", "title": "much longer"}, "text"), ({"id": "1", "body": "much longer"}, "body"), ({"n": 1}, None)],
 )
 def test_of_several_columns_text_is_taken_or_the_longest(columns, found):
-    assert TASK.fits(Dataset.from_list([columns]), {}) == (found and {"text": found})
+    assert TASK.columns.match(Dataset.from_list([columns]), {}) == (found and {"text": found})

@@ -20,7 +20,7 @@ from transformers import AutoConfig, AutoTokenizer
 from llmkit import metrics
 from llmkit.inference.prediction import predict
 from llmkit.options import DataOptions
-from llmkit.tasks import TASKS, Reference, Setup
+from llmkit.tasks import TASKS, Reference, TaskSettings
 from llmkit.training.loop.losses import Loss
 from llmkit.training.loop.recipe import balanced_weights
 
@@ -122,86 +122,88 @@ def test_every_task_has_a_case():
 def test_a_task_keeps_its_contract_from_rows_to_a_saved_model(llmkit, name, model, tmp_path):
     task, case = TASKS[name], CASES[name]
     dataset = Dataset.from_list(case.rows)
-    columns = task.fits(dataset, {})
+    columns = task.columns.match(dataset, {})
     assert columns == case.columns
-    assert task.fits(Dataset.from_list(case.unsuitable), {}) is None
-    assert task.wants()
+    assert task.columns.match(Dataset.from_list(case.unsuitable), {}) is None
+    assert task.columns.requirement()
 
     config = AutoConfig.from_pretrained(model)
-    assert task.opens(config)
-    assert task.trains_on(config) or "finetune" not in task.verbs
-    assert task.usable(dataset, columns) == list(range(len(dataset)))
-    assert task.flaw(dataset, columns) is None
+    assert task.supports(config)
+    assert task.can_finetune(config) or "finetune" not in task.commands
+    assert task.columns.usable_rows(dataset, columns) == list(range(len(dataset)))
+    assert task.columns.first_invalid_row(dataset, columns) is None
     tokenizer = AutoTokenizer.from_pretrained(model)
-    setup = setup_of(name, dataset, config, tokenizer)
-    labels = setup.labels
-    task.check(setup)
-    assert task.headline(setup) in task.usual_metrics(labels)
-    assert set(task.usual_metrics(labels)) <= set(task.metric_names(labels)) <= set(metrics.METRICS)
+    settings = setup_of(name, dataset, config, tokenizer)
+    labels = settings.labels
+    task.check_settings(settings)
+    assert task.headline_metric(settings) in task.default_metrics(labels)
+    assert set(task.default_metrics(labels)) <= set(task.metric_names(labels)) <= set(metrics.METRICS)
 
-    for training in (True, False) if "finetune" in task.verbs else (False,):
-        prepared = task.prepare(dataset, tokenizer, setup, training=training)
+    for training in (True, False) if "finetune" in task.commands else (False,):
+        prepared = task.encoding.encode(dataset, tokenizer, settings, training=training)
         assert 0 < min(prepared["length"]) <= max(prepared["length"]) <= 32
-        batch = task.collator(tokenizer, setup)(prepared.select(range(4)).to_list())
+        batch = task.encoding.collator(tokenizer, settings)(prepared.select(range(4)).to_list())
         assert all(isinstance(value, torch.Tensor) and len(value) == 4 for value in batch.values())
         assert batch["input_ids"].shape == batch["attention_mask"].shape
         if training:  # the loss that it learns from
-            network = getattr(transformers, task.network(config)).from_pretrained(model)
+            network = getattr(transformers, task.auto_class_for(config)).from_pretrained(model)
             loss = task.loss(network, batch)
             assert (network(**batch).loss if loss is None else loss).isfinite()
-            counts = task.class_counts(prepared, setup)
+            counts = task.class_counts(prepared, settings)
             weights = None if counts is None else balanced_weights(counts)
-            if task.smooths(setup) or weights:
-                plain, other = Loss(), Loss(0.2 if task.smooths(setup) else 0.0, weights)
+            if task.supports_label_smoothing(settings) or weights:
+                plain, other = Loss(), Loss(0.2 if task.supports_label_smoothing(settings) else 0.0, weights)
                 assert plain.of(task, network, batch) != other.of(task, network, batch) > 0
                 assert plain.size(network, batch) >= 4
-            assert all(values.ends[0] < values.ends[-1] for values in task.space(setup).values())
+            assert all(values.ends[0] < values.ends[-1] for values in task.search_space(settings).values())
 
     data = write_jsonl(tmp_path / "rows.jsonl", case.rows)
     run, steps = model, ("--max-steps", "2", "--batch-size", "8")
-    if "finetune" in task.verbs:
+    if "finetune" in task.commands:
         run = tmp_path / "run"
         trained = llmkit("finetune", data, "-m", model, "-o", run, *case.flags, *steps, "--json")
         assert trained.code == 0, trained.err
         assert trained.json["task"] == name
-        told = replace(setup, reference=Reference(str(model))) if task.remembers else setup
-        assert list(valid(trained.json)["metrics"]) == list(task.own_metrics(told))
-        assert trained.json["headline"] == task.headline(told)
+        told = replace(settings, reference=Reference(str(model))) if task.needs_reference_outputs else settings
+        assert list(valid(trained.json)["metrics"]) == list(task.metrics_for(told))
+        assert trained.json["headline"] == task.headline_metric(told)
         assert trained.json["n"] > 0
     again = ("eval", data, "-m", run, *(case.flags if run == model else ()), "--json")  # a run knows what it is for
     first, second = (valid(llmkit(*again).json) for _ in range(2))
     assert first["task"] == name
     assert (first["cached"], second["cached"]) == (False, True)
     assert lasting(first) == lasting(second)
-    if "finetune" in task.verbs:
+    if "finetune" in task.commands:
         assert first["metrics"] == trained.json["metrics"]
 
-    network = getattr(transformers, task.network(config)).from_pretrained(run)
+    network = getattr(transformers, task.auto_class_for(config)).from_pretrained(run)
     network.save_pretrained(tmp_path / "again")
-    reopened = getattr(transformers, task.network(config)).from_pretrained(tmp_path / "again")
-    prepared = task.prepare(dataset, tokenizer, setup, training=False)
-    first, second = (predict(task, kind, tokenizer, prepared, setup, 4) for kind in (network, reopened))
+    reopened = getattr(transformers, task.auto_class_for(config)).from_pretrained(tmp_path / "again")
+    prepared = task.encoding.encode(dataset, tokenizer, settings, training=False)
+    first, second = (predict(task, kind, tokenizer, prepared, settings, 4) for kind in (network, reopened))
     assert pickle.dumps(first) == pickle.dumps(second)
     assert len(first) == len(prepared)
     assert all(isinstance(float(number), float) for record in first for number in record)  # flat: the cache keeps them
-    seen, again = (task.observe(records, prepared, tokenizer, setup) for records in (first, second))
-    assert len(seen) == len(task.unit_contents(dataset, prepared, setup)) > 0
-    assert set(task.own_metrics(setup)) <= set(metrics.names_for(seen)) <= set(task.metric_names(labels))
-    assert next(iter(task.counts(seen).values())) > 0
+    seen, again = (
+        task.answers.evaluation_arrays(records, prepared, tokenizer, settings) for records in (first, second)
+    )
+    assert len(seen) == len(task.answers.unit_contents(dataset, prepared, settings)) > 0
+    assert set(task.metrics_for(settings)) <= set(metrics.names_for(seen)) <= set(task.metric_names(labels))
+    assert next(iter(task.answers.counts(seen).values())) > 0
     for metric in metrics.names_for(seen):
         assert metrics.value(metric, seen) == pytest.approx(metrics.value(metric, again), rel=0, abs=0, nan_ok=True)
 
 
-def setup_of(name: str, dataset: Dataset, config: Any, tokenizer: Any, **more: Any) -> Setup:
+def setup_of(name: str, dataset: Dataset, config: Any, tokenizer: Any, **more: Any) -> TaskSettings:
     """Return what finetune, or eval where the task is not finetuned, would settle for the task's case."""
     task, case = TASKS[name], CASES[name]
-    setup = Setup(columns=case.columns, max_length=32, **more)
-    if "finetune" in task.verbs:
-        setup = replace(setup, labels=task.labels(dataset, None, case.columns))
+    settings = TaskSettings(columns=case.columns, max_length=32, **more)
+    if "finetune" in task.commands:
+        settings = replace(settings, labels=task.columns.labels(dataset, None, case.columns))
     else:
-        matching = task.match_labels(dataset, case.columns, config, {})
-        setup = replace(setup, labels=matching.labels if matching else None)
-    return task.settle(setup, DataOptions(**flags_of(case)), config, tokenizer)
+        matching = task.columns.match_labels(dataset, case.columns, config, {})
+        settings = replace(settings, labels=matching.labels if matching else None)
+    return task.resolve_settings(settings, DataOptions(**flags_of(case)), config, tokenizer)
 
 
 def flags_of(case: Case) -> dict[str, str]:
@@ -214,22 +216,24 @@ def test_units_are_rows_where_the_task_says_so(name, model):
     task, case = TASKS[name], CASES[name]
     dataset, tokenizer = Dataset.from_list(case.rows), AutoTokenizer.from_pretrained(model)
     config = AutoConfig.from_pretrained(model)
-    network = getattr(transformers, task.network(config)).from_pretrained(model)
+    network = getattr(transformers, task.auto_class_for(config)).from_pretrained(model)
     joined = setup_of(name, dataset, config, tokenizer)
-    for setup in (joined, replace(joined, per_row=True)):
-        prepared = task.prepare(dataset, tokenizer, setup, training=False)
-        seen = task.observe(predict(task, network, tokenizer, prepared, setup, 8), prepared, tokenizer, setup)
-        assert len(seen) == len(task.unit_contents(dataset, prepared, setup))
-        rows = task.unit_rows(prepared, setup)
-        assert (rows is not None) == task.by_row(setup)
+    for settings in (joined, replace(joined, per_row=True)):
+        prepared = task.encoding.encode(dataset, tokenizer, settings, training=False)
+        seen = task.answers.evaluation_arrays(
+            predict(task, network, tokenizer, prepared, settings, 8), prepared, tokenizer, settings
+        )
+        assert len(seen) == len(task.answers.unit_contents(dataset, prepared, settings))
+        rows = task.answers.unit_rows(prepared, settings)
+        assert (rows is not None) == task.answers.one_row_per_unit(settings)
         assert rows is None or len(rows) == len(set(rows)) == len(seen)
-    assert task.by_row(replace(joined, per_row=True))
+    assert task.answers.one_row_per_unit(replace(joined, per_row=True))
     assert rows == list(range(len(dataset)))
 
 
 @pytest.mark.parametrize("flags", [(), ("--per-row",)], ids=["usual", "per row"])
 def test_the_batch_size_changes_neither_a_figure_nor_a_prediction(llmkit, name, model, tmp_path, flags):
-    if flags and TASKS[name].by_row(Setup(columns={}, max_length=8)):
+    if flags and TASKS[name].answers.one_row_per_unit(TaskSettings(columns={}, max_length=8)):
         return  # its units are rows anyway, and the flag is refused
     data = write_jsonl(tmp_path / "rows.jsonl", CASES[name].rows)
     files = [tmp_path / f"{size}.json" for size in (3, 16)]
@@ -256,11 +260,11 @@ def test_a_task_can_be_pretrained_or_says_which_can(llmkit, name, corpus, tmp_pa
     case, run = CASES[name], tmp_path / "run"
     flags = ("-o", run, "--max-length", "32", "--vocab-size", "300", "--max-steps", "2", "--json")
     ran = llmkit("pretrain", corpus, "--task", name, *flags)
-    able = [other for other, task in TASKS.items() if "pretrain" in task.verbs]
+    able = [other for other, task in TASKS.items() if "pretrain" in task.commands]
     if name in able:
         assert ran.code == 0, ran.err
         assert ran.json["task"] == name
-        assert case.arch in TASKS[name].families
+        assert case.arch in TASKS[name].architectures
     else:
         assert ran.code == 2
         assert all(other in ran.error for other in able)
@@ -270,9 +274,9 @@ def test_a_task_can_be_pretrained_or_says_which_can(llmkit, name, corpus, tmp_pa
 @pytest.mark.parametrize("verb", VERBS)
 def test_what_a_task_cannot_do_is_a_sentence_that_names_the_tasks_that_can(llmkit, name, model, verb, tmp_path):
     task = TASKS[name]
-    able = [other.name for other in TASKS.values() if verb in other.verbs]
+    able = [other.name for other in TASKS.values() if verb in other.commands]
     assert able
-    if verb in task.verbs:
+    if verb in task.commands:
         return
     what = tmp_path / "corpus.txt" if verb == "pretrain" else "the fox"
     (tmp_path / "corpus.txt").write_text(tiny.corpus(40))
@@ -280,7 +284,7 @@ def test_what_a_task_cannot_do_is_a_sentence_that_names_the_tasks_that_can(llmki
     assert ran.code == 2
     assert name in ran.error
     assert all(other in ran.error for other in able)
-    assert all(f"llmkit {other}" in ran.error for other in task.verbs)
+    assert all(f"llmkit {other}" in ran.error for other in task.commands)
     assert ran.out == ""
 
 
@@ -288,12 +292,12 @@ def test_a_model_of_another_task_is_refused_by_eval_with_its_own_named(llmkit, n
     data = write_jsonl(tmp_path / "rows.jsonl", CASES[name].rows)
     config = AutoConfig.from_pretrained(model)
     for other in sorted(set(TASKS) - {name}):
-        if TASKS[other].opens(config):
+        if TASKS[other].supports(config):
             continue  # the model can do that too
         ran = llmkit("eval", data, "-m", model, "--task", other)
         assert ran.code == 2
         assert other in ran.error
-        assert any(own in ran.error for own in TASKS if TASKS[own].opens(config))
+        assert any(own in ran.error for own in TASKS if TASKS[own].supports(config))
     unknown = llmkit("eval", data, "-m", model, "--task", name + "x")
     assert unknown.code == 2
     assert f"did you mean '{name}'" in unknown.error
@@ -319,7 +323,7 @@ def test_an_adapter_of_the_task_is_measured_as_it_was_trained_and_merged_into_th
     llmkit, name, model, tmp_path
 ):
     case, run, data = CASES[name], tmp_path / "run", write_jsonl(tmp_path / "rows.jsonl", CASES[name].rows)
-    if "finetune" not in TASKS[name].verbs:
+    if "finetune" not in TASKS[name].commands:
         return
     steps = ("--max-steps", "2", "--batch-size", "8", "--json")
     trained = llmkit("finetune", data, "-m", model, "-o", run, *case.flags, *steps, "--lora", "--lora-rank", "2")

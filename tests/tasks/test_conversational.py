@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from llmkit.options import SplitOptions
 from llmkit.output.report import Report
-from llmkit.tasks import TASKS, Setup
+from llmkit.tasks import TASKS, TaskSettings
 from llmkit.tasks.encoding.packing import best_fit, collate_packs, leaks
 from llmkit.training.rows import streaming
 
@@ -53,8 +53,8 @@ def prepared(
 ) -> tuple[Dataset, object]:
     dataset, tokenizer = Dataset.from_list(rows), AutoTokenizer.from_pretrained(folder)
     tokenizer.chat_template = template
-    columns = TASK.fits(dataset, {})
-    return TASK.prepare(dataset, tokenizer, Setup(columns, length, **more), training=True), tokenizer
+    columns = TASK.columns.match(dataset, {})
+    return TASK.encoding.encode(dataset, tokenizer, TaskSettings(columns, length, **more), training=True), tokenizer
 
 
 def runs(row: dict, tokenizer) -> list[str]:
@@ -134,8 +134,8 @@ def test_figures_are_those_of_a_plain_script(llmkit, assistant, tmp_path):
 def test_packed_rows_have_the_logits_and_the_loss_that_they_have_alone(assistant):
     rows, tokenizer = prepared(tiny.conversations(9, seed=1), assistant, packing=True)
     model = AutoModelForCausalLM.from_pretrained(assistant).eval()
-    setup = Setup({}, 64, packing=True)
-    packs = TASK.packed(rows, setup)
+    settings = TaskSettings({}, 64, packing=True)
+    packs = TASK.encoding.pack(rows, settings)
     assert len(packs) < len(rows)
     assert max(packs["length"]) <= 64
     assert sum(packs["length"]) == sum(rows["length"])
@@ -149,7 +149,7 @@ def test_packed_rows_have_the_logits_and_the_loss_that_they_have_alone(assistant
                 alone = model(input_ids=torch.tensor([pack["input_ids"][start:end]])).logits[0]
                 torch.testing.assert_close(packed.logits[number, start:end], alone, rtol=0, atol=1e-5)
                 seen.append(pack["input_ids"][start:end])
-        padded = model(**TASK.collator(tokenizer, setup)(rows.to_list()))
+        padded = model(**TASK.encoding.collator(tokenizer, settings)(rows.to_list()))
     assert sorted(seen) == sorted(rows["input_ids"])
     assert float(packed.loss) == pytest.approx(float(padded.loss), abs=1e-5)
     assert sum(packs["rows"]) == len(rows)
@@ -247,8 +247,8 @@ def test_streamed_conversations_are_packed_and_those_without_an_answer_left_out(
     opened = streaming.open_stream(
         [str(write_jsonl(tmp_path / "rows.jsonl", rows))], SplitOptions(streaming=True), None, "utf-8", Report()
     )
-    setup = Setup({"messages": "messages"}, 64, packing=True)
-    stream = streaming.stream_of(opened, TASK, AutoTokenizer.from_pretrained(assistant), setup)
+    settings = TaskSettings({"messages": "messages"}, 64, packing=True)
+    stream = streaming.stream_of(opened, TASK, AutoTokenizer.from_pretrained(assistant), settings)
     packs, seen = iter(stream), 0
     while seen < 20 - opened.skip - 1:  # an epoch: one of its rows has nothing to learn
         pack = next(packs)
@@ -345,7 +345,7 @@ def test_what_is_missing_is_asked_for_by_its_flag(llmkit, llama, tmp_path, monke
     ],
 )
 def test_columns_are_found_by_their_names_or_given_by_their_roles(row, given, columns):
-    assert TASK.fits(Dataset.from_list([row]), given) == columns
+    assert TASK.columns.match(Dataset.from_list([row]), given) == columns
 
 
 def test_without_a_model_the_default_is_a_chat_model(llmkit, tmp_path):

@@ -15,11 +15,11 @@ from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTra
 
 from llmkit.errors import ModelError
 from llmkit.models.tokenizer_training import train_wordpiece
-from llmkit.tasks import TASKS, Setup
+from llmkit.tasks import TASKS, TaskSettings
 from llmkit.tasks.masked_lm import MaskingCollator
 
 TASK = TASKS["masked-lm"]
-SETUP = Setup(columns={"text": "text"}, max_length=64)
+SETUP = TaskSettings(columns={"text": "text"}, max_length=64)
 TEXTS = tiny.corpus(400).split("\n\n")
 RARE = "unbelievable foxes quickly overgrown the gardens of kingdoms and songbooks"
 
@@ -31,11 +31,11 @@ def tokenizer(masked) -> PreTrainedTokenizerBase:
 
 @pytest.fixture(scope="module")
 def prepared(tokenizer) -> Dataset:
-    return TASK.prepare(Dataset.from_dict({"text": TEXTS}), tokenizer, SETUP, training=True)
+    return TASK.encoding.encode(Dataset.from_dict({"text": TEXTS}), tokenizer, SETUP, training=True)
 
 
-def masked_batch(tokenizer, rows: Dataset, setup: Setup = SETUP, epoch: int = 0) -> dict[str, torch.Tensor]:
-    collator = TASK.collator(tokenizer, setup)
+def masked_batch(tokenizer, rows: Dataset, settings: TaskSettings = SETUP, epoch: int = 0) -> dict[str, torch.Tensor]:
+    collator = TASK.encoding.collator(tokenizer, settings)
     collator.epoch = epoch
     return collator(rows.to_list())
 
@@ -63,7 +63,7 @@ def test_a_rows_mask_does_not_depend_on_its_batch(tokenizer, prepared):
 
 def test_two_rows_of_equal_text_are_masked_differently(tokenizer):
     rows = Dataset.from_dict({"text": [TEXTS[0]] * 6})
-    prepared = TASK.prepare(rows, tokenizer, replace(SETUP, per_row=True), training=False)
+    prepared = TASK.encoding.encode(rows, tokenizer, replace(SETUP, per_row=True), training=False)
     labels = masked_batch(tokenizer, prepared)["labels"].tolist()
     assert len({tuple(row) for row in labels}) > 1
 
@@ -71,12 +71,12 @@ def test_two_rows_of_equal_text_are_masked_differently(tokenizer):
 @pytest.mark.parametrize("share", [0.15, 0.4])
 @pytest.mark.parametrize("whole_words", [False, True])
 def test_the_share_is_masked_in_eighty_ten_ten(tokenizer, prepared, share, whole_words):
-    setup = replace(SETUP, mask_share=share, whole_words=whole_words)
+    settings = replace(SETUP, mask_share=share, whole_words=whole_words)
     original = torch.tensor(prepared["input_ids"][:])
     usable = torch.tensor(prepared["words"][:]) >= 0
     chosen = masks = kept = 0
     for epoch in range(40):
-        batch = masked_batch(tokenizer, prepared, setup, epoch)
+        batch = masked_batch(tokenizer, prepared, settings, epoch)
         picked = batch["labels"] != -100
         assert torch.equal(batch["labels"][picked], original[picked])
         assert torch.equal(batch["input_ids"][~picked], original[~picked])
@@ -99,7 +99,7 @@ def test_every_position_is_masked_sooner_or_later(tokenizer, prepared):
 
 def test_special_tokens_and_padding_are_never_masked(tokenizer):
     rows = Dataset.from_dict({"text": [*TEXTS[:6], "a", "the fox"]})
-    prepared = TASK.prepare(rows, tokenizer, replace(SETUP, per_row=True), training=False)
+    prepared = TASK.encoding.encode(rows, tokenizer, replace(SETUP, per_row=True), training=False)
     special = {tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id}
     for epoch in range(50):
         batch = masked_batch(tokenizer, prepared, replace(SETUP, mask_share=0.5), epoch)
@@ -111,12 +111,12 @@ def test_special_tokens_and_padding_are_never_masked(tokenizer):
 
 def test_whole_word_masking_masks_all_pieces_of_a_word_or_none(tokenizer):
     rows = Dataset.from_dict({"text": [f"{RARE} {text}" for text in TEXTS[:20]]})
-    prepared = TASK.prepare(rows, tokenizer, SETUP, training=True)
+    prepared = TASK.encoding.encode(rows, tokenizer, SETUP, training=True)
     torn = {True: 0, False: 0}
     for whole_words in (True, False):
-        setup = replace(SETUP, whole_words=whole_words)
+        settings = replace(SETUP, whole_words=whole_words)
         for epoch in range(20):
-            picked = (masked_batch(tokenizer, prepared, setup, epoch)["labels"] != -100).numpy()
+            picked = (masked_batch(tokenizer, prepared, settings, epoch)["labels"] != -100).numpy()
             for row, words in zip(picked, prepared["words"]):
                 numbers = np.array(words)
                 torn[whole_words] += sum(len(set(row[numbers == word])) > 1 for word in set(words) - {-1})
@@ -125,7 +125,7 @@ def test_whole_word_masking_masks_all_pieces_of_a_word_or_none(tokenizer):
 
 
 def test_the_words_of_a_row_are_those_of_the_tokenizer(tokenizer):
-    prepared = TASK.prepare(Dataset.from_dict({"text": [RARE]}), tokenizer, SETUP, training=True)
+    prepared = TASK.encoding.encode(Dataset.from_dict({"text": [RARE]}), tokenizer, SETUP, training=True)
     plain = tokenizer(RARE)
     assert prepared["input_ids"][0] == plain["input_ids"]
     numbers = [-1 if word is None else word for word in plain.word_ids()]
@@ -159,9 +159,9 @@ def plain_figures(folder: Path, batch: dict[str, torch.Tensor]) -> tuple[float, 
 def test_the_figures_are_those_of_a_plain_forward_pass_on_the_same_masks(llmkit, masked, tmp_path, per_row, batch_size):
     texts = TEXTS[:7]
     tokenizer = AutoTokenizer.from_pretrained(masked)
-    setup = replace(SETUP, per_row=per_row)
-    rows = TASK.prepare(Dataset.from_dict({"text": texts}), tokenizer, setup, training=False)
-    loss, accuracy, count = plain_figures(masked, masked_batch(tokenizer, rows, setup))
+    settings = replace(SETUP, per_row=per_row)
+    rows = TASK.encoding.encode(Dataset.from_dict({"text": texts}), tokenizer, settings, training=False)
+    loss, accuracy, count = plain_figures(masked, masked_batch(tokenizer, rows, settings))
     data = write_jsonl(tmp_path / "rows.jsonl", [{"text": text} for text in texts])
     flags = ("-m", masked, "--batch-size", batch_size, *(["--per-row"] if per_row else []))
     ran = llmkit("eval", data, *flags, "--json")

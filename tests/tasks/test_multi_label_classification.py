@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from llmkit.data.labels import Labels
 from llmkit.data.splits import Cut, cut_rows
 from llmkit.errors import ModelError
-from llmkit.tasks import Setup
+from llmkit.tasks import TaskSettings
 from llmkit.tasks.multi_label_classification import MultiLabelClassification, best_threshold, kept_threshold
 from llmkit.tasks.text_classification import TextClassification
 
@@ -202,9 +202,9 @@ def test_labels_of_any_kind_are_kept_in_their_order(llmkit, classifier, tmp_path
 
 def test_the_loss_is_the_binary_cross_entropy_of_each_label(sorter):
     task, tokenizer = MultiLabelClassification(), AutoTokenizer.from_pretrained(sorter)
-    setup = Setup({"text": "text", "labels": "labels"}, 64, labels=Labels(tuple(TOPICS)))
-    prepared = task.prepare(Dataset.from_list(ROWS[:6]), tokenizer, setup, training=True)
-    batch = task.collator(tokenizer, setup)(prepared.to_list())
+    settings = TaskSettings({"text": "text", "labels": "labels"}, 64, labels=Labels(tuple(TOPICS)))
+    prepared = task.encoding.encode(Dataset.from_list(ROWS[:6]), tokenizer, settings, training=True)
+    batch = task.encoding.collator(tokenizer, settings)(prepared.to_list())
     model = AutoModelForSequenceClassification.from_pretrained(sorter).eval()
     chances, truth = plain_chances(sorter, TEXTS[:6]), truth_of(ROWS[:6], TOPICS)
     expected = -np.mean(np.where(truth, np.log(chances), np.log(1 - chances)))
@@ -483,8 +483,8 @@ def test_labels_are_matched_by_name_or_by_the_map_and_two_outputs_can_be_one(llm
 
 def test_a_multi_label_model_is_no_classifier_of_one_label(classifier, sorter):
     single, several = (AutoConfig.from_pretrained(model) for model in (classifier, sorter))
-    assert [task.opens(single) for task in (TextClassification(), MultiLabelClassification())] == [True, False]
-    assert [task.opens(several) for task in (TextClassification(), MultiLabelClassification())] == [False, True]
+    assert [task.supports(single) for task in (TextClassification(), MultiLabelClassification())] == [True, False]
+    assert [task.supports(several) for task in (TextClassification(), MultiLabelClassification())] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -506,7 +506,7 @@ def test_a_multi_label_model_is_no_classifier_of_one_label(classifier, sorter):
     ],
 )
 def test_columns_are_told_by_lists_of_labels(row, found):
-    assert MultiLabelClassification().fits(Dataset.from_list([row]), {}) == found
+    assert MultiLabelClassification().columns.match(Dataset.from_list([row]), {}) == found
 
 
 def test_the_check_of_batches_looks_at_each_label(llmkit, topical, topics, monkeypatch):

@@ -12,7 +12,7 @@ from evaluating import Files, read_jsonl, trained, valid, values
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoModelForMultipleChoice, AutoTokenizer
 
-from llmkit.tasks import TASKS, Setup
+from llmkit.tasks import TASKS, TaskSettings
 from llmkit.tasks.base import alternatives
 from llmkit.tasks.base.alternatives import encode_continuations
 
@@ -147,11 +147,11 @@ def test_rows_of_other_numbers_of_choices_change_nothing_for_their_neighbours(ll
 )
 def test_the_shapes_that_datasets_have_are_understood(chooser, row, columns, answer):
     dataset = Dataset.from_list([row] * 2)
-    found = TASK.fits(dataset, {})
+    found = TASK.columns.match(dataset, {})
     assert set(found) == {"question", "answer", *columns}
-    assert TASK.flaw(dataset, found) is None
-    prepared = TASK.prepare(
-        dataset, AutoTokenizer.from_pretrained(chooser), Setup(columns=found, max_length=32), training=True
+    assert TASK.columns.first_invalid_row(dataset, found) is None
+    prepared = TASK.encoding.encode(
+        dataset, AutoTokenizer.from_pretrained(chooser), TaskSettings(columns=found, max_length=32), training=True
     )
     assert prepared["labels"] == [answer] * 2
     assert len(prepared[0]["input_ids"]) == 2

@@ -21,7 +21,7 @@ from llmkit.errors import DataError, Stopped
 from llmkit.inference.prediction import predict
 from llmkit.options import AdapterOptions, DataOptions, RunOptions, TrainingOptions, TunedRecipeOptions
 from llmkit.output.report import Report
-from llmkit.tasks import TASKS, Reference, Setup
+from llmkit.tasks import TASKS, Reference, TaskSettings
 from llmkit.tasks.encoding.preference_pairs import Encoded, encode, pair_of
 from llmkit.training.finetuning import finetune
 
@@ -69,17 +69,17 @@ def test_loss_gradient_and_rewards_are_those_of_trls_own_trainer(talker, other, 
     if form == "texts":
         tokenizer.chat_template = None
     model, reference = (AutoModelForCausalLM.from_pretrained(folder).eval() for folder in (talker, other))
-    setup = TASK.settle(
-        Setup(ROLES, 64, reference=Reference(str(other))), DataOptions(beta=0.3), model.config, tokenizer
+    settings = TASK.resolve_settings(
+        TaskSettings(ROLES, 64, reference=Reference(str(other))), DataOptions(beta=0.3), model.config, tokenizer
     )
-    prepared = TASK.prepare(rows, tokenizer, setup, training=True)
-    records = predict(TASK, model, tokenizer, prepared, setup, 5)
-    seen = TASK.observe(records, prepared, tokenizer, setup)
-    untold = replace(setup, reference=None)
+    prepared = TASK.encoding.encode(rows, tokenizer, settings, training=True)
+    records = predict(TASK, model, tokenizer, prepared, settings, 5)
+    seen = TASK.answers.evaluation_arrays(records, prepared, tokenizer, settings)
+    untold = replace(settings, reference=None)
     before = predict(TASK, reference, tokenizer, prepared, untold, 4)
     assert [record[2:] for record in records] == [pytest.approx(record, abs=1e-4) for record in before]
     told = prepared.add_column("before", before)
-    loss = TASK.loss(model, TASK.collator(tokenizer, setup)(told.to_list()))
+    loss = TASK.loss(model, TASK.encoding.collator(tokenizer, settings)(told.to_list()))
     loss.backward()
     gradient = model.model.layers[0].mlp.up_proj.weight.grad.clone()
 

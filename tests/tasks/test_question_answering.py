@@ -13,7 +13,7 @@ from evaluating import Files, read_jsonl, trained, valid, values
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer, PreTrainedTokenizerFast
 
-from llmkit.tasks import TASKS, Setup, question_answering
+from llmkit.tasks import TASKS, TaskSettings, question_answering
 from llmkit.tasks.encoding.context_windows import LONGEST, windows_of
 from llmkit.tasks.encoding.squad_answers import Given, fault_of
 
@@ -318,8 +318,8 @@ def test_training_windows_mark_the_first_answer_or_the_first_token(reader):
             for row, context, several in zip(rows, contexts, answers, strict=True)
         ]
     )
-    setup = Setup(columns={role: role for role in ("question", "context", "answers")}, max_length=48)
-    prepared = TASKS["question-answering"].prepare(data, tokenizer, setup, training=True)
+    settings = TaskSettings(columns={role: role for role in ("question", "context", "answers")}, max_length=48)
+    prepared = TASKS["question-answering"].encoding.encode(data, tokenizer, settings, training=True)
     found: dict[int, set[str]] = {}
     for window in prepared:
         start, end = window["start_positions"], window["end_positions"]
@@ -332,11 +332,11 @@ def test_training_windows_mark_the_first_answer_or_the_first_token(reader):
 def test_rows_are_windowed_alike_however_many_are_tokenized_at_a_time(reader, monkeypatch):
     tokenizer, task = AutoTokenizer.from_pretrained(reader), TASKS["question-answering"]
     data = Dataset.from_list(tiny.questions(7))
-    setup = Setup(columns={role: role for role in ("question", "context", "answers")}, max_length=16)
+    settings = TaskSettings(columns={role: role for role in ("question", "context", "answers")}, max_length=16)
     for training in (True, False):
-        whole = task.prepare(data, tokenizer, setup, training).to_list()
+        whole = task.encoding.encode(data, tokenizer, settings, training).to_list()
         monkeypatch.setattr(question_answering, "SLICE", 3)
-        assert task.prepare(data, tokenizer, setup, training).to_list() == whole
+        assert task.encoding.encode(data, tokenizer, settings, training).to_list() == whole
         assert {row["row"] for row in whole} == set(range(7))
         monkeypatch.undo()
 

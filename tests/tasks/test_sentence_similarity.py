@@ -101,7 +101,7 @@ def test_rows_without_a_text_or_a_number_are_left_out_and_counted(llmkit, encode
     ids=["no pair", "no label", "no number"],
 )
 def test_rows_that_are_no_pairs_with_a_number_do_not_fit(llmkit, encoder, tmp_path, rows):
-    assert TASK.fits(Dataset.from_list(rows), {}) is None
+    assert TASK.columns.match(Dataset.from_list(rows), {}) is None
     ran = llmkit("eval", write_jsonl(tmp_path / "rows.jsonl", rows), "-m", encoder)
     assert ran.code == 2
     assert "two texts and a number" in ran.error
@@ -109,6 +109,6 @@ def test_rows_that_are_no_pairs_with_a_number_do_not_fit(llmkit, encoder, tmp_pa
 
 def test_hidden_labels_are_no_labels():
     columns = {"text": "sentence1", "pair": "sentence2", "label": "score"}
-    assert TASK.has_labels(Dataset.from_list(PAIRS), columns)
-    assert not TASK.has_labels(Dataset.from_list([{**row, "score": -1.0} for row in PAIRS]), columns)
-    assert not TASK.has_labels(Dataset.from_list([{"sentence1": "a", "sentence2": "b"}]), columns)
+    assert TASK.columns.has_labels(Dataset.from_list(PAIRS), columns)
+    assert not TASK.columns.has_labels(Dataset.from_list([{**row, "score": -1.0} for row in PAIRS]), columns)
+    assert not TASK.columns.has_labels(Dataset.from_list([{"sentence1": "a", "sentence2": "b"}]), columns)

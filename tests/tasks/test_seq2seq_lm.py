@@ -13,11 +13,11 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTr
 
 from llmkit.errors import ModelError
 from llmkit.models.tokenizer_training import train_bpe_with_sentinels
-from llmkit.tasks import TASKS, Setup
+from llmkit.tasks import TASKS, TaskSettings
 from llmkit.tasks.seq2seq_lm import SpanCollator, sentinels
 
 TASK = TASKS["seq2seq-lm"]
-SETUP = Setup(columns={"text": "text"}, max_length=64)
+SETUP = TaskSettings(columns={"text": "text"}, max_length=64)
 TEXTS = tiny.corpus(400).split("\n\n")
 GERMAN = "Der König ging durch den großen Wald, und die Füchse schliefen über dem Fluß. Das Mädchen hörte es nicht. "
 
@@ -29,11 +29,13 @@ def tokenizer(t5) -> PreTrainedTokenizerBase:
 
 @pytest.fixture(scope="module")
 def prepared(tokenizer) -> Dataset:
-    return TASK.prepare(Dataset.from_dict({"text": TEXTS}), tokenizer, SETUP, training=True)
+    return TASK.encoding.encode(Dataset.from_dict({"text": TEXTS}), tokenizer, SETUP, training=True)
 
 
-def corrupted(tokenizer, rows: Dataset, setup: Setup = SETUP, epoch: int = 0) -> list[tuple[list[int], list[int]]]:
-    collator = SpanCollator(tokenizer, setup)
+def corrupted(
+    tokenizer, rows: Dataset, settings: TaskSettings = SETUP, epoch: int = 0
+) -> list[tuple[list[int], list[int]]]:
+    collator = SpanCollator(tokenizer, settings)
     collator.epoch = epoch
     return [collator.corrupt(row["input_ids"], row["index"]) for row in rows.to_list()]
 
@@ -86,7 +88,7 @@ def test_spans_are_a_function_of_seed_epoch_and_row(tokenizer, prepared):
     assert first != corrupted(tokenizer, rows, replace(SETUP, seed=43))
     assert first[3:] == corrupted(tokenizer, prepared.select(range(3, 8)))
     twice = Dataset.from_dict({"text": [TEXTS[0]] * 6})
-    same = corrupted(tokenizer, TASK.prepare(twice, tokenizer, replace(SETUP, per_row=True), training=False))
+    same = corrupted(tokenizer, TASK.encoding.encode(twice, tokenizer, replace(SETUP, per_row=True), training=False))
     assert len({tuple(targets) for _, targets in same}) > 1
 
 
@@ -106,14 +108,14 @@ def test_blocks_hold_the_whole_text_and_fit_the_encoder_with_their_end(tokenizer
     assert stream == plain[: len(stream)]
     assert len(plain) - len(stream) < 63
     assert set(prepared["length"]) == {64}
-    batch = TASK.collator(tokenizer, SETUP)(prepared.to_list())
+    batch = TASK.encoding.collator(tokenizer, SETUP)(prepared.to_list())
     assert batch["input_ids"].shape[1] <= 64
 
 
 def test_a_batch_is_what_transformers_makes_of_its_labels(t5, tokenizer):
     texts = Dataset.from_dict({"text": [*TEXTS[:3], "the fox and the king"]})
-    rows = TASK.prepare(texts, tokenizer, replace(SETUP, per_row=True), training=False)
-    batch = TASK.collator(tokenizer, SETUP)(rows.to_list())
+    rows = TASK.encoding.encode(texts, tokenizer, replace(SETUP, per_row=True), training=False)
+    batch = TASK.encoding.collator(tokenizer, SETUP)(rows.to_list())
     network = AutoModelForSeq2SeqLM.from_pretrained(t5)
     made, scored = network.prepare_decoder_input_ids_from_labels(batch["labels"]), batch["labels"] != -100
     assert torch.equal(made[scored], batch["decoder_input_ids"][scored])
@@ -125,9 +127,9 @@ def test_a_batch_is_what_transformers_makes_of_its_labels(t5, tokenizer):
 @pytest.mark.parametrize("per_row", [False, True])
 def test_the_figures_are_those_of_a_plain_forward_pass(llmkit, t5, tokenizer, tmp_path, per_row, batch_size):
     texts = TEXTS[:7]
-    setup = replace(SETUP, per_row=per_row)
-    rows = TASK.prepare(Dataset.from_dict({"text": texts}), tokenizer, setup, training=False)
-    batch = TASK.collator(tokenizer, setup)(rows.to_list())
+    settings = replace(SETUP, per_row=per_row)
+    rows = TASK.encoding.encode(Dataset.from_dict({"text": texts}), tokenizer, settings, training=False)
+    batch = TASK.encoding.collator(tokenizer, settings)(rows.to_list())
     del batch["decoder_input_ids"]  # transformers makes its own
     with torch.inference_mode():
         outputs = AutoModelForSeq2SeqLM.from_pretrained(t5)(**batch)
@@ -194,7 +196,7 @@ def test_a_tokenizer_without_sentinels_or_an_end_is_refused(llmkit, llama, lack,
     else:
         setattr(tokenizer, lack, None)
     with pytest.raises(ModelError, match="the tokenizer lacks <extra_id_0>"):
-        TASK.collator(tokenizer, SETUP)
+        TASK.encoding.collator(tokenizer, SETUP)
 
 
 def test_an_encoder_decoder_without_sentinels_is_one_sentence(llmkit, llama, tmp_path):
@@ -223,7 +225,7 @@ def test_an_encoder_decoder_without_sentinels_is_one_sentence(llmkit, llama, tmp
 
 
 def test_the_unigram_baseline_counts_targets_with_their_sentinels(tokenizer, prepared):
-    learned = list(TASK.targets(prepared, tokenizer, SETUP))
+    learned = list(TASK.encoding.target_tokens(prepared, tokenizer, SETUP))
     assert learned == [targets for _, targets in corrupted(tokenizer, prepared)]
-    scored = TASK.collator(tokenizer, SETUP)(prepared.to_list())["labels"]
+    scored = TASK.encoding.collator(tokenizer, SETUP)(prepared.to_list())["labels"]
     assert sorted(scored[scored != -100].tolist()) == sorted(token for targets in learned for token in targets)

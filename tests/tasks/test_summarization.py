@@ -84,7 +84,7 @@ def test_figures_are_rouge_scores_own_and_come_again_from_a_file(llmkit, summari
     ],
 )
 def test_columns_are_found_by_their_usual_names(rows, columns):
-    assert TASK.fits(Dataset.from_list(rows), {}) == columns
+    assert TASK.columns.match(Dataset.from_list(rows), {}) == columns
 
 
 def test_the_batch_size_changes_neither_a_figure_nor_a_prediction(llmkit, summarizer, tmp_path):

@@ -17,7 +17,7 @@ from llmkit.data.labels import Labels
 from llmkit.inference.prediction import classify
 from llmkit.models.tokenizer_training import train_bpe
 from llmkit.options import ModelOptions
-from llmkit.tasks import Setup
+from llmkit.tasks import TaskSettings
 from llmkit.tasks.text_classification import TextClassification
 
 NAMES = ["negative", "neutral", "positive"]
@@ -171,14 +171,16 @@ def test_the_datasets_labels_are_matched_by_name_and_not_by_position(llmkit, mod
 )
 def test_the_headline_is_the_benchmarks_own(benchmark, headline):
     task, labels = TextClassification(), Labels(("no", "yes"))
-    setup = Setup(columns={"text": "text", "label": "label"}, max_length=8, labels=labels, benchmark=benchmark)
-    assert task.headline(setup) == headline
+    settings = TaskSettings(
+        columns={"text": "text", "label": "label"}, max_length=8, labels=labels, benchmark=benchmark
+    )
+    assert task.headline_metric(settings) == headline
     assert headline in task.metric_names(labels)
 
 
 def test_the_headline_of_a_regression_is_pearson():
-    setup = Setup(columns={}, max_length=8, labels=Labels(()), benchmark="glue/stsb")
-    assert TextClassification().headline(setup) == "pearson"
+    settings = TaskSettings(columns={}, max_length=8, labels=Labels(()), benchmark="glue/stsb")
+    assert TextClassification().headline_metric(settings) == "pearson"
     assert {"pearson", "spearman"} <= set(TextClassification().metric_names(Labels(())))
 
 
@@ -286,8 +288,8 @@ def test_pairs_are_found_by_their_names_and_trained_as_pairs(llmkit, classifier,
     task = TextClassification()
     tokenizer = AutoTokenizer.from_pretrained(classifier)
     columns = {"text": "sentence1", "pair": "sentence2", "label": "label"}
-    setup = Setup(columns=columns, max_length=64, labels=Labels(("0", "1")))
-    prepared = task.prepare(Dataset.from_list(rows), tokenizer, setup, training=True)
+    settings = TaskSettings(columns=columns, max_length=64, labels=Labels(("0", "1")))
+    prepared = task.encoding.encode(Dataset.from_list(rows), tokenizer, settings, training=True)
     for row, made in zip(rows, prepared):
         plain = tokenizer(row["sentence1"], row["sentence2"])
         assert made["input_ids"] == plain["input_ids"]
@@ -308,16 +310,16 @@ def test_pairs_are_found_by_their_names_and_trained_as_pairs(llmkit, classifier,
     ],
 )
 def test_columns_are_told_by_their_names(columns, found):
-    assert TextClassification().fits(Dataset.from_list([columns]), {}) == found
+    assert TextClassification().columns.match(Dataset.from_list([columns]), {}) == found
 
 
 @pytest.mark.parametrize("pairs", [None, PAIRS], ids=["single", "pair"])
 def test_long_rows_are_truncated_as_the_tokenizer_does(models, pairs):
     tokenizer = AutoTokenizer.from_pretrained(models["bert"])
     columns = {"text": "text", "label": "label"} | ({"pair": "pair"} if pairs else {})
-    setup = Setup(columns=columns, max_length=9, labels=Labels(("0", "1")))
+    settings = TaskSettings(columns=columns, max_length=9, labels=Labels(("0", "1")))
     rows = Dataset.from_list(labelled(TEXTS, ["0"] * 8, pairs))
-    prepared = TextClassification().prepare(rows, tokenizer, setup, training=False)
+    prepared = TextClassification().encoding.encode(rows, tokenizer, settings, training=False)
     plain = tokenizer(TEXTS, pairs, truncation=True, max_length=9)
     assert list(prepared["input_ids"]) == plain["input_ids"]
     assert max(prepared["length"]) == 9
@@ -327,9 +329,9 @@ def test_long_rows_are_truncated_as_the_tokenizer_does(models, pairs):
 def test_rows_without_text_or_label_are_not_usable():
     rows = [("a", "x"), ("", "x"), (None, "x"), ("  ", "y"), ("b", None), ("c", " "), ("d", "y")]
     dataset = Dataset.from_list([{"text": text, "label": label} for text, label in rows])
-    assert TextClassification().usable(dataset, {"text": "text", "label": "label"}) == [0, 6]
+    assert TextClassification().columns.usable_rows(dataset, {"text": "text", "label": "label"}) == [0, 6]
     numbers = Dataset.from_dict({"text": ["a", "b", "c"], "label": [0.5, None, float("nan")]})
-    assert TextClassification().usable(numbers, {"text": "text", "label": "label"}) == [0]
+    assert TextClassification().columns.usable_rows(numbers, {"text": "text", "label": "label"}) == [0]
 
 
 def test_hidden_test_labels_are_no_labels():
@@ -337,10 +339,10 @@ def test_hidden_test_labels_are_no_labels():
     features = Features({"text": Value("string"), "label": ClassLabel(names=["no", "yes"])})
     for labels, expected in (([-1, -1], False), ([0, 1], True)):
         rows = Dataset.from_dict({"text": ["a", "b"], "label": labels}, features=features)
-        assert task.has_labels(rows, columns) is expected
+        assert task.columns.has_labels(rows, columns) is expected
     for hidden in ([-1, -1], [-1.0, -1.0], [None, None]):
-        assert not task.has_labels(Dataset.from_dict({"text": ["a", "b"], "label": hidden}), columns)
-    assert not task.has_labels(Dataset.from_dict({"text": ["a"]}), columns)
+        assert not task.columns.has_labels(Dataset.from_dict({"text": ["a", "b"], "label": hidden}), columns)
+    assert not task.columns.has_labels(Dataset.from_dict({"text": ["a"]}), columns)
 
 
 @pytest.mark.parametrize("kind", ["llama", "no pad"])

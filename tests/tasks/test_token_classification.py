@@ -14,7 +14,7 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from llmkit.data.splits import Cut, cut_rows
 from llmkit.metrics.observations import spans_of
-from llmkit.tasks import TASKS, Setup
+from llmkit.tasks import TASKS, TaskSettings
 
 TASK = TASKS["token-classification"]
 
@@ -188,8 +188,8 @@ def test_only_the_first_token_of_a_word_is_learned(tagger):
     )
     columns = {"tokens": "tokens", "tags": "t"}
     tokenizer = AutoTokenizer.from_pretrained(tagger)
-    setup = Setup(columns=columns, max_length=32, labels=TASK.labels(rows, None, columns))
-    row = TASK.prepare(rows, tokenizer, setup, training=True)[0]
+    settings = TaskSettings(columns=columns, max_length=32, labels=TASK.columns.labels(rows, None, columns))
+    row = TASK.encoding.encode(rows, tokenizer, settings, training=True)[0]
     aligned = tokenizer(words, is_split_into_words=True).word_ids()
     wanted = [-100 if word is None or word == before else tags[word] for before, word in zip([None, *aligned], aligned)]
     assert row["input_ids"] == tokenizer(words, is_split_into_words=True)["input_ids"]
@@ -256,7 +256,7 @@ def test_predictions_that_are_none_of_the_rows_tags_are_refused(llmkit, tmp_path
 def test_a_tag_of_one_row_is_left_to_train_on():
     rare = {"tokens": ["Ada", "King", "Ada"], "ner_tags": ["B-ORG", "O", "B-ORG"]}
     rows = Dataset.from_list([*tiny.entities(1) * 3, rare])
-    column = TASK.class_column(rows, {"tokens": "tokens", "tags": "ner_tags"})
+    column = TASK.columns.class_column(rows, {"tokens": "tokens", "tags": "ner_tags"})
     for seed in range(8):
         train, validation = cut_rows(rows, Cut("train", 0.1, seed, None, column))
         assert rare in train.to_list()

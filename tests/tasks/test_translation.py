@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTr
 from llmkit.errors import OptionError
 from llmkit.models.tokenizer_training import train_bpe
 from llmkit.options import TaskFlags
-from llmkit.tasks import TASKS, Setup
+from llmkit.tasks import TASKS, TaskSettings
 from llmkit.tasks.encoding import language_codes
 
 TASK = TASKS["translation"]
@@ -498,17 +498,19 @@ def test_beams_and_samples_are_decoded_as_the_library_does(llmkit, translator):
 
 def test_a_setup_is_settled_from_flags_before_what_the_config_remembers(translator):
     config, tokenizer = AutoConfig.from_pretrained(translator), AutoTokenizer.from_pretrained(translator)
-    setup = Setup(columns={"text": "en", "target": "de"}, max_length=32)
-    own = TASK.settle(setup, TaskFlags(), config, tokenizer)
+    settings = TaskSettings(columns={"text": "en", "target": "de"}, max_length=32)
+    own = TASK.resolve_settings(settings, TaskFlags(), config, tokenizer)
     assert (own.source, own.target, own.prefix, own.target_length) == ("en", "de", "to German: ", 16)
-    told = TASK.settle(setup, TaskFlags(prefix="x ", target_length=5), config, tokenizer)
+    told = TASK.resolve_settings(settings, TaskFlags(prefix="x ", target_length=5), config, tokenizer)
     assert (told.prefix, told.target_length) == ("x ", 5)
-    other = TASK.settle(replace(setup, columns={"text": "en", "target": "fr"}), TaskFlags(), config, tokenizer)
+    other = TASK.resolve_settings(
+        replace(settings, columns={"text": "en", "target": "fr"}), TaskFlags(), config, tokenizer
+    )
     assert other.prefix == "translate English to French: "
     with pytest.raises(OptionError, match="--target-length 100: the model takes at most 64"):
-        TASK.settle(setup, TaskFlags(target_length=100), config, tokenizer)
+        TASK.resolve_settings(settings, TaskFlags(target_length=100), config, tokenizer)
     rows = Dataset.from_list([{"en": "the fox " * 40, "de": "der"}, {"en": "the", "de": "der"}])
-    prepared = TASK.prepare(rows, tokenizer, own, training=True)
+    prepared = TASK.encoding.encode(rows, tokenizer, own, training=True)
     assert prepared["truncated"] == [True, False]
     assert prepared["length"][0] == 32
     assert prepared["labels"][0][-1] == tokenizer.eos_token_id

@@ -40,5 +40,5 @@ def test_float16_is_refused_on_a_cpu():
         ("bert", 100_000, 100, 1e-2),
     ],
 )
-def test_a_rate_is_that_of_the_literature_at_its_models_sizes(family, parameters, haste, rate):
-    assert learning_rate_for(parameters, AutoConfig.for_model(family), haste) == rate
+def test_a_rate_is_that_of_the_literature_at_its_models_sizes(family, parameters, lr_multiplier, rate):
+    assert learning_rate_for(parameters, AutoConfig.for_model(family), lr_multiplier) == rate

@@ -26,18 +26,18 @@ def answer_texts(
     """
     predictor.require_inputs(more[0])
     if talk.dry_run:
-        report.say(f"dry run: {len(texts)} texts for {predictor.located.name}")
+        report.say(f"dry run: {len(texts)} texts for {predictor.resolved.name}")
         return
-    first = predictor.task.asks[0]
+    first = predictor.task.columns.input_roles[0]
     inputs = [{first: text, **others} for text, others in zip(texts, more, strict=True)]
     answers = predictor.answer(inputs, options.batch_size)
     if not report.table_wanted:
         for row, answer in zip(inputs, answers, strict=True):
-            echoed = {role: value for role, value in row.items() if role not in predictor.task.unechoed}
-            report.record({**echoed, **answer})
+            echoed = {role: value for role, value in row.items() if role not in predictor.task.answers.hidden_roles}
+            report.json_line({**echoed, **answer})
         return
-    cells = [predictor.task.cells(row, answer) for row, answer in zip(inputs, answers, strict=True)]
-    report.table("", predictor.task.headings(), cells)
+    cells = [predictor.task.answers.cells(row, answer) for row, answer in zip(inputs, answers, strict=True)]
+    report.table("", predictor.task.answers.headings(), cells)
 
 
 def answer_file(predictor: Predictor, options: RowOptions, talk: TalkOptions, report: Report) -> None:
@@ -48,7 +48,7 @@ def answer_file(predictor: Predictor, options: RowOptions, talk: TalkOptions, re
     columns = predictor.columns(rows, options.columns)
     report.say(f"columns: {', '.join(f'{role}={name}' for role, name in columns.items())}")
     if talk.dry_run:
-        report.say(f"dry run: {len(rows)} rows for {predictor.located.name}")
+        report.say(f"dry run: {len(rows)} rows for {predictor.resolved.name}")
         return
 
     def work(part: Sequence[Row], start: int) -> list[Row]:

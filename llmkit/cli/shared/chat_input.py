@@ -44,7 +44,7 @@ class Turns:
             except KeyboardInterrupt:
                 if not self.typed:
                     raise
-                self.report.mishap("\n(Ctrl-D or /quit leaves)")
+                self.report.error_line("\n(Ctrl-D or /quit leaves)")
                 continue
             if turn is None:
                 return

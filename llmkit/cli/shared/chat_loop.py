@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from llmkit.cli.shared.chat_input import Turn, Turns
 from llmkit.errors import DataError, EmptyError, ModelError, did_you_mean, listing
 from llmkit.output.report import Report
-from llmkit.runs.interrupts import StopWish
+from llmkit.runs.interrupts import StopRequest
 
 if TYPE_CHECKING:
     from llmkit.inference.chat import Chat
@@ -58,7 +58,7 @@ class Talk:
                 self._take(turn)
             except (DataError, ModelError, EmptyError) as error:
                 failed += 1
-                self.report.mishap(str(error) if self.turns.typed else f"line {turn.line}: {error}")
+                self.report.error_line(str(error) if self.turns.typed else f"line {turn.line}: {error}")
         if failed and not self.turns.typed:
             raise DataError(f"{failed} of {done} turns and commands of standard input failed, as told above")
 
@@ -78,15 +78,15 @@ class Talk:
             self.commands[name](rest.strip())
 
     def _answer(self, text: str) -> None:
-        emit = _silent if self.report.json else self.report.piece
+        emit = _silent if self.report.json else self.report.stream
         if self.turns.typed:
-            with StopWish(self.report, "", (signal.SIGINT,)) as wish:
-                answer = self.chat.ask(text, emit, lambda: wish.asked)
+            with StopRequest(self.report, "", (signal.SIGINT,)) as stop_request:
+                answer = self.chat.ask(text, emit, lambda: stop_request.asked)
         else:
             answer = self.chat.ask(text, emit)
         self.answered += 1
         if self.report.json:
-            self.report.record(
+            self.report.json_line(
                 {
                     "turn": self.answered,
                     "prompt": text,
@@ -96,7 +96,7 @@ class Talk:
                 }
             )
         else:
-            self.report.piece("\n")
+            self.report.stream("\n")
         if answer.end == "stopped":
             self.report.say("(stopped: what came of the answer stays in the conversation)")
         elif answer.end == "length":
@@ -124,7 +124,7 @@ class Talk:
             self._answer(waiting)
 
     def _help(self, rest: str) -> None:
-        self.report.mishap(HELP)
+        self.report.error_line(HELP)
 
 
 def _silent(piece: str) -> None:

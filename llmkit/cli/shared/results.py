@@ -39,7 +39,7 @@ def deliver(outcome: Outcome, files: ResultOptions, report: Report) -> None:
     write_files(outcome, results, files)
     single_failed = outcome.suite is None and results[0]["status"] != "ok"
     if report.json and not single_failed:
-        report.record(outcome.as_dict())
+        report.json_line(outcome.as_dict())
     elif not single_failed:  # its error is all there is to say
         terminal.show(results, report)
     unwritten = markdown.append_step_summary(results)

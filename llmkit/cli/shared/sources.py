@@ -18,7 +18,7 @@ def show_passages(generator: GroundedGenerator, questions: Sequence[str], report
         fit = generator.fitting(question, found)
         report.say(f"dry run: {fit} of {len(found)} passages fit the {generator.context} tokens of the model")
         if report.json:
-            report.record({"prompt": question, "sources": [one.record() for one in found]})
+            report.json_line({"prompt": question, "sources": [one.as_dict() for one in found]})
         else:
             rows = [[f"{one.score:.3f}", one.passage.place, one.passage.text] for one in found]
             report.table("", ["score", "source", "passage"], rows)

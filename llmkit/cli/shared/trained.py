@@ -16,15 +16,15 @@ def show_trained(trained: Trained | None, report: Report) -> None:
         report.say("dry run: everything checked, nothing trained, no file written")
         return
     if report.json:
-        report.record(trained.as_dict())
+        report.json_line(trained.as_dict())
         return
     from llmkit.output import terminal, trials
 
-    if "seeds" in trained.record:  # the figures of one seed beside the mean would be taken for it
-        trials.show_seeds(trained.record["seeds"], report)
+    if "seeds" in trained.run_record:  # the figures of one seed beside the mean would be taken for it
+        trials.show_seeds(trained.run_record["seeds"], report)
         report.say(f"saved in {trained.folder}")
         return
-    if "search" in trained.record:
-        trials.show_trials(trained.record["search"], report)
+    if "search" in trained.run_record:
+        trials.show_trials(trained.run_record["search"], report)
     terminal.show([trained.evaluation.as_dict()], report)
     report.say(f"saved in {trained.folder}")

@@ -22,9 +22,9 @@ from llmkit.evaluation.measuring import kept_answers, origin_of
 from llmkit.evaluation.plan import seed_of
 from llmkit.evaluation.result import Evaluation, Subject, Wanted
 from llmkit.evaluation.result_rows import Observed
-from llmkit.metrics.intervals import Figure
+from llmkit.metrics.intervals import Estimate
 from llmkit.metrics.observations import Samples
-from llmkit.models import Located
+from llmkit.models import ResolvedModel
 from llmkit.options import EvalOptions, GateOptions, ModelOptions
 from llmkit.output.report import Report
 
@@ -44,18 +44,18 @@ def evaluate_benchmarks(member: Member, report: Report, dry_run: bool) -> Iterat
     """
     _refuse_flags(member)
     names = benchmarks.task_names(member.dataset)
-    located = models.locate(member.model, report)
+    resolved = models.resolve_model(member.model, report)
     baseline = member.gates.baseline
     saved = read_saved(baseline) if baseline and looks_saved(baseline) else None
-    report.say(f"measuring {listing(names)} by lm-eval on {located.name}")
+    report.say(f"measuring {listing(names)} by lm-eval on {resolved.name}")
     if dry_run:
         return
     earlier: dict[str, Saved] = {}
     if baseline and saved is None:
         other = replace(member.model, model=baseline, revision=None)
-        found = _run(names, member, models.locate(other, report), other, report)[0]
+        found = _run(names, member, models.resolve_model(other, report), other, report)[0]
         earlier = {one.name: _side(baseline, one) for one in found if isinstance(one, Benchmark)}
-    done, about = _run(names, member, located, member.model, report)
+    done, about = _run(names, member, resolved, member.model, report)
     _refuse_unknown(member, [one for one in done if isinstance(one, Benchmark)])
     for one in done:
         if isinstance(one, Failed):
@@ -94,17 +94,17 @@ def _refuse_flags(member: Member) -> None:
 
 
 def _run(
-    names: list[str], member: Member, located: Located, options: ModelOptions, report: Report
+    names: list[str], member: Member, resolved: ResolvedModel, options: ModelOptions, report: Report
 ) -> tuple[list[Benchmark | Failed], dict[str, Any]]:
     """Return the benchmarks of one model, and what their figures rest on."""
     evaluation = member.evaluation
-    origin = origin_of(located, options, evaluation.batch_size, "lm_eval")
-    title = {"dataset": "lm-eval (requests)", "split": "", "model": located.name, "task": "lm-eval"}
+    origin = origin_of(resolved, options, evaluation.batch_size, "lm_eval")
+    title = {"dataset": "lm-eval (requests)", "split": "", "model": resolved.name, "task": "lm-eval"}
     started = time.monotonic()
     with kept_answers(origin, {"task": "lm-eval"}, title, evaluation.cache, report) as (answers, stopping):
         done = benchmarks.run(
             names,
-            located,
+            resolved,
             options,
             report,
             num_fewshot=evaluation.num_fewshot,
@@ -206,7 +206,7 @@ def _headline(one: Benchmark) -> str:
     return next((name for name in ("acc_norm", "acc", "exact_match") if name in one.metrics), next(iter(one.metrics)))
 
 
-def _fixed(one: Benchmark, names: tuple[str, ...]) -> dict[str, Figure]:
+def _fixed(one: Benchmark, names: tuple[str, ...]) -> dict[str, Estimate]:
     """Return the figures that are no means of rows, such as perplexity: lm-eval's value and its standard error."""
     found = {}
     for name in names:
@@ -214,7 +214,7 @@ def _fixed(one: Benchmark, names: tuple[str, ...]) -> dict[str, Figure]:
             continue
         value, error = one.metrics[name], one.stderrs.get(name)
         low, high = (None, None) if error is None else (value - NORMAL * error, value + NORMAL * error)
-        found[name] = Figure(value, low, high, one.n, None if error is None else "standard error")
+        found[name] = Estimate(value, low, high, one.n, None if error is None else "standard error")
     return found
 
 

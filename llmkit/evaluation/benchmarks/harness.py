@@ -17,7 +17,7 @@ from llmkit.evaluation.benchmarks.registry import check_installed, find
 from llmkit.evaluation.benchmarks.results import Benchmark, Failed, dataset_of, read
 from llmkit.evaluation.benchmarks.task_loading import load
 from llmkit.inference.answer_cache import Answers
-from llmkit.models import Located
+from llmkit.models import ResolvedModel
 from llmkit.options import ModelOptions
 from llmkit.output.report import Report
 
@@ -30,15 +30,15 @@ BOOTSTRAPS = 1000  # for the standard errors of what is no mean; lm-eval's own 1
 
 
 def run(
-    names: Sequence[str], located: Located, options: ModelOptions, report: Report, **settings: Any
+    names: Sequence[str], resolved: ResolvedModel, options: ModelOptions, report: Report, **settings: Any
 ) -> list[Benchmark | Failed]:
     """Return the figures of each task, or why it has none; the others are run all the same. See `each`."""
-    return list(each(names, located, options, report, **settings))
+    return list(each(names, resolved, options, report, **settings))
 
 
 def each(
     names: Sequence[str],
-    located: Located,
+    resolved: ResolvedModel,
     options: ModelOptions,
     report: Report,
     *,
@@ -54,7 +54,7 @@ def each(
 
     Args:
         names: what `task_names` returned.
-        located: the model, found.
+        resolved: the model, found.
         options: how to load it.
         report: shows progress.
         num_fewshot: examples in the prompt; None: as the task says.
@@ -72,14 +72,14 @@ def each(
         Stopped: `stopping` asked for it, and `answers` keeps what was done.
     """
     check_installed()
-    tokenizer = models.load_tokenizer(located, options)
+    tokenizer = models.load_tokenizer(resolved, options)
     if apply_chat_template and tokenizer.chat_template is None:
-        raise ModelError(f"{located.name!r} has no chat template; leave --apply-chat-template out")
+        raise ModelError(f"{resolved.name!r} has no chat template; leave --apply-chat-template out")
     language_model = _language_model(
-        located, options, tokenizer, report, batch_size=batch_size, answers=answers, stopping=stopping
+        resolved, options, tokenizer, report, batch_size=batch_size, answers=answers, stopping=stopping
     )
     for name in names:
-        report.detail(f"lm-eval: {name}")
+        report.debug(f"lm-eval: {name}")
         try:
             _set_seeds(seed)
             tasks = load(find(name), num_fewshot, report)
@@ -106,13 +106,15 @@ def _failure(name: str, error: LlmkitError) -> Failed:
 
 
 def _language_model(
-    located: Located, options: ModelOptions, tokenizer: PreTrainedTokenizerBase, report: Report, **settings: Any
+    resolved: ResolvedModel, options: ModelOptions, tokenizer: PreTrainedTokenizerBase, report: Report, **settings: Any
 ) -> FrugalLM:
     from llmkit.evaluation.benchmarks.language_model import FrugalLM, Unloaded
 
-    kind = "AutoModelForSeq2SeqLM" if located.config.is_encoder_decoder else "AutoModelForCausalLM"
+    kind = "AutoModelForSeq2SeqLM" if resolved.config.is_encoder_decoder else "AutoModelForCausalLM"
     unloaded = Unloaded(
-        located.config, models.pick_device(options.device), lambda: models.load_model(located, kind, tokenizer, options)
+        resolved.config,
+        models.pick_device(options.device),
+        lambda: models.load_model(resolved, kind, tokenizer, options),
     )
     with quiet(report):
         return FrugalLM(unloaded, tokenizer, progress=report.progress, **settings)

@@ -29,7 +29,7 @@ def load(found: Found, num_fewshot: int | None, report: Report) -> dict[str, Any
         missing = f"dataset {found.dataset!r} has no split {found.config[split]!r}, which examples are taken from"
         if num_fewshot or (num_fewshot is None and found.config.get("num_fewshot")):
             raise DataError(f"{found.name}: {missing}; --num-fewshot 0 does without") from error
-        report.detail(f"{found.name}: {missing}; none are asked for")
+        report.debug(f"{found.name}: {missing}; none are asked for")
         return _without_split(found, split, report)
 
 

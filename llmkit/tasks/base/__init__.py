@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from llmkit.tasks.base.task import Collator, Task
+from llmkit.tasks.base.encoding import Collator
+from llmkit.tasks.base.task import Task
 
 __all__ = ["Collator", "Task"]

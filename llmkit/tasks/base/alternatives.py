@@ -16,36 +16,39 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from llmkit.metrics.observations import Floats, softmax
 from llmkit.models.config import is_decoder
-from llmkit.tasks.base.setup import Setup
-from llmkit.tasks.base.task import Collator, Task
+from llmkit.tasks.base.encoding import Collator
+from llmkit.tasks.base.settings import TaskSettings
+from llmkit.tasks.base.task import WholeTask
 from llmkit.tasks.encoding.collation import token_losses
 
 ENCODED = ("input_ids", "token_type_ids")
 AT_ONCE = 4096  # tokens in one forward pass of a decoder: its logits over a vocabulary of 50,000 take 0.8 GB in float32
 
 
-class AlternativesTask(Task):
+class AlternativesTask(WholeTask):
     """A task whose rows hold alternatives; prepared rows hold a list of token ids for each of them."""
 
-    eval_batch = 4  # rows of several alternatives each: a decoder's logits are large
-    aside = frozenset({"labels", "is_real", "first"})
+    eval_batch_size = 4  # rows of several alternatives each: a decoder's logits are large
+    non_input_keys = frozenset({"labels", "is_real", "first"})
 
-    def network(self, config: PretrainedConfig) -> str:
+    def auto_class_for(self, config: PretrainedConfig) -> str:
         return "AutoModelForCausalLM" if is_decoder(config) else self.auto_class
 
     @abstractmethod
     def head_scores(self, model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return an encoder's scores (rows, alternatives) of inputs of shape (rows, alternatives, tokens)."""
 
-    def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
+    def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
         return lambda rows: stacked(rows, tokenizer.pad_token_id or 0)
 
     def scores(self, model: PreTrainedModel, batch: dict[str, Any]) -> torch.Tensor:
         """Return the score of each alternative, (rows, alternatives) in float32: -inf where a row has no more."""
-        found = continuation_scores(model, batch) if "first" in batch else self.head_scores(model, self.shown(batch))
+        found = (
+            continuation_scores(model, batch) if "first" in batch else self.head_scores(model, self.model_inputs(batch))
+        )
         return found.float().masked_fill(~batch["is_real"], -torch.inf)
 
-    def run(self, model: PreTrainedModel, batch: dict[str, Any], setup: Setup) -> list[Any]:
+    def predict(self, model: PreTrainedModel, batch: dict[str, Any], settings: TaskSettings) -> list[Any]:
         scores, real = self.scores(model, batch).cpu(), batch["is_real"].cpu()
         return [some[mask].tolist() for some, mask in zip(scores, real, strict=True)]
 
@@ -55,7 +58,7 @@ class AlternativesTask(Task):
     def loss(self, model: PreTrainedModel, batch: dict[str, Any]) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(self.scores(model, batch), batch["labels"])
 
-    def spell(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+    def class_name(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         return f"alternative {choice}"
 
 

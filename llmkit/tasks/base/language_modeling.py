@@ -17,51 +17,51 @@ from llmkit.data.labels import Labels
 from llmkit.metrics.observations import Likelihoods, Observations
 from llmkit.options import TaskFlags
 from llmkit.options.search_space import Choice, Range
-from llmkit.tasks.base.setup import Setup
-from llmkit.tasks.base.task import Task
+from llmkit.tasks.base.settings import TaskSettings
+from llmkit.tasks.base.task import WholeTask
 from llmkit.tasks.encoding.collation import IGNORED, token_losses
 
 
-class TextTask(Task):
+class TextTask(WholeTask):
     """A language model on raw text: measured by likelihoods, of each row alone or of windows over the joined rows."""
 
     roles = ("text",)
-    pieces = "cut into blocks"
-    eval_batch = 8
+    overlong_rows = "cut into blocks"
+    eval_batch_size = 8
     invariance_rows = 2
     metrics: ClassVar[tuple[str, ...]]  # all that there are, and all that are shown
 
-    def fits(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         return text_column(dataset, given)
 
-    def smooths(self, setup: Setup) -> bool:
+    def supports_label_smoothing(self, settings: TaskSettings) -> bool:
         return True
 
-    def space(self, setup: Setup) -> dict[str, Range | Choice]:
+    def search_space(self, settings: TaskSettings) -> dict[str, Range | Choice]:
         """Return the usual space without label smoothing, by which perplexity loses; texts bear fewer passes."""
-        usual = {name: values for name, values in super().space(setup).items() if name != "label_smoothing"}
+        usual = {name: values for name, values in super().search_space(settings).items() if name != "label_smoothing"}
         return {**usual, "epochs": Range(1, 4, whole=True)}
 
-    def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
+    def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
         return usable_texts(dataset, columns)
 
-    def spell(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+    def class_name(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         return str(tokenizer.decode([choice]))
 
     @abstractmethod
-    def window_contents(self, prepared: Dataset, setup: Setup) -> list[list[Any]]:
+    def window_contents(self, prepared: Dataset, settings: TaskSettings) -> list[list[Any]]:
         """Return what tells each window from others, where units are windows."""
 
-    def by_row(self, setup: Setup) -> bool:
-        return setup.per_row
+    def one_row_per_unit(self, settings: TaskSettings) -> bool:
+        return settings.per_row
 
-    def unit_rows(self, prepared: Dataset, setup: Setup) -> list[int] | None:
-        return super().unit_rows(prepared, setup) if setup.per_row else None
+    def unit_rows(self, prepared: Dataset, settings: TaskSettings) -> list[int] | None:
+        return super().unit_rows(prepared, settings) if settings.per_row else None
 
-    def unit_contents(self, rows: Dataset, prepared: Dataset, setup: Setup) -> list[list[Any]]:
-        if setup.per_row:
-            return super().unit_contents(rows, prepared, setup)
-        return self.window_contents(prepared, setup)
+    def unit_contents(self, rows: Dataset, prepared: Dataset, settings: TaskSettings) -> list[list[Any]]:
+        if settings.per_row:
+            return super().unit_contents(rows, prepared, settings)
+        return self.window_contents(prepared, settings)
 
     def counts(self, observations: Observations) -> dict[str, int]:
         if not isinstance(observations, Likelihoods):
@@ -72,10 +72,10 @@ class TextTask(Task):
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
         return self.metrics
 
-    def usual_metrics(self, labels: Labels | None) -> tuple[str, ...]:
+    def default_metrics(self, labels: Labels | None) -> tuple[str, ...]:
         return self.metrics
 
-    def headline(self, setup: Setup) -> str:
+    def headline_metric(self, settings: TaskSettings) -> str:
         return "perplexity"
 
 
@@ -84,26 +84,26 @@ class DenoisingTask(TextTask):
 
     metrics = ("perplexity", "loss", "accuracy")
 
-    def check(self, setup: Setup) -> None:
-        super().check(replace(setup, per_row=False))
+    def check_settings(self, settings: TaskSettings) -> None:
+        super().check_settings(replace(settings, per_row=False))
 
-    def settle(
-        self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
-    ) -> Setup:
-        self.collator(tokenizer, setup)  # refuses a tokenizer that the task cannot use
-        return super().settle(setup, flags, config, tokenizer)
+    def resolve_settings(
+        self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> TaskSettings:
+        self.collator(tokenizer, settings)  # refuses a tokenizer that the task cannot use
+        return super().resolve_settings(settings, flags, config, tokenizer)
 
-    def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
+    def records(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
         return [tally(*row) for row in zip(outputs.logits, batch["labels"], strict=True)]
 
-    def observe(
-        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
+    def evaluation_arrays(
+        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
     ) -> Observations:
         nll, tokens, hits = zip(*records, strict=True)
-        return likelihoods(nll, tokens, [0] * len(tokens), hits, prepared["row"] if setup.per_row else None)
+        return likelihoods(nll, tokens, [0] * len(tokens), hits, prepared["row"] if settings.per_row else None)
 
-    def window_contents(self, prepared: Dataset, setup: Setup) -> list[list[Any]]:
-        return [[ids, setup.seed, setup.mask_share] for ids in prepared["input_ids"]]
+    def window_contents(self, prepared: Dataset, settings: TaskSettings) -> list[list[Any]]:
+        return [[ids, settings.seed, settings.mask_share] for ids in prepared["input_ids"]]
 
 
 def text_column(dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
@@ -147,18 +147,18 @@ def likelihoods(
     rows: Sequence[int] | None = None,
 ) -> Likelihoods:
     """Return the likelihoods of pieces of text (`covered` counts their bytes), or with `rows` of whole rows."""
-    seen = Likelihoods(
+    observations = Likelihoods(
         np.asarray(nll, dtype=np.float64),
         np.asarray(tokens, dtype=np.int64),
         np.asarray(covered, dtype=np.int64),
         None if hits is None else np.asarray(hits, dtype=np.int64),
     )
     if rows is None:
-        return seen
+        return observations
     starts = np.flatnonzero(np.diff(np.asarray(rows), prepend=-1))  # pieces of a row stand side by side
     return Likelihoods(
-        np.add.reduceat(seen.nll, starts),
-        np.add.reduceat(seen.tokens, starts),
-        np.add.reduceat(seen.bytes, starts),
-        None if seen.hits is None else np.add.reduceat(seen.hits, starts),
+        np.add.reduceat(observations.nll, starts),
+        np.add.reduceat(observations.tokens, starts),
+        np.add.reduceat(observations.bytes, starts),
+        None if observations.hits is None else np.add.reduceat(observations.hits, starts),
     )

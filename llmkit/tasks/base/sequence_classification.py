@@ -9,8 +9,8 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit.data.columns import longest_text, string_columns, usual_among
-from llmkit.tasks.base.setup import Setup
-from llmkit.tasks.base.task import Task
+from llmkit.tasks.base.settings import TaskSettings
+from llmkit.tasks.base.task import WholeTask
 from llmkit.tasks.encoding.collation import INPUTS, truncated
 
 PAIRS = (
@@ -27,32 +27,32 @@ PAIRS = (
 TEXTS = ("text", "sentence", "content", "review", "comment", "document", "title", "文本", "内容", "评论")
 
 
-class SequenceTask(Task):
+class SequenceTask(WholeTask):
     """A text, or a pair of texts, through a model with a head that gives one row of logits for all of it."""
 
     auto_class = "AutoModelForSequenceClassification"
     heads = ("ForSequenceClassification",)
-    asks = ("text", "pair")
-    needs = ("text",)
-    spellings: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": TEXTS, "pair": ()}
-    verbs = frozenset({"finetune", "eval", "classify"})
+    input_roles = ("text", "pair")
+    required_roles = ("text",)
+    column_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": TEXTS, "pair": ()}
+    commands = frozenset({"finetune", "eval", "classify"})
     base_model = "distilbert/distilbert-base-uncased"
-    scores_files = True
+    scores_prediction_files = True
 
-    def trains_on(self, config: PretrainedConfig) -> bool:
+    def can_finetune(self, config: PretrainedConfig) -> bool:
         from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
         made = any(name.endswith(self.heads) for name in config.architectures or ())
         return made or type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
-    def read(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
+    def records(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
         return list(outputs.logits.float().cpu().numpy())
 
-    def find_columns(self, rows: Sequence[Mapping[str, Any]], given: dict[str, str]) -> dict[str, str]:
+    def match_file(self, rows: Sequence[Mapping[str, Any]], given: dict[str, str]) -> dict[str, str]:
         pair = next((pair for pair in PAIRS if set(pair) <= set(rows[0])), None)
         if pair is not None and "text" not in given:
             return {"text": pair[0], "pair": given.get("pair", pair[1])}
-        return super().find_columns(rows, given)
+        return super().match_file(rows, given)
 
 
 def text_columns(dataset: Dataset, given: dict[str, str], label: str) -> dict[str, str]:
@@ -68,18 +68,18 @@ def text_columns(dataset: Dataset, given: dict[str, str], label: str) -> dict[st
     return texts | ({"pair": given["pair"]} if texts and "pair" in given else {})
 
 
-def model_inputs(rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> dict[str, list[Any]]:
+def model_inputs(rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> dict[str, list[Any]]:
     """Return the columns of prepared rows, labels aside: tokens, `length`, and `truncated` where some were cut off."""
-    encoded = encode(rows[setup.columns["text"]][:], _pair(rows, setup), tokenizer, setup.max_length)
+    encoded = encode(rows[settings.columns["text"]][:], _pair(rows, settings), tokenizer, settings.max_length)
     columns: dict[str, list[Any]] = {name: encoded[name] for name in INPUTS if name in encoded}
     columns["length"] = [len(ids) for ids in encoded["input_ids"]]
 
     def whole(places: list[int]) -> Sequence[Any]:
         some = rows.select(places)
-        ids: Sequence[Any] = encode(some[setup.columns["text"]], _pair(some, setup), tokenizer, None)["input_ids"]
+        ids: Sequence[Any] = encode(some[settings.columns["text"]], _pair(some, settings), tokenizer, None)["input_ids"]
         return ids
 
-    return {**columns, "truncated": truncated(columns["length"], setup.max_length, whole)}
+    return {**columns, "truncated": truncated(columns["length"], settings.max_length, whole)}
 
 
 def encode(
@@ -97,5 +97,5 @@ def encode(
     return tokenizer(firsts, seconds, **limits)
 
 
-def _pair(rows: Dataset, setup: Setup) -> Sequence[Any] | None:
-    return rows[setup.columns["pair"]][:] if "pair" in setup.columns else None
+def _pair(rows: Dataset, settings: TaskSettings) -> Sequence[Any] | None:
+    return rows[settings.columns["pair"]][:] if "pair" in settings.columns else None

@@ -22,8 +22,9 @@ from llmkit.errors import DataError, ModelError, OptionError, shortened
 from llmkit.metrics.observations import Observations, Texts
 from llmkit.models.config import is_decoder
 from llmkit.options import AskOptions, TaskFlags
-from llmkit.tasks.base.setup import Setup
-from llmkit.tasks.base.task import Collator, Task
+from llmkit.tasks.base.encoding import Collator
+from llmkit.tasks.base.settings import TaskSettings
+from llmkit.tasks.base.task import WholeTask
 from llmkit.tasks.encoding.chat_templates import chat_ids
 from llmkit.tasks.encoding.collation import IGNORED, INPUTS, pad_sequences, truncated
 from llmkit.tasks.encoding.language_codes import begin, first_tokens
@@ -32,92 +33,92 @@ PREFIXED = models.T5_FAMILIES  # told their task in words
 FIRST = ("decoder_start_token_id", "forced_bos_token_id")  # how a language to write is told
 
 
-class TextToText(Task):
+class TextToText(WholeTask):
     """A source text and a target text, which is generated."""
 
     auto_class = "AutoModelForSeq2SeqLM"
     heads = ("ForConditionalGeneration", "WithLMHeadModel", "MTModel")
     roles = ("text", "target")
-    asks = ("text",)
-    needs = ("text",)
-    verbs = frozenset({"finetune", "eval", "generate"})
-    prompted = True
-    scores_files = True
+    input_roles = ("text",)
+    required_roles = ("text",)
+    commands = frozenset({"finetune", "eval", "generate"})
+    continues_prompt = True
+    scores_prediction_files = True
     base_model = "google-t5/t5-small"
-    incomplete = "no text or no target"
-    aside = frozenset({"labels", *FIRST})
+    unusable_reason = "no text or no target"
+    non_input_keys = frozenset({"labels", *FIRST})
     usual: ClassVar[tuple[str, ...]]  # the metrics that are shown, the headline first
     usual_target: ClassVar[int] = 128  # tokens
 
-    def network(self, config: PretrainedConfig) -> str:
+    def auto_class_for(self, config: PretrainedConfig) -> str:
         return self.auto_class if config.is_encoder_decoder else "AutoModelForCausalLM"
 
-    def opens(self, config: PretrainedConfig) -> bool:
+    def supports(self, config: PretrainedConfig) -> bool:
         told_in_words = is_decoder(config)  # where it has a chat template
-        return told_in_words or (super().opens(config) and self.trains_on(config))
+        return told_in_words or (super().supports(config) and self.can_finetune(config))
 
-    def smooths(self, setup: Setup) -> bool:
+    def supports_label_smoothing(self, settings: TaskSettings) -> bool:
         return True
 
-    def trains_on(self, config: PretrainedConfig) -> bool:
+    def can_finetune(self, config: PretrainedConfig) -> bool:
         from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
 
         return type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
 
-    def claims(self, config: PretrainedConfig, verb: str) -> bool:
+    def is_default_for(self, config: PretrainedConfig, verb: str) -> bool:
         kinds = task_params(config)
         ours = bool(kinds) and all(kind.startswith(self.name) for kind in kinds)
-        return self.opens(config) and ours
+        return self.supports(config) and ours
 
-    def settle(
-        self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
-    ) -> Setup:
+    def resolve_settings(
+        self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> TaskSettings:
         if not isinstance(flags, AskOptions):  # it is to be measured
             metrics.value(self.usual[0], Texts(("a",), (("a",),)))  # needs a library, which is missed before any work
-        setup = replace(self.oriented(setup, flags, config, tokenizer), chat=not config.is_encoder_decoder)
-        if setup.chat and not tokenizer.chat_template:
+        settings = replace(self.oriented(settings, flags, config, tokenizer), chat=not config.is_encoder_decoder)
+        if settings.chat and not tokenizer.chat_template:
             raise ModelError(
                 f"{self.name} wants an encoder-decoder, as T5, or a chat model: a {config.model_type} without a chat "
                 "template cannot be asked"
             )
-        remembered = task_params(config).get(self.kind(setup), {})
+        remembered = task_params(config).get(self.kind(settings), {})
         prefix = remembered.get("prefix") if flags.prefix is None else flags.prefix
         if prefix is None:
-            prefix = self.instruction(setup) if setup.chat else self.usual_prefix(setup, config, tokenizer)
+            prefix = self.instruction(settings) if settings.chat else self.usual_prefix(settings, config, tokenizer)
         context = models.context_length(config, tokenizer)
-        length = _target_length(flags, int(remembered.get("max_length") or self.usual_target), context, setup.chat)
-        most = min(setup.max_length, context - length) if setup.chat else setup.max_length
-        return replace(setup, prefix=prefix, target_length=length, max_length=most)
+        length = _target_length(flags, int(remembered.get("max_length") or self.usual_target), context, settings.chat)
+        most = min(settings.max_length, context - length) if settings.chat else settings.max_length
+        return replace(settings, prefix=prefix, target_length=length, max_length=most)
 
     def oriented(
-        self, setup: Setup, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
-    ) -> Setup:
+        self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> TaskSettings:
         """Return the setup with the languages of source and target, where the task has them."""
-        return setup
+        return settings
 
     @abstractmethod
-    def kind(self, setup: Setup) -> str:
+    def kind(self, settings: TaskSettings) -> str:
         """Return what T5's `task_specific_params` call this task: summarization, translation_en_to_de."""
 
     @abstractmethod
-    def usual_prefix(self, setup: Setup, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+    def usual_prefix(self, settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         """Return what stands before a source text where neither a flag nor the model's config says."""
 
     @abstractmethod
-    def instruction(self, setup: Setup) -> str:
+    def instruction(self, settings: TaskSettings) -> str:
         """Return what a chat model is asked, before the source text."""
 
-    def head_config(self, setup: Setup) -> dict[str, Any]:
-        params = {"prefix": setup.prefix, "max_length": setup.target_length}
-        return {"task_specific_params": {self.kind(setup): params}}
+    def head_config(self, settings: TaskSettings) -> dict[str, Any]:
+        params = {"prefix": settings.prefix, "max_length": settings.target_length}
+        return {"task_specific_params": {self.kind(settings): params}}
 
-    def prompt(self, text: str, setup: Setup) -> str:
-        return setup.prefix + text
+    def prompt(self, text: str, settings: TaskSettings) -> str:
+        return settings.prefix + text
 
-    def first_tokens(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> dict[str, int]:
-        return first_tokens(tokenizer, setup.source, setup.target)
+    def forced_tokens(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> dict[str, int]:
+        return first_tokens(tokenizer, settings.source, settings.target)
 
-    def flaw(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
+    def first_invalid_row(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
         for role in ("text", "target"):
             feature = rows.features[columns[role]] if role in columns else Value("string")
             empty = isinstance(feature, Value) and feature.dtype == "null"
@@ -131,7 +132,7 @@ class TextToText(Task):
         """Tell whether a list of texts can stand in that role."""
         return False
 
-    def usable(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
+    def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
         pairs = zip(dataset[columns["text"]][:], dataset[columns["target"]][:], strict=True)
         return [row for row, (text, target) in enumerate(pairs) if whole(text).strip() and _several(target)]
 
@@ -139,27 +140,29 @@ class TextToText(Task):
         column = columns["target"]
         return column in dataset.column_names and any(_several(target) for target in dataset[column][:])
 
-    def truths(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
+    def targets(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
         return [None] * len(rows)  # a text can be put in many words
 
-    def prepare(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup, training: bool) -> Dataset:
-        first = self.first_tokens(tokenizer, setup)
-        columns = _sources([whole(text) for text in rows[setup.columns["text"]][:]], tokenizer, setup)
-        if "target" in setup.columns:
-            columns["references"] = [_several(target) for target in rows[setup.columns["target"]][:]]
-        if "target" in setup.columns and not setup.chat:
+    def encode(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
+    ) -> Dataset:
+        first = self.forced_tokens(tokenizer, settings)
+        columns = _sources([whole(text) for text in rows[settings.columns["text"]][:]], tokenizer, settings)
+        if "target" in settings.columns:
+            columns["references"] = [_several(target) for target in rows[settings.columns["target"]][:]]
+        if "target" in settings.columns and not settings.chat:
             firsts = [several[0] for several in columns["references"]]  # what it learns to write
-            encoded = tokenizer(text_target=firsts, truncation=True, max_length=setup.target_length)
+            encoded = tokenizer(text_target=firsts, truncation=True, max_length=settings.target_length)
             columns["labels"] = encoded["input_ids"]
         if not training:
             columns |= {name: [token] * len(rows) for name, token in first.items()}
         return Dataset.from_dict(columns)
 
-    def collator(self, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Collator:
+    def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
         def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
             """Return input_ids and attention_mask (rows, tokens) and labels (rows, target tokens)."""
             inputs = [{name: row[name] for name in INPUTS[:2]} for row in rows]
-            side = "left" if setup.chat else "right"  # a decoder goes on from the end
+            side = "left" if settings.chat else "right"  # a decoder goes on from the end
             batch = dict(tokenizer.pad(inputs, padding_side=side, return_tensors="pt"))
             if "labels" in rows[0]:
                 batch["labels"] = pad_sequences([row["labels"] for row in rows], IGNORED)
@@ -167,12 +170,12 @@ class TextToText(Task):
 
         return collate
 
-    def run(self, model: PreTrainedModel, batch: dict[str, Any], setup: Setup) -> list[Any]:
+    def predict(self, model: PreTrainedModel, batch: dict[str, Any], settings: TaskSettings) -> list[Any]:
         """Return the tokens that the model writes for each row, the end token among them but no padding."""
-        config = measured_config(model, setup.target_length)
+        config = measured_config(model, settings.target_length)
         begin(config, {name: int(batch[name][0]) for name in FIRST if name in batch})
-        made = model.generate(**self.shown(batch), generation_config=config)
-        start = batch["input_ids"].shape[1] if setup.chat else 1  # a decoder starts from a token of its own
+        made = model.generate(**self.model_inputs(batch), generation_config=config)
+        start = batch["input_ids"].shape[1] if settings.chat else 1  # a decoder starts from a token of its own
         return [until_end(row[start:], config) for row in made.tolist()]
 
     def logits(self, model: PreTrainedModel, batch: dict[str, Any], place: int) -> torch.Tensor:
@@ -180,37 +183,39 @@ class TextToText(Task):
         if "labels" not in batch:
             mask = batch["attention_mask"]
             places = (mask.cumsum(-1) - 1).clamp(min=0)
-            found: torch.Tensor = model(**self.shown(batch), position_ids=places).logits[place]
+            found: torch.Tensor = model(**self.model_inputs(batch), position_ids=places).logits[place]
             return found[-int(mask[place].sum()) :]
         labels = batch["labels"]
-        logits: torch.Tensor = model(**self.shown(batch), labels=labels).logits[place]
+        logits: torch.Tensor = model(**self.model_inputs(batch), labels=labels).logits[place]
         return logits[: int((labels[place] != IGNORED).sum())]
 
-    def spell(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+    def class_name(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         return str(tokenizer.decode([choice]))
 
-    def observe(
-        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, setup: Setup
+    def evaluation_arrays(
+        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
     ) -> Observations:
         texts = (tokenizer.decode([int(token) for token in record], skip_special_tokens=True) for record in records)
         return Texts(tuple(str(text).strip() for text in texts), tuple(map(tuple, prepared["references"])))
 
-    def observe_file(self, rows: Dataset, predictions: Sequence[dict[str, Any]], setup: Setup) -> Observations:
+    def arrays_from_predictions(
+        self, rows: Dataset, predictions: Sequence[dict[str, Any]], settings: TaskSettings
+    ) -> Observations:
         for row in predictions:
             if not isinstance(row["prediction"], str | None):
                 raise DataError(
                     f"predictions, row {row['place']}: a text is wanted, not {shortened(row['prediction'])}"
                 )
-        references = tuple(tuple(_several(target)) for target in rows[setup.columns["target"]][:])
+        references = tuple(tuple(_several(target)) for target in rows[settings.columns["target"]][:])
         return Texts(tuple(row["prediction"] or "" for row in predictions), references)
 
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
         return metrics.names_for(Texts(("",), (("",),)))
 
-    def usual_metrics(self, labels: Labels | None) -> tuple[str, ...]:
+    def default_metrics(self, labels: Labels | None) -> tuple[str, ...]:
         return self.usual
 
-    def headline(self, setup: Setup) -> str:
+    def headline_metric(self, settings: TaskSettings) -> str:
         return self.usual[0]
 
 
@@ -252,19 +257,19 @@ def _several(cell: Any) -> list[str]:
     return [str(text) for text in texts if str("" if text is None else text).strip()]
 
 
-def _sources(texts: list[str], tokenizer: PreTrainedTokenizerBase, setup: Setup) -> dict[str, list[Any]]:
+def _sources(texts: list[str], tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> dict[str, list[Any]]:
     """Return the tokens of source texts behind the prefix, their `length`, and whether some were `truncated`."""
-    if setup.chat:
-        asked = [chat_ids(tokenizer, setup.prefix, text, setup.max_length) for text in texts]
+    if settings.chat:
+        asked = [chat_ids(tokenizer, settings.prefix, text, settings.max_length) for text in texts]
         columns: dict[str, list[Any]] = {"input_ids": [ids for ids, _ in asked], "truncated": [cut for _, cut in asked]}
         columns["attention_mask"] = [[1] * len(ids) for ids in columns["input_ids"]]
     else:
-        prompts = [setup.prefix + text for text in texts]
-        encoded = tokenizer(prompts, truncation=True, max_length=setup.max_length)
+        prompts = [settings.prefix + text for text in texts]
+        encoded = tokenizer(prompts, truncation=True, max_length=settings.max_length)
         columns = {name: encoded[name] for name in INPUTS[:2]}
         lengths = list(map(len, encoded["input_ids"]))
         columns["truncated"] = truncated(
-            lengths, setup.max_length, lambda rows: tokenizer([prompts[row] for row in rows])["input_ids"]
+            lengths, settings.max_length, lambda rows: tokenizer([prompts[row] for row in rows])["input_ids"]
         )
     return columns | {"length": list(map(len, columns["input_ids"]))}
 

@@ -17,12 +17,12 @@ from llmkit.errors import DivergedError
 from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.output.live_table import TrainingTable
 from llmkit.output.report import Advance, Report, console, to_json
-from llmkit.runs.interrupts import StopWish
+from llmkit.runs.interrupts import StopRequest
 
 REMEDY = "try a lower --learning-rate, or --dtype float32"
 
 
-class Watchdog(TrainerCallback):
+class DivergenceGuard(TrainerCallback):
     """Stops a run whose loss is no number, before such weights are saved; measures and saves at the last step."""
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
@@ -51,15 +51,15 @@ class Watchdog(TrainerCallback):
 class StopCallback(TrainerCallback):
     """Serves a wish to stop at the end of the step: save, then leave the loop."""
 
-    def __init__(self, wish: StopWish) -> None:
-        self.wish = wish
+    def __init__(self, stop_request: StopRequest) -> None:
+        self.stop_request = stop_request
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
-        if self.wish.asked:
+        if self.stop_request.asked:
             control.should_save = control.should_training_stop = True
 
 
-class Patience(TrainerCallback):
+class EarlyStopping(TrainerCallback):
     """Stops a run that has been measured so many times without a better value of the metric `best`."""
 
     def __init__(self, patience: int, report: Report, best: str) -> None:
@@ -87,7 +87,7 @@ def out_of_patience(history: list[dict[str, Any]], args: TrainingArguments, pati
     return max(last, default=-math.inf) <= max(before, default=-math.inf)
 
 
-class Narrator(TrainerCallback):
+class MetricsLogger(TrainerCallback):
     """Writes each figure to metrics.jsonl and tells the measurements: on a terminal in a live table.
 
     What it draws is gone, and the cursor back, when its context is left, however the training ends.

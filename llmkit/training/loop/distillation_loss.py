@@ -22,7 +22,7 @@ from llmkit.training.distillation import Teacher, layers_of
 
 
 @dataclass(frozen=True)
-class Lesson:
+class DistillationLoss:
     """What a student learns at each step: the loss of its own labels, and its distance from its teacher."""
 
     task: Task
@@ -36,7 +36,9 @@ class Lesson:
 
     def loss(self, own: torch.Tensor, outputs: Any, batch: dict[str, Any]) -> torch.Tensor:
         """Return mix * (divergence + states * distance) + (1 - mix) * own, a scalar: each a mean over the batch."""
-        shown = {name: value for name, value in self.task.shown(batch).items() if name not in self.inputs[0]}
+        shown = {
+            name: value for name, value in self.task.encoding.model_inputs(batch).items() if name not in self.inputs[0]
+        }
         with torch.no_grad():
             told = self.teacher(**shown, **self._deep)
         apart = self.task.divergence(outputs["logits"], told["logits"], batch, self.temperature).mean()
@@ -70,16 +72,18 @@ def _states_apart(
     return torch.stack(distances).mean()
 
 
-def lesson(teacher: Teacher, model: PreTrainedModel, task: Task, student: PreTrainedTokenizerBase) -> Lesson | None:
+def distillation_loss(
+    teacher: Teacher, model: PreTrainedModel, task: Task, student: PreTrainedTokenizerBase
+) -> DistillationLoss | None:
     """Return what the student learns from an open teacher, or None where the loss is of the labels alone."""
     if not teacher.wanted.mix:
         return None
-    theirs = set(load_tokenizer(teacher.located, teacher.opening).model_input_names)
+    theirs = set(load_tokenizer(teacher.resolved, teacher.opening).model_input_names)
     ours = set(student.model_input_names)
     unread, wanted = (frozenset(ours - theirs), frozenset(theirs - ours)), teacher.wanted
     if wanted.states:
         _require_states(model)
-    return Lesson(task, model, wanted.mix, wanted.temperature, unread, wanted.states)
+    return DistillationLoss(task, model, wanted.mix, wanted.temperature, unread, wanted.states)
 
 
 def _require_states(model: PreTrainedModel) -> None:

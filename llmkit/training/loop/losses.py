@@ -13,7 +13,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from llmkit.models.adapters import has_adapter
 from llmkit.tasks import Task
 from llmkit.tasks.encoding.collation import IGNORED
-from llmkit.training.loop.distillation_loss import Lesson
+from llmkit.training.loop.distillation_loss import DistillationLoss
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Loss:
 
     smoothing: float = 0.0
     weights: tuple[float, ...] | None = None  # of the classes
-    lesson: Lesson | None = None  # of a teacher, mixed with what the labels say
+    distillation_loss: DistillationLoss | None = None  # of a teacher, mixed with what the labels say
 
     @property
     def plain(self) -> bool:
@@ -34,10 +34,10 @@ class Loss:
         own = task.loss(model, batch)
         if own is not None:
             return own
-        if self.lesson is None:
+        if self.distillation_loss is None:
             return self._of_labels(model, batch, model(**batch))
-        outputs = model(**self.lesson.read_by_student(batch))
-        return self.lesson.loss(self._of_labels(model, batch, outputs), outputs, batch)
+        outputs = model(**self.distillation_loss.read_by_student(batch))
+        return self.distillation_loss.loss(self._of_labels(model, batch, outputs), outputs, batch)
 
     def _of_labels(self, model: PreTrainedModel, batch: dict[str, Any], outputs: Any) -> torch.Tensor:
         if self.plain:

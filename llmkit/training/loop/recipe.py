@@ -14,7 +14,7 @@ from llmkit import models
 from llmkit.errors import OptionError
 from llmkit.options import RecipeOptions, TunedRecipeOptions
 from llmkit.output.report import Report
-from llmkit.tasks import Setup, Task
+from llmkit.tasks import Task, TaskSettings
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,19 @@ class Recipe:
         return str(total) if self.accumulation == 1 else f"{total} ({self.accumulation} x {self.batch_size})"
 
 
-def learning_rate_for(parameters: int, config: PretrainedConfig, haste: float = 1) -> float:
+def learning_rate_for(parameters: int, config: PretrainedConfig, lr_multiplier: float = 1) -> float:
     """Return a finetuning rate: 1e-4 at 22 million parameters, falling with the square root of the size.
 
     A small model wants a larger rate; this gives 5.8e-5 at DistilBERT's size and 4.5e-5 at BERT-base's, the range that
     Devlin et al. (2019) searched, and stays within 1e-5 and 5e-4. A T5 takes five times that, 3e-4 at T5-small's size:
     its attention does not divide by the square root of the width (Raffel et al., 2020, train it with Adafactor at 1e-3,
-    whatever its size). Where few weights are trained it is `haste` times that, up to 1e-2: ten times is best for LoRA
-    at any size (Schulman et al., LoRA Without Regret, 2025; Biderman et al., LoRA Learns Less and Forgets Less, 2024);
-    a head alone forgets nothing, and on SST-2 wants a hundred times.
+    whatever its size). Where few weights are trained it is `lr_multiplier` times that, up to 1e-2: ten times is best
+    for LoRA at any size (Schulman et al., LoRA Without Regret, 2025; Biderman et al., LoRA Learns Less and Forgets
+    Less, 2024); a head alone forgets nothing, and on SST-2 wants a hundred times.
     """
     whole = min(5e-4, max(1e-5, 1e-4 * math.sqrt(22e6 / parameters)))
     family = 5 if config.model_type in models.T5_FAMILIES else 1
-    return float(f"{min(1e-2, whole * family * haste):.1e}")
+    return float(f"{min(1e-2, whole * family * lr_multiplier):.1e}")
 
 
 def amended(recipe: Recipe, asked: RecipeOptions, weights: tuple[float, ...] | None = None) -> Recipe:
@@ -98,26 +98,26 @@ def require_one_schedule(asked: RecipeOptions, overrides: dict[str, Any]) -> Non
         raise OptionError(f"--schedule {asked.schedule} and --set lr_scheduler_type={other}: give one of them")
 
 
-def require_suited(asked: TunedRecipeOptions, task: Task, setup: Setup, train: Dataset) -> None:
+def require_suited(asked: TunedRecipeOptions, task: Task, settings: TaskSettings, train: Dataset) -> None:
     """Refuse what the loss of the task does not have; `train` are prepared rows.
 
     Raises:
         OptionError: naming the flag.
     """
-    if asked.label_smoothing and not task.smooths(setup):
+    if asked.label_smoothing and not task.supports_label_smoothing(settings):
         raise OptionError(
-            f"--label-smoothing spreads the target over classes or tokens, which {_kind(task, setup)} does not choose "
-            "one of; leave it out"
+            f"--label-smoothing spreads the target over classes or tokens, which {_kind(task, settings)} does not "
+            "choose one of; leave it out"
         )
-    if asked.class_weight is not None and task.class_counts(train, setup) is None:
+    if asked.class_weight is not None and task.class_counts(train, settings) is None:
         raise OptionError(
             f"--class-weight {asked.class_weight} weighs classes of which each text or word has one, and "
-            f"{_kind(task, setup)} has none; leave it out"
+            f"{_kind(task, settings)} has none; leave it out"
         )
 
 
-def _kind(task: Task, setup: Setup) -> str:
-    regression = setup.labels is not None and setup.labels.regression
+def _kind(task: Task, settings: TaskSettings) -> str:
+    regression = settings.labels is not None and settings.labels.regression
     return f"{task.name} of a number (regression)" if regression else task.name
 
 
@@ -131,19 +131,19 @@ def balanced_weights(counts: list[int]) -> tuple[float, ...]:
 
 
 def class_weights(
-    asked: TunedRecipeOptions, task: Task, setup: Setup, train: Dataset, report: Report
+    asked: TunedRecipeOptions, task: Task, settings: TaskSettings, train: Dataset, report: Report
 ) -> tuple[float, ...] | None:
     """Return how much each class counts in the loss, in the order of the labels, and tell; None where all alike.
 
     Raises:
         OptionError: as `require_suited`.
     """
-    require_suited(asked, task, setup, train)
-    counts = task.class_counts(train, setup) if asked.class_weight is not None else None
-    if counts is None or setup.labels is None:
+    require_suited(asked, task, settings, train)
+    counts = task.class_counts(train, settings) if asked.class_weight is not None else None
+    if counts is None or settings.labels is None:
         return None
     weights = balanced_weights(counts)
-    told = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(setup.labels.names, weights, strict=True))
+    told = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(settings.labels.names, weights, strict=True))
     report.say(f"class weights: {told} (balanced)")
     return weights
 

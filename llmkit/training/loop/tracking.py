@@ -63,9 +63,9 @@ def _prepare_wandb(folder: Path, resumed: bool, offline: bool, report: Report) -
     if not (resumed and note.is_file()):
         note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text(uuid.uuid4().hex[:12], encoding="utf-8")
-    settings = {"WANDB_MODE": mode, "WANDB_DIR": str(folder), "WANDB_PROJECT": PROJECT, "WANDB_RESUME": "allow"}
-    settings |= {"WANDB_RUN_ID": note.read_text(encoding="utf-8"), "WANDB_SILENT": "true"}
-    for name, value in settings.items():
+    variables = {"WANDB_MODE": mode, "WANDB_DIR": str(folder), "WANDB_PROJECT": PROJECT, "WANDB_RESUME": "allow"}
+    variables |= {"WANDB_RUN_ID": note.read_text(encoding="utf-8"), "WANDB_SILENT": "true"}
+    for name, value in variables.items():
         os.environ.setdefault(name, value)
     how = f"{mode} in {folder / 'wandb'}: `wandb sync` sends it" if mode == "offline" else mode
     report.say(f"tracking: wandb, {how}")

@@ -27,11 +27,11 @@ from llmkit.options import ModelOptions
 from llmkit.options.overrides import parse_settings
 from llmkit.output.report import Report
 from llmkit.runs import RunFolder, drop_incomplete, newest_checkpoint
-from llmkit.runs.interrupts import StopWish
-from llmkit.tasks import Setup, Task
+from llmkit.runs.interrupts import StopRequest
+from llmkit.tasks import Task, TaskSettings
 from llmkit.training.loop import tracking
-from llmkit.training.loop.callbacks import Narrator, Patience, StopCallback, Watchdog, out_of_patience
-from llmkit.training.loop.distillation_loss import Lesson
+from llmkit.training.loop.callbacks import DivergenceGuard, EarlyStopping, MetricsLogger, StopCallback, out_of_patience
+from llmkit.training.loop.distillation_loss import DistillationLoss
 from llmkit.training.loop.losses import Loss
 from llmkit.training.loop.recipe import Recipe
 from llmkit.training.rows.length_batches import LengthBatches
@@ -177,11 +177,11 @@ class TaskTrainer(Trainer):
     loss_is_scaled_for_ga = True  # by `compute_loss`
 
     def __init__(
-        self, task: Task, loss: Loss, measured: Dataset, train_setup: Setup, setup: Setup, **more: Any
+        self, task: Task, loss: Loss, measured: Dataset, train_setup: TaskSettings, settings: TaskSettings, **more: Any
     ) -> None:
-        self.task, self.loss, self.measured, self.setup = task, loss, measured, setup
+        self.task, self.loss, self.measured, self.settings = task, loss, measured, settings
         tokenizer: PreTrainedTokenizerBase = more["processing_class"]
-        super().__init__(data_collator=task.collator(tokenizer, train_setup), eval_dataset=measured, **more)
+        super().__init__(data_collator=task.encoding.collator(tokenizer, train_setup), eval_dataset=measured, **more)
         self.remove_callback(PrinterCallback)  # it prints to stdout, which is for results
         self.remove_callback(ProgressCallback)
 
@@ -208,10 +208,12 @@ class TaskTrainer(Trainer):
 
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> Any:
         """Score the validation rows with the task's code, under the autocast of training."""
-        records = predict(self.task, self.model, self.processing_class, self.measured, self.setup, self.task.eval_batch)
-        seen = self.task.observe(records, self.measured, self.processing_class, self.setup)
-        names = dict.fromkeys((*self.task.own_metrics(self.setup), self.args.metric_for_best_model))
-        logs = {f"{metric_key_prefix}_{name}": metrics.value(name, seen) for name in names}
+        records = predict(
+            self.task, self.model, self.processing_class, self.measured, self.settings, self.task.eval_batch_size
+        )
+        observations = self.task.answers.evaluation_arrays(records, self.measured, self.processing_class, self.settings)
+        names = dict.fromkeys((*self.task.metrics_for(self.settings), self.args.metric_for_best_model))
+        logs = {f"{metric_key_prefix}_{name}": metrics.value(name, observations) for name in names}
         self.log(dict(logs))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, logs)
         return logs
@@ -236,13 +238,13 @@ def fit(
     train: Dataset | Stream,
     validation: Dataset,
     *,
-    setups: tuple[Setup, Setup],
+    setups: tuple[TaskSettings, TaskSettings],
     recipe: Recipe,
     best: str,
     folder: RunFolder,
     options: ModelOptions,
     report: Report,
-    lesson: Lesson | None = None,
+    distillation_loss: DistillationLoss | None = None,
     track: Sequence[str] | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Fit:
@@ -264,25 +266,31 @@ def fit(
     drop_incomplete(folder.checkpoints)
     started = time.monotonic()
     trackers = tracking.callbacks(tracking.chosen(track), folder, options.offline, report)
-    narrator = Narrator(folder.path / "metrics.jsonl", report, (best, *task.told))
-    with StopWish(report) as wish:
-        others: list[TrainerCallback] = [StopCallback(wish)]
+    metrics_logger = MetricsLogger(folder.path / "metrics.jsonl", report, (best, *task.logged_metrics))
+    with StopRequest(report) as stop_request:
+        others: list[TrainerCallback] = [StopCallback(stop_request)]
         if recipe.patience is not None:
-            others.append(Patience(recipe.patience, report, best))
+            others.append(EarlyStopping(recipe.patience, report, best))
         trainer = TaskTrainer(
             task,
-            Loss(recipe.label_smoothing, recipe.class_weights, lesson),
+            Loss(recipe.label_smoothing, recipe.class_weights, distillation_loss),
             validation,
             *setups,
             model=model,
             args=args,
             train_dataset=train,
             processing_class=tokenizer,
-            callbacks=[narrator, *trackers, *others, *callbacks, Watchdog()],  # it sees whether others want to save
+            callbacks=[
+                metrics_logger,
+                *trackers,
+                *others,
+                *callbacks,
+                DivergenceGuard(),
+            ],  # it sees whether others want to save
         )
-        with _stops_saved(folder), contextlib.redirect_stdout(sys.stderr), narrator:  # some trackers print
+        with _stops_saved(folder), contextlib.redirect_stdout(sys.stderr), metrics_logger:  # some trackers print
             _train(trainer, folder, recipe)
-        if wish.asked and trainer.state.global_step < trainer.state.max_steps:
+        if stop_request.asked and trainer.state.global_step < trainer.state.max_steps:
             _stopped(folder)
     state = trainer.state
     return Fit(state.global_step, time.monotonic() - started, state.best_global_step, state.best_metric)

@@ -9,13 +9,13 @@ import numpy as np
 from datasets import Dataset
 
 from llmkit.data import Source
-from llmkit.data.splits import VALIDATIONS, Drawn, TrainAndValidation, select
+from llmkit.data.splits import VALIDATIONS, ComponentRecord, TrainAndValidation, select
 from llmkit.errors import DataError, EmptyError, listing
 from llmkit.options import CorpusOptions, SplitOptions
 from llmkit.output.report import Report
 from llmkit.tasks import require_roles
 from llmkit.tasks.base.language_modeling import text_column, usable_texts
-from llmkit.training.rows.mixture import Portion
+from llmkit.training.rows.mixture import MixtureComponent
 
 HELD_OUT = 0.05
 FEW = 20  # documents, under which the held-out text is the end of each rather than whole documents
@@ -30,7 +30,7 @@ class Corpus:
 
 
 def read_corpus(
-    portions: Sequence[Portion], data: CorpusOptions, splits: SplitOptions, seed: int, report: Report
+    components: Sequence[MixtureComponent], data: CorpusOptions, splits: SplitOptions, seed: int, report: Report
 ) -> Corpus:
     """Take the texts of every source, and put aside what is measured on: validation splits, else a cut of 5%.
 
@@ -41,21 +41,28 @@ def read_corpus(
         EmptyError: there is no text.
     """
     require_roles(data.columns, ("text",))
-    drawn, train, held_out = list[Drawn](), list[str](), list[str]()
-    for portion in portions:
-        source = portion.source
+    component_records, train, held_out = list[ComponentRecord](), list[str](), list[str]()
+    for component in components:
+        source = component.source
         kept, aside, how = _documents(source, data, splits, seed)
-        told = f"{len(kept)} documents to train on{portion.times}, {len(aside)} held out ({how})"
+        told = f"{len(kept)} documents to train on{component.times}, {len(aside)} held out ({how})"
         report.say(f"{source.reference}: {told}")
-        drawn.append(Drawn(source.reference, source.commit, portion.weight, len(kept), len(aside), how, None))
+        component_records.append(
+            ComponentRecord(source.reference, source.commit, component.weight, len(kept), len(aside), how, None)
+        )
         train += kept
         held_out += aside
     if not train or not held_out:
-        raise EmptyError(f"{listing(one.reference for one in drawn)}: too little text to train on and to measure on")
+        raise EmptyError(
+            f"{listing(one.reference for one in component_records)}: too little text to train on and to measure on"
+        )
     rows = TrainAndValidation(
-        Dataset.from_dict({"text": train}), Dataset.from_dict({"text": held_out}), "held-out text", drawn=tuple(drawn)
+        Dataset.from_dict({"text": train}),
+        Dataset.from_dict({"text": held_out}),
+        "held-out text",
+        component_records=tuple(component_records),
     )
-    return Corpus(tuple(portion.source for portion in portions), rows)
+    return Corpus(tuple(component.source for component in components), rows)
 
 
 def _documents(

@@ -19,7 +19,7 @@ from llmkit.data import Source, open_dataset, weights_of
 from llmkit.data.columns import is_string
 from llmkit.data.labels import names_of
 from llmkit.data.parts import Part
-from llmkit.data.splits import Drawn, TrainAndValidation, names_file, select, train_and_validation
+from llmkit.data.splits import ComponentRecord, TrainAndValidation, names_file, select, train_and_validation
 from llmkit.errors import DataError, EmptyError, listing
 from llmkit.options import CorpusOptions, DataOptions, SplitOptions
 from llmkit.output.report import Report
@@ -28,7 +28,7 @@ from llmkit.training.rows.streaming import Opened, open_stream
 
 
 @dataclass(frozen=True)
-class Portion:
+class MixtureComponent:
     """One dataset of a mix, and how often its rows come in an epoch."""
 
     source: Source
@@ -46,9 +46,9 @@ class Portion:
         return "" if self.weight == 1 else f", each {self.weight:g} times an epoch"
 
 
-def open_portions(
+def open_components(
     references: Sequence[str], data: CorpusOptions, splits: SplitOptions, report: Report
-) -> tuple[list[Portion], Opened | None]:
+) -> tuple[list[MixtureComponent], Opened | None]:
     """Open every dataset of a mix, before anything is done with one of them; or one to be streamed, and its first rows.
 
     Raises:
@@ -57,76 +57,76 @@ def open_portions(
     """
     if splits.streaming:
         opened = open_stream(references, splits, data.limit, data.encoding, report)
-        return [Portion(opened.source, 1.0)], opened
+        return [MixtureComponent(opened.source, 1.0)], opened
     named = weights_of(references)
     sources = {name: open_dataset(name, encoding=data.encoding, report=report) for name in named}
-    return [Portion(source, named[name]) for name, source in sources.items()], None
+    return [MixtureComponent(source, named[name]) for name, source in sources.items()], None
 
 
-def alike(
-    portions: Sequence[Portion],
+def align_columns(
+    components: Sequence[MixtureComponent],
     task: Task,
     columns: dict[str, str],
     data: DataOptions,
     splits: SplitOptions,
     config: PretrainedConfig,
-) -> list[Portion]:
+) -> list[MixtureComponent]:
     """Return the portions with the columns of the first, by name and kind: `columns` says which role each has there.
 
     Raises:
         DataError: a dataset has no column for a role, or one of another kind.
     """
-    if len(portions) == 1:
-        return list(portions)
-    renamed = [_only(portions[0], columns, columns)]
-    for portion in portions[1:]:
-        train = select(portion.source.splits, splits.train_split)
+    if len(components) == 1:
+        return list(components)
+    renamed = [_only(components[0], columns, columns)]
+    for component in components[1:]:
+        train = select(component.source.splits, splits.train_split)
         given = {role: name for role, name in data.columns.items() if name in train.column_names}
         try:
             _, own = tasks.choose([task], train, given, "finetune", data, config)
         except DataError as error:
-            raise DataError(f"{portion.source.reference}: {error}") from error
+            raise DataError(f"{component.source.reference}: {error}") from error
         if own.keys() != columns.keys():
             raise DataError(
-                f"{portion.source.reference} has {listing(own)}, where {portions[0].source.reference} has "
+                f"{component.source.reference} has {listing(own)}, where {components[0].source.reference} has "
                 f"{listing(columns)}: a mix wants the same of each"
             )
-        renamed.append(_only(portion, own, columns))
-    return [_of_kinds(portion, renamed) for portion in renamed]
+        renamed.append(_only(component, own, columns))
+    return [_of_kinds(component, renamed) for component in renamed]
 
 
-def _only(portion: Portion, own: Mapping[str, str], names: Mapping[str, str]) -> Portion:
+def _only(component: MixtureComponent, own: Mapping[str, str], names: Mapping[str, str]) -> MixtureComponent:
     """Return a portion with the columns that have a role alone, under the names that the first portion has."""
     renames = {own[role]: names[role] for role in names}
     parts = {
         name: part.select_columns(list(renames)).rename_columns(renames)
-        for name, part in portion.source.splits.items()
+        for name, part in component.source.splits.items()
         if set(renames) <= set(part.column_names)
     }
-    source = replace(portion.source, splits=DatasetDict(parts), benchmark=None)
-    return replace(portion, source=source, own={here: name for name, here in renames.items()})
+    source = replace(component.source, splits=DatasetDict(parts), benchmark=None)
+    return replace(component, source=source, own={here: name for name, here in renames.items()})
 
 
-def _of_kinds(portion: Portion, portions: Sequence[Portion]) -> Portion:
+def _of_kinds(component: MixtureComponent, components: Sequence[MixtureComponent]) -> MixtureComponent:
     """Return a portion whose columns have the kinds of the first, classes as their names where not all have the same.
 
     Raises:
         DataError: a column is of another kind.
     """
-    parts = dict(portion.source.splits)
-    for column, kind in portions[0].source.any().features.items():
-        kinds = [other.source.any().features[column] for other in portions]
-        for other, its in zip(portions, kinds, strict=True):
+    parts = dict(component.source.splits)
+    for column, kind in components[0].source.any().features.items():
+        kinds = [other.source.any().features[column] for other in components]
+        for other, its in zip(components, kinds, strict=True):
             if _family(its) != _family(kind):
                 raise DataError(
                     f"{other.source.reference}: its {column} is of another kind than that of "
-                    f"{portions[0].source.reference}, and a mix wants the same"
+                    f"{components[0].source.reference}, and a mix wants the same"
                 )
         if all(its == kind for its in kinds):
             continue
         for name, part in parts.items():
             parts[name] = _spelled(part, column) if _family(kind) == "name" else part.cast_column(column, kind)
-    return replace(portion, source=replace(portion.source, splits=DatasetDict(parts)))
+    return replace(component, source=replace(component.source, splits=DatasetDict(parts)))
 
 
 def _family(feature: Any) -> str:
@@ -142,25 +142,25 @@ def _spelled(part: Dataset, column: str) -> Dataset:
     return part.remove_columns(column).add_column(column, names).select_columns(part.column_names)
 
 
-def joined(portions: Sequence[Portion]) -> Source:
+def joined(components: Sequence[MixtureComponent]) -> Source:
     """Return the datasets as one, each split the rows of all that have it; without weights."""
-    if len(portions) == 1:
-        return portions[0].source
+    if len(components) == 1:
+        return components[0].source
     splits: dict[str, list[Dataset]] = {}
-    for portion in portions:
-        for name, part in portion.source.splits.items():
+    for component in components:
+        for name, part in component.source.splits.items():
             splits.setdefault(name, []).append(part)
     parts = DatasetDict({name: concatenate_datasets(several) for name, several in splits.items()})
-    return Source(listing(portion.name for portion in portions), parts)
+    return Source(listing(component.name for component in components), parts)
 
 
-def slug(portions: Sequence[Portion]) -> str:
+def slug(components: Sequence[MixtureComponent]) -> str:
     """Return a short name for folders: reviews, reviews+tweets."""
-    return "+".join(portion.source.slug for portion in portions)
+    return "+".join(component.source.slug for component in components)
 
 
-def divide(
-    portions: Sequence[Portion],
+def split_components(
+    components: Sequence[MixtureComponent],
     task: Task,
     columns: dict[str, str],
     data: DataOptions,
@@ -173,28 +173,30 @@ def divide(
     Raises:
         DataError: a row contradicts itself, or --validation lacks a column.
     """
-    divided = [_divided(portions, number, task, columns, data, splits, seed) for number in range(len(portions))]
-    if len(divided) == 1 and portions[0].weight == 1:
+    divided = [_divided(components, number, task, columns, data, splits, seed) for number in range(len(components))]
+    if len(divided) == 1 and components[0].weight == 1:
         return divided[0]
-    drawn = []
-    for portion, rows in zip(portions, divided, strict=True):
-        source, sizes = portion.source, (len(rows.train), len(rows.validation))
-        cut = rows.cut and replace(rows.cut, column=portion.own.get(rows.cut.column or "", rows.cut.column))
-        drawn.append(Drawn(source.reference, source.commit, portion.weight, *sizes, rows.name, cut))
+    component_records = []
+    for component, rows in zip(components, divided, strict=True):
+        source, sizes = component.source, (len(rows.train), len(rows.validation))
+        cut = rows.cut and replace(rows.cut, column=component.own.get(rows.cut.column or "", rows.cut.column))
+        component_records.append(
+            ComponentRecord(source.reference, source.commit, component.weight, *sizes, rows.name, cut)
+        )
         report.say(
-            f"{source.reference}: {sizes[0]} rows to train on{portion.times}, {sizes[1]} to measure on ({rows.name})"
+            f"{source.reference}: {sizes[0]} rows to train on{component.times}, {sizes[1]} to measure on ({rows.name})"
         )
     return TrainAndValidation(
         concatenate_datasets([rows.train for rows in divided]),
         concatenate_datasets([rows.validation for rows in divided]),
         listing(dict.fromkeys(rows.name for rows in divided)),
         divided[0].cut if len(divided) == 1 else None,
-        tuple(drawn),
+        tuple(component_records),
     )
 
 
 def _divided(
-    portions: Sequence[Portion],
+    components: Sequence[MixtureComponent],
     number: int,
     task: Task,
     columns: dict[str, str],
@@ -202,11 +204,11 @@ def _divided(
     splits: SplitOptions,
     seed: int,
 ) -> TrainAndValidation:
-    source, several = portions[number].source, len(portions) > 1
+    source, several = components[number].source, len(components) > 1
     of = f" of {source.reference}" if several else ""
     chosen = select(source.splits, splits.train_split, data.limit)
     tasks.require_sound(task, chosen, columns, f"training{of}")  # before a cut, which gives rows other numbers
-    first = portions[0].source.splits
+    first = components[0].source.splits
     if number and splits.validation is not None and names_file(first, splits.validation):  # it counts once
         return TrainAndValidation(chosen, chosen.select([]), splits.validation)
     found = train_and_validation(
@@ -216,7 +218,7 @@ def _divided(
         data.limit,
         seed,
         data.encoding,
-        task.class_column(chosen, columns),
+        task.columns.class_column(chosen, columns),
     )
     if found.cut is None:
         tasks.require_columns(columns, found.validation, f"--validation {found.name}")
@@ -224,18 +226,18 @@ def _divided(
     return replace(found, validation=found.validation.select_columns(chosen.column_names)) if several else found
 
 
-def weighted(part: Part, drawn: Sequence[Drawn], seed: int) -> Dataset:
+def weighted(part: Part, component_records: Sequence[ComponentRecord], seed: int) -> Dataset:
     """Return training rows as often as the weights of their datasets say: whole copies, and a seeded draw of the rest.
 
     Raises:
         EmptyError: a weight leaves no row of its dataset.
     """
-    if all(one.weight == 1 for one in drawn):
+    if all(one.weight == 1 for one in component_records):
         return part.rows
     kept = np.arange(len(part.rows)) if part.numbers is None else np.asarray(part.numbers) - 1
-    owners = np.searchsorted(np.cumsum([one.train_rows for one in drawn]), kept, side="right")
+    owners = np.searchsorted(np.cumsum([one.train_rows for one in component_records]), kept, side="right")
     dice, picked = np.random.default_rng(seed), list[np.ndarray]()
-    for owner, one in enumerate(drawn):
+    for owner, one in enumerate(component_records):
         places = np.flatnonzero(owners == owner)
         copies, rest = divmod(one.weight, 1)
         some = dice.permutation(places)[: round(rest * len(places))]

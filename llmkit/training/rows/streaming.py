@@ -27,7 +27,7 @@ from llmkit.errors import DataError, EmptyError, OptionError, did_you_mean, list
 from llmkit.inspection.tokenizer_checks import require_spelled
 from llmkit.options import SplitOptions, TrainingOptions
 from llmkit.output.report import Report
-from llmkit.tasks import Setup, Task
+from llmkit.tasks import Task, TaskSettings
 from llmkit.training.rows.length_batches import LengthBatches
 
 HEAD_ROWS, HEAD_CHARACTERS = 2000, 8_000_000  # of the first rows, whichever is less
@@ -144,20 +144,20 @@ class Stream(torch.utils.data.IterableDataset[dict[str, Any]]):
         return (rows[place] for place in order)
 
 
-def stream_of(opened: Opened, task: Task, tokenizer: PreTrainedTokenizerBase, setup: Setup) -> Stream:
+def stream_of(opened: Opened, task: Task, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Stream:
     """Return the rows to train on as model inputs, prepared as they come.
 
     Raises:
         OptionError: the task asks the untrained model about every row beforehand.
     """
-    if task.remembers:
+    if task.needs_reference_outputs:
         raise OptionError(f"--streaming: {task.name} asks the model about every row before it is trained")
-    prepare = partial(_prepared, opened, task, tokenizer, setup)
-    return Stream(partial(opened.rows.batches, opened.skip, opened.limit), prepare, setup.seed)
+    prepare = partial(_prepared, opened, task, tokenizer, settings)
+    return Stream(partial(opened.rows.batches, opened.skip, opened.limit), prepare, settings.seed)
 
 
 def _prepared(
-    opened: Opened, task: Task, tokenizer: PreTrainedTokenizerBase, setup: Setup, batch: Dataset, start: int
+    opened: Opened, task: Task, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, batch: Dataset, start: int
 ) -> Dataset:
     """Prepare rows of which the first is row `start` + 1 of those that are trained on.
 
@@ -165,13 +165,13 @@ def _prepared(
         DataError: a row contradicts itself, cannot be spelled, or has a label that the first rows have not.
     """
     where = f"{opened.source.reference}, rows after the first {opened.skip + start}"
-    tasks.require_sound(task, batch, setup.columns, where)
-    kept = batch.select(task.usable(batch, setup.columns))
-    require_spelled(task, Part(where, kept), tokenizer, setup)
-    column = task.class_column(kept, setup.columns)
-    if setup.labels is not None and not setup.labels.regression and column is not None:
-        refuse_others(setup.labels, label_sets_of(kept, column), where)
-    prepared = task.prepare(kept, tokenizer, setup, training=True)
-    silent = set(task.silent(prepared))
+    tasks.require_sound(task, batch, settings.columns, where)
+    kept = batch.select(task.columns.usable_rows(batch, settings.columns))
+    require_spelled(task, Part(where, kept), tokenizer, settings)
+    column = task.columns.class_column(kept, settings.columns)
+    if settings.labels is not None and not settings.labels.regression and column is not None:
+        refuse_others(settings.labels, label_sets_of(kept, column), where)
+    prepared = task.encoding.encode(kept, tokenizer, settings, training=True)
+    silent = set(task.encoding.rows_without_targets(prepared))
     learned = prepared.select([row for row in range(len(prepared)) if row not in silent]) if silent else prepared
-    return task.packed(learned, setup)
+    return task.encoding.pack(learned, settings)

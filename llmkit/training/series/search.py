@@ -25,7 +25,7 @@ from llmkit.output.trials import draw_trials
 from llmkit.training import jobs
 from llmkit.training.jobs import Trained
 from llmkit.training.loop.trainer import Fit
-from llmkit.training.series.trial import Attempt, heed, promote, series, strip
+from llmkit.training.series.trial import TrialRun, copy_to_run_folder, delete_weights, raise_if_stopped, series
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -46,15 +46,15 @@ def require_optuna() -> None:
         raise OptionError("--search needs optuna: pip install 'llmkit[search]'")
 
 
-def space_for(attempt: Attempt, named: Space | None) -> Space:
+def space_for(trial_run: TrialRun, named: Space | None) -> Space:
     """Return what is searched: what a file names, else what suits the task, without what a flag has settled.
 
     Raises:
         OptionError: the file names what a flag gives, or what cannot be varied here; or nothing is left to search.
     """
-    given, adapts = attempt.choices.given, attempt.choices.adapter.adapts
+    given, adapts = trial_run.choices.given, trial_run.choices.adapter.adapts
     if named is None:
-        found = {name: values for name, values in _usual(attempt).items() if given.get(name) is None}
+        found = {name: values for name, values in _usual(trial_run).items() if given.get(name) is None}
         if not found:
             raise OptionError("--search has nothing to vary: flags give all of it; leave some out, or --search-space")
         return found
@@ -64,23 +64,23 @@ def space_for(attempt: Attempt, named: Space | None) -> Space:
             raise OptionError(f"{flag} and --search-space both give {name}; leave one out")
         if name.startswith("lora_") and not adapts:
             raise OptionError(f"--search-space: {name} is searched with --lora or --qlora alone")
-        if name == "label_smoothing" and not attempt.job.task.smooths(attempt.job.setup):
-            raise OptionError(f"--search-space: {attempt.job.task.name} here has no label_smoothing to search")
-        attempt.choices.changed({name: named[name].ends[0]})  # refuses what does not go together, as with --max-steps
+        if name == "label_smoothing" and not trial_run.job.task.supports_label_smoothing(trial_run.job.settings):
+            raise OptionError(f"--search-space: {trial_run.job.task.name} here has no label_smoothing to search")
+        trial_run.choices.changed({name: named[name].ends[0]})  # refuses what does not go together, as with --max-steps
     return named
 
 
-def _usual(attempt: Attempt) -> Space:
+def _usual(trial_run: TrialRun) -> Space:
     """Return the space for a task: around the default of the model's size."""
-    rate, rows = attempt.usual.learning_rate, attempt.usual.batch_size
+    rate, rows = trial_run.usual.learning_rate, trial_run.usual.batch_size
     space: dict[str, Range | Choice] = {
         "learning_rate": Range(rate / 5, rate * 5, log=True),
         "batch_size": Choice(tuple(sorted({max(1, rows // 2), rows, rows * 2}))),
-        **attempt.job.task.space(attempt.job.setup),
+        **trial_run.job.task.search_space(trial_run.job.settings),
     }
-    if attempt.choices.hyper.max_steps is not None:
+    if trial_run.choices.hyper.max_steps is not None:
         del space["epochs"]
-    if attempt.choices.adapter.adapts:
+    if trial_run.choices.adapter.adapts:
         space["lora_rank"] = Choice((4, 8, 16, 32))
     return space
 
@@ -106,10 +106,10 @@ class Watcher(TrainerCallback):
 class Search:
     """The trials of one search, kept in a database in the run folder."""
 
-    def __init__(self, attempt: Attempt, space: Space, count: int, identity: dict[str, Any]) -> None:
-        self.attempt, self.space, self.count, self.identity = attempt, space, count, identity
-        self.folder, self.best, self.report = attempt.job.folder, attempt.job.best, attempt.report
-        self.recipe = attempt.usual  # known before anything is written
+    def __init__(self, trial_run: TrialRun, space: Space, count: int, identity: dict[str, Any]) -> None:
+        self.trial_run, self.space, self.count, self.identity = trial_run, space, count, identity
+        self.folder, self.best, self.report = trial_run.job.folder, trial_run.job.best, trial_run.report
+        self.recipe = trial_run.usual  # known before anything is written
 
     def say_plan(self) -> None:
         """Tell what is searched."""
@@ -124,10 +124,10 @@ class Search:
             DivergedError: no trial came to its end.
         """
         self.say_plan()
-        with series(self.attempt, self.identity) as wish:
+        with series(self.trial_run, self.identity) as stop_request:
             study = self._study()
             for number in range(self.count):
-                heed(wish)
+                raise_if_stopped(stop_request)
                 trial = self._trial(study, number)
                 if trial is not None:
                     self._try(study, trial)
@@ -152,7 +152,7 @@ class Search:
 
     def _defaults(self) -> dict[str, Any]:
         """Return what the default recipe has for what is searched."""
-        adapter = self.attempt.choices.adapter
+        adapter = self.trial_run.choices.adapter
         known = {**asdict(self.recipe), "accumulate": self.recipe.accumulation}
         known |= {"lora_rank": adapter.rank, "lora_alpha": adapter.alpha}
         return {name: known[name] for name in self.space}
@@ -168,7 +168,7 @@ class Search:
         if number < len(before) and before[number].state.is_finished():
             return None
         study.sampler = optuna.samplers.TPESampler(
-            seed=(self.attempt.choices.hyper.seed + number) % 2**32, n_startup_trials=STARTUP
+            seed=(self.trial_run.choices.hyper.seed + number) % 2**32, n_startup_trials=STARTUP
         )
         if number < len(before) and before[number].state == optuna.trial.TrialState.RUNNING:
             return optuna.trial.Trial(study, before[number]._trial_id)
@@ -183,15 +183,15 @@ class Search:
         self.report.say(f"trial {trial.number} ({trial.number + 1} of {self.count}): {_said(values)}")
         told, started = study.trials[trial.number].intermediate_values, time.monotonic()
         watcher = Watcher(trial, told, self.best, prunes=trial.number > 0)
-        attempt = self.attempt.within(self._path(trial.number), values)
+        trial_run = self.trial_run.in_folder(self._path(trial.number), values)
         try:
-            fit = attempt.learn([watcher])
+            fit = trial_run.learn([watcher])
         except (DivergedError, torch.OutOfMemoryError) as error:
             self.report.warn(f"trial {trial.number} failed: {brief(error)}")
-            attempt.job.folder.update(status="failed")
+            trial_run.job.folder.update(status="failed")
             state, value = TrialState.FAIL, None
         else:
-            attempt.job.folder.update(status="finished", fit=asdict(fit))
+            trial_run.job.folder.update(status="finished", fit=asdict(fit))
             trial.set_user_attr("steps", fit.steps)
             state, value = TrialState.COMPLETE, fit.best_value
             if watcher.pruned:
@@ -232,7 +232,7 @@ class Search:
             if not path.is_dir() or not trial.state.is_finished():
                 continue
             if best is None or trial.number != best.number:
-                strip(path)
+                delete_weights(path)
             else:
                 shutil.rmtree(path / "checkpoints", ignore_errors=True)
 
@@ -242,10 +242,12 @@ class Search:
         if best is None:
             raise DivergedError(f"none of {self.count} trials came to its end; search lower rates: --search-space FILE")
         told = self._told(study, best)
-        record = promote(self._path(best.number), self.folder, status="running", options=self.identity, search=told)
+        record = copy_to_run_folder(
+            self._path(best.number), self.folder, status="running", options=self.identity, search=told
+        )
         draw_trials(self.folder.path, told)
-        trained = jobs.conclude(self.attempt.job, Fit(**record["fit"]), self.attempt.options, self.report)
-        strip(self._path(best.number))
+        trained = jobs.conclude(self.trial_run.job, Fit(**record["fit"]), self.trial_run.options, self.report)
+        delete_weights(self._path(best.number))
         self._warn(told)
         return trained
 
@@ -262,7 +264,7 @@ class Search:
             }
             for trial in study.trials
         ]
-        rows = len(self.attempt.job.rows.validation)
+        rows = len(self.trial_run.job.rows.validation)
         return {
             "by": self.best,
             "greater_is_better": self.best not in LOWER_IS_BETTER,
@@ -276,12 +278,12 @@ class Search:
 
     def _warn(self, told: dict[str, Any]) -> None:
         """Say how far the best figure can be believed."""
-        job, path = self.attempt.job, self.folder.path
+        job, path = self.trial_run.job, self.folder.path
         if told["best"] == 0:
             self.report.say(f"no trial was better than the default recipe, which {path} holds")
-        columns, test = job.setup.columns, job.source.splits.get("test")
+        columns, test = job.settings.columns, job.source.splits.get("test")
         untouched = test is not None and "test" not in f"{job.rows.name} {self.identity['train_split']}"
-        if untouched and set(columns.values()) <= set(test.column_names) and job.task.has_labels(test, columns):
+        if untouched and set(columns.values()) <= set(test.column_names) and job.task.columns.has_labels(test, columns):
             remedy = f"measure where nothing was chosen: llmkit eval {job.reference} -m {path} --split test"
         else:
             remedy = "hold rows back that choose nothing, and measure there"

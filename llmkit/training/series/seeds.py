@@ -17,56 +17,56 @@ from llmkit.runs import read_run
 from llmkit.runs.card import write_card
 from llmkit.training import jobs
 from llmkit.training.jobs import Trained
-from llmkit.training.series.trial import Attempt, heed, promote, series
+from llmkit.training.series.trial import TrialRun, copy_to_run_folder, raise_if_stopped, series
 
 Results = Mapping[int, Mapping[str, Any]]  # by seed, as eval gives them
 
 
-def train_with_seeds(attempt: Attempt, count: int, identity: dict[str, Any]) -> Trained:
+def train_with_seeds(trial_run: TrialRun, count: int, identity: dict[str, Any]) -> Trained:
     """Train with `count` seeds in folders of their own; the run folder gets the model of the median seed.
 
     Seeds that are finished are not trained again. All are trained and measured on the same rows. `identity` is that of
-    the command, `attempt` has that of one training.
+    the command, `trial_run` has that of one training.
 
     Raises:
         Stopped: a signal came; the same command goes on.
     """
-    first, folder, report = attempt.choices.hyper.seed, attempt.job.folder, attempt.report
+    first, folder, report = trial_run.choices.hyper.seed, trial_run.job.folder, trial_run.report
     seeds = range(first, first + count)
-    say_plan(attempt, count)
-    attempts = {}
-    with series(attempt, identity) as wish:
+    say_plan(trial_run, count)
+    trial_runs = {}
+    with series(trial_run, identity) as stop_request:
         for seed in seeds:
-            heed(wish)
+            raise_if_stopped(stop_request)
             report.say(f"seed {seed}:")
-            attempts[seed] = attempt.within(folder.path / f"seed-{seed}", {"seed": seed})
-            _train(attempts[seed])
-    results = {seed: (read_run(one.job.folder.path) or {})["result"] for seed, one in attempts.items()}
-    told = spread(results, attempt.job.best)
-    median = attempts[told["median_seed"]]
-    record = promote(median.job.folder.path, folder, status="finished", options=identity, seeds=told)
+            trial_runs[seed] = trial_run.in_folder(folder.path / f"seed-{seed}", {"seed": seed})
+            _train(trial_runs[seed])
+    results = {seed: (read_run(one.job.folder.path) or {})["result"] for seed, one in trial_runs.items()}
+    told = spread(results, trial_run.job.best)
+    median = trial_runs[told["median_seed"]]
+    record = copy_to_run_folder(median.job.folder.path, folder, status="finished", options=identity, seeds=told)
     write_card(folder.path, record)
     report.say(f"{folder.path} holds the model of seed {told['median_seed']}, the median by {told['by']}")
-    return jobs.finished(attempt.job, attempt.options, report)
+    return jobs.finished(trial_run.job, trial_run.options, report)
 
 
-def say_plan(attempt: Attempt, count: int) -> None:
+def say_plan(trial_run: TrialRun, count: int) -> None:
     """Tell which seeds there will be."""
-    first = attempt.choices.hyper.seed
-    cut = "" if attempt.job.rows.own else f"; validation is cut by seed {first} for all"
-    attempt.report.say(f"seeds: {first} to {first + count - 1}, all on the same rows{cut}")
+    first = trial_run.choices.hyper.seed
+    cut = "" if trial_run.job.rows.own else f"; validation is cut by seed {first} for all"
+    trial_run.report.say(f"seeds: {first} to {first + count - 1}, all on the same rows{cut}")
 
 
-def _train(attempt: Attempt) -> None:
-    folder, best = attempt.job.folder, attempt.job.best
+def _train(trial_run: TrialRun) -> None:
+    folder, best = trial_run.job.folder, trial_run.job.best
     if folder.finished:
-        attempt.report.say(f"{folder.path} is finished")
+        trial_run.report.say(f"{folder.path} is finished")
     else:
-        attempt.train()
+        trial_run.train()
         shutil.rmtree(folder.checkpoints, ignore_errors=True)  # nothing is left to go on from
     figures = (read_run(folder.path) or {})["result"]
     name = best if best in figures["metrics"] else figures["headline"]
-    attempt.report.say(f"seed {attempt.choices.hyper.seed}: {name} {figures['metrics'][name]['value']:.4f}")
+    trial_run.report.say(f"seed {trial_run.choices.hyper.seed}: {name} {figures['metrics'][name]['value']:.4f}")
 
 
 def spread(results: Results, by: str) -> dict[str, Any]:

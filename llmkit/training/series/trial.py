@@ -18,10 +18,10 @@ from llmkit.models import modules
 from llmkit.options import AdapterOptions, ModelOptions, RunOptions, TrainingOptions, TunedRecipeOptions
 from llmkit.output.report import Report
 from llmkit.runs import MADE_HERE, RunFolder, read_run
-from llmkit.runs.interrupts import StopWish
+from llmkit.runs.interrupts import StopRequest
 from llmkit.training import jobs
 from llmkit.training.jobs import Job, Trained
-from llmkit.training.loop.distillation_loss import Lesson
+from llmkit.training.loop.distillation_loss import DistillationLoss
 from llmkit.training.loop.recipe import Recipe
 from llmkit.training.loop.trainer import Fit
 
@@ -53,7 +53,7 @@ class Choices:
 
 
 @dataclass(frozen=True)
-class Attempt:
+class TrialRun:
     """One training: its job and choices, and the ways to a model and to a recipe for them."""
 
     job: Job
@@ -62,7 +62,7 @@ class Attempt:
     run: RunOptions
     options: ModelOptions
     report: Report
-    opens: Callable[[Choices], tuple[PreTrainedModel, Lesson | None]]  # with what a teacher teaches it
+    opens: Callable[[Choices], tuple[PreTrainedModel, DistillationLoss | None]]  # with what a teacher teaches it
     recipe: Callable[[Choices, int], Recipe]  # for a number of parameters
 
     def train(self) -> Trained:
@@ -73,12 +73,20 @@ class Attempt:
         """Train and save the model, without measuring the saved one."""
         set_seed(self.choices.hyper.seed)
         recipe_for = partial(self.recipe, self.choices)
-        model, lesson = self.opens(self.choices)
+        model, distillation_loss = self.opens(self.choices)
         return jobs.learn(
-            self.job, model, recipe_for, self.identity, self.run, self.options, self.report, lesson, callbacks
+            self.job,
+            model,
+            recipe_for,
+            self.identity,
+            self.run,
+            self.options,
+            self.report,
+            distillation_loss,
+            callbacks,
         )
 
-    def within(self, path: Path, values: Mapping[str, Any]) -> Attempt:
+    def in_folder(self, path: Path, values: Mapping[str, Any]) -> TrialRun:
         """Return the same training in a folder of its own, by other choices: on the same rows, measured the same way.
 
         What an earlier attempt left in the folder is gone on with; one without a run.json was never begun.
@@ -89,39 +97,39 @@ class Attempt:
         run = replace(self.run, output=path, resume=path.exists(), overwrite=False)
         job = replace(self.job, folder=runs.open_run(path, run, identity))
         if "seed" in values:  # of what training draws; the rows are measured alike
-            job = replace(job, train_setup=replace(job.train_setup or job.setup, seed=values["seed"]))
+            job = replace(job, train_setup=replace(job.train_setup or job.settings, seed=values["seed"]))
         return replace(self, job=job, choices=self.choices.changed(values), identity=identity, run=run)
 
     @cached_property
     def usual(self) -> Recipe:
         """The recipe of these choices, for the number of the model's weights, known from its config alone."""
-        task, located = self.job.task, self.job.located
-        config = models.with_settings(located.config, task.head_config(self.job.setup))
-        model = modules.skeleton(config, task.network(config), self.options.trust_remote_code)
+        task, resolved = self.job.task, self.job.resolved
+        config = models.with_config_values(resolved.config, task.head_config(self.job.settings))
+        model = modules.skeleton(config, task.auto_class_for(config), self.options.trust_remote_code)
         return self.recipe(self.choices, modules.base_size(model))
 
 
 @contextmanager
-def series(attempt: Attempt, identity: dict[str, Any]) -> Iterator[StopWish]:
+def series(trial_run: TrialRun, identity: dict[str, Any]) -> Iterator[StopRequest]:
     """Open a run folder for several attempts within it; yield the wish to stop, to be looked at between them.
 
     Raises:
         Stopped: a signal came; the same command goes on.
         Interrupted: one came before anything was saved.
     """
-    folder = attempt.job.folder
-    if attempt.run.overwrite:
+    folder = trial_run.job.folder
+    if trial_run.run.overwrite:
         folder.clear()
     folder.update(
         status="running",
-        command=attempt.job.command,
-        task=attempt.job.task.name,
+        command=trial_run.job.command,
+        task=trial_run.job.task.name,
         options=identity,
         **runs.environment(),
     )
-    with StopWish(attempt.report) as wish:
+    with StopRequest(trial_run.report) as stop_request:
         try:
-            yield wish
+            yield stop_request
         except Stopped:
             folder.update(status="stopped")
             raise
@@ -133,13 +141,13 @@ def series(attempt: Attempt, identity: dict[str, Any]) -> Iterator[StopWish]:
             raise Stopped("stopped; what is finished is kept: the same command goes on from there") from None
 
 
-def heed(wish: StopWish) -> None:
+def raise_if_stopped(stop_request: StopRequest) -> None:
     """Stop between two attempts where that is wished.
 
     Raises:
         Interrupted: which `series` makes something better of.
     """
-    if wish.asked:
+    if stop_request.asked:
         raise Interrupted("stopped between two runs")
 
 
@@ -148,7 +156,7 @@ def _anything_saved(folder: Path) -> bool:
     return any(record.get("status") != "running" for record in records)
 
 
-def promote(path: Path, folder: RunFolder, **more: Any) -> dict[str, Any]:
+def copy_to_run_folder(path: Path, folder: RunFolder, **more: Any) -> dict[str, Any]:
     """Copy the model of an attempt, and all that is told of it, to the run folder around it, and return its run.json.
 
     `more` is what run.json says otherwise there.
@@ -162,7 +170,7 @@ def promote(path: Path, folder: RunFolder, **more: Any) -> dict[str, Any]:
     return record
 
 
-def strip(path: Path) -> None:
+def delete_weights(path: Path) -> None:
     """Remove the model and the checkpoints of an attempt; what was measured stays."""
     for file in path.iterdir():
         if file.is_dir():

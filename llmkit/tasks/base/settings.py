@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from llmkit.data.labels import Labels
 from llmkit.models.pooling import Pooling
 from llmkit.models.reference import Reference
 
-TRUTHS = frozenset(  # roles that are no input
+TARGET_ROLES = frozenset(  # roles that are no input
     {"label", "labels", "tags", "answers", "answer_start", "answer", "target", "reference"}
 )
 
+S = TypeVar("S")
 
-def inputs_of(columns: dict[str, str]) -> dict[str, str]:
+
+def input_columns(columns: dict[str, str]) -> dict[str, str]:
     """Return the columns that a model reads, by role."""
-    return {role: column for role, column in columns.items() if role not in TRUTHS}
+    return {role: column for role, column in columns.items() if role not in TARGET_ROLES}
 
 
 @dataclass(frozen=True)
-class Setup:
-    """What one run settled about its task: columns by role, labels, lengths, seeds."""
+class TaskSettings:
+    """Columns by role, labels, lengths, seeds, and in `own` the dataclass of what one task alone settles."""
 
     columns: dict[str, str]
     max_length: int
@@ -31,6 +34,9 @@ class Setup:
     stride: int | None = None
     per_row: bool = False
     seed: int = 42
+    reference: Reference | None = None  # the model that a training began from, where answers are measured against it
+    calibrate: bool = False  # whether the trained model is to settle something on the validation rows
+    own: object = None
     mask_share: float = 0.15
     whole_words: bool = False
     source: str | None = None  # translation: the language of the source, as the model spells it
@@ -39,14 +45,12 @@ class Setup:
     target_length: int = 128  # tokens of a target at most
     chat: bool = False  # a decoder is asked for a text in its chat template, the prefix being the instruction
     threshold: float = 0.5  # multi-label: the probability from which on a label holds
-    tune: bool = False  # whether the trained model is to settle something on the validation rows: `Task.tuned`
     no_answer: bool = False  # question answering: whether "no answer" is an answer
     fills: int = 0  # how many fills of each mask are asked for; 0: masks are drawn, to train or to measure
     likelihood: bool = False  # alternatives are compared by the likelihood of their tokens, by a decoder
     candidates: tuple[str, ...] = ()  # zero-shot: the labels to choose from
     template: str = ""  # zero-shot: the sentence that a label completes
     beta: float = 0.1  # preferences: how closely the model is held to its reference
-    reference: Reference | None = None
     pooling: Pooling | None = None  # sentence similarity: how a text becomes a vector
     chat_template: str = ""  # conversations: the template that spells them
     packing: bool = False  # conversations: several are trained on in one sequence
@@ -54,4 +58,12 @@ class Setup:
     @property
     def inputs(self) -> dict[str, str]:
         """The columns that the model reads, by role."""
-        return inputs_of(self.columns)
+        return input_columns(self.columns)
+
+    def of(self, kind: type[S]) -> S:
+        """Return what one task alone settled, as its own dataclass; its defaults where nothing is settled yet."""
+        return self.own if isinstance(self.own, kind) else kind()
+
+    def with_own(self, kind: type[S], **changes: object) -> TaskSettings:
+        """Return the settings with other values of one task's own dataclass."""
+        return replace(self, own=replace(self.of(kind), **changes))  # type: ignore[type-var]

@@ -1,0 +1,101 @@
+"""What a model answers: predictions as numbers, arrays that metrics read, and what a person or a JSON line sees."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from datasets import Dataset
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from llmkit.metrics.observations import Observations
+from llmkit.tasks.base.encoding import Encoding
+from llmkit.tasks.base.settings import TaskSettings
+
+
+class Answers(ABC):
+    """From batches to answers; `encoding` tells which part of a batch the model is given."""
+
+    continues_prompt: ClassVar[bool] = False  # whether generate continues a prompt, with `inference.generation`
+    hidden_roles: ClassVar[frozenset[str]] = frozenset()  # of the input roles, those that an answer does not repeat
+    scores_prediction_files: ClassVar[bool] = False  # whether a file of predictions can be scored
+
+    def __init__(self, task: str, encoding: Encoding) -> None:
+        self.task, self.encoding = task, encoding
+
+    def predict(self, model: PreTrainedModel, batch: dict[str, Any], settings: TaskSettings) -> list[Any]:
+        """Ask the model about a batch: one record for each of its rows, a flat list of numbers, which can be stored."""
+        return self.records(model(**self.encoding.model_inputs(batch)), batch)
+
+    def records(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
+        """Return the record of each row of the batch from the outputs of one forward pass."""
+        raise NotImplementedError(f"{self.task} asks in `predict`")
+
+    def logits(self, model: PreTrainedModel, batch: dict[str, Any], place: int) -> torch.Tensor:
+        """Return the logits of one row of a batch: (classes,), or (tokens, classes) without the padding."""
+        logits: torch.Tensor = model(**self.encoding.model_inputs(batch)).logits[place]
+        return logits if logits.dim() == 1 else logits[: int(batch["attention_mask"][place].sum())]
+
+    def class_name(self, number: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+        """Return what a person calls the class with that number in `logits`."""
+        return str(config.id2label.get(number, number))
+
+    @abstractmethod
+    def evaluation_arrays(
+        self, records: Sequence[Any], encoded: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
+    ) -> Observations:
+        """Return what metrics are a function of, from records in the order of the encoded rows."""
+
+    def arrays_from_predictions(
+        self, rows: Dataset, predictions: Sequence[dict[str, Any]], settings: TaskSettings
+    ) -> Observations:
+        """Return what `evaluation_arrays` does, of any system's predictions in the order of the rows."""
+        raise NotImplementedError(f"{self.task} is not scored from a file")
+
+    def unit_rows(self, encoded: Dataset, settings: TaskSettings) -> list[int] | None:
+        """Return the row that each unit of the arrays is of, or None where units are windows over joined rows."""
+        return list(dict.fromkeys(encoded["row"])) if "row" in encoded.column_names else list(range(len(encoded)))
+
+    def one_row_per_unit(self, settings: TaskSettings) -> bool:
+        """Tell whether each unit of the arrays is of one row."""
+        return True
+
+    def unit_contents(self, rows: Dataset, encoded: Dataset, settings: TaskSettings) -> list[list[Any]]:
+        """Return the inputs of each unit of the arrays: what two evaluations are paired by."""
+        inputs = settings.inputs.values()
+        contents = [list(texts) for texts in zip(*(rows[column][:] for column in inputs), strict=True)]
+        return [contents[row] for row in self.unit_rows(encoded, settings) or ()]
+
+    def counts(self, observations: Observations) -> dict[str, int]:
+        """Return how much the figures rest on, the usual unit first."""
+        return {"rows": len(observations)}
+
+    def prompt(self, text: str, settings: TaskSettings) -> str:
+        """Return what a model that generates is asked about a text, where it `continues_prompt`."""
+        return text
+
+    def format(
+        self,
+        records: Sequence[Any],
+        encoded: Dataset,
+        rows: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: TaskSettings,
+        top: int | None,
+    ) -> list[dict[str, Any]]:
+        """Return for each row what a person or a JSON line sees of its records; `top`: only the best so many."""
+        raise NotImplementedError(f"{self.task} answers in a command of its own")
+
+    def empty(self, settings: TaskSettings) -> dict[str, Any]:
+        """Return the answer to a row that asks nothing, as an empty text: the usual fields, all of them null."""
+        raise NotImplementedError(f"{self.task} answers in a command of its own")
+
+    def headings(self) -> list[str]:
+        """Return the headings of the table that classify and generate print on a terminal."""
+        return ["text", "label", "score"]
+
+    def cells(self, row: Mapping[str, Any], answer: Mapping[str, Any]) -> list[str]:
+        """Return the cells of one row of that table; several lines in a cell stand one below the other."""
+        raise NotImplementedError(f"{self.task} answers in a command of its own")

@@ -1,0 +1,78 @@
+"""How rows become tokens and tensors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from llmkit.tasks.base.settings import TaskSettings
+
+Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
+
+
+class Encoding(ABC):
+    """Rows to model inputs, encoded rows to batches; `task` is the name of the task."""
+
+    default_max_length: ClassVar[int] = 512  # tokens per row where the model could take more: attention is quadratic
+    overlong_rows: ClassVar[str | None] = None  # what becomes of a row that is too long, where it does not lose its end
+    non_input_keys: ClassVar[frozenset[str]] = frozenset({"labels"})  # what a batch holds besides the model's inputs
+
+    def __init__(self, task: str) -> None:
+        self.task = task
+
+    @abstractmethod
+    def encode(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
+    ) -> Dataset:
+        """Turn rows into model inputs; a column `length` holds their lengths in tokens."""
+
+    @abstractmethod
+    def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
+        """Return the function from encoded rows to a batch of tensors, shape (rows, tokens)."""
+
+    def model_inputs(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return what the model is given of a batch: all but the `non_input_keys`."""
+        return {name: value for name, value in batch.items() if name not in self.non_input_keys}
+
+    def first_unencodable_row(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
+    ) -> tuple[int, str] | None:
+        """Return the index of the first row that this tokenizer cannot spell and a phrase on why, or None."""
+        return None
+
+    def first_unanswerable_row(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
+    ) -> tuple[int, str] | None:
+        """Return the index of the first row that a model cannot be asked about and a phrase on why, or None."""
+        return None
+
+    def rows_without_targets(self, encoded: Dataset) -> list[int]:
+        """Return the places of encoded rows of which nothing is learned or scored: it was cut off."""
+        return []
+
+    def truncation_warning(self, encoded: Dataset) -> str | None:
+        """Return a sentence on what the model does not see of encoded rows, or None."""
+        return None
+
+    def pack(self, encoded: Dataset, settings: TaskSettings) -> Dataset:
+        """Return encoded rows to train on, several in one where the settings ask for it."""
+        return encoded
+
+    def target_tokens(
+        self, encoded: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
+    ) -> Iterable[list[int]]:
+        """Return the tokens that pretraining on encoded rows learns to predict: what a unigram model counts."""
+        tokens: Iterable[list[int]] = encoded["input_ids"]
+        return tokens
+
+    def train_tokenizer(self, texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:
+        """Train a tokenizer on texts, for a model that is pretrained from scratch."""
+        raise NotImplementedError(f"{self.task} is not pretrained")
+
+    def forced_tokens(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> dict[str, int]:
+        """Return what a generation config must hold of the tokens that come first; the tokenizer is told the same."""
+        return {}
