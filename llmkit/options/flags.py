@@ -22,6 +22,8 @@ def flag(*names: str, panel: str, help: str, **more: Any) -> Any:
 def option_groups(command: Callable[..., None]) -> Callable[..., None]:
     """Show Typer the fields of every dataclass parameter of `command` as flags.
 
+    A field that is a dataclass itself, as the groups of a request are, gives its own fields.
+
     Raises:
         ValueError: when the command is defined, if two groups hold a flag of one name.
         OptionError: when the command is called, with the problems of all its groups together.
@@ -34,7 +36,11 @@ def option_groups(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
-        command(**_build(groups, given))
+        problems: list[str] = []
+        built = {name: _build(kind, given, problems) for name, kind in groups.items()}
+        if problems:
+            raise OptionError(*problems)
+        command(**given, **built)
 
     shown = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
     run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]  # a name used twice is an error here
@@ -42,30 +48,34 @@ def option_groups(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _build(groups: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    problems: list[str] = []
-    for name, kind in groups.items():
-        fields = {field.name: given.pop(field.name) for field in dataclasses.fields(kind)}
-        try:
-            given[name] = kind(**fields)
-        except OptionError as error:
-            problems += error.problems
-    if problems:
-        raise OptionError(*problems)
-    return given
+def _build(kind: Any, given: dict[str, Any], problems: list[str]) -> Any:
+    """Return the dataclass made of the values that it takes out of `given`; what is wrong is added to `problems`."""
+    hints = typing.get_type_hints(kind)
+    values = {
+        field.name: _build(hints[field.name], given, problems)
+        if dataclasses.is_dataclass(hints[field.name])
+        else given.pop(field.name)
+        for field in dataclasses.fields(kind)
+    }
+    try:
+        return kind(**values)
+    except OptionError as error:
+        problems += error.problems
+        return None
 
 
 def _flags(kind: Any) -> list[inspect.Parameter]:
     hints = typing.get_type_hints(kind, include_extras=True)
-    return [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default,
-            annotation=hints[field.name],
+    parameters = []
+    for field in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(hints[field.name]):
+            parameters += _flags(hints[field.name])
+            continue
+        default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
+        parameters.append(
+            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[field.name])
         )
-        for field in dataclasses.fields(kind)
-    ]
+    return parameters
 
 
 def with_examples(*lines: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
