@@ -9,6 +9,8 @@ from datasets import ClassLabel, Dataset, Value
 
 from llmkit.errors import DataError
 
+Row = Mapping[str, Any]  # the cells of a row of a dataset or of a file, by column
+
 
 def string_columns(dataset: Dataset) -> list[str]:
     """Return the names of the columns that hold strings."""

@@ -185,16 +185,12 @@ def _setup(
     reference: Reference | None,
     report: Report,
 ) -> TaskSettings:
-    context = models.context_length(resolved.config, tokenizer)
-    if data.max_length and data.max_length > context:
-        raise OptionError(f"--max-length {data.max_length}: {resolved.name!r} takes at most {context} tokens")
-    usual = trained.get("max_length") or task.encoding.default_max_length
     matching = task.columns.match_labels(rows, columns, resolved.config, evaluation.labels_mapped)
     if matching is not None and matching.how:
         report.say(matching.how)
-    settings = TaskSettings(
+    draft = TaskSettings(
         columns=columns,
-        max_length=data.max_length or min(context, usual),
+        max_length=trained.get("max_length") or 0,
         benchmark=source.benchmark,
         labels=matching.labels if matching else None,
         merge=matching.merge if matching else None,
@@ -204,7 +200,7 @@ def _setup(
         seed=seed_of(evaluation, trained),
         reference=reference,
     )
-    return task.resolve_settings(settings, data, resolved.config, tokenizer)
+    return tasks.settings_for(task, resolved, tokenizer, data, draft)
 
 
 def _reference(trained: dict[str, Any], options: ModelOptions, report: Report) -> Reference | None:

@@ -13,7 +13,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, StoppingCriteriaList, set_seed
 from transformers.generation.streamers import BaseStreamer
 
-from llmkit import models
+from llmkit import models, tasks
 from llmkit.errors import DataError, ModelError, OptionError
 from llmkit.inference.prediction import find
 from llmkit.inference.streaming import TextPieces, Until
@@ -92,8 +92,8 @@ class Generator:
         self.tokenizer = models.load_tokenizer(resolved, options)
         self.encodes = bool(resolved.config.is_encoder_decoder)  # prompts go to an encoder, answers start anew
         self.context = models.context_length(resolved.config, self.tokenizer)
-        settings = TaskSettings(columns={role: role for role in task.columns.input_roles}, max_length=self.context)
-        self.settings = task.resolve_settings(settings, asked, resolved.config, self.tokenizer)
+        draft = TaskSettings(columns={role: role for role in task.columns.input_roles}, max_length=self.context)
+        self.settings = tasks.settings_for(task, resolved, self.tokenizer, asked, draft)
         self.first = task.encoding.forced_tokens(self.tokenizer, self.settings)
         self.chat = self._wants_chat()
 

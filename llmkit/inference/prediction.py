@@ -93,12 +93,9 @@ class Predictor:
         self.task, self.resolved, self.options, self.asked = task, resolved, options, asked
         self.tokenizer = models.load_tokenizer(resolved, options)
         trained = runs.read_run(resolved.path) or {}
-        usual = trained.get("max_length") or task.encoding.default_max_length
-        context = models.context_length(resolved.config, self.tokenizer)
-        settings = TaskSettings(
-            columns={role: role for role in task.columns.input_roles}, max_length=min(context, usual)
-        )
-        self.settings = task.resolve_settings(settings, asked, resolved.config, self.tokenizer)
+        columns = {role: role for role in task.columns.input_roles}
+        draft = TaskSettings(columns=columns, max_length=trained.get("max_length") or 0)
+        self.settings = tasks.settings_for(task, resolved, self.tokenizer, asked, draft)
         task.check_settings(self.settings)
 
     @cached_property

@@ -11,11 +11,11 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit import models
 from llmkit.data.labels import Labels
-from llmkit.errors import DataError, ModelError, OptionError
+from llmkit.errors import DataError, ModelError
 from llmkit.inspection.row_codes import Ints, spelled
 from llmkit.models import ResolvedModel
 from llmkit.options import DataOptions, ModelOptions
-from llmkit.tasks import Task, TaskSettings, input_columns
+from llmkit.tasks import Task, TaskSettings, input_columns, max_length_for
 
 SAMPLE = 50_000  # rows of a split whose tokens are counted: in a larger one so many, evenly spread
 SLICE = 1000  # rows that are tokenized at a time
@@ -71,9 +71,8 @@ def open_reader(
         ModelError, OptionError: it cannot do the task, or takes fewer tokens than --max-length.
     """
     tokenizer = models.load_tokenizer(resolved, options)
-    limit = (
-        max_length(data, resolved, tokenizer, task) if chosen else data.max_length or task.encoding.default_max_length
-    )
+    default = task.encoding.default_max_length
+    limit = max_length_for(resolved, tokenizer, data.max_length, default) if chosen else data.max_length or default
     inputs = input_columns(columns)
     settings = None
     if chosen or task.can_finetune(resolved.config):
@@ -84,18 +83,6 @@ def open_reader(
                 raise
     most = settings.max_length if settings else limit
     return Reader(resolved.name, task, tokenizer, resolved.config, inputs, settings, most)
-
-
-def max_length(data: DataOptions, resolved: ResolvedModel, tokenizer: PreTrainedTokenizerBase, task: Task) -> int:
-    """Return how many tokens a row can have: as many as asked for, else as are usual and the model takes.
-
-    Raises:
-        OptionError: the model takes fewer than were asked for.
-    """
-    context = models.context_length(resolved.config, tokenizer)
-    if data.max_length and data.max_length > context:
-        raise OptionError(f"--max-length {data.max_length}: {resolved.name!r} takes at most {context} tokens")
-    return data.max_length or min(context, task.encoding.default_max_length)
 
 
 def _settled(

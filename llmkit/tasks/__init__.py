@@ -11,7 +11,7 @@ from llmkit.errors import DataError, ModelError, OptionError, did_you_mean, list
 from llmkit.models.reference import Reference
 from llmkit.options import TaskFlags
 from llmkit.tasks.base.settings import TARGET_ROLES, TaskSettings, input_columns
-from llmkit.tasks.base.task import Task
+from llmkit.tasks.base.task import Task, max_length_for, settings_for
 from llmkit.tasks.causal_lm import CausalLM
 from llmkit.tasks.conversational import Conversational
 from llmkit.tasks.masked_lm import MaskedLM
@@ -60,10 +60,12 @@ __all__ = [
     "for_model",
     "for_training",
     "input_columns",
+    "max_length_for",
     "named",
     "require_columns",
     "require_roles",
     "require_sound",
+    "settings_for",
     "that",
 ]
 

@@ -16,7 +16,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from llmkit import metrics
 from llmkit.data import label_sets
 from llmkit.data import labels as label_names
-from llmkit.data.columns import usual_among
+from llmkit.data.columns import Row, usual_among
 from llmkit.data.labels import Labels, Matching
 from llmkit.data.predictions import as_probabilities, as_sets
 from llmkit.errors import ModelError, OptionError
@@ -196,7 +196,7 @@ class MultiLabelClassification(SequenceTask):
         return label_names.found_in(concatenate_datasets(single), column)
 
     def arrays_from_predictions(
-        self, rows: Dataset, predictions: Sequence[dict[str, Any]], settings: TaskSettings
+        self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings
     ) -> Observations:
         names, column = settings.labels.names if settings.labels else (), settings.columns["labels"]
         places, by_id = [row["place"] for row in predictions], bool(label_sets.declared_in(rows, column))

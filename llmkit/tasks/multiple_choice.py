@@ -18,7 +18,7 @@ from datasets import ClassLabel, Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import metrics
-from llmkit.data.columns import is_label, is_string, item_of
+from llmkit.data.columns import Row, is_label, is_string, item_of
 from llmkit.data.label_sets import as_list
 from llmkit.data.labels import Labels
 from llmkit.errors import DataError, shortened
@@ -155,7 +155,7 @@ class MultipleChoice(AlternativesTask):
         return Choices(truth, guesses, normalised, tuple(tuple(chances(scores).tolist()) for scores, _ in pairs))
 
     def arrays_from_predictions(
-        self, rows: Dataset, predictions: Sequence[dict[str, Any]], settings: TaskSettings
+        self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings
     ) -> Observations:
         feature, truth, guesses = rows.features[settings.columns["answer"]], [], []
         for row, predicted in zip(rows, predictions, strict=True):

@@ -15,7 +15,7 @@ from datasets import Dataset, concatenate_datasets
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import metrics
-from llmkit.data.columns import is_string
+from llmkit.data.columns import Row, is_string
 from llmkit.data.labels import Labels
 from llmkit.data.predictions import cell_text
 from llmkit.errors import ModelError, OptionError
@@ -196,7 +196,7 @@ class QuestionAnswering(WholeTask):
         return AnswerTexts(found, tuple(map(tuple, firsts["references"])))
 
     def arrays_from_predictions(
-        self, rows: Dataset, predictions: Sequence[dict[str, Any]], settings: TaskSettings
+        self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings
     ) -> Observations:
         references = tuple(given.references for given in given_answers(rows, settings.columns))
         return AnswerTexts(tuple(cell_text(row["prediction"]) for row in predictions), references)

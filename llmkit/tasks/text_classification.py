@@ -13,7 +13,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit import metrics
 from llmkit.data import labels as label_names
-from llmkit.data.columns import is_label, usual_among
+from llmkit.data.columns import Row, is_label, usual_among
 from llmkit.data.labels import Labels, Matching, merged_probabilities
 from llmkit.data.predictions import as_classes, as_numbers, as_probabilities
 from llmkit.errors import OptionError, did_you_mean, listing
@@ -195,7 +195,7 @@ class TextClassification(SequenceTask):
         return label_names.found_in(concatenate_datasets([part.select_columns([column]) for part in parts]), column)
 
     def arrays_from_predictions(
-        self, rows: Dataset, predictions: Sequence[dict[str, Any]], settings: TaskSettings
+        self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings
     ) -> Observations:
         column, labels = settings.columns["label"], settings.labels or Labels(())
         values, places = [row["prediction"] for row in predictions], [row["place"] for row in predictions]

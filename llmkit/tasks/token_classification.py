@@ -19,7 +19,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit import metrics
 from llmkit.data import labels as label_names
-from llmkit.data.columns import is_string, item_of
+from llmkit.data.columns import Row, is_string, item_of
 from llmkit.data.label_sets import declared_in, one_below_the_other
 from llmkit.data.labels import Labels, Matching, merged_probabilities, natural
 from llmkit.errors import DataError, ModelError, OptionError, listing
@@ -213,7 +213,7 @@ class TokenClassification(WholeTask):
         return Spans(tuple(truth.values()), tuple(found), span_types(names), are_single(names))
 
     def arrays_from_predictions(
-        self, rows: Dataset, predictions: Sequence[dict[str, Any]], settings: TaskSettings
+        self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings
     ) -> Observations:
         column, names = settings.columns["tags"], settings.labels.names if settings.labels else ()
         truth, declared = tags_of(rows, column), declared_in(rows, column)

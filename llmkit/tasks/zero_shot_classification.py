@@ -161,7 +161,7 @@ class ZeroShotClassification(AlternativesTask):
     def headings(self) -> list[str]:
         return READER.answers.headings()
 
-    def cells(self, row: Mapping[str, Any], answer: Mapping[str, Any]) -> list[str]:
+    def cells(self, row: Mapping[str, Any], answer: dict[str, Any]) -> list[str]:
         return READER.answers.cells(row, answer)
 
 

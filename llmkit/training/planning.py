@@ -17,7 +17,6 @@ from llmkit.data.parts import Part
 from llmkit.data.splits import TrainAndValidation, select
 from llmkit.errors import EmptyError, listing
 from llmkit.inspection.checks import check
-from llmkit.inspection.token_lengths import max_length
 from llmkit.inspection.tokenizer_checks import numbered, require_spelled, sift
 from llmkit.metrics import require_known
 from llmkit.models import ResolvedModel
@@ -64,17 +63,15 @@ def plan(
     resolved, task, columns, source = chosen.resolved, chosen.task, chosen.columns, chosen.source
     parts, rows, labels = _checked(chosen, splits, hyper, report)
     tokenizer = models.load_tokenizer(resolved, options)
-    settings = TaskSettings(
+    draft = TaskSettings(
         columns=columns,
-        max_length=max_length(data, resolved, tokenizer, task),
+        max_length=0,
         labels=labels,
         benchmark=source.benchmark,
         seed=hyper.seed,
         reference=_reference(resolved) if task.needs_reference_outputs else None,
     )
-    settings = task.resolve_settings(
-        task.with_training_statistics(settings, rows.train), data, resolved.config, tokenizer
-    )
+    settings = tasks.settings_for(task, resolved, tokenizer, data, draft, rows.train)
     told = numbered(parts, chosen.rows)
     for part in told:
         require_spelled(task, part, tokenizer, settings)

@@ -180,10 +180,7 @@ def _go_on(options: ModelOptions, shape: ArchitectureOptions, data: CorpusOption
     models.require_whole(resolved)
     task = tasks.for_model(resolved.config, "pretrain", resolved.name, data.task)[0]
     tokenizer = models.load_tokenizer(resolved, options)
-    limit = models.context_length(resolved.config, tokenizer)
-    if data.max_length and data.max_length > limit:
-        raise OptionError(f"--max-length {data.max_length}: {resolved.name!r} takes at most {limit} tokens")
-    context = data.max_length or min(limit, task.encoding.default_max_length)
+    context = tasks.max_length_for(resolved, tokenizer, data.max_length, task.encoding.default_max_length)
     report.say(f"task: {task.name}; going on with {resolved.name}, blocks of {context} tokens")
     return Start(task, tokenizer, SIZES["base"], context, resolved=resolved)
 

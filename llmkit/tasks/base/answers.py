@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from llmkit.data.columns import Row
 from llmkit.metrics.observations import Observations
-from llmkit.tasks.base.encoding import Encoding
+from llmkit.tasks.base.encoding import Batch, Encoding
 from llmkit.tasks.base.settings import TaskSettings
+
+Prediction = Sequence[float]  # what a model said of one row, as flat numbers: this is what can be stored
+Answer = dict[str, Any]  # what a person or a JSON line sees of a row
 
 
 class Answers(ABC):
@@ -25,15 +29,15 @@ class Answers(ABC):
     def __init__(self, task: str, encoding: Encoding) -> None:
         self.task, self.encoding = task, encoding
 
-    def predict(self, model: PreTrainedModel, batch: dict[str, Any], settings: TaskSettings) -> list[Any]:
+    def predict(self, model: PreTrainedModel, batch: Batch, settings: TaskSettings) -> list[Any]:
         """Ask the model about a batch: one record for each of its rows, a flat list of numbers, which can be stored."""
         return self.records(model(**self.encoding.model_inputs(batch)), batch)
 
-    def records(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
+    def records(self, outputs: Any, batch: Batch) -> list[Any]:
         """Return the record of each row of the batch from the outputs of one forward pass."""
         raise NotImplementedError(f"{self.task} asks in `predict`")
 
-    def logits(self, model: PreTrainedModel, batch: dict[str, Any], place: int) -> torch.Tensor:
+    def logits(self, model: PreTrainedModel, batch: Batch, place: int) -> torch.Tensor:
         """Return the logits of one row of a batch: (classes,), or (tokens, classes) without the padding."""
         logits: torch.Tensor = model(**self.encoding.model_inputs(batch)).logits[place]
         return logits if logits.dim() == 1 else logits[: int(batch["attention_mask"][place].sum())]
@@ -49,7 +53,7 @@ class Answers(ABC):
         """Return what metrics are a function of, from records in the order of the encoded rows."""
 
     def arrays_from_predictions(
-        self, rows: Dataset, predictions: Sequence[dict[str, Any]], settings: TaskSettings
+        self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings
     ) -> Observations:
         """Return what `evaluation_arrays` does, of any system's predictions in the order of the rows."""
         raise NotImplementedError(f"{self.task} is not scored from a file")
@@ -84,11 +88,11 @@ class Answers(ABC):
         tokenizer: PreTrainedTokenizerBase,
         settings: TaskSettings,
         top: int | None,
-    ) -> list[dict[str, Any]]:
+    ) -> list[Answer]:
         """Return for each row what a person or a JSON line sees of its records; `top`: only the best so many."""
         raise NotImplementedError(f"{self.task} answers in a command of its own")
 
-    def empty(self, settings: TaskSettings) -> dict[str, Any]:
+    def empty(self, settings: TaskSettings) -> Answer:
         """Return the answer to a row that asks nothing, as an empty text: the usual fields, all of them null."""
         raise NotImplementedError(f"{self.task} answers in a command of its own")
 
@@ -96,6 +100,6 @@ class Answers(ABC):
         """Return the headings of the table that classify and generate print on a terminal."""
         return ["text", "label", "score"]
 
-    def cells(self, row: Mapping[str, Any], answer: Mapping[str, Any]) -> list[str]:
+    def cells(self, row: Row, answer: Answer) -> list[str]:
         """Return the cells of one row of that table; several lines in a cell stand one below the other."""
         raise NotImplementedError(f"{self.task} answers in a command of its own")

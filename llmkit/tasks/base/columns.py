@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from llmkit.data.columns import column_for
+from llmkit.data.columns import Row, column_for
 from llmkit.data.labels import Labels, Matching
 from llmkit.errors import DataError, OptionError
 from llmkit.options import TaskFlags
@@ -60,7 +60,7 @@ class Columns(ABC):
     def requirement(self) -> str:
         """Return a phrase: what columns the task needs."""
 
-    def match_file(self, rows: Sequence[Mapping[str, Any]], given: dict[str, str]) -> dict[str, str]:
+    def match_file(self, rows: Sequence[Row], given: dict[str, str]) -> dict[str, str]:
         """Return the columns of the rows of a file, by the roles in `input_roles`.
 
         Raises:
@@ -118,7 +118,7 @@ class Columns(ABC):
         """Return the indices of the rows that an evaluation takes."""
         return self.usable_rows(dataset, settings.columns)
 
-    def is_answerable(self, inputs: Mapping[str, Any]) -> bool:
+    def is_answerable(self, inputs: Row) -> bool:
         """Tell whether the inputs of a row, by role, ask anything: all that the task needs is there and not blank."""
         return all(str(inputs.get(role) or "").strip() for role in self.required_roles)
 

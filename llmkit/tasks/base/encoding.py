@@ -6,12 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
+import torch
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.tasks.base.settings import TaskSettings
 
-Collator = Callable[[list[dict[str, Any]]], dict[str, Any]]
+EncodedRow = dict[str, Any]  # the columns of a row after `encode`: token ids, labels, lengths
+Batch = dict[str, torch.Tensor]
+Collator = Callable[[list[EncodedRow]], Batch]
 
 
 class Encoding(ABC):
@@ -34,7 +37,7 @@ class Encoding(ABC):
     def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
         """Return the function from encoded rows to a batch of tensors, shape (rows, tokens)."""
 
-    def model_inputs(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def model_inputs(self, batch: Batch) -> Batch:
         """Return what the model is given of a batch: all but the `non_input_keys`."""
         return {name: value for name, value in batch.items() if name not in self.non_input_keys}
 

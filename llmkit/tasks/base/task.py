@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +13,9 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from llmkit.data.labels import Labels
 from llmkit.errors import OptionError
 from llmkit.metrics.observations import Observations
-from llmkit.options import TaskFlags
+from llmkit.models.config import context_length
+from llmkit.models.lookup import ResolvedModel
+from llmkit.options import DataOptions, TaskFlags
 from llmkit.options.search_space import Choice, Range
 from llmkit.tasks.base.answers import Answers
 from llmkit.tasks.base.columns import Columns
@@ -154,6 +157,42 @@ class Task(ABC):
     def class_counts(self, encoded: Dataset, settings: TaskSettings) -> list[int] | None:
         """Return how many targets each label has in encoded rows, or None where none can be weighed by its class."""
         return None
+
+
+def settings_for(
+    task: Task,
+    resolved: ResolvedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    flags: TaskFlags,
+    draft: TaskSettings,
+    train: Dataset | None = None,
+) -> TaskSettings:
+    """Return the settings of a task with a model: lengths, and what flags, training rows or the model's config hold.
+
+    A row has at most as many tokens as --max-length says; else `draft.max_length`, where it is not 0 (that of the
+    model's own run), or the task's default, as far as the model takes them.
+
+    Raises:
+        OptionError, ModelError: the model takes fewer tokens than are asked for, or cannot do what a flag asks for.
+    """
+    default = draft.max_length or task.encoding.default_max_length
+    asked = flags.max_length if isinstance(flags, DataOptions) else None
+    settings = replace(draft, max_length=max_length_for(resolved, tokenizer, asked, default))
+    if train is not None:
+        settings = task.with_training_statistics(settings, train)
+    return task.resolve_settings(settings, flags, resolved.config, tokenizer)
+
+
+def max_length_for(resolved: ResolvedModel, tokenizer: PreTrainedTokenizerBase, asked: int | None, default: int) -> int:
+    """Return how many tokens a row has at most: those asked for, else the default as far as the model takes it.
+
+    Raises:
+        OptionError: the model takes fewer tokens than are asked for.
+    """
+    limit = context_length(resolved.config, tokenizer)
+    if asked and asked > limit:
+        raise OptionError(f"--max-length {asked}: {resolved.name!r} takes at most {limit} tokens")
+    return asked or min(limit, default)
 
 
 class WholeTask(Task, Columns, Encoding, Answers):

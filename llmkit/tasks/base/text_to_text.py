@@ -16,7 +16,7 @@ from datasets import Dataset, Value
 from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import metrics, models
-from llmkit.data.columns import is_string, item_of
+from llmkit.data.columns import Row, is_string, item_of
 from llmkit.data.labels import Labels
 from llmkit.errors import DataError, ModelError, OptionError, shortened
 from llmkit.metrics.observations import Observations, Texts
@@ -199,7 +199,7 @@ class TextToText(WholeTask):
         return Texts(tuple(str(text).strip() for text in texts), tuple(map(tuple, prepared["references"])))
 
     def arrays_from_predictions(
-        self, rows: Dataset, predictions: Sequence[dict[str, Any]], settings: TaskSettings
+        self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings
     ) -> Observations:
         for row in predictions:
             if not isinstance(row["prediction"], str | None):
