@@ -96,7 +96,7 @@ class TextClassification(SequenceTask):
         names = set(label_names.names_of(dataset, column))
         return bool(names - {None}) and names != {"-1"}
 
-    def targets(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
+    def targets(self, rows: Dataset, columns: dict[str, str]) -> Sequence[object]:
         number = label_names.is_number(rows, columns["label"])
         return super().targets(rows, columns) if number else label_names.names_of(rows, columns["label"])
 

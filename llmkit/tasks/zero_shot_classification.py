@@ -60,7 +60,7 @@ class ZeroShotClassification(AlternativesTask):
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
         return READER.columns.has_labels(dataset, columns)
 
-    def targets(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
+    def targets(self, rows: Dataset, columns: dict[str, str]) -> Sequence[object]:
         return READER.columns.targets(rows, columns)
 
     def class_column(self, dataset: Dataset, columns: dict[str, str]) -> str | None:
