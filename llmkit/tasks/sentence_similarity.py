@@ -22,7 +22,7 @@ from llmkit.metrics.observations import Numbers, Observations
 from llmkit.models.pooling import MODES, Pooling, pooled, read_pooling
 from llmkit.options import TaskFlags
 from llmkit.tasks.base.encoding import Collator
-from llmkit.tasks.base.sequence_classification import model_inputs, text_columns
+from llmkit.tasks.base.sequence_classification import text_columns, tokenize_rows
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import WholeTask
 from llmkit.tasks.encoding.collation import INPUTS, pad_batch
@@ -139,7 +139,7 @@ def _pooling(settings: TaskSettings) -> Pooling:
 
 def _inputs(texts: Sequence[Any], tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> dict[str, list[Any]]:
     spelled = Dataset.from_dict({"text": [_pooling(settings).spelled(str(text)) for text in texts]})
-    return model_inputs(spelled, tokenizer, replace(settings, columns={"text": "text"}))
+    return tokenize_rows(spelled, tokenizer, replace(settings, columns={"text": "text"}))
 
 
 def _without_prefix(row: dict[str, Any]) -> dict[str, Any]:

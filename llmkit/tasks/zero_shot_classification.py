@@ -22,9 +22,9 @@ from llmkit.metrics.observations import Classes, Observations
 from llmkit.models.config import is_decoder
 from llmkit.options import TaskFlags
 from llmkit.tasks.base.alternatives import ENCODED, AlternativesTask, chances, encode_continuations, flat
-from llmkit.tasks.base.sequence_classification import TEXTS
+from llmkit.tasks.base.sequence_classification import TEXT_COLUMNS
 from llmkit.tasks.base.settings import TaskSettings
-from llmkit.tasks.text_classification import TextClassification, positive_class, ranked
+from llmkit.tasks.text_classification import TextClassification, label_ids, positive_class, ranked
 
 HYPOTHESIS = "This example is {}."
 PROMPT = "\nTopic: {}"
@@ -40,7 +40,7 @@ class ZeroShotClassification(AlternativesTask):
     roles = ("text", "label")
     input_roles = ("text",)
     required_roles = ("text",)
-    column_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": TEXTS}
+    column_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": TEXT_COLUMNS}
     flags = frozenset({"labels", "template"})
     commands = frozenset({"eval", "classify"})
 
@@ -105,14 +105,18 @@ class ZeroShotClassification(AlternativesTask):
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
     ) -> Dataset:
         texts = [str(text) for text in rows[settings.columns["text"]][:]]
-        truth = READER.label_ids(rows, settings) if "label" in settings.columns else None
+        truth = (
+            label_ids(rows, settings.columns["label"], settings.labels or Labels(()))
+            if "label" in settings.columns
+            else None
+        )
         if settings.likelihood:
             texts.append("")  # the last prepared row is of no text: how likely the labels are anyway
         made = [_encoded(text, tokenizer, settings) for text in texts]
         columns = {name: [row[name] for row in made] for name in made[0]}
         columns["row"] = list(range(len(made)))
         if truth is not None:
-            columns["label_id"] = truth + [-1] * (len(made) - len(truth))
+            columns["label_id"] = [*truth, *[-1] * (len(made) - len(truth))]
         return Dataset.from_dict(columns)
 
     def head_scores(self, model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:

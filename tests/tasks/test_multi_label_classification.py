@@ -17,8 +17,9 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from llmkit.data.labels import Labels
 from llmkit.data.splits import Cut, cut_rows
 from llmkit.errors import ModelError
+from llmkit.metrics.thresholds import best_threshold
 from llmkit.tasks import TaskSettings
-from llmkit.tasks.multi_label_classification import MultiLabelClassification, best_threshold, kept_threshold
+from llmkit.tasks.multi_label_classification import MultiLabelClassification, config_threshold
 from llmkit.tasks.text_classification import TextClassification
 
 TOPICS = list(tiny.TOPICS)
@@ -297,7 +298,7 @@ def test_a_config_with_a_threshold_that_is_none_is_refused(sorter, threshold):
     config = AutoConfig.from_pretrained(sorter)
     config.threshold = threshold
     with pytest.raises(ModelError, match="a number between 0 and 1 is wanted"):
-        kept_threshold(config)
+        config_threshold(config)
 
 
 @pytest.mark.parametrize(
