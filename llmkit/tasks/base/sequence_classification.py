@@ -30,6 +30,8 @@ PAIR_COLUMNS = (
 TEXT_COLUMNS = ("text", "sentence", "content", "review", "comment", "document", "title", "文本", "内容", "评论")
 TEXT_ROLES = ("text", "pair")
 
+EncodedColumns = dict[str, list[Any]]  # of encoded rows: token ids, lengths, labels
+
 
 class SequenceTask(Task):
     """A text, or a pair of texts, through a model with a head that gives one row of logits for all of it."""
@@ -87,10 +89,10 @@ def text_columns(dataset: Dataset, given: dict[str, str], label: str) -> dict[st
     return columns | ({"pair": given["pair"]} if columns and "pair" in given else {})
 
 
-def tokenize_rows(rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> dict[str, list[Any]]:
+def tokenize_rows(rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> EncodedColumns:
     """Return the columns of encoded rows but the labels: tokens, `length`, `truncated` where some were cut off."""
     encoded = tokenize(rows[settings.columns["text"]][:], _pairs(rows, settings), tokenizer, settings.max_length)
-    columns: dict[str, list[Any]] = {name: encoded[name] for name in INPUTS if name in encoded}
+    columns: EncodedColumns = {name: encoded[name] for name in INPUTS if name in encoded}
     columns["length"] = [len(ids) for ids in encoded["input_ids"]]
 
     def without_limit(indices: list[int]) -> Sequence[list[int]]:
