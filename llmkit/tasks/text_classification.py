@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -63,7 +63,7 @@ REGRESSION_METRICS = ("pearson", "spearman", "mse")
 class TextColumns(SequenceColumns):
     """A text or two and a label: a class, or a float."""
 
-    roles = ("text", "pair", "label")
+    roles: ClassVar[tuple[str, ...]] = ("text", "pair", "label")
 
     def requirement(self) -> str:
         return "a text (or two) and a label"

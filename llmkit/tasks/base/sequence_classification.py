@@ -51,7 +51,7 @@ class SequenceTask(Task):
 class SequenceColumns(Columns):
     """A text, or a pair of texts, and what is right of it."""
 
-    input_roles = TEXT_ROLES
+    input_roles: ClassVar[tuple[str, ...]] = TEXT_ROLES
     required_roles = ("text",)
     column_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": TEXT_COLUMNS, "pair": ()}
 
