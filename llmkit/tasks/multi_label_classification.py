@@ -221,8 +221,8 @@ class MultiLabelClassification(SequenceTask):
         if not isinstance(observations, LabelSets) or observations.probabilities is None:
             raise TypeError(f"a threshold is tuned on sets of labels, not on {type(observations).__name__}")
         threshold = best_threshold(observations.truth, observations.probabilities)
-        tuned = replace(observations, predicted=observations.probabilities >= threshold)
-        before, after = (metrics.value("f1_micro", arrays) for arrays in (observations, tuned))
+        calibrated = replace(observations, predicted=observations.probabilities >= threshold)
+        before, after = (metrics.value("f1_micro", arrays) for arrays in (observations, calibrated))
         how = (
             f"threshold: {threshold:g}, which gives the best f1_micro of the {len(observations)} validation rows, "
             f"{after:.4f} ({before:.4f} at {settings.of(MultiLabelSettings).threshold:g})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -215,7 +215,7 @@ class TextClassification(SequenceTask):
     ) -> TaskSettings:
         return settings if settings.labels is not None else replace(settings, labels=Labels.of_model(config))
 
-    def head_config(self, settings: TaskSettings) -> dict[str, Any]:
+    def head_config(self, settings: TaskSettings) -> dict[str, object]:
         return settings.labels.config() if settings.labels else {}
 
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
