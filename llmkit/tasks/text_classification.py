@@ -60,7 +60,7 @@ CLASS_METRICS = ("accuracy", "precision", "recall", "f1", "matthews_correlation"
 REGRESSION_METRICS = ("pearson", "spearman", "mse")
 
 
-class TextColumns(SequenceColumns):
+class ClassColumns(SequenceColumns):
     """A text or two and a label: a class, or a float."""
 
     roles: ClassVar[tuple[str, ...]] = ("text", "pair", "label")
@@ -195,7 +195,7 @@ class TextClassification(SequenceTask):
     """Labels for texts and pairs; F1, precision and recall are of the positive class when there are two."""
 
     name = "text-classification"
-    columns = TextColumns(name)
+    columns = ClassColumns(name)
     encoding = ClassEncoding(name)
     answers = ClassAnswers(name, encoding)
     supports_distillation = True

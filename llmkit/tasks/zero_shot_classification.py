@@ -37,8 +37,8 @@ from llmkit.tasks.base.encoding import Batch, EncodedRow
 from llmkit.tasks.base.sequence_classification import TEXT_COLUMNS, text_cell
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.text_classification import (
+    ClassColumns,
     TextClassification,
-    TextColumns,
     label_ids,
     positive_class,
     ranked,
@@ -56,7 +56,7 @@ class ZeroShotSettings(AlternativesSettings):
     candidates: tuple[str, ...] = ()  # the labels to choose from
 
 
-class ZeroShotColumns(TextColumns):
+class ZeroShotColumns(ClassColumns):
     """Texts and labels as text classification finds them, without pairs; the labels need not be the model's."""
 
     roles = ("text", "label")
