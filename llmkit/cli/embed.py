@@ -46,7 +46,7 @@ def embed(
     from llmkit.inference.embedding import DEFAULT_MODEL, Embedder
     from llmkit.inference.row_files import as_text, read_rows
     from llmkit.tasks import require_roles
-    from llmkit.tasks.base.sequence_classification import TEXTS
+    from llmkit.tasks.base.sequence_classification import TEXT_COLUMNS
 
     report = Report(talk)
     if model.model is None:
@@ -56,7 +56,7 @@ def embed(
     if rows.input:
         read = read_rows(rows)
         require_roles(rows.columns, ("text",))
-        column = column_for(read, "text", rows.columns, TEXTS)
+        column = column_for(read, "text", rows.columns, TEXT_COLUMNS)
         report.say(f"columns: text={column}")
     if talk.dry_run:
         report.say(f"dry run: {len(read)} texts for {embedder.resolved.name}, vectors of {embedder.dimension} numbers")

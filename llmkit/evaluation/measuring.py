@@ -6,7 +6,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -108,7 +108,7 @@ def measure(
         "dataset_commit": plan.source.commit,
         **prepared.origin,
     }
-    settings = {key: value for key, value in asdict(plan.settings).items() if key not in READINGS}
+    settings = {key: value for key, value in plan.settings.as_dict().items() if key not in READINGS}
     parts = {"rows": about["rows_sha256"], "task": plan.task.name, "setup": settings}
     title = {"dataset": plan.dataset, "split": plan.split, "model": plan.resolved.name, "task": plan.task.name}
     with kept_answers(prepared.origin, parts, title, cache, report) as (answers, stopping):

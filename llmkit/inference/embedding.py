@@ -27,7 +27,7 @@ from llmkit.options import EmbeddingOptions, ModelOptions, TalkOptions
 from llmkit.output.atomic import staged
 from llmkit.output.report import Report
 from llmkit.tasks import TaskSettings
-from llmkit.tasks.base.sequence_classification import model_inputs
+from llmkit.tasks.base.sequence_classification import tokenize_rows
 from llmkit.tasks.encoding.collation import pad_batch
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -92,7 +92,7 @@ class Embedder:
         """Return the model's inputs of each text, and count those that are longer than it reads."""
         settings = TaskSettings(columns={"text": "text"}, max_length=self.max_length)
         spelled = Dataset.from_dict({"text": [self.pooling.spelled(text, *uses) for text in texts]})
-        columns = model_inputs(spelled, self.tokenizer, settings)
+        columns = tokenize_rows(spelled, self.tokenizer, settings)
         self.truncated += sum(columns.pop("truncated"))
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,13 +19,21 @@ from llmkit.data.predictions import as_classes, as_numbers, as_probabilities
 from llmkit.errors import OptionError, did_you_mean, listing
 from llmkit.metrics.observations import Classes, Floats, Numbers, Observations, softmax
 from llmkit.options import TaskFlags
-from llmkit.tasks.base.encoding import Collator
-from llmkit.tasks.base.sequence_classification import SequenceTask, model_inputs, text_columns
+from llmkit.tasks.base.answers import Answer, Prediction
+from llmkit.tasks.base.encoding import Batch, Collator, Encoding
+from llmkit.tasks.base.sequence_classification import (
+    SequenceAnswers,
+    SequenceColumns,
+    SequenceTask,
+    text_cell,
+    text_columns,
+    tokenize_rows,
+)
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.encoding import divergences
 from llmkit.tasks.encoding.collation import pad_batch
 
-LABELS = (
+LABEL_COLUMNS = (
     "label",
     "labels",
     "class",
@@ -41,26 +49,21 @@ LABELS = (
 )
 
 # https://gluebenchmark.com/tasks: the first of each is the headline here
-GLUE = {
+GLUE_METRICS = {
     "glue/cola": ("matthews_correlation",),
     "glue/stsb": ("pearson", "spearman"),
     "glue/mrpc": ("f1", "accuracy"),
     "glue/qqp": ("f1", "accuracy"),
     **{f"glue/{name}": ("accuracy",) for name in ("sst2", "mnli", "qnli", "rte", "wnli", "ax")},
 }
-CLASSES = ("accuracy", "precision", "recall", "f1", "matthews_correlation", "brier", "ece")
-NUMBERS = ("pearson", "spearman", "mse")
+CLASS_METRICS = ("accuracy", "precision", "recall", "f1", "matthews_correlation", "brier", "ece")
+REGRESSION_METRICS = ("pearson", "spearman", "mse")
 
 
-class TextClassification(SequenceTask):
-    """Labels for texts and pairs; F1, precision and recall are of the positive class when there are two."""
+class ClassColumns(SequenceColumns):
+    """A text or two and a label: a class, or a float."""
 
-    name = "text-classification"
-    supports_distillation = True
-    roles = ("text", "pair", "label")
-
-    def supports(self, config: PretrainedConfig) -> bool:
-        return super().supports(config) and config.problem_type != "multi_label_classification"
+    roles: ClassVar[tuple[str, ...]] = ("text", "pair", "label")
 
     def requirement(self) -> str:
         return "a text (or two) and a label"
@@ -73,18 +76,22 @@ class TextClassification(SequenceTask):
         return {**texts, "label": label} if texts else None
 
     def labels(self, train: Dataset, validation: Dataset | None, columns: dict[str, str]) -> Labels:
-        found = label_names.found_in(train, columns["label"])
+        labels = label_names.found_in(train, columns["label"])
         if validation is not None:
-            label_names.refuse_unseen(found, validation, columns["label"], "validation")
-        return found
+            label_names.refuse_unseen(labels, validation, columns["label"], "validation")
+        return labels
 
-    def class_column(self, dataset: Dataset, columns: dict[str, str]) -> str | None:
-        return None if label_names.is_number(dataset, columns["label"]) else columns["label"]
+    def prediction_labels(self, parts: Sequence[Dataset], columns: dict[str, str]) -> Labels:
+        column = columns["label"]
+        return label_names.found_in(concatenate_datasets([part.select_columns([column]) for part in parts]), column)
 
     def match_labels(
         self, dataset: Dataset, columns: dict[str, str], config: PretrainedConfig, mapping: dict[str, str]
     ) -> Matching:
         return label_names.match(dataset, columns["label"], config, mapping)
+
+    def class_column(self, dataset: Dataset, columns: dict[str, str]) -> str | None:
+        return None if label_names.is_number(dataset, columns["label"]) else columns["label"]
 
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
         column = columns["label"]
@@ -96,9 +103,105 @@ class TextClassification(SequenceTask):
         names = set(label_names.names_of(dataset, column))
         return bool(names - {None}) and names != {"-1"}
 
-    def targets(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
-        number = label_names.is_number(rows, columns["label"])
-        return super().targets(rows, columns) if number else label_names.names_of(rows, columns["label"])
+    def targets(self, rows: Dataset, columns: dict[str, str]) -> Sequence[object]:
+        is_number = label_names.is_number(rows, columns["label"])
+        return super().targets(rows, columns) if is_number else label_names.names_of(rows, columns["label"])
+
+    def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
+        texts = dataset[columns["text"]][:]
+        has_label = [True] * len(dataset)
+        if "label" in columns and label_names.is_number(dataset, columns["label"]):
+            has_label = [value is not None and value == value for value in dataset[columns["label"]][:]]
+        elif "label" in columns:
+            has_label = [name is not None for name in label_names.names_of(dataset, columns["label"])]
+        return [index for index, text in enumerate(texts) if has_label[index] and str(text or "").strip()]
+
+
+class ClassEncoding(Encoding):
+    """The tokens of a text or two; `labels` are the ids of classes, or numbers."""
+
+    def encode(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
+    ) -> Dataset:
+        columns = tokenize_rows(rows, tokenizer, settings)
+        if "label" in settings.columns and settings.labels is not None:
+            columns["labels"] = label_ids(rows, settings.columns["label"], settings.labels)
+        return Dataset.from_dict(columns)
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
+        label_type = float if settings.labels and settings.labels.regression else int
+        return lambda rows: pad_batch(rows, tokenizer, label_type)
+
+
+class ClassAnswers(SequenceAnswers):
+    """The best label and the probability of each, or a number."""
+
+    def evaluation_arrays(
+        self,
+        predictions: Sequence[Prediction],
+        encoded: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: TaskSettings,
+    ) -> Observations:
+        logits, names = np.asarray(predictions, dtype=np.float64), settings.class_names
+        if not names:
+            return Numbers(np.asarray(encoded["labels"], dtype=np.float64), logits[:, 0])
+        probabilities = softmax(logits)
+        if settings.merge is not None:
+            probabilities = merged_probabilities(probabilities, settings.merge, len(names))
+        predicted = (logits if settings.merge is None else probabilities).argmax(-1)
+        truth = np.asarray(encoded["labels"], dtype=np.int64)
+        return Classes(truth, predicted, names, probabilities, positive_class(settings))
+
+    def arrays_from_predictions(
+        self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings
+    ) -> Observations:
+        column, labels = settings.columns["label"], settings.labels or Labels(())
+        values, places = [row["prediction"] for row in predictions], [row["place"] for row in predictions]
+        truth = label_ids(rows, column, labels)
+        if labels.regression:
+            return Numbers(np.asarray(truth, dtype=np.float64), np.asarray(as_numbers(values, places)))
+        by_id = isinstance(rows.features[column], ClassLabel)
+        scores = as_probabilities([row["scores"] for row in predictions], labels.names, places, by_id)
+        return Classes(
+            np.asarray(truth, dtype=np.int64),
+            np.asarray(as_classes(values, labels.names, places, by_id), dtype=np.int64),
+            labels.names,
+            None if scores is None else np.asarray(scores),
+            positive_class(settings),
+        )
+
+    def format(
+        self,
+        predictions: Sequence[Prediction],
+        encoded: Dataset,
+        rows: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: TaskSettings,
+        top: int | None,
+    ) -> list[Answer]:
+        if not settings.class_names:
+            return [{"score": float(logits[0])} for logits in predictions]
+        return [ranked(softmax(logits), settings.class_names, top) for logits in predictions]
+
+    def empty(self, settings: TaskSettings) -> Answer:
+        return {"label": None, "score": None, "scores": None} if settings.class_names else {"score": None}
+
+    def cells(self, row: Row, answer: Answer) -> list[str]:
+        return score_cells(text_cell(row), answer)
+
+
+class TextClassification(SequenceTask):
+    """Labels for texts and pairs; F1, precision and recall are of the positive class when there are two."""
+
+    name = "text-classification"
+    columns = ClassColumns(name)
+    encoding = ClassEncoding(name)
+    answers = ClassAnswers(name, encoding)
+    supports_distillation = True
+
+    def supports(self, config: PretrainedConfig) -> bool:
+        return super().supports(config) and config.problem_type != "multi_label_classification"
 
     def check_settings(self, settings: TaskSettings) -> None:
         if settings.positive is None or (settings.labels is not None and settings.labels.regression):
@@ -112,124 +215,39 @@ class TextClassification(SequenceTask):
     ) -> TaskSettings:
         return settings if settings.labels is not None else replace(settings, labels=Labels.of_model(config))
 
-    def head_config(self, settings: TaskSettings) -> dict[str, Any]:
+    def head_config(self, settings: TaskSettings) -> dict[str, object]:
         return settings.labels.config() if settings.labels else {}
 
-    def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
-        texts = dataset[columns["text"]][:]
-        has_label = [True] * len(dataset)
-        if "label" in columns and label_names.is_number(dataset, columns["label"]):
-            has_label = [value is not None and value == value for value in dataset[columns["label"]][:]]
-        elif "label" in columns:
-            has_label = [name is not None for name in label_names.names_of(dataset, columns["label"])]
-        return [row for row, text in enumerate(texts) if has_label[row] and str(text or "").strip()]
+    def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
+        number, label_id = np.zeros(1), np.zeros(1, dtype=np.int64)
+        if labels is None or labels.regression:
+            return metrics.names_for(Numbers(number, number))
+        return metrics.names_for(Classes(label_id, label_id, labels.names, np.ones((1, len(labels.names)))))
 
-    def encode(
-        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
-    ) -> Dataset:
-        columns = model_inputs(rows, tokenizer, settings)
-        if "label" in settings.columns and settings.labels is not None:
-            columns["labels"] = _label_ids(rows, settings.columns["label"], settings.labels)
-        return Dataset.from_dict(columns)
+    def default_metrics(self, labels: Labels | None) -> tuple[str, ...]:
+        return REGRESSION_METRICS if labels is None or labels.regression else CLASS_METRICS
 
-    def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
-        return lambda rows: pad_batch(rows, tokenizer, float if settings.labels and settings.labels.regression else int)
+    def headline_metric(self, settings: TaskSettings) -> str:
+        if settings.labels is not None and settings.labels.regression:
+            return "pearson"
+        metric = GLUE_METRICS.get(settings.benchmark or "", ("f1",))[0]
+        return metric if metric in CLASS_METRICS else "f1"
 
     def divergence(
-        self, student: torch.Tensor, teacher: torch.Tensor, batch: dict[str, Any], temperature: float
+        self, student: torch.Tensor, teacher: torch.Tensor, batch: Batch, temperature: float
     ) -> torch.Tensor:
         if batch["labels"].is_floating_point():
             return divergences.of_numbers(student, teacher)
         return divergences.of_classes(student, teacher, temperature)
 
     def supports_label_smoothing(self, settings: TaskSettings) -> bool:
-        return settings.labels is not None and not settings.labels.regression
+        return bool(settings.class_names)
 
-    def class_counts(self, prepared: Dataset, settings: TaskSettings) -> list[int] | None:
-        if settings.labels is None or settings.labels.regression:
+    def class_counts(self, encoded: Dataset, settings: TaskSettings) -> list[int] | None:
+        if not settings.class_names:
             return None
-        counts: list[int] = np.bincount(prepared["labels"], minlength=len(settings.labels.names)).tolist()
+        counts: list[int] = np.bincount(encoded["labels"], minlength=len(settings.class_names)).tolist()
         return counts
-
-    def evaluation_arrays(
-        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
-    ) -> Observations:
-        logits = np.asarray(records, dtype=np.float64)
-        if settings.labels is None or settings.labels.regression:
-            return Numbers(np.asarray(prepared["labels"], dtype=np.float64), logits[:, 0])
-        probabilities = softmax(logits)
-        if settings.merge is not None:
-            probabilities = merged_probabilities(probabilities, settings.merge, len(settings.labels.names))
-        guesses = (logits if settings.merge is None else probabilities).argmax(-1)
-        truth = np.asarray(prepared["labels"], dtype=np.int64)
-        return Classes(truth, guesses, settings.labels.names, probabilities, positive_class(settings))
-
-    def format(
-        self,
-        records: Sequence[Any],
-        prepared: Dataset,
-        rows: Dataset,
-        tokenizer: PreTrainedTokenizerBase,
-        settings: TaskSettings,
-        top: int | None,
-    ) -> list[dict[str, Any]]:
-        if settings.labels is None or settings.labels.regression:
-            return [{"score": float(logits[0])} for logits in records]
-        return [ranked(softmax(logits), settings.labels.names, top) for logits in records]
-
-    def empty(self, settings: TaskSettings) -> dict[str, Any]:
-        regression = settings.labels is None or settings.labels.regression
-        return {"score": None} if regression else {"label": None, "score": None, "scores": None}
-
-    def cells(self, row: Mapping[str, Any], answer: Mapping[str, Any]) -> list[str]:
-        text = "\n".join(str(row[role]) for role in self.input_roles if role in row)
-        if answer["score"] is None:
-            return [text, "", ""]
-        scores = answer.get("scores")
-        if scores is None:  # a regression
-            return [text, "", f"{answer['score']:.4f}"]
-        return [text, "\n".join(scores), "\n".join(f"{score:.4f}" for score in scores.values())]
-
-    def prediction_labels(self, parts: Sequence[Dataset], columns: dict[str, str]) -> Labels:
-        column = columns["label"]
-        return label_names.found_in(concatenate_datasets([part.select_columns([column]) for part in parts]), column)
-
-    def arrays_from_predictions(
-        self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings
-    ) -> Observations:
-        column, labels = settings.columns["label"], settings.labels or Labels(())
-        values, places = [row["prediction"] for row in predictions], [row["place"] for row in predictions]
-        truth = _label_ids(rows, column, labels)
-        if labels.regression:
-            return Numbers(np.asarray(truth, dtype=np.float64), np.asarray(as_numbers(values, places)))
-        by_id = isinstance(rows.features[column], ClassLabel)
-        scores = as_probabilities([row["scores"] for row in predictions], labels.names, places, by_id)
-        return Classes(
-            np.asarray(truth, dtype=np.int64),
-            np.asarray(as_classes(values, labels.names, places, by_id), dtype=np.int64),
-            labels.names,
-            None if scores is None else np.asarray(scores),
-            positive_class(settings),
-        )
-
-    def label_ids(self, rows: Dataset, settings: TaskSettings) -> list[Any]:
-        """Return the id among the labels of each row, or its number."""
-        return _label_ids(rows, settings.columns["label"], settings.labels or Labels(()))
-
-    def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
-        one, none = np.zeros(1), np.zeros(1, dtype=np.int64)
-        if labels is None or labels.regression:
-            return metrics.names_for(Numbers(one, one))
-        return metrics.names_for(Classes(none, none, labels.names, np.ones((1, len(labels.names)))))
-
-    def default_metrics(self, labels: Labels | None) -> tuple[str, ...]:
-        return NUMBERS if labels is None or labels.regression else CLASSES
-
-    def headline_metric(self, settings: TaskSettings) -> str:
-        if settings.labels is not None and settings.labels.regression:
-            return "pearson"
-        chosen = GLUE.get(settings.benchmark or "", ("f1",))[0]
-        return chosen if chosen in CLASSES else "f1"
 
 
 def positive_class(settings: TaskSettings) -> int | None:
@@ -238,7 +256,7 @@ def positive_class(settings: TaskSettings) -> int | None:
     Raises:
         OptionError: the named class is not among the labels.
     """
-    names = settings.labels.names if settings.labels else ()
+    names = settings.class_names
     if settings.positive is None:
         return 1 if len(names) == 2 else None
     if settings.positive not in names:
@@ -247,7 +265,7 @@ def positive_class(settings: TaskSettings) -> int | None:
     return names.index(settings.positive)
 
 
-def ranked(probabilities: Floats, names: Sequence[str], top: int | None) -> dict[str, Any]:
+def ranked(probabilities: Floats, names: Sequence[str], top: int | None) -> Answer:
     """Return the best label, its probability, and those of the best `top` labels (None: of all), the best first."""
     order = np.argsort(-probabilities, kind="stable")
     best = int(order[0])
@@ -255,7 +273,18 @@ def ranked(probabilities: Floats, names: Sequence[str], top: int | None) -> dict
     return {"label": names[best], "score": float(probabilities[best]), "scores": scores}
 
 
-def _label_ids(rows: Dataset, column: str, labels: Labels) -> list[Any]:
+def score_cells(text: str, answer: Answer) -> list[str]:
+    """Return the cells of a text, its labels and their scores, one below the other; of a regression, its number."""
+    if answer["score"] is None:
+        return [text, "", ""]
+    scores = answer.get("scores")
+    if scores is None:  # a regression
+        return [text, "", f"{answer['score']:.4f}"]
+    return [text, "\n".join(scores), "\n".join(f"{score:.4f}" for score in scores.values())]
+
+
+def label_ids(rows: Dataset, column: str, labels: Labels) -> list[int] | list[float]:
+    """Return the id among the labels of each row that has one, or the number of each row in a regression."""
     if labels.regression:
         return [float(value) for value in rows[column][:]]
     ids = {name: number for number, name in enumerate(labels.names)}
@@ -263,6 +292,6 @@ def _label_ids(rows: Dataset, column: str, labels: Labels) -> list[Any]:
 
 
 def _label_column(dataset: Dataset) -> str | None:
-    named = usual_among(dataset.column_names, LABELS)
+    usual = usual_among(dataset.column_names, LABEL_COLUMNS)
     classes = [name for name, kind in dataset.features.items() if isinstance(kind, ClassLabel)]
-    return next(iter(classes or named), None)
+    return next(iter(classes or usual), None)

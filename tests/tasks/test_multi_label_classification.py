@@ -18,7 +18,7 @@ from llmkit.data.labels import Labels
 from llmkit.data.splits import Cut, cut_rows
 from llmkit.errors import ModelError
 from llmkit.tasks import TaskSettings
-from llmkit.tasks.multi_label_classification import MultiLabelClassification, best_threshold, kept_threshold
+from llmkit.tasks.multi_label_classification import MultiLabelClassification, config_threshold
 from llmkit.tasks.text_classification import TextClassification
 
 TOPICS = list(tiny.TOPICS)
@@ -271,33 +271,12 @@ def test_finetune_tunes_the_threshold_on_the_validation_rows_and_says_so(llmkit,
         assert "--threshold auto is for finetune" in refused.error
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_the_best_threshold_is_that_of_a_search_over_all(seed):
-    dice = np.random.default_rng(seed)
-    truth = dice.random((20, 4)) < 0.3
-    chances = np.round(np.clip(0.25 * truth + dice.random((20, 4)) * 0.7, 0.001, 0.999), 2 if seed % 2 else 6)
-
-    def score(threshold: float) -> float:
-        return sklearn_metrics.f1_score(truth, chances >= threshold, average="micro")
-
-    found = best_threshold(truth, chances)
-    assert 0 < found < 1
-    assert score(found) == pytest.approx(max(score(one) for one in chances.ravel()))
-    assert np.abs(chances - found).min() > 1e-9
-
-
-def test_a_threshold_without_a_choice_is_the_middle():
-    assert best_threshold(np.zeros((3, 2), dtype=bool), np.full((3, 2), 0.2)) == 0.5
-    assert best_threshold(np.array([[True, False]]), np.array([[0.9, 0.1]])) == 0.5
-    assert best_threshold(np.array([[True, False]]), np.array([[0.2, 0.1]])) == 0.15
-
-
 @pytest.mark.parametrize("threshold", ["0.5", 1.5, True, None])
 def test_a_config_with_a_threshold_that_is_none_is_refused(sorter, threshold):
     config = AutoConfig.from_pretrained(sorter)
     config.threshold = threshold
     with pytest.raises(ModelError, match="a number between 0 and 1 is wanted"):
-        kept_threshold(config)
+        config_threshold(config)
 
 
 @pytest.mark.parametrize(

@@ -248,8 +248,8 @@ def test_tokens_that_a_tokenizer_adds_do_not_move_the_continuation(llama, single
 def test_a_decoder_scores_the_same_in_slices(llama, monkeypatch):
     tokenizer, model = AutoTokenizer.from_pretrained(llama), AutoModelForCausalLM.from_pretrained(llama).eval()
     ids, firsts = encode_continuations(["the fox was"] * 3, [" good", " very bad", " sad"], tokenizer, 32)
-    batch = alternatives.stacked([{"input_ids": ids, "first": firsts}] * 2, 0)
+    batch = alternatives.pad_alternatives([{"input_ids": ids, "first": firsts}] * 2, 0)
     with torch.inference_mode():
         whole = alternatives.continuation_scores(model, batch)
-        monkeypatch.setattr(alternatives, "AT_ONCE", 2 * batch["input_ids"].shape[-1])
+        monkeypatch.setattr(alternatives, "TOKENS_PER_FORWARD", 2 * batch["input_ids"].shape[-1])
         np.testing.assert_allclose(alternatives.continuation_scores(model, batch), whole, atol=1e-5)

@@ -100,7 +100,7 @@ class Columns(ABC):
         """Tell whether rows of the dataset can be scored."""
         return True
 
-    def targets(self, rows: Dataset, columns: dict[str, str]) -> list[Any]:
+    def targets(self, rows: Dataset, columns: dict[str, str]) -> Sequence[object]:
         """Return what is right of each row, equal where rows agree; None where nothing is, or several things can be."""
         cells = [rows[column][:] for role, column in columns.items() if role in TARGET_ROLES]
         spelled = [tuple(map(repr, row)) for row in zip(*cells, strict=True)] if cells else [()] * len(rows)

@@ -1,4 +1,4 @@
-"""What the tasks share that classify a whole text, or a pair of texts: columns, tokens, the head of the model."""
+"""What the tasks share that classify a text, or a pair of texts: columns, tokens, the head of the model."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from datasets import Dataset
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers import BatchEncoding, PretrainedConfig, PreTrainedTokenizerBase
 
-from llmkit.data.columns import longest_text, string_columns, usual_among
+from llmkit.data.columns import Row, longest_text, string_columns, usual_among
+from llmkit.tasks.base.answers import Answers, Prediction
+from llmkit.tasks.base.columns import Columns
+from llmkit.tasks.base.encoding import Batch
 from llmkit.tasks.base.settings import TaskSettings
-from llmkit.tasks.base.task import WholeTask
+from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding.collation import INPUTS, truncated
 
-PAIRS = (
+PAIR_COLUMNS = (
     ("sentence1", "sentence2"),
     ("premise", "hypothesis"),
     ("question1", "question2"),
@@ -24,69 +27,88 @@ PAIRS = (
     ("text_a", "text_b"),
     ("query", "passage"),
 )
-TEXTS = ("text", "sentence", "content", "review", "comment", "document", "title", "文本", "内容", "评论")
+TEXT_COLUMNS = ("text", "sentence", "content", "review", "comment", "document", "title", "文本", "内容", "评论")
+TEXT_ROLES = ("text", "pair")
+
+EncodedColumns = dict[str, list[Any]]  # of encoded rows: token ids, lengths, labels
 
 
-class SequenceTask(WholeTask):
+class SequenceTask(Task):
     """A text, or a pair of texts, through a model with a head that gives one row of logits for all of it."""
 
     auto_class = "AutoModelForSequenceClassification"
     heads = ("ForSequenceClassification",)
-    input_roles = ("text", "pair")
-    required_roles = ("text",)
-    column_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": TEXTS, "pair": ()}
     commands = frozenset({"finetune", "eval", "classify"})
     base_model = "distilbert/distilbert-base-uncased"
-    scores_prediction_files = True
 
     def can_finetune(self, config: PretrainedConfig) -> bool:
         from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
-        made = any(name.endswith(self.heads) for name in config.architectures or ())
-        return made or type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+        has_head = any(name.endswith(self.heads) for name in config.architectures or ())
+        return has_head or type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
-    def records(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
-        return list(outputs.logits.float().cpu().numpy())
 
-    def match_file(self, rows: Sequence[Mapping[str, Any]], given: dict[str, str]) -> dict[str, str]:
-        pair = next((pair for pair in PAIRS if set(pair) <= set(rows[0])), None)
+class SequenceColumns(Columns):
+    """A text, or a pair of texts, and what is right of it."""
+
+    input_roles: ClassVar[tuple[str, ...]] = TEXT_ROLES
+    required_roles = ("text",)
+    column_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": TEXT_COLUMNS, "pair": ()}
+
+    def match_file(self, rows: Sequence[Row], given: dict[str, str]) -> dict[str, str]:
+        pair = next((pair for pair in PAIR_COLUMNS if set(pair) <= set(rows[0])), None)
         if pair is not None and "text" not in given:
             return {"text": pair[0], "pair": given.get("pair", pair[1])}
         return super().match_file(rows, given)
 
 
+class SequenceAnswers(Answers):
+    """The logits of each row: a number for each class."""
+
+    scores_prediction_files = True
+
+    def records(self, outputs: Any, batch: Batch) -> list[Prediction]:
+        return list(outputs.logits.float().cpu().numpy())
+
+
+def text_cell(row: Row) -> str:
+    """Return the cell of a table that shows the text of a row and, below it, its partner."""
+    return "\n".join(str(row[role]) for role in TEXT_ROLES if role in row)
+
+
 def text_columns(dataset: Dataset, given: dict[str, str], label: str) -> dict[str, str]:
     """Return the columns of the text and, if there is one, of its partner; none where there is no text."""
     if "text" in given:
-        return {role: given[role] for role in ("text", "pair") if role in given}
+        return {role: given[role] for role in TEXT_ROLES if role in given}
     names = [name for name in string_columns(dataset) if name != label]
-    pair = next((pair for pair in PAIRS if set(pair) <= set(names)), None)
+    pair = next((pair for pair in PAIR_COLUMNS if set(pair) <= set(names)), None)
     if pair:
         return {"text": pair[0], "pair": given.get("pair", pair[1])}
-    text = next(iter(usual_among(names, TEXTS)), None) or (longest_text(dataset, names) if names else None)
-    texts = {"text": text} if text else {}
-    return texts | ({"pair": given["pair"]} if texts and "pair" in given else {})
+    text = next(iter(usual_among(names, TEXT_COLUMNS)), None) or (longest_text(dataset, names) if names else None)
+    columns = {"text": text} if text else {}
+    return columns | ({"pair": given["pair"]} if columns and "pair" in given else {})
 
 
-def model_inputs(rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> dict[str, list[Any]]:
-    """Return the columns of prepared rows, labels aside: tokens, `length`, and `truncated` where some were cut off."""
-    encoded = encode(rows[settings.columns["text"]][:], _pair(rows, settings), tokenizer, settings.max_length)
-    columns: dict[str, list[Any]] = {name: encoded[name] for name in INPUTS if name in encoded}
+def tokenize_rows(rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> EncodedColumns:
+    """Return the columns of encoded rows but the labels: tokens, `length`, `truncated` where some were cut off."""
+    encoded = tokenize(rows[settings.columns["text"]][:], _pairs(rows, settings), tokenizer, settings.max_length)
+    columns: EncodedColumns = {name: encoded[name] for name in INPUTS if name in encoded}
     columns["length"] = [len(ids) for ids in encoded["input_ids"]]
 
-    def whole(places: list[int]) -> Sequence[Any]:
-        some = rows.select(places)
-        ids: Sequence[Any] = encode(some[settings.columns["text"]], _pair(some, settings), tokenizer, None)["input_ids"]
+    def without_limit(indices: list[int]) -> Sequence[list[int]]:
+        selected = rows.select(indices)
+        texts, pairs = selected[settings.columns["text"]], _pairs(selected, settings)
+        ids: list[list[int]] = tokenize(texts, pairs, tokenizer, None)["input_ids"]
         return ids
 
-    return {**columns, "truncated": truncated(columns["length"], settings.max_length, whole)}
+    return {**columns, "truncated": truncated(columns["length"], settings.max_length, without_limit)}
 
 
-def encode(
-    texts: Sequence[Any], pairs: Sequence[Any] | None, tokenizer: PreTrainedTokenizerBase, max_length: int | None
-) -> Any:
+def tokenize(
+    texts: Sequence[object], pairs: Sequence[object] | None, tokenizer: PreTrainedTokenizerBase, max_length: int | None
+) -> BatchEncoding:
     """Tokenize texts, or pairs of texts, truncated to `max_length` tokens if given; nothing is padded."""
-    limits: dict[str, Any] = {"truncation": max_length is not None, "max_length": max_length}
+    limits = {"truncation": max_length is not None, "max_length": max_length}
     firsts = [str(text if text is not None else "") for text in texts]
     if pairs is None:
         return tokenizer(firsts, **limits)
@@ -97,5 +119,5 @@ def encode(
     return tokenizer(firsts, seconds, **limits)
 
 
-def _pair(rows: Dataset, settings: TaskSettings) -> Sequence[Any] | None:
+def _pairs(rows: Dataset, settings: TaskSettings) -> Sequence[object] | None:
     return rows[settings.columns["pair"]][:] if "pair" in settings.columns else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
 from llmkit.data.labels import Labels
@@ -59,6 +59,17 @@ class TaskSettings:
     def inputs(self) -> dict[str, str]:
         """The columns that the model reads, by role."""
         return input_columns(self.columns)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the labels in the order of their ids; none for a regression or a task without labels."""
+        return self.labels.names if self.labels else ()
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the value of each field by its name; the fields of `own` stand beside the shared ones."""
+        shared = asdict(self)
+        own = shared.pop("own") or {}
+        return {**shared, **own}
 
     def of(self, kind: type[S]) -> S:
         """Return what one task alone settled, as its own dataclass; its defaults where nothing is settled yet."""

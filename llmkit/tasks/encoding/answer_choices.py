@@ -1,0 +1,77 @@
+"""The choices of a row of multiple choice, and which of them is right, in the shapes that datasets have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from datasets import ClassLabel
+
+from llmkit.data.columns import Row
+from llmkit.data.label_sets import as_list
+from llmkit.errors import shortened
+
+
+def choices_of(row: Row, columns: Mapping[str, str]) -> list[str]:
+    """Return the texts of the choices of a row."""
+    if "choices" not in columns:
+        return [str(row[columns[role]]) for role in _choice_roles(columns)]
+    cell = as_list(row[columns["choices"]])
+    return [str(text) for text in (cell["text"] if isinstance(cell, dict) else cell)]
+
+
+def choice_names(row: Row, columns: Mapping[str, str]) -> list[str] | None:
+    """Return the names of the choices where the row gives them, as ARC's A, B, C, D."""
+    cell = as_list(row[columns["choices"]]) if "choices" in columns else None
+    return [str(name) for name in cell["label"]] if isinstance(cell, dict) and cell.get("label") else None
+
+
+def right_choice(row: Row, columns: Mapping[str, str], feature: object) -> int:
+    """Return the number of the right choice, from 0; -1 where it is none. `feature` is of the column of answers."""
+    answer = row[columns["answer"]]
+    if isinstance(feature, ClassLabel):
+        return int(answer)
+    number = choice_number(answer, choices_of(row, columns), choice_names(row, columns))
+    return -1 if number is None else number
+
+
+def choice_number(answer: object, choices: Sequence[str], names: Sequence[str] | None) -> int | None:
+    """Return the number of the choice that an answer names: by its name, its text, its letter, or its number from 0."""
+    text = str(answer).strip()
+    for known in (names, choices if isinstance(answer, str) else None):
+        if known and text in known:
+            return list(known).index(text)
+    if re.fullmatch(r"\d+", text):
+        number = int(text)
+    elif re.fullmatch(r"[A-Ha-h]", text):
+        number = ord(text.upper()) - ord("A")
+    else:
+        return None
+    return number if number < len(choices) else None
+
+
+def invalid_choices(row: Row, columns: Mapping[str, str]) -> str | None:
+    """Return a phrase on what is wrong with the choices or the answer of a row, or None."""
+    if "choices" in columns:
+        cell = as_list(row[columns["choices"]])
+        texts = cell.get("text") if isinstance(cell, dict) else cell
+        if not isinstance(texts, list):
+            return f"its choices are {shortened(cell)}, and a list of texts is wanted"
+    else:
+        texts = [row[columns[role]] for role in _choice_roles(columns)]
+    if len(texts) < 2:
+        return f"{len(texts) or 'no'} choice{'' if texts else 's'}, and two or more are wanted"
+    empty = next((number for number, text in enumerate(texts) if not str(text or "").strip()), None)
+    if empty is not None:
+        return f"choice {empty + 1} of {len(texts)} is empty"
+    answer = row[columns["answer"]] if "answer" in columns else None
+    if answer in (None, "", -1, "-1"):
+        return None
+    if choice_number(answer, choices_of(row, columns), choice_names(row, columns)) is not None:
+        return None
+    return f"the answer {shortened(answer)} is none of the {len(texts)} choices: by name, text, or number from 0"
+
+
+def _choice_roles(columns: Mapping[str, str]) -> Iterator[str]:
+    """Yield the roles of columns that hold one choice each."""
+    return (role for role in columns if role.startswith("choice") and role != "choices")
