@@ -38,7 +38,7 @@ def raw_answers(rows: Dataset, columns: Mapping[str, str]) -> list[object]:
 
 
 def reference_answers(rows: Dataset, columns: Mapping[str, str]) -> list[ReferenceAnswers]:
-    """Return the answers of rows that have some, and sound ones: see `problem_with_answers`; blank texts are no answer."""
+    """Return the answers of rows where `problem_with_answers` finds nothing; blank texts are no answer."""
     return [_without_blanks(answers) for answers in raw_answers(rows, columns)]
 
 
