@@ -8,15 +8,15 @@ from collections.abc import Sequence
 
 Bounds = list[tuple[int, int]]  # where each word begins and ends, in characters
 
-IDEOGRAPH = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"  # Chinese, and Japanese kana
-LETTER = f"[^\\W_{IDEOGRAPH}]"
-WORD = re.compile(
+IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"  # Chinese, and Japanese kana
+LETTER = f"[^\\W_{IDEOGRAPHS}]"
+WORD_PATTERN = re.compile(
     "['\u2019]s\\b"  # Anna's is Anna and 's, as treebanks have it
     "|[a-zà-ÿ]+['\u2019](?=[A-ZÀ-ÖØ-Þ])"  # l'Italie is l' and Italie
     f"|[@#]?{LETTER}+(?:(?:['\u2019](?!s\\b)|(?<=\\d),(?=\\d)|[.\\-_&@/]){LETTER}+)*"  # U.S, don't, 1,000
     "|\\S"  # any other mark, and an ideograph, is one by itself
 )
-JOINERS = "\u200c\u200d"
+ZERO_WIDTH_JOINERS = "\u200c\u200d"
 
 
 def word_bounds(text: str) -> Bounds:
@@ -25,7 +25,7 @@ def word_bounds(text: str) -> Bounds:
     Scripts that write no blanks between words, Thai among them, are words from blank to blank.
     """
     bounds: Bounds = []
-    for match in WORD.finditer(text):
+    for match in WORD_PATTERN.finditer(text):
         start, end = match.span()
         if bounds and bounds[-1][1] == start and _goes_on(text[start - 1], text[start]):
             bounds[-1] = (bounds[-1][0], end)
@@ -45,7 +45,7 @@ def _goes_on(before: str, here: str) -> bool:
 
 
 def _combines(letter: str) -> bool:
-    return letter in JOINERS or unicodedata.category(letter).startswith("M")
+    return letter in ZERO_WIDTH_JOINERS or unicodedata.category(letter).startswith("M")
 
 
 def join_words(words: Sequence[str]) -> tuple[str, Bounds]:
