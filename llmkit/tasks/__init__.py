@@ -54,23 +54,23 @@ __all__ = [
     "Reference",
     "Task",
     "TaskSettings",
-    "asked_for",
-    "choose",
-    "for_looking",
+    "for_inspection",
     "for_model",
     "for_training",
+    "get_task",
     "input_columns",
     "max_length_for",
-    "named",
+    "requested_tasks",
     "require_columns",
     "require_roles",
-    "require_sound",
+    "require_valid_rows",
+    "resolve_task",
     "settings_for",
-    "that",
+    "tasks_of_command",
 ]
 
 
-def named(name: str) -> Task:
+def get_task(name: str) -> Task:
     """Return the task of that name.
 
     Raises:
@@ -81,19 +81,19 @@ def named(name: str) -> Task:
     return TASKS[name]
 
 
-def that(command: str) -> list[Task]:
+def tasks_of_command(command: str) -> list[Task]:
     """Return the tasks that work in a command."""
     return [task for task in TASKS.values() if command in task.commands]
 
 
-def asked_for(command: str, name: str | None, flags: TaskFlags, inputs: Collection[str] = ()) -> list[Task]:
+def requested_tasks(command: str, name: str | None, flags: TaskFlags, inputs: Collection[str] = ()) -> list[Task]:
     """Return the tasks that can be meant: the one that is named, else those that read all flags and inputs given.
 
     Raises:
         OptionError: the task is unknown, does not work in the command, or has not the flag.
     """
-    of_command = that(command)
-    tasks = of_command if name is None else [named(name)]
+    of_command = tasks_of_command(command)
+    tasks = of_command if name is None else [get_task(name)]
     if name is not None and command not in tasks[0].commands:
         raise OptionError(
             f"--task {name} does not work in {command}, which takes {', '.join(task.name for task in of_command)}; "
@@ -128,7 +128,7 @@ def for_model(
         ModelError: the command does not work with the model; the sentence names the tasks and the commands that do.
     """
     flags = flags or TaskFlags()
-    requested = asked_for(command, name, flags, inputs)
+    requested = requested_tasks(command, name, flags, inputs)
     explicit = name is not None or bool(flags.given) or bool(inputs)
     tasks = [
         task for task in requested if (task.supports(config) if explicit else task.is_default_for(config, command))
@@ -166,25 +166,25 @@ def for_training(config: PretrainedConfig | None, name: str | None, flags: TaskF
         OptionError: the named task or a flag does not fit finetuning.
         ModelError: the model cannot be finetuned for any of them.
     """
-    requested = asked_for("finetune", name, flags)
+    requested = requested_tasks("finetune", name, flags)
     tasks = [task for task in requested if config is None or task.can_finetune(config)]
     if not tasks and config is not None:
         raise ModelError(f"a {_kind_of(config)} cannot be used for {_names(requested)}")
     return tasks
 
 
-def for_looking(config: PretrainedConfig | None, name: str | None, flags: TaskFlags) -> list[Task]:
+def for_inspection(config: PretrainedConfig | None, name: str | None, flags: TaskFlags) -> list[Task]:
     """Return the tasks that data can be looked at for: those of finetune, or any that is named.
 
     Raises:
         OptionError, ModelError: as `for_training`.
     """
-    if name is None or "finetune" in named(name).commands:
+    if name is None or "finetune" in get_task(name).commands:
         return for_training(config, name, flags)
-    return asked_for("eval", name, flags)
+    return requested_tasks("eval", name, flags)
 
 
-def choose(
+def resolve_task(
     tasks: Sequence[Task],
     dataset: Dataset,
     given: dict[str, str],
@@ -222,7 +222,7 @@ def choose(
     )
 
 
-def require_sound(task: Task, rows: Dataset, columns: dict[str, str], where: str) -> None:
+def require_valid_rows(task: Task, rows: Dataset, columns: dict[str, str], where: str) -> None:
     """Refuse rows that contradict themselves, as tags that are fewer than the words; `where` says whose rows they are.
 
     Raises:

@@ -28,7 +28,7 @@ from llmkit.tasks.base.encoding import Batch, Collator, EncodedRow, Encoding
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding.collation import IGNORED, pad_inputs, pad_sequences
-from llmkit.tasks.encoding.language_codes import begin, forced_tokens
+from llmkit.tasks.encoding.language_codes import force_tokens, forced_tokens
 from llmkit.tasks.encoding.source_texts import (
     encode_chats,
     encode_prefixed,
@@ -142,7 +142,7 @@ class GeneratedText(Answers):
         """Return the tokens that the model writes for each row, the end token among them but no padding."""
         text_settings = settings.of(TextToTextSettings)
         config = greedy_config(model, text_settings.target_length)
-        begin(config, {name: int(batch[name][0]) for name in FORCED_TOKENS if name in batch})
+        force_tokens(config, {name: int(batch[name][0]) for name in FORCED_TOKENS if name in batch})
         written = model.generate(**self.encoding.model_inputs(batch), generation_config=config)
         start = batch["input_ids"].shape[1] if text_settings.chat else 1  # a decoder starts from a token of its own
         return [until_end(row[start:], config) for row in written.tolist()]

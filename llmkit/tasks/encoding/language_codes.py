@@ -94,7 +94,7 @@ def forced_tokens(tokenizer: PreTrainedTokenizerBase, source: str | None, target
     return {"decoder_start_token_id" if last == token else "forced_bos_token_id": token}
 
 
-def begin(config: GenerationConfig, forced: Mapping[str, int]) -> None:
+def force_tokens(config: GenerationConfig, forced: Mapping[str, int]) -> None:
     """Have a model begin what it writes with the forced tokens, if there are any, and with no other."""
     if forced:
         config.update(**{"forced_bos_token_id": None, **forced})
