@@ -56,13 +56,13 @@ def plan(
     resolved = models.resolve_model(options, report)
     able = tasks.for_model(resolved.config, "eval", resolved.name, data.task, data)
     source = open_dataset(dataset, encoding=data.encoding, report=report)
-    task, columns = tasks.choose(able, source.any(), data.columns, "eval", data, resolved.config)
+    task, columns = tasks.resolve_task(able, source.any(), data.columns, "eval", data, resolved.config)
     trained = runs.read_run(resolved.path) or {}
     cut = _cut_of(trained, source)
     split, rows = to_measure(
         source, evaluation.split, data.limit, partial(task.columns.has_labels, columns=columns), cut
     )
-    tasks.require_sound(task, rows, columns, split)
+    tasks.require_valid_rows(task, rows, columns, split)
     tokenizer = models.load_tokenizer(resolved, options)
     reference = _reference(trained, options, report) if task.needs_reference_outputs else None
     settings = _setup(task, resolved, tokenizer, source, rows, columns, data, evaluation, trained, reference, report)

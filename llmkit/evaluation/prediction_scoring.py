@@ -100,7 +100,7 @@ def evaluate_predictions(
 
 def _is_task(source: Source, data: DataOptions) -> bool:
     """Tell whether the dataset is of a task whose own metrics are those of texts."""
-    able = [task for task in tasks.asked_for("eval", data.task, data) if task.answers.scores_prediction_files]
+    able = [task for task in tasks.requested_tasks("eval", data.task, data) if task.answers.scores_prediction_files]
     roles = set(data.columns)
     fitting = (
         task for task in able if roles <= set(task.columns.roles) and task.columns.match(source.any(), data.columns)
@@ -156,16 +156,16 @@ def _labelled_ground(
     report: Report,
 ) -> Ground:
     """Return the rows of a dataset with classes or numbers."""
-    meant = tasks.asked_for("eval", data.task, data)
+    meant = tasks.requested_tasks("eval", data.task, data)
     able = [task for task in meant if task.answers.scores_prediction_files]
     if not able:
         those = listing(task.name for task in tasks.TASKS.values() if task.answers.scores_prediction_files)
         raise OptionError(
             f"--task {meant[0].name}: a file of predictions can be scored for {those}, or by a text metric"
         )
-    task, columns = tasks.choose(able, source.any(), data.columns, "eval", data)
+    task, columns = tasks.resolve_task(able, source.any(), data.columns, "eval", data)
     split, rows = to_measure(source, evaluation.split, data.limit, partial(task.columns.has_labels, columns=columns))
-    tasks.require_sound(task, rows, columns, split)
+    tasks.require_valid_rows(task, rows, columns, split)
     usable = usable_rows(dataset, split, rows, columns, task.columns.usable_rows(rows, columns), task, report)
     settings = TaskSettings(
         columns=columns,

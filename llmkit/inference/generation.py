@@ -23,7 +23,7 @@ from llmkit.options.overrides import parse_settings
 from llmkit.output.report import Report
 from llmkit.tasks import Task, TaskSettings
 from llmkit.tasks.encoding.chat_templates import chat_text
-from llmkit.tasks.encoding.language_codes import begin
+from llmkit.tasks.encoding.language_codes import force_tokens
 
 OWNED = {
     name: "--" + name.replace("_", "-")
@@ -229,7 +229,7 @@ class Generator:
         config.do_sample, config.num_beams = asked.sampling, asked.num_beams
         config.num_return_sequences = asked.num_return_sequences
         config.pad_token_id = self.tokenizer.pad_token_id
-        begin(config, self.first)
+        force_tokens(config, self.first)
         if config.eos_token_id is None:
             config.eos_token_id = self.tokenizer.eos_token_id
         if asked.sampling:

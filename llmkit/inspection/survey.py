@@ -101,12 +101,12 @@ def survey(
     """
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
     data, wanted, report = data or DataOptions(), wanted or SurveyOptions(), report or Report()
-    tasks.for_looking(None, data.task, data)  # a wrong name is known before any download
+    tasks.for_inspection(None, data.task, data)  # a wrong name is known before any download
     source = open_dataset(dataset, encoding=data.encoding, report=report)
     parts = _parts(source, data.limit)
     resolved = models.resolve_model(options, report, BUILTIN_NAME)
-    able = tasks.for_looking(None if options.model is None else resolved.config, data.task, data)
-    task, columns = tasks.choose(able, parts[0].rows, data.columns, "data", data, resolved.config)
+    able = tasks.for_inspection(None if options.model is None else resolved.config, data.task, data)
+    task, columns = tasks.resolve_task(able, parts[0].rows, data.columns, "data", data, resolved.config)
     others = tuple(one.name for one in able if one is not task and _fits(one, parts[0].rows, data.columns))
     why = "--task names it" if data.task else f"the first whose columns are there: {task.columns.requirement()}"
     _say_task(task, why, others, columns, report)
@@ -114,7 +114,7 @@ def survey(
     for part in parts:
         tasks.require_columns(inputs, part.rows, f"split {part.name}")
         own = {role: name for role, name in columns.items() if name in part.rows.column_names}
-        tasks.require_sound(task, part.rows, own, part.name)
+        tasks.require_valid_rows(task, part.rows, own, part.name)
     reader = token_lengths.open_reader(task, columns, parts[0].rows, resolved, options, data, options.model is not None)
     _say_tokens(reader, options.model is not None, report)
     if reader.settings is not None:

@@ -23,7 +23,7 @@ from llmkit.options import (
     TrainingOptions,
     TunedRecipeOptions,
 )
-from llmkit.tasks import named
+from llmkit.tasks import get_task
 
 ORDER = ["library_name", "pipeline_tag", "base_model", "datasets", "tags", "model-index"]
 GROUPS = (
@@ -89,7 +89,7 @@ def _metadata(record: dict[str, Any], name: str) -> str:
     known |= {"model_name": name, "eval_results": results} if results else {}
     values = ModelCardData(
         library_name=_library(record),
-        pipeline_tag=named(record["task"]).pipeline_tag or record["task"],
+        pipeline_tag=get_task(record["task"]).pipeline_tag or record["task"],
         tags=["llmkit"],
         **known,
     )
@@ -110,7 +110,7 @@ def _results(record: dict[str, Any]) -> Iterator[Any]:
     for name, figure in result.get("metrics", {}).items():
         if figure["value"] is not None:
             yield EvalResult(
-                task_type=named(record["task"]).pipeline_tag or record["task"],
+                task_type=get_task(record["task"]).pipeline_tag or record["task"],
                 dataset_type=source,
                 dataset_name=reference if data.get("commit") else source,
                 dataset_config=config,

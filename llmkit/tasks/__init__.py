@@ -54,23 +54,23 @@ __all__ = [
     "Reference",
     "Task",
     "TaskSettings",
-    "asked_for",
-    "choose",
-    "for_looking",
+    "for_inspection",
     "for_model",
     "for_training",
+    "get_task",
     "input_columns",
     "max_length_for",
-    "named",
+    "requested_tasks",
     "require_columns",
     "require_roles",
-    "require_sound",
+    "require_valid_rows",
+    "resolve_task",
     "settings_for",
-    "that",
+    "tasks_of_command",
 ]
 
 
-def named(name: str) -> Task:
+def get_task(name: str) -> Task:
     """Return the task of that name.
 
     Raises:
@@ -81,37 +81,38 @@ def named(name: str) -> Task:
     return TASKS[name]
 
 
-def that(verb: str) -> list[Task]:
+def tasks_of_command(command: str) -> list[Task]:
     """Return the tasks that work in a command."""
-    return [task for task in TASKS.values() if verb in task.commands]
+    return [task for task in TASKS.values() if command in task.commands]
 
 
-def asked_for(verb: str, name: str | None, flags: TaskFlags, inputs: Collection[str] = ()) -> list[Task]:
+def requested_tasks(command: str, name: str | None, flags: TaskFlags, inputs: Collection[str] = ()) -> list[Task]:
     """Return the tasks that can be meant: the one that is named, else those that read all flags and inputs given.
 
     Raises:
         OptionError: the task is unknown, does not work in the command, or has not the flag.
     """
-    if name is not None and verb not in named(name).commands:
-        others = listing(f"`llmkit {other}`" for other in sorted(named(name).commands))
+    of_command = tasks_of_command(command)
+    tasks = of_command if name is None else [get_task(name)]
+    if name is not None and command not in tasks[0].commands:
         raise OptionError(
-            f"--task {name} does not work in {verb}, which takes {', '.join(task.name for task in that(verb))}; "
-            f"it works in {others}"
+            f"--task {name} does not work in {command}, which takes {', '.join(task.name for task in of_command)}; "
+            f"it works in {_commands_of(tasks[0])}"
         )
-    tasks = [named(name)] if name is not None else that(verb)
-    wanted = {given: [task for task in that(verb) if given in task.flags] for given in flags.given}
-    wanted |= {role: [task for task in that(verb) if role in task.columns.input_roles] for role in inputs}
-    for given, able in wanted.items():
-        tasks = [task for task in tasks if task in able]
+    readers = {field: [task for task in of_command if field in task.flags] for field in flags.given}
+    readers |= {role: [task for task in of_command if role in task.columns.input_roles] for role in inputs}
+    for field, of_field in readers.items():
+        tasks = [task for task in tasks if task in of_field]
         if not tasks:
-            flag, of = "--" + given.replace("_", "-"), listing(task.name for task in able) or "no task of this command"
-            raise OptionError(f"{flag} is for {of}" + (f", not for {name}" if name else ", not beside the other flags"))
+            flag, names = "--" + field.replace("_", "-"), _names(of_field) or "no task of this command"
+            contrast = f"not for {name}" if name else "not beside the other flags"
+            raise OptionError(f"{flag} is for {names}, {contrast}")
     return tasks
 
 
 def for_model(
     config: PretrainedConfig,
-    verb: str,
+    command: str,
     model: str,
     name: str | None = None,
     flags: TaskFlags | None = None,
@@ -127,31 +128,34 @@ def for_model(
         ModelError: the command does not work with the model; the sentence names the tasks and the commands that do.
     """
     flags = flags or TaskFlags()
-    tasks = asked_for(verb, name, flags, inputs)
+    requested = requested_tasks(command, name, flags, inputs)
     explicit = name is not None or bool(flags.given) or bool(inputs)
-    found = [task for task in tasks if (task.supports(config) if explicit else task.is_default_for(config, verb))]
-    if found:
-        return found
-    own = [task for task in TASKS.values() if task.is_default_for(config, "")]  # whatever the command
-    kind = (config.architectures or [config.model_type])[0]
-    wanted = listing(task.name for task in tasks)
-    if explicit and own:
-        raise ModelError(f"--task {wanted}: {model!r} is a {own[0].name} model ({kind})")
-    able = listing(task.name for task in tasks if task.supports(config))
-    if not own and able:
-        raise ModelError(f"{model!r} is a {kind}, which could be of several tasks: say --task, one of {able}")
-    if not own:
-        raise ModelError(f"{model!r} is a {kind}, with no head for {wanted}; finetune it first")
+    tasks = [
+        task for task in requested if (task.supports(config) if explicit else task.is_default_for(config, command))
+    ]
+    if not tasks:
+        raise _unusable(config, command, model, requested, explicit)
+    return tasks
+
+
+def _unusable(
+    config: PretrainedConfig, command: str, model: str, requested: Sequence[Task], explicit: bool
+) -> ModelError:
+    """Return the error on a model that a command cannot take for any of the tasks."""
+    kind, able = _kind_of(config), _names(task for task in requested if task.supports(config))
+    default = next((task for task in TASKS.values() if task.is_default_for(config, "")), None)  # whatever the command
+    if default is not None and explicit:
+        return ModelError(f"--task {_names(requested)}: {model!r} is a {default.name} model ({kind})")
+    if default is None and able:
+        return ModelError(f"{model!r} is a {kind}, which could be of several tasks: say --task, one of {able}")
+    if default is None:
+        return ModelError(f"{model!r} is a {kind}, with no head for {_names(requested)}; finetune it first")
+    trainable = any("finetune" in task.commands and task.can_finetune(config) for task in requested)
+    first = "; finetune it first" if trainable else ""
     hint = f"; --task {able} would use it for that" if able else ""
-    others = listing(f"`llmkit {other}`" for other in sorted(own[0].commands))
-    first = (
-        "; finetune it first"
-        if any("finetune" in task.commands and task.can_finetune(config) for task in tasks)
-        else ""
-    )
-    raise ModelError(
-        f"{model!r} is a {own[0].name} model ({kind}), which {verb} cannot use: it takes {wanted} models; "
-        f"this one works in {others}{first}{hint}"
+    return ModelError(
+        f"{model!r} is a {default.name} model ({kind}), which {command} cannot use: it takes {_names(requested)} "
+        f"models; this one works in {_commands_of(default)}{first}{hint}"
     )
 
 
@@ -162,30 +166,29 @@ def for_training(config: PretrainedConfig | None, name: str | None, flags: TaskF
         OptionError: the named task or a flag does not fit finetuning.
         ModelError: the model cannot be finetuned for any of them.
     """
-    tasks = asked_for("finetune", name, flags)
-    found = [task for task in tasks if config is None or task.can_finetune(config)]
-    if not found and config is not None:
-        kind = (config.architectures or [config.model_type])[0]
-        raise ModelError(f"a {kind} cannot be used for {listing(task.name for task in tasks)}")
-    return found
+    requested = requested_tasks("finetune", name, flags)
+    tasks = [task for task in requested if config is None or task.can_finetune(config)]
+    if not tasks and config is not None:
+        raise ModelError(f"a {_kind_of(config)} cannot be used for {_names(requested)}")
+    return tasks
 
 
-def for_looking(config: PretrainedConfig | None, name: str | None, flags: TaskFlags) -> list[Task]:
+def for_inspection(config: PretrainedConfig | None, name: str | None, flags: TaskFlags) -> list[Task]:
     """Return the tasks that data can be looked at for: those of finetune, or any that is named.
 
     Raises:
         OptionError, ModelError: as `for_training`.
     """
-    if name is None or "finetune" in named(name).commands:
+    if name is None or "finetune" in get_task(name).commands:
         return for_training(config, name, flags)
-    return asked_for("eval", name, flags)
+    return requested_tasks("eval", name, flags)
 
 
-def choose(
+def resolve_task(
     tasks: Sequence[Task],
     dataset: Dataset,
     given: dict[str, str],
-    verb: str,
+    command: str,
     flags: TaskFlags | None = None,
     config: PretrainedConfig | None = None,
 ) -> tuple[Task, dict[str, str]]:
@@ -200,9 +203,9 @@ def choose(
         raise OptionError("--column: one column cannot have two roles")
     require_columns(given, dataset)
     for task in tasks:
-        able = set(given) <= set(task.columns.roles)
-        columns = task.columns.match(dataset, given) if able else None
-        if columns is None and able and len(tasks) == 1:
+        has_roles = set(given) <= set(task.columns.roles)
+        columns = task.columns.match(dataset, given) if has_roles else None
+        if columns is None and has_roles and len(tasks) == 1:
             columns = task.columns.explicit_columns(dataset, given)
         if columns is None:
             continue
@@ -214,19 +217,21 @@ def choose(
     requirement = "; ".join(f"{task.name} wants {task.columns.requirement()}" for task in tasks)
     role = tasks[0].columns.roles[0]
     raise DataError(
-        f"the columns ({_columns(dataset)}) fit no task of {verb}: {requirement}; name them, as in --column {role}=NAME"
+        f"the columns ({_columns(dataset)}) fit no task of {command}: {requirement}; name them, as in "
+        f"--column {role}=NAME"
     )
 
 
-def require_sound(task: Task, rows: Dataset, columns: dict[str, str], where: str) -> None:
-    """Refuse rows that contradict themselves, as tags that are fewer than the words.
+def require_valid_rows(task: Task, rows: Dataset, columns: dict[str, str], where: str) -> None:
+    """Refuse rows that contradict themselves, as tags that are fewer than the words; `where` says whose rows they are.
 
     Raises:
         DataError: naming the first such row, from 1.
     """
-    found = task.columns.first_invalid_row(rows, columns)
-    if found is not None:
-        raise DataError(f"{where}, row {found[0] + 1}: {found[1]}")
+    invalid = task.columns.first_invalid_row(rows, columns)
+    if invalid is not None:
+        place, problem = invalid
+        raise DataError(f"{where}, row {place + 1}: {problem}")
 
 
 def require_roles(given: Iterable[str], roles: Collection[str]) -> None:
@@ -255,3 +260,15 @@ def require_columns(given: Mapping[str, str], dataset: Dataset, where: str = "th
 
 def _columns(dataset: Dataset) -> str:
     return listing(dataset.column_names)
+
+
+def _names(tasks: Iterable[Task]) -> str:
+    return listing(task.name for task in tasks)
+
+
+def _commands_of(task: Task) -> str:
+    return listing(f"`llmkit {command}`" for command in sorted(task.commands))
+
+
+def _kind_of(config: PretrainedConfig) -> str:
+    return str((config.architectures or [config.model_type])[0])

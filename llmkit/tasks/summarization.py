@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit.data.columns import is_string
 from llmkit.tasks.base.settings import TaskSettings
-from llmkit.tasks.base.text_to_text import PREFIXED, TextToText, lists_texts
+from llmkit.tasks.base.text_to_text import PREFIXED_FAMILIES, GeneratedText, PairColumns, TextToText, TextToTextEncoding
+from llmkit.tasks.encoding.source_texts import holds_text_lists
 
-PAIRS = (
+TEXT_PAIRS = (
     ("document", "summary"),
     ("article", "highlights"),
     ("article", "summary"),
@@ -22,18 +23,16 @@ PAIRS = (
     ("report", "summary"),
     ("content", "summary"),
 )
-LISTS = ("source", "target")  # of sentences, and of summaries: scitldr
+LIST_PAIR = ("source", "target")  # of sentences, and of summaries: scitldr
 
 
-class Summarization(TextToText):
-    """Texts and their summaries; of several summaries of a text the first is learned, and the nearest one measured."""
+class SummaryColumns(PairColumns):
+    """A text and its summary, or several: a model is trained on the first, and measured by the nearest."""
 
-    name = "summarization"
-    flags = frozenset({"prefix", "target_length"})
     column_names: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "text": ("text", "document", "article", "dialogue", "source", "content")
     }
-    usual = ("rougeL", "rouge1", "rouge2")
+    takes_lists = True
 
     def requirement(self) -> str:
         return "a text and its summary (document and summary, article and highlights)"
@@ -41,28 +40,39 @@ class Summarization(TextToText):
     def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         if "text" in given and "target" in given:
             return {role: given[role] for role in self.roles}
-        kinds = dataset.features
-        pairs = [pair for pair in PAIRS if all(name in kinds and _is_texts(kinds[name]) for name in pair)]
-        if all(name in kinds and lists_texts(kinds[name]) for name in LISTS):
-            pairs.append(LISTS)
+        features = dataset.features
+        pairs = [pair for pair in TEXT_PAIRS if all(name in features and _is_text(features[name]) for name in pair)]
+        if all(name in features and holds_text_lists(features[name]) for name in LIST_PAIR):
+            pairs.append(LIST_PAIR)
         for pair in pairs:
-            found = dict(zip(self.roles, pair, strict=True)) | given
-            if len(set(found.values())) == len(found):
-                return found
+            columns = dict(zip(self.roles, pair, strict=True)) | given
+            if len(set(columns.values())) == len(columns):
+                return columns
         return None
 
-    def takes_list(self, role: str, feature: Any) -> bool:
-        return lists_texts(feature)
 
-    def kind(self, settings: TaskSettings) -> str:
+class Summarization(TextToText):
+    """Texts and their summaries."""
+
+    name = "summarization"
+    flags = frozenset({"prefix", "target_length"})
+    metrics_shown = ("rougeL", "rouge1", "rouge2")
+
+    columns = SummaryColumns(name)
+    encoding = TextToTextEncoding(name)
+    answers = GeneratedText(name, encoding)
+
+    def params_key(self, settings: TaskSettings) -> str:
         return self.name
 
     def instruction(self, settings: TaskSettings) -> str:
         return "Summarize:\n\n"
 
-    def usual_prefix(self, settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
-        return "summarize: " if config.model_type in PREFIXED else ""
+    def default_prefix(
+        self, settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> str:
+        return "summarize: " if config.model_type in PREFIXED_FAMILIES else ""
 
 
-def _is_texts(feature: Any) -> bool:
-    return is_string(feature) or lists_texts(feature)
+def _is_text(feature: object) -> bool:
+    return is_string(feature) or holds_text_lists(feature)

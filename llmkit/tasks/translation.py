@@ -1,15 +1,14 @@
 """translation: a text in another language, measured by BLEU and chrF.
 
-Which languages: T5 is told by a prefix in English, mBART, M2M100 and NLLB by codes of their own, a Marian model has one
-pair, or one source and several targets. A finetuned model remembers them in T5's own way (`task_specific_params`).
+Which languages: T5 takes a prefix in English, mBART, M2M100 and NLLB take codes of their own, and a Marian model has
+one pair, or one source and several targets. A finetuned model remembers them in T5's own way (`task_specific_params`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -18,24 +17,25 @@ from llmkit.data.columns import string_columns
 from llmkit.errors import DataError, ModelError, OptionError, listing
 from llmkit.options import TaskFlags
 from llmkit.tasks.base.settings import TaskSettings
-from llmkit.tasks.base.text_to_text import PREFIXED, TextToText, task_params
+from llmkit.tasks.base.text_to_text import (
+    PREFIXED_FAMILIES,
+    GeneratedText,
+    PairColumns,
+    TextToText,
+    TextToTextEncoding,
+    TextToTextSettings,
+    task_params,
+)
 from llmkit.tasks.encoding import language_codes
 
-TRANSLATORS = frozenset({"marian", "fsmt", "m2m_100", "mbart", "nllb-moe"})
-KIND = re.compile("translation_(.+)_to_(.+)")
+TRANSLATION_FAMILIES = frozenset({"marian", "fsmt", "m2m_100", "mbart", "nllb-moe"})
+PARAMS_KEY = re.compile("translation_(.+)_to_(.+)")
 
 
-class Translation(TextToText):
-    """Texts in two languages: columns that are named by them, or by --column."""
+class TranslationColumns(PairColumns):
+    """Columns that are named by their languages, or by --column."""
 
-    name = "translation"
-    flags = frozenset({"source", "target", "prefix", "target_length"})
     column_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": ("text", "source", "sentence", "src")}
-    usual = ("bleu", "chrf")
-
-    def is_default_for(self, config: PretrainedConfig, verb: str) -> bool:
-        own = config.model_type in TRANSLATORS and not task_params(config)
-        return super().is_default_for(config, verb) or (self.supports(config) and own)
 
     def requirement(self) -> str:
         return "texts in two languages (columns such as en and de)"
@@ -43,13 +43,12 @@ class Translation(TextToText):
     def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         if "text" in given and "target" in given:
             return {role: given[role] for role in self.roles}
-        named = [name for name in string_columns(dataset) if language_codes.is_language(name)]
-        rest = [name for name in named if name not in given.values()]
+        free = [name for name in _language_columns(dataset) if name not in given.values()]
         open_roles = [role for role in self.roles if role not in given]
-        if len(rest) < len(open_roles):
+        if len(free) < len(open_roles):
             return None
-        found = {**given, **dict(zip(open_roles, rest, strict=False))}
-        return {role: found[role] for role in self.roles}
+        columns = {**given, **dict(zip(open_roles, free, strict=False))}
+        return {role: columns[role] for role in self.roles}
 
     def assign(
         self,
@@ -59,75 +58,100 @@ class Translation(TextToText):
         flags: TaskFlags,
         config: PretrainedConfig | None,
     ) -> dict[str, str]:
-        told = (flags.source, flags.target)
-        remembered = _remembered(config) if config is not None else None
-        wanted = dict(zip(self.roles, told if any(told) or not remembered else remembered, strict=True))
-        named = [name for name in string_columns(dataset) if language_codes.is_language(name)]
-        found = dict(given)
-        for role, language in wanted.items():
-            if language is None or role in found:
+        requested = (flags.source, flags.target)
+        trained = _languages_of(config) if config is not None else None
+        languages = requested if any(requested) or not trained else trained
+        names, assigned = _language_columns(dataset), dict(given)
+        for role, language in zip(self.roles, languages, strict=True):
+            if language is None or role in assigned:
                 continue
-            own = next((name for name in named if language_codes.same(name, language)), None)
-            if own is None:
+            column = next((name for name in names if language_codes.are_same(name, language)), None)
+            if column is None:
                 raise DataError(
                     f"no column is named for the {'source' if role == 'text' else role} language {language!r}; there "
                     f"are {listing(dataset.column_names)}: say --column {role}=NAME"
                 )
-            found[role] = own
-        for role in self.roles:  # the other of two languages
-            rest = [name for name in (*columns.values(), *named) if name not in found.values()]
-            if role not in found:
-                found[role] = columns[role] if columns[role] in rest else rest[0]
-        return {role: found[role] for role in self.roles}
+            assigned[role] = column
+        for role in self.roles:  # where but one language is asked for
+            free = [name for name in (*columns.values(), *names) if name not in assigned.values()]
+            if role not in assigned:
+                assigned[role] = columns[role] if columns[role] in free else free[0]
+        return {role: assigned[role] for role in self.roles}
 
-    def oriented(
+
+class Translation(TextToText):
+    """Texts in two languages."""
+
+    name = "translation"
+    flags = frozenset({"source", "target", "prefix", "target_length"})
+    metrics_shown = ("bleu", "chrf")
+
+    columns = TranslationColumns(name)
+    encoding = TextToTextEncoding(name)
+    answers = GeneratedText(name, encoding)
+
+    def is_default_for(self, config: PretrainedConfig, command: str) -> bool:
+        translator = config.model_type in TRANSLATION_FAMILIES and not task_params(config)
+        return super().is_default_for(config, command) or (translator and self.supports(config))
+
+    def with_languages(
         self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
     ) -> TaskSettings:
-        remembered = _remembered(config) or (None, None)
-        columns = [settings.columns.get(role, "") for role in self.roles]
-        read = [column if language_codes.is_language(column) else None for column in columns]
+        names = [settings.columns.get(role, "") for role in self.columns.roles]
+        of_columns = [name if language_codes.is_language(name) else None for name in names]
+        of_model = _languages_of(config) or (None, None)
         source, target = (
-            told or (own if own and (not seen or language_codes.same(own, seen)) else seen)
-            for told, own, seen in zip((flags.source, flags.target), remembered, read, strict=True)
+            flag or (trained if trained and (not column or language_codes.are_same(trained, column)) else column)
+            for flag, trained, column in zip((flags.source, flags.target), of_model, of_columns, strict=True)
         )
-        source, target = _as_spelled(source, target, config, tokenizer)
+        source, target = _in_model_codes(source, target, config, tokenizer)
         if source is not None and source == target:
             raise OptionError(f"--source and --target are both {source}: two languages are wanted")
-        return replace(settings, source=source, target=target)
+        return settings.with_own(TextToTextSettings, source=source, target=target)
 
-    def kind(self, settings: TaskSettings) -> str:
-        known = settings.source is not None and settings.target is not None
-        return f"{self.name}_{settings.source}_to_{settings.target}" if known else self.name
+    def params_key(self, settings: TaskSettings) -> str:
+        languages = settings.of(TextToTextSettings)
+        known = languages.source is not None and languages.target is not None
+        return f"{self.name}_{languages.source}_to_{languages.target}" if known else self.name
 
     def instruction(self, settings: TaskSettings) -> str:
-        if settings.source is None or settings.target is None:
-            raise ModelError("a chat model is told in words what to translate: say --source and --target, or --prefix")
-        source, target = (
-            language_codes.named(settings.source, "--source"),
-            language_codes.named(settings.target, "--target"),
-        )
+        source, target = _english_names(settings, "a chat model is told in words")
         return f"Translate from {source} to {target}:\n\n"
 
-    def usual_prefix(self, settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+    def default_prefix(
+        self, settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> str:
         if _marian_targets(tokenizer):
-            return f"{settings.target} "
-        if config.model_type not in PREFIXED:
+            return f"{settings.of(TextToTextSettings).target} "
+        if config.model_type not in PREFIXED_FAMILIES:
             return ""
-        if settings.source is None or settings.target is None:
-            raise ModelError(
-                f"a {config.model_type} is told by a prefix what to translate: say --source and --target, or --prefix"
-            )
-        source, target = (
-            language_codes.named(settings.source, "--source"),
-            language_codes.named(settings.target, "--target"),
-        )
+        source, target = _english_names(settings, f"a {config.model_type} is told by a prefix")
         return f"translate {source} to {target}: "
 
 
-def _remembered(config: PretrainedConfig) -> tuple[str, str] | None:
+def _language_columns(dataset: Dataset) -> list[str]:
+    """Return the columns of strings that are named by a language."""
+    return [name for name in string_columns(dataset) if language_codes.is_language(name)]
+
+
+def _languages_of(config: PretrainedConfig) -> tuple[str, str] | None:
     """Return the languages of a model that was trained for one pair of them."""
-    found = [match for match in map(KIND.fullmatch, task_params(config)) if match]
-    return (found[0][1], found[0][2]) if len(found) == 1 else None
+    keys = [key for key in map(PARAMS_KEY.fullmatch, task_params(config)) if key]
+    return (keys[0][1], keys[0][2]) if len(keys) == 1 else None
+
+
+def _english_names(settings: TaskSettings, how: str) -> tuple[str, str]:
+    """Return both languages in English; `how` begins the error's sentence: how a model learns what to translate.
+
+    Raises:
+        ModelError: nothing says which languages.
+        OptionError: one of them is not known.
+    """
+    languages = settings.of(TextToTextSettings)
+    if languages.source is None or languages.target is None:
+        raise ModelError(f"{how} what to translate: say --source and --target, or --prefix")
+    source = language_codes.english_name(languages.source, "--source")
+    return source, language_codes.english_name(languages.target, "--target")
 
 
 def _marian_targets(tokenizer: PreTrainedTokenizerBase) -> list[str]:
@@ -135,28 +159,41 @@ def _marian_targets(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     return list(getattr(tokenizer, "supported_language_codes", None) or ())
 
 
-def _as_spelled(
+def _in_model_codes(
     source: str | None, target: str | None, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[str | None, str | None]:
     """Return both languages as the model spells them.
 
     Raises:
         OptionError: the model does not have one.
-        ModelError: it has many, and nothing says which is meant.
+        ModelError: it has many, and nothing says which one is asked for.
     """
     language_codes.require_codes(tokenizer, source, target, config.model_type)
-    codes = language_codes.own_codes(tokenizer)
+    codes = language_codes.codes_of(tokenizer)
     if codes:
-        return language_codes.spelled(source or "", codes, "--source"), language_codes.spelled(
-            target or "", codes, "--target"
-        )
-    if config.model_type != "marian":
-        return source, target
-    own: tuple[Any, Any] = (getattr(tokenizer, "source_lang", None), getattr(tokenizer, "target_lang", None))
+        source = language_codes.model_code(source or "", codes, "--source")
+        return source, language_codes.model_code(target or "", codes, "--target")
+    return _marian_languages(source, target, tokenizer) if config.model_type == "marian" else (source, target)
+
+
+def _marian_languages(
+    source: str | None, target: str | None, tokenizer: PreTrainedTokenizerBase
+) -> tuple[str | None, str | None]:
+    """Return the languages of a Marian model, the target as it is marked where there are several.
+
+    Raises:
+        OptionError: the model has another language.
+        ModelError: it writes several, and nothing says which one is asked for.
+    """
+    fixed: tuple[str | None, str | None]
+    fixed = getattr(tokenizer, "source_lang", None), getattr(tokenizer, "target_lang", None)
     marks = _marian_targets(tokenizer)
     if marks and target is None:
         raise ModelError(f"this Marian model writes several languages ({listing(marks, 5)}): say --target")
-    for flag, given, fixed in (("--source", source, own[0]), ("--target", target, None if marks else own[1])):
-        if given is not None and fixed is not None and not language_codes.same(given, fixed):
-            raise OptionError(f"{flag} {given}: this Marian model translates from {own[0]} to {own[1]}")
-    return source or own[0], language_codes.spelled(target or "", marks, "--target") if marks else target or own[1]
+    pairs = (("--source", source, fixed[0]), ("--target", target, None if marks else fixed[1]))
+    for flag, requested, language in pairs:
+        if requested is not None and language is not None and not language_codes.are_same(requested, language):
+            raise OptionError(f"{flag} {requested}: this Marian model translates from {fixed[0]} to {fixed[1]}")
+    if marks:
+        return source or fixed[0], language_codes.model_code(target or "", marks, "--target")
+    return source or fixed[0], target or fixed[1]

@@ -132,7 +132,7 @@ def _require_possible(
     """
     streaming.require_steps(splits, choices.hyper)
     _require_held(splits, choices, series)
-    tasks.asked_for("finetune", data.task, data)
+    tasks.requested_tasks("finetune", data.task, data)
     device = models.pick_device(options.device)
     trainer.precision(options, device)
     adapters.require_available(choices.adapter, device)

@@ -23,7 +23,7 @@ from llmkit.inference.row_files import as_text
 from llmkit.models import ResolvedModel, adapters
 from llmkit.options import AskOptions, GenerationOptions, MergeOptions, ModelOptions, RunOptions
 from llmkit.output.report import Report
-from llmkit.tasks import TASKS, Task, TaskSettings, named, require_roles
+from llmkit.tasks import TASKS, Task, TaskSettings, get_task, require_roles
 
 SENTENCES = (
     "The king gave his daughter a golden ring.",
@@ -159,7 +159,7 @@ def _task_of(resolved: ResolvedModel) -> Task:
     """Return the task that the adapter was trained for, or else the first that its model is made for."""
     recorded = (runs.read_run(resolved.path) or {}).get("task")
     if recorded in TASKS:
-        return named(recorded)
+        return get_task(recorded)
     found = [task for task in TASKS.values() if task.is_default_for(resolved.config, "")]
     if not found:
         kind = (resolved.config.architectures or [resolved.config.model_type])[0]

@@ -150,13 +150,13 @@ def _model_and_task(
 ) -> tuple[ResolvedModel, Task, dict[str, str]]:
     if options.model is None and cut is None:
         able = tasks.for_training(None, data.task, data)
-        task, columns = tasks.choose(able, train, data.columns, "finetune", data)
+        task, columns = tasks.resolve_task(able, train, data.columns, "finetune", data)
         report.say(f"model: {task.base_model}, the default for {task.name}; -m names another")
         return models.resolve_model(options, report, task.base_model), task, columns
     resolved = cut or models.resolve_model(options, report)
     models.require_whole(resolved)
     able = tasks.for_training(resolved.config, data.task, data)
-    task, columns = tasks.choose(able, train, data.columns, "finetune", data, resolved.config)
+    task, columns = tasks.resolve_task(able, train, data.columns, "finetune", data, resolved.config)
     return resolved, task, columns
 
 

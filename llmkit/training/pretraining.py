@@ -137,7 +137,7 @@ def _family(shape: ArchitectureOptions, data: CorpusOptions) -> tuple[Task, str]
     """
     pretrained = [task for task in tasks.TASKS.values() if task.architectures]
     if data.task is not None:
-        task = tasks.named(data.task)
+        task = tasks.get_task(data.task)
         if task not in pretrained:
             raise OptionError(f"--task {task.name} is not pretrained; {listing(t.name for t in pretrained)} are")
         if shape.arch not in (None, *task.architectures):

@@ -14,8 +14,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer, PreTrainedTokenizerFast
 
 from llmkit.tasks import TASKS, TaskSettings, question_answering
-from llmkit.tasks.encoding.context_windows import LONGEST, windows_of
-from llmkit.tasks.encoding.squad_answers import Given, fault_of
+from llmkit.tasks.encoding.context_windows import MAX_ANSWER_TOKENS, windows_of
+from llmkit.tasks.encoding.squad_answers import ReferenceAnswers, problem_with_answers
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def plain_answer(folder, question: str, context: str) -> tuple[int, int]:
         outputs = model(**encoded)
     start, end = outputs.start_logits[0], outputs.end_logits[0]
     inside = [place for place, number in enumerate(encoded.sequence_ids(0)) if number == 1]
-    pairs = [(float(start[a] + end[b]), a, b) for a in inside for b in inside if a <= b < a + LONGEST]
+    pairs = [(float(start[a] + end[b]), a, b) for a in inside for b in inside if a <= b < a + MAX_ANSWER_TOKENS]
     _, first, last = max(pairs)
     return offsets[first][0], offsets[last][1]
 
@@ -209,7 +209,7 @@ def test_the_best_span_is_found_in_whichever_window_it_stands(llmkit, run, tmp_p
         )
         for w in range(len(windows["input_ids"]))
         for a in range(64)
-        for b in range(a, min(64, a + LONGEST))
+        for b in range(a, min(64, a + MAX_ANSWER_TOKENS))
         if windows.sequence_ids(w)[a] == 1 and windows.sequence_ids(w)[b] == 1
     )
     found = llmkit("generate", row["question"], "--context", context, "-m", run, "--json").rows[0]
@@ -283,9 +283,11 @@ def test_a_string_where_the_answers_belong_is_a_sentence(llmkit, reader, tmp_pat
 
 
 def test_an_answer_that_is_no_text_is_a_sentence():
-    assert fault_of("in 1953", {"text": [1953], "answer_start": [3]}) == "the answer '1953' is no text"
-    assert fault_of("in 1953", {"text": "1953", "answer_start": None}).endswith("starts at 3, not at answer_start None")
-    assert fault_of("in 1953", {"text": ["", " "], "answer_start": [-1, 0]}) is None
+    assert problem_with_answers("in 1953", {"text": [1953], "answer_start": [3]}) == "the answer '1953' is no text"
+    assert problem_with_answers("in 1953", {"text": "1953", "answer_start": None}).endswith(
+        "starts at 3, not at answer_start None"
+    )
+    assert problem_with_answers("in 1953", {"text": ["", " "], "answer_start": [-1, 0]}) is None
 
 
 def test_a_model_that_cannot_do_it_and_windows_that_hold_nothing_are_refused(llmkit, reader, llama, data, tmp_path):
@@ -335,7 +337,7 @@ def test_rows_are_windowed_alike_however_many_are_tokenized_at_a_time(reader, mo
     settings = TaskSettings(columns={role: role for role in ("question", "context", "answers")}, max_length=16)
     for training in (True, False):
         whole = task.encoding.encode(data, tokenizer, settings, training).to_list()
-        monkeypatch.setattr(question_answering, "SLICE", 3)
+        monkeypatch.setattr(question_answering, "ROWS_PER_SLICE", 3)
         assert task.encoding.encode(data, tokenizer, settings, training).to_list() == whole
         assert {row["row"] for row in whole} == set(range(7))
         monkeypatch.undo()
@@ -354,10 +356,10 @@ def test_the_blank_that_sentencepiece_takes_for_a_part_of_a_word_is_none_of_the_
     text = "Anna saw Rome"
     raw = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)["offset_mapping"]
     (window,) = windows_of(["who"], [text], tokenizer, 16)
-    spans = [text[a:b] for a, b, inside in zip(window.starts, window.ends, window.inside, strict=True) if inside]
+    spans = [text[a:b] for a, b, inside in zip(window.starts, window.ends, window.in_context, strict=True) if inside]
     assert [text[a:b] for a, b in raw][1:] == [" saw", " Rome"]
     assert spans == ["Anna", "saw", "Rome"]
-    assert window.positions(Given(("saw Rome",), (5,))) == (5, 6)
+    assert window.positions(ReferenceAnswers(("saw Rome",), (5,))) == (5, 6)
 
 
 def test_files_that_lack_a_column_or_mix_kinds_are_refused(llmkit, reader, data, tmp_path):

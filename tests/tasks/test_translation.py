@@ -18,6 +18,7 @@ from llmkit.errors import OptionError
 from llmkit.models.tokenizer_training import train_bpe
 from llmkit.options import TaskFlags
 from llmkit.tasks import TASKS, TaskSettings
+from llmkit.tasks.base.text_to_text import TextToTextSettings
 from llmkit.tasks.encoding import language_codes
 
 TASK = TASKS["translation"]
@@ -254,12 +255,12 @@ def test_what_was_learned_is_written_from_its_first_word(llmkit, families, famil
 
 def test_languages_are_spelled_as_the_model_spells_them():
     nllb = ("eng_Latn", "deu_Latn", "zho_Hans", "zho_Hant")
-    assert [language_codes.spelled(code, nllb, "--target") for code in ("de", "deu", "deu_Latn")] == ["deu_Latn"] * 3
-    assert language_codes.spelled("zh", ("en_XX", "zh_CN"), "--target") == "zh_CN"
+    assert [language_codes.model_code(code, nllb, "--target") for code in ("de", "deu", "deu_Latn")] == ["deu_Latn"] * 3
+    assert language_codes.model_code("zh", ("en_XX", "zh_CN"), "--target") == "zh_CN"
     with pytest.raises(OptionError, match="several of that language, zho_Hans, zho_Hant"):
-        language_codes.spelled("zh", nllb, "--target")
+        language_codes.model_code("zh", nllb, "--target")
     with pytest.raises(OptionError, match=r"--target deu_Latm: .* \(did you mean 'deu_Latn'\?\); it has"):
-        language_codes.spelled("deu_Latm", nllb, "--target")
+        language_codes.model_code("deu_Latm", nllb, "--target")
     assert all(language_codes.is_language(name) for name in ("en", "de_DE", "deu_Latn", "zh-CN"))
     assert not any(language_codes.is_language(name) for name in ("id", "text", "label", "xx", "en_text"))
 
@@ -500,13 +501,13 @@ def test_a_setup_is_settled_from_flags_before_what_the_config_remembers(translat
     config, tokenizer = AutoConfig.from_pretrained(translator), AutoTokenizer.from_pretrained(translator)
     settings = TaskSettings(columns={"text": "en", "target": "de"}, max_length=32)
     own = TASK.resolve_settings(settings, TaskFlags(), config, tokenizer)
-    assert (own.source, own.target, own.prefix, own.target_length) == ("en", "de", "to German: ", 16)
+    assert own.of(TextToTextSettings) == TextToTextSettings("en", "de", "to German: ", 16)
     told = TASK.resolve_settings(settings, TaskFlags(prefix="x ", target_length=5), config, tokenizer)
-    assert (told.prefix, told.target_length) == ("x ", 5)
+    assert (told.of(TextToTextSettings).prefix, told.of(TextToTextSettings).target_length) == ("x ", 5)
     other = TASK.resolve_settings(
         replace(settings, columns={"text": "en", "target": "fr"}), TaskFlags(), config, tokenizer
     )
-    assert other.prefix == "translate English to French: "
+    assert other.of(TextToTextSettings).prefix == "translate English to French: "
     with pytest.raises(OptionError, match="--target-length 100: the model takes at most 64"):
         TASK.resolve_settings(settings, TaskFlags(target_length=100), config, tokenizer)
     rows = Dataset.from_list([{"en": "the fox " * 40, "de": "der"}, {"en": "the", "de": "der"}])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -34,10 +34,24 @@ def pad_batch(rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, la
     return batch
 
 
-def pad_sequences(rows: list[list[int]], filler: int) -> torch.Tensor:
-    """Pad lists of ids on the right with `filler`: a tensor of shape (rows, longest)."""
+def pad_sequences(rows: Sequence[list[int]], filler: int, side: Literal["left", "right"] = "right") -> torch.Tensor:
+    """Pad lists of ids on one side with `filler`: a tensor of shape (rows, longest)."""
     longest = max(map(len, rows))
-    return torch.tensor([row + [filler] * (longest - len(row)) for row in rows])
+    paddings = [[filler] * (longest - len(row)) for row in rows]
+    pairs = zip(rows, paddings, strict=True)
+    return torch.tensor([padding + row if side == "left" else row + padding for row, padding in pairs])
+
+
+def pad_inputs(
+    rows: Sequence[list[int]], filler: int, side: Literal["left", "right"] = "right"
+) -> dict[str, torch.Tensor]:
+    """Pad the token ids of rows on one side: on the left for a decoder that is to go on from their end.
+
+    Returns:
+        `input_ids` and `attention_mask`, each of shape (rows, longest).
+    """
+    ones = [[1] * len(ids) for ids in rows]
+    return {"input_ids": pad_sequences(rows, filler, side), "attention_mask": pad_sequences(ones, 0, side)}
 
 
 def token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

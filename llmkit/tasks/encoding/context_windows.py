@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from llmkit.metrics.observations import Bools, Floats
 from llmkit.tasks.encoding.collation import INPUTS
-from llmkit.tasks.encoding.squad_answers import Given
+from llmkit.tasks.encoding.squad_answers import ReferenceAnswers
 
-OVERLAP = 128  # tokens that two windows share, of at most 384: BERT's recipe for SQuAD
-BEST = 20  # starts, and ends, of which spans are made in each window; and spans that are kept
-LONGEST = 30  # tokens of an answer, as in BERT's recipe; in Chinese, where a token is a character, a long one still
+WINDOW_OVERLAP = 128  # tokens that two windows share, of at most 384: BERT's recipe for SQuAD
+MAX_CANDIDATES = 20  # starts, and ends, of which spans are made in each window; and spans that are kept
+MAX_ANSWER_TOKENS = 30  # as in BERT's recipe; in Chinese, where a token is a character, still a long answer
 
 
 @dataclass(frozen=True)
@@ -23,18 +24,18 @@ class Window:
 
     row: int
     inputs: dict[str, list[int]]
-    inside: list[bool]  # of each token: whether an answer can begin and end there
+    in_context: list[bool]  # of each token: whether an answer can begin and end there
     starts: list[int]
     ends: list[int]
 
-    def positions(self, given: Given) -> tuple[int, int]:
+    def positions(self, answers: ReferenceAnswers) -> tuple[int, int]:
         """Return the first and the last token of the first answer; token 0 twice where it is not wholly here."""
-        places = [place for place, here in enumerate(self.inside) if here]
-        if not given.texts or not places:
+        places = [place for place, here in enumerate(self.in_context) if here]
+        if not answers.texts or not places:
             return 0, 0
-        begin, finish = given.starts[0], given.starts[0] + len(given.texts[0])
-        covered = [place for place in places if self.ends[place] > begin and self.starts[place] < finish]
-        if not covered or self.starts[places[0]] > begin or self.ends[places[-1]] < finish:
+        start, end = answers.starts[0], answers.starts[0] + len(answers.texts[0])
+        covered = [place for place in places if self.ends[place] > start and self.starts[place] < end]
+        if not covered or self.starts[places[0]] > start or self.ends[places[-1]] < end:
             return 0, 0
         return covered[0], covered[-1]
 
@@ -57,7 +58,7 @@ def windows_of(
         list(contexts),
         truncation="only_second",
         max_length=max_length,
-        stride=min(OVERLAP, max_length // 3),
+        stride=min(WINDOW_OVERLAP, max_length // 3),
         return_overflowing_tokens=True,
         return_offsets_mapping=True,
     )
@@ -69,10 +70,10 @@ def windows_of(
         yield Window(row, inputs, [start < end for start, end in spans], starts, ends)
 
 
-def _cut(questions: Sequence[str], tokenizer: PreTrainedTokenizerBase, most: int) -> list[str]:
+def _cut(questions: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> list[str]:
     encoded = tokenizer(list(questions), add_special_tokens=False, return_offsets_mapping=True)
     pairs = zip(questions, encoded["offset_mapping"], strict=True)
-    return [text if len(offsets) <= most else text[: offsets[most - 1][1]] for text, offsets in pairs]
+    return [text if len(offsets) <= max_tokens else text[: offsets[max_tokens - 1][1]] for text, offsets in pairs]
 
 
 def _without_blanks(text: str, start: int, end: int) -> tuple[int, int]:
@@ -81,45 +82,45 @@ def _without_blanks(text: str, start: int, end: int) -> tuple[int, int]:
     return start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())
 
 
-def best_spans(start: Any, end: Any, inside: Any) -> list[float]:
+def best_spans(start: Floats, end: Floats, in_context: Bools) -> list[float]:
     """Return score, first and last token of the best spans of one window, flat, the best first.
 
     Args:
         start: logits of each token, (tokens,): an answer begins there.
         end: the same: it ends there.
-        inside: whether it can, (tokens,).
+        in_context: whether it can, (tokens,).
     """
-    places = np.flatnonzero(inside)
-    firsts = places[np.argsort(-start[places], kind="stable")[:BEST]]
-    lasts = places[np.argsort(-end[places], kind="stable")[:BEST]]
-    pairs = [(first, last) for first in firsts for last in lasts if first <= last < first + LONGEST]
-    ranked = sorted(((start[first] + end[last], first, last) for first, last in pairs), key=lambda some: -some[0])
-    return [float(number) for some in ranked[:BEST] for number in some]
+    places = np.flatnonzero(in_context)
+    firsts = places[np.argsort(-start[places], kind="stable")[:MAX_CANDIDATES]]
+    lasts = places[np.argsort(-end[places], kind="stable")[:MAX_CANDIDATES]]
+    pairs = [(first, last) for first in firsts for last in lasts if first <= last < first + MAX_ANSWER_TOKENS]
+    ranked = sorted(((start[first] + end[last], first, last) for first, last in pairs), key=lambda span: -span[0])
+    return [float(number) for span in ranked[:MAX_CANDIDATES] for number in span]
 
 
 def candidates_of(
-    records: Sequence[Sequence[float]], prepared: Mapping[str, Sequence[Any]], no_answer: bool
+    predictions: Sequence[Sequence[float]], windows: Dataset, no_answer: bool
 ) -> dict[int, list[Candidate]]:
     """Return the candidates of each row over all its windows, the best first; at least one.
 
     Args:
-        records: of each window the score of "no answer", which is the row's where it is least, then `best_spans`.
-        prepared: `row`, `starts` and `ends` of each window.
+        predictions: of each window the score of "no answer", which is the row's where it is least, then `best_spans`.
+        windows: with the columns `row`, `starts` and `ends`.
         no_answer: whether "no answer" is a candidate; it always is where there is no other.
     """
     scores: dict[int, dict[tuple[int, int], float]] = {}
-    nulls: dict[int, float] = {}
-    columns = (prepared[name] for name in ("row", "starts", "ends"))
-    for record, row, starts, ends in zip(records, *columns, strict=True):
-        found = scores.setdefault(row, {})
-        nulls[row] = min(nulls.get(row, np.inf), record[0])
-        for score, first, last in np.asarray(record[1:]).reshape(-1, 3):
+    no_answer_scores: dict[int, float] = {}
+    columns = (windows[name] for name in ("row", "starts", "ends"))
+    for prediction, row, starts, ends in zip(predictions, *columns, strict=True):
+        spans = scores.setdefault(row, {})
+        no_answer_scores[row] = min(no_answer_scores.get(row, np.inf), prediction[0])
+        for score, first, last in np.asarray(prediction[1:]).reshape(-1, 3):
             span = (starts[int(first)], ends[int(last)])
-            found[span] = max(found.get(span, -np.inf), float(score))
-    made = {}
-    for row, found in scores.items():
-        if no_answer or not found:
-            found[0, 0] = nulls[row]
-        ranked = sorted(found.items(), key=lambda item: -item[1])[:BEST]
-        made[row] = [Candidate(*span, score) for span, score in ranked]
-    return made
+            spans[span] = max(spans.get(span, -np.inf), float(score))
+    candidates = {}
+    for row, spans in scores.items():
+        if no_answer or not spans:
+            spans[0, 0] = no_answer_scores[row]
+        ranked = sorted(spans.items(), key=lambda item: -item[1])[:MAX_CANDIDATES]
+        candidates[row] = [Candidate(*span, score) for span, score in ranked]
+    return candidates

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
@@ -26,100 +25,101 @@ tg tgk Tajik;th tha Thai;tl tgl Tagalog;tr tur Turkish;uk ukr Ukrainian;ur urd U
 xh xho Xhosa;yi ydd Yiddish;yo yor Yoruba;zh zho Chinese;zu zul Zulu
 """
 _ROWS = [row.split() for row in _TABLE.replace("\n", ";").split(";") if row]
-NAMES = {two: name for two, _, name in _ROWS}
-_THREE = {three: two for two, three, _ in _ROWS}
+ENGLISH_NAMES = {two: name for two, _, name in _ROWS}
+_TWO_LETTERS = {three: two for two, three, _ in _ROWS}
 _CODE = re.compile("[a-z]{2,3}(?:[-_][A-Z]?[A-Za-z]{1,3})?")  # de, deu, de_DE, de-DE, deu_Latn
-_OWN = re.compile("[a-z]{2}_[A-Z]{2}|[a-z]{3}_[A-Z][a-z]{3}")  # as mBART and NLLB spell them
+_MODEL_CODE = re.compile("[a-z]{2}_[A-Z]{2}|[a-z]{3}_[A-Z][a-z]{3}")  # as mBART and NLLB spell them
 
 
-def short(code: str) -> str:
+def language_of(code: str) -> str:
     """Return the two letters of a language, or its code without region and script where it has none."""
-    head = re.split("[-_]", code.strip("_<>"))[0].lower()
-    return _THREE.get(head, head)
+    letters = re.split("[-_]", code.strip("_<>"))[0].lower()
+    return _TWO_LETTERS.get(letters, letters)
 
 
 def is_language(name: str) -> bool:
     """Tell whether a name, as of a column, is the code of a language. `id` is not: it numbers rows."""
-    return name != "id" and _CODE.fullmatch(name) is not None and short(name) in NAMES
+    return name != "id" and _CODE.fullmatch(name) is not None and language_of(name) in ENGLISH_NAMES
 
 
-def same(one: str, other: str) -> bool:
-    """Tell whether two codes are of one language."""
-    return one == other or short(one) == short(other)
+def are_same(first: str, second: str) -> bool:
+    """Tell whether two codes are of the same language."""
+    return first == second or language_of(first) == language_of(second)
 
 
-def own_codes(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+def codes_of(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Return the languages of a multilingual model as its tokenizer spells them; none where it has no such codes."""
     if not hasattr(tokenizer, "src_lang"):
         return []
-    known = getattr(tokenizer, "lang_code_to_id", None)
-    return list(known or (token for token in tokenizer.all_special_tokens if _OWN.fullmatch(token)))
+    codes = getattr(tokenizer, "lang_code_to_id", None)
+    return list(codes or (token for token in tokenizer.all_special_tokens if _MODEL_CODE.fullmatch(token)))
 
 
-def spelled(code: str, codes: Iterable[str], flag: str) -> str:
+def model_code(code: str, codes: Sequence[str], flag: str) -> str:
     """Return the language as a model spells it: de is deu_Latn, or de_DE.
 
     Raises:
         OptionError: the model does not have it, or has it in several scripts; `flag` names who asked.
     """
-    known = list(codes)
-    if code in known:
+    if code in codes:
         return code
-    mark = _mark(code)  # a region or a script that is another than the model's is not waved through
-    found = [own for own in known if same(own, code) and not (mark and len(mark) == len(_mark(own)))]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise OptionError(f"{flag} {code}: the model has several of that language, {listing(found)}; name one of them")
-    near = did_you_mean(code, known)
-    raise OptionError(f"{flag} {code}: the model does not have that language{near}; it has {listing(known)}")
+    variant = _variant(code)  # a region or a script that is another than the model's is not waved through
+    near = [name for name in codes if are_same(name, code) and not (variant and len(variant) == len(_variant(name)))]
+    if len(near) == 1:
+        return near[0]
+    if near:
+        raise OptionError(f"{flag} {code}: the model has several of that language, {listing(near)}; name one of them")
+    hint = did_you_mean(code, codes)
+    raise OptionError(f"{flag} {code}: the model does not have that language{hint}; it has {listing(codes)}")
 
 
-def _mark(code: str) -> str:
+def _variant(code: str) -> str:
     """Return the region (DE) or the script (Latn) of a code, empty where it has none."""
     return "".join(re.split("[-_]", code.strip("_<>"))[1:])
 
 
-def first_tokens(tokenizer: PreTrainedTokenizerBase, source: str | None, target: str | None) -> dict[str, int]:
+def forced_tokens(tokenizer: PreTrainedTokenizerBase, source: str | None, target: str | None) -> dict[str, int]:
     """Return what a generation config must hold so that a multilingual model writes the target language.
 
-    It is empty for other models. The tokenizer is told what it reads, and what `text_target` is written in. Where a
-    target ends with its language, as mbart-large-cc25 learned it, the decoder starts from the language; where it begins
-    with it (mBART-50, M2M100, NLLB), the language comes after the usual start.
+    It is empty for other models. The tokenizer learns here what it reads, and what `text_target` is written in. Where a
+    target ends with its language, as in the training of mbart-large-cc25, the decoder starts from the language; where
+    it begins with it (mBART-50, M2M100, NLLB), the language comes after the usual start.
     """
-    if source is None or target is None or target not in own_codes(tokenizer):
+    if source is None or target is None or target not in codes_of(tokenizer):
         return {}
     tokenizer.src_lang, tokenizer.tgt_lang = source, target
-    of: Any = getattr(tokenizer, "get_lang_id", tokenizer.convert_tokens_to_ids)
-    token = int(of(target))
+    to_id: Callable[[str], int] = getattr(tokenizer, "get_lang_id", tokenizer.convert_tokens_to_ids)
+    token = int(to_id(target))
     last = tokenizer(text_target="")["input_ids"][-1]
     return {"decoder_start_token_id" if last == token else "forced_bos_token_id": token}
 
 
-def begin(config: GenerationConfig, first: dict[str, int]) -> None:
-    """Have a model begin what it writes with the first tokens, if there are any, and with no other."""
-    if first:
-        config.update(**{"forced_bos_token_id": None, **first})
+def force_tokens(config: GenerationConfig, forced: Mapping[str, int]) -> None:
+    """Have a model begin what it writes with the forced tokens, if there are any, and with no other."""
+    if forced:
+        config.update(**{"forced_bos_token_id": None, **forced})
 
 
-def named(code: str, flag: str) -> str:
+def english_name(code: str, flag: str) -> str:
     """Return the English name of a language.
 
     Raises:
         OptionError: it is not known; the nearest code is suggested.
     """
-    if short(code) not in NAMES:
-        raise OptionError(f"{flag} {code}: no language is known by that code{did_you_mean(code, NAMES)}, as en or de")
-    return NAMES[short(code)]
+    language = language_of(code)
+    if language not in ENGLISH_NAMES:
+        hint = did_you_mean(code, ENGLISH_NAMES)
+        raise OptionError(f"{flag} {code}: no language is known by that code{hint}, as en or de")
+    return ENGLISH_NAMES[language]
 
 
 def require_codes(tokenizer: PreTrainedTokenizerBase, source: str | None, target: str | None, model: str) -> None:
-    """Refuse to guess what a multilingual model translates.
+    """Refuse to guess what a multilingual model translates; `model` is its type.
 
     Raises:
         ModelError: naming the flags.
     """
-    codes = own_codes(tokenizer)
+    codes = codes_of(tokenizer)
     if codes and (source is None or target is None):
         raise ModelError(
             f"a {model} translates between many languages ({listing(codes, 5)}): say --source and --target"

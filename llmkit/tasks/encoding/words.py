@@ -8,30 +8,35 @@ from collections.abc import Sequence
 
 Bounds = list[tuple[int, int]]  # where each word begins and ends, in characters
 
-IDEOGRAPH = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"  # Chinese, and Japanese kana
-LETTER = f"[^\\W_{IDEOGRAPH}]"
-WORD = re.compile(
+IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"  # Chinese, and Japanese kana
+LETTER = f"[^\\W_{IDEOGRAPHS}]"
+WORD_PATTERN = re.compile(
     "['\u2019]s\\b"  # Anna's is Anna and 's, as treebanks have it
     "|[a-zà-ÿ]+['\u2019](?=[A-ZÀ-ÖØ-Þ])"  # l'Italie is l' and Italie
     f"|[@#]?{LETTER}+(?:(?:['\u2019](?!s\\b)|(?<=\\d),(?=\\d)|[.\\-_&@/]){LETTER}+)*"  # U.S, don't, 1,000
     "|\\S"  # any other mark, and an ideograph, is one by itself
 )
-JOINERS = "\u200c\u200d"
+ZERO_WIDTH_JOINERS = "\u200c\u200d"
 
 
-def words_in(text: str) -> Bounds:
+def word_bounds(text: str) -> Bounds:
     """Return where the words of a text begin and end: by characters in Chinese and Japanese, else by marks and blanks.
 
     Scripts that write no blanks between words, Thai among them, are words from blank to blank.
     """
-    found: Bounds = []
-    for match in WORD.finditer(text):
+    bounds: Bounds = []
+    for match in WORD_PATTERN.finditer(text):
         start, end = match.span()
-        if found and found[-1][1] == start and _goes_on(text[start - 1], text[start]):
-            found[-1] = (found[-1][0], end)
+        if bounds and bounds[-1][1] == start and _goes_on(text[start - 1], text[start]):
+            bounds[-1] = (bounds[-1][0], end)
         else:
-            found.append((start, end))
-    return found
+            bounds.append((start, end))
+    return bounds
+
+
+def words_in(text: str) -> list[str]:
+    """Return the words of a text."""
+    return [text[start:end] for start, end in word_bounds(text)]
 
 
 def _goes_on(before: str, here: str) -> bool:
@@ -40,10 +45,10 @@ def _goes_on(before: str, here: str) -> bool:
 
 
 def _combines(letter: str) -> bool:
-    return letter in JOINERS or unicodedata.category(letter).startswith("M")
+    return letter in ZERO_WIDTH_JOINERS or unicodedata.category(letter).startswith("M")
 
 
-def laid_out(words: Sequence[str]) -> tuple[str, Bounds]:
+def join_words(words: Sequence[str]) -> tuple[str, Bounds]:
     """Return words with a blank between each two, and where they are in that text."""
     bounds, start = [], 0
     for word in words:
@@ -52,23 +57,23 @@ def laid_out(words: Sequence[str]) -> tuple[str, Bounds]:
     return " ".join(words), bounds
 
 
-def first_tokens(bounds: Bounds, offsets: Sequence[tuple[int, int]]) -> list[int]:
+def token_words(bounds: Bounds, offsets: Sequence[tuple[int, int]]) -> list[int]:
     """Return for each token of a window the number of the word that it is the first token of, else -1.
 
     A token that is but the blank before a word is the word's first, as `word_ids` of transformers has it.
 
     Args:
-        bounds: of the words in the text: see `laid_out`.
+        bounds: of the words in the text: see `join_words`.
         offsets: where the tokens begin and end in it, (0, 0) for special ones.
     """
-    found, word, last = [], 0, -1
+    words, word, last = [], 0, -1
     for start, end in offsets:
         while word < len(bounds) and bounds[word][1] <= start:
             word += 1
         if start == end or word == len(bounds) or end < bounds[word][0]:
-            found.append(-1)
+            words.append(-1)
             continue
         begins = last >= 0 or start <= bounds[word][0]  # a window can begin within a word
-        found.append(word if begins and word > last else -1)
+        words.append(word if begins and word > last else -1)
         last = max(last, word)
-    return found
+    return words

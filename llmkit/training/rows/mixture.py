@@ -83,7 +83,7 @@ def align_columns(
         train = select(component.source.splits, splits.train_split)
         given = {role: name for role, name in data.columns.items() if name in train.column_names}
         try:
-            _, own = tasks.choose([task], train, given, "finetune", data, config)
+            _, own = tasks.resolve_task([task], train, given, "finetune", data, config)
         except DataError as error:
             raise DataError(f"{component.source.reference}: {error}") from error
         if own.keys() != columns.keys():
@@ -207,7 +207,7 @@ def _divided(
     source, several = components[number].source, len(components) > 1
     of = f" of {source.reference}" if several else ""
     chosen = select(source.splits, splits.train_split, data.limit)
-    tasks.require_sound(task, chosen, columns, f"training{of}")  # before a cut, which gives rows other numbers
+    tasks.require_valid_rows(task, chosen, columns, f"training{of}")  # before a cut, which gives rows other numbers
     first = components[0].source.splits
     if number and splits.validation is not None and names_file(first, splits.validation):  # it counts once
         return TrainAndValidation(chosen, chosen.select([]), splits.validation)
@@ -222,7 +222,7 @@ def _divided(
     )
     if found.cut is None:
         tasks.require_columns(columns, found.validation, f"--validation {found.name}")
-        tasks.require_sound(task, found.validation, columns, f"validation{of}")
+        tasks.require_valid_rows(task, found.validation, columns, f"validation{of}")
     return replace(found, validation=found.validation.select_columns(chosen.column_names)) if several else found
 
 

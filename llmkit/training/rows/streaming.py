@@ -165,7 +165,7 @@ def _prepared(
         DataError: a row contradicts itself, cannot be spelled, or has a label that the first rows have not.
     """
     where = f"{opened.source.reference}, rows after the first {opened.skip + start}"
-    tasks.require_sound(task, batch, settings.columns, where)
+    tasks.require_valid_rows(task, batch, settings.columns, where)
     kept = batch.select(task.columns.usable_rows(batch, settings.columns))
     require_spelled(task, Part(where, kept), tokenizer, settings)
     column = task.columns.class_column(kept, settings.columns)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmkit.tasks.encoding.words import first_tokens, laid_out, words_in
+from llmkit.tasks.encoding.words import join_words, token_words, word_bounds
 
 
 @pytest.mark.parametrize(
@@ -25,27 +25,27 @@ from llmkit.tasks.encoding.words import first_tokens, laid_out, words_in
     ],
 )
 def test_words_of_many_languages_are_found(text, words):
-    assert [text[start:end] for start, end in words_in(text)] == words
+    assert [text[start:end] for start, end in word_bounds(text)] == words
 
 
 @given(st.text(max_size=60))
 def test_words_hold_all_of_a_text_but_its_blanks(text):
-    bounds = words_in(text)
+    bounds = word_bounds(text)
     assert all(start < end for start, end in bounds)
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(bounds))
     assert "".join(text[start:end] for start, end in bounds) == "".join(text.split())
 
 
 def test_words_are_laid_out_with_blanks_between_them():
-    text, bounds = laid_out(["New York", "", "was"])
+    text, bounds = join_words(["New York", "", "was"])
     assert text == "New York  was"
     assert [text[start:end] for start, end in bounds] == ["New York", "", "was"]
 
 
 def test_the_first_token_of_a_word_is_found_by_its_offsets():
-    _, bounds = laid_out(["the", "", "Köln", "x"])  # 0-3, 4-4, 5-9, 10-11
+    _, bounds = join_words(["the", "", "Köln", "x"])  # 0-3, 4-4, 5-9, 10-11
     special = (0, 0)
-    assert first_tokens(bounds, [special, (0, 2), (2, 3), (5, 7), (7, 9), (10, 11), special]) == [
+    assert token_words(bounds, [special, (0, 2), (2, 3), (5, 7), (7, 9), (10, 11), special]) == [
         -1,
         0,
         -1,
@@ -54,6 +54,6 @@ def test_the_first_token_of_a_word_is_found_by_its_offsets():
         3,
         -1,
     ]
-    assert first_tokens(bounds, [(0, 3), (4, 5), (5, 9), (9, 11)]) == [0, 2, -1, 3]  # blanks in tokens
-    assert first_tokens(bounds, [special, (7, 9), (10, 11)]) == [-1, -1, 3]  # a window that begins within a word
-    assert first_tokens(bounds, [(1, 3), (6, 9)]) == [-1, 2]  # a mark that the tokenizer drops
+    assert token_words(bounds, [(0, 3), (4, 5), (5, 9), (9, 11)]) == [0, 2, -1, 3]  # blanks in tokens
+    assert token_words(bounds, [special, (7, 9), (10, 11)]) == [-1, -1, 3]  # a window that begins within a word
+    assert token_words(bounds, [(1, 3), (6, 9)]) == [-1, 2]  # a mark that the tokenizer drops
