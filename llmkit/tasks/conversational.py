@@ -18,12 +18,12 @@ from llmkit.metrics.observations import Likelihoods, Observations
 from llmkit.models.config import is_decoder
 from llmkit.options import AskOptions, TaskFlags
 from llmkit.tasks.base.encoding import Collator
-from llmkit.tasks.base.language_modeling import likelihoods, tally
+from llmkit.tasks.base.language_modeling import likelihoods, score_tokens
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import WholeTask
-from llmkit.tasks.causal_lm import CausalLM, collate
+from llmkit.tasks.causal_lm import CausalLM
 from llmkit.tasks.encoding.assistant_masks import render
-from llmkit.tasks.encoding.collation import IGNORED
+from llmkit.tasks.encoding.collation import IGNORED, collate_causal
 from llmkit.tasks.encoding.packing import collate_packs, leaks, pack
 
 METRICS = ("perplexity", "loss", "accuracy")
@@ -162,13 +162,13 @@ class Conversational(WholeTask):
     def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
         def collate_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
             """Return input_ids and labels (rows, tokens), with an attention mask or, of packs, with positions."""
-            return collate_packs(rows) if "position_ids" in rows[0] else collate(rows)
+            return collate_packs(rows) if "position_ids" in rows[0] else collate_causal(rows)
 
         return collate_rows
 
     def records(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
         pairs = zip(outputs.logits[:, :-1], batch["labels"][:, 1:], strict=True)
-        return [tally(logits, labels) for logits, labels in pairs]
+        return [score_tokens(logits, labels) for logits, labels in pairs]
 
     def class_name(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         return str(tokenizer.decode([choice]))

@@ -21,7 +21,7 @@ from llmkit.errors import ModelError
 from llmkit.models.tokenizer_training import train_wordpiece
 from llmkit.options import AskOptions, TaskFlags
 from llmkit.tasks.base.encoding import Collator
-from llmkit.tasks.base.language_modeling import DenoisingTask, in_blocks
+from llmkit.tasks.base.language_modeling import DenoisingTask, split_into_blocks
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.encoding import divergences
 from llmkit.tasks.encoding.collation import IGNORED, pad_batch, pad_sequences
@@ -94,7 +94,7 @@ class MaskedLM(DenoisingTask):
         room = settings.max_length - len(before) - len(after)
         columns: dict[str, list[Any]] = {"input_ids": [], "words": [], "row": []}
         for row, (ids, words) in enumerate(parts):
-            for block, its_words in zip(in_blocks(ids, room), in_blocks(words, room), strict=True):
+            for block, its_words in zip(split_into_blocks(ids, room), split_into_blocks(words, room), strict=True):
                 columns["input_ids"].append(before + block + after)
                 columns["row"].append(row)
                 columns["words"].append([-1] * len(before) + its_words + [-1] * len(after))

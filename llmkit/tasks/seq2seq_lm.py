@@ -19,7 +19,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from llmkit.errors import ModelError
 from llmkit.models.tokenizer_training import SENTINEL, train_bpe_with_sentinels
 from llmkit.tasks.base.encoding import Collator
-from llmkit.tasks.base.language_modeling import DenoisingTask, in_blocks
+from llmkit.tasks.base.language_modeling import DenoisingTask, split_into_blocks
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.encoding.collation import IGNORED, pad_sequences
 
@@ -62,7 +62,7 @@ class Seq2SeqLM(DenoisingTask):
         if not settings.per_row or training:
             documents = [[token for document in documents for token in document]]
         room = settings.max_length - 1  # for </s>
-        blocks = [(row, block) for row, ids in enumerate(documents) for block in in_blocks(ids, room)]
+        blocks = [(row, block) for row, ids in enumerate(documents) for block in split_into_blocks(ids, room)]
         return Dataset.from_dict(
             {
                 "input_ids": [block for _, block in blocks],

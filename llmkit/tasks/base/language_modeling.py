@@ -17,22 +17,69 @@ from llmkit.data.labels import Labels
 from llmkit.metrics.observations import Likelihoods, Observations
 from llmkit.options import TaskFlags
 from llmkit.options.search_space import Choice, Range
+from llmkit.tasks.base.answers import Answers
+from llmkit.tasks.base.columns import Columns
+from llmkit.tasks.base.encoding import Batch, Encoding
 from llmkit.tasks.base.settings import TaskSettings
-from llmkit.tasks.base.task import WholeTask
+from llmkit.tasks.base.task import Task, WholeTask
 from llmkit.tasks.encoding.collation import IGNORED, token_losses
 
 
-class TextTask(WholeTask):
-    """A language model on raw text: measured by likelihoods, of each row alone or of windows over the joined rows."""
+class TextColumns(Columns):
+    """One column of raw text."""
 
     roles = ("text",)
-    overlong_rows = "cut into blocks"
-    eval_batch_size = 8
-    invariance_rows = 2
-    metrics: ClassVar[tuple[str, ...]]  # all that there are, and all that are shown
 
     def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         return text_column(dataset, given)
+
+    def requirement(self) -> str:
+        return "a text"
+
+    def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
+        return usable_texts(dataset, columns)
+
+
+class BlockEncoding(Encoding):
+    """Rows joined into one stream of tokens, which is cut into blocks."""
+
+    overlong_rows = "cut into blocks"
+
+
+class LikelihoodAnswers(Answers):
+    """Likelihoods of each row alone, or of windows over the joined rows."""
+
+    @abstractmethod
+    def window_contents(self, encoded: Dataset, settings: TaskSettings) -> list[list[object]]:
+        """Return what tells each window from others, where units are windows."""
+
+    def class_name(self, number: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+        return str(tokenizer.decode([number]))
+
+    def one_row_per_unit(self, settings: TaskSettings) -> bool:
+        return settings.per_row
+
+    def unit_rows(self, encoded: Dataset, settings: TaskSettings) -> list[int] | None:
+        return super().unit_rows(encoded, settings) if settings.per_row else None
+
+    def unit_contents(self, rows: Dataset, encoded: Dataset, settings: TaskSettings) -> list[list[object]]:
+        if settings.per_row:
+            return super().unit_contents(rows, encoded, settings)
+        return self.window_contents(encoded, settings)
+
+    def counts(self, observations: Observations) -> dict[str, int]:
+        if not isinstance(observations, Likelihoods):
+            raise TypeError(f"language models are measured by likelihoods, not {type(observations).__name__}")
+        counts = {"tokens": int(observations.tokens.sum()), "bytes": int(observations.bytes.sum())}
+        return {name: count for name, count in counts.items() if count or name == "tokens"}
+
+
+class LanguageModelingTask(Task):
+    """A language model on raw text."""
+
+    eval_batch_size = 8
+    invariance_rows = 2
+    metrics: ClassVar[tuple[str, ...]]  # all that can be had, and all that are shown
 
     def supports_label_smoothing(self, settings: TaskSettings) -> bool:
         return True
@@ -41,33 +88,6 @@ class TextTask(WholeTask):
         """Return the usual space without label smoothing, by which perplexity loses; texts bear fewer passes."""
         usual = {name: values for name, values in super().search_space(settings).items() if name != "label_smoothing"}
         return {**usual, "epochs": Range(1, 4, whole=True)}
-
-    def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
-        return usable_texts(dataset, columns)
-
-    def class_name(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
-        return str(tokenizer.decode([choice]))
-
-    @abstractmethod
-    def window_contents(self, prepared: Dataset, settings: TaskSettings) -> list[list[Any]]:
-        """Return what tells each window from others, where units are windows."""
-
-    def one_row_per_unit(self, settings: TaskSettings) -> bool:
-        return settings.per_row
-
-    def unit_rows(self, prepared: Dataset, settings: TaskSettings) -> list[int] | None:
-        return super().unit_rows(prepared, settings) if settings.per_row else None
-
-    def unit_contents(self, rows: Dataset, prepared: Dataset, settings: TaskSettings) -> list[list[Any]]:
-        if settings.per_row:
-            return super().unit_contents(rows, prepared, settings)
-        return self.window_contents(prepared, settings)
-
-    def counts(self, observations: Observations) -> dict[str, int]:
-        if not isinstance(observations, Likelihoods):
-            raise TypeError(f"language models are measured by likelihoods, not {type(observations).__name__}")
-        counts = {"tokens": int(observations.tokens.sum()), "bytes": int(observations.bytes.sum())}
-        return {name: count for name, count in counts.items() if count or name == "tokens"}
 
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
         return self.metrics
@@ -79,8 +99,8 @@ class TextTask(WholeTask):
         return "perplexity"
 
 
-class DenoisingTask(TextTask):
-    """A model that restores what a collator takes out of a text: a prepared row has `input_ids`, `row` and `index`."""
+class DenoisingTask(LanguageModelingTask, TextColumns, BlockEncoding, LikelihoodAnswers, WholeTask):
+    """A model that restores what a collator takes out of a text: an encoded row has `input_ids`, `row` and `index`."""
 
     metrics = ("perplexity", "loss", "accuracy")
 
@@ -93,8 +113,8 @@ class DenoisingTask(TextTask):
         self.collator(tokenizer, settings)  # refuses a tokenizer that the task cannot use
         return super().resolve_settings(settings, flags, config, tokenizer)
 
-    def records(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
-        return [tally(*row) for row in zip(outputs.logits, batch["labels"], strict=True)]
+    def records(self, outputs: Any, batch: Batch) -> list[Any]:
+        return [score_tokens(*row) for row in zip(outputs.logits, batch["labels"], strict=True)]
 
     def evaluation_arrays(
         self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
@@ -121,14 +141,14 @@ def usable_texts(dataset: Dataset, columns: dict[str, str]) -> list[int]:
     return [row for row, text in enumerate(dataset[columns["text"]][:]) if str(text or "").strip()]
 
 
-def in_blocks(stream: list[int], size: int) -> list[list[int]]:
-    """Cut a stream into blocks of `size`; the rest is dropped, unless it is all there is."""
-    if len(stream) < size:
-        return [stream] if len(stream) > 1 else []
-    return [stream[start : start + size] for start in range(0, len(stream) - size + 1, size)]
+def split_into_blocks(ids: list[int], size: int) -> list[list[int]]:
+    """Cut a stream of tokens into blocks of `size`; the rest is dropped, unless it is all there is."""
+    if len(ids) < size:
+        return [ids] if len(ids) > 1 else []
+    return [ids[start : start + size] for start in range(0, len(ids) - size + 1, size)]
 
 
-def tally(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, int, int]:
+def score_tokens(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, int, int]:
     """Return the summed negative log-likelihood of the labels of a row, how many there are, and how many are guessed.
 
     The logits (tokens, vocabulary) are each of what `labels` (tokens,) has in its place, where -100 is none.
@@ -142,15 +162,19 @@ def tally(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, int, int]:
 def likelihoods(
     nll: Sequence[float],
     tokens: Sequence[int],
-    covered: Sequence[int],
+    byte_counts: Sequence[int],
     hits: Sequence[int] | None = None,
     rows: Sequence[int] | None = None,
 ) -> Likelihoods:
-    """Return the likelihoods of pieces of text (`covered` counts their bytes), or with `rows` of whole rows."""
+    """Return the likelihoods of pieces of text, or with `rows` (the row that each piece is of) of their rows.
+
+    Of each piece: its negative log-likelihood in nats, the tokens that are scored, the bytes that they cover, and the
+    tokens that are guessed.
+    """
     observations = Likelihoods(
         np.asarray(nll, dtype=np.float64),
         np.asarray(tokens, dtype=np.int64),
-        np.asarray(covered, dtype=np.int64),
+        np.asarray(byte_counts, dtype=np.int64),
         None if hits is None else np.asarray(hits, dtype=np.int64),
     )
     if rows is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -48,3 +48,23 @@ def token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     slices = zip(torch.split(logits, 2048), torch.split(targets, 2048), strict=True)
     losses = [torch.nn.functional.cross_entropy(part.float(), goal, reduction="none") for part, goal in slices]
     return torch.cat(losses) if losses else logits.new_zeros(0, dtype=torch.float32)
+
+
+def attention_mask(rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Return the attention mask (rows, longest) of rows of ids that are padded on the right."""
+    lengths = torch.tensor([len(row) for row in rows])
+    return (torch.arange(int(lengths.max()))[None, :] < lengths[:, None]).long()
+
+
+def collate_causal(rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, torch.Tensor]:
+    """Return input_ids, attention_mask and labels (rows, tokens); labels are the inputs where rows have none of theirs.
+
+    Padding stands on the right, and is not scored.
+    """
+    ids = [list(row["input_ids"]) for row in rows]
+    labels = [list(row.get("labels", row["input_ids"])) for row in rows]
+    return {
+        "input_ids": pad_sequences(ids, 0),
+        "attention_mask": attention_mask(ids),
+        "labels": pad_sequences(labels, IGNORED),
+    }
