@@ -94,6 +94,13 @@ class Task(ABC):
         """
         return settings
 
+    def pretraining_settings(self, settings: TaskSettings, mask_share: float | None, whole_words: bool) -> TaskSettings:
+        """Return the settings of pretraining, with what it takes out of a text where the task learns to restore it.
+
+        `mask_share` of the tokens, None for the usual share; with `whole_words`, all tokens of a word or none.
+        """
+        return settings
+
     def head_config(self, settings: TaskSettings) -> dict[str, Any]:
         """Return what the model's config must hold for the task: `resolve_settings` of a later command reads it."""
         return {}
