@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers.utils import ModelOutput
 
 from llmkit.data.columns import longest_text, string_columns
 from llmkit.data.labels import Labels
 from llmkit.metrics.observations import Likelihoods, Observations
 from llmkit.options import TaskFlags
 from llmkit.options.search_space import Choice, Range
-from llmkit.tasks.base.answers import Answers
+from llmkit.tasks.base.answers import Answers, Prediction
 from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Batch, Encoding
 from llmkit.tasks.base.settings import TaskSettings
-from llmkit.tasks.base.task import Task, WholeTask
+from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding.collation import IGNORED, token_losses
 
 
@@ -99,31 +100,53 @@ class LanguageModelingTask(Task):
         return "perplexity"
 
 
-class DenoisingTask(LanguageModelingTask, TextColumns, BlockEncoding, LikelihoodAnswers, WholeTask):
-    """A model that restores what a collator takes out of a text: an encoded row has `input_ids`, `row` and `index`."""
+@dataclass(frozen=True)
+class MaskingSettings:
+    """What is taken out of a text, for the model to restore."""
+
+    mask_share: float = 0.15  # of the tokens
+    whole_words: bool = False  # all tokens of a word, or none
+    fills: int = 0  # of each mask that stands in a text, how many are asked for; 0: masks are drawn
+
+
+class DenoisingAnswers(LikelihoodAnswers):
+    """Likelihoods of what a collator took out of a text: an encoded row has `input_ids`, `row` and `index`."""
+
+    def records(self, outputs: ModelOutput, batch: Batch) -> list[Prediction]:
+        """Return for each row the summed negative log-likelihood, the number of scored tokens and of those guessed."""
+        return [score_tokens(*row) for row in zip(outputs.logits, batch["labels"], strict=True)]
+
+    def evaluation_arrays(
+        self,
+        predictions: Sequence[Prediction],
+        encoded: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: TaskSettings,
+    ) -> Observations:
+        nll, tokens, hits = zip(*predictions, strict=True)
+        return likelihoods(nll, tokens, [0] * len(tokens), hits, encoded["row"] if settings.per_row else None)
+
+    def window_contents(self, encoded: Dataset, settings: TaskSettings) -> list[list[object]]:
+        return [[ids, settings.seed, settings.of(MaskingSettings).mask_share] for ids in encoded["input_ids"]]
+
+
+class DenoisingTask(LanguageModelingTask):
+    """A model that restores what a collator takes out of a text."""
 
     metrics = ("perplexity", "loss", "accuracy")
+    mask_share: ClassVar[float] = MaskingSettings.mask_share  # of pretraining, unless --mask-share says
 
     def check_settings(self, settings: TaskSettings) -> None:
         super().check_settings(replace(settings, per_row=False))
 
+    def pretraining_settings(self, settings: TaskSettings, mask_share: float | None, whole_words: bool) -> TaskSettings:
+        return settings.with_own(MaskingSettings, mask_share=mask_share or self.mask_share, whole_words=whole_words)
+
     def resolve_settings(
         self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
     ) -> TaskSettings:
-        self.collator(tokenizer, settings)  # refuses a tokenizer that the task cannot use
+        self.encoding.collator(tokenizer, settings)  # refuses a tokenizer that the task cannot use
         return super().resolve_settings(settings, flags, config, tokenizer)
-
-    def records(self, outputs: Any, batch: Batch) -> list[Any]:
-        return [score_tokens(*row) for row in zip(outputs.logits, batch["labels"], strict=True)]
-
-    def evaluation_arrays(
-        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
-    ) -> Observations:
-        nll, tokens, hits = zip(*records, strict=True)
-        return likelihoods(nll, tokens, [0] * len(tokens), hits, prepared["row"] if settings.per_row else None)
-
-    def window_contents(self, prepared: Dataset, settings: TaskSettings) -> list[list[Any]]:
-        return [[ids, settings.seed, settings.mask_share] for ids in prepared["input_ids"]]
 
 
 def text_column(dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
