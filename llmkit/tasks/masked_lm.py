@@ -30,7 +30,7 @@ from llmkit.tasks.base.language_modeling import (
 )
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.encoding import divergences
-from llmkit.tasks.encoding.collation import IGNORED, attention_mask, pad_batch, pad_sequences
+from llmkit.tasks.encoding.collation import IGNORED, pad_batch, pad_inputs, pad_sequences
 
 DEFAULT_FILLS = 5
 
@@ -192,10 +192,8 @@ class MaskingCollator:
     def __call__(self, rows: list[EncodedRow]) -> Batch:
         """Return input_ids, attention_mask and labels of shape (rows, tokens); labels are -100 where unmasked."""
         masked = [self.mask(row["input_ids"], row["words"], row["index"]) for row in rows]
-        input_ids = [ids for ids, _ in masked]
         return {
-            "input_ids": pad_sequences(input_ids, self.tokenizer.pad_token_id or 0),
-            "attention_mask": attention_mask(input_ids),
+            **pad_inputs([ids for ids, _ in masked], self.tokenizer.pad_token_id or 0),
             "labels": pad_sequences([labels for _, labels in masked], IGNORED),
         }
 

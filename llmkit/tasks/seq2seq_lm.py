@@ -27,7 +27,7 @@ from llmkit.tasks.base.language_modeling import (
     split_into_blocks,
 )
 from llmkit.tasks.base.settings import TaskSettings
-from llmkit.tasks.encoding.collation import IGNORED, attention_mask, pad_sequences
+from llmkit.tasks.encoding.collation import IGNORED, pad_inputs, pad_sequences
 
 MEAN_SPAN_LENGTH = 3  # tokens
 
@@ -123,10 +123,8 @@ class SpanCollator:
     def __call__(self, rows: list[EncodedRow]) -> Batch:
         """Return input_ids and attention_mask (rows, tokens), decoder_input_ids and labels (rows, target tokens)."""
         pairs = [self.corrupt(row["input_ids"], row["index"]) for row in rows]
-        inputs = [ids for ids, _ in pairs]
         return {
-            "input_ids": pad_sequences(inputs, self.pad),
-            "attention_mask": attention_mask(inputs),
+            **pad_inputs([inputs for inputs, _ in pairs], self.pad),
             "decoder_input_ids": pad_sequences([[self.pad, *targets[:-1]] for _, targets in pairs], self.pad),
             "labels": pad_sequences([targets for _, targets in pairs], IGNORED),
         }
