@@ -126,7 +126,7 @@ class PreferenceEncoding(Encoding):
 
 
 class PreferenceAnswers(Answers):
-    """The log-probabilities of both answers of each pair; then the reference's, where there is one."""
+    """How likely both answers of each pair are, and how likely they were to the reference."""
 
     def predict(self, model: PreTrainedModel, batch: Batch, settings: TaskSettings) -> list[Prediction]:
         """Return the log-probabilities of both answers of each pair; then the reference's, where there is one."""
@@ -205,7 +205,7 @@ class PreferenceOptimization(Task):
         return f"{form}; reference {settings.reference.name}, beta {preference.beta:g}"
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> torch.Tensor:
-        """Return the DPO loss of a batch; what remembers no reference is its own, as a model at its first step is."""
+        """Return the DPO loss of a batch; where it holds no reference, the model is its own, as at its first step."""
         margins = _margins(log_probabilities(model, batch))
         reference_margins = _margins(batch["before"]) if "before" in batch else margins.detach()
         return -torch.nn.functional.logsigmoid(batch["beta"] * (margins - reference_margins)).mean()

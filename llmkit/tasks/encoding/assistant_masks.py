@@ -90,23 +90,23 @@ def render(conversation: Conversation, tokenizer: PreTrainedTokenizerBase) -> Re
     turns = list(conversation.messages)
     text, rendered_turns = _text(turns, tokenizer), 0
     spans: list[CharSpan] = []
-    for place in conversation.learned:
-        prompt = _text(turns[:place], tokenizer, add_generation_prompt=True)
-        answered = text if place == len(turns) - 1 else _text(turns[: place + 1], tokenizer)
+    for index in conversation.learned:
+        prompt = _text(turns[:index], tokenizer, add_generation_prompt=True)
+        answered = text if index == len(turns) - 1 else _text(turns[: index + 1], tokenizer)
         if not text.startswith(answered):  # Phi-3's puts the end-of-text token behind the last turn, whatever it is
             answered = answered.removesuffix(tokenizer.eos_token or "")
         if not answered.startswith(prompt):
             raise DataError(
-                f"the chat template spells what is before turn {place + 1} otherwise in its prompt, {MARKED_TEMPLATE}"
+                f"the chat template spells what is before turn {index + 1} otherwise in its prompt, {MARKED_TEMPLATE}"
             )
         if not text.startswith(answered):
             raise DataError(
-                f"the chat template spells turn {place + 1} otherwise where others follow, {MARKED_TEMPLATE}"
+                f"the chat template spells turn {index + 1} otherwise where others follow, {MARKED_TEMPLATE}"
             )
-        _find_turns(turns, range(rendered_turns, place), text, (spans[-1][1] if spans else 0, len(prompt)))
-        _find_turns(turns, range(place, place + 1), text, (len(prompt), len(answered)))
+        _find_turns(turns, range(rendered_turns, index), text, (spans[-1][1] if spans else 0, len(prompt)))
+        _find_turns(turns, range(index, index + 1), text, (len(prompt), len(answered)))
         spans.append((len(prompt), len(answered)))
-        rendered_turns = place + 1
+        rendered_turns = index + 1
     return Rendering(text, tuple(spans))
 
 
@@ -125,19 +125,19 @@ def _render_marked(conversation: Conversation, tokenizer: PreTrainedTokenizerBas
     return Rendering(text, tuple(spans))
 
 
-def _find_turns(turns: Sequence[Message], places: Sequence[int], text: str, span: CharSpan) -> int:
-    """Return where the last of the turns at `places` ends in a span of a text, in which all stand in their order.
+def _find_turns(turns: Sequence[Message], indices: Sequence[int], text: str, span: CharSpan) -> int:
+    """Return where the last of the turns at `indices` ends in a span of a text, in which all stand in their order.
 
     Raises:
         DataError: one of them does not.
     """
     start, end = span
-    for place in places:
-        content = turns[place]["content"].strip()
+    for index in indices:
+        content = turns[index]["content"].strip()
         position = text.find(content, start, end)
         if position < 0:
             raise DataError(
-                f"the chat template drops or changes turn {place + 1}, the {turns[place]['role']}'s "
+                f"the chat template drops or changes turn {index + 1}, the {turns[index]['role']}'s "
                 f"{shortened(content)}; {OTHER_TEMPLATE}"
             )
         start = position + len(content)

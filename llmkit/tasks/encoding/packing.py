@@ -46,12 +46,12 @@ def best_fit(lengths: Sequence[int], max_length: int) -> list[list[int]]:
     packs: list[list[int]] = []
     rooms: list[tuple[int, int]] = []  # what is left in each pack, the least first, and its number
     for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        place = bisect_left(rooms, (lengths[row], -1))
-        if place == len(rooms):
+        index = bisect_left(rooms, (lengths[row], -1))
+        if index == len(rooms):
             room, number = max_length, len(packs)
             packs.append([])
         else:
-            room, number = rooms.pop(place)
+            room, number = rooms.pop(index)
         packs[number].append(row)
         insort(rooms, (room - lengths[row], number))
     return packs

@@ -104,7 +104,7 @@ def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 def _common_length(first: Sequence[object], second: Sequence[object]) -> int:
     """Return how many items the two begin with in common."""
     pairs = enumerate(zip(first, second, strict=False))
-    return next((place for place, (left, right) in pairs if left != right), min(len(first), len(second)))
+    return next((index for index, (left, right) in pairs if left != right), min(len(first), len(second)))
 
 
 def _with_eos(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
