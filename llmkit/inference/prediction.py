@@ -142,9 +142,10 @@ class Predictor:
         _require_alike(columns, [start + row + 1 for row in usable])
         picked = Dataset.from_dict(columns)
         settings = replace(self.settings, columns={role: role for role in roles})
-        found = self.task.encoding.first_unanswerable_row(picked, self.tokenizer, settings)
-        if found is not None:
-            raise DataError(f"row {start + usable[found[0]] + 1}: {found[1]}")
+        invalid = self.task.columns.first_invalid_row(picked, settings.columns)
+        refused = invalid or self.task.encoding.first_unanswerable_row(picked, self.tokenizer, settings)
+        if refused is not None:
+            raise DataError(f"row {start + usable[refused[0]] + 1}: {refused[1]}")
         prepared = self.task.encoding.encode(picked, self.tokenizer, settings, training=False)
         records = predict(self.task, self.model, self.tokenizer, prepared, settings, batch_size)
         made = self.task.answers.format(records, prepared, picked, self.tokenizer, settings, self.asked.top)

@@ -5,55 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
-from typing import Any
 
 import torch
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers.utils import ModelOutput
 
 from llmkit.metrics.observations import Observations
 from llmkit.models.config import DECODER_HEADS, is_decoder
 from llmkit.models.tokenizer_training import train_bpe
-from llmkit.tasks.base.encoding import Collator
-from llmkit.tasks.base.language_modeling import TextTask, in_blocks, likelihoods
+from llmkit.tasks.base.answers import Prediction
+from llmkit.tasks.base.encoding import Batch, Collator, EncodedRow
+from llmkit.tasks.base.language_modeling import (
+    BlockEncoding,
+    LanguageModelingTask,
+    LikelihoodAnswers,
+    TextColumns,
+    likelihoods,
+    split_into_blocks,
+)
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.encoding import divergences
-from llmkit.tasks.encoding.collation import IGNORED, pad_sequences, token_losses
-
-METRICS = ("perplexity", "loss", "bits_per_byte")
+from llmkit.tasks.encoding.collation import IGNORED, collate_causal, token_losses
 
 
-class CausalLM(TextTask):
-    """Next-token prediction on raw text."""
-
-    name = "causal-lm"
-    pipeline_tag = "text-generation"
-    auto_class = "AutoModelForCausalLM"
-    heads = DECODER_HEADS
-    commands = frozenset({"pretrain", "finetune", "eval", "generate", "chat"})
-    metrics = METRICS
-    continues_prompt = True
-    supports_distillation = True
-    default_max_length = 1024
-    architectures = ("llama", "gpt2")
-    base_model = "HuggingFaceTB/SmolLM2-135M"
-
-    def supports(self, config: PretrainedConfig) -> bool:
-        return is_decoder(config)
-
-    def can_pretrain(self, config: PretrainedConfig) -> bool:
-        from transformers import MODEL_FOR_MASKED_LM_MAPPING
-
-        return type(config) not in MODEL_FOR_MASKED_LM_MAPPING or bool(getattr(config, "is_decoder", False))
-
-    def requirement(self) -> str:
-        return "a text"
-
-    def train_tokenizer(self, texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:
-        return train_bpe(texts, vocabulary, context)
-
-    def check_settings(self, settings: TaskSettings) -> None:
-        super().check_settings(replace(settings, stride=None, per_row=False))
+class CausalLMColumns(TextColumns):
+    """Documents; perplexity is of all of them joined, unless each row is measured alone."""
 
     def evaluation_rows(self, dataset: Dataset, settings: TaskSettings) -> list[int]:
         usable = self.usable_rows(dataset, settings.columns)
@@ -61,12 +38,21 @@ class CausalLM(TextTask):
             return usable
         return list(range(len(dataset)))  # blank rows too: the documented recipe joins every row
 
+
+class CausalLMEncoding(BlockEncoding):
+    """Blocks of one stream of documents to train on, sliding windows to measure on."""
+
+    default_max_length = 1024
+
+    def train_tokenizer(self, texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:
+        return train_bpe(texts, vocabulary, context)
+
     def encode(
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
     ) -> Dataset:
         texts = [str(text or "") for text in rows[settings.columns["text"]][:]]
         if training:
-            blocks = in_blocks(_stream(texts, tokenizer), settings.max_length)
+            blocks = split_into_blocks(_stream(texts, tokenizer), settings.max_length)
             return Dataset.from_dict({"input_ids": blocks, "length": [len(block) for block in blocks]})
         pieces = texts if settings.per_row else ["\n\n".join(texts)]
         return Dataset.from_list(
@@ -78,30 +64,70 @@ class CausalLM(TextTask):
         )
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
-        return collate
+        return collate_causal
 
-    def divergence(
-        self, student: torch.Tensor, teacher: torch.Tensor, batch: dict[str, Any], temperature: float
-    ) -> torch.Tensor:
-        scored = batch["labels"][:, 1:] != IGNORED  # each token is predicted at the place before it
-        return divergences.of_tokens(student[:, :-1], teacher[:, :-1], scored, temperature)
 
-    def records(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
-        records = []
+class CausalLMAnswers(LikelihoodAnswers):
+    """The likelihoods of windows; a window is told from others by its tokens and by how many of them are scored."""
+
+    continues_prompt = True
+
+    def records(self, outputs: ModelOutput, batch: Batch) -> list[Prediction]:
+        """Return for each window its summed negative log-likelihood and the number of its scored tokens."""
+        predictions: list[Prediction] = []
         for logits, labels in zip(outputs.logits[:, :-1], batch["labels"][:, 1:], strict=True):
             scored = labels != IGNORED
             losses = token_losses(logits[scored], labels[scored])
-            records.append((losses.double().sum().item(), int(scored.sum())))
-        return records
+            predictions.append((losses.double().sum().item(), int(scored.sum())))
+        return predictions
 
     def evaluation_arrays(
-        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
+        self,
+        predictions: Sequence[Prediction],
+        encoded: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: TaskSettings,
     ) -> Observations:
-        nll, tokens = zip(*records, strict=True)
-        return likelihoods(nll, tokens, prepared["bytes"], rows=prepared["row"] if settings.per_row else None)
+        nll, tokens = zip(*predictions, strict=True)
+        return likelihoods(nll, tokens, encoded["bytes"], rows=encoded["row"] if settings.per_row else None)
 
-    def window_contents(self, prepared: Dataset, settings: TaskSettings) -> list[list[Any]]:
-        return [[row["input_ids"], row["labels"].count(IGNORED)] for row in prepared.to_list()]
+    def window_contents(self, encoded: Dataset, settings: TaskSettings) -> list[list[object]]:
+        return [[row["input_ids"], row["labels"].count(IGNORED)] for row in encoded.to_list()]
+
+
+class CausalLM(LanguageModelingTask):
+    """Next-token prediction on raw text."""
+
+    name = "causal-lm"
+    pipeline_tag = "text-generation"
+    auto_class = "AutoModelForCausalLM"
+    heads = DECODER_HEADS
+    base_model = "HuggingFaceTB/SmolLM2-135M"
+    architectures = ("llama", "gpt2")
+    commands = frozenset({"pretrain", "finetune", "eval", "generate", "chat"})
+    metrics = ("perplexity", "loss", "bits_per_byte")
+    supports_distillation = True
+
+    columns = CausalLMColumns(name)
+    encoding = CausalLMEncoding(name)
+    answers = CausalLMAnswers(name, encoding)
+
+    def supports(self, config: PretrainedConfig) -> bool:
+        return is_decoder(config)
+
+    def can_pretrain(self, config: PretrainedConfig) -> bool:
+        from transformers import MODEL_FOR_MASKED_LM_MAPPING
+
+        return type(config) not in MODEL_FOR_MASKED_LM_MAPPING or bool(getattr(config, "is_decoder", False))
+
+    def check_settings(self, settings: TaskSettings) -> None:
+        super().check_settings(replace(settings, stride=None, per_row=False))
+
+    def divergence(
+        self, student: torch.Tensor, teacher: torch.Tensor, batch: Batch, temperature: float
+    ) -> torch.Tensor:
+        scored = batch["labels"][:, 1:] != IGNORED  # each token is predicted at the place before it
+        return divergences.of_tokens(student[:, :-1], teacher[:, :-1], scored, temperature)
 
 
 def _stream(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -118,16 +144,15 @@ def _stream(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[in
     return stream
 
 
-def _windows_of(text: str, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Iterator[dict[str, Any]]:
+def _windows_of(text: str, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Iterator[EncodedRow]:
     encoded = tokenizer(text, return_attention_mask=False, return_offsets_mapping=tokenizer.is_fast)
     ids = encoded["input_ids"]
     cut = list(windows(ids, settings.max_length, settings.stride))
-    fresh = [sum(label != IGNORED for label in labels) for _, labels in cut]
-    ends = _byte_ends(text, len(ids), list(accumulate(fresh)), encoded.get("offset_mapping"))
-    ends[:0] = [_unscored_bytes(text, ids, tokenizer)]
-    for number, (window, labels) in enumerate(cut):
-        covered = ends[number + 1] - ends[number]
-        yield {"input_ids": window, "labels": labels, "length": len(window), "bytes": covered}
+    scored = [sum(label != IGNORED for label in labels) for _, labels in cut]
+    ends = _byte_ends(text, len(ids), list(accumulate(scored)), encoded.get("offset_mapping"))
+    bounds = pairwise([_unscored_bytes(text, ids, tokenizer), *ends])
+    for (window, labels), (start, end) in zip(cut, bounds, strict=True):
+        yield {"input_ids": window, "labels": labels, "length": len(window), "bytes": end - start}
 
 
 def _byte_ends(text: str, tokens: int, counts: list[int], offsets: list[tuple[int, int]] | None) -> list[int]:
@@ -135,13 +160,13 @@ def _byte_ends(text: str, tokens: int, counts: list[int], offsets: list[tuple[in
 
     By the tokenizer's offsets, or where it has none in proportion to the number of tokens.
     """
-    whole = len(text.encode())
+    size = len(text.encode())
     if offsets is None:
-        return [whole * count // tokens for count in counts]
+        return [size * count // tokens for count in counts]
     characters = list(accumulate((end for _, end in offsets), max))  # a special token has the offsets 0, 0
     bounds = [characters[count - 1] for count in counts[:-1]]
     sizes = [len(text[start:end].encode()) for start, end in pairwise([0, *bounds])]
-    return [*accumulate(sizes), whole] if counts else []
+    return [*accumulate(sizes), size] if counts else []
 
 
 def _unscored_bytes(text: str, ids: list[int], tokenizer: PreTrainedTokenizerBase) -> int:
@@ -162,21 +187,10 @@ def windows(ids: list[int], size: int, stride: int | None = None) -> Iterator[tu
     Source: https://huggingface.co/docs/transformers/perplexity
     """
     step = max(1, min(stride or size // 2, size - 1))  # size - 1: the first token of a window is predicted by nothing
-    done = 0
+    previous_end = 0
     for begin in range(0, len(ids), step):
         end = min(begin + size, len(ids))
-        fresh = end - done
-        yield ids[begin:end], [IGNORED] * (end - begin - fresh) + ids[end - fresh : end]
-        done = end
+        yield ids[begin:end], [IGNORED] * (previous_end - begin) + ids[previous_end:end]
+        previous_end = end
         if end == len(ids):
             return
-
-
-def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Stack blocks, or pad windows on the right; the labels are the inputs unless the rows have their own."""
-    ids = [list(row["input_ids"]) for row in rows]
-    labels = [list(row.get("labels", row["input_ids"])) for row in rows]
-    lengths = torch.tensor([len(row) for row in ids])
-    input_ids = pad_sequences(ids, 0)
-    mask = (torch.arange(input_ids.shape[1])[None, :] < lengths[:, None]).long()
-    return {"input_ids": input_ids, "attention_mask": mask, "labels": pad_sequences(labels, IGNORED)}

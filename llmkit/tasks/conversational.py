@@ -3,62 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import ModelOutput
 
-from llmkit.data.columns import is_string, item_of
+from llmkit.data.columns import Row, is_string, item_of
 from llmkit.data.conversations import KEYS, Conversation, conversation_of
 from llmkit.data.labels import Labels
 from llmkit.errors import DataError, ModelError, OptionError
 from llmkit.metrics.observations import Likelihoods, Observations
-from llmkit.models.config import is_decoder
+from llmkit.models.config import DECODER_HEADS, is_decoder
 from llmkit.options import AskOptions, TaskFlags
-from llmkit.tasks.base.encoding import Collator
-from llmkit.tasks.base.language_modeling import likelihoods, tally
+from llmkit.tasks.base.answers import Answers, Prediction
+from llmkit.tasks.base.columns import Columns
+from llmkit.tasks.base.encoding import Batch, Collator, EncodedRow, Encoding
+from llmkit.tasks.base.language_modeling import likelihoods, score_tokens
 from llmkit.tasks.base.settings import TaskSettings
-from llmkit.tasks.base.task import WholeTask
-from llmkit.tasks.causal_lm import CausalLM, collate
-from llmkit.tasks.encoding.assistant_masks import render
-from llmkit.tasks.encoding.collation import IGNORED
+from llmkit.tasks.base.task import Task
+from llmkit.tasks.encoding.assistant_masks import encode_conversations, render
+from llmkit.tasks.encoding.collation import collate_causal
 from llmkit.tasks.encoding.packing import collate_packs, leaks, pack
 
 METRICS = ("perplexity", "loss", "accuracy")
-LISTS = ("messages", "conversations")
-TEXTS = (  # the usual columns by their roles; of Alpaca's, the input can be blank
+MESSAGE_COLUMNS = ("messages", "conversations")
+TEXT_COLUMNS = (  # the usual columns by their roles; of Alpaca's, the input can be blank
     {"prompt": "prompt", "completion": "completion", "system": "system"},
     {"prompt": "instruction", "completion": "output", "input": "input", "system": "system"},
 )
-PREPARED = ("input_ids", "labels", "length", "truncated", "learned", "row")  # of a row
-SLICE = 1000  # rows that are tokenized at a time
+ENCODED_COLUMNS = ("input_ids", "labels", "length", "truncated", "target_tokens", "row")
+ROWS_PER_BATCH = 1000  # that are tokenized at a time
 
 
-class Conversational(WholeTask):
-    """Conversations in the model's chat template; what the assistant writes is learned, and scored."""
+@dataclass(frozen=True)
+class ConversationalSettings:
+    """How conversations are spelled, and whether several share a sequence."""
 
-    name = "conversational"
-    pipeline_tag = "text-generation"
-    auto_class = "AutoModelForCausalLM"
-    heads = CausalLM.heads
+    chat_template: str = ""
+    packing: bool = False
+
+
+class ConversationalColumns(Columns):
+    """A list of messages, or texts of the user and of the assistant."""
+
     roles = ("messages", "prompt", "completion", "input", "system")
     optional_roles = frozenset({"input", "system"})
-    flags = frozenset({"chat_template", "packing"})
-    commands = frozenset({"finetune", "eval", "generate"})
-    base_model = "HuggingFaceTB/SmolLM2-135M-Instruct"
-    continues_prompt = True
-    eval_batch_size = 8
-    invariance_rows = 2
-    default_max_length = 1024
     unusable_reason = "no answer of the assistant, or a blank turn"
-
-    def supports(self, config: PretrainedConfig) -> bool:
-        return is_decoder(config)
-
-    def is_default_for(self, config: PretrainedConfig, verb: str) -> bool:
-        return verb == "eval" and self.supports(config)  # where the rows tell; else a decoder is a causal-lm
 
     def requirement(self) -> str:
         return "a list of messages (or conversations), a prompt and its completion, or an instruction and its output"
@@ -66,36 +58,139 @@ class Conversational(WholeTask):
     def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         if "messages" in given:
             return given if len(given) == 1 else None
-        kinds = dataset.features
-        lists = [name for name in LISTS if name in kinds and _lists_messages(kinds[name])]
-        if lists and not given:
-            return {"messages": lists[0]}
-        for usual in TEXTS:
-            there = {role: name for role, name in usual.items() if name in kinds and _spells(role, kinds[name])}
-            found = there | given
-            if {"prompt", "completion"} <= set(found):
-                return {role: found[role] for role in self.roles if role in found}
+        features = dataset.features
+        names = [name for name in MESSAGE_COLUMNS if name in features and _lists_messages(features[name])]
+        if names and not given:
+            return {"messages": names[0]}
+        for usual in TEXT_COLUMNS:
+            present = {role: name for role, name in usual.items() if name in features and _fits(role, features[name])}
+            columns = present | given
+            if {"prompt", "completion"} <= set(columns):
+                return {role: columns[role] for role in self.roles if role in columns}
         return None
 
     def explicit_columns(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
-        names = [name for name in LISTS if name in dataset.features]
+        names = [name for name in MESSAGE_COLUMNS if name in dataset.features]
         return {"messages": names[0]} if names and not given else None
 
     def first_invalid_row(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
-        for place, row in enumerate(_cells(rows, columns)):
+        for index, row in enumerate(_rows_of(rows, columns)):
             try:
                 conversation_of(row, columns)
             except DataError as error:
-                return place, str(error)
+                return index, str(error)
         return None
 
     def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
-        return [place for place, found in enumerate(_conversations(dataset, columns)) if found is not None]
+        conversations = _conversations(dataset, columns)
+        return [index for index, conversation in enumerate(conversations) if conversation is not None]
+
+
+class ConversationalEncoding(Encoding):
+    """Conversations in the model's chat template, with labels where the assistant writes."""
+
+    default_max_length = 1024
+
+    def first_unencodable_row(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
+    ) -> tuple[int, str] | None:
+        for index, conversation in enumerate(_conversations(rows, settings.columns)):
+            try:
+                if conversation is not None:
+                    render(conversation, tokenizer)
+            except DataError as error:
+                return index, str(error)
+        return None
+
+    def encode(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
+    ) -> Dataset:
+        """Turn conversations into ids, with the label -100 where the assistant does not write.
+
+        Raises:
+            DataError: the template cannot spell a row.
+        """
+        numbered = enumerate(_conversations(rows, settings.columns))
+        usable = [(row, conversation) for row, conversation in numbered if conversation is not None]
+        encoded: list[EncodedRow] = []
+        for start in range(0, len(usable), ROWS_PER_BATCH):
+            numbers, conversations = zip(*usable[start : start + ROWS_PER_BATCH], strict=True)
+            encodings = encode_conversations(conversations, tokenizer, settings.max_length)
+            encoded += [{"row": row, **encoding} for row, encoding in zip(numbers, encodings, strict=True)]
+        return Dataset.from_dict({name: [row[name] for row in encoded] for name in ENCODED_COLUMNS})
+
+    def rows_without_targets(self, encoded: Dataset) -> list[int]:
+        return [index for index, count in enumerate(encoded["target_tokens"][:]) if not count]
+
+    def truncation_warning(self, encoded: Dataset) -> str | None:
+        count = len(self.rows_without_targets(encoded))
+        if not count:
+            return None
+        return f"{count} of {len(encoded)} conversations are cut off before the assistant writes, and count for nothing"
+
+    def pack(self, encoded: Dataset, settings: TaskSettings) -> Dataset:
+        return pack(encoded, settings.max_length) if settings.of(ConversationalSettings).packing else encoded
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
+        return _collate
+
+
+class ConversationalAnswers(Answers):
+    """The likelihoods of what the assistant writes in each conversation."""
+
+    continues_prompt = True
+
+    def records(self, outputs: ModelOutput, batch: Batch) -> list[Prediction]:
+        """Return for each row the summed negative log-likelihood, the number of scored tokens and of those guessed."""
+        pairs = zip(outputs.logits[:, :-1], batch["labels"][:, 1:], strict=True)
+        return [score_tokens(logits, labels) for logits, labels in pairs]
+
+    def class_name(self, number: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+        return str(tokenizer.decode([number]))
+
+    def evaluation_arrays(
+        self,
+        predictions: Sequence[Prediction],
+        encoded: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: TaskSettings,
+    ) -> Observations:
+        nll, tokens, hits = zip(*predictions, strict=True)
+        return likelihoods(nll, tokens, [0] * len(tokens), hits)
+
+    def counts(self, observations: Observations) -> dict[str, int]:
+        if not isinstance(observations, Likelihoods):
+            raise TypeError(f"conversations are measured by likelihoods, not {type(observations).__name__}")
+        return {"tokens of the assistant": int(observations.tokens.sum()), "rows": len(observations)}
+
+
+class Conversational(Task):
+    """Conversations in the model's chat template; what the assistant writes is learned, and scored."""
+
+    name = "conversational"
+    pipeline_tag = "text-generation"
+    auto_class = "AutoModelForCausalLM"
+    heads = DECODER_HEADS
+    base_model = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    flags = frozenset({"chat_template", "packing"})
+    commands = frozenset({"finetune", "eval", "generate"})
+    eval_batch_size = 8
+    invariance_rows = 2
+
+    columns = ConversationalColumns(name)
+    encoding = ConversationalEncoding(name)
+    answers = ConversationalAnswers(name, encoding)
+
+    def supports(self, config: PretrainedConfig) -> bool:
+        return is_decoder(config)
+
+    def is_default_for(self, config: PretrainedConfig, command: str) -> bool:
+        return command == "eval" and self.supports(config)  # where the rows tell; else a decoder is a causal-lm
 
     def resolve_settings(
         self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
     ) -> TaskSettings:
-        """Return the setup with the chat template, which a given one becomes of the tokenizer too."""
+        """Return the settings with the chat template, which a given one becomes of the tokenizer too."""
         if flags.packing and isinstance(flags, AskOptions):
             raise OptionError("--packing is for finetune; one prompt at a time is answered")
         if flags.chat_template is not None:
@@ -107,82 +202,20 @@ class Conversational(WholeTask):
             )
         if not tokenizer.is_fast:
             raise ModelError(f"{self.name} wants a tokenizer that tells the characters of its tokens (tokenizer.json)")
-        return replace(settings, chat_template=tokenizer.get_chat_template(), packing=bool(flags.packing))
+        template = tokenizer.get_chat_template()
+        return settings.with_own(ConversationalSettings, chat_template=template, packing=bool(flags.packing))
 
     def check_settings(self, settings: TaskSettings) -> None:
         super().check_settings(settings)
-        if settings.packing:
+        if settings.of(ConversationalSettings).packing:
             raise OptionError("--packing is for finetune; each row is measured alone")
 
-    def first_unencodable_row(
-        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
-    ) -> tuple[int, str] | None:
-        for place, conversation in enumerate(_conversations(rows, settings.columns)):
-            try:
-                if conversation is not None:
-                    render(conversation, tokenizer)
-            except DataError as error:
-                return place, str(error)
-        return None
-
-    def encode(
-        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
-    ) -> Dataset:
-        """Turn conversations into ids, with the label -100 where the assistant does not write.
-
-        Raises:
-            DataError: the template cannot spell a row.
-        """
-        told = [(row, one) for row, one in enumerate(_conversations(rows, settings.columns)) if one is not None]
-        slices = (told[start : start + SLICE] for start in range(0, len(told), SLICE))
-        encoded = [row for some in slices for row in _encoded(some, tokenizer, settings.max_length)]
-        return Dataset.from_dict({name: [row[name] for row in encoded] for name in PREPARED})
-
-    def rows_without_targets(self, prepared: Dataset) -> list[int]:
-        return [place for place, tokens in enumerate(prepared["learned"][:]) if not tokens]
-
-    def pack(self, prepared: Dataset, settings: TaskSettings) -> Dataset:
-        return pack(prepared, settings.max_length) if settings.packing else prepared
-
     def check_model(self, model: PreTrainedModel, settings: TaskSettings) -> None:
-        if settings.packing and leaks(model):
+        if settings.of(ConversationalSettings).packing and leaks(model):
             raise ModelError(
                 f"--packing: in a {model.config.model_type} the conversations of one sequence would see one another; "
                 "train without it"
             )
-
-    def truncation_warning(self, prepared: Dataset) -> str | None:
-        silent = len(self.rows_without_targets(prepared))
-        if not silent:
-            return None
-        return (
-            f"{silent} of {len(prepared)} conversations are cut off before the assistant writes, and count for nothing"
-        )
-
-    def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
-        def collate_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
-            """Return input_ids and labels (rows, tokens), with an attention mask or, of packs, with positions."""
-            return collate_packs(rows) if "position_ids" in rows[0] else collate(rows)
-
-        return collate_rows
-
-    def records(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
-        pairs = zip(outputs.logits[:, :-1], batch["labels"][:, 1:], strict=True)
-        return [tally(logits, labels) for logits, labels in pairs]
-
-    def class_name(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
-        return str(tokenizer.decode([choice]))
-
-    def evaluation_arrays(
-        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
-    ) -> Observations:
-        nll, tokens, hits = zip(*records, strict=True)
-        return likelihoods(nll, tokens, [0] * len(tokens), hits)
-
-    def counts(self, observations: Observations) -> dict[str, int]:
-        if not isinstance(observations, Likelihoods):
-            raise TypeError(f"conversations are measured by likelihoods, not {type(observations).__name__}")
-        return {"tokens of the assistant": int(observations.tokens.sum()), "rows": len(observations)}
 
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
         return METRICS
@@ -194,46 +227,26 @@ class Conversational(WholeTask):
         return "perplexity"
 
 
-def _encoded(
-    conversations: Sequence[tuple[int, Conversation]], tokenizer: PreTrainedTokenizerBase, most: int
-) -> Iterator[dict[str, Any]]:
-    """Yield the rows that are prepared of some conversations, each beside the number of its row."""
-    renderings = [render(conversation, tokenizer) for _, conversation in conversations]
-    encoded = tokenizer(
-        [one.text for one in renderings],
-        add_special_tokens=False,
-        return_attention_mask=False,
-        return_offsets_mapping=True,
-    )
-    for place, (row, _) in enumerate(conversations):
-        ids, learned = encoded["input_ids"][place], renderings[place].learned(encoded["offset_mapping"][place])
-        learned[0] = False  # nothing predicts the first token
-        labels = [token if own else IGNORED for token, own in zip(ids, learned, strict=True)][:most]
-        yield {
-            "input_ids": ids[:most],
-            "labels": labels,
-            "length": len(labels),
-            "truncated": len(ids) > most,
-            "learned": sum(learned[:most]),
-            "row": row,
-        }
+def _collate(rows: list[EncodedRow]) -> Batch:
+    """Return input_ids and labels (rows, tokens), with an attention mask or, of packs, with positions."""
+    return collate_packs(rows) if "position_ids" in rows[0] else collate_causal(rows)
 
 
-def _cells(rows: Dataset, columns: dict[str, str]) -> Iterator[dict[str, Any]]:
-    for batch in rows.select_columns(list(columns.values())).iter(SLICE):
+def _rows_of(rows: Dataset, columns: dict[str, str]) -> Iterator[Row]:
+    for batch in rows.select_columns(list(columns.values())).iter(ROWS_PER_BATCH):
         yield from (dict(zip(batch, cells, strict=True)) for cells in zip(*batch.values(), strict=True))
 
 
 def _conversations(rows: Dataset, columns: dict[str, str]) -> Iterator[Conversation | None]:
-    return (conversation_of(row, columns) for row in _cells(rows, columns))
+    return (conversation_of(row, columns) for row in _rows_of(rows, columns))
 
 
-def _lists_messages(feature: Any) -> bool:
+def _lists_messages(feature: object) -> bool:
     item = item_of(feature)
     return isinstance(item, dict) and any(set(keys) <= set(item) for keys in KEYS)
 
 
-def _spells(role: str, feature: Any) -> bool:
+def _fits(role: str, feature: object) -> bool:
     return is_string(feature) or (role in {"prompt", "completion"} and _lists_messages(feature))
 
 

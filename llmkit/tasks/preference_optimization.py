@@ -9,170 +9,212 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit.data.columns import is_string
+from llmkit.data.columns import is_string, item_of
 from llmkit.data.labels import Labels
 from llmkit.errors import DataError, ModelError
 from llmkit.metrics.observations import Observations, Preferences
 from llmkit.models import adapters
-from llmkit.models.config import is_decoder
+from llmkit.models.config import DECODER_HEADS, is_decoder
 from llmkit.models.reference import reference_for
 from llmkit.options import TaskFlags
-from llmkit.tasks.base.encoding import Collator
+from llmkit.tasks.base.answers import Answers, Prediction
+from llmkit.tasks.base.columns import Columns
+from llmkit.tasks.base.encoding import Batch, Collator, EncodedRow, Encoding
 from llmkit.tasks.base.settings import TaskSettings
-from llmkit.tasks.base.task import WholeTask
-from llmkit.tasks.causal_lm import CausalLM
-from llmkit.tasks.encoding.preference_pairs import ANSWERS, encode, pair_of
+from llmkit.tasks.base.task import Task
+from llmkit.tasks.encoding.preference_pairs import ANSWER_ROLES, encode_pair, preference_pair
 
-BETA = 0.1
-REWARDS = ("reward_accuracy", "reward_margin", "dpo_loss")  # of what has changed since the reference
+AUTO_CLASS = "AutoModelForCausalLM"
+REWARD_METRICS = ("reward_accuracy", "reward_margin", "dpo_loss")  # of what has changed since the reference
 
 
-class PreferenceOptimization(WholeTask):
-    """The preferred one of two answers to a prompt."""
+@dataclass(frozen=True)
+class PreferenceSettings:
+    """How closely the model is held to its reference, and how a pair is spelled."""
 
-    name = "preference-optimization"
-    auto_class = CausalLM.auto_class
-    heads = CausalLM.heads
-    roles = ("prompt", *ANSWERS)
-    flags = frozenset({"beta"})
-    commands = frozenset({"finetune", "eval"})
-    base_model = "HuggingFaceTB/SmolLM2-135M-Instruct"
-    eval_batch_size = 4  # pairs: the logits of two answers are large
-    invariance_rows = 2
-    non_input_keys = frozenset({"completion_mask", "is_real", "before", "beta"})
+    beta: float = 0.1
+    chat: bool = False  # in the chat template, else as plain text
+
+
+class PreferenceColumns(Columns):
+    """A prompt and two answers to it; the prompt may stand at the beginning of both."""
+
+    roles = ("prompt", *ANSWER_ROLES)
+    alternative_roles = ANSWER_ROLES
     unusable_reason = "no prompt or no answers"
-    logged_metrics = REWARDS
-    alternative_roles = ANSWERS
-    needs_reference_outputs = True
-    default_batch_size = 8
-    default_epochs = 1.0
-    lr_multiplier = 0.05  # 2e-6 for 135 million weights, 2e-5 for an adapter: TRL's own is 1e-6
-
-    def supports(self, config: PretrainedConfig) -> bool:
-        return is_decoder(config)
-
-    def is_default_for(self, config: PretrainedConfig, verb: str) -> bool:
-        return is_decoder(config) and verb == "eval"  # elsewhere a decoder continues text
 
     def requirement(self) -> str:
         return "a prompt, a chosen and a rejected answer (texts or messages; the prompt may begin both)"
 
     def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
-        found = {role: given.get(role, role) for role in self.roles}
-        found = {role: name for role, name in found.items() if name in dataset.column_names}
-        if not set(ANSWERS) <= set(found) or not all(_holds_answers(dataset.features[name]) for name in found.values()):
+        named = {role: given.get(role, role) for role in self.roles}
+        columns = {role: name for role, name in named.items() if name in dataset.column_names}
+        features = {role: dataset.features[name] for role, name in columns.items()}
+        if not set(ANSWER_ROLES) <= set(columns) or not all(map(_holds_answers, features.values())):
             return None
-        whole = not any(is_string(dataset.features[found[role]]) for role in ANSWERS)
-        return found if "prompt" in found or whole else None
-
-    def resolve_settings(
-        self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
-    ) -> TaskSettings:
-        if importlib.util.find_spec("trl") is None:
-            raise ModelError(f"{self.name} needs trl: pip install 'llmkit[dpo]'")
-        known = settings.reference
-        beta = flags.beta if flags.beta is not None else known.beta if known else BETA
-        reference = replace(known, beta=beta) if known else None
-        return replace(settings, beta=beta, reference=reference, chat=bool(tokenizer.chat_template))
-
-    def remark(self, rows: Dataset, settings: TaskSettings) -> str | None:
-        form = "answers in the chat template" if settings.chat else "answers as plain text"
-        if settings.reference is None:
-            return f"{form}; no reference model, so the answer that is likelier as a whole counts as preferred"
-        return f"{form}; reference {settings.reference.name}, beta {settings.beta:g}"
+        are_conversations = not any(is_string(features[role]) for role in ANSWER_ROLES)
+        return columns if "prompt" in columns or are_conversations else None
 
     def first_invalid_row(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
-        for place, row in enumerate(rows):
+        for index, row in enumerate(rows):
             try:
-                pair_of(row, columns)
+                preference_pair(row, columns)
             except DataError as error:
-                return place, str(error)
+                return index, str(error)
         return None
 
     def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
-        return list(range(len(dataset)))  # a row without an answer is refused: see `flaw`
+        return list(range(len(dataset)))  # a row without an answer is refused: see `first_invalid_row`
+
+    def sample_inputs(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, str]]:
+        following = [*texts[1:], *texts[:1]]
+        return [
+            {"prompt": text, "chosen": answer, "rejected": answer[::-1]}
+            for text, answer in zip(texts, following, strict=True)
+        ]
+
+
+class PreferenceEncoding(Encoding):
+    """Both answers of a pair after their prompt: tensors of shape (rows, 2, tokens), the chosen answer first."""
+
+    non_input_keys = frozenset({"completion_mask", "is_real", "before", "beta"})
 
     def encode(
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
     ) -> Dataset:
-        made = []
+        encoded: list[EncodedRow] = []
         for row in rows:
-            whole = encode(pair_of(row, settings.columns), tokenizer)
-            pair = whole.cut(settings.max_length)
+            untruncated = encode_pair(preference_pair(row, settings.columns), tokenizer)
+            pair = untruncated.truncated(settings.max_length)
             chosen, rejected = pair.answers
-            made.append(
+            encoded.append(
                 {
                     "prompt_ids": pair.prompt,
                     "chosen_ids": chosen,
                     "rejected_ids": rejected,
                     "input_ids": pair.prompt + chosen,
-                    "truncated": pair != whole,
+                    "truncated": pair != untruncated,
                     "length": len(pair.prompt) + max(len(chosen), len(rejected)),
                 }
             )
-        return Dataset.from_list(made)
+        return Dataset.from_list(encoded)
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
         from trl.trainer.dpo_trainer import DataCollatorForPreference
 
         pad = DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id or 0)
+        beta = settings.of(PreferenceSettings).beta
 
-        def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+        def collate(rows: list[EncodedRow]) -> Batch:
+            """Pad pairs; `before` (rows, 2) are the log-probabilities of the reference, where the rows have them."""
             stacked = pad(rows)  # the chosen answers of all rows, then the rejected ones
-            batch = {name: torch.stack(value.chunk(2), dim=1) for name, value in stacked.items()}
+            batch: Batch = {name: torch.stack(value.chunk(2), dim=1) for name, value in stacked.items()}
             batch["is_real"] = torch.ones(len(rows), 2, dtype=torch.bool)
-            batch["beta"] = torch.full((len(rows),), settings.beta)
+            batch["beta"] = torch.full((len(rows),), beta)
             if "before" in rows[0]:
                 batch["before"] = torch.tensor([row["before"] for row in rows])
             return batch
 
         return collate
 
-    def loss(self, model: PreTrainedModel, batch: dict[str, Any]) -> torch.Tensor:
-        """Return the DPO loss of a batch; what remembers no reference is its own, as a model at its first step is."""
-        margins = _margins(log_probabilities(model, batch))
-        before = _margins(batch["before"]) if "before" in batch else margins.detach()
-        return -torch.nn.functional.logsigmoid(batch["beta"] * (margins - before)).mean()
 
-    def predict(self, model: PreTrainedModel, batch: dict[str, Any], settings: TaskSettings) -> list[Any]:
+class PreferenceAnswers(Answers):
+    """How likely both answers of each pair are, and how likely they were to the reference."""
+
+    def predict(self, model: PreTrainedModel, batch: Batch, settings: TaskSettings) -> list[Prediction]:
         """Return the log-probabilities of both answers of each pair; then the reference's, where there is one."""
-        found = [log_probabilities(model, batch)]
+        outputs = [log_probabilities(model, batch)]
         if "before" in batch:
-            found.append(batch["before"])
+            outputs.append(batch["before"])
         elif settings.reference is not None and adapters.is_active(model):
             with adapters.turned_off(model):
-                found.append(log_probabilities(model, batch))
+                outputs.append(log_probabilities(model, batch))
         elif settings.reference is not None:
-            found.append(log_probabilities(reference_for(model, settings.reference, self.auto_class), batch))
-        records: list[Any] = torch.cat([some.float() for some in found], dim=1).tolist()
-        return records
+            outputs.append(log_probabilities(reference_for(model, settings.reference, AUTO_CLASS), batch))
+        predictions: list[Prediction] = torch.cat([pairs.float() for pairs in outputs], dim=1).tolist()
+        return predictions
 
-    def logits(self, model: PreTrainedModel, batch: dict[str, Any], place: int) -> torch.Tensor:
+    def logits(self, model: PreTrainedModel, batch: Batch, place: int) -> torch.Tensor:
         return log_probabilities(model, batch)[place]
 
-    def class_name(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
-        return ANSWERS[choice]
+    def class_name(self, number: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+        return ANSWER_ROLES[number]
 
     def evaluation_arrays(
-        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
+        self,
+        predictions: Sequence[Prediction],
+        encoded: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: TaskSettings,
     ) -> Observations:
-        found = np.asarray(records, dtype=np.float64)
-        before = found[:, 2] - found[:, 3] if found.shape[1] > 2 else None
-        return Preferences(found[:, 0] - found[:, 1], before, settings.beta)
+        pairs = np.asarray(predictions, dtype=np.float64)
+        reference_margins = pairs[:, 2] - pairs[:, 3] if pairs.shape[1] > 2 else None
+        return Preferences(pairs[:, 0] - pairs[:, 1], reference_margins, settings.of(PreferenceSettings).beta)
+
+
+class PreferenceOptimization(Task):
+    """The preferred one of two answers to a prompt."""
+
+    name = "preference-optimization"
+    auto_class = AUTO_CLASS
+    heads = DECODER_HEADS
+    base_model = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    flags = frozenset({"beta"})
+    commands = frozenset({"finetune", "eval"})
+    logged_metrics = REWARD_METRICS
+    needs_reference_outputs = True
+    eval_batch_size = 4  # pairs: the logits of two answers are large
+    invariance_rows = 2
+    default_batch_size = 8
+    default_epochs = 1.0
+    lr_multiplier = 0.05  # 2e-6 for 135 million weights, 2e-5 for an adapter: TRL's own is 1e-6
+
+    columns = PreferenceColumns(name)
+    encoding = PreferenceEncoding(name)
+    answers = PreferenceAnswers(name, encoding)
+
+    def supports(self, config: PretrainedConfig) -> bool:
+        return is_decoder(config)
+
+    def is_default_for(self, config: PretrainedConfig, command: str) -> bool:
+        return is_decoder(config) and command == "eval"  # elsewhere a decoder continues text
+
+    def resolve_settings(
+        self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+    ) -> TaskSettings:
+        if importlib.util.find_spec("trl") is None:
+            raise ModelError(f"{self.name} needs trl: pip install 'llmkit[dpo]'")
+        reference = settings.reference
+        default = reference.beta if reference else PreferenceSettings.beta
+        beta = flags.beta if flags.beta is not None else default
+        settings = replace(settings, reference=replace(reference, beta=beta) if reference else None)
+        return settings.with_own(PreferenceSettings, beta=beta, chat=bool(tokenizer.chat_template))
+
+    def remark(self, rows: Dataset, settings: TaskSettings) -> str | None:
+        preference = settings.of(PreferenceSettings)
+        form = "answers in the chat template" if preference.chat else "answers as plain text"
+        if settings.reference is None:
+            return f"{form}; no reference model, so the answer that is likelier as a whole counts as preferred"
+        return f"{form}; reference {settings.reference.name}, beta {preference.beta:g}"
+
+    def loss(self, model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+        """Return the DPO loss of a batch; where it holds no reference, the model is its own, as at its first step."""
+        margins = _margins(log_probabilities(model, batch))
+        reference_margins = _margins(batch["before"]) if "before" in batch else margins.detach()
+        return -torch.nn.functional.logsigmoid(batch["beta"] * (margins - reference_margins)).mean()
 
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
-        return ("accuracy", "margin", *REWARDS)
+        return ("accuracy", "margin", *REWARD_METRICS)
 
     def default_metrics(self, labels: Labels | None) -> tuple[str, ...]:
-        return (*REWARDS, "accuracy", "margin")
+        return (*REWARD_METRICS, "accuracy", "margin")
 
     def metrics_for(self, settings: TaskSettings) -> tuple[str, ...]:
         return ("accuracy", "margin") if settings.reference is None else self.default_metrics(settings.labels)
@@ -180,23 +222,16 @@ class PreferenceOptimization(WholeTask):
     def headline_metric(self, settings: TaskSettings) -> str:
         return "accuracy" if settings.reference is None else "reward_accuracy"
 
-    def sample_inputs(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
-        following = [*texts[1:], *texts[:1]]
-        return [
-            {"prompt": text, "chosen": other, "rejected": other[::-1]}
-            for text, other in zip(texts, following, strict=True)
-        ]
 
-
-def log_probabilities(model: PreTrainedModel, batch: dict[str, Any]) -> torch.Tensor:
+def log_probabilities(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
     """Return the summed log-probability in nats of the answers of each pair, (rows, 2), the chosen one first."""
     from trl.trainer.utils import selective_log_softmax
 
     names = ("input_ids", "attention_mask", "completion_mask")
-    ids, mask, learned = (batch[name].flatten(0, 1) for name in names)
+    ids, mask, answer_mask = (batch[name].flatten(0, 1) for name in names)
     logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
-    found = selective_log_softmax(logits.float(), ids[:, 1:])
-    sums: torch.Tensor = (found * learned[:, 1:]).sum(-1)
+    log_probs = selective_log_softmax(logits.float(), ids[:, 1:])
+    sums: torch.Tensor = (log_probs * answer_mask[:, 1:]).sum(-1)
     return sums.reshape(len(batch["input_ids"]), 2)
 
 
@@ -205,6 +240,5 @@ def _margins(pairs: torch.Tensor) -> torch.Tensor:
     return pairs[:, 0] - pairs[:, 1]
 
 
-def _holds_answers(feature: Any) -> bool:
-    item = getattr(feature, "feature", None)
-    return is_string(feature) or isinstance(item, dict)
+def _holds_answers(feature: object) -> bool:
+    return is_string(feature) or isinstance(item_of(feature), dict)

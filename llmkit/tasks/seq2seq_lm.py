@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import count, takewhile
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,38 +17,30 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from llmkit.errors import ModelError
 from llmkit.models.tokenizer_training import SENTINEL, train_bpe_with_sentinels
-from llmkit.tasks.base.encoding import Collator
-from llmkit.tasks.base.language_modeling import DenoisingTask, in_blocks
+from llmkit.tasks.base.encoding import Batch, Collator, EncodedRow
+from llmkit.tasks.base.language_modeling import (
+    BlockEncoding,
+    DenoisingAnswers,
+    DenoisingTask,
+    MaskingSettings,
+    TextColumns,
+    split_into_blocks,
+)
 from llmkit.tasks.base.settings import TaskSettings
-from llmkit.tasks.encoding.collation import IGNORED, pad_sequences
+from llmkit.tasks.encoding.collation import IGNORED, pad_inputs, pad_sequences
 
-MEAN_SPAN = 3  # tokens
+MEAN_SPAN_LENGTH = 3  # tokens
 
 
-class Seq2SeqLM(DenoisingTask):
-    """Span corruption on raw text, for an encoder-decoder that is finetuned to translate or summarize."""
-
-    name = "seq2seq-lm"
-    pipeline_tag = "text2text-generation"
-    auto_class = "AutoModelForSeq2SeqLM"
-    heads = ("ForConditionalGeneration", "WithLMHeadModel")
-    commands = frozenset({"pretrain", "finetune", "eval"})
-    architectures = ("t5",)
-    base_model = "google/t5-v1_1-small"
-
-    def supports(self, config: PretrainedConfig) -> bool:
-        return super().supports(config) and self.can_pretrain(config)
-
-    def is_default_for(self, config: PretrainedConfig, verb: str) -> bool:
-        return self.supports(config) and not getattr(config, "task_specific_params", None)  # made for another task
-
-    def can_pretrain(self, config: PretrainedConfig) -> bool:
-        from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
-
-        return type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+class Seq2SeqLMColumns(TextColumns):
+    """A text."""
 
     def requirement(self) -> str:
         return "a text and an encoder-decoder model"
+
+
+class Seq2SeqLMEncoding(BlockEncoding):
+    """Blocks without special tokens; the collator corrupts them and puts their end."""
 
     def train_tokenizer(self, texts: Iterable[str], vocabulary: int, context: int) -> PreTrainedTokenizerBase:
         return train_bpe_with_sentinels(texts, vocabulary, context)
@@ -61,8 +52,8 @@ class Seq2SeqLM(DenoisingTask):
         documents = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
         if not settings.per_row or training:
             documents = [[token for document in documents for token in document]]
-        room = settings.max_length - 1  # for </s>
-        blocks = [(row, block) for row, ids in enumerate(documents) for block in in_blocks(ids, room)]
+        size = settings.max_length - 1  # without </s>
+        blocks = [(row, block) for row, ids in enumerate(documents) for block in split_into_blocks(ids, size)]
         return Dataset.from_dict(
             {
                 "input_ids": [block for _, block in blocks],
@@ -76,14 +67,45 @@ class Seq2SeqLM(DenoisingTask):
         return SpanCollator(tokenizer, settings)
 
     def target_tokens(
-        self, prepared: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
+        self, encoded: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
     ) -> Iterable[list[int]]:
         collator = SpanCollator(tokenizer, settings)
-        return (collator.corrupt(row["input_ids"], row["index"])[1] for row in prepared.to_list())
+        return (collator.corrupt(row["input_ids"], row["index"])[1] for row in encoded.to_list())
 
-    def logits(self, model: PreTrainedModel, batch: dict[str, Any], place: int) -> torch.Tensor:
-        logits: torch.Tensor = model(**self.model_inputs(batch)).logits[place]
+
+class Seq2SeqLMAnswers(DenoisingAnswers):
+    """The likelihoods of what the sentinels stand for."""
+
+    def logits(self, model: PreTrainedModel, batch: Batch, place: int) -> torch.Tensor:
+        logits: torch.Tensor = model(**self.encoding.model_inputs(batch)).logits[place]
         return logits[: int((batch["labels"][place] != IGNORED).sum())]
+
+
+class Seq2SeqLM(DenoisingTask):
+    """Span corruption on raw text, for an encoder-decoder that is finetuned to translate or summarize."""
+
+    name = "seq2seq-lm"
+    pipeline_tag = "text2text-generation"
+    auto_class = "AutoModelForSeq2SeqLM"
+    heads = ("ForConditionalGeneration", "WithLMHeadModel")
+    base_model = "google/t5-v1_1-small"
+    architectures = ("t5",)
+    commands = frozenset({"pretrain", "finetune", "eval"})
+
+    columns = Seq2SeqLMColumns(name)
+    encoding = Seq2SeqLMEncoding(name)
+    answers = Seq2SeqLMAnswers(name, encoding)
+
+    def supports(self, config: PretrainedConfig) -> bool:
+        return super().supports(config) and self.can_pretrain(config)
+
+    def is_default_for(self, config: PretrainedConfig, command: str) -> bool:
+        return self.supports(config) and not getattr(config, "task_specific_params", None)  # made for another task
+
+    def can_pretrain(self, config: PretrainedConfig) -> bool:
+        from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+
+        return type(config) in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
 
 
 class SpanCollator:
@@ -96,33 +118,32 @@ class SpanCollator:
                 f"the tokenizer lacks {SENTINEL.format(0)}, an end or a padding token, which seq2seq-lm needs; "
                 "T5 and its kin have them, and so has a tokenizer that --arch t5 trains"
             )
-        self.settings, self.epoch = settings, 0
+        self.mask_share, self.seed, self.epoch = settings.of(MaskingSettings).mask_share, settings.seed, 0
 
-    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    def __call__(self, rows: list[EncodedRow]) -> Batch:
         """Return input_ids and attention_mask (rows, tokens), decoder_input_ids and labels (rows, target tokens)."""
         pairs = [self.corrupt(row["input_ids"], row["index"]) for row in rows]
-        lengths = torch.tensor([len(inputs) for inputs, _ in pairs])
-        input_ids = pad_sequences([inputs for inputs, _ in pairs], self.pad)
         return {
-            "input_ids": input_ids,
-            "attention_mask": (torch.arange(input_ids.shape[1])[None, :] < lengths[:, None]).long(),
+            **pad_inputs([inputs for inputs, _ in pairs], self.pad),
             "decoder_input_ids": pad_sequences([[self.pad, *targets[:-1]] for _, targets in pairs], self.pad),
             "labels": pad_sequences([targets for _, targets in pairs], IGNORED),
         }
 
     def corrupt(self, ids: list[int], index: int) -> tuple[list[int], list[int]]:
         """Return the input and the target of a row of two or more tokens: kept and corrupted spans take turns."""
-        dice = np.random.default_rng((self.settings.seed, self.epoch, index))
-        noise = min(max(round(len(ids) * self.settings.mask_share), 1), len(ids) - 1)
-        spans = min(max(round(noise / MEAN_SPAN), 1), len(ids) - noise, len(self.sentinels))
-        kept, lost = _lengths(len(ids) - noise, spans, dice), _lengths(noise, spans, dice)
+        generator = np.random.default_rng((self.seed, self.epoch, index))
+        noise = min(max(round(len(ids) * self.mask_share), 1), len(ids) - 1)
+        spans = min(max(round(noise / MEAN_SPAN_LENGTH), 1), len(ids) - noise, len(self.sentinels))
+        kept, corrupted = _span_lengths(len(ids) - noise, spans, generator), _span_lengths(noise, spans, generator)
         inputs: list[int] = []
         targets: list[int] = []
-        place = 0
-        for sentinel, length, gap in zip(self.sentinels, kept, lost, strict=False):
-            inputs += [*ids[place : place + length], sentinel]
-            targets += [sentinel, *ids[place + length : place + length + gap]]
-            place += length + gap
+        start = 0
+        for sentinel, kept_length, corrupted_length in zip(self.sentinels, kept, corrupted, strict=False):
+            middle = start + kept_length
+            end = middle + corrupted_length
+            inputs += [*ids[start:middle], sentinel]
+            targets += [sentinel, *ids[middle:end]]
+            start = end
         return [*inputs, self.end], [*targets, self.end]
 
 
@@ -132,8 +153,8 @@ def sentinels(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return [vocabulary[name] for name in takewhile(vocabulary.__contains__, map(SENTINEL.format, count()))]
 
 
-def _lengths(total: int, parts: int, dice: np.random.Generator) -> list[int]:
+def _span_lengths(total: int, spans: int, generator: np.random.Generator) -> list[int]:
     """Cut `total` into so many lengths of at least 1, all ways equally likely."""
-    cuts = np.sort(dice.choice(total - 1, size=parts - 1, replace=False)) + 1
+    cuts = np.sort(generator.choice(total - 1, size=spans - 1, replace=False)) + 1
     lengths: list[int] = np.diff([0, *cuts, total]).tolist()
     return lengths

@@ -213,9 +213,7 @@ def _job(
     report: Report,
 ) -> Job:
     settings = TaskSettings(columns={"text": "text"}, max_length=start.context, seed=hyper.seed)
-    masks = replace(
-        settings, mask_share=shape.mask_share or start.task.mask_share, whole_words=shape.whole_word_masking
-    )
+    masks = start.task.pretraining_settings(settings, shape.mask_share, shape.whole_word_masking)
     best = hyper.metric or start.task.headline_metric(settings)
     require_known(best, start.task.metric_names(None), "--metric")
     start.task.encoding.collator(start.tokenizer, masks)  # refuses a tokenizer that the task cannot use

@@ -22,7 +22,7 @@ from llmkit.inference.prediction import predict
 from llmkit.options import AdapterOptions, DataOptions, RunOptions, TrainingOptions, TunedRecipeOptions
 from llmkit.output.report import Report
 from llmkit.tasks import TASKS, Reference, TaskSettings
-from llmkit.tasks.encoding.preference_pairs import Encoded, encode, pair_of
+from llmkit.tasks.encoding.preference_pairs import EncodedPair, encode_pair, preference_pair
 from llmkit.training.finetuning import finetune
 
 TASK = TASKS["preference-optimization"]
@@ -180,18 +180,19 @@ def test_a_pair_is_read_from_each_form_and_in_the_chat_template_where_there_is_o
     row = ROWS[0]
     system, asked = turn("system", "be kind"), turn("user", row["prompt"])
     answers = [[turn("assistant", row[role])] for role in ("chosen", "rejected")]
-    texts = pair_of(row, ROLES)
+    texts = preference_pair(row, ROLES)
     assert ([*texts.prompt], [*texts.answers]) == ([asked], answers)
     apart = {"prompt": [system, asked], "chosen": answers[0], "rejected": answers[1]}
     whole = {"chosen": [system, asked, *answers[0]], "rejected": [system, asked, *answers[1]]}
-    assert pair_of(apart, ROLES) == pair_of(whole, {role: role for role in whole})
-    assert pair_of({**whole, "prompt": row["prompt"]}, ROLES) == pair_of(apart, ROLES)  # UltraFeedback has both
+    assert preference_pair(apart, ROLES) == preference_pair(whole, {role: role for role in whole})
+    both = {**whole, "prompt": row["prompt"]}  # as in UltraFeedback
+    assert preference_pair(both, ROLES) == preference_pair(apart, ROLES)
     tokenizer = AutoTokenizer.from_pretrained(talker)
-    made = encode(texts, tokenizer)
+    made = encode_pair(texts, tokenizer)
     assert tokenizer.decode(made.prompt) == f"u:{row['prompt']}\na:"
     assert [tokenizer.decode(ids) for ids in made.answers] == [f"{row[role]}\n" for role in ("chosen", "rejected")]
     tokenizer.chat_template = None
-    plain = encode(texts, tokenizer)
+    plain = encode_pair(texts, tokenizer)
     whole = tokenizer.decode(plain.prompt + plain.answers[0])
     assert whole == tokenizer.bos_token + row["prompt"] + row["chosen"] + tokenizer.eos_token
 
@@ -207,10 +208,10 @@ def test_data_shows_what_is_learned_of_a_pair(llmkit, talker, tmp_path):
 
 
 def test_a_pair_that_is_too_long_keeps_the_end_of_its_prompt_and_the_beginnings_of_its_answers():
-    pair = Encoded([1, 2, 3, 4, 5, 6], ([7, 8, 9], [10]))
-    assert pair.cut(9) == pair
-    assert pair.cut(8) == Encoded([2, 3, 4, 5, 6], ([7, 8, 9], [10]))
-    assert pair.cut(4) == Encoded([5, 6], ([7, 8], [10]))
+    pair = EncodedPair([1, 2, 3, 4, 5, 6], ([7, 8, 9], [10]))
+    assert pair.truncated(9) == pair
+    assert pair.truncated(8) == EncodedPair([2, 3, 4, 5, 6], ([7, 8, 9], [10]))
+    assert pair.truncated(4) == EncodedPair([5, 6], ([7, 8], [10]))
 
 
 GOOD_ROW = as_messages(ROWS[0])
@@ -261,4 +262,4 @@ def test_what_cannot_be_trained_on_pairs_is_a_sentence(llmkit, talker, llama, cl
 
 def test_a_blank_answer_is_no_answer():
     with pytest.raises(DataError, match="no chosen answer"):
-        pair_of({**ROWS[0], "chosen": "  "}, ROLES)
+        preference_pair({**ROWS[0], "chosen": "  "}, ROLES)

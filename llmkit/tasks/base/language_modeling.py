@@ -4,35 +4,83 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers.utils import ModelOutput
 
 from llmkit.data.columns import longest_text, string_columns
 from llmkit.data.labels import Labels
 from llmkit.metrics.observations import Likelihoods, Observations
 from llmkit.options import TaskFlags
 from llmkit.options.search_space import Choice, Range
+from llmkit.tasks.base.answers import Answers, Prediction
+from llmkit.tasks.base.columns import Columns
+from llmkit.tasks.base.encoding import Batch, Encoding
 from llmkit.tasks.base.settings import TaskSettings
-from llmkit.tasks.base.task import WholeTask
+from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding.collation import IGNORED, token_losses
 
 
-class TextTask(WholeTask):
-    """A language model on raw text: measured by likelihoods, of each row alone or of windows over the joined rows."""
+class TextColumns(Columns):
+    """One column of raw text."""
 
     roles = ("text",)
-    overlong_rows = "cut into blocks"
-    eval_batch_size = 8
-    invariance_rows = 2
-    metrics: ClassVar[tuple[str, ...]]  # all that there are, and all that are shown
 
     def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         return text_column(dataset, given)
+
+    def requirement(self) -> str:
+        return "a text"
+
+    def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
+        return usable_texts(dataset, columns)
+
+
+class BlockEncoding(Encoding):
+    """Rows joined into one stream of tokens, which is cut into blocks."""
+
+    overlong_rows = "cut into blocks"
+
+
+class LikelihoodAnswers(Answers):
+    """Likelihoods of each row alone, or of windows over the joined rows."""
+
+    @abstractmethod
+    def window_contents(self, encoded: Dataset, settings: TaskSettings) -> list[list[object]]:
+        """Return what tells each window from others, where units are windows."""
+
+    def class_name(self, number: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+        return str(tokenizer.decode([number]))
+
+    def one_row_per_unit(self, settings: TaskSettings) -> bool:
+        return settings.per_row
+
+    def unit_rows(self, encoded: Dataset, settings: TaskSettings) -> list[int] | None:
+        return super().unit_rows(encoded, settings) if settings.per_row else None
+
+    def unit_contents(self, rows: Dataset, encoded: Dataset, settings: TaskSettings) -> list[list[object]]:
+        if settings.per_row:
+            return super().unit_contents(rows, encoded, settings)
+        return self.window_contents(encoded, settings)
+
+    def counts(self, observations: Observations) -> dict[str, int]:
+        if not isinstance(observations, Likelihoods):
+            raise TypeError(f"language models are measured by likelihoods, not {type(observations).__name__}")
+        counts = {"tokens": int(observations.tokens.sum()), "bytes": int(observations.bytes.sum())}
+        return {name: count for name, count in counts.items() if count or name == "tokens"}
+
+
+class LanguageModelingTask(Task):
+    """A language model on raw text."""
+
+    eval_batch_size = 8
+    invariance_rows = 2
+    metrics: ClassVar[tuple[str, ...]]  # all that can be had, and all that are shown
 
     def supports_label_smoothing(self, settings: TaskSettings) -> bool:
         return True
@@ -41,33 +89,6 @@ class TextTask(WholeTask):
         """Return the usual space without label smoothing, by which perplexity loses; texts bear fewer passes."""
         usual = {name: values for name, values in super().search_space(settings).items() if name != "label_smoothing"}
         return {**usual, "epochs": Range(1, 4, whole=True)}
-
-    def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
-        return usable_texts(dataset, columns)
-
-    def class_name(self, choice: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
-        return str(tokenizer.decode([choice]))
-
-    @abstractmethod
-    def window_contents(self, prepared: Dataset, settings: TaskSettings) -> list[list[Any]]:
-        """Return what tells each window from others, where units are windows."""
-
-    def one_row_per_unit(self, settings: TaskSettings) -> bool:
-        return settings.per_row
-
-    def unit_rows(self, prepared: Dataset, settings: TaskSettings) -> list[int] | None:
-        return super().unit_rows(prepared, settings) if settings.per_row else None
-
-    def unit_contents(self, rows: Dataset, prepared: Dataset, settings: TaskSettings) -> list[list[Any]]:
-        if settings.per_row:
-            return super().unit_contents(rows, prepared, settings)
-        return self.window_contents(prepared, settings)
-
-    def counts(self, observations: Observations) -> dict[str, int]:
-        if not isinstance(observations, Likelihoods):
-            raise TypeError(f"language models are measured by likelihoods, not {type(observations).__name__}")
-        counts = {"tokens": int(observations.tokens.sum()), "bytes": int(observations.bytes.sum())}
-        return {name: count for name, count in counts.items() if count or name == "tokens"}
 
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
         return self.metrics
@@ -79,31 +100,53 @@ class TextTask(WholeTask):
         return "perplexity"
 
 
-class DenoisingTask(TextTask):
-    """A model that restores what a collator takes out of a text: a prepared row has `input_ids`, `row` and `index`."""
+@dataclass(frozen=True)
+class MaskingSettings:
+    """What is taken out of a text, for the model to restore."""
+
+    mask_share: float = 0.15  # of the tokens
+    whole_words: bool = False  # all tokens of a word, or none
+    fills: int = 0  # of each mask that stands in a text, how many are asked for; 0: masks are drawn
+
+
+class DenoisingAnswers(LikelihoodAnswers):
+    """Likelihoods of what a collator took out of a text: an encoded row has `input_ids`, `row` and `index`."""
+
+    def records(self, outputs: ModelOutput, batch: Batch) -> list[Prediction]:
+        """Return for each row the summed negative log-likelihood, the number of scored tokens and of those guessed."""
+        return [score_tokens(*row) for row in zip(outputs.logits, batch["labels"], strict=True)]
+
+    def evaluation_arrays(
+        self,
+        predictions: Sequence[Prediction],
+        encoded: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: TaskSettings,
+    ) -> Observations:
+        nll, tokens, hits = zip(*predictions, strict=True)
+        return likelihoods(nll, tokens, [0] * len(tokens), hits, encoded["row"] if settings.per_row else None)
+
+    def window_contents(self, encoded: Dataset, settings: TaskSettings) -> list[list[object]]:
+        return [[ids, settings.seed, settings.of(MaskingSettings).mask_share] for ids in encoded["input_ids"]]
+
+
+class DenoisingTask(LanguageModelingTask):
+    """A model that restores what a collator takes out of a text."""
 
     metrics = ("perplexity", "loss", "accuracy")
+    mask_share: ClassVar[float] = MaskingSettings.mask_share  # of pretraining, unless --mask-share says
 
     def check_settings(self, settings: TaskSettings) -> None:
         super().check_settings(replace(settings, per_row=False))
 
+    def pretraining_settings(self, settings: TaskSettings, mask_share: float | None, whole_words: bool) -> TaskSettings:
+        return settings.with_own(MaskingSettings, mask_share=mask_share or self.mask_share, whole_words=whole_words)
+
     def resolve_settings(
         self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
     ) -> TaskSettings:
-        self.collator(tokenizer, settings)  # refuses a tokenizer that the task cannot use
+        self.encoding.collator(tokenizer, settings)  # refuses a tokenizer that the task cannot use
         return super().resolve_settings(settings, flags, config, tokenizer)
-
-    def records(self, outputs: Any, batch: dict[str, Any]) -> list[Any]:
-        return [tally(*row) for row in zip(outputs.logits, batch["labels"], strict=True)]
-
-    def evaluation_arrays(
-        self, records: Sequence[Any], prepared: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
-    ) -> Observations:
-        nll, tokens, hits = zip(*records, strict=True)
-        return likelihoods(nll, tokens, [0] * len(tokens), hits, prepared["row"] if settings.per_row else None)
-
-    def window_contents(self, prepared: Dataset, settings: TaskSettings) -> list[list[Any]]:
-        return [[ids, settings.seed, settings.mask_share] for ids in prepared["input_ids"]]
 
 
 def text_column(dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
@@ -121,14 +164,14 @@ def usable_texts(dataset: Dataset, columns: dict[str, str]) -> list[int]:
     return [row for row, text in enumerate(dataset[columns["text"]][:]) if str(text or "").strip()]
 
 
-def in_blocks(stream: list[int], size: int) -> list[list[int]]:
-    """Cut a stream into blocks of `size`; the rest is dropped, unless it is all there is."""
-    if len(stream) < size:
-        return [stream] if len(stream) > 1 else []
-    return [stream[start : start + size] for start in range(0, len(stream) - size + 1, size)]
+def split_into_blocks(ids: list[int], size: int) -> list[list[int]]:
+    """Cut a stream of tokens into blocks of `size`; the rest is dropped, unless it is all there is."""
+    if len(ids) < size:
+        return [ids] if len(ids) > 1 else []
+    return [ids[start : start + size] for start in range(0, len(ids) - size + 1, size)]
 
 
-def tally(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, int, int]:
+def score_tokens(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, int, int]:
     """Return the summed negative log-likelihood of the labels of a row, how many there are, and how many are guessed.
 
     The logits (tokens, vocabulary) are each of what `labels` (tokens,) has in its place, where -100 is none.
@@ -142,15 +185,19 @@ def tally(logits: torch.Tensor, labels: torch.Tensor) -> tuple[float, int, int]:
 def likelihoods(
     nll: Sequence[float],
     tokens: Sequence[int],
-    covered: Sequence[int],
+    byte_counts: Sequence[int],
     hits: Sequence[int] | None = None,
     rows: Sequence[int] | None = None,
 ) -> Likelihoods:
-    """Return the likelihoods of pieces of text (`covered` counts their bytes), or with `rows` of whole rows."""
+    """Return the likelihoods of pieces of text, or with `rows` (the row that each piece is of) of their rows.
+
+    Of each piece: its negative log-likelihood in nats, the tokens that are scored, the bytes that they cover, and the
+    tokens that are guessed.
+    """
     observations = Likelihoods(
         np.asarray(nll, dtype=np.float64),
         np.asarray(tokens, dtype=np.int64),
-        np.asarray(covered, dtype=np.int64),
+        np.asarray(byte_counts, dtype=np.int64),
         None if hits is None else np.asarray(hits, dtype=np.int64),
     )
     if rows is None:

@@ -41,7 +41,6 @@ class Task(ABC):
     eval_batch_size: ClassVar[int] = 32  # rows per forward pass when measuring; recorded beside the figures
     invariance_rows: ClassVar[int] = 8  # run once more alone and in other company when measuring
     architectures: ClassVar[tuple[str, ...]] = ()  # what pretrain can build for it, the usual one first
-    mask_share: ClassVar[float] = 0.15  # of the tokens that pretraining takes out, unless --mask-share says
     default_epochs: ClassVar[float] = 3.0  # of finetune
     default_batch_size: ClassVar[int] = 16  # rows of a training step
     lr_multiplier: ClassVar[float] = 1.0  # times the usual learning rate of finetuning
@@ -91,6 +90,13 @@ class Task(ABC):
 
         Raises:
             OptionError, ModelError: the model cannot do what a flag asks for.
+        """
+        return settings
+
+    def pretraining_settings(self, settings: TaskSettings, mask_share: float | None, whole_words: bool) -> TaskSettings:
+        """Return the settings of pretraining, with what it takes out of a text where the task learns to restore it.
+
+        `mask_share` of the tokens, None for the usual share; with `whole_words`, all tokens of a word or none.
         """
         return settings
 

@@ -32,18 +32,18 @@ def rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str,
         raise ModelError(f"the chat template of {tokenizer.name_or_path!r} fails: {error}") from error
 
 
-def chat_ids(tokenizer: PreTrainedTokenizerBase, before: str, text: str, most: int) -> tuple[list[int], bool]:
-    """Return the tokens of a message, `before` and `text`, and whether text was cut off to have `most` at most."""
+def chat_ids(tokenizer: PreTrainedTokenizerBase, before: str, text: str, max_length: int) -> tuple[list[int], bool]:
+    """Return at most `max_length` tokens of a message, `before` and `text`, and whether text was cut off for that."""
     ids = _ids(tokenizer, before + text)
-    if len(ids) <= most:
+    if len(ids) <= max_length:
         return ids, False
-    own = tokenizer(text, add_special_tokens=False)["input_ids"]
-    keep = len(own) - (len(ids) - most)
-    while keep > 0:  # a text that is cut can have a token more
-        ids = _ids(tokenizer, before + tokenizer.decode(own[:keep]))
-        if len(ids) <= most:
+    text_ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    kept = len(text_ids) - (len(ids) - max_length)
+    while kept > 0:  # a text that is cut can have a token more
+        ids = _ids(tokenizer, before + tokenizer.decode(text_ids[:kept]))
+        if len(ids) <= max_length:
             return ids, True
-        keep -= 1
+        kept -= 1
     return _ids(tokenizer, before), True
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -10,27 +10,32 @@ from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100  # the label of what is no target, as in PyTorch and transformers
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+TOKENS_PER_SLICE = 2048
 
 
-def truncated(lengths: Sequence[int], most: int, whole: Callable[[list[int]], Sequence[Any]]) -> list[bool]:
+def truncated(
+    lengths: Sequence[int], max_length: int, untruncated: Callable[[list[int]], Sequence[Sequence[int]]]
+) -> list[bool]:
     """Tell of each row whether tokens were cut off, from its length after the cut.
 
-    `whole` gives the tokens of some rows without a limit; only those as long as the limit are asked for.
+    `untruncated` gives the tokens of some rows without a limit; only those as long as the limit are asked for.
     """
-    full = [row for row, length in enumerate(lengths) if length >= most]
+    longest = [row for row, length in enumerate(lengths) if length >= max_length]
     cut = [False] * len(lengths)
-    for row, ids in zip(full, whole(full) if full else (), strict=True):
-        cut[row] = len(ids) > most
+    for row, ids in zip(longest, untruncated(longest) if longest else (), strict=True):
+        cut[row] = len(ids) > max_length
     return cut
 
 
-def pad_batch(rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, label: type = int) -> dict[str, Any]:
+def pad_batch(
+    rows: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, label: type = int
+) -> dict[str, torch.Tensor]:
     """Pad rows to the longest of them; `labels`, one number per row, become a tensor of shape (rows,)."""
     inputs = [{name: row[name] for name in INPUTS if name in row} for row in rows]
     batch = dict(tokenizer.pad(inputs, padding_side="right", return_tensors="pt"))  # a head finds the last token there
     if "labels" in rows[0]:
-        kind = torch.float32 if label is float else torch.int64
-        batch["labels"] = torch.tensor([row["labels"] for row in rows], dtype=kind)
+        dtype = torch.float32 if label is float else torch.int64
+        batch["labels"] = torch.tensor([row["labels"] for row in rows], dtype=dtype)
     return batch
 
 
@@ -59,6 +64,16 @@ def token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
     Works in slices: a whole batch of logits in float32 may not fit in memory.
     """
-    slices = zip(torch.split(logits, 2048), torch.split(targets, 2048), strict=True)
-    losses = [torch.nn.functional.cross_entropy(part.float(), goal, reduction="none") for part, goal in slices]
+    slices = zip(torch.split(logits, TOKENS_PER_SLICE), torch.split(targets, TOKENS_PER_SLICE), strict=True)
+    losses = [torch.nn.functional.cross_entropy(part.float(), ids, reduction="none") for part, ids in slices]
     return torch.cat(losses) if losses else logits.new_zeros(0, dtype=torch.float32)
+
+
+def collate_causal(rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, torch.Tensor]:
+    """Return input_ids, attention_mask and labels (rows, tokens); labels are the inputs where rows have none of theirs.
+
+    Padding stands on the right, and is not scored.
+    """
+    ids = [list(row["input_ids"]) for row in rows]
+    labels = [list(row.get("labels", row["input_ids"])) for row in rows]
+    return {**pad_inputs(ids, 0), "labels": pad_sequences(labels, IGNORED)}

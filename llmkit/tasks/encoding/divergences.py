@@ -12,8 +12,8 @@ from torch.nn import functional
 
 def of_classes(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
     """Return T^2 KL(teacher || student) in nats, (items,), of logits (items, classes) softened by the temperature T."""
-    ours, theirs = (functional.log_softmax(logits.float() / temperature, -1) for logits in (student, teacher))
-    return functional.kl_div(ours, theirs, reduction="none", log_target=True).sum(-1) * temperature**2
+    log_probs, targets = (functional.log_softmax(logits.float() / temperature, -1) for logits in (student, teacher))
+    return functional.kl_div(log_probs, targets, reduction="none", log_target=True).sum(-1) * temperature**2
 
 
 def of_tokens(student: torch.Tensor, teacher: torch.Tensor, scored: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -21,14 +21,15 @@ def of_tokens(student: torch.Tensor, teacher: torch.Tensor, scored: torch.Tensor
 
     Models of one tokenizer can differ in how many unused tokens fill up their vocabularies: those are left out.
     """
-    known = min(student.shape[-1], teacher.shape[-1])
-    return of_classes(student[scored][:, :known], teacher[scored][:, :known], temperature)
+    vocabulary = min(student.shape[-1], teacher.shape[-1])
+    return of_classes(student[scored][:, :vocabulary], teacher[scored][:, :vocabulary], temperature)
 
 
 def of_labels(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
     """Return T^2 KL(teacher || student), (rows * labels,), of logits (rows, labels) of labels that hold or do not."""
-    ours, theirs = (torch.stack([logits, torch.zeros_like(logits)], -1).flatten(0, 1) for logits in (student, teacher))
-    return of_classes(ours, theirs, temperature)
+    both = (torch.stack([logits, torch.zeros_like(logits)], -1).flatten(0, 1) for logits in (student, teacher))
+    student, teacher = both
+    return of_classes(student, teacher, temperature)
 
 
 def of_numbers(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
