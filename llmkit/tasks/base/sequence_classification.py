@@ -14,7 +14,7 @@ from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Batch
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import Task
-from llmkit.tasks.encoding.collation import INPUTS, truncated
+from llmkit.tasks.encoding.collation import INPUTS, rows_at_limit, truncated
 
 PAIR_COLUMNS = (
     ("sentence1", "sentence2"),
@@ -94,14 +94,13 @@ def tokenize_rows(rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: T
     encoded = tokenize(rows[settings.columns["text"]][:], _pairs(rows, settings), tokenizer, settings.max_length)
     columns: EncodedColumns = {name: encoded[name] for name in INPUTS if name in encoded}
     columns["length"] = [len(ids) for ids in encoded["input_ids"]]
-
-    def without_limit(indices: list[int]) -> Sequence[list[int]]:
-        selected = rows.select(indices)
+    at_limit = rows_at_limit(columns["length"], settings.max_length)
+    untruncated: list[list[int]] = []
+    if at_limit:
+        selected = rows.select(at_limit)
         texts, pairs = selected[settings.columns["text"]], _pairs(selected, settings)
-        ids: list[list[int]] = tokenize(texts, pairs, tokenizer, None)["input_ids"]
-        return ids
-
-    return {**columns, "truncated": truncated(columns["length"], settings.max_length, without_limit)}
+        untruncated = tokenize(texts, pairs, tokenizer, None)["input_ids"]
+    return {**columns, "truncated": truncated(len(rows), at_limit, untruncated, settings.max_length)}
 
 
 def tokenize(

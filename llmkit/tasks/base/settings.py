@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
 from llmkit.data.labels import Labels
-from llmkit.models.pooling import Pooling
 from llmkit.models.reference import Reference
 
 TARGET_ROLES = frozenset(  # roles that are no input
@@ -37,23 +36,6 @@ class TaskSettings:
     reference: Reference | None = None  # the model that a training began from, where answers are measured against it
     calibrate: bool = False  # whether the trained model is to settle something on the validation rows
     own: object = None
-    mask_share: float = 0.15
-    whole_words: bool = False
-    source: str | None = None  # translation: the language of the source, as the model spells it
-    target: str | None = None
-    prefix: str = ""  # what stands before each source text
-    target_length: int = 128  # tokens of a target at most
-    chat: bool = False  # a decoder is asked for a text in its chat template, the prefix being the instruction
-    threshold: float = 0.5  # multi-label: the probability from which on a label holds
-    no_answer: bool = False  # question answering: whether "no answer" is an answer
-    fills: int = 0  # how many fills of each mask are asked for; 0: masks are drawn, to train or to measure
-    likelihood: bool = False  # alternatives are compared by the likelihood of their tokens, by a decoder
-    candidates: tuple[str, ...] = ()  # zero-shot: the labels to choose from
-    template: str = ""  # zero-shot: the sentence that a label completes
-    beta: float = 0.1  # preferences: how closely the model is held to its reference
-    pooling: Pooling | None = None  # sentence similarity: how a text becomes a vector
-    chat_template: str = ""  # conversations: the template that spells them
-    packing: bool = False  # conversations: several are trained on in one sequence
 
     @property
     def inputs(self) -> dict[str, str]:

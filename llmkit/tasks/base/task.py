@@ -199,22 +199,3 @@ def max_length_for(resolved: ResolvedModel, tokenizer: PreTrainedTokenizerBase, 
     if asked and asked > limit:
         raise OptionError(f"--max-length {asked}: {resolved.name!r} takes at most {limit} tokens")
     return asked or min(limit, default)
-
-
-class WholeTask(Task, Columns, Encoding, Answers):
-    """For the time of the move: a task that is its own three members."""
-
-    def __init__(self) -> None:
-        self.task = self.name
-
-    @property
-    def columns(self) -> Columns:  # type: ignore[override]
-        return self
-
-    @property
-    def encoding(self) -> Encoding:  # type: ignore[override]
-        return self
-
-    @property
-    def answers(self) -> Answers:  # type: ignore[override]
-        return self

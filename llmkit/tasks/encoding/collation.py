@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -13,16 +13,15 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 TOKENS_PER_SLICE = 2048
 
 
-def truncated(
-    lengths: Sequence[int], max_length: int, untruncated: Callable[[list[int]], Sequence[Sequence[int]]]
-) -> list[bool]:
-    """Tell of each row whether tokens were cut off, from its length after the cut.
+def rows_at_limit(lengths: Sequence[int], max_length: int) -> list[int]:
+    """Return the rows that fill the limit: the only ones of which tokens can have been cut off."""
+    return [row for row, length in enumerate(lengths) if length >= max_length]
 
-    `untruncated` gives the tokens of some rows without a limit; only those as long as the limit are asked for.
-    """
-    longest = [row for row, length in enumerate(lengths) if length >= max_length]
-    cut = [False] * len(lengths)
-    for row, ids in zip(longest, untruncated(longest) if longest else (), strict=True):
+
+def truncated(rows: int, at_limit: Sequence[int], untruncated: Sequence[Sequence[int]], max_length: int) -> list[bool]:
+    """Tell of each of so many rows whether tokens were cut off, from the tokens without a limit of those at it."""
+    cut = [False] * rows
+    for row, ids in zip(at_limit, untruncated, strict=True):
         cut[row] = len(ids) > max_length
     return cut
 

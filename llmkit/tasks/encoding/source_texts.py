@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit.data.columns import is_string, item_of
 from llmkit.tasks.encoding.chat_templates import chat_ids
-from llmkit.tasks.encoding.collation import INPUTS, truncated
+from llmkit.tasks.encoding.collation import INPUTS, rows_at_limit, truncated
 
 TokenColumns = dict[str, Sequence[object]]
 
@@ -35,7 +35,9 @@ def encode_prefixed(prefix: str, texts: list[str], tokenizer: PreTrainedTokenize
     encoded = tokenizer(prefixed, truncation=True, max_length=max_length)
     ids, masks = (encoded[name] for name in INPUTS[:2])
     lengths = list(map(len, ids))
-    cut = truncated(lengths, max_length, lambda rows: tokenizer([prefixed[row] for row in rows])["input_ids"])
+    at_limit = rows_at_limit(lengths, max_length)
+    untruncated = tokenizer([prefixed[row] for row in at_limit])["input_ids"] if at_limit else []
+    cut = truncated(len(texts), at_limit, untruncated, max_length)
     return {"input_ids": ids, "attention_mask": masks, "truncated": cut, "length": lengths}
 
 
