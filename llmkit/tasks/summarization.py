@@ -65,12 +65,11 @@ class Summarization(TextToText):
     def params_key(self, settings: TaskSettings) -> str:
         return self.name
 
-    def instruction(self, settings: TaskSettings) -> str:
-        return "Summarize:\n\n"
-
     def default_prefix(
         self, settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
     ) -> str:
+        if not config.is_encoder_decoder:
+            return "Summarize:\n\n"  # what a chat model is asked
         return "summarize: " if config.model_type in PREFIXED_FAMILIES else ""
 
 

@@ -114,13 +114,12 @@ class Translation(TextToText):
         known = languages.source is not None and languages.target is not None
         return f"{self.name}_{languages.source}_to_{languages.target}" if known else self.name
 
-    def instruction(self, settings: TaskSettings) -> str:
-        source, target = _english_names(settings, "a chat model is told in words")
-        return f"Translate from {source} to {target}:\n\n"
-
     def default_prefix(
         self, settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
     ) -> str:
+        if not config.is_encoder_decoder:
+            source, target = _english_names(settings, "a chat model is told in words")
+            return f"Translate from {source} to {target}:\n\n"
         if _marian_targets(tokenizer):
             return f"{settings.of(TextToTextSettings).target} "
         if config.model_type not in PREFIXED_FAMILIES:

@@ -227,7 +227,7 @@ class TextToText(Task):
         params = task_params(config).get(self.params_key(settings), {})
         prefix = params.get("prefix") if flags.prefix is None else flags.prefix
         if prefix is None:
-            prefix = self.instruction(settings) if chat else self.default_prefix(settings, config, tokenizer)
+            prefix = self.default_prefix(settings, config, tokenizer)
         context = models.context_length(config, tokenizer)
         default = int(params.get("max_length") or self.default_target_length)
         length = _target_length(flags, default, context // 2 if chat else context)  # of a chat the prompt takes half
@@ -249,11 +249,10 @@ class TextToText(Task):
     def default_prefix(
         self, settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
     ) -> str:
-        """Return what stands before a source text where neither a flag nor the model's config says."""
+        """Return what stands before a source text where neither a flag nor the model's config says.
 
-    @abstractmethod
-    def instruction(self, settings: TaskSettings) -> str:
-        """Return what a chat model is asked, before the source text."""
+        A decoder is a chat model, which is asked by an instruction.
+        """
 
     def head_config(self, settings: TaskSettings) -> dict[str, object]:
         text_settings = settings.of(TextToTextSettings)
