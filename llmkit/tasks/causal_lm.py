@@ -72,7 +72,7 @@ class CausalLMAnswers(LikelihoodAnswers):
 
     continues_prompt = True
 
-    def records(self, outputs: ModelOutput, batch: Batch) -> list[Prediction]:
+    def from_outputs(self, outputs: ModelOutput, batch: Batch) -> list[Prediction]:
         """Return for each window its summed negative log-likelihood and the number of its scored tokens."""
         predictions: list[Prediction] = []
         for logits, labels in zip(outputs.logits[:, :-1], batch["labels"][:, 1:], strict=True):

@@ -140,7 +140,7 @@ class ConversationalAnswers(Answers):
 
     continues_prompt = True
 
-    def records(self, outputs: ModelOutput, batch: Batch) -> list[Prediction]:
+    def from_outputs(self, outputs: ModelOutput, batch: Batch) -> list[Prediction]:
         """Return for each row the summed negative log-likelihood, the number of scored tokens and of those guessed."""
         pairs = zip(outputs.logits[:, :-1], batch["labels"][:, 1:], strict=True)
         return [score_tokens(logits, labels) for logits, labels in pairs]

@@ -141,8 +141,8 @@ class PreferenceAnswers(Answers):
         predictions: list[Prediction] = torch.cat([pairs.float() for pairs in outputs], dim=1).tolist()
         return predictions
 
-    def logits(self, model: PreTrainedModel, batch: Batch, place: int) -> torch.Tensor:
-        return log_probabilities(model, batch)[place]
+    def logits(self, model: PreTrainedModel, batch: Batch, index: int) -> torch.Tensor:
+        return log_probabilities(model, batch)[index]
 
     def class_name(self, number: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         return ANSWER_ROLES[number]

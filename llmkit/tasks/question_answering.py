@@ -122,7 +122,7 @@ class ExtractedAnswers(Answers):
     hidden_roles = frozenset({"context"})
     scores_prediction_files = True
 
-    def records(self, outputs: QuestionAnsweringModelOutput, batch: Batch) -> list[Prediction]:
+    def from_outputs(self, outputs: QuestionAnsweringModelOutput, batch: Batch) -> list[Prediction]:
         """Return of each window the score of "no answer", then score, first and last token of each candidate, flat."""
         starts, ends = outputs.start_logits.double().cpu().numpy(), outputs.end_logits.double().cpu().numpy()
         masks = batch["in_context"].cpu().numpy().astype(bool)
@@ -131,11 +131,11 @@ class ExtractedAnswers(Answers):
             for start, end, mask in zip(starts, ends, masks, strict=True)
         ]
 
-    def logits(self, model: PreTrainedModel, batch: Batch, place: int) -> torch.Tensor:
+    def logits(self, model: PreTrainedModel, batch: Batch, index: int) -> torch.Tensor:
         """Return the logits (2, tokens) of where an answer starts and ends."""
         outputs = model(**self.encoding.model_inputs(batch))
-        size = int(batch["attention_mask"][place].sum())
-        return torch.stack([outputs.start_logits[place, :size], outputs.end_logits[place, :size]])
+        size = int(batch["attention_mask"][index].sum())
+        return torch.stack([outputs.start_logits[index, :size], outputs.end_logits[index, :size]])
 
     def class_name(self, number: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         return f"token {number}"

@@ -76,9 +76,9 @@ class Seq2SeqLMEncoding(BlockEncoding):
 class Seq2SeqLMAnswers(DenoisingAnswers):
     """The likelihoods of what the sentinels stand for."""
 
-    def logits(self, model: PreTrainedModel, batch: Batch, place: int) -> torch.Tensor:
-        logits: torch.Tensor = model(**self.encoding.model_inputs(batch)).logits[place]
-        return logits[: int((batch["labels"][place] != IGNORED).sum())]
+    def logits(self, model: PreTrainedModel, batch: Batch, index: int) -> torch.Tensor:
+        logits: torch.Tensor = model(**self.encoding.model_inputs(batch)).logits[index]
+        return logits[: int((batch["labels"][index] != IGNORED).sum())]
 
 
 class Seq2SeqLM(DenoisingTask):

@@ -150,7 +150,7 @@ class WordTags(Answers):
 
     scores_prediction_files = True
 
-    def records(self, outputs: TokenClassifierOutput, batch: Batch) -> list[Prediction]:
+    def from_outputs(self, outputs: TokenClassifierOutput, batch: Batch) -> list[Prediction]:
         """Return the logits (words, tags) of each window, flat: of the first token of each word."""
         pairs = zip(outputs.logits.float().cpu(), batch["words"].cpu(), strict=True)
         return [logits[words >= 0].reshape(-1).tolist() for logits, words in pairs]

@@ -29,18 +29,18 @@ class Answers(ABC):
     def __init__(self, task: str, encoding: Encoding) -> None:
         self.task, self.encoding = task, encoding
 
-    def predict(self, model: PreTrainedModel, batch: Batch, settings: TaskSettings) -> list[Any]:
-        """Ask the model about a batch: one record for each of its rows, a flat list of numbers, which can be stored."""
-        return self.records(model(**self.encoding.model_inputs(batch)), batch)
+    def predict(self, model: PreTrainedModel, batch: Batch, settings: TaskSettings) -> list[Prediction]:
+        """Ask the model about a batch: one prediction for each of its rows, flat numbers, which can be stored."""
+        return self.from_outputs(model(**self.encoding.model_inputs(batch)), batch)
 
-    def records(self, outputs: Any, batch: Batch) -> list[Any]:
-        """Return the record of each row of the batch from the outputs of one forward pass."""
+    def from_outputs(self, outputs: Any, batch: Batch) -> list[Prediction]:
+        """Return the prediction of each row of the batch from the outputs of one forward pass."""
         raise NotImplementedError(f"{self.task} asks in `predict`")
 
-    def logits(self, model: PreTrainedModel, batch: Batch, place: int) -> torch.Tensor:
+    def logits(self, model: PreTrainedModel, batch: Batch, index: int) -> torch.Tensor:
         """Return the logits of one row of a batch: (classes,), or (tokens, classes) without the padding."""
-        logits: torch.Tensor = model(**self.encoding.model_inputs(batch)).logits[place]
-        return logits if logits.dim() == 1 else logits[: int(batch["attention_mask"][place].sum())]
+        logits: torch.Tensor = model(**self.encoding.model_inputs(batch)).logits[index]
+        return logits if logits.dim() == 1 else logits[: int(batch["attention_mask"][index].sum())]
 
     def class_name(self, number: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         """Return what a person calls the class with that number in `logits`."""
@@ -48,9 +48,13 @@ class Answers(ABC):
 
     @abstractmethod
     def evaluation_arrays(
-        self, records: Sequence[Any], encoded: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
+        self,
+        predictions: Sequence[Prediction],
+        encoded: Dataset,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: TaskSettings,
     ) -> Observations:
-        """Return what metrics are a function of, from records in the order of the encoded rows."""
+        """Return what metrics are a function of, from predictions in the order of the encoded rows."""
 
     def arrays_from_predictions(
         self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings
@@ -66,7 +70,7 @@ class Answers(ABC):
         """Tell whether each unit of the arrays is of one row."""
         return True
 
-    def unit_contents(self, rows: Dataset, encoded: Dataset, settings: TaskSettings) -> list[list[Any]]:
+    def unit_contents(self, rows: Dataset, encoded: Dataset, settings: TaskSettings) -> list[list[object]]:
         """Return the inputs of each unit of the arrays: what two evaluations are paired by."""
         inputs = settings.inputs.values()
         contents = [list(texts) for texts in zip(*(rows[column][:] for column in inputs), strict=True)]
@@ -82,14 +86,14 @@ class Answers(ABC):
 
     def format(
         self,
-        records: Sequence[Any],
+        predictions: Sequence[Prediction],
         encoded: Dataset,
         rows: Dataset,
         tokenizer: PreTrainedTokenizerBase,
         settings: TaskSettings,
         top: int | None,
     ) -> list[Answer]:
-        """Return for each row what a person or a JSON line sees of its records; `top`: only the best so many."""
+        """Return for each row what a person or a JSON line sees of its prediction; `top`: only the best so many."""
         raise NotImplementedError(f"{self.task} answers in a command of its own")
 
     def empty(self, settings: TaskSettings) -> Answer:

@@ -112,7 +112,7 @@ class MaskingSettings:
 class DenoisingAnswers(LikelihoodAnswers):
     """Likelihoods of what a collator took out of a text: an encoded row has `input_ids`, `row` and `index`."""
 
-    def records(self, outputs: ModelOutput, batch: Batch) -> list[Prediction]:
+    def from_outputs(self, outputs: ModelOutput, batch: Batch) -> list[Prediction]:
         """Return for each row the summed negative log-likelihood, the number of scored tokens and of those guessed."""
         return [score_tokens(*row) for row in zip(outputs.logits, batch["labels"], strict=True)]
 

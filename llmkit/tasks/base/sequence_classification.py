@@ -67,7 +67,7 @@ class SequenceAnswers(Answers):
 
     scores_prediction_files = True
 
-    def records(self, outputs: Any, batch: Batch) -> list[Prediction]:
+    def from_outputs(self, outputs: Any, batch: Batch) -> list[Prediction]:
         return list(outputs.logits.float().cpu().numpy())
 
 

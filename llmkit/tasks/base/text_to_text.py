@@ -147,17 +147,17 @@ class GeneratedText(Answers):
         start = batch["input_ids"].shape[1] if text_settings.chat else 1  # a decoder starts from a token of its own
         return [until_end(row[start:], config) for row in written.tolist()]
 
-    def logits(self, model: PreTrainedModel, batch: Batch, place: int) -> torch.Tensor:
+    def logits(self, model: PreTrainedModel, batch: Batch, index: int) -> torch.Tensor:
         """Return the logits (tokens, vocabulary) of a row: of its own target, or of the prompt of a chat model."""
         logits: torch.Tensor
         inputs = self.encoding.model_inputs(batch)
         if "labels" not in batch:
             mask = batch["attention_mask"]
-            logits = model(**inputs, position_ids=(mask.cumsum(-1) - 1).clamp(min=0)).logits[place]
-            return logits[-int(mask[place].sum()) :]
+            logits = model(**inputs, position_ids=(mask.cumsum(-1) - 1).clamp(min=0)).logits[index]
+            return logits[-int(mask[index].sum()) :]
         labels = batch["labels"]
-        logits = model(**inputs, labels=labels).logits[place]
-        return logits[: int((labels[place] != IGNORED).sum())]
+        logits = model(**inputs, labels=labels).logits[index]
+        return logits[: int((labels[index] != IGNORED).sum())]
 
     def class_name(self, number: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         return str(tokenizer.decode([number]))
