@@ -102,7 +102,7 @@ class MaskedLMAnswers(DenoisingAnswers):
     """The likelihoods of the tokens under drawn masks, or the fills of the masks that stand in a text."""
 
     def predict(self, model: PreTrainedModel, batch: Batch, settings: TaskSettings) -> list[Prediction]:
-        """Return what `from_outputs` does, or of each row the ids, then the probabilities, of the best fills of its masks.
+        """Return what `from_outputs` does, or of each row the ids, then the probabilities, of its masks' best fills.
 
         One mask comes after the other.
         """
