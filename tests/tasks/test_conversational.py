@@ -15,7 +15,7 @@ from conftest import write_jsonl
 from datasets import Dataset
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from llmkit.options import SplitOptions
+from llmkit.options import CorpusOptions, SplitOptions
 from llmkit.output.report import Report
 from llmkit.tasks import TASKS, TaskSettings
 from llmkit.tasks.encoding.packing import best_fit, collate_packs, leaks
@@ -244,9 +244,8 @@ def test_rows_of_which_nothing_is_left_to_learn_are_named_and_refused_when_many(
 def test_streamed_conversations_are_packed_and_those_without_an_answer_left_out(assistant, tmp_path):
     rows = [{"messages": row["messages"][:2]} for row in tiny.conversations(20)]
     rows[9]["messages"] = chat("u" + "the good river was cold and the " * 8, "akind")["messages"]
-    opened = streaming.open_stream(
-        [str(write_jsonl(tmp_path / "rows.jsonl", rows))], SplitOptions(streaming=True), None, "utf-8", Report()
-    )
+    file = str(write_jsonl(tmp_path / "rows.jsonl", rows))
+    opened = streaming.open_stream(file, SplitOptions(streaming=True), CorpusOptions(), Report())
     settings = TaskSettings({"messages": "messages"}, 64, packing=True)
     stream = streaming.stream_of(opened, TASK, AutoTokenizer.from_pretrained(assistant), settings)
     packs, seen = iter(stream), 0
