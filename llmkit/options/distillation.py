@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from llmkit.options.base import Options
 from llmkit.options.flags import flag
@@ -54,7 +54,7 @@ class DistillingOptions(Options):
         return default if self.distill_states is None else self.distill_states
 
     @property
-    def given(self) -> dict[str, Any]:
+    def given(self) -> dict[str, object]:
         """The options that were given, for run.json: of runs before these options there were none."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 

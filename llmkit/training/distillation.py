@@ -45,8 +45,8 @@ class Teacher:
     def description(self) -> str:
         """Sentences for the user on what is learned from whom."""
         alpha, temperature, weight = self.options.alpha, self.options.temperature, self.options.hidden_state_weight
-        states = f", its hidden states with weight {weight:g}" if weight else ""
-        shares = f"{alpha:g} of the loss, at temperature {temperature:g}{states}; the labels give {1 - alpha:g}"
+        with_states = f", its hidden states with weight {weight:g}" if weight else ""
+        shares = f"{alpha:g} of the loss, at temperature {temperature:g}{with_states}; the labels give {1 - alpha:g}"
         sentence = f"teacher: {self.resolved.name} gives {shares}"
         if not self.kept_layers:
             return sentence

@@ -85,15 +85,17 @@ def run_finetune(request: FinetuneRequest, report: Report, dry_run: bool = False
     series = request.series
     if series.search is not None:
         require_optuna()
-    named = read_space(series.search_space) if series.search_space is not None else None
-    identity = request.identity | series.given | ({"search_space": described(named)} if named is not None else {})
+    identity, space = request.identity | series.given, None
+    if series.search_space is not None:
+        space = read_space(series.search_space)
+        identity["search_space"] = described(space)
     trial_run = plan(request, identity, overrides, report)
     share = trial_run.spec.share
     if dry_run and share is not None and trial_run.spec.trains_less:
         report.say(share.said)
     search = None
     if series.search is not None:
-        search = Search(trial_run, space_for(request, trial_run, named), series.search, identity)
+        search = Search(trial_run, space_for(request, trial_run, space), series.search, identity)
     if dry_run:
         if search is not None:
             search.say_plan()

@@ -53,7 +53,7 @@ class Trained:
         return result
 
 
-def train(job: Job, opened: OpenModel, recipe: Recipe, session: Session) -> Trained:
+def train(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> Trained:
     """Train a model, and leave a finished run folder.
 
     Raises:
@@ -61,34 +61,34 @@ def train(job: Job, opened: OpenModel, recipe: Recipe, session: Session) -> Trai
         Stopped: a signal came and a checkpoint was saved.
         DivergedError: the loss or a weight is not finite.
     """
-    fit = learn(job, opened, recipe, session)
-    del opened  # the saved one is measured: not both in memory
+    fit = learn(job, model, recipe, session)
+    del model  # the saved one is measured: not both in memory
     return conclude(job, fit, session)
 
 
-def learn(job: Job, opened: OpenModel, recipe: Recipe, session: Session) -> trainer.Fit:
+def learn(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> trainer.Fit:
     """Do what `train` does up to the saved model, which `conclude` measures.
 
     Raises:
         ModelError, Stopped, DivergedError: as `train`.
     """
-    model, report = opened.network, session.report
-    parameters, share = modules.base_size(model), modules.share(model)
+    network, report = model.network, session.report
+    parameters, share = modules.base_size(network), modules.share(network)
     report.say(f"model: {parameters:,} parameters")
     if share.trained < share.total:
         report.say(share.said)
     recipe = with_learning_rate(recipe, parameters, job.resolved.config, job.lr_multiplier)
-    if recipe.checkpoint_activations and not model.supports_gradient_checkpointing:
-        raise ModelError(f"--checkpoint-activations: a {type(model).__name__} keeps its activations; leave it out")
-    mixed = precision(session.options, model.device)
+    if recipe.checkpoint_activations and not network.supports_gradient_checkpointing:
+        raise ModelError(f"--checkpoint-activations: a {type(network).__name__} keeps its activations; leave it out")
+    mixed = precision(session.options, network.device)
     say_recipe(recipe, len(job.encoded_train), mixed, job.best_metric, report)
     if job.task.needs_reference_outputs:
-        job = _with_reference_outputs(job, model, mixed, session)
+        job = _with_reference_outputs(job, network, mixed, session)
     if job.run.overwrite:
         job.folder.clear()
-    job.folder.write(_begun(job, _model_record(job, model, session), recipe))
-    fit = trainer.fit(job, opened, recipe, session)
-    models.save(model, job.tokenizer, job.folder.path)
+    job.folder.write(_begun(job, _model_record(job, network, session), recipe))
+    fit = trainer.fit(job, model, recipe, session)
+    models.save(network, job.tokenizer, job.folder.path)
     return fit
 
 
@@ -217,7 +217,7 @@ def data_record(job: Job) -> DataRecord:
     """Return what run.json says of the data: enough to find the same rows again."""
     rows, labels = job.rows, job.settings.labels
     trained_on = {"streaming": True} if job.stream else _trained_on(job)
-    record = {
+    document = {
         "reference": job.reference,
         "commit": job.source.commit,
         "columns": job.settings.columns,
@@ -229,7 +229,7 @@ def data_record(job: Job) -> DataRecord:
         "validation_rows": len(rows.validation),
         "validation_sha256": data.fingerprint(rows.validation),
     }
-    return cast("DataRecord", record)
+    return cast("DataRecord", document)
 
 
 def _trained_on(job: Job) -> dict[str, object]:

@@ -47,9 +47,9 @@ def model_spec(job: Job, adapter: AdapterOptions, options: ModelOptions, must_co
     """
     spec = ModelSpec(adapter)
     config = models.with_config_values(job.resolved.config, job.task.head_config(job.settings))
-    network = job.task.auto_class_for(config)
+    auto_class = job.task.auto_class_for(config)
     try:
-        skeleton = modules.skeleton(config, network, options.trust_remote_code)
+        skeleton = modules.skeleton(config, auto_class, options.trust_remote_code)
     except Exception:  # what a model raises depends on the family; its weights may open all the same
         if spec.trains_less or must_count:
             raise
@@ -60,7 +60,7 @@ def model_spec(job: Job, adapter: AdapterOptions, options: ModelOptions, must_co
         modules.freeze(skeleton, adapter.frozen_layers)
     if adapter.adapts:
         in_full_weights = replace(adapter, lora=True, qlora=False)
-        skeleton = adapters.add_adapter(skeleton, in_full_weights, network, {"name": "", "revision": None}, ())
+        skeleton = adapters.add_adapter(skeleton, in_full_weights, auto_class, {"name": "", "revision": None}, ())
     return ModelSpec(adapter, parameters, modules.share(skeleton), unquantized_modules)
 
 
@@ -89,12 +89,14 @@ def open_model(job: Job, spec: ModelSpec, options: ModelOptions) -> OpenModel:
 
 def _from_checkpoint(job: Job, spec: ModelSpec, options: ModelOptions) -> PreTrainedModel:
     """Return the job's model with a head for the task, and an adapter, or some of its weights frozen."""
-    network = job.task.auto_class_for(job.resolved.config)
-    wanted = models.Wanted(network, job.task.head_config(job.settings), training=True, whole=spec.unquantized_modules)
+    auto_class = job.task.auto_class_for(job.resolved.config)
+    wanted = models.Wanted(
+        auto_class, job.task.head_config(job.settings), training=True, whole=spec.unquantized_modules
+    )
     model, new = models.open_weights(job.resolved, wanted, job.tokenizer, options)
     if spec.adapter.adapts:
         base = {**models.origin(job.resolved), "whole": spec.unquantized_modules}
-        return adapters.add_adapter(model, spec.adapter, network, base, new)
+        return adapters.add_adapter(model, spec.adapter, auto_class, base, new)
     if spec.adapter.freeze is not None:
         modules.freeze(model, spec.adapter.frozen_layers, new)
     return model

@@ -31,7 +31,7 @@ from llmkit.training.loop.job import Job, Session, between_steps
 from llmkit.training.loop.recipe import Recipe, amended, class_weights, finetuning_recipe, with_learning_rate
 from llmkit.training.model_spec import ModelSpec, model_spec
 from llmkit.training.rows import mixture, streaming
-from llmkit.training.rows.streaming import Opened
+from llmkit.training.rows.streaming import StreamedDataset
 from llmkit.training.series.trial import TrialRun
 
 UNKNOWN_SHARE = 0.05  # of unknown tokens, above which the tokenizer does not fit the language
@@ -47,7 +47,7 @@ class ChosenRows:
     source: Source
     rows: TrainAndValidation
     folder: RunFolder
-    opened: Opened | None  # where the rows to train on are streamed: `rows` holds the first of them
+    streamed_dataset: StreamedDataset | None  # where the rows to train on are streamed: `rows` holds the first of them
 
 
 def plan(
@@ -66,12 +66,12 @@ def plan(
     must_count = request.series.search is not None
     spec = model_spec(job, request.adapter, request.model, must_count)
     weights = class_weights(request.recipe, job.task, job.settings, job.encoded_train, report)
-    usual = finetuning_recipe(job.task, request.training, _usual_batch(job), overrides)
-    recipe = _sized(amended(usual, request.recipe, weights), spec, job)
+    default = finetuning_recipe(job.task, request.training, _default_batch_size(job), overrides)
+    recipe = _sized(amended(default, request.recipe, weights), spec, job)
     return TrialRun(job, spec, recipe, Session(report, request.model))
 
 
-def _usual_batch(job: Job) -> int:
+def _default_batch_size(job: Job) -> int:
     """Return how many rows make a step: where several are packed into one, so few that a step is of as many as ever."""
     encoded = job.encoded_train
     packed = sum(encoded["rows"]) if "rows" in encoded.column_names else len(encoded)
@@ -94,15 +94,7 @@ def _job(request: FinetuneRequest, command_identity: dict[str, object], teacher:
     resolved, task, source = chosen.resolved, chosen.task, chosen.source
     parts, rows, labels = _checked(chosen, request, report)
     tokenizer = models.load_tokenizer(resolved, request.model)
-    draft = TaskSettings(
-        columns=chosen.columns,
-        max_length=0,
-        labels=labels,
-        benchmark=source.benchmark,
-        seed=request.training.seed,
-        reference=_reference(resolved) if task.needs_reference_outputs else None,
-    )
-    settings = tasks.settings_for(task, resolved, tokenizer, request.data, draft, rows.train)
+    settings = _settings(chosen, request, labels, rows.train, tokenizer)
     parts = numbered(parts, chosen.rows)
     for part in parts:
         require_spelled(task, part, tokenizer, settings)
@@ -112,7 +104,11 @@ def _job(request: FinetuneRequest, command_identity: dict[str, object], teacher:
     train_tokenizer = distillation.training_tokenizer(teacher, task, settings, rows.train, tokenizer, report)
     chosen = replace(chosen, rows=rows)
     encoded_train, encoded_validation = _encoded(chosen, parts, (train_tokenizer, tokenizer), settings, report)
-    stream = streaming.stream_of(chosen.opened, task, train_tokenizer, settings) if chosen.opened else None
+    stream = (
+        streaming.stream_of(chosen.streamed_dataset, task, train_tokenizer, settings)
+        if chosen.streamed_dataset
+        else None
+    )
     return Job(
         command="finetune",
         identity=request.identity,
@@ -134,10 +130,28 @@ def _job(request: FinetuneRequest, command_identity: dict[str, object], teacher:
     )
 
 
+def _settings(
+    chosen: ChosenRows,
+    request: FinetuneRequest,
+    labels: Labels | None,
+    train: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+) -> TaskSettings:
+    draft = TaskSettings(
+        columns=chosen.columns,
+        max_length=0,
+        labels=labels,
+        benchmark=chosen.source.benchmark,
+        seed=request.training.seed,
+        reference=_reference(chosen.resolved) if chosen.task.needs_reference_outputs else None,
+    )
+    return tasks.settings_for(chosen.task, chosen.resolved, tokenizer, request.data, draft, train)
+
+
 def _chosen_rows(
     request: FinetuneRequest, command_identity: dict[str, object], teacher: Teacher | None, report: Report
 ) -> ChosenRows:
-    components, opened = mixture.open_components(request.dataset, request.data, request.splits, report)
+    components, streamed_dataset = mixture.open_components(request.dataset, request.data, request.splits, report)
     first = select(components[0].source.splits, request.splits.train_split, request.data.limit)
     student = teacher.student if teacher else None
     resolved, task, columns = _model_and_task(request, first, student, report)
@@ -146,9 +160,9 @@ def _chosen_rows(
     folder = runs.open_run(path, request.run, command_identity, resolved.path)
     components = mixture.align_columns(components, task, columns, request.data, request.splits, resolved.config)
     rows = mixture.split_components(components, task, columns, request, report)
-    if opened is not None:
-        rows = replace(rows, name=opened.measured, streamed=True)
-    return ChosenRows(resolved, task, columns, mixture.joined(components), rows, folder, opened)
+    if streamed_dataset is not None:
+        rows = replace(rows, name=streamed_dataset.measured, streamed=True)
+    return ChosenRows(resolved, task, columns, mixture.joined(components), rows, folder, streamed_dataset)
 
 
 def _model_and_task(

@@ -35,7 +35,7 @@ from llmkit.training.loop.job import Job, OpenModel, Session, between_steps
 from llmkit.training.loop.recipe import Recipe, amended, require_one_schedule
 from llmkit.training.rows import mixture, streaming
 from llmkit.training.rows.corpus import Corpus, read_corpus
-from llmkit.training.rows.streaming import Opened
+from llmkit.training.rows.streaming import StreamedDataset
 from llmkit.training.unigram import unigram_loss
 
 DEFAULT_EPOCHS = 4.0  # repeated text is nearly as good as fresh up to four times: Muennighoff et al., 2023
@@ -119,7 +119,7 @@ def _plan(request: PretrainRequest, report: Report) -> tuple[Job, Start]:
     model, data, run = request.model.model, request.data, request.run
     if request.training.metric is not None and model is None:
         require_known(request.training.metric, _family(request)[0].metric_names(None), "--metric")
-    components, opened = mixture.open_components(request.corpus, data, request.splits, report)
+    components, streamed_dataset = mixture.open_components(request.corpus, data, request.splits, report)
     corpus = read_corpus(components, data, request.splits, request.training.seed, report)
     name = Path(model).name if model else f"{_family(request)[1]}-{request.architecture.size}"
     path = run.output or Path("runs") / f"{corpus.sources[0].slug}-{name}"
@@ -127,13 +127,14 @@ def _plan(request: PretrainRequest, report: Report) -> tuple[Job, Start]:
     start = _start(corpus, request, report)
     _check_documents(corpus, start.task, report)
     job = _job(corpus, start, request, folder, report)
-    return (job if opened is None else _streamed(job, opened, data)), start
+    return (job if streamed_dataset is None else _streamed(job, streamed_dataset, data)), start
 
 
 def _check_documents(corpus: Corpus, task: Task, report: Report) -> None:
     """Warn of documents that come again, or that are held out and learned from too."""
-    named = (("training", corpus.rows.train), ("held-out", corpus.rows.validation))
-    check(task, {"text": "text"}, [Part(name, rows, named=False, sifted=True) for name, rows in named], False, report)
+    rows = {"training": corpus.rows.train, "held-out": corpus.rows.validation}
+    parts = [Part(name, documents, named=False, sifted=True) for name, documents in rows.items()]
+    check(task, {"text": "text"}, parts, False, report)
 
 
 def _family(request: PretrainRequest) -> tuple[Task, str]:
@@ -252,12 +253,12 @@ def _job(corpus: Corpus, start: Start, request: PretrainRequest, folder: RunFold
     )
 
 
-def _streamed(job: Job, opened: Opened, data: CorpusOptions) -> Job:
+def _streamed(job: Job, streamed_dataset: StreamedDataset, data: CorpusOptions) -> Job:
     """Return a job that reads its training text as it is needed; what it holds are the first documents."""
-    columns = text_column(opened.source.any(), data.columns) or {}
+    columns = text_column(streamed_dataset.source.any(), data.columns) or {}
     settings = replace(job.train_settings or job.settings, columns=columns)
-    stream = streaming.stream_of(opened, job.task, job.tokenizer, settings)
-    return replace(job, rows=replace(job.rows, name=opened.measured), stream=stream)
+    stream = streaming.stream_of(streamed_dataset, job.task, job.tokenizer, settings)
+    return replace(job, rows=replace(job.rows, name=streamed_dataset.measured), stream=stream)
 
 
 def _open(start: Start, options: ModelOptions) -> PreTrainedModel:
@@ -272,7 +273,7 @@ def _recipe(start: Start, request: PretrainRequest, overrides: dict[str, object]
     """From scratch as GPT-3 and Llama do it: a cosine, betas .9 and .95, weight decay 0.1; gentler when going on."""
     options, size = request.training, start.size
     from_scratch = size.learning_rate if start.resolved is None else None  # else that of the model's size
-    usual = Recipe(
+    default = Recipe(
         epochs=options.epochs or DEFAULT_EPOCHS,
         max_steps=options.max_steps,
         batch_size=options.batch_size or size.batch_size,
@@ -285,4 +286,4 @@ def _recipe(start: Start, request: PretrainRequest, overrides: dict[str, object]
         betas=(0.9, 0.95),
         overrides=overrides,
     )
-    return amended(usual, request.recipe)
+    return amended(default, request.recipe)

@@ -45,8 +45,8 @@ class DistillationLoss:
             answer = self.teacher(**_without(inputs, self.unread_by_teacher), **self._asked_for)
         distance = self.task.divergence(outputs["logits"], answer["logits"], batch, self.temperature).mean()
         if self.hidden_state_weight:
-            states = _state_distance(outputs["hidden_states"], answer["hidden_states"], batch)
-            distance = distance + self.hidden_state_weight * states
+            state_distance = _state_distance(outputs["hidden_states"], answer["hidden_states"], batch)
+            distance = distance + self.hidden_state_weight * state_distance
         return self.alpha * distance + (1 - self.alpha) * label_loss
 
     def student_inputs(self, batch: Batch) -> dict[str, torch.Tensor | bool]:

@@ -58,8 +58,8 @@ class Recipe:
 
     def with_options(self, values: Mapping[str, Any]) -> Recipe:
         """Return the recipe with other values, by the names of their options; those of no recipe are passed over."""
-        named = {FIELD_OF_OPTION.get(option, option): value for option, value in values.items()}
-        changes = {name: value for name, value in named.items() if name in vars(self)}
+        fields = {FIELD_OF_OPTION.get(option, option): value for option, value in values.items()}
+        changes = {name: value for name, value in fields.items() if name in vars(self)}
         if "epochs" in changes:
             changes["measurements"] = measurements(changes["epochs"], self.max_steps)
         return replace(self, **changes)
@@ -173,8 +173,8 @@ def class_weights(
     if counts is None or settings.labels is None:
         return None
     weights = balanced_weights(counts)
-    named = zip(settings.labels.names, weights, strict=True)
-    report.say(f"class weights: {', '.join(f'{name} {weight:.3g}' for name, weight in named)} (balanced)")
+    by_label = zip(settings.labels.names, weights, strict=True)
+    report.say(f"class weights: {', '.join(f'{name} {weight:.3g}' for name, weight in by_label)} (balanced)")
     return weights
 
 
@@ -198,10 +198,10 @@ def say_recipe(recipe: Recipe, rows: int, mixed: dict[str, bool], best_metric: s
 
 def _unusual(recipe: Recipe, best_metric: str) -> Iterator[str]:
     """Yield phrases on what differs from the usual recipe of finetuning or of pretraining."""
-    usual = Recipe(recipe.epochs, recipe.max_steps, 1, 0.0, 0, 1)
-    if recipe.warmup != usual.warmup:
+    default = Recipe(recipe.epochs, recipe.max_steps, 1, 0.0, 0, 1)
+    if recipe.warmup != default.warmup:
         yield f"warmup {recipe.warmup:.0%}" if recipe.warmup < 1 else f"warmup {recipe.warmup:g} steps"
-    if recipe.weight_decay != usual.weight_decay:
+    if recipe.weight_decay != default.weight_decay:
         yield f"weight decay {recipe.weight_decay:g}"
     if recipe.label_smoothing:
         yield f"label smoothing {recipe.label_smoothing:g}"

@@ -117,7 +117,7 @@ class TaskTrainer(Trainer):
         models.save(self.model, self.processing_class, folder)
 
 
-def fit(job: Job, opened: OpenModel, recipe: Recipe, session: Session) -> Fit:
+def fit(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> Fit:
     """Train, keep the best checkpoint by the job's best metric, and leave its weights in the model.
 
     Raises:
@@ -125,7 +125,7 @@ def fit(job: Job, opened: OpenModel, recipe: Recipe, session: Session) -> Fit:
         Interrupted: a second signal came before anything was saved.
         DivergedError: the loss or a gradient is not finite.
     """
-    device = opened.network.device
+    device = model.network.device
     mixed = precision(session.options, device)
     rows = len(job.encoded_train) if job.stream is None else 0  # of a stream no one knows: it has --max-steps
     args = arguments(recipe, rows, job.folder, mixed, device, job.best_metric)
@@ -139,7 +139,7 @@ def fit(job: Job, opened: OpenModel, recipe: Recipe, session: Session) -> Fit:
         if recipe.patience is not None:
             watching.append(EarlyStopping(recipe.patience, session.report, job.best_metric))
         watching += [*session.callbacks, DivergenceGuard()]  # the last: it sees whether others want to save
-        trainer = _trainer(job, opened, recipe, args, watching)
+        trainer = _trainer(job, model, recipe, args, watching)
         with _stops_saved(job.folder), contextlib.redirect_stdout(sys.stderr), metrics_logger:  # some trackers print
             _train(trainer, job.folder, recipe)
         if stop_request.asked and trainer.state.global_step < trainer.state.max_steps:
@@ -149,17 +149,17 @@ def fit(job: Job, opened: OpenModel, recipe: Recipe, session: Session) -> Fit:
 
 
 def _trainer(
-    job: Job, opened: OpenModel, recipe: Recipe, args: TrainingArguments, callbacks: list[TrainerCallback]
+    job: Job, model: OpenModel, recipe: Recipe, args: TrainingArguments, callbacks: list[TrainerCallback]
 ) -> TaskTrainer:
     train: Dataset | Stream = job.encoded_train
     if job.stream is not None:
         train = job.stream.in_batches_of(args.train_batch_size * args.gradient_accumulation_steps)
     return TaskTrainer(
         job.task,
-        Loss(recipe.label_smoothing, recipe.class_weights, opened.distillation_loss),
+        Loss(recipe.label_smoothing, recipe.class_weights, model.distillation_loss),
         job.encoded_validation,
         *job.loop_settings,
-        model=opened.network,
+        model=model.network,
         args=args,
         train_dataset=train,
         processing_class=job.tokenizer,

@@ -24,7 +24,7 @@ from llmkit.options import CorpusOptions, DataOptions, SplitOptions
 from llmkit.options.requests import FinetuneRequest
 from llmkit.output.report import Report
 from llmkit.tasks import Task
-from llmkit.training.rows.streaming import Opened, open_stream
+from llmkit.training.rows.streaming import StreamedDataset, open_stream
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class MixtureComponent:
 
 def open_components(
     references: Sequence[str], data: CorpusOptions, splits: SplitOptions, report: Report
-) -> tuple[list[MixtureComponent], Opened | None]:
+) -> tuple[list[MixtureComponent], StreamedDataset | None]:
     """Open every dataset of a mix, before anything is done with one of them; or one to be streamed, and its first rows.
 
     Raises:
@@ -59,8 +59,8 @@ def open_components(
     if splits.streaming:
         if list(weights.values()) != [1.0]:
             raise OptionError("--streaming takes one dataset without a weight; a folder of several files is one")
-        opened = open_stream(next(iter(weights)), splits, data, report)
-        return [MixtureComponent(opened.source, 1.0)], opened
+        streamed_dataset = open_stream(next(iter(weights)), splits, data, report)
+        return [MixtureComponent(streamed_dataset.source, 1.0)], streamed_dataset
     sources = {name: open_dataset(name, encoding=data.encoding, report=report) for name in weights}
     return [MixtureComponent(source, weights[name]) for name, source in sources.items()], None
 

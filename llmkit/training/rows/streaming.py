@@ -1,7 +1,7 @@
 """Training on rows that are read as they are needed: `--streaming`, for data larger than memory.
 
 What has to be known beforehand (columns, labels, a tokenizer's vocabulary) is known from the first rows. Some of them
-are kept aside to measure on where the dataset has no validation split.
+are held out to measure on where the dataset has no validation split.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ POOL_ROWS, POOL_BATCHES = 2000, 50  # rows among which the order is drawn, which
 
 
 @dataclass(frozen=True)
-class Opened:
+class StreamedDataset:
     """A dataset of which the first rows were read: those to measure on, and some of those to train on."""
 
     source: Source  # of these rows
     rows: RowStream
-    skip: int  # rows that are kept aside
+    skip: int  # rows at the beginning that are held out
     limit: int | None
     measured: str  # the rows to measure on, as a split expression
 
@@ -55,7 +55,7 @@ def require_steps(splits: SplitOptions, training: TrainingOptions) -> None:
         raise OptionError("--streaming reads rows as they come and cannot count them before: say --max-steps")
 
 
-def open_stream(reference: str, splits: SplitOptions, data: CorpusOptions, report: Report) -> Opened:
+def open_stream(reference: str, splits: SplitOptions, data: CorpusOptions, report: Report) -> StreamedDataset:
     """Open a dataset for streaming and read its first rows.
 
     Raises:
@@ -79,7 +79,7 @@ def open_stream(reference: str, splits: SplitOptions, data: CorpusOptions, repor
         validation = f"{validation}[:{len(held_out)}]"
     report.say(f"streaming: labels and checks are of the first {len(head)} rows, the others are read in training")
     source = Source(streams.reference, DatasetDict(parts), commit=streams.commit)
-    return Opened(source, rows, skip, data.limit, validation)
+    return StreamedDataset(source, rows, skip, data.limit, validation)
 
 
 def _split(streams: Streams, name: str, flag: str) -> RowStream:
@@ -135,7 +135,9 @@ class Stream(torch.utils.data.IterableDataset[EncodedRow]):
         return (rows[place] for place in order)
 
 
-def stream_of(opened: Opened, task: Task, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Stream:
+def stream_of(
+    dataset: StreamedDataset, task: Task, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
+) -> Stream:
     """Return the rows to train on as model inputs, encoded as they come.
 
     Raises:
@@ -143,21 +145,21 @@ def stream_of(opened: Opened, task: Task, tokenizer: PreTrainedTokenizerBase, se
     """
     if task.needs_reference_outputs:
         raise OptionError(f"--streaming: {task.name} asks the model about every row before it is trained")
-    return Stream(EncodedBatches(opened, task, tokenizer, settings), settings.seed)
+    return Stream(EncodedBatches(dataset, task, tokenizer, settings), settings.seed)
 
 
 @dataclass(frozen=True)
 class EncodedBatches:
     """The rows to train on as model inputs: each time it is iterated, they are read and encoded anew."""
 
-    opened: Opened
+    dataset: StreamedDataset
     task: Task
     tokenizer: PreTrainedTokenizerBase
     settings: TaskSettings
 
     def __iter__(self) -> Iterator[Dataset]:
         start = 0
-        for batch in self.opened.rows.batches(self.opened.skip, self.opened.limit):
+        for batch in self.dataset.rows.batches(self.dataset.skip, self.dataset.limit):
             yield self._encoded(batch, start)
             start += len(batch)
 
@@ -168,7 +170,7 @@ class EncodedBatches:
             DataError: a row contradicts itself, cannot be spelled, or has a label that the first rows have not.
         """
         task, settings = self.task, self.settings
-        where = f"{self.opened.source.reference}, rows after the first {self.opened.skip + start}"
+        where = f"{self.dataset.source.reference}, rows after the first {self.dataset.skip + start}"
         tasks.require_sound(task, batch, settings.columns, where)
         usable = batch.select(task.columns.usable_rows(batch, settings.columns))
         require_spelled(task, Part(where, usable), self.tokenizer, settings)

@@ -41,7 +41,7 @@ def train_with_seeds(trial_run: TrialRun, count: int, identity: Mapping[str, obj
             report.say(f"seed {seed}:")
             trial_runs[seed] = trial_run.in_folder(folder.path / f"seed-{seed}", {"seed": seed})
             _train(trial_runs[seed])
-    results = {seed: (read_run(one.job.folder.path) or {})["result"] for seed, one in trial_runs.items()}
+    results = {seed: (read_run(trial.job.folder.path) or {})["result"] for seed, trial in trial_runs.items()}
     seeds = spread(results, trial_run.job.best_metric)
     median = trial_runs[seeds["median_seed"]]
     run_record = copy_to_run_folder(
@@ -97,7 +97,7 @@ def _number(value: float | None, sign: int) -> float:
 def _spread(figures: list[Mapping[str, Any]]) -> SpreadRecord:
     values = [figure["value"] for figure in figures]
     numbers = [value for value in values if value is not None]
-    record: SpreadRecord = {
+    summary: SpreadRecord = {
         "mean": statistics.fmean(numbers) if numbers else None,
         "sd": statistics.stdev(numbers) if len(numbers) > 1 else None,
         "min": min(numbers, default=None),
@@ -105,5 +105,5 @@ def _spread(figures: list[Mapping[str, Any]]) -> SpreadRecord:
         "values": values,
     }
     if figures[0].get("of"):
-        record["of"] = figures[0]["of"]
-    return record
+        summary["of"] = figures[0]["of"]
+    return summary

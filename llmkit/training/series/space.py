@@ -10,7 +10,7 @@ from llmkit.options.search_space import Choice, Range, Space
 from llmkit.training.series.trial import TrialRun
 
 
-def space_for(request: FinetuneRequest, trial_run: TrialRun, named: Space | None) -> Space:
+def space_for(request: FinetuneRequest, trial_run: TrialRun, named_space: Space | None) -> Space:
     """Return what is searched: what a file names, else what suits the task, without what a flag has settled.
 
     Raises:
@@ -18,13 +18,13 @@ def space_for(request: FinetuneRequest, trial_run: TrialRun, named: Space | None
     """
     groups = (request.training, request.recipe, request.adapter)
     given = {name for group in groups for name, value in vars(group).items() if value is not None}
-    if named is None:
+    if named_space is None:
         space = {name: values for name, values in _default_space(trial_run).items() if name not in given}
         if not space:
             raise OptionError("--search has nothing to vary: flags give all of it; leave some out, or --search-space")
         return space
     task, settings = trial_run.job.task, trial_run.job.settings
-    for name, values in named.items():
+    for name, values in named_space.items():
         flag = f"--{name.replace('_', '-')}"
         if name in given:
             raise OptionError(f"{flag} and --search-space both give {name}; leave one out")
@@ -35,7 +35,7 @@ def space_for(request: FinetuneRequest, trial_run: TrialRun, named: Space | None
         for group in groups:
             if name in vars(group):
                 replace(group, **{name: values.ends[0]})  # refuses what does not go together, as with --max-steps
-    return named
+    return named_space
 
 
 def _default_space(trial_run: TrialRun) -> Space:

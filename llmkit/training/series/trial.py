@@ -43,8 +43,8 @@ class TrialRun:
     def learn(self, *callbacks: TrainerCallback) -> Fit:
         """Train and save the model, without measuring the saved one."""
         set_seed(self.recipe.seed)
-        opened = open_model(self.job, self.spec, self.session.options)
-        return jobs.learn(self.job, opened, self.recipe, replace(self.session, callbacks=callbacks))
+        model = open_model(self.job, self.spec, self.session.options)
+        return jobs.learn(self.job, model, self.recipe, replace(self.session, callbacks=callbacks))
 
     def in_folder(self, path: Path, values: Mapping[str, Any]) -> TrialRun:
         """Return the same training in a folder of its own, with other values of some options, by name.
