@@ -47,7 +47,7 @@ class ChosenRows:
     source: Source
     rows: TrainAndValidation
     folder: RunFolder
-    streamed_dataset: StreamedDataset | None  # where the rows to train on are streamed: `rows` holds the first of them
+    streamed: StreamedDataset | None  # where the rows to train on are streamed: `rows` holds the first of them
 
 
 def plan(
@@ -79,12 +79,13 @@ def _default_batch_size(job: Job) -> int:
 
 
 def _sized(recipe: Recipe, spec: ModelSpec, job: Job) -> Recipe:
-    """Return the recipe with the learning rate of the model's size, where its skeleton has as many weights as it.
+    """Return the recipe with the learning rate of the model's size, where its skeleton tells it.
 
-    One whose checkpoint is quantized packs several weights into one: it is counted once it is open.
+    A quantized model packs several weights into one, and is counted once it is open.
     """
     config = job.resolved.config
-    if spec.parameters is None or getattr(config, "quantization_config", None) is not None:
+    quantized = spec.adapter.qlora or getattr(config, "quantization_config", None) is not None
+    if quantized or spec.parameters is None:
         return recipe
     return with_learning_rate(recipe, spec.parameters, config, job.lr_multiplier)
 
@@ -104,11 +105,7 @@ def _job(request: FinetuneRequest, command_identity: dict[str, object], teacher:
     train_tokenizer = distillation.training_tokenizer(teacher, task, settings, rows.train, tokenizer, report)
     chosen = replace(chosen, rows=rows)
     encoded_train, encoded_validation = _encoded(chosen, parts, (train_tokenizer, tokenizer), settings, report)
-    stream = (
-        streaming.stream_of(chosen.streamed_dataset, task, train_tokenizer, settings)
-        if chosen.streamed_dataset
-        else None
-    )
+    stream = streaming.stream_of(chosen.streamed, task, train_tokenizer, settings) if chosen.streamed else None
     return Job(
         command="finetune",
         identity=request.identity,
@@ -151,7 +148,7 @@ def _settings(
 def _chosen_rows(
     request: FinetuneRequest, command_identity: dict[str, object], teacher: Teacher | None, report: Report
 ) -> ChosenRows:
-    components, streamed_dataset = mixture.open_components(request.dataset, request.data, request.splits, report)
+    components, streamed = mixture.open_components(request.dataset, request.data, request.splits, report)
     first = select(components[0].source.splits, request.splits.train_split, request.data.limit)
     student = teacher.student if teacher else None
     resolved, task, columns = _model_and_task(request, first, student, report)
@@ -160,9 +157,9 @@ def _chosen_rows(
     folder = runs.open_run(path, request.run, command_identity, resolved.path)
     components = mixture.align_columns(components, task, columns, request.data, request.splits, resolved.config)
     rows = mixture.split_components(components, task, columns, request, report)
-    if streamed_dataset is not None:
-        rows = replace(rows, name=streamed_dataset.measured, streamed=True)
-    return ChosenRows(resolved, task, columns, mixture.joined(components), rows, folder, streamed_dataset)
+    if streamed is not None:
+        rows = replace(rows, name=streamed.measured, streamed=True)
+    return ChosenRows(resolved, task, columns, mixture.joined(components), rows, folder, streamed)
 
 
 def _model_and_task(

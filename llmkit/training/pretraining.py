@@ -119,7 +119,7 @@ def _plan(request: PretrainRequest, report: Report) -> tuple[Job, Start]:
     model, data, run = request.model.model, request.data, request.run
     if request.training.metric is not None and model is None:
         require_known(request.training.metric, _family(request)[0].metric_names(None), "--metric")
-    components, streamed_dataset = mixture.open_components(request.corpus, data, request.splits, report)
+    components, streamed = mixture.open_components(request.corpus, data, request.splits, report)
     corpus = read_corpus(components, data, request.splits, request.training.seed, report)
     name = Path(model).name if model else f"{_family(request)[1]}-{request.architecture.size}"
     path = run.output or Path("runs") / f"{corpus.sources[0].slug}-{name}"
@@ -127,7 +127,7 @@ def _plan(request: PretrainRequest, report: Report) -> tuple[Job, Start]:
     start = _start(corpus, request, report)
     _check_documents(corpus, start.task, report)
     job = _job(corpus, start, request, folder, report)
-    return (job if streamed_dataset is None else _streamed(job, streamed_dataset, data)), start
+    return (job if streamed is None else _streamed(job, streamed, data)), start
 
 
 def _check_documents(corpus: Corpus, task: Task, report: Report) -> None:
@@ -253,12 +253,12 @@ def _job(corpus: Corpus, start: Start, request: PretrainRequest, folder: RunFold
     )
 
 
-def _streamed(job: Job, streamed_dataset: StreamedDataset, data: CorpusOptions) -> Job:
+def _streamed(job: Job, streamed: StreamedDataset, data: CorpusOptions) -> Job:
     """Return a job that reads its training text as it is needed; what it holds are the first documents."""
-    columns = text_column(streamed_dataset.source.any(), data.columns) or {}
+    columns = text_column(streamed.source.any(), data.columns) or {}
     settings = replace(job.train_settings or job.settings, columns=columns)
-    stream = streaming.stream_of(streamed_dataset, job.task, job.tokenizer, settings)
-    return replace(job, rows=replace(job.rows, name=streamed_dataset.measured), stream=stream)
+    stream = streaming.stream_of(streamed, job.task, job.tokenizer, settings)
+    return replace(job, rows=replace(job.rows, name=streamed.measured), stream=stream)
 
 
 def _open(start: Start, options: ModelOptions) -> PreTrainedModel:

@@ -59,8 +59,8 @@ def open_components(
     if splits.streaming:
         if list(weights.values()) != [1.0]:
             raise OptionError("--streaming takes one dataset without a weight; a folder of several files is one")
-        streamed_dataset = open_stream(next(iter(weights)), splits, data, report)
-        return [MixtureComponent(streamed_dataset.source, 1.0)], streamed_dataset
+        streamed = open_stream(next(iter(weights)), splits, data, report)
+        return [MixtureComponent(streamed.source, 1.0)], streamed
     sources = {name: open_dataset(name, encoding=data.encoding, report=report) for name in weights}
     return [MixtureComponent(source, weights[name]) for name, source in sources.items()], None
 
