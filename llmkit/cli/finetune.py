@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from llmkit.cli.shared.trained import show_trained
-from llmkit.options import (
-    AdapterOptions,
-    DataOptions,
-    DistillingOptions,
-    ModelOptions,
-    RunOptions,
-    SeriesOptions,
-    SplitOptions,
-    TalkOptions,
-    TrainingOptions,
-    TunedRecipeOptions,
-)
+from llmkit.options import TalkOptions
 from llmkit.options.flags import option_groups, with_examples
+from llmkit.options.requests import FinetuneRequest
 from llmkit.output.report import Report, quiet_libraries
 
 
@@ -34,33 +20,13 @@ from llmkit.output.report import Report, quiet_libraries
     "llmkit finetune reviews.csv@2 tweets.jsonl -o runs/both",
 )
 @option_groups
-def finetune(
-    dataset: Annotated[
-        list[str],
-        typer.Argument(
-            help="glue/mrpc, org/name, org/name:config, a file, a folder, or -; several with weights: a@2 b."
-        ),
-    ],
-    model: ModelOptions,
-    data: DataOptions,
-    splits: SplitOptions,
-    training: TrainingOptions,
-    recipe: TunedRecipeOptions,
-    adapter: AdapterOptions,
-    distilling: DistillingOptions,
-    series: SeriesOptions,
-    run: RunOptions,
-    talk: TalkOptions,
-) -> None:
+def finetune(request: FinetuneRequest, talk: TalkOptions) -> None:
     """Finetune a model on a dataset; the task is inferred from its columns.
 
     The best checkpoint by the task's metric is kept, and measured with the code of `llmkit eval`.
     """
-    quiet_libraries(talk, model.offline)
-    from llmkit.training.finetuning import finetune as run_finetune
+    quiet_libraries(talk, request.model.offline)
+    from llmkit.training.finetuning import run_finetune
 
     report = Report(talk)
-    trained = run_finetune(
-        dataset, model, data, splits, training, run, report, talk.dry_run, adapter, distilling, recipe, series
-    )
-    show_trained(trained, report)
+    show_trained(run_finetune(request, report, talk.dry_run), report)

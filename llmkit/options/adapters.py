@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from llmkit.options.base import Options
 from llmkit.options.data import ReadingOptions
@@ -69,7 +69,7 @@ class AdapterOptions(Options):
         return 10 if self.adapts else 100 if self.freeze == ALL else 1
 
     @property
-    def given(self) -> dict[str, Any]:
+    def given(self) -> dict[str, object]:
         """The options that were given, for run.json: of runs before these options there were none."""
         return {name: value for name, value in asdict(self).items() if value}
 

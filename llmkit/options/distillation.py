@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from llmkit.options.base import Options
 from llmkit.options.flags import flag
@@ -41,20 +41,20 @@ class DistillingOptions(Options):
         return 2.0 if self.distill_temperature is None else self.distill_temperature
 
     @property
-    def mix(self) -> float:
+    def alpha(self) -> float:
         """The share of the loss that the teacher gives; the labels give the rest."""
         return 0.5 if self.distill_mix is None else self.distill_mix
 
     @property
-    def states(self) -> float:
-        """The weight of how far the hidden states of a student that is cut from its teacher are from the teacher's."""
-        if not self.mix:
+    def hidden_state_weight(self) -> float:
+        """The weight of how far hidden states of a student that is cut from its teacher are from the teacher's."""
+        if not self.alpha:
             return 0.0
-        usual = 100.0 if self.student_layers is not None else 0.0
-        return usual if self.distill_states is None else self.distill_states
+        default = 100.0 if self.student_layers is not None else 0.0
+        return default if self.distill_states is None else self.distill_states
 
     @property
-    def given(self) -> dict[str, Any]:
+    def given(self) -> dict[str, object]:
         """The options that were given, for run.json: of runs before these options there were none."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
@@ -64,8 +64,8 @@ class DistillingOptions(Options):
             yield "--teacher must not be empty"
         if not 0 < self.temperature < math.inf:
             yield f"--distill-temperature must be more than 0, not {self.temperature:g}"
-        if not 0 <= self.mix <= 1:
-            yield f"--distill-mix must lie between 0 and 1, not {self.mix:g}"
+        if not 0 <= self.alpha <= 1:
+            yield f"--distill-mix must lie between 0 and 1, not {self.alpha:g}"
         if self.distill_states is not None and not 0 <= self.distill_states < math.inf:
             yield f"--distill-states must be a number of at least 0, not {self.distill_states:g}"
         if self.distill_states and self.student_layers is None:

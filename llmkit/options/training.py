@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from llmkit.errors import did_you_mean, listing
 from llmkit.options.base import Options, seed_problems
@@ -48,7 +48,7 @@ class RecipeOptions(Options):
     ] = False
 
     @property
-    def given(self) -> dict[str, Any]:
+    def given(self) -> dict[str, object]:
         """The options that were given, for run.json: of runs before these options there were none."""
         return {name: value for name, value in asdict(self).items() if value not in (None, False)}
 
@@ -89,7 +89,7 @@ class SeriesOptions(Options):
     ] = None
 
     @property
-    def given(self) -> dict[str, Any]:
+    def given(self) -> dict[str, object]:
         """The options that were given, for run.json."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 

@@ -6,9 +6,9 @@ import dataclasses
 import hashlib
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from llmkit.data import hub_name
 from llmkit.errors import listing
@@ -23,10 +23,14 @@ from llmkit.options import (
     TrainingOptions,
     TunedRecipeOptions,
 )
+from llmkit.runs.record import ComponentOfMix, DataRecord, RecipeRecord, RunRecord
 from llmkit.tasks import get_task
 
-ORDER = ["library_name", "pipeline_tag", "base_model", "datasets", "tags", "model-index"]
-GROUPS = (
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+METADATA_ORDER = ["library_name", "pipeline_tag", "base_model", "datasets", "tags", "model-index"]
+OPTION_GROUPS = (
     ModelOptions,
     DataOptions,
     SplitOptions,
@@ -40,33 +44,33 @@ GROUPS = (
 SEAL = re.compile(r"\n<!-- written by llmkit, which leaves it alone once it is edited: (\w{16}) -->\n?\Z")
 
 
-def write_card(folder: Path, record: dict[str, Any]) -> None:
+def write_card(folder: Path, run_record: RunRecord) -> None:
     """Write README.md into the run folder."""
-    (folder / "README.md").write_text(card(record, folder.name), encoding="utf-8")
+    (folder / "README.md").write_text(card(run_record, folder.name), encoding="utf-8")
 
 
-def card(record: dict[str, Any], name: str) -> str:
+def card(run_record: RunRecord, name: str) -> str:
     """Return the card of a run: metadata that the Hub reads, figures with their intervals, how it was made.
 
     Source of the metadata: https://huggingface.co/docs/hub/model-cards
     """
-    data, recipe = record["data"], record.get("recipe")
-    parts = [f"---\n{_metadata(record, name)}\n---", f"# {name}", _made(record), *_measured(record)]
+    data, recipe = run_record["data"], run_record.get("recipe")
+    parts = [f"---\n{_metadata(run_record, name)}\n---", f"# {name}", _made(run_record), *_measured(run_record)]
     parts.append(
         f"Training rows: {_trained_on(data)}; "
         f"validation rows: {data['validation_rows']} (SHA-256 {data['validation_sha256'][:16]}...)."
     )
     if recipe:
         parts.append(f"Recipe: {_recipe(recipe)}.")
-    parts += _series(record)
-    parts.append(f"Versions: {', '.join(f'{name} {version}' for name, version in record['versions'].items())}.")
+    parts += _series(run_record)
+    parts.append(f"Versions: {', '.join(f'{name} {version}' for name, version in run_record['versions'].items())}.")
     return _sealed("\n\n".join(parts) + "\n")
 
 
 def is_untouched(text: str) -> bool:
     """Tell whether a card stands as llmkit wrote it."""
-    found = SEAL.search(text)
-    return found is not None and _sealed(text[: found.start()]) == text
+    seal = SEAL.search(text)
+    return seal is not None and _sealed(text[: seal.start()]) == text
 
 
 def _sealed(text: str) -> str:
@@ -74,102 +78,113 @@ def _sealed(text: str) -> str:
     return f"{text}\n<!-- written by llmkit, which leaves it alone once it is edited: {digest} -->\n"
 
 
-def _library(record: dict[str, Any]) -> str:
-    return "peft" if (record.get("model") or {}).get("adapter") else "transformers"
+def _library(run_record: RunRecord) -> str:
+    model = run_record.get("model")
+    return "peft" if model and model["adapter"] else "transformers"
 
 
-def _metadata(record: dict[str, Any], name: str) -> str:
+def _pipeline_tag(run_record: RunRecord) -> str:
+    return get_task(run_record["task"]).pipeline_tag or run_record["task"]
+
+
+def _metadata(run_record: RunRecord, name: str) -> str:
     from huggingface_hub import ModelCardData
 
-    model, data = record.get("model") or {}, record["data"]
-    known: dict[str, Any] = {"base_model": model["name"]} if model.get("commit") else {}
-    datasets = [hub_name(one["reference"])[0] for one in data.get("mix") or [data] if one.get("commit")]
-    known |= {"datasets": datasets} if datasets else {}
-    results = list(_results(record))
-    known |= {"model_name": name, "eval_results": results} if results else {}
-    values = ModelCardData(
-        library_name=_library(record),
-        pipeline_tag=get_task(record["task"]).pipeline_tag or record["task"],
+    model, results = run_record.get("model"), list(_results(run_record))
+    datasets = [hub_name(dataset["reference"])[0] for dataset in _datasets(run_record) if dataset.get("commit")]
+    metadata = ModelCardData(
+        library_name=_library(run_record),
+        pipeline_tag=_pipeline_tag(run_record),
         tags=["llmkit"],
-        **known,
+        base_model=model["name"] if model and model.get("commit") else None,
+        datasets=datasets or None,
+        model_name=name if results else None,
+        eval_results=results or None,
     )
-    return values.to_yaml(original_order=ORDER).strip()
+    return metadata.to_yaml(original_order=METADATA_ORDER).strip()
 
 
-def _file_names(data: dict[str, Any]) -> str:
-    return listing(Path(one["reference"]).name for one in data.get("mix") or [data])
+def _datasets(run_record: RunRecord) -> Sequence[DataRecord | ComponentOfMix]:
+    return run_record["data"].get("mix") or [run_record["data"]]
 
 
-def _results(record: dict[str, Any]) -> Iterator[Any]:
+def _results(run_record: RunRecord) -> Iterator[EvalResult]:
     """Yield the figures as the Hub's model-index holds them."""
     from huggingface_hub import EvalResult
 
-    result, data = record.get("result") or {}, record["data"]
-    reference = data["reference"]
-    source, config = hub_name(reference) if data.get("commit") else (_file_names(data), None)
-    for name, figure in result.get("metrics", {}).items():
+    data = run_record["data"]
+    if data.get("commit"):
+        (source, config), name = hub_name(data["reference"]), data["reference"]
+    else:
+        source, config = listing(Path(dataset["reference"]).name for dataset in _datasets(run_record)), None
+        name = source
+    for metric, figure in run_record.get("result", {}).get("metrics", {}).items():
         if figure["value"] is not None:
             yield EvalResult(
-                task_type=get_task(record["task"]).pipeline_tag or record["task"],
+                task_type=_pipeline_tag(run_record),
                 dataset_type=source,
-                dataset_name=reference if data.get("commit") else source,
+                dataset_name=name,
                 dataset_config=config,
                 dataset_split=data["validation"],
                 dataset_revision=data.get("commit"),
-                metric_type=name,
-                metric_name=_name(name, figure),
+                metric_type=metric,
+                metric_name=_metric_name(metric, figure),
                 metric_value=figure["value"],
             )
 
 
-def _made(record: dict[str, Any]) -> str:
-    kind = "adapter" if _library(record) == "peft" else "model"
-    data, merged, teacher = record["data"], record.get("merged"), record.get("teacher")
-    origin = f"{merged['base']} and the adapter {merged['adapter']}, trained" if merged else record["model"]["name"]
-    made = f"A {record['task']} {kind} made by `llmkit {record['command']}` from {origin} on {data['reference']}."
+def _made(run_record: RunRecord) -> str:
+    kind = "adapter" if _library(run_record) == "peft" else "model"
+    data, merged, teacher = run_record["data"], run_record.get("merged"), run_record.get("teacher")
+    origin = f"{merged['base']} and the adapter {merged['adapter']}, trained" if merged else run_record["model"]["name"]
+    made = (
+        f"A {run_record['task']} {kind} made by `llmkit {run_record['command']}` from {origin} on {data['reference']}."
+    )
     if teacher:
         made += f" It learned from the answers of {teacher['name']}"
         made += f", of which it has the layers {teacher['layers']}." if teacher.get("layers") else "."
-    return f"{made}\n\n```sh\n{command_line(record)}\n```"
+    return f"{made}\n\n```sh\n{command_line(run_record)}\n```"
 
 
-def _measured(record: dict[str, Any]) -> Iterator[str]:
-    result = record.get("result")
+def _measured(run_record: RunRecord) -> Iterator[str]:
+    result = run_record.get("result")
     if result:
         unit, confidence = next(iter(result["counts"])), f"{result['confidence']:.0%}"
-        yield f"Measured on {record['data']['validation']} ({result['n']} {unit}), on the saved weights:"
+        yield f"Measured on {run_record['data']['validation']} ({result['n']} {unit}), on the saved weights:"
         rows = [f"| metric | value | {confidence} interval | n |", "|---|---|---|---|"]
         for name, figure in result["metrics"].items():
             bounds = [figure.get("low"), figure.get("high")]
             between = "" if None in bounds else " to ".join(map(_figure, bounds))
-            rows.append(f"| {_name(name, figure)} | {_figure(figure['value'])} | {between} | {figure.get('n', '')} |")
+            rows.append(
+                f"| {_metric_name(name, figure)} | {_figure(figure['value'])} | {between} | {figure.get('n', '')} |"
+            )
         yield "\n".join(rows)
 
 
-def command_line(record: dict[str, Any]) -> str:
+def command_line(run_record: RunRecord) -> str:
     """Return the command that made a run, from the options in its run.json: those that are not the defaults."""
-    if record.get("merged"):
-        return shlex.join(["llmkit", "merge", record["merged"]["adapter"]])
-    usual = {field.name: field.default for group in GROUPS for field in dataclasses.fields(group)}
-    options = dict(record["options"])
+    if merged := run_record.get("merged"):
+        return shlex.join(["llmkit", "merge", merged["adapter"]])
+    defaults = {field.name: field.default for group in OPTION_GROUPS for field in dataclasses.fields(group)}
+    options = dict(run_record["options"])
     subject = options.pop("dataset", None) or options.pop("corpus", None) or []
-    words = ["llmkit", record["command"], *([subject] if isinstance(subject, str) else map(str, subject))]
+    words = ["llmkit", run_record["command"], *([subject] if isinstance(subject, str) else map(str, subject))]
     for name, value in options.items():
         flag = f"--{name.replace('_', '-')}"
-        if value is None or value is False or value == usual.get(name):
+        if value is None or value is False or value == defaults.get(name):
             continue
-        for each in value if isinstance(value, list) else [value]:
-            words += [flag] if each is True else [flag, str(each)]
+        for item in value if isinstance(value, list) else [value]:
+            words += [flag] if item is True else [flag, str(item)]
     return shlex.join(words)
 
 
-def _name(name: str, figure: dict[str, Any]) -> str:
+def _metric_name(name: str, figure: Mapping[str, object]) -> str:
     return f"{name} ({figure['of']})" if figure.get("of") else name
 
 
-def _series(record: dict[str, Any]) -> list[str]:
+def _series(run_record: RunRecord) -> list[str]:
     """Return what a reader must know of a model that was chosen among several."""
-    seeds, search = record.get("seeds"), record.get("search")
+    seeds, search = run_record.get("seeds"), run_record.get("search")
     if seeds is not None:
         figure = seeds["metrics"][seeds["by"]]
         spread = f"{_figure(figure['mean'])}, standard deviation {_figure(figure['sd'])}"
@@ -183,7 +198,7 @@ def _series(record: dict[str, Any]) -> list[str]:
     return []
 
 
-def _recipe(recipe: dict[str, Any]) -> str:
+def _recipe(recipe: RecipeRecord) -> str:
     length = f"{recipe['max_steps']} steps" if recipe["max_steps"] else f"{recipe['epochs']:g} epochs"
     return (
         f"{length}, batch size {recipe['batch_size'] * recipe['accumulation']}, "
@@ -196,7 +211,7 @@ def _figure(value: float | None) -> str:
     return "not a number" if value is None else f"{value:.4f}"
 
 
-def _trained_on(data: dict[str, Any]) -> str:
+def _trained_on(data: DataRecord) -> str:
     if data.get("streaming"):
         return "streamed"
     return f"{data['train_rows']} (SHA-256 {data['train_sha256'][:16]}...)"

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Unpack, cast
 
 from llmkit.errors import OptionError, listing
 from llmkit.options import RunOptions
 from llmkit.output.atomic import write_whole
 from llmkit.output.report import to_json
+from llmkit.runs.record import RunRecord
 
 SCHEMA = 1
 MADE_HERE = (
@@ -55,15 +57,15 @@ class RunFolder:
         """Where the trainer keeps its checkpoints."""
         return self.path / "checkpoints"
 
-    def write(self, record: dict[str, Any]) -> None:
-        """Replace run.json whole: a reader never sees half of it."""
-        write_whole(self.path / "run.json", to_json({"schema": SCHEMA, **record}, indent=2) + "\n")
+    def write(self, run_record: RunRecord) -> None:
+        """Replace run.json at one stroke: a reader never sees half of it."""
+        write_whole(self.path / "run.json", to_json({"schema": SCHEMA, **run_record}, indent=2) + "\n")
 
-    def update(self, **fields: Any) -> dict[str, Any]:
+    def update(self, **fields: Unpack[RunRecord]) -> RunRecord:
         """Change fields of run.json and return it."""
-        record = {**(read_run(self.path) or {}), **fields}
-        self.write(record)
-        return record
+        run_record: RunRecord = {**(read_run(self.path) or {}), **fields}
+        self.write(run_record)
+        return run_record
 
     def clear(self) -> None:
         """Remove what an earlier run left here, and nothing else."""
@@ -83,15 +85,15 @@ class RunFolder:
             self.path.rmdir()
 
 
-def read_run(folder: Path) -> dict[str, Any] | None:
+def read_run(folder: Path) -> RunRecord | None:
     """Return the run.json of a folder, or None when it has no readable one."""
     with contextlib.suppress(OSError, ValueError):
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        return record if isinstance(record, dict) else None
+        document = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        return cast("RunRecord", document) if isinstance(document, dict) else None
     return None
 
 
-def open_run(path: Path, options: RunOptions, identity: dict[str, Any], start: Path | None = None) -> RunFolder:
+def open_run(path: Path, options: RunOptions, identity: Mapping[str, object], start: Path | None = None) -> RunFolder:
     """Decide what a run may do with its folder; nothing is written yet.
 
     `identity` holds the options that make two commands the same one. A run that stopped on a signal goes on when the
@@ -106,35 +108,35 @@ def open_run(path: Path, options: RunOptions, identity: dict[str, Any], start: P
         return RunFolder(path)
     if start is not None and start.exists() and start.resolve() == path.resolve():
         raise OptionError(f"--output {str(path)!r} holds the model to start from; name another folder")
-    record = read_run(path) or {}
-    if options.overwrite and record:
+    run_record = read_run(path) or {}
+    if options.overwrite and run_record:
         return RunFolder(path)
     if options.overwrite:
         raise OptionError(
             f"--overwrite: {str(path)!r} holds no run of llmkit (no run.json) and is left alone; name another"
         )
-    changed = _changed(record.get("options") or {}, json.loads(to_json(identity)))
-    stopped_here = record.get("status") == "stopped" and not changed
+    changed = _changed(run_record.get("options") or {}, json.loads(to_json(identity)))
+    stopped_here = run_record.get("status") == "stopped" and not changed
     if not (options.resume or stopped_here):
         raise OptionError(
             f"the run folder {str(path)!r} is not empty: --resume goes on with it, --overwrite replaces it, "
             "-o names another"
         )
-    if not record:
+    if not run_record:
         raise OptionError(f"--resume: {str(path)!r} holds no run of llmkit (no run.json)")
     if changed:
         raise OptionError(f"--resume: the run in {str(path)!r} had other options ({listing(changed)}); repeat its own")
-    return RunFolder(path, newest_checkpoint(path / "checkpoints"), record.get("status") == "finished")
+    return RunFolder(path, newest_checkpoint(path / "checkpoints"), run_record.get("status") == "finished")
 
 
-def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def _changed(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     return sorted(name for name in {*before, *now} - {"offline"} if before.get(name) != now.get(name))
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """Return the newest complete checkpoint: a kill while one is written leaves half of it behind."""
-    found = [path for path in folder.glob("checkpoint-*") if path.name.rpartition("-")[2].isdigit()]
-    newest_first = sorted(found, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    numbered = [path for path in folder.glob("checkpoint-*") if path.name.rpartition("-")[2].isdigit()]
+    newest_first = sorted(numbered, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
     return next((path for path in newest_first if _complete(path)), None)
 
 

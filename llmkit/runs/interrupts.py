@@ -1,25 +1,26 @@
-"""Ctrl-C and SIGTERM as a wish: finish the step, save, stop. A second one stops at once."""
+"""Ctrl-C and SIGTERM as a request: finish the step, save, stop. A second one stops at once."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Self
 
 from llmkit.output.report import Report
 
 WATCHED = (signal.SIGINT, signal.SIGTERM)
+SignalHandler = Callable[[int, FrameType | None], object] | int | None  # as `signal.signal` returns it
 SAVING = "stopping after this step to save; once more stops at once"
 
 
 class StopRequest:
-    """While the context lasts, `asked` tells whether one of the `watched` signals asked to stop; `said` answers it."""
+    """While the context lasts, `asked` tells whether one of the `watched` signals asked to stop; `reply` answers it."""
 
-    def __init__(self, report: Report, said: str = SAVING, watched: Sequence[signal.Signals] = WATCHED) -> None:
-        self.report, self.said, self.watched, self.asked = report, said, watched, False
-        self._previous: dict[signal.Signals, Any] = {}
+    def __init__(self, report: Report, reply: str = SAVING, watched: Sequence[signal.Signals] = WATCHED) -> None:
+        self.report, self.reply, self.watched, self.asked = report, reply, watched, False
+        self._previous: dict[signal.Signals, SignalHandler] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
@@ -31,13 +32,13 @@ class StopRequest:
     ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-            around = getattr(handler, "__self__", None)
-            if self.asked and isinstance(around, StopRequest):  # what this one was about ended, what is around goes on
-                around.asked = True
+            outer = getattr(handler, "__self__", None)
+            if self.asked and isinstance(outer, StopRequest):  # what this one was about ended, what is around goes on
+                outer.asked = True
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        if self.said:
-            self.report.say(self.said)
+        if self.reply:
+            self.report.say(self.reply)

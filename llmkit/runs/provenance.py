@@ -7,7 +7,10 @@ import platform
 import subprocess
 import sys
 from importlib import metadata
-from typing import Any
+
+from llmkit.runs.record import Environment, GitRecord
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "evaluate", "huggingface_hub", "peft")
 
 
 def peak_memory_bytes() -> int:
@@ -18,24 +21,21 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # kilobytes but for macOS
 
 
-LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "evaluate", "huggingface_hub", "peft")
-
-
 def versions(*more: str) -> dict[str, str]:
     """Return the versions of llmkit, Python and the libraries (`more` of them too) that a figure may depend on."""
-    found = {"llmkit": metadata.version("llmkit"), "python": platform.python_version()}
+    installed = {"llmkit": metadata.version("llmkit"), "python": platform.python_version()}
     for name in (*LIBRARIES, *more):
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            installed[name] = metadata.version(name)
+    return installed
 
 
-def environment() -> dict[str, Any]:
+def environment() -> Environment:
     """Return the versions, the platform and the git state that a run may depend on."""
     return {"versions": versions(), "platform": f"{platform.system()} {platform.machine()}", "git": git_state()}
 
 
-def git_state() -> dict[str, Any] | None:
+def git_state() -> GitRecord | None:
     """Return the commit of the working directory and whether it has changes, or None outside a repository."""
     try:
         commit = _git("rev-parse", "HEAD")

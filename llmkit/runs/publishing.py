@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from llmkit.errors import HubError, ModelError, OptionError
 from llmkit.errors.libraries import translated
@@ -14,9 +14,13 @@ from llmkit.options import PushOptions
 from llmkit.output.report import Report
 from llmkit.runs import folder as runs
 from llmkit.runs.card import card, is_untouched
+from llmkit.runs.record import RunRecord
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoSibling
 
 CARD = "README.md"
-CHUNK = 1 << 20
+BYTES_PER_READ = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Pushed:
     removed: list[str]
     unchanged: list[str]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return the result that --json prints."""
         return {
             "schema": runs.SCHEMA,
@@ -57,14 +61,14 @@ def push(
     """
     options, report = options or PushOptions(), report or Report()
     _require_name(repo)
-    folder, record = _require_finished(run)
-    files = _contents(folder, record, repo.partition("/")[2], report)
+    folder, run_record = _require_finished(run)
+    files = _contents(folder, run_record, repo.partition("/")[2], report)
     for name, content in files.items():
         report.say(f"{_size(content):>14,} bytes  {name}")
     if dry_run:
         return None
     _require_token(repo)
-    return _upload(repo, files, options.message or _message(record), options.private, report)
+    return _upload(repo, files, options.message or _message(run_record), options.private, report)
 
 
 def _require_name(repo: str) -> None:
@@ -79,30 +83,30 @@ def _require_name(repo: str) -> None:
         raise OptionError(f"{repo!r} is no name on the Hub, which reads owner/name: me/my-model") from None
 
 
-def _require_finished(run: str) -> tuple[Path, dict[str, Any]]:
+def _require_finished(run: str) -> tuple[Path, RunRecord]:
     folder = Path(run).expanduser()
     if not folder.is_dir():
         raise ModelError(f"there is no run folder {run!r}; push takes one that finetune, pretrain or merge left")
-    record = runs.read_run(folder)
-    if record is None or "data" not in record:
+    run_record = runs.read_run(folder)
+    if run_record is None or "data" not in run_record:
         raise ModelError(f"{run!r} is no run of llmkit (no run.json); push takes one that finetune or pretrain left")
-    if record.get("status") != "finished":
+    if run_record.get("status") != "finished":
         raise ModelError(
-            f"the run in {run!r} is {record.get('status')}, not finished: the command that began it ends it"
+            f"the run in {run!r} is {run_record.get('status')}, not finished: the command that began it ends it"
         )
     check_headers(folder, run)
-    return folder, record
+    return folder, run_record
 
 
-def _contents(folder: Path, record: dict[str, Any], name: str, report: Report) -> dict[str, Path | bytes]:
+def _contents(folder: Path, run_record: RunRecord, name: str, report: Report) -> dict[str, Path | bytes]:
     """Return what belongs on the Hub, by name: paths, and the card as bytes where llmkit writes it anew."""
-    found = {path.name: path for pattern in runs.MADE_HERE for path in folder.glob(pattern) if path.is_file()}
-    files: dict[str, Path | bytes] = dict(sorted(found.items()))
-    own = found.get(CARD)
-    if own is not None and not is_untouched(own.read_text(encoding="utf-8", errors="replace")):
+    paths = {path.name: path for pattern in runs.MADE_HERE for path in folder.glob(pattern) if path.is_file()}
+    files: dict[str, Path | bytes] = dict(sorted(paths.items()))
+    written = paths.get(CARD)
+    if written is not None and not is_untouched(written.read_text(encoding="utf-8", errors="replace")):
         report.say(f"{CARD}: edited by hand, and goes as it is")
     else:
-        files[CARD] = card(record, name).encode()
+        files[CARD] = card(run_record, name).encode()
     return files
 
 
@@ -115,12 +119,12 @@ def _require_token(repo: str) -> None:
         raise HubError(f"{repo!r} cannot be pushed to without a token: `hf auth login` keeps one, or HF_TOKEN holds it")
 
 
-def _message(record: dict[str, Any]) -> str:
-    result = record.get("result")
+def _message(run_record: RunRecord) -> str:
+    result = run_record.get("result")
     if not result:
-        return f"llmkit {record['command']}"
+        return f"llmkit {run_record['command']}"
     name = result["headline"]
-    return f"llmkit {record['command']}: {name} {result['metrics'][name]['value']:.4f} on {result['dataset']}"
+    return f"llmkit {run_record['command']}: {name} {result['metrics'][name]['value']:.4f} on {result['dataset']}"
 
 
 def _upload(repo: str, files: dict[str, Path | bytes], message: str, private: bool, report: Report) -> Pushed:
@@ -163,23 +167,24 @@ def _made_here(name: str) -> bool:
     return any(Path(name).match(pattern) for pattern in runs.MADE_HERE) and "/" not in name
 
 
-def _same(entry: Any, content: Path | bytes) -> bool:
+def _same(entry: RepoSibling | None, content: Path | bytes) -> bool:
     """Tell whether the Hub's file is this one, by the hash that it names files by."""
     if entry is None or entry.size != _size(content):
         return False
     if entry.lfs is not None:
-        return bool(entry.lfs.sha256 == _digest(content, hashlib.sha256()))
-    return bool(entry.blob_id == _digest(content, hashlib.sha1(b"blob %d\0" % entry.size)))
+        return bool(entry.lfs.sha256 == _digest(content, "sha256"))
+    return bool(entry.blob_id == _digest(content, "sha1", b"blob %d\0" % entry.size))
 
 
-def _digest(content: Path | bytes, state: Any) -> str:
+def _digest(content: Path | bytes, algorithm: str, header: bytes = b"") -> str:
+    state = hashlib.new(algorithm, header)
     if isinstance(content, bytes):
         state.update(content)
     else:
         with content.open("rb") as file:
-            while chunk := file.read(CHUNK):
+            while chunk := file.read(BYTES_PER_READ):
                 state.update(chunk)
-    return str(state.hexdigest())
+    return state.hexdigest()
 
 
 def _size(content: Path | bytes) -> int:

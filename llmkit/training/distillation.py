@@ -1,7 +1,7 @@
 """Distillation: a teacher that is found and checked, and a student that is cut from its layers.
 
 Source: Sanh et al., DistilBERT, 2019: a student begins with evenly spaced layers of its teacher, with its embeddings
-and its head. What it learns is in `lessons`.
+and its head. What it learns is in `loop.distillation_loss`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 import transformers
@@ -24,10 +24,11 @@ from llmkit.errors import ModelError, OptionError, brief, listing
 from llmkit.models import ResolvedModel, modules
 from llmkit.options import DistillingOptions, ModelOptions
 from llmkit.output.report import Report
+from llmkit.runs.record import TeacherRecord
 from llmkit.tasks import TASKS, Task, TaskSettings
 
-BY_LAYER = re.compile("layer|attention")  # in the names of what a config lists by layer
-COMPARED = 64  # training rows that teacher and student must read as the same tokens
+LISTED_BY_LAYER = re.compile("layer|attention")  # in the names of what a config lists by layer
+ROWS_COMPARED = 64  # training rows that teacher and student must read as the same tokens
 
 
 @dataclass(frozen=True)
@@ -36,51 +37,52 @@ class Teacher:
 
     resolved: ResolvedModel
     opening: ModelOptions
-    wanted: DistillingOptions
-    kept: tuple[int, ...] = ()  # the layers, from 0, that a student cut from it has
+    options: DistillingOptions
+    kept_layers: tuple[int, ...] = ()  # those, from 0, that a student cut from it has
     student: ResolvedModel | None = None
 
     @property
-    def said(self) -> str:
+    def description(self) -> str:
         """Sentences for the user on what is learned from whom."""
-        mix, heat, states = self.wanted.mix, self.wanted.temperature, self.wanted.states
-        deep = f", its hidden states with weight {states:g}" if states else ""
-        rest = f"{mix:g} of the loss, at temperature {heat:g}{deep}; the labels give {1 - mix:g}"
-        whole = f"teacher: {self.resolved.name} gives {rest}"
-        if not self.kept:
-            return whole
-        numbers = f"{_plural(len(self.kept))} {listing([layer + 1 for layer in self.kept])}"
-        return f"{whole}\nstudent: {numbers} of the teacher's {layers_of(self.resolved.config)}"
+        alpha, temperature, weight = self.options.alpha, self.options.temperature, self.options.hidden_state_weight
+        with_states = f", its hidden states with weight {weight:g}" if weight else ""
+        shares = f"{alpha:g} of the loss, at temperature {temperature:g}{with_states}; the labels give {1 - alpha:g}"
+        sentence = f"teacher: {self.resolved.name} gives {shares}"
+        if not self.kept_layers:
+            return sentence
+        numbers = f"{_plural(len(self.kept_layers))} {listing([layer + 1 for layer in self.kept_layers])}"
+        return f"{sentence}\nstudent: {numbers} of the teacher's {layers_of(self.resolved.config)}"
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> TeacherRecord:
         """Return what run.json says of it; layers are counted from 1."""
-        wanted = {"mix": self.wanted.mix, "temperature": self.wanted.temperature, "states": self.wanted.states}
-        layers = {"layers": [layer + 1 for layer in self.kept]} if self.kept else {}
-        return {**models.origin(self.resolved), **layers, **wanted}
+        options = self.options
+        layers = {"layers": [layer + 1 for layer in self.kept_layers]} if self.kept_layers else {}
+        loss = {"mix": options.alpha, "temperature": options.temperature, "states": options.hidden_state_weight}
+        return cast("TeacherRecord", {**models.origin(self.resolved), **layers, **loss})
 
 
-def find_teacher(wanted: DistillingOptions, options: ModelOptions, adapts: bool, report: Report) -> Teacher | None:
-    """Return the teacher that is named, if one is; no weights are loaded.
+def find_teacher(options: DistillingOptions, student: ModelOptions, adapts: bool, report: Report) -> Teacher | None:
+    """Return the teacher that is named, if one is; no weights are loaded. `adapts`: the student gets an adapter.
 
     Raises:
         OptionError: a student that is cut from it is named too, is to get an adapter, or has no fewer layers.
         ModelError, HubError: there is no such model.
     """
-    if wanted.teacher is None:
+    if options.teacher is None:
         return None
-    count = wanted.student_layers
-    if count is not None and options.model is not None:
+    count = options.student_layers
+    if count is not None and student.model is not None:
         raise OptionError("--student-layers cuts the student from the teacher: leave out it, or --model")
     if count is not None and adapts:
         raise OptionError("--student-layers cuts a new model, and an adapter needs a base on the disk: leave out one")
-    opening = replace(options, model=wanted.teacher, revision=options.revision if count else None)
+    opening = replace(student, model=options.teacher, revision=student.revision if count else None)
     resolved = models.resolve_model(opening, report)
     if count is None:
-        return Teacher(resolved, opening, wanted)
-    kept = evenly(count, layers_of(resolved.config), resolved.name)
+        return Teacher(resolved, opening, options)
+    kept_layers = evenly(count, layers_of(resolved.config), resolved.name)
     name = f"{resolved.name.rstrip('/')}-{count}-{_plural(count)}"
-    student = replace(resolved, name=name, config=_cut_config(resolved.config, kept), base=None)
-    return Teacher(resolved, opening, wanted, kept, student)
+    cut = replace(resolved, name=name, config=_cut_config(resolved.config, kept_layers), base=None)
+    return Teacher(resolved, opening, options, kept_layers, cut)
 
 
 def _plural(count: int) -> str:
@@ -112,7 +114,7 @@ def evenly(count: int, layers: int, name: str) -> tuple[int, ...]:
     return (0,) if count == 1 else tuple(round(place * (layers - 1) / (count - 1)) for place in range(count))
 
 
-def _cut_config(config: PretrainedConfig, kept: Sequence[int]) -> PretrainedConfig:
+def _cut_config(config: PretrainedConfig, kept_layers: Sequence[int]) -> PretrainedConfig:
     """Return the config of a model of these layers alone; what it lists by layer is cut too.
 
     Raises:
@@ -120,12 +122,12 @@ def _cut_config(config: PretrainedConfig, kept: Sequence[int]) -> PretrainedConf
     """
     layers, shorter = layers_of(config), copy.deepcopy(config)
     try:
-        shorter.num_hidden_layers = len(kept)
+        shorter.num_hidden_layers = len(kept_layers)
         for name, value in vars(config).items():
-            if BY_LAYER.search(name) and isinstance(value, list | tuple) and len(value) == layers:
-                setattr(shorter, name, [value[layer] for layer in kept])
+            if LISTED_BY_LAYER.search(name) and isinstance(value, list | tuple) and len(value) == layers:
+                setattr(shorter, name, [value[layer] for layer in kept_layers])
     except Exception as error:  # what a config raises depends on the family
-        raise _uncut(config.model_type, len(kept), error) from error
+        raise _uncut(config.model_type, len(kept_layers), error) from error
     return shorter
 
 
@@ -143,7 +145,7 @@ def refuse_teachers_folder(teacher: Teacher | None, path: Path) -> None:
         raise OptionError(f"--output {str(path)!r} holds the teacher; name another folder")
 
 
-def reader(
+def training_tokenizer(
     teacher: Teacher | None,
     task: Task,
     settings: TaskSettings,
@@ -161,33 +163,38 @@ def reader(
     """
     if teacher is None:
         return tokenizer
+    resolved = teacher.resolved
+    _require_task(teacher, task)
+    if settings.labels is not None:
+        _require_labels(teacher, Labels.of_model(resolved.config), settings.labels)
+    _require_stack(teacher, task)
+    report.say(teacher.description)
+    theirs = models.load_tokenizer(resolved, teacher.opening)
+    _require_tokenizer(teacher, theirs, tokenizer)
+    sample = rows.select(range(min(ROWS_COMPARED, len(rows))))
+    ids = [task.encoding.encode(sample, each, settings, training=True)["input_ids"][:] for each in (tokenizer, theirs)]
+    if ids[0] != ids[1]:
+        raise ModelError(f"--teacher {resolved.name!r} has another tokenizer than the student: it cuts texts otherwise")
+    context = models.context_length(resolved.config, theirs)
+    if context < settings.max_length:
+        raise ModelError(f"--teacher {resolved.name!r} reads at most {context} tokens: --max-length {context}")
+    return theirs if set(theirs.model_input_names) > set(tokenizer.model_input_names) else tokenizer
+
+
+def _require_task(teacher: Teacher, task: Task) -> None:
     resolved, kind = teacher.resolved, (teacher.resolved.config.architectures or ["model without a head"])[0]
     if not task.supports_distillation:
-        able = listing([name for name, other in TASKS.items() if other.supports_distillation])
+        able = listing([name for name, each in TASKS.items() if each.supports_distillation])
         raise OptionError(f"--teacher: {task.name} is not learned from a teacher; these tasks are: {able}")
     if not task.supports(resolved.config):
         raise ModelError(f"--teacher {resolved.name!r} is a {kind}, which does not do {task.name}: finetune it first")
-    if settings.labels is not None:
-        _require_labels(teacher, Labels.of_model(resolved.config), settings.labels)
-    _find_stack(teacher, task)
-    report.say(teacher.said)
-    theirs = models.load_tokenizer(resolved, teacher.opening)
-    _require_tokenizer(teacher, theirs, tokenizer)
-    some = rows.select(range(min(COMPARED, len(rows))))
-    read = [task.encoding.encode(some, each, settings, training=True)["input_ids"][:] for each in (tokenizer, theirs)]
-    if read[0] != read[1]:
-        raise ModelError(f"--teacher {resolved.name!r} has another tokenizer than the student: it cuts texts otherwise")
-    most = models.context_length(resolved.config, theirs)
-    if most < settings.max_length:
-        raise ModelError(f"--teacher {resolved.name!r} reads at most {most} tokens: --max-length {most}")
-    return theirs if set(theirs.model_input_names) > set(tokenizer.model_input_names) else tokenizer
 
 
 def _require_labels(teacher: Teacher, theirs: Labels, ours: Labels) -> None:
     if theirs.names != ours.names:
-        told = [listing(labels.names) if labels.names else "a number" for labels in (theirs, ours)]
+        names = [listing(labels.names) if labels.names else "a number" for labels in (theirs, ours)]
         raise ModelError(
-            f"--teacher {teacher.resolved.name!r} has other labels ({told[0]}) than the data ({told[1]}): "
+            f"--teacher {teacher.resolved.name!r} has other labels ({names[0]}) than the data ({names[1]}): "
             "finetune it on this data first"
         )
 
@@ -198,13 +205,16 @@ def _require_tokenizer(teacher: Teacher, theirs: PreTrainedTokenizerBase, ours: 
         sizes = f"{len(first)} tokens and {len(second)}" if len(first) != len(second) else "other tokens"
         raise ModelError(
             f"--teacher {teacher.resolved.name!r} has another tokenizer than the student ({sizes}), and they must "
-            "share "
-            "one: -m names a student of its family, --student-layers cuts one from it"
+            "share one: -m names a student of its family, --student-layers cuts one from it"
         )
 
 
-def _find_stack(teacher: Teacher, task: Task) -> None:
-    """Look for the layers of a teacher that a student is cut from, on a model without weights."""
+def _require_stack(teacher: Teacher, task: Task) -> None:
+    """Look for the layers of a teacher that a student is cut from, on a skeleton of the teacher.
+
+    Raises:
+        ModelError: as `stack_of`.
+    """
     if teacher.student is not None:
         config = teacher.resolved.config
         stack_of(modules.skeleton(config, task.auto_class_for(config), teacher.opening.trust_remote_code))
@@ -217,11 +227,11 @@ def stack_of(model: PreTrainedModel) -> str:
         ModelError: there is none, or several, as of an encoder and a decoder.
     """
     layers = layers_of(model.config)
-    found = [name for name, members in modules.stacks(model) if len(members) == layers]
-    if len(found) != 1:
+    names = [name for name, members in modules.stacks(model) if len(members) == layers]
+    if len(names) != 1:
         kind = type(model).__name__
         raise ModelError(f"--student-layers: {kind} is no single stack of layers to cut from; -m names a student")
-    return found[0]
+    return names[0]
 
 
 def open_teacher(teacher: Teacher, task: Task) -> PreTrainedModel:
@@ -243,7 +253,7 @@ def open_teacher(teacher: Teacher, task: Task) -> PreTrainedModel:
 
 
 def cut_student(
-    teacher: Teacher, model: PreTrainedModel, task: Task, config_values: dict[str, Any], trust_remote_code: bool
+    teacher: Teacher, model: PreTrainedModel, task: Task, config_values: dict[str, object], trust_remote_code: bool
 ) -> PreTrainedModel:
     """Return a student made of some layers of an open teacher, and of all that stands before and after them.
 
@@ -252,21 +262,20 @@ def cut_student(
     """
     assert teacher.student is not None
     config, stack, kind = teacher.student.config, stack_of(model), type(model).__name__
-    names = {f"{stack}.{new}.": f"{stack}.{old}." for new, old in enumerate(teacher.kept)}
+    prefixes = {f"{stack}.{new}.": f"{stack}.{old}." for new, old in enumerate(teacher.kept_layers)}
     weights = model.state_dict()
     try:
         network = getattr(transformers, task.auto_class_for(config))
         student: PreTrainedModel = network.from_config(
             models.with_config_values(config, config_values), trust_remote_code=trust_remote_code, dtype=torch.float32
         )
-        taken = {name: weights[_source(name, names)] for name in student.state_dict()}
-        student.load_state_dict(taken)
+        student.load_state_dict({name: weights[_source(name, prefixes)] for name in student.state_dict()})
     except Exception as error:  # what a model raises depends on the family
-        raise _uncut(kind, len(names), error) from error
+        raise _uncut(kind, len(prefixes), error) from error
     return student.to(model.device)
 
 
-def _source(name: str, names: dict[str, str]) -> str:
-    """Return the name that a weight of the student has in the teacher."""
-    new = next((new for new in names if name.startswith(new)), None)
-    return name if new is None else names[new] + name.removeprefix(new)
+def _source(name: str, prefixes: dict[str, str]) -> str:
+    """Return the name that a weight of the student has in the teacher; `prefixes` are of layers, by the new ones."""
+    new = next((new for new in prefixes if name.startswith(new)), None)
+    return name if new is None else prefixes[new] + name.removeprefix(new)

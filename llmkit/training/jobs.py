@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
-from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedModel
 
 from llmkit import data, models, runs
-from llmkit.data import Source
-from llmkit.data.splits import TrainAndValidation
 from llmkit.errors import ModelError
 from llmkit.evaluation import Evaluation
 from llmkit.evaluation.assessing import assess
@@ -23,45 +19,16 @@ from llmkit.evaluation.plan import Plan
 from llmkit.evaluation.result import Wanted
 from llmkit.evaluation.run import subject_of
 from llmkit.inference.prediction import predict
-from llmkit.models import ResolvedModel, adapters, modules
-from llmkit.options import ModelOptions, RunOptions, TaskFlags
+from llmkit.models import adapters, modules
+from llmkit.options import TaskFlags
 from llmkit.output.curves import draw_curves
 from llmkit.output.plots import draw
-from llmkit.output.report import Report
-from llmkit.runs import RunFolder
 from llmkit.runs.card import write_card
-from llmkit.tasks import Task, TaskSettings
-from llmkit.training.distillation import Teacher
+from llmkit.runs.record import DataRecord, ModelRecord, RecipeRecord, ReferenceRecord, RunRecord, ShareRecord
 from llmkit.training.loop import trainer
-from llmkit.training.loop.distillation_loss import DistillationLoss
-from llmkit.training.loop.recipe import Recipe, say_recipe
-from llmkit.training.rows.streaming import Stream
-
-
-@dataclass(frozen=True)
-class Job:
-    """A training that was checked up to its first costly step."""
-
-    resolved: ResolvedModel  # what it starts from
-    source: Source
-    reference: str  # the data as the user named it
-    task: Task
-    settings: TaskSettings
-    rows: TrainAndValidation
-    tokenizer: PreTrainedTokenizerBase
-    train: Dataset
-    validation: Dataset
-    folder: RunFolder
-    best: str  # the metric that keeps the best checkpoint
-    command: str
-    stream: Stream | None = None  # where training rows are read as they are needed: `train` holds the first of them
-    train_setup: TaskSettings | None = None  # where the training rows are prepared otherwise than the measured ones
-    teacher: Teacher | None = None
-
-    @property
-    def setups(self) -> tuple[TaskSettings, TaskSettings]:
-        """How training rows are batched, and how they are measured between steps: with windows that barely overlap."""
-        return self.train_setup or self.settings, quick(self.settings)
+from llmkit.training.loop.arguments import precision
+from llmkit.training.loop.job import Job, OpenModel, Session
+from llmkit.training.loop.recipe import Recipe, say_recipe, with_learning_rate
 
 
 @dataclass(frozen=True)
@@ -70,232 +37,202 @@ class Trained:
 
     folder: Path
     evaluation: Evaluation
-    run_record: dict[str, Any]
+    run_record: RunRecord
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return the result that --json prints."""
-        series: dict[str, Any] = {
-            name: self.run_record[name] for name in ("seeds", "search") if name in self.run_record
-        }
-        return {
+        result: dict[str, object] = {
             **self.evaluation.as_dict(),
             "run": str(self.folder),
             "training": self.run_record.get("training"),
-            **series,
         }
+        if "seeds" in self.run_record:
+            result["seeds"] = self.run_record["seeds"]
+        if "search" in self.run_record:
+            result["search"] = self.run_record["search"]
+        return result
 
 
-def train(
-    job: Job,
-    model: PreTrainedModel,
-    recipe_for: Callable[[int], Recipe],
-    identity: dict[str, Any],
-    run: RunOptions,
-    options: ModelOptions,
-    report: Report,
-) -> Trained:
-    """Train `model` by the recipe for its number of parameters, and leave a finished run folder.
-
-    Raises:
-        Stopped: a signal came and a checkpoint was saved.
-        DivergedError: the loss or a weight is not finite.
-    """
-    fit = learn(job, model, recipe_for, identity, run, options, report)
-    del model  # the saved one is measured: not both in memory
-    return conclude(job, fit, options, report)
-
-
-def learn(
-    job: Job,
-    model: PreTrainedModel,
-    recipe_for: Callable[[int], Recipe],
-    identity: dict[str, Any],
-    run: RunOptions,
-    options: ModelOptions,
-    report: Report,
-    distillation_loss: DistillationLoss | None = None,
-    callbacks: Sequence[TrainerCallback] = (),
-) -> trainer.Fit:
-    """Do what `train` does up to the saved model, which `conclude` measures; a teacher teaches by `distillation_loss`.
+def train(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> Trained:
+    """Train a model, and leave a finished run folder.
 
     Raises:
         ModelError: the model cannot compute its activations twice.
-        Stopped, DivergedError: as `train`.
+        Stopped: a signal came and a checkpoint was saved.
+        DivergedError: the loss or a weight is not finite.
     """
-    parameters, share = modules.base_size(model), modules.share(model)
+    fit = learn(job, model, recipe, session)
+    del model  # the saved one is measured: not both in memory
+    return conclude(job, fit, session)
+
+
+def learn(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> trainer.Fit:
+    """Do what `train` does up to the saved model, which `conclude` measures.
+
+    Raises:
+        ModelError, Stopped, DivergedError: as `train`.
+    """
+    network, report = model.network, session.report
+    parameters, share = modules.base_size(network), modules.share(network)
     report.say(f"model: {parameters:,} parameters")
     if share.trained < share.total:
         report.say(share.said)
-    recipe = recipe_for(parameters)
-    if recipe.checkpoint_activations and not model.supports_gradient_checkpointing:
-        raise ModelError(f"--checkpoint-activations: a {type(model).__name__} keeps its activations; leave it out")
-    say_recipe(recipe, len(job.train), trainer.precision(options, model.device), job.best, report)
+    recipe = with_learning_rate(recipe, parameters, job.resolved.config, job.lr_multiplier)
+    if recipe.checkpoint_activations and not network.supports_gradient_checkpointing:
+        raise ModelError(f"--checkpoint-activations: a {type(network).__name__} keeps its activations; leave it out")
+    mixed = precision(session.options, network.device)
+    say_recipe(recipe, len(job.encoded_train), mixed, job.best_metric, report)
     if job.task.needs_reference_outputs:
-        job = _remembering(job, model, options, report)
-    if run.overwrite:
+        job = _with_reference_outputs(job, network, mixed, session)
+    if job.run.overwrite:
         job.folder.clear()
-    described = {
-        "name": options.model or job.resolved.name,
-        "commit": job.resolved.commit,
-        "parameters": parameters,
-        "trainable": share.as_dict(),
-        "adapter": adapters.has_adapter(model),
-    }
-    job.folder.write(_begun(job, described, recipe, identity))
-    fit = trainer.fit(
-        job.task,
-        model,
-        job.tokenizer,
-        job.stream or job.train,
-        job.validation,
-        setups=job.setups,
-        recipe=recipe,
-        best=job.best,
-        folder=job.folder,
-        options=options,
-        report=report,
-        distillation_loss=distillation_loss,
-        track=run.track,
-        callbacks=callbacks,
-    )
-    models.save(model, job.tokenizer, job.folder.path)
+    job.folder.write(_begun(job, _model_record(job, network, session), recipe))
+    fit = trainer.fit(job, model, recipe, session)
+    models.save(network, job.tokenizer, job.folder.path)
     return fit
 
 
-def _begun(job: Job, model: dict[str, Any], recipe: Recipe, identity: dict[str, Any]) -> dict[str, Any]:
+def _model_record(job: Job, model: PreTrainedModel, session: Session) -> ModelRecord:
+    return {
+        "name": session.options.model or job.resolved.name,
+        "commit": job.resolved.commit,
+        "parameters": modules.base_size(model),
+        "trainable": cast("ShareRecord", modules.share(model).as_dict()),
+        "adapter": adapters.has_adapter(model),
+    }
+
+
+def _begun(job: Job, model: ModelRecord, recipe: Recipe) -> RunRecord:
     """Return the run.json of a training that begins."""
+    reference, environment = job.settings.reference, runs.environment()
     return {
         "status": "running",
         "command": job.command,
         "task": job.task.name,
-        "options": identity,
+        "options": dict(job.identity),
         "model": model,
         "teacher": job.teacher.as_dict() if job.teacher else None,
-        "reference": job.settings.reference.as_dict() if job.settings.reference else None,
-        "data": describe_data(job),
+        "reference": cast("ReferenceRecord", reference.as_dict()) if reference else None,
+        "data": data_record(job),
         "max_length": job.settings.max_length,
-        "recipe": asdict(recipe),
-        **runs.environment(),
+        "recipe": cast("RecipeRecord", asdict(recipe)),
+        "versions": environment["versions"],
+        "platform": environment["platform"],
+        "git": environment["git"],
     }
 
 
-def conclude(job: Job, fit: trainer.Fit, options: ModelOptions, report: Report) -> Trained:
-    """Measure the saved model, settle what the task tunes by that, and write the run down as finished."""
-    if job.settings.calibrate:
-        _tune(job, options, report)
-    return _finish(job, fit, options, report)
-
-
-def _remembering(job: Job, model: PreTrainedModel, options: ModelOptions, report: Report) -> Job:
+def _with_reference_outputs(job: Job, model: PreTrainedModel, mixed: dict[str, bool], session: Session) -> Job:
     """Return the job with what the model says of its rows before it is trained, its adapter off: the column `before`.
 
     It is asked in the precision in which it will be trained.
     """
-    report.say("reference: the model as it is now, asked once about every row")
-    task, mixed = job.task, trainer.precision(options, model.device)
-    half = torch.float16 if mixed.get("fp16") else torch.bfloat16
-    told = []
+    session.report.say("reference: the model as it is now, asked once about every row")
+    task, half = job.task, torch.float16 if mixed.get("fp16") else torch.bfloat16
+    encoded = []
     with torch.autocast(model.device.type, half, enabled=any(mixed.values())), adapters.turned_off(model):
-        for rows, settings in zip((job.train, job.validation), job.setups, strict=True):
-            alone = replace(settings, reference=None)
-            records = predict(task, model, job.tokenizer, rows, alone, task.eval_batch_size, report)
-            told.append(rows.add_column("before", records))
-    return replace(job, train=told[0], validation=told[1])
+        for rows, settings in zip((job.encoded_train, job.encoded_validation), job.loop_settings, strict=True):
+            without_reference = replace(settings, reference=None)
+            batch_size = task.eval_batch_size
+            outputs = predict(task, model, job.tokenizer, rows, without_reference, batch_size, session.report)
+            encoded.append(rows.add_column("before", outputs))
+    return replace(job, encoded_train=encoded[0], encoded_validation=encoded[1])
 
 
-def _finish(job: Job, fit: trainer.Fit, options: ModelOptions, report: Report) -> Trained:
-    """Measure the saved model with eval's own code, and write run.json, the curves and the model card."""
+def conclude(job: Job, fit: trainer.Fit, session: Session) -> Trained:
+    """Measure the saved model with eval's own code, and write run.json, the curves and the model card.
+
+    Where the task is to settle something on the validation rows, it is settled first.
+    """
+    if job.settings.calibrate:
+        _calibrate(job, session)
     folder, started = job.folder, time.monotonic()
-    evaluation = _measure_saved(job, options, report)
-    draw_curves(folder.path, job.best)
+    evaluation = _evaluate_saved(job, session)
+    draw_curves(folder.path, job.best_metric)
     draw(folder.path, evaluation.as_dict())
-    record = folder.update(
+    run_record = folder.update(
         status="finished",
         result=evaluation.as_dict(),
         training={
             "steps": fit.steps,
             "seconds": round(fit.seconds, 1),
             "best_step": fit.best_step,
-            "best_by": job.best,
+            "best_by": job.best_metric,
             "evaluation_seconds": round(time.monotonic() - started, 1),
             "peak_memory_bytes": runs.peak_memory_bytes(),
         },
     )
-    write_card(folder.path, record)
-    return Trained(folder.path, evaluation, record)
+    write_card(folder.path, run_record)
+    return Trained(folder.path, evaluation, run_record)
 
 
-def _tune(job: Job, options: ModelOptions, report: Report) -> None:
-    """Settle what the task tunes on the saved model's answers to the validation rows, in its config."""
-    plan = _saved(job, options, report)
-    measured, _ = measure(plan, plan.rows, report, cache=False)
-    settings, how = job.task.calibrated(job.settings, measured.observations)
-    report.say(how)
-    report.warn("it is tuned on the rows that the figures are of, which are optimistic: measure on others too")
+def finished(job: Job, session: Session) -> Trained:
+    """Return the figures of a run that needs no more training, measured again."""
+    return Trained(job.folder.path, _evaluate_saved(job, session), runs.read_run(job.folder.path) or {})
+
+
+def _calibrate(job: Job, session: Session) -> None:
+    """Settle what the task calibrates on the saved model's answers to the validation rows, in its config."""
+    plan = _saved_plan(job, session)
+    measured, _ = measure(plan, plan.rows, session.report, cache=False)
+    settings, sentence = job.task.calibrated(job.settings, measured.observations)
+    session.report.say(sentence)
+    session.report.warn("it is tuned on the rows that the figures are of, which are optimistic: measure on others too")
     config = plan.resolved.config
     config.update(job.task.head_config(settings))
     config.save_pretrained(job.folder.path)
 
 
-def _measure_saved(job: Job, options: ModelOptions, report: Report) -> Evaluation:
-    plan = _saved(job, options, report)
-    if job.settings.calibrate:  # what was tuned is in the config
-        untold = replace(job.settings, calibrate=False)
-        plan = replace(
-            plan, settings=job.task.resolve_settings(untold, TaskFlags(), plan.resolved.config, plan.tokenizer)
-        )
-    measured, _ = measure(plan, plan.rows, report, cache=False)
+def _evaluate_saved(job: Job, session: Session) -> Evaluation:
+    plan = _saved_plan(job, session)
+    if job.settings.calibrate:  # what was calibrated is in the config
+        draft = replace(job.settings, calibrate=False)
+        settings = job.task.resolve_settings(draft, TaskFlags(), plan.resolved.config, plan.tokenizer)
+        plan = replace(plan, settings=settings)
+    measured, _ = measure(plan, plan.rows, session.report, cache=False)
     return assess(subject_of(plan, measured), plan.wanted)
 
 
-def _saved(job: Job, options: ModelOptions, report: Report) -> Plan:
+def _saved_plan(job: Job, session: Session) -> Plan:
     """Return the evaluation of the saved model on the validation rows."""
-    saved = replace(options, model=str(job.folder.path), dtype="auto", revision=None)
-    resolved = models.resolve_model(saved, report)
-    wanted = Wanted(job.task.metrics_for(job.settings), seed=job.settings.seed)
+    options = replace(session.options, model=str(job.folder.path), dtype="auto", revision=None)
+    resolved = models.resolve_model(options, session.report)
     return Plan(
-        job.reference,
-        resolved,
-        saved,
-        models.load_tokenizer(resolved, saved),
-        job.source,
-        job.task,
-        job.settings,
-        job.rows.name,
-        job.rows.validation,
-        0,
-        job.task.eval_batch_size,
-        wanted,
+        dataset=job.reference,
+        resolved=resolved,
+        options=options,
+        tokenizer=models.load_tokenizer(resolved, options),
+        source=job.source,
+        task=job.task,
+        settings=job.settings,
+        split=job.rows.name,
+        rows=job.rows.validation,
+        dropped=0,
+        batch_size=job.task.eval_batch_size,
+        wanted=Wanted(job.task.metrics_for(job.settings), seed=job.settings.seed),
     )
 
 
-def finished(job: Job, options: ModelOptions, report: Report) -> Trained:
-    """Return the figures of a run that needs no more training, measured again."""
-    return Trained(job.folder.path, _measure_saved(job, options, report), runs.read_run(job.folder.path) or {})
-
-
-def describe_data(job: Job) -> dict[str, Any]:
+def data_record(job: Job) -> DataRecord:
     """Return what run.json says of the data: enough to find the same rows again."""
     rows, labels = job.rows, job.settings.labels
-    return {
+    trained_on = {"streaming": True} if job.stream else _trained_on(job)
+    document = {
         "reference": job.reference,
         "commit": job.source.commit,
         "columns": job.settings.columns,
         "labels": list(labels.names) if labels else None,
         "validation": rows.name,
         "cut": rows.cut.as_dict() if rows.cut else None,
-        "mix": [one.as_dict() for one in rows.component_records] or None,
-        **({"streaming": True} if job.stream else _trained_on(job)),
+        "mix": [component.as_dict() for component in rows.component_records] or None,
+        **trained_on,
         "validation_rows": len(rows.validation),
         "validation_sha256": data.fingerprint(rows.validation),
     }
+    return cast("DataRecord", document)
 
 
-def _trained_on(job: Job) -> dict[str, Any]:
+def _trained_on(job: Job) -> dict[str, object]:
     rows = job.rows.train
-    return {"train_rows": len(rows), "train_sha256": data.fingerprint(rows), "train_tokens": sum(job.train["length"])}
-
-
-def quick(settings: TaskSettings) -> TaskSettings:
-    """Return the setup of measurements between steps; the last figure takes the usual windows."""
-    return replace(settings, stride=settings.max_length)
+    tokens = sum(job.encoded_train["length"])
+    return {"train_rows": len(rows), "train_sha256": data.fingerprint(rows), "train_tokens": tokens}

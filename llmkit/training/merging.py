@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from llmkit import models, runs
 from llmkit.data import files
-from llmkit.data.columns import column_for
+from llmkit.data.columns import Row, column_for
 from llmkit.errors import GateMissed, ModelError, OptionError
 from llmkit.evaluation.measuring import dtype_name
 from llmkit.inference.generation import Generator
@@ -23,6 +22,7 @@ from llmkit.inference.row_files import as_text
 from llmkit.models import ResolvedModel, adapters
 from llmkit.options import AskOptions, GenerationOptions, MergeOptions, ModelOptions, RunOptions
 from llmkit.output.report import Report
+from llmkit.runs.record import DifferingAnswer, MergedRecord, RunRecord
 from llmkit.tasks import TASKS, Task, TaskSettings, get_task, require_roles
 
 SENTENCES = (
@@ -44,9 +44,10 @@ SENTENCES = (
     "The fox waited behind the stones.",
 )
 NEW_TOKENS = 32  # of the greedy continuations that are compared
-CLOSE = {"float32": 1e-3, "float64": 1e-3}  # numbers of answers that differ by less are equal; halves round more
-CLOSE_HALVES = 5e-2
-SHOWN = 5
+TOLERANCE = {"float32": 1e-3, "float64": 1e-3}  # numbers of answers that differ by less are equal
+TOLERANCE_OF_HALVES = 5e-2  # which round more
+MAX_DIFFERING_SHOWN = 5
+FIELDS_OF_ADAPTER = ("task", "options", "data", "max_length", "recipe", "reference")  # that its run.json hands on
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Merged:
     adapter: str
     base: str
     compared: int
-    differing: list[dict[str, Any]]  # the prompt, the answer before and the answer after
+    differing: list[DifferingAnswer]
     largest_difference: float | None  # between two numbers of the answers; None where there are none in both
 
     @property
@@ -70,7 +71,7 @@ class Merged:
         """The share of prompts with equal answers."""
         return self.equal / self.compared
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> MergedRecord:
         """Return the result that --json prints."""
         return {
             "schema": runs.SCHEMA,
@@ -81,7 +82,7 @@ class Merged:
             "equal": self.equal,
             "agreement": self.agreement,
             "largest_difference": self.largest_difference,
-            "differing": self.differing[:SHOWN],
+            "differing": self.differing[:MAX_DIFFERING_SHOWN],
         }
 
     def require(self, agreement: float) -> None:
@@ -123,16 +124,16 @@ def merge(
     report.say(f"adapter: {adapter}, of {task.name}, made on {resolved.base.name}; {len(inputs)} prompts to compare on")
     if dry_run:
         return None
-    ask = partial(_answers, task, inputs=inputs, batch_size=options.batch_size)
-    before = ask(resolved, opening)
+    before = _answers(task, resolved, opening, inputs, options.batch_size)
     if options.overwrite:
         folder.clear()
     _save_folded(task, resolved, tokenizer, opening, folder.path)
     saved = replace(model, model=str(folder.path), revision=None)
-    after = ask(models.resolve_model(saved, report), saved)
-    close = _close(resolved, opening, report)
-    asked = inputs if len(before) == len(inputs) else [{"window": number} for number in range(1, len(before) + 1)]
-    merged = Merged(folder.path, adapter, resolved.base.name, len(asked), *_compare(asked, before, after, close))
+    after = _answers(task, models.resolve_model(saved, report), saved, inputs, options.batch_size)
+    tolerance = _tolerance(resolved, opening, report)
+    prompts = inputs if len(before) == len(inputs) else [{"window": number} for number in range(1, len(before) + 1)]
+    comparison = _compare(prompts, before, after, tolerance)
+    merged = Merged(folder.path, adapter, resolved.base.name, len(prompts), *comparison)
     _write_down(folder, resolved, merged)
     return merged
 
@@ -141,9 +142,9 @@ def _save_folded(
     task: Task, resolved: ResolvedModel, tokenizer: PreTrainedTokenizerBase, options: ModelOptions, path: Path
 ) -> None:
     """Write the model that the adapter makes; it is not kept in memory, as the saved one is asked."""
-    whole = models.load_model(resolved, task.auto_class_for(resolved.config), tokenizer, options, merged=True)
-    vars(whole.config).pop(adapters.NOTE, None)
-    models.save(whole, tokenizer, path)
+    merged = models.load_model(resolved, task.auto_class_for(resolved.config), tokenizer, options, merged=True)
+    vars(merged.config).pop(adapters.NOTE, None)
+    models.save(merged, tokenizer, path)
 
 
 def _open_folder(options: MergeOptions, resolved: ResolvedModel) -> runs.RunFolder:
@@ -158,16 +159,16 @@ def _open_folder(options: MergeOptions, resolved: ResolvedModel) -> runs.RunFold
 def _task_of(resolved: ResolvedModel) -> Task:
     """Return the task that the adapter was trained for, or else the first that its model is made for."""
     recorded = (runs.read_run(resolved.path) or {}).get("task")
-    if recorded in TASKS:
+    if recorded is not None and recorded in TASKS:
         return get_task(recorded)
-    found = [task for task in TASKS.values() if task.is_default_for(resolved.config, "")]
-    if not found:
+    able = [task for task in TASKS.values() if task.is_default_for(resolved.config, "")]
+    if not able:
         kind = (resolved.config.architectures or [resolved.config.model_type])[0]
         raise ModelError(f"{resolved.name!r} makes a {kind}, which is of no task that could be compared")
-    return found[0]
+    return able[0]
 
 
-def _read_prompts(task: Task, options: MergeOptions) -> list[dict[str, Any]]:
+def _read_prompts(task: Task, options: MergeOptions) -> list[dict[str, object]]:
     """Return the inputs by role of the rows of --prompts."""
     assert options.prompts is not None
     rows = files.read_rows(options.prompts, options.encoding)[: options.limit]
@@ -180,13 +181,13 @@ def _read_prompts(task: Task, options: MergeOptions) -> list[dict[str, Any]]:
     return [{role: _cell(row.get(name)) for role, name in columns.items()} for row in rows]
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: object) -> object:
     return value if isinstance(value, list | dict) else as_text(value)
 
 
 def _answers(
-    task: Task, resolved: ResolvedModel, options: ModelOptions, *, inputs: Sequence[Mapping[str, Any]], batch_size: int
-) -> list[Any]:
+    task: Task, resolved: ResolvedModel, options: ModelOptions, inputs: Sequence[Row], batch_size: int
+) -> Sequence[object]:
     """Return what the model answers to each of the inputs: a continuation, a prediction, or else numbers."""
     if task.answers.continues_prompt:
         greedy = GenerationOptions(max_new_tokens=NEW_TOKENS)
@@ -201,41 +202,41 @@ def _answers(
     columns = {role: role for role in rows.column_names}
     settings = TaskSettings(columns=columns, max_length=predictor.settings.max_length, per_row=True)
     settings = task.resolve_settings(settings, AskOptions(), resolved.config, predictor.tokenizer)
-    prepared = task.encoding.encode(rows, predictor.tokenizer, settings, training=False)
-    return predict(task, predictor.model, predictor.tokenizer, prepared, settings, batch_size)
+    encoded = task.encoding.encode(rows, predictor.tokenizer, settings, training=False)
+    return predict(task, predictor.model, predictor.tokenizer, encoded, settings, batch_size)
 
 
-def _close(resolved: ResolvedModel, options: ModelOptions, report: Report) -> float:
+def _tolerance(resolved: ResolvedModel, options: ModelOptions, report: Report) -> float:
     """Return by how much numbers of equal answers can differ; halves round more, and four bits are another model."""
     if adapters.whole_modules(resolved.config, models.pick_device(options.device)) is not None:
         report.warn(
             "the adapter lies on a base of 4 bits, and is merged into its full weights: only words are compared"
         )
         return math.inf
-    return CLOSE.get(dtype_name(options, resolved.config), CLOSE_HALVES)
+    return TOLERANCE.get(dtype_name(options, resolved.config), TOLERANCE_OF_HALVES)
 
 
 def _compare(
-    inputs: Sequence[Mapping[str, Any]], before: Sequence[Any], after: Sequence[Any], close: float
-) -> tuple[list[dict[str, Any]], float | None]:
-    """Return the prompts with answers of other words, or of numbers not `close`; and the largest difference."""
-    differing, numbers = [], list[float]()
+    inputs: Sequence[Row], before: Sequence[object], after: Sequence[object], tolerance: float
+) -> tuple[list[DifferingAnswer], float | None]:
+    """Return the prompts with answers of other words, or of numbers too far apart; and the largest difference."""
+    differing, numbers = list[DifferingAnswer](), list[float]()
     for row, first, second in zip(inputs, before, after, strict=True):
-        apart = list(_apart(first, second))
-        numbers += [number for number in apart if math.isfinite(number)]
-        if any(number > close or number == math.inf for number in apart):
-            differing.append({"prompt": row, "before": first, "after": second})
+        differences = list(_differences(first, second))
+        numbers += [number for number in differences if math.isfinite(number)]
+        if any(number > tolerance or number == math.inf for number in differences):
+            differing.append({"prompt": dict(row), "before": first, "after": second})
     return differing, max(numbers, default=None)
 
 
-def _apart(first: Any, second: Any) -> Iterator[float]:
+def _differences(first: object, second: object) -> Iterator[float]:
     """Yield how far apart two answers are, number by number; infinitely, where they are not alike otherwise."""
     if isinstance(first, Mapping) and isinstance(second, Mapping) and first.keys() == second.keys():
         for key, value in first.items():
-            yield from _apart(value, second[key])
+            yield from _differences(value, second[key])
     elif isinstance(first, list | tuple) and isinstance(second, list | tuple) and len(first) == len(second):
-        for one, other in zip(first, second, strict=True):
-            yield from _apart(one, other)
+        for ours, theirs in zip(first, second, strict=True):
+            yield from _differences(ours, theirs)
     elif isinstance(first, float) and isinstance(second, float):
         yield abs(first - second)
     elif first != second:
@@ -244,7 +245,7 @@ def _apart(first: Any, second: Any) -> Iterator[float]:
 
 def _write_down(folder: runs.RunFolder, resolved: ResolvedModel, merged: Merged) -> None:
     """Write run.json: what eval and classify read of the adapter's run, and what was merged."""
-    trained = runs.read_run(resolved.path) or {}
-    known = ("task", "options", "data", "max_length", "recipe", "reference")
-    kept: dict[str, Any] = {name: trained[name] for name in known if name in trained}
-    folder.write({"status": "finished", "command": "merge", **kept, "merged": merged.as_dict(), **runs.environment()})
+    trained = dict(runs.read_run(resolved.path) or {})
+    known = {name: trained[name] for name in FIELDS_OF_ADAPTER if name in trained}
+    run_record = {"status": "finished", "command": "merge", **known, "merged": merged.as_dict(), **runs.environment()}
+    folder.write(cast("RunRecord", run_record))

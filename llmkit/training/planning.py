@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
@@ -21,21 +20,25 @@ from llmkit.inspection.tokenizer_checks import numbered, require_spelled, sift
 from llmkit.metrics import require_known
 from llmkit.models import ResolvedModel
 from llmkit.models.weight_files import weight_fingerprint
-from llmkit.options import DataOptions, ModelOptions, RunOptions, SplitOptions, TrainingOptions
+from llmkit.options import SplitOptions
+from llmkit.options.requests import FinetuneRequest
 from llmkit.output.report import Report
 from llmkit.runs import RunFolder
 from llmkit.tasks import Reference, Task, TaskSettings, input_columns
 from llmkit.training import distillation
 from llmkit.training.distillation import Teacher
-from llmkit.training.jobs import Job, quick
+from llmkit.training.loop.job import Job, Session, between_steps
+from llmkit.training.loop.recipe import Recipe, amended, class_weights, finetuning_recipe, with_learning_rate
+from llmkit.training.model_spec import ModelSpec, model_spec
 from llmkit.training.rows import mixture, streaming
-from llmkit.training.rows.streaming import Opened
+from llmkit.training.rows.streaming import StreamedDataset
+from llmkit.training.series.trial import TrialRun
 
 UNKNOWN_SHARE = 0.05  # of unknown tokens, above which the tokenizer does not fit the language
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenRows:
     """What is trained on what, and where it will be."""
 
     resolved: ResolvedModel
@@ -44,142 +47,170 @@ class Choice:
     source: Source
     rows: TrainAndValidation
     folder: RunFolder
-    opened: Opened | None  # where the rows to train on are streamed: `rows` holds the first of them
+    streamed: StreamedDataset | None  # where the rows to train on are streamed: `rows` holds the first of them
 
 
 def plan(
-    dataset: Sequence[str],
-    options: ModelOptions,
-    data: DataOptions,
-    splits: SplitOptions,
-    hyper: TrainingOptions,
-    run: RunOptions,
-    identity: dict[str, Any],
-    report: Report,
-    teacher: Teacher | None = None,
-) -> Job:
-    """Check everything that can be checked before the weights are loaded, and say what was chosen."""
-    chosen = _choice(dataset, options, data, splits, hyper, run, identity, report, teacher)
-    resolved, task, columns, source = chosen.resolved, chosen.task, chosen.columns, chosen.source
-    parts, rows, labels = _checked(chosen, splits, hyper, report)
-    tokenizer = models.load_tokenizer(resolved, options)
+    request: FinetuneRequest, command_identity: dict[str, object], overrides: dict[str, object], report: Report
+) -> TrialRun:
+    """Check everything that can be checked before the weights are loaded, and say what was chosen.
+
+    `command_identity` holds the options of a series too, and `overrides` what --set names.
+
+    Raises:
+        OptionError, DataError, ModelError: something asked for is wrong.
+        EmptyError: there is no usable row.
+    """
+    teacher = distillation.find_teacher(request.distilling, request.model, request.adapter.adapts, report)
+    job = _job(request, command_identity, teacher, report)
+    must_count = request.series.search is not None
+    spec = model_spec(job, request.adapter, request.model, must_count)
+    weights = class_weights(request.recipe, job.task, job.settings, job.encoded_train, report)
+    default = finetuning_recipe(job.task, request.training, _default_batch_size(job), overrides)
+    recipe = _sized(amended(default, request.recipe, weights), spec, job)
+    return TrialRun(job, spec, recipe, Session(report, request.model))
+
+
+def _default_batch_size(job: Job) -> int:
+    """Return how many rows make a step: where several are packed into one, so few that a step is of as many as ever."""
+    encoded = job.encoded_train
+    packed = sum(encoded["rows"]) if "rows" in encoded.column_names else len(encoded)
+    return max(1, round(job.task.default_batch_size * len(encoded) / packed))
+
+
+def _sized(recipe: Recipe, spec: ModelSpec, job: Job) -> Recipe:
+    """Return the recipe with the learning rate of the model's size, where its skeleton tells it.
+
+    A quantized model packs several weights into one, and is counted once it is open.
+    """
+    config = job.resolved.config
+    quantized = spec.adapter.qlora or getattr(config, "quantization_config", None) is not None
+    if quantized or spec.parameters is None:
+        return recipe
+    return with_learning_rate(recipe, spec.parameters, config, job.lr_multiplier)
+
+
+def _job(request: FinetuneRequest, command_identity: dict[str, object], teacher: Teacher | None, report: Report) -> Job:
+    chosen = _chosen_rows(request, command_identity, teacher, report)
+    resolved, task, source = chosen.resolved, chosen.task, chosen.source
+    parts, rows, labels = _checked(chosen, request, report)
+    tokenizer = models.load_tokenizer(resolved, request.model)
+    settings = _settings(chosen, request, labels, rows.train, tokenizer)
+    parts = numbered(parts, chosen.rows)
+    for part in parts:
+        require_spelled(task, part, tokenizer, settings)
+    best_metric = request.training.metric or task.headline_metric(settings)
+    require_known(best_metric, task.metric_names(labels), "--metric")
+    _say_plan(resolved, task, settings, rows, report)
+    train_tokenizer = distillation.training_tokenizer(teacher, task, settings, rows.train, tokenizer, report)
+    chosen = replace(chosen, rows=rows)
+    encoded_train, encoded_validation = _encoded(chosen, parts, (train_tokenizer, tokenizer), settings, report)
+    stream = streaming.stream_of(chosen.streamed, task, train_tokenizer, settings) if chosen.streamed else None
+    return Job(
+        command="finetune",
+        identity=request.identity,
+        task=task,
+        settings=settings,
+        resolved=resolved,
+        lr_multiplier=request.adapter.lr_multiplier * task.lr_multiplier,
+        teacher=teacher,
+        tokenizer=tokenizer,
+        source=source,
+        reference=source.reference,
+        rows=rows,
+        encoded_train=encoded_train,
+        encoded_validation=encoded_validation,
+        stream=stream,
+        best_metric=best_metric,
+        folder=chosen.folder,
+        run=request.run,
+    )
+
+
+def _settings(
+    chosen: ChosenRows,
+    request: FinetuneRequest,
+    labels: Labels | None,
+    train: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+) -> TaskSettings:
     draft = TaskSettings(
-        columns=columns,
+        columns=chosen.columns,
         max_length=0,
         labels=labels,
-        benchmark=source.benchmark,
-        seed=hyper.seed,
-        reference=_reference(resolved) if task.needs_reference_outputs else None,
+        benchmark=chosen.source.benchmark,
+        seed=request.training.seed,
+        reference=_reference(chosen.resolved) if chosen.task.needs_reference_outputs else None,
     )
-    settings = tasks.settings_for(task, resolved, tokenizer, data, draft, rows.train)
-    told = numbered(parts, chosen.rows)
-    for part in told:
-        require_spelled(task, part, tokenizer, settings)
-    best = hyper.metric or task.headline_metric(settings)
-    require_known(best, task.metric_names(labels), "--metric")
-    _say_plan(resolved, task, settings, rows, report)
-    reader = distillation.reader(teacher, task, settings, rows.train, tokenizer, report)
-    train_rows, validation = _prepared(source.reference, task, rows, told, (reader, tokenizer), settings, report)
-    stream = streaming.stream_of(chosen.opened, task, reader, settings) if chosen.opened else None
-    return Job(
-        resolved,
-        source,
-        source.reference,
-        task,
-        settings,
-        rows,
-        tokenizer,
-        train_rows,
-        validation,
-        chosen.folder,
-        best,
-        "finetune",
-        stream=stream,
-        teacher=teacher,
-    )
+    return tasks.settings_for(chosen.task, chosen.resolved, tokenizer, request.data, draft, train)
 
 
-def _choice(
-    dataset: Sequence[str],
-    options: ModelOptions,
-    data: DataOptions,
-    splits: SplitOptions,
-    hyper: TrainingOptions,
-    run: RunOptions,
-    identity: dict[str, Any],
-    report: Report,
-    teacher: Teacher | None,
-) -> Choice:
-    components, opened = mixture.open_components(dataset, data, splits, report)
-    first = select(components[0].source.splits, splits.train_split, data.limit)
-    resolved, task, columns = _model_and_task(options, data, first, report, teacher.student if teacher else None)
-    path = run.output or Path("runs") / f"{mixture.slug(components)}-{resolved.slug}"
+def _chosen_rows(
+    request: FinetuneRequest, command_identity: dict[str, object], teacher: Teacher | None, report: Report
+) -> ChosenRows:
+    components, streamed = mixture.open_components(request.dataset, request.data, request.splits, report)
+    first = select(components[0].source.splits, request.splits.train_split, request.data.limit)
+    student = teacher.student if teacher else None
+    resolved, task, columns = _model_and_task(request, first, student, report)
+    path = request.run.output or Path("runs") / f"{mixture.slug(components)}-{resolved.slug}"
     distillation.refuse_teachers_folder(teacher, path)
-    folder = runs.open_run(path, run, identity, resolved.path)
-    components = mixture.align_columns(components, task, columns, data, splits, resolved.config)
-    rows = mixture.split_components(components, task, columns, data, splits, hyper.seed, report)
-    if opened is not None:
-        rows = replace(rows, name=opened.measured, streamed=True)
-    return Choice(resolved, task, columns, mixture.joined(components), rows, folder, opened)
-
-
-def _checked(
-    chosen: Choice, splits: SplitOptions, hyper: TrainingOptions, report: Report
-) -> tuple[list[Part], TrainAndValidation, Labels | None]:
-    """Return usable rows, as often as they will be trained on, and their labels; warn of what is wrong with them."""
-    task, columns, found = chosen.task, chosen.columns, chosen.rows
-    parts = _usable(task, found, columns, report)
-    rows = replace(found, train=parts[0].rows, validation=parts[1].rows)
-    own = found.own and splits.validation is None
-    labels = task.columns.labels(rows.train, found.validation, columns)
-    check(task, columns, [*parts, *_test(chosen.source, splits, rows, columns)], own, report)
-    return parts, replace(rows, train=mixture.weighted(parts[0], rows.component_records, hyper.seed)), labels
-
-
-def _reference(resolved: ResolvedModel) -> Reference:
-    """Return the model that is trained as what it will be compared with."""
-    if resolved.on_hub:
-        return Reference(resolved.name, resolved.commit)
-    return Reference(
-        str(resolved.path.resolve()), weight_fingerprint=weight_fingerprint(models.weights_folder(resolved))
-    )
+    folder = runs.open_run(path, request.run, command_identity, resolved.path)
+    components = mixture.align_columns(components, task, columns, request.data, request.splits, resolved.config)
+    rows = mixture.split_components(components, task, columns, request, report)
+    if streamed is not None:
+        rows = replace(rows, name=streamed.measured, streamed=True)
+    return ChosenRows(resolved, task, columns, mixture.joined(components), rows, folder, streamed)
 
 
 def _model_and_task(
-    options: ModelOptions, data: DataOptions, train: Dataset, report: Report, cut: ResolvedModel | None
+    request: FinetuneRequest, train: Dataset, student: ResolvedModel | None, report: Report
 ) -> tuple[ResolvedModel, Task, dict[str, str]]:
-    if options.model is None and cut is None:
+    """Return the model that is named or cut from a teacher, the task that the rows fit, and its columns by role."""
+    options, data = request.model, request.data
+    if options.model is None and student is None:
         able = tasks.for_training(None, data.task, data)
         task, columns = tasks.resolve_task(able, train, data.columns, "finetune", data)
         report.say(f"model: {task.base_model}, the default for {task.name}; -m names another")
         return models.resolve_model(options, report, task.base_model), task, columns
-    resolved = cut or models.resolve_model(options, report)
+    resolved = student or models.resolve_model(options, report)
     models.require_whole(resolved)
     able = tasks.for_training(resolved.config, data.task, data)
     task, columns = tasks.resolve_task(able, train, data.columns, "finetune", data, resolved.config)
     return resolved, task, columns
 
 
+def _checked(
+    chosen: ChosenRows, request: FinetuneRequest, report: Report
+) -> tuple[list[Part], TrainAndValidation, Labels | None]:
+    """Return usable rows, as often as they will be trained on, and their labels; warn of what is wrong with them."""
+    task, columns, given = chosen.task, chosen.columns, chosen.rows
+    parts = _usable(task, given, columns, report)
+    rows = replace(given, train=parts[0].rows, validation=parts[1].rows)
+    own_validation = given.own and request.splits.validation is None
+    labels = task.columns.labels(rows.train, given.validation, columns)
+    test = _test(chosen.source, request.splits, rows, columns)
+    check(task, columns, [*parts, *test], own_validation, report)
+    train = mixture.weighted(parts[0], rows.component_records, request.training.seed)
+    return parts, replace(rows, train=train), labels
+
+
 def _usable(task: Task, rows: TrainAndValidation, columns: dict[str, str], report: Report) -> list[Part]:
     """Leave out rows without text or label, and say how many."""
-    parts = []
-    for name, part in (("training", rows.train), ("validation", rows.validation)):
-        joined = name == "validation"  # measured as eval measures, which keeps what the task's recipe keeps
-        usable = (
-            task.columns.evaluation_rows(part, TaskSettings(columns, 0))
-            if joined
-            else task.columns.usable_rows(part, columns)
-        )
-        if not usable:
-            raise EmptyError(f"no usable row among the {len(part)} {name} rows: each lacks its text or its label")
-        if len(usable) < len(part):
-            report.warn(
-                f"{len(part) - len(usable)} of {len(part)} {name} rows have {task.columns.unusable_reason}, left out"
-            )
-        kept = part.select(usable) if len(usable) < len(part) else part
-        numbers = [place + 1 for place in usable] if len(usable) < len(part) else None
-        parts.append(Part(name, kept, numbers, named=rows.numbered, sifted=True))
-    return parts
+    train = task.columns.usable_rows(rows.train, columns)
+    parts = [_usable_part(task, Part("training", rows.train, named=rows.numbered), train, report)]
+    # measured as eval measures, which keeps what the task's recipe keeps
+    validation = task.columns.evaluation_rows(rows.validation, TaskSettings(columns, 0))
+    return [*parts, _usable_part(task, Part("validation", rows.validation, named=rows.numbered), validation, report)]
+
+
+def _usable_part(task: Task, part: Part, usable: list[int], report: Report) -> Part:
+    count, name = len(part.rows), part.name
+    if not usable:
+        raise EmptyError(f"no usable row among the {count} {name} rows: each lacks its text or its label")
+    if len(usable) == count:
+        return replace(part, sifted=True)
+    report.warn(f"{count - len(usable)} of {count} {name} rows have {task.columns.unusable_reason}, left out")
+    return replace(part, rows=part.rows.select(usable), numbers=[place + 1 for place in usable], sifted=True)
 
 
 def _test(source: Source, splits: SplitOptions, rows: TrainAndValidation, columns: dict[str, str]) -> list[Part]:
@@ -191,35 +222,40 @@ def _test(source: Source, splits: SplitOptions, rows: TrainAndValidation, column
     return [Part("test", source.splits["test"], sifted=True)]
 
 
-def _prepared(
-    dataset: str,
-    task: Task,
-    rows: TrainAndValidation,
+def _reference(resolved: ResolvedModel) -> Reference:
+    """Return the model that is trained as what it will be compared with."""
+    if resolved.on_hub:
+        return Reference(resolved.name, resolved.commit)
+    fingerprint = weight_fingerprint(models.weights_folder(resolved))
+    return Reference(str(resolved.path.resolve()), weight_fingerprint=fingerprint)
+
+
+def _encoded(
+    chosen: ChosenRows,
     parts: Sequence[Part],
     tokenizers: tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase],
     settings: TaskSettings,
     report: Report,
 ) -> tuple[Dataset, Dataset]:
     """Return the rows to train on and to measure on, each by its tokenizer, as model inputs; say what is cut off."""
-    reader, tokenizer = tokenizers
-    train_rows = task.encoding.encode(rows.train, reader, settings, training=True)
-    validation = task.encoding.encode(rows.validation, tokenizer, quick(settings), training=False)
-    if not len(train_rows) or not len(validation):
+    encoding, (train_tokenizer, tokenizer) = chosen.task.encoding, tokenizers
+    train = encoding.encode(chosen.rows.train, train_tokenizer, settings, training=True)
+    validation = encoding.encode(chosen.rows.validation, tokenizer, between_steps(settings), training=False)
+    if not len(train) or not len(validation):
         raise EmptyError(
-            f"{dataset!r} holds too little text for rows of {settings.max_length} tokens; try --max-length"
+            f"{chosen.source.reference!r} holds too little text for rows of {settings.max_length} tokens; "
+            "try --max-length"
         )
-    train_rows = sift(task, train_rows, parts[0], settings, report)
-    validation = sift(task, validation, parts[1], settings, report)
-    _say_lengths(train_rows, settings, tokenizer, report)
-    unread = task.encoding.truncation_warning(train_rows)
-    if unread is not None:
-        report.warn(f"training rows: {unread}")
-    packed = task.encoding.pack(train_rows, settings)
-    if len(packed) < len(train_rows):
-        full = sum(packed["length"]) / (len(packed) * settings.max_length)
-        report.say(
-            f"packing: {len(train_rows)} rows in {len(packed)} sequences of {settings.max_length}, {full:.0%} full"
-        )
+    train = sift(chosen.task, train, parts[0], settings, report)
+    validation = sift(chosen.task, validation, parts[1], settings, report)
+    _say_lengths(train, settings, tokenizer, report)
+    warning = encoding.truncation_warning(train)
+    if warning is not None:
+        report.warn(f"training rows: {warning}")
+    packed = encoding.pack(train, settings)
+    if len(packed) < len(train):
+        filled = sum(packed["length"]) / (len(packed) * settings.max_length)
+        report.say(f"packing: {len(train)} rows in {len(packed)} sequences of {settings.max_length}, {filled:.0%} full")
     return packed, validation
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
-import numpy as np
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from llmkit import models, runs, tasks
@@ -27,18 +24,21 @@ from llmkit.options import (
     SplitOptions,
     TrainingOptions,
 )
+from llmkit.options.requests import PretrainRequest
 from llmkit.output.report import Report
+from llmkit.runs import RunFolder
 from llmkit.tasks import Task, TaskSettings
 from llmkit.tasks.base.language_modeling import text_column
-from llmkit.tasks.encoding.collation import IGNORED
-from llmkit.training.jobs import Job, Trained, finished, quick, train
-from llmkit.training.loop import trainer
-from llmkit.training.loop.recipe import Recipe, amended, learning_rate_for, require_one_schedule
+from llmkit.training.jobs import Trained, finished, train
+from llmkit.training.loop.arguments import checked_overrides, precision
+from llmkit.training.loop.job import Job, OpenModel, Session, between_steps
+from llmkit.training.loop.recipe import Recipe, amended, require_one_schedule
 from llmkit.training.rows import mixture, streaming
 from llmkit.training.rows.corpus import Corpus, read_corpus
-from llmkit.training.rows.streaming import Opened
+from llmkit.training.rows.streaming import StreamedDataset
+from llmkit.training.unigram import unigram_loss
 
-EPOCHS = 4.0  # repeated text is nearly as good as fresh up to four times: Muennighoff et al., 2023
+DEFAULT_EPOCHS = 4.0  # repeated text is nearly as good as fresh up to four times: Muennighoff et al., 2023
 MEASUREMENTS = 5
 
 
@@ -49,210 +49,217 @@ class Start:
     task: Task
     tokenizer: PreTrainedTokenizerBase
     size: Size
-    context: int
+    context: int  # tokens of a block
     config: PretrainedConfig | None = None
     resolved: ResolvedModel | None = None
+
+
+class PretrainGroups(TypedDict, total=False):
+    """The option groups of `pretrain`, beside those of the model and of the training; None is a group of defaults."""
+
+    architecture: ArchitectureOptions | None
+    data: CorpusOptions | None
+    splits: SplitOptions | None
+    run: RunOptions | None
+    recipe: RecipeOptions | None
 
 
 def pretrain(
     corpus: list[str] | str,
     model: str | ModelOptions | None = None,
-    architecture: ArchitectureOptions | None = None,
-    data: CorpusOptions | None = None,
-    splits: SplitOptions | None = None,
+    *,
     training_options: TrainingOptions | None = None,
-    run: RunOptions | None = None,
     report: Report | None = None,
     dry_run: bool = False,
-    recipe: RecipeOptions | None = None,
+    **groups: Unpack[PretrainGroups],
 ) -> Trained | None:
     """Train on raw text and return the figures of the saved model on held-out text; None after a dry run.
 
     Raises:
         OptionError, DataError, ModelError: something asked for is wrong; nothing costly was done, no file written.
         EmptyError: there is too little text.
+        DivergedError: the loss or a weight is not finite.
         Stopped: a signal came and a checkpoint was saved.
     """
-    references = [corpus] if isinstance(corpus, str) else list(corpus)
-    options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
-    shape, data, splits = architecture or ArchitectureOptions(), data or CorpusOptions(), splits or SplitOptions()
-    hyper, run, report = training_options or TrainingOptions(), run or RunOptions(), report or Report()
-    overrides, recipe = trainer.checked_overrides(hyper.set), recipe or RecipeOptions()
-    require_one_schedule(recipe, overrides)
-    streaming.require_steps(splits, hyper)
-    trainer.precision(options, models.pick_device(options.device))
-    identity: dict[str, Any] = {"corpus": references}
-    for group in (options, shape, data, splits, hyper):
-        identity |= asdict(group)
-    identity |= recipe.given
-    job, start = _planned(references, options, shape, data, splits, hyper, run, identity, report)
+    given: dict[str, Any] = {name: group for name, group in groups.items() if group is not None}
+    request = PretrainRequest(
+        corpus=[corpus] if isinstance(corpus, str) else list(corpus),
+        model=model if isinstance(model, ModelOptions) else ModelOptions(model=model),
+        training=training_options or TrainingOptions(),
+        **given,
+    )
+    return run_pretrain(request, report or Report(), dry_run)
+
+
+def run_pretrain(request: PretrainRequest, report: Report, dry_run: bool = False) -> Trained | None:
+    """Do what `pretrain` does, for a request.
+
+    Raises:
+        OptionError, DataError, ModelError, EmptyError, DivergedError, Stopped: as `pretrain`.
+    """
+    overrides = checked_overrides(request.training.set)
+    require_one_schedule(request.recipe, overrides)
+    streaming.require_steps(request.splits, request.training)
+    precision(request.model, models.pick_device(request.model.device))
+    job, start = _plan(request, report)
     if dry_run:
         return None
+    session = Session(report, request.model)
     if job.folder.finished:
         report.say(f"{job.folder.path} holds this run, finished: nothing to do")
-        return finished(job, options, report)
-    set_seed(hyper.seed)
-    recipe_for = partial(_recipe, start, hyper, recipe, overrides)
-    trained = train(job, _model(start, options), recipe_for, identity, run, options, report)
+        return finished(job, session)
+    set_seed(request.training.seed)
+    trained = train(job, OpenModel(_open(start, request.model)), _recipe(start, request, overrides), session)
     report.say(f"for comparison, a smoothed unigram model of this tokenizer: loss {unigram_loss(job):.4f}")
     return trained
 
 
-def _planned(
-    references: list[str],
-    options: ModelOptions,
-    shape: ArchitectureOptions,
-    data: CorpusOptions,
-    splits: SplitOptions,
-    hyper: TrainingOptions,
-    run: RunOptions,
-    identity: dict[str, Any],
-    report: Report,
-) -> tuple[Job, Start]:
+def _plan(request: PretrainRequest, report: Report) -> tuple[Job, Start]:
     """Settle and say all that the training is, up to the model that it starts from."""
-    if hyper.metric is not None and options.model is None:
-        require_known(hyper.metric, _family(shape, data)[0].metric_names(None), "--metric")
-    components, opened = mixture.open_components(references, data, splits, report)
-    text = read_corpus(components, data, splits, hyper.seed, report)
-    name = Path(options.model).name if options.model else f"{_family(shape, data)[1]}-{shape.size}"
-    path = run.output or Path("runs") / f"{text.sources[0].slug}-{name}"
-    folder = runs.open_run(path, run, identity, Path(options.model) if options.model else None)
-    start = _start(text, options, shape, data, report)
-    _check_documents(text, start.task, report)
-    job = _job(text, start, shape, hyper, folder, report)
-    return (job if opened is None else _streamed(job, opened, data)), start
+    model, data, run = request.model.model, request.data, request.run
+    if request.training.metric is not None and model is None:
+        require_known(request.training.metric, _family(request)[0].metric_names(None), "--metric")
+    components, streamed = mixture.open_components(request.corpus, data, request.splits, report)
+    corpus = read_corpus(components, data, request.splits, request.training.seed, report)
+    name = Path(model).name if model else f"{_family(request)[1]}-{request.architecture.size}"
+    path = run.output or Path("runs") / f"{corpus.sources[0].slug}-{name}"
+    folder = runs.open_run(path, run, request.identity, Path(model) if model else None)
+    start = _start(corpus, request, report)
+    _check_documents(corpus, start.task, report)
+    job = _job(corpus, start, request, folder, report)
+    return (job if streamed is None else _streamed(job, streamed, data)), start
 
 
 def _check_documents(corpus: Corpus, task: Task, report: Report) -> None:
     """Warn of documents that come again, or that are held out and learned from too."""
-    named = (("training", corpus.rows.train), ("held-out", corpus.rows.validation))
-    check(task, {"text": "text"}, [Part(name, rows, named=False, sifted=True) for name, rows in named], False, report)
+    rows = {"training": corpus.rows.train, "held-out": corpus.rows.validation}
+    parts = [Part(name, documents, named=False, sifted=True) for name, documents in rows.items()]
+    check(task, {"text": "text"}, parts, False, report)
 
 
-def _family(shape: ArchitectureOptions, data: CorpusOptions) -> tuple[Task, str]:
+def _family(request: PretrainRequest) -> tuple[Task, str]:
     """Return the task and the model family that --arch and --task ask for; each implies the other.
 
     Raises:
         OptionError: they contradict each other.
     """
-    pretrained = [task for task in tasks.TASKS.values() if task.architectures]
-    if data.task is not None:
-        task = tasks.get_task(data.task)
+    pretrained, arch = [task for task in tasks.TASKS.values() if task.architectures], request.architecture.arch
+    if request.data.task is not None:
+        task = tasks.get_task(request.data.task)
         if task not in pretrained:
             raise OptionError(f"--task {task.name} is not pretrained; {listing(t.name for t in pretrained)} are")
-        if shape.arch not in (None, *task.architectures):
-            raise OptionError(f"--arch {shape.arch} does not learn {task.name}; {listing(task.architectures)} does")
-        return task, shape.arch or task.architectures[0]
-    arch = shape.arch or "llama"
+        if arch not in (None, *task.architectures):
+            raise OptionError(f"--arch {arch} does not learn {task.name}; {listing(task.architectures)} does")
+        return task, arch or task.architectures[0]
+    arch = arch or "llama"
     return next(task for task in pretrained if arch in task.architectures), arch
 
 
-def _start(
-    corpus: Corpus, options: ModelOptions, shape: ArchitectureOptions, data: CorpusOptions, report: Report
-) -> Start:
+def _start(corpus: Corpus, request: PretrainRequest, report: Report) -> Start:
     """Settle task, tokenizer and config; say what was chosen."""
-    if options.model is not None:
-        return _go_on(options, shape, data, report)
-    task, arch = _family(shape, data)
-    size = architectures.preset(arch, shape.size)
-    described = architectures.read_model_config(shape.model_config) if shape.model_config else {}
-    context = data.max_length or size.context
-    tokenizer = _tokenizer(corpus, task, options, shape, size, context, report)
-    if shape.model_config is not None:
-        config = architectures.config_from(described, shape.model_config, tokenizer)
-        if not task.can_pretrain(config):
-            kind = f"--model-config {shape.model_config}: a {config.model_type}"
-            raise OptionError(f"{kind} does not learn {task.name}; --task names the task that it is for")
-        limit = getattr(config, "max_position_embeddings", None) or size.context
-        if data.max_length and data.max_length > limit:
-            raise OptionError(f"--max-length {data.max_length}: the model of {shape.model_config} takes {limit} tokens")
-        context = data.max_length or min(size.context, limit)
+    if request.model.model is not None:
+        return _go_on(request, report)
+    task, arch = _family(request)
+    size, file = architectures.preset(arch, request.architecture.size), request.architecture.model_config
+    described = architectures.read_model_config(file) if file else {}
+    context = request.data.max_length or size.context
+    tokenizer = _tokenizer(corpus, task, replace(size, context=context), request, report)
+    if file is not None:
+        config = architectures.config_from(described, file, tokenizer)
+        context = _context_of(config, file, task, size, request.data.max_length)
     else:
         config = architectures.build_config(arch, size, tokenizer, context)
     report.say(f"task: {task.name}; from scratch: {architectures.describe(config)}, blocks of {context} tokens")
     return Start(task, tokenizer, size, context, config=config)
 
 
-def _go_on(options: ModelOptions, shape: ArchitectureOptions, data: CorpusOptions, report: Report) -> Start:
-    if shape.model_config or shape.tokenizer or shape.vocab_size:
+def _context_of(config: PretrainedConfig, file: Path, task: Task, size: Size, asked: int | None) -> int:
+    """Return how many tokens a block has, for the model of --model-config.
+
+    Raises:
+        OptionError: it takes fewer than are asked for, or is for another task.
+    """
+    if not task.can_pretrain(config):
+        kind = f"--model-config {file}: a {config.model_type}"
+        raise OptionError(f"{kind} does not learn {task.name}; --task names the task that it is for")
+    limit = getattr(config, "max_position_embeddings", None) or size.context
+    if asked and asked > limit:
+        raise OptionError(f"--max-length {asked}: the model of {file} takes {limit} tokens")
+    return asked or min(size.context, limit)
+
+
+def _go_on(request: PretrainRequest, report: Report) -> Start:
+    architecture, options = request.architecture, request.model
+    if architecture.model_config or architecture.tokenizer or architecture.vocab_size:
         raise OptionError("-m goes on with a model, which has its own architecture and tokenizer; leave out the others")
     resolved = models.resolve_model(options, report)
     models.require_whole(resolved)
-    task = tasks.for_model(resolved.config, "pretrain", resolved.name, data.task)[0]
+    task = tasks.for_model(resolved.config, "pretrain", resolved.name, request.data.task)[0]
     tokenizer = models.load_tokenizer(resolved, options)
-    context = tasks.max_length_for(resolved, tokenizer, data.max_length, task.encoding.default_max_length)
+    default = task.encoding.default_max_length
+    context = tasks.max_length_for(resolved, tokenizer, request.data.max_length, default)
     report.say(f"task: {task.name}; going on with {resolved.name}, blocks of {context} tokens")
     return Start(task, tokenizer, SIZES["base"], context, resolved=resolved)
 
 
 def _tokenizer(
-    corpus: Corpus,
-    task: Task,
-    options: ModelOptions,
-    shape: ArchitectureOptions,
-    size: Size,
-    context: int,
-    report: Report,
+    corpus: Corpus, task: Task, size: Size, request: PretrainRequest, report: Report
 ) -> PreTrainedTokenizerBase:
-    if shape.tokenizer is not None:
-        tokenizer = models.load_tokenizer_alone(shape.tokenizer, options, report)
-        report.say(f"tokenizer: {shape.tokenizer}, {len(tokenizer)} tokens")
+    """Return the tokenizer that is named, or one that is trained on the corpus, for the context of that size."""
+    architecture = request.architecture
+    if architecture.tokenizer is not None:
+        tokenizer = models.load_tokenizer_alone(architecture.tokenizer, request.model, report)
+        report.say(f"tokenizer: {architecture.tokenizer}, {len(tokenizer)} tokens")
         return tokenizer
-    tokenizer = task.encoding.train_tokenizer(corpus.rows.train["text"], shape.vocab_size or size.vocabulary, context)
+    vocabulary = architecture.vocab_size or size.vocabulary
+    tokenizer = task.encoding.train_tokenizer(corpus.rows.train["text"], vocabulary, size.context)
     kind = type(tokenizer.backend_tokenizer.model).__name__
     report.say(f"tokenizer: {kind} trained on the corpus, {len(tokenizer)} tokens")
     return tokenizer
 
 
-def _job(
-    corpus: Corpus,
-    start: Start,
-    shape: ArchitectureOptions,
-    hyper: TrainingOptions,
-    folder: runs.RunFolder,
-    report: Report,
-) -> Job:
-    settings = TaskSettings(columns={"text": "text"}, max_length=start.context, seed=hyper.seed)
-    masks = start.task.pretraining_settings(settings, shape.mask_share, shape.whole_word_masking)
-    best = hyper.metric or start.task.headline_metric(settings)
-    require_known(best, start.task.metric_names(None), "--metric")
-    start.task.encoding.collator(start.tokenizer, masks)  # refuses a tokenizer that the task cannot use
-    documents = mixture.weighted(Part("training", corpus.rows.train), corpus.rows.component_records, hyper.seed)
-    train_rows = start.task.encoding.encode(documents, start.tokenizer, masks, training=True)
-    held_out = start.task.encoding.encode(corpus.rows.validation, start.tokenizer, quick(settings), training=False)
-    if not len(train_rows) or not len(held_out):
+def _job(corpus: Corpus, start: Start, request: PretrainRequest, folder: RunFolder, report: Report) -> Job:
+    task, tokenizer, architecture, seed = start.task, start.tokenizer, request.architecture, request.training.seed
+    settings = TaskSettings(columns={"text": "text"}, max_length=start.context, seed=seed)
+    train_settings = task.pretraining_settings(settings, architecture.mask_share, architecture.whole_word_masking)
+    best_metric = request.training.metric or task.headline_metric(settings)
+    require_known(best_metric, task.metric_names(None), "--metric")
+    task.encoding.collator(tokenizer, train_settings)  # refuses a tokenizer that the task cannot use
+    documents = mixture.weighted(Part("training", corpus.rows.train), corpus.rows.component_records, seed)
+    encoded_train = task.encoding.encode(documents, tokenizer, train_settings, training=True)
+    held_out = task.encoding.encode(corpus.rows.validation, tokenizer, between_steps(settings), training=False)
+    if not len(encoded_train) or not len(held_out):
         raise EmptyError(f"too little text for blocks of {start.context} tokens; try --max-length, or add text")
-    tokens = sum(train_rows["length"])
-    report.say(f"text: {tokens:,} tokens to train on in {len(train_rows)} blocks, {sum(held_out['length']):,} held out")
-    resolved = start.resolved or ResolvedModel("scratch", folder.path, start.config or PretrainedConfig())
-    reference = listing(source.reference for source in corpus.sources)
+    tokens, blocks, others = sum(encoded_train["length"]), len(encoded_train), sum(held_out["length"])
+    report.say(f"text: {tokens:,} tokens to train on in {blocks} blocks, {others:,} held out")
     return Job(
-        resolved,
-        corpus.sources[0],
-        reference,
-        start.task,
-        settings,
-        corpus.rows,
-        start.tokenizer,
-        train_rows,
-        held_out,
-        folder,
-        best,
-        "pretrain",
-        train_setup=masks,
+        command="pretrain",
+        identity=request.identity,
+        task=task,
+        settings=settings,
+        train_settings=train_settings,
+        resolved=start.resolved or ResolvedModel("scratch", folder.path, start.config or PretrainedConfig()),
+        tokenizer=tokenizer,
+        source=corpus.sources[0],
+        reference=listing(source.reference for source in corpus.sources),
+        rows=corpus.rows,
+        encoded_train=encoded_train,
+        encoded_validation=held_out,
+        best_metric=best_metric,
+        folder=folder,
+        run=request.run,
     )
 
 
-def _streamed(job: Job, opened: Opened, data: CorpusOptions) -> Job:
+def _streamed(job: Job, streamed: StreamedDataset, data: CorpusOptions) -> Job:
     """Return a job that reads its training text as it is needed; what it holds are the first documents."""
-    train = opened.source.any()
-    columns = text_column(train, data.columns) or {}
-    settings = replace(job.train_setup or job.settings, columns=columns)
-    rows = replace(job.rows, name=opened.measured)
-    return replace(job, rows=rows, stream=streaming.stream_of(opened, job.task, job.tokenizer, settings))
+    columns = text_column(streamed.source.any(), data.columns) or {}
+    settings = replace(job.train_settings or job.settings, columns=columns)
+    stream = streaming.stream_of(streamed, job.task, job.tokenizer, settings)
+    return replace(job, rows=replace(job.rows, name=streamed.measured), stream=stream)
 
 
-def _model(start: Start, options: ModelOptions) -> PreTrainedModel:
+def _open(start: Start, options: ModelOptions) -> PreTrainedModel:
     if start.resolved is not None:
         return models.load_model(start.resolved, start.task.auto_class, start.tokenizer, options, training=True)
     assert start.config is not None  # one of the two is set
@@ -260,43 +267,21 @@ def _model(start: Start, options: ModelOptions) -> PreTrainedModel:
     return model.to(models.pick_device(options.device))
 
 
-def _recipe(
-    start: Start, hyper: TrainingOptions, asked: RecipeOptions, overrides: dict[str, Any], parameters: int
-) -> Recipe:
+def _recipe(start: Start, request: PretrainRequest, overrides: dict[str, object]) -> Recipe:
     """From scratch as GPT-3 and Llama do it: a cosine, betas .9 and .95, weight decay 0.1; gentler when going on."""
-    known = start.resolved
-    rate = learning_rate_for(parameters, known.config) if known is not None else start.size.learning_rate
-    usual = Recipe(
-        epochs=hyper.epochs or EPOCHS,
-        max_steps=hyper.max_steps,
-        batch_size=hyper.batch_size or start.size.batch_size,
-        learning_rate=hyper.learning_rate or rate,
-        seed=hyper.seed,
+    options, size = request.training, start.size
+    from_scratch = size.learning_rate if start.resolved is None else None  # else that of the model's size
+    default = Recipe(
+        epochs=options.epochs or DEFAULT_EPOCHS,
+        max_steps=options.max_steps,
+        batch_size=options.batch_size or size.batch_size,
+        learning_rate=options.learning_rate or from_scratch,
+        seed=options.seed,
         measurements=MEASUREMENTS,
-        warmup=start.size.warmup,
+        warmup=size.warmup,
         schedule="cosine",
         weight_decay=0.1,
         betas=(0.9, 0.95),
         overrides=overrides,
     )
-    return amended(usual, asked)
-
-
-def unigram_loss(job: Job) -> float:
-    """Return the nats per token of an add-one-smoothed unigram model on the tokens that the evaluation scores."""
-    counts = np.ones(len(job.tokenizer))
-    for start in range(0, len(job.train), 1000):
-        rows = job.train.select(range(start, min(start + 1000, len(job.train))))
-        learned = list(job.task.encoding.target_tokens(rows, job.tokenizer, job.settings))
-        counts += np.bincount(np.concatenate(learned), minlength=len(counts))
-    targets = scored_tokens(job)
-    return float(-np.log(counts / counts.sum())[targets].mean()) if len(targets) else math.nan
-
-
-def scored_tokens(job: Job) -> np.ndarray:
-    """Return the ids of the tokens that the evaluation scores: all but the first, or what was taken out."""
-    prepared = job.task.encoding.encode(job.rows.validation, job.tokenizer, job.settings, training=False)
-    labels = job.task.encoding.collator(job.tokenizer, job.settings)(prepared.to_list())["labels"].numpy()
-    ids = labels.reshape(-1)
-    scored: np.ndarray = ids[ids != IGNORED]
-    return scored
+    return amended(default, request.recipe)

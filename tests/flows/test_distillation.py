@@ -383,7 +383,7 @@ def test_a_teacher_that_tells_no_states_is_learned_from_without_them(teacher):
             with pytest.raises(ModelError, match=r"--student-layers: a BertForSequenceClassification .*-states 0"):
                 distillation_loss(found, opened, task, tokenizer)
         else:
-            assert distillation_loss(found, opened, task, tokenizer).states == 0.0
+            assert distillation_loss(found, opened, task, tokenizer).hidden_state_weight == 0.0
 
 
 def test_a_stopped_distillation_goes_on_to_the_same_weights_and_only_by_its_own_options(

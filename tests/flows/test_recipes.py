@@ -32,10 +32,11 @@ from llmkit.options import ModelOptions, RunOptions, TrainingOptions, TunedRecip
 from llmkit.runs import RunFolder
 from llmkit.tasks import TASKS
 from llmkit.training.finetuning import finetune
-from llmkit.training.loop import trainer as training
+from llmkit.training.loop.arguments import arguments
 from llmkit.training.loop.callbacks import out_of_patience
 from llmkit.training.loop.losses import Loss
 from llmkit.training.loop.recipe import Recipe, balanced_weights
+from llmkit.training.loop.trainer import TaskTrainer
 
 CPU = torch.device("cpu")
 
@@ -159,14 +160,14 @@ def test_weight_decay_spares_norms_and_biases_and_nothing_else(classifier, tmp_p
     network = {"bert": "AutoModelForSequenceClassification", "t5": "AutoModelForSeq2SeqLM"}
     model = getattr(transformers, network.get(family, "AutoModelForCausalLM")).from_config(config)
     recipe = Recipe(1.0, 1, 1, 1e-3, 0, 1, weight_decay=0.25)
-    trainer = training.TaskTrainer(
+    trainer = TaskTrainer(
         TASKS["text-classification"],
         Loss(),
         Dataset.from_dict({"length": [1]}),
         None,
         None,
         model=model,
-        args=training.arguments(recipe, 1, RunFolder(tmp_path), {}, CPU, "f1"),
+        args=arguments(recipe, 1, RunFolder(tmp_path), {}, CPU, "f1"),
         processing_class=AutoTokenizer.from_pretrained(classifier),
         train_dataset=Dataset.from_dict({"length": [1]}),
     )
@@ -222,9 +223,7 @@ def test_the_schedule_is_followed_said_and_recorded(trained, reviews, classifier
 )
 @pytest.mark.parametrize("rising", [True, False])
 def test_patience_ends_with_so_many_measurements_without_a_better_one(tmp_path, values, patience, stops, rising):
-    args = training.arguments(
-        Recipe(1.0, 1, 1, 1e-3, 0, 1), 1, RunFolder(tmp_path), {}, CPU, "f1" if rising else "loss"
-    )
+    args = arguments(Recipe(1.0, 1, 1, 1e-3, 0, 1), 1, RunFolder(tmp_path), {}, CPU, "f1" if rising else "loss")
     name = "eval_f1" if rising else "eval_loss"
     history = [line for value in values for line in ({"loss": 1.0}, {name: value if rising else -value})]
     assert out_of_patience(history, args, patience) is stops

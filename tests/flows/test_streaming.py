@@ -85,7 +85,7 @@ def test_a_folder_is_read_file_after_file_and_a_text_in_pieces_that_lose_nothing
 
 def test_each_pass_has_all_rows_once_in_an_order_of_the_seed():
     rows = Dataset.from_dict({"row": list(range(3000)), "length": [1 + number % 40 for number in range(3000)]})
-    stream = Stream(lambda: iter([rows.select(range(1000)), rows.select(range(1000, 3000))]), lambda batch, _: batch, 7)
+    stream = Stream([rows.select(range(1000)), rows.select(range(1000, 3000))], 7)
     first = [row["row"] for row in islice(stream.in_batches_of(4), 6000)]
     assert first == [row["row"] for row in islice(stream.in_batches_of(4), 6000)]
     assert sorted(first) == sorted([*range(3000)] * 2)
@@ -98,17 +98,13 @@ def test_each_pass_has_all_rows_once_in_an_order_of_the_seed():
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(tmp_path, classifier):
     """Over more than one pass, so that it has to find its place in the second."""
     rows = write_jsonl(tmp_path / "rows.jsonl", tiny.reviews(40))
-    options = (
-        str(rows),
-        str(classifier),
-        None,
-        SplitOptions(streaming=True),
-        TrainingOptions(max_steps=8, batch_size=8),
-    )
-    straight = finetune(*options, RunOptions(output=tmp_path / "straight"))
+    call = {"dataset": str(rows), "model": str(classifier), "splits": SplitOptions(streaming=True)}
+    call |= {"training_options": TrainingOptions(max_steps=8, batch_size=8)}
+    straight = finetune(**call, run=RunOptions(output=tmp_path / "straight"))
+    halted = RunOptions(output=tmp_path / "halted")
     with pytest.raises(Stopped):
-        finetune(*options, RunOptions(output=tmp_path / "halted"), Signalling(6, signal.SIGTERM))
-    finetune(*options, RunOptions(output=tmp_path / "halted"))
+        finetune(**call, run=halted, report=Signalling(6, signal.SIGTERM))
+    finetune(**call, run=halted)
     weights = [(tmp_path / run / "model.safetensors").read_bytes() for run in ("straight", "halted")]
     assert weights[0] == weights[1]
     data = straight.run_record["data"]

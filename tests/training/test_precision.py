@@ -8,7 +8,7 @@ from transformers import AutoConfig
 
 from llmkit.errors import OptionError
 from llmkit.options import ModelOptions
-from llmkit.training.loop import trainer
+from llmkit.training.loop.arguments import precision
 from llmkit.training.loop.recipe import learning_rate_for
 
 CPU = torch.device("cpu")
@@ -18,18 +18,18 @@ CPU = torch.device("cpu")
 def test_a_cpu_trains_under_bf16_autocast_where_it_has_amx_unless_told_otherwise(monkeypatch, amx):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    assert trainer.precision(ModelOptions(), CPU) == {"bf16": amx}
-    assert trainer.precision(ModelOptions(dtype="bfloat16"), CPU) == {"bf16": True}
-    assert trainer.precision(ModelOptions(dtype="float32"), CPU) == {"bf16": False}
+    assert precision(ModelOptions(), CPU) == {"bf16": amx}
+    assert precision(ModelOptions(dtype="bfloat16"), CPU) == {"bf16": True}
+    assert precision(ModelOptions(dtype="float32"), CPU) == {"bf16": False}
 
 
 def test_float16_is_refused_on_a_cpu():
     with pytest.raises(OptionError, match="--dtype float16 trains on a GPU only"):
-        trainer.precision(ModelOptions(dtype="float16"), CPU)
+        precision(ModelOptions(dtype="float16"), CPU)
 
 
 @pytest.mark.parametrize(
-    ("family", "parameters", "haste", "rate"),
+    ("family", "parameters", "lr_multiplier", "rate"),
     [
         ("bert", 22_000_000, 1, 1e-4),
         ("distilbert", 66_400_000, 1, 5.8e-5),

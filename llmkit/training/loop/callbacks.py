@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from llmkit.errors import DivergedError
@@ -25,56 +26,77 @@ REMEDY = "try a lower --learning-rate, or --dtype float32"
 class DivergenceGuard(TrainerCallback):
     """Stops a run whose loss is no number, before such weights are saved; measures and saves at the last step."""
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: torch.nn.Module,
+        **kwargs: object,
+    ) -> None:
         if state.global_step >= state.max_steps:
             control.should_evaluate = control.should_save = True
-        if control.should_save and not all(weights.isfinite().all() for weights in more["model"].parameters()):
+        if control.should_save and not all(weights.isfinite().all() for weights in model.parameters()):
             raise DivergedError(f"training diverged: weights are not finite at step {state.global_step}; {REMEDY}")
         if control.should_save:
             control.should_log = True  # so that on_log sees the loss before the weights are written
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **more: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float],
+        **kwargs: object,
     ) -> None:
         for name in ("loss", "grad_norm"):
             if name in logs and not math.isfinite(logs[name]):
                 raise DivergedError(f"training diverged: {name} is {logs[name]} at step {state.global_step}; {REMEDY}")
 
     def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        collator: Any = getattr(more.get("train_dataloader"), "collate_fn", None)
-        if hasattr(collator, "epoch"):  # masks of masked-lm: others in each epoch, the same when resumed
+        collator = getattr(kwargs.get("train_dataloader"), "collate_fn", None)
+        if collator is not None and hasattr(
+            collator, "epoch"
+        ):  # masks of masked-lm: others in each epoch, the same when resumed
             collator.epoch = int(state.epoch or 0) + 1
 
 
 class StopCallback(TrainerCallback):
-    """Serves a wish to stop at the end of the step: save, then leave the loop."""
+    """Serves a request to stop at the end of the step: save, then leave the loop."""
 
     def __init__(self, stop_request: StopRequest) -> None:
         self.stop_request = stop_request
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         if self.stop_request.asked:
             control.should_save = control.should_training_stop = True
 
 
 class EarlyStopping(TrainerCallback):
-    """Stops a run that has been measured so many times without a better value of the metric `best`."""
+    """Stops a run that has been measured so many times without a better value of its best metric."""
 
-    def __init__(self, patience: int, report: Report, best: str) -> None:
-        self.patience, self.report, self.best = patience, report, best
+    # Not transformers' EarlyStoppingCallback: a resumed Trainer goes on counting only in a callback that it makes anew
+    # from the checkpoint's JSON, which holds no report; and `_train` asks before the loop whether patience is out.
 
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+    def __init__(self, patience: int, report: Report, best_metric: str) -> None:
+        self.patience, self.report, self.best_metric = patience, report, best_metric
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         if state.global_step < state.max_steps and out_of_patience(state.log_history, args, self.patience):
             control.should_training_stop = True
             self.report.say(
                 f"stopped early at step {state.global_step}/{state.max_steps}: "
-                f"{self.patience} measurements without a better {self.best}"
+                f"{self.patience} measurements without a better {self.best_metric}"
             )
 
 
-def out_of_patience(history: list[dict[str, Any]], args: TrainingArguments, patience: int | None) -> bool:
+def out_of_patience(history: list[dict[str, float]], args: TrainingArguments, patience: int | None) -> bool:
     """Tell from what a run has logged whether its last `patience` measurements are no better than one before them.
 
     A function of what a checkpoint holds, so that a resumed run counts on.
@@ -83,20 +105,20 @@ def out_of_patience(history: list[dict[str, Any]], args: TrainingArguments, pati
     values = [line[name] if args.greater_is_better else -line[name] for line in history if name in line]
     if patience is None or len(values) <= patience:
         return False
-    before, last = ([value for value in part if value == value] for part in (values[:-patience], values[-patience:]))
-    return max(last, default=-math.inf) <= max(before, default=-math.inf)
+    earlier, last = ([value for value in part if value == value] for part in (values[:-patience], values[-patience:]))
+    return max(last, default=-math.inf) <= max(earlier, default=-math.inf)
 
 
 class MetricsLogger(TrainerCallback):
-    """Writes each figure to metrics.jsonl and tells the measurements: on a terminal in a live table.
+    """Writes each figure to metrics.jsonl and shows the measurements: on a terminal in a live table.
 
     What it draws is gone, and the cursor back, when its context is left, however the training ends.
     """
 
-    def __init__(self, file: Path, report: Report, told: Sequence[str]) -> None:
-        self.file, self.report, self.told = file, report, list(dict.fromkeys(told))
-        self.best = self.told[0]
-        self._drawn = contextlib.ExitStack()
+    def __init__(self, file: Path, report: Report, logged_metrics: Sequence[str]) -> None:
+        self.file, self.report, self.logged_metrics = file, report, list(dict.fromkeys(logged_metrics))
+        self.best_metric = self.logged_metrics[0]
+        self._drawing = contextlib.ExitStack()
         self._advance: Advance
         self._table: TrainingTable | None = None
         self._loss: float | None = None
@@ -107,29 +129,38 @@ class MetricsLogger(TrainerCallback):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._drawn.close()
+        self._drawing.close()
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        self._forget_after(state.global_step)
+        self._drop_lines_after(state.global_step)
         if self.report.draws:
-            lower = self.best in LOWER_IS_BETTER
-            table = TrainingTable(console(stderr=True), self.best, lower, state.max_steps)
-            self._table = self._drawn.enter_context(table)
+            lower = self.best_metric in LOWER_IS_BETTER
+            table = TrainingTable(console(stderr=True), self.best_metric, lower, state.max_steps)
+            self._table = self._drawing.enter_context(table)
             self._advance = self._table.advance
         else:
-            self._advance = self._drawn.enter_context(self.report.progress("training", state.max_steps))
+            self._advance = self._drawing.enter_context(self.report.progress("training", state.max_steps))
         self._advance(state.global_step)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
         self._advance(1)
 
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
-        self._drawn.close()
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        self._drawing.close()
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **more: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float],
+        **kwargs: object,
     ) -> None:
         self._loss = logs.get("loss", self._loss)
         if is_endless(state):
@@ -145,18 +176,18 @@ class MetricsLogger(TrainerCallback):
         state: TrainerState,
         control: TrainerControl,
         metrics: dict[str, float],
-        **more: Any,
+        **kwargs: object,
     ) -> None:
         loss = f"training loss {self._loss:.4f}, " if self._loss is not None else ""
         epoch = None if is_endless(state) else state.epoch or 0.0
         if self._table is not None:
-            self._table.measured(state.global_step, epoch, metrics.get(f"eval_{self.best}", math.nan))
+            self._table.measured(state.global_step, epoch, metrics.get(f"eval_{self.best_metric}", math.nan))
             return
         at = "" if epoch is None else f" (epoch {epoch:.2f})"
-        figures = ", ".join(f"{name} {metrics.get(f'eval_{name}', math.nan):.4f}" for name in self.told)
+        figures = ", ".join(f"{name} {metrics.get(f'eval_{name}', math.nan):.4f}" for name in self.logged_metrics)
         self.report.say(f"step {state.global_step}/{state.max_steps}{at}: {loss}validation {figures}")
 
-    def _forget_after(self, step: int) -> None:
+    def _drop_lines_after(self, step: int) -> None:
         """Drop the lines of steps that a resumed run takes again."""
         if not self.file.exists():
             return

@@ -7,17 +7,19 @@ over the teacher's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import EllipsisType
 
 import torch
 from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import ModelOutput
 
 from llmkit.errors import ModelError
 from llmkit.models import load_tokenizer
 from llmkit.tasks import Task
+from llmkit.tasks.base.encoding import Batch
 from llmkit.training.distillation import Teacher, layers_of
 
 
@@ -27,47 +29,52 @@ class DistillationLoss:
 
     task: Task
     teacher: PreTrainedModel
-    mix: float
+    alpha: float  # the share of the loss that is the distance
     temperature: float
-    inputs: tuple[
-        frozenset[str], frozenset[str]
-    ]  # what the teacher does not read of a batch, what the student does not
-    states: float = 0.0  # the weight of the hidden states
+    unread_by_teacher: frozenset[str] = frozenset()  # what the student reads of a batch and the teacher does not
+    unread_by_student: frozenset[str] = frozenset()  # the other way round
+    hidden_state_weight: float = 0.0
 
-    def loss(self, own: torch.Tensor, outputs: Any, batch: dict[str, Any]) -> torch.Tensor:
-        """Return mix * (divergence + states * distance) + (1 - mix) * own, a scalar: each a mean over the batch."""
-        shown = {
-            name: value for name, value in self.task.encoding.model_inputs(batch).items() if name not in self.inputs[0]
-        }
+    def loss(self, label_loss: torch.Tensor, outputs: ModelOutput, batch: Batch) -> torch.Tensor:
+        """Return alpha * (divergence + weight * state distance) + (1 - alpha) * label loss, a scalar.
+
+        Each is a mean over the batch.
+        """
+        inputs = self.task.encoding.model_inputs(batch)
         with torch.no_grad():
-            told = self.teacher(**shown, **self._deep)
-        apart = self.task.divergence(outputs["logits"], told["logits"], batch, self.temperature).mean()
-        if self.states:
-            apart = apart + self.states * _states_apart(outputs["hidden_states"], told["hidden_states"], batch)
-        return self.mix * apart + (1 - self.mix) * own
+            answer = self.teacher(**_without(inputs, self.unread_by_teacher), **self._asked_for)
+        distance = self.task.divergence(outputs["logits"], answer["logits"], batch, self.temperature).mean()
+        if self.hidden_state_weight:
+            state_distance = _state_distance(outputs["hidden_states"], answer["hidden_states"], batch)
+            distance = distance + self.hidden_state_weight * state_distance
+        return self.alpha * distance + (1 - self.alpha) * label_loss
 
-    def read_by_student(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Return what the student takes of a batch, and what it is to tell."""
-        return {**{name: value for name, value in batch.items() if name not in self.inputs[1]}, **self._deep}
+    def student_inputs(self, batch: Batch) -> dict[str, torch.Tensor | bool]:
+        """Return what the student reads of a batch, and what it is to return."""
+        return {**_without(batch, self.unread_by_student), **self._asked_for}
 
     @property
-    def _deep(self) -> dict[str, bool]:
-        return {"output_hidden_states": True} if self.states else {}
+    def _asked_for(self) -> dict[str, bool]:
+        return {"output_hidden_states": True} if self.hidden_state_weight else {}
 
 
-def _states_apart(
-    student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor], batch: dict[str, Any]
+def _without(batch: Batch, names: frozenset[str]) -> Batch:
+    return {name: value for name, value in batch.items() if name not in names}
+
+
+def _state_distance(
+    student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor], batch: Mapping[str, torch.Tensor]
 ) -> torch.Tensor:
     """Return 1 - the cosine of two states (rows, tokens, width) of a token, averaged over tokens and student layers.
 
     Both begin with the embeddings. Layer i of n is compared with layer i * m / n of the teacher's m: the last with the
-    last. Padding does not count.
+    last. Padding does not count. The result is a scalar.
     """
     count, layers = len(student) - 1, len(teacher) - 1
-    real = batch["attention_mask"].bool() if "attention_mask" in batch else ...
+    tokens: torch.Tensor | EllipsisType = batch["attention_mask"].bool() if "attention_mask" in batch else ...
     distances = []
     for layer in range(1, count + 1):
-        ours, theirs = student[layer][real].float(), teacher[round(layer * layers / count)][real].float()
+        ours, theirs = student[layer][tokens].float(), teacher[round(layer * layers / count)][tokens].float()
         distances.append((1 - functional.cosine_similarity(ours, theirs, dim=-1)).mean())
     return torch.stack(distances).mean()
 
@@ -75,26 +82,38 @@ def _states_apart(
 def distillation_loss(
     teacher: Teacher, model: PreTrainedModel, task: Task, student: PreTrainedTokenizerBase
 ) -> DistillationLoss | None:
-    """Return what the student learns from an open teacher, or None where the loss is of the labels alone."""
-    if not teacher.wanted.mix:
+    """Return what the student learns from an open teacher, or None where the loss is of the labels alone.
+
+    Raises:
+        ModelError: hidden states are to be learned, and the teacher has none to show.
+    """
+    options = teacher.options
+    if not options.alpha:
         return None
     theirs = set(load_tokenizer(teacher.resolved, teacher.opening).model_input_names)
     ours = set(student.model_input_names)
-    unread, wanted = (frozenset(ours - theirs), frozenset(theirs - ours)), teacher.wanted
-    if wanted.states:
+    if options.hidden_state_weight:
         _require_states(model)
-    return DistillationLoss(task, model, wanted.mix, wanted.temperature, unread, wanted.states)
+    return DistillationLoss(
+        task,
+        model,
+        options.alpha,
+        options.temperature,
+        unread_by_teacher=frozenset(ours - theirs),
+        unread_by_student=frozenset(theirs - ours),
+        hidden_state_weight=options.hidden_state_weight,
+    )
 
 
 def _require_states(model: PreTrainedModel) -> None:
-    """Refuse to learn the hidden states of a teacher that does not tell those of each layer.
+    """Refuse to learn the hidden states of a teacher that does not return those of each layer.
 
     Raises:
         ModelError: naming the flag that leaves them out.
     """
     with torch.no_grad():
-        told = model(input_ids=torch.ones(1, 2, dtype=torch.long, device=model.device), output_hidden_states=True)
-    if len(told.get("hidden_states") or ()) != layers_of(model.config) + 1:
+        answer = model(input_ids=torch.ones(1, 2, dtype=torch.long, device=model.device), output_hidden_states=True)
+    if len(answer.get("hidden_states") or ()) != layers_of(model.config) + 1:
         kind = type(model).__name__
         raise ModelError(
             f"--student-layers: a {kind} does not tell the hidden states of its layers to learn: --distill-states 0"

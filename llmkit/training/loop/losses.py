@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.utils import ModelOutput
 
 from llmkit.models.adapters import has_adapter
 from llmkit.tasks import Task
+from llmkit.tasks.base.encoding import Batch
 from llmkit.tasks.encoding.collation import IGNORED
 from llmkit.training.loop.distillation_loss import DistillationLoss
 
@@ -29,50 +30,49 @@ class Loss:
         """Whether the loss is the model's or the task's own."""
         return not self.smoothing and self.weights is None
 
-    def of(self, task: Task, model: PreTrainedModel, batch: dict[str, Any]) -> torch.Tensor:
-        """Return the mean loss of the targets of a batch, as PyTorch's CrossEntropyLoss(weight=, label_smoothing=)."""
-        own = task.loss(model, batch)
-        if own is not None:
-            return own
+    def of(self, task: Task, model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+        """Return the mean loss of the targets of a batch, a scalar.
+
+        It is that of PyTorch's CrossEntropyLoss(weight=, label_smoothing=) where it is not the task's own.
+        """
+        task_loss = task.loss(model, batch)
+        if task_loss is not None:
+            return task_loss
         if self.distillation_loss is None:
             return self._of_labels(model, batch, model(**batch))
-        outputs = model(**self.distillation_loss.read_by_student(batch))
+        outputs = model(**self.distillation_loss.student_inputs(batch))
         return self.distillation_loss.loss(self._of_labels(model, batch, outputs), outputs, batch)
 
-    def _of_labels(self, model: PreTrainedModel, batch: dict[str, Any], outputs: Any) -> torch.Tensor:
+    def _of_labels(self, model: PreTrainedModel, batch: Batch, outputs: ModelOutput) -> torch.Tensor:
         if self.plain:
-            loss: torch.Tensor = outputs["loss"]
-            return loss
+            model_loss: torch.Tensor = outputs["loss"]
+            return model_loss
         logits, labels = outputs["logits"].float(), batch["labels"]
         if _shifts(model):
             logits, labels = logits[..., :-1, :], labels[..., 1:]
-        weights = None if self.weights is None else torch.tensor(self.weights, device=logits.device)
-        found: torch.Tensor = cross_entropy(
+        return cross_entropy(
             logits.reshape(-1, logits.shape[-1]),
             labels.reshape(-1),
-            weights,
+            None if self.weights is None else torch.tensor(self.weights, device=logits.device),
             ignore_index=IGNORED,
             label_smoothing=self.smoothing,
         )
-        return found
 
-    def size(self, model: PreTrainedModel, batch: dict[str, Any]) -> torch.Tensor:
-        """Return what the mean loss of a batch was divided by: the number, or the weight, of its targets."""
+    def size(self, model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+        """Return what the mean loss of a batch was divided by, a scalar: the number, or the weight, of its targets."""
         labels = batch.get("labels")
         if labels is None:
             return torch.tensor(float(len(next(iter(batch.values())))))
         if labels.is_floating_point():
             return torch.tensor(float(labels.numel()), device=labels.device)
-        counted = labels[..., 1:] if labels.dim() > 1 and _shifts(model) else labels
-        real = counted != IGNORED
+        shifted = labels[..., 1:] if labels.dim() > 1 and _shifts(model) else labels
+        is_target = shifted != IGNORED
         if self.weights is None:
-            total: torch.Tensor = real.sum().float()
-        else:
-            total = torch.tensor(self.weights, device=labels.device)[counted[real]].sum()
-        return total
+            return is_target.sum().float()
+        return torch.tensor(self.weights, device=labels.device)[shifted[is_target]].sum()
 
 
-def _shifts(model: Any) -> bool:
+def _shifts(model: PreTrainedModel) -> bool:
     """Tell whether the logits at a token are of the next one."""
     base = model.get_base_model() if has_adapter(model) else model
     return type(base).__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()

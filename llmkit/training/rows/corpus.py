@@ -17,8 +17,8 @@ from llmkit.tasks import require_roles
 from llmkit.tasks.base.language_modeling import text_column, usable_texts
 from llmkit.training.rows.mixture import MixtureComponent
 
-HELD_OUT = 0.05
-FEW = 20  # documents, under which the held-out text is the end of each rather than whole documents
+HELD_OUT_SHARE = 0.05
+FEW_DOCUMENTS = 20  # under which the held-out text is the end of each rather than whole documents
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Corpus:
 def read_corpus(
     components: Sequence[MixtureComponent], data: CorpusOptions, splits: SplitOptions, seed: int, report: Report
 ) -> Corpus:
-    """Take the texts of every source, and put aside what is measured on: validation splits, else a cut of 5%.
+    """Take the texts of every source, and hold out what is measured on: validation splits, else a cut of 5%.
 
     Documents are here once each, whatever the weight of their source.
 
@@ -44,18 +44,18 @@ def read_corpus(
     component_records, train, held_out = list[ComponentRecord](), list[str](), list[str]()
     for component in components:
         source = component.source
-        kept, aside, how = _documents(source, data, splits, seed)
-        told = f"{len(kept)} documents to train on{component.times}, {len(aside)} held out ({how})"
-        report.say(f"{source.reference}: {told}")
+        kept, cut, origin = _documents(source, data, splits, seed)
+        sizes = len(kept), len(cut)
+        counts = f"{sizes[0]} documents to train on{component.times}, {sizes[1]} held out ({origin})"
+        report.say(f"{source.reference}: {counts}")
         component_records.append(
-            ComponentRecord(source.reference, source.commit, component.weight, len(kept), len(aside), how, None)
+            ComponentRecord(source.reference, source.commit, component.weight, *sizes, origin, None)
         )
         train += kept
-        held_out += aside
+        held_out += cut
     if not train or not held_out:
-        raise EmptyError(
-            f"{listing(one.reference for one in component_records)}: too little text to train on and to measure on"
-        )
+        names = listing(component.reference for component in component_records)
+        raise EmptyError(f"{names}: too little text to train on and to measure on")
     rows = TrainAndValidation(
         Dataset.from_dict({"text": train}),
         Dataset.from_dict({"text": held_out}),
@@ -68,19 +68,20 @@ def read_corpus(
 def _documents(
     source: Source, data: CorpusOptions, splits: SplitOptions, seed: int
 ) -> tuple[list[str], list[str], str]:
+    """Return the documents to train on, those that are held out, and a phrase on where these come from."""
     train = _texts(select(source.splits, splits.train_split, data.limit), data)
     name = splits.validation or next((name for name in VALIDATIONS if name in source.splits), None)
     if name is not None:
         return train, _texts(select(source.splits, name, data.limit), data), f"split {name}"
-    if len(train) >= FEW:
+    if len(train) >= FEW_DOCUMENTS:
         order = np.random.default_rng(seed).permutation(len(train))
-        count = max(1, round(len(train) * HELD_OUT))
-        aside = set(order[:count].tolist())
-        kept = [text for row, text in enumerate(train) if row not in aside]
-        return kept, [train[row] for row in sorted(aside)], f"{HELD_OUT:.0%} of the documents, seed {seed}"
+        count = max(1, round(len(train) * HELD_OUT_SHARE))
+        held_out = set(order[:count].tolist())
+        kept = [text for row, text in enumerate(train) if row not in held_out]
+        return kept, [train[row] for row in sorted(held_out)], f"{HELD_OUT_SHARE:.0%} of the documents, seed {seed}"
     pairs = [_cut_end(text) for text in train]
     kept, ends = [start for start, _ in pairs], [end for _, end in pairs if end.strip()]
-    return kept, ends, f"the last {HELD_OUT:.0%} of each document"
+    return kept, ends, f"the last {HELD_OUT_SHARE:.0%} of each document"
 
 
 def _texts(rows: Dataset, data: CorpusOptions) -> list[str]:
@@ -93,9 +94,9 @@ def _texts(rows: Dataset, data: CorpusOptions) -> list[str]:
 
 def _cut_end(text: str) -> tuple[str, str]:
     """Cut the last part off a document, at a paragraph, a line or a word, whichever is near."""
-    near = int(len(text) * (1 - HELD_OUT))
+    near = int(len(text) * (1 - HELD_OUT_SHARE))
     for mark in ("\n\n", "\n", " "):
-        found = text.find(mark, near, near + len(text) // 20 + 1)
-        if found > 0:
-            return text[:found], text[found + len(mark) :]
+        place = text.find(mark, near, near + len(text) // 20 + 1)
+        if place > 0:
+            return text[:place], text[place + len(mark) :]
     return text[:near], text[near:]

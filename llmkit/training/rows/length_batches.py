@@ -27,14 +27,14 @@ class LengthBatches(torch.utils.data.Sampler[int]):
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
-        dice = np.random.default_rng((self.seed, self.epoch))
-        order = dice.permutation(len(self.lengths))
+        generator = np.random.default_rng((self.seed, self.epoch))
+        order = generator.permutation(len(self.lengths))
         if self.lengths.min() == self.lengths.max():
             return iter(order.tolist())
         size = self.POOL * self.batch_size
         pools = [order[start : start + size] for start in range(0, len(order), size)]
         ordered = np.concatenate([pool[np.argsort(-self.lengths[pool], kind="stable")] for pool in pools])
         batches = [ordered[start : start + self.batch_size] for start in range(0, len(ordered), self.batch_size)]
-        full, rest = (batches[:-1], batches[-1:]) if len(batches[-1]) < self.batch_size else (batches, [])
-        shuffled = [full[number] for number in dice.permutation(len(full))] + rest
+        complete, rest = (batches[:-1], batches[-1:]) if len(batches[-1]) < self.batch_size else (batches, [])
+        shuffled = [complete[number] for number in generator.permutation(len(complete))] + rest
         return iter(np.concatenate(shuffled).tolist())

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, concatenate_datasets
@@ -20,11 +19,12 @@ from llmkit.data.columns import is_string
 from llmkit.data.labels import names_of
 from llmkit.data.parts import Part
 from llmkit.data.splits import ComponentRecord, TrainAndValidation, names_file, select, train_and_validation
-from llmkit.errors import DataError, EmptyError, listing
+from llmkit.errors import DataError, EmptyError, OptionError, listing
 from llmkit.options import CorpusOptions, DataOptions, SplitOptions
+from llmkit.options.requests import FinetuneRequest
 from llmkit.output.report import Report
 from llmkit.tasks import Task
-from llmkit.training.rows.streaming import Opened, open_stream
+from llmkit.training.rows.streaming import StreamedDataset, open_stream
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class MixtureComponent:
 
     source: Source
     weight: float
-    own: Mapping[str, str] = field(default_factory=dict)  # what its columns are called in it, by their names here
+    original_names: Mapping[str, str] = field(default_factory=dict)  # of its columns, by those that they have here
 
     @property
     def name(self) -> str:
@@ -48,19 +48,21 @@ class MixtureComponent:
 
 def open_components(
     references: Sequence[str], data: CorpusOptions, splits: SplitOptions, report: Report
-) -> tuple[list[MixtureComponent], Opened | None]:
+) -> tuple[list[MixtureComponent], StreamedDataset | None]:
     """Open every dataset of a mix, before anything is done with one of them; or one to be streamed, and its first rows.
 
     Raises:
-        OptionError: as `weights_of`, or as `open_stream`.
-        DataError, EmptyError, HubError: as `open_dataset`.
+        OptionError: as `weights_of`, or several datasets or a weight where rows are streamed.
+        DataError, EmptyError, HubError: as `open_dataset`, or as `open_stream`.
     """
+    weights = weights_of(references)
     if splits.streaming:
-        opened = open_stream(references, splits, data.limit, data.encoding, report)
-        return [MixtureComponent(opened.source, 1.0)], opened
-    named = weights_of(references)
-    sources = {name: open_dataset(name, encoding=data.encoding, report=report) for name in named}
-    return [MixtureComponent(source, named[name]) for name, source in sources.items()], None
+        if list(weights.values()) != [1.0]:
+            raise OptionError("--streaming takes one dataset without a weight; a folder of several files is one")
+        streamed = open_stream(next(iter(weights)), splits, data, report)
+        return [MixtureComponent(streamed.source, 1.0)], streamed
+    sources = {name: open_dataset(name, encoding=data.encoding, report=report) for name in weights}
+    return [MixtureComponent(source, weights[name]) for name, source in sources.items()], None
 
 
 def align_columns(
@@ -71,7 +73,7 @@ def align_columns(
     splits: SplitOptions,
     config: PretrainedConfig,
 ) -> list[MixtureComponent]:
-    """Return the portions with the columns of the first, by name and kind: `columns` says which role each has there.
+    """Return the components with the columns of the first, by name and kind: `columns` says which role each has there.
 
     Raises:
         DataError: a dataset has no column for a role, or one of another kind.
@@ -83,53 +85,56 @@ def align_columns(
         train = select(component.source.splits, splits.train_split)
         given = {role: name for role, name in data.columns.items() if name in train.column_names}
         try:
-            _, own = tasks.resolve_task([task], train, given, "finetune", data, config)
+            _, original = tasks.resolve_task([task], train, given, "finetune", data, config)
         except DataError as error:
             raise DataError(f"{component.source.reference}: {error}") from error
-        if own.keys() != columns.keys():
+        if original.keys() != columns.keys():
             raise DataError(
-                f"{component.source.reference} has {listing(own)}, where {components[0].source.reference} has "
+                f"{component.source.reference} has {listing(original)}, where {components[0].source.reference} has "
                 f"{listing(columns)}: a mix wants the same of each"
             )
-        renamed.append(_only(component, own, columns))
+        renamed.append(_only(component, original, columns))
     return [_of_kinds(component, renamed) for component in renamed]
 
 
-def _only(component: MixtureComponent, own: Mapping[str, str], names: Mapping[str, str]) -> MixtureComponent:
-    """Return a portion with the columns that have a role alone, under the names that the first portion has."""
-    renames = {own[role]: names[role] for role in names}
+def _only(component: MixtureComponent, original: Mapping[str, str], columns: Mapping[str, str]) -> MixtureComponent:
+    """Return a component with the columns that have a role alone, under the names that the first component has.
+
+    `original` are its columns by role, and `columns` those of the first.
+    """
+    renames = {original[role]: columns[role] for role in columns}
     parts = {
         name: part.select_columns(list(renames)).rename_columns(renames)
         for name, part in component.source.splits.items()
         if set(renames) <= set(part.column_names)
     }
     source = replace(component.source, splits=DatasetDict(parts), benchmark=None)
-    return replace(component, source=source, own={here: name for name, here in renames.items()})
+    return replace(component, source=source, original_names={here: name for name, here in renames.items()})
 
 
 def _of_kinds(component: MixtureComponent, components: Sequence[MixtureComponent]) -> MixtureComponent:
-    """Return a portion whose columns have the kinds of the first, classes as their names where not all have the same.
+    """Return a component whose columns have the kinds of the first, classes as their names where not all have the same.
 
     Raises:
         DataError: a column is of another kind.
     """
     parts = dict(component.source.splits)
     for column, kind in components[0].source.any().features.items():
-        kinds = [other.source.any().features[column] for other in components]
-        for other, its in zip(components, kinds, strict=True):
-            if _family(its) != _family(kind):
+        kinds = [each.source.any().features[column] for each in components]
+        for each, its_kind in zip(components, kinds, strict=True):
+            if _family(its_kind) != _family(kind):
                 raise DataError(
-                    f"{other.source.reference}: its {column} is of another kind than that of "
+                    f"{each.source.reference}: its {column} is of another kind than that of "
                     f"{components[0].source.reference}, and a mix wants the same"
                 )
-        if all(its == kind for its in kinds):
+        if all(its_kind == kind for its_kind in kinds):
             continue
         for name, part in parts.items():
             parts[name] = _spelled(part, column) if _family(kind) == "name" else part.cast_column(column, kind)
     return replace(component, source=replace(component.source, splits=DatasetDict(parts)))
 
 
-def _family(feature: Any) -> str:
+def _family(feature: object) -> str:
     """Return what a column holds, whatever its width: classes and texts are names."""
     if isinstance(feature, ClassLabel) or is_string(feature):
         return "name"
@@ -163,23 +168,23 @@ def split_components(
     components: Sequence[MixtureComponent],
     task: Task,
     columns: dict[str, str],
-    data: DataOptions,
-    splits: SplitOptions,
-    seed: int,
+    request: FinetuneRequest,
     report: Report,
 ) -> TrainAndValidation:
-    """Return the rows to train on and to measure on of all portions; each is cut where it has no validation split.
+    """Return the rows to train on and to measure on of all components; each is cut where it has no validation split.
 
     Raises:
         DataError: a row contradicts itself, or --validation lacks a column.
     """
-    divided = [_divided(components, number, task, columns, data, splits, seed) for number in range(len(components))]
-    if len(divided) == 1 and components[0].weight == 1:
-        return divided[0]
+    split = [_split(components, number, task, columns, request) for number in range(len(components))]
+    if len(split) == 1 and components[0].weight == 1:
+        return split[0]
     component_records = []
-    for component, rows in zip(components, divided, strict=True):
+    for component, rows in zip(components, split, strict=True):
         source, sizes = component.source, (len(rows.train), len(rows.validation))
-        cut = rows.cut and replace(rows.cut, column=component.own.get(rows.cut.column or "", rows.cut.column))
+        cut = rows.cut
+        if cut is not None:
+            cut = replace(cut, column=component.original_names.get(cut.column or "", cut.column))
         component_records.append(
             ComponentRecord(source.reference, source.commit, component.weight, *sizes, rows.name, cut)
         )
@@ -187,43 +192,40 @@ def split_components(
             f"{source.reference}: {sizes[0]} rows to train on{component.times}, {sizes[1]} to measure on ({rows.name})"
         )
     return TrainAndValidation(
-        concatenate_datasets([rows.train for rows in divided]),
-        concatenate_datasets([rows.validation for rows in divided]),
-        listing(dict.fromkeys(rows.name for rows in divided)),
-        divided[0].cut if len(divided) == 1 else None,
+        concatenate_datasets([rows.train for rows in split]),
+        concatenate_datasets([rows.validation for rows in split]),
+        listing(dict.fromkeys(rows.name for rows in split)),
+        split[0].cut if len(split) == 1 else None,
         tuple(component_records),
     )
 
 
-def _divided(
-    components: Sequence[MixtureComponent],
-    number: int,
-    task: Task,
-    columns: dict[str, str],
-    data: DataOptions,
-    splits: SplitOptions,
-    seed: int,
+def _split(
+    components: Sequence[MixtureComponent], number: int, task: Task, columns: dict[str, str], request: FinetuneRequest
 ) -> TrainAndValidation:
-    source, several = components[number].source, len(components) > 1
-    of = f" of {source.reference}" if several else ""
-    chosen = select(source.splits, splits.train_split, data.limit)
-    tasks.require_valid_rows(task, chosen, columns, f"training{of}")  # before a cut, which gives rows other numbers
+    """Return the rows of one component of a mix."""
+    source, splits, data, several = components[number].source, request.splits, request.data, len(components) > 1
+    of_dataset = f" of {source.reference}" if several else ""
+    train = select(source.splits, splits.train_split, data.limit)
+    tasks.require_valid_rows(
+        task, train, columns, f"training{of_dataset}"
+    )  # before a cut, which gives rows other numbers
     first = components[0].source.splits
     if number and splits.validation is not None and names_file(first, splits.validation):  # it counts once
-        return TrainAndValidation(chosen, chosen.select([]), splits.validation)
-    found = train_and_validation(
+        return TrainAndValidation(train, train.select([]), splits.validation)
+    rows = train_and_validation(
         source,
         splits.train_split,
         splits.validation,
         data.limit,
-        seed,
+        request.training.seed,
         data.encoding,
-        task.columns.class_column(chosen, columns),
+        task.columns.class_column(train, columns),
     )
-    if found.cut is None:
-        tasks.require_columns(columns, found.validation, f"--validation {found.name}")
-        tasks.require_valid_rows(task, found.validation, columns, f"validation{of}")
-    return replace(found, validation=found.validation.select_columns(chosen.column_names)) if several else found
+    if rows.cut is None:
+        tasks.require_columns(columns, rows.validation, f"--validation {rows.name}")
+        tasks.require_valid_rows(task, rows.validation, columns, f"validation{of_dataset}")
+    return replace(rows, validation=rows.validation.select_columns(train.column_names)) if several else rows
 
 
 def weighted(part: Part, component_records: Sequence[ComponentRecord], seed: int) -> Dataset:
@@ -232,16 +234,18 @@ def weighted(part: Part, component_records: Sequence[ComponentRecord], seed: int
     Raises:
         EmptyError: a weight leaves no row of its dataset.
     """
-    if all(one.weight == 1 for one in component_records):
+    if all(component.weight == 1 for component in component_records):
         return part.rows
     kept = np.arange(len(part.rows)) if part.numbers is None else np.asarray(part.numbers) - 1
-    owners = np.searchsorted(np.cumsum([one.train_rows for one in component_records]), kept, side="right")
-    dice, picked = np.random.default_rng(seed), list[np.ndarray]()
-    for owner, one in enumerate(component_records):
+    ends = np.cumsum([component.train_rows for component in component_records])
+    owners = np.searchsorted(ends, kept, side="right")  # the component that each row is of
+    generator, picked = np.random.default_rng(seed), list[np.ndarray]()
+    for owner, component in enumerate(component_records):
         places = np.flatnonzero(owners == owner)
-        copies, rest = divmod(one.weight, 1)
-        some = dice.permutation(places)[: round(rest * len(places))]
-        if not copies and not len(some):
-            raise EmptyError(f"{one.reference}@{one.weight:g} leaves none of its {len(places)} rows to train on")
-        picked += [*[places] * int(copies), np.sort(some)]
+        copies, fraction = divmod(component.weight, 1)
+        drawn = generator.permutation(places)[: round(fraction * len(places))]
+        if not copies and not len(drawn):
+            name = f"{component.reference}@{component.weight:g}"
+            raise EmptyError(f"{name} leaves none of its {len(places)} rows to train on")
+        picked += [*[places] * int(copies), np.sort(drawn)]
     return part.rows.select(np.concatenate(picked))

@@ -11,17 +11,19 @@ import importlib.util
 import math
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from llmkit.errors import DivergedError, OptionError, brief
 from llmkit.metrics import LOWER_IS_BETTER
-from llmkit.options.search_space import Choice, Range, Space, described
+from llmkit.options.search_space import Space, described
 from llmkit.output.trials import draw_trials
+from llmkit.runs.record import FitRecord, SearchRecord, TrialRecord
 from llmkit.training import jobs
 from llmkit.training.jobs import Trained
 from llmkit.training.loop.trainer import Fit
@@ -29,11 +31,12 @@ from llmkit.training.series.trial import TrialRun, copy_to_run_folder, delete_we
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
-    from optuna.trial import FrozenTrial
+    from optuna.trial import FrozenTrial, TrialState
 
-STARTUP = 5  # trials before the estimator has enough to go by: the default, and four drawn at random
-JUDGED_FROM = 2  # the measurement of a trial from which it can be pruned: the first says little
-COMPARED = 4  # trials that must be complete before one is pruned
+STARTUP_TRIALS = 5  # before the estimator has enough to go by: the default, and four drawn at random
+PRUNED_FROM = 2  # the measurement of a trial from which it can be pruned: the first says little
+TRIALS_COMPARED = 4  # that must be complete before one is pruned
+STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 
 def require_optuna() -> None:
@@ -46,75 +49,41 @@ def require_optuna() -> None:
         raise OptionError("--search needs optuna: pip install 'llmkit[search]'")
 
 
-def space_for(trial_run: TrialRun, named: Space | None) -> Space:
-    """Return what is searched: what a file names, else what suits the task, without what a flag has settled.
-
-    Raises:
-        OptionError: the file names what a flag gives, or what cannot be varied here; or nothing is left to search.
-    """
-    given, adapts = trial_run.choices.given, trial_run.choices.adapter.adapts
-    if named is None:
-        found = {name: values for name, values in _usual(trial_run).items() if given.get(name) is None}
-        if not found:
-            raise OptionError("--search has nothing to vary: flags give all of it; leave some out, or --search-space")
-        return found
-    for name in named:
-        flag = f"--{name.replace('_', '-')}"
-        if given.get(name) is not None:
-            raise OptionError(f"{flag} and --search-space both give {name}; leave one out")
-        if name.startswith("lora_") and not adapts:
-            raise OptionError(f"--search-space: {name} is searched with --lora or --qlora alone")
-        if name == "label_smoothing" and not trial_run.job.task.supports_label_smoothing(trial_run.job.settings):
-            raise OptionError(f"--search-space: {trial_run.job.task.name} here has no label_smoothing to search")
-        trial_run.choices.changed({name: named[name].ends[0]})  # refuses what does not go together, as with --max-steps
-    return named
-
-
-def _usual(trial_run: TrialRun) -> Space:
-    """Return the space for a task: around the default of the model's size."""
-    rate, rows = trial_run.usual.learning_rate, trial_run.usual.batch_size
-    space: dict[str, Range | Choice] = {
-        "learning_rate": Range(rate / 5, rate * 5, log=True),
-        "batch_size": Choice(tuple(sorted({max(1, rows // 2), rows, rows * 2}))),
-        **trial_run.job.task.search_space(trial_run.job.settings),
-    }
-    if trial_run.choices.hyper.max_steps is not None:
-        del space["epochs"]
-    if trial_run.choices.adapter.adapts:
-        space["lora_rank"] = Choice((4, 8, 16, 32))
-    return space
-
-
-WORDS = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
-
-
-class Watcher(TrainerCallback):
+class TrialCallback(TrainerCallback):
     """Tells a trial what is measured on the way, and stops one that is not worth going on with."""
 
-    def __init__(self, trial: Trial, told: dict[int, float], best: str, prunes: bool) -> None:
-        self.trial, self.told, self.best, self.prunes, self.pruned = trial, told, best, prunes, False
+    def __init__(self, trial: Trial, reported: Mapping[int, float], best_metric: str, prunes: bool) -> None:
+        self.trial, self.reported, self.prunes, self.pruned = trial, reported, prunes, False
+        self.key = f"eval_{best_metric}"
 
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any) -> None:
-        measured = sum(f"eval_{self.best}" in line for line in state.log_history)
-        value = more["metrics"][f"eval_{self.best}"]
-        if math.isfinite(value) and measured not in self.told:  # a trial that is taken up again may have told it
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: Mapping[str, float],
+        **kwargs: object,
+    ) -> None:
+        measured = sum(self.key in line for line in state.log_history)
+        value = metrics[self.key]
+        if math.isfinite(value) and measured not in self.reported:  # a trial that is taken up again may have reported
             self.trial.report(value, measured)
         if self.prunes and state.global_step < state.max_steps and self.trial.should_prune():
             self.pruned = control.should_training_stop = True
 
 
 class Search:
-    """The trials of one search, kept in a database in the run folder."""
+    """The trials of one search, kept in a database in the run folder; `identity` is that of the command."""
 
-    def __init__(self, trial_run: TrialRun, space: Space, count: int, identity: dict[str, Any]) -> None:
+    def __init__(self, trial_run: TrialRun, space: Space, count: int, identity: Mapping[str, object]) -> None:
         self.trial_run, self.space, self.count, self.identity = trial_run, space, count, identity
-        self.folder, self.best, self.report = trial_run.job.folder, trial_run.job.best, trial_run.report
-        self.recipe = trial_run.usual  # known before anything is written
+        self.folder, self.best_metric = trial_run.job.folder, trial_run.job.best_metric
+        self.report = trial_run.session.report
 
     def say_plan(self) -> None:
         """Tell what is searched."""
-        said = "; ".join(f"{name.replace('_', ' ')} {values}" for name, values in self.space.items())
-        self.report.say(f"search: {self.count} trials, the first the default recipe; {said}")
+        space = "; ".join(f"{name.replace('_', ' ')} {values}" for name, values in self.space.items())
+        self.report.say(f"search: {self.count} trials, the first the default recipe; {space}")
 
     def run(self) -> Trained:
         """Try so many recipes, and leave the model of the best, measured by eval's own code, in the run folder.
@@ -142,20 +111,20 @@ class Search:
             storage=str(URL.create("sqlite", database=str((self.folder.path / "search.db").resolve()))),
             study_name="llmkit",
             load_if_exists=True,
-            direction="minimize" if self.best in LOWER_IS_BETTER else "maximize",
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=COMPARED, n_warmup_steps=JUDGED_FROM),
+            direction="minimize" if self.best_metric in LOWER_IS_BETTER else "maximize",
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=TRIALS_COMPARED, n_warmup_steps=PRUNED_FROM),
         )
         if not study.trials:
             defaults = {name: value for name, value in self._defaults().items() if self.space[name].holds(value)}
             study.enqueue_trial(defaults)
         return study
 
-    def _defaults(self) -> dict[str, Any]:
+    def _defaults(self) -> dict[str, float | str]:
         """Return what the default recipe has for what is searched."""
-        adapter = self.trial_run.choices.adapter
-        known = {**asdict(self.recipe), "accumulate": self.recipe.accumulation}
-        known |= {"lora_rank": adapter.rank, "lora_alpha": adapter.alpha}
-        return {name: known[name] for name in self.space}
+        adapter = self.trial_run.spec.adapter
+        values = self.trial_run.default_recipe.by_option()
+        values |= {"lora_rank": adapter.rank, "lora_alpha": adapter.alpha}
+        return {name: values[name] for name in self.space}
 
     def _trial(self, study: Study, number: int) -> Trial | None:
         """Return the trial of that number, a new one or one that a kill cut short; None where it is done.
@@ -168,7 +137,7 @@ class Search:
         if number < len(before) and before[number].state.is_finished():
             return None
         study.sampler = optuna.samplers.TPESampler(
-            seed=(self.trial_run.choices.hyper.seed + number) % 2**32, n_startup_trials=STARTUP
+            seed=(self.trial_run.recipe.seed + number) % 2**32, n_startup_trials=STARTUP_TRIALS
         )
         if number < len(before) and before[number].state == optuna.trial.TrialState.RUNNING:
             return optuna.trial.Trial(study, before[number]._trial_id)
@@ -176,50 +145,54 @@ class Search:
 
     def _try(self, study: Study, trial: Trial) -> None:
         """Run one trial, and tell the study what it came to."""
-        from optuna.trial import TrialState
-
         values = self._values(trial)
         trial.set_user_attr("values", values)
-        self.report.say(f"trial {trial.number} ({trial.number + 1} of {self.count}): {_said(values)}")
-        told, started = study.trials[trial.number].intermediate_values, time.monotonic()
-        watcher = Watcher(trial, told, self.best, prunes=trial.number > 0)
-        trial_run = self.trial_run.in_folder(self._path(trial.number), values)
-        try:
-            fit = trial_run.learn([watcher])
-        except (DivergedError, torch.OutOfMemoryError) as error:
-            self.report.warn(f"trial {trial.number} failed: {brief(error)}")
-            trial_run.job.folder.update(status="failed")
-            state, value = TrialState.FAIL, None
-        else:
-            trial_run.job.folder.update(status="finished", fit=asdict(fit))
-            trial.set_user_attr("steps", fit.steps)
-            state, value = TrialState.COMPLETE, fit.best_value
-            if watcher.pruned:
-                state, value = TrialState.PRUNED, None
-            elif value is None or not math.isfinite(value):  # a correlation of one answer to all rows is no number
-                state, value = TrialState.FAIL, None
+        self.report.say(f"trial {trial.number} ({trial.number + 1} of {self.count}): {_described(values)}")
+        started = time.monotonic()
+        state, value = self._train(study, trial, values)
         trial.set_user_attr("seconds", round(time.monotonic() - started, 1))
         study.tell(trial, value, state)
         self._tidy(study)
         self._say_outcome(study, trial.number)
 
-    def _values(self, trial: Trial) -> dict[str, Any]:
+    def _train(self, study: Study, trial: Trial, values: dict[str, float | str]) -> tuple[TrialState, float | None]:
+        """Train by the values of a trial; return how it ended and its best value, if it came to one."""
+        from optuna.trial import TrialState
+
+        reported = study.trials[trial.number].intermediate_values
+        callback = TrialCallback(trial, reported, self.best_metric, prunes=trial.number > 0)
+        trial_run = self.trial_run.in_folder(self._path(trial.number), values)
+        try:
+            fit = trial_run.learn(callback)
+        except (DivergedError, torch.OutOfMemoryError) as error:
+            self.report.warn(f"trial {trial.number} failed: {brief(error)}")
+            trial_run.job.folder.update(status="failed")
+            return TrialState.FAIL, None
+        trial_run.job.folder.update(status="finished", fit=cast("FitRecord", asdict(fit)))
+        trial.set_user_attr("steps", fit.steps)
+        if callback.pruned:
+            return TrialState.PRUNED, None
+        if fit.best_value is None or not math.isfinite(fit.best_value):
+            return TrialState.FAIL, None  # a correlation of one answer to all rows is no number
+        return TrialState.COMPLETE, fit.best_value
+
+    def _values(self, trial: Trial) -> dict[str, float | str]:
         """Return the values of a trial; the first has the defaults, those out of the space too.
 
         Three digits, so that what is printed can be typed to train the same again.
         """
-        fixed = {} if trial.number else self._defaults()
+        defaults = {} if trial.number else self._defaults()
         values = {
-            name: fixed[name] if name in fixed and not space.holds(fixed[name]) else space.suggest(trial, name)
+            name: defaults[name] if name in defaults and not space.holds(defaults[name]) else space.suggest(trial, name)
             for name, space in self.space.items()
         }
         return {name: float(f"{value:.3g}") if isinstance(value, float) else value for name, value in values.items()}
 
     def _say_outcome(self, study: Study, number: int) -> None:
         best, trial = _best(study), study.trials[number]
-        value = "no number" if trial.value is None else f"{self.best} {trial.value:.4f}"
+        value = "no number" if trial.value is None else f"{self.best_metric} {trial.value:.4f}"
         so_far = "" if best is None else f"; the best so far is trial {best.number}, {best.value:.4f}"
-        self.report.say(f"trial {number} {WORDS[trial.state.name]}: {value}{so_far}")
+        self.report.say(f"trial {number} {STATES[trial.state.name]}: {value}{so_far}")
 
     def _path(self, number: int) -> Path:
         return self.folder.path / "trials" / str(number)
@@ -241,22 +214,23 @@ class Search:
         best = _best(study)
         if best is None:
             raise DivergedError(f"none of {self.count} trials came to its end; search lower rates: --search-space FILE")
-        told = self._told(study, best)
-        record = copy_to_run_folder(
-            self._path(best.number), self.folder, status="running", options=self.identity, search=told
+        search = self._record(study, best)
+        options = dict(self.identity)
+        run_record = copy_to_run_folder(
+            self._path(best.number), self.folder, status="running", options=options, search=search
         )
-        draw_trials(self.folder.path, told)
-        trained = jobs.conclude(self.trial_run.job, Fit(**record["fit"]), self.trial_run.options, self.report)
+        draw_trials(self.folder.path, search)
+        trained = jobs.conclude(self.trial_run.job, Fit(**run_record["fit"]), self.trial_run.session)
         delete_weights(self._path(best.number))
-        self._warn(told)
+        self._warn(search)
         return trained
 
-    def _told(self, study: Study, best: FrozenTrial) -> dict[str, Any]:
+    def _record(self, study: Study, best: FrozenTrial) -> SearchRecord:
         """Return what run.json says of the search."""
-        trials = [
+        trials: list[TrialRecord] = [
             {
                 "trial": trial.number,
-                "state": WORDS[trial.state.name],
+                "state": STATES[trial.state.name],
                 "value": trial.value,
                 "values": trial.user_attrs["values"],
                 "steps": trial.user_attrs.get("steps"),
@@ -264,22 +238,21 @@ class Search:
             }
             for trial in study.trials
         ]
-        rows = len(self.trial_run.job.rows.validation)
         return {
-            "by": self.best,
-            "greater_is_better": self.best not in LOWER_IS_BETTER,
+            "by": self.best_metric,
+            "greater_is_better": self.best_metric not in LOWER_IS_BETTER,
             "best": best.number,
             "best_value": best.value,
             "default_value": trials[0]["value"],
-            "rows": rows,
+            "rows": len(self.trial_run.job.rows.validation),
             "space": described(self.space),
             "trials": trials,
         }
 
-    def _warn(self, told: dict[str, Any]) -> None:
+    def _warn(self, search: SearchRecord) -> None:
         """Say how far the best figure can be believed."""
         job, path = self.trial_run.job, self.folder.path
-        if told["best"] == 0:
+        if search["best"] == 0:
             self.report.say(f"no trial was better than the default recipe, which {path} holds")
         columns, test = job.settings.columns, job.source.splits.get("test")
         untouched = test is not None and "test" not in f"{job.rows.name} {self.identity['train_split']}"
@@ -287,17 +260,17 @@ class Search:
             remedy = f"measure where nothing was chosen: llmkit eval {job.reference} -m {path} --split test"
         else:
             remedy = "hold rows back that choose nothing, and measure there"
-        rows = told["rows"]
+        rows = search["rows"]
         self.report.warn(f"the best of {self.count} trials, on the {rows} rows that chose it, is optimistic; {remedy}")
 
 
 def _best(study: Study) -> FrozenTrial | None:
     """Return the best of the trials that came to their end, the earliest of equals; None where none did."""
-    done = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+    complete = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
     sign = 1 if study.direction.name == "MAXIMIZE" else -1
-    return max(done, key=lambda trial: (sign * trial.value, -trial.number), default=None)
+    return max(complete, key=lambda trial: (sign * trial.value, -trial.number), default=None)
 
 
-def _said(values: dict[str, Any]) -> str:
+def _described(values: Mapping[str, float | str]) -> str:
     spelled = {name: f"{value:.3g}" if isinstance(value, float) else str(value) for name, value in values.items()}
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in spelled.items())

@@ -15,14 +15,15 @@ from typing import Any
 from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.runs import read_run
 from llmkit.runs.card import write_card
+from llmkit.runs.record import SeedsRecord, SpreadRecord
 from llmkit.training import jobs
 from llmkit.training.jobs import Trained
 from llmkit.training.series.trial import TrialRun, copy_to_run_folder, raise_if_stopped, series
 
-Results = Mapping[int, Mapping[str, Any]]  # by seed, as eval gives them
+ResultsBySeed = Mapping[int, Mapping[str, Any]]  # as eval gives them
 
 
-def train_with_seeds(trial_run: TrialRun, count: int, identity: dict[str, Any]) -> Trained:
+def train_with_seeds(trial_run: TrialRun, count: int, identity: Mapping[str, object]) -> Trained:
     """Train with `count` seeds in folders of their own; the run folder gets the model of the median seed.
 
     Seeds that are finished are not trained again. All are trained and measured on the same rows. `identity` is that of
@@ -31,59 +32,61 @@ def train_with_seeds(trial_run: TrialRun, count: int, identity: dict[str, Any]) 
     Raises:
         Stopped: a signal came; the same command goes on.
     """
-    first, folder, report = trial_run.choices.hyper.seed, trial_run.job.folder, trial_run.report
-    seeds = range(first, first + count)
+    first, folder, report = trial_run.recipe.seed, trial_run.job.folder, trial_run.session.report
     say_plan(trial_run, count)
     trial_runs = {}
     with series(trial_run, identity) as stop_request:
-        for seed in seeds:
+        for seed in range(first, first + count):
             raise_if_stopped(stop_request)
             report.say(f"seed {seed}:")
             trial_runs[seed] = trial_run.in_folder(folder.path / f"seed-{seed}", {"seed": seed})
             _train(trial_runs[seed])
-    results = {seed: (read_run(one.job.folder.path) or {})["result"] for seed, one in trial_runs.items()}
-    told = spread(results, trial_run.job.best)
-    median = trial_runs[told["median_seed"]]
-    record = copy_to_run_folder(median.job.folder.path, folder, status="finished", options=identity, seeds=told)
-    write_card(folder.path, record)
-    report.say(f"{folder.path} holds the model of seed {told['median_seed']}, the median by {told['by']}")
-    return jobs.finished(trial_run.job, trial_run.options, report)
+    results = {seed: (read_run(trial.job.folder.path) or {})["result"] for seed, trial in trial_runs.items()}
+    seeds = spread(results, trial_run.job.best_metric)
+    median = trial_runs[seeds["median_seed"]]
+    run_record = copy_to_run_folder(
+        median.job.folder.path, folder, status="finished", options=dict(identity), seeds=seeds
+    )
+    write_card(folder.path, run_record)
+    report.say(f"{folder.path} holds the model of seed {seeds['median_seed']}, the median by {seeds['by']}")
+    return jobs.finished(trial_run.job, trial_run.session)
 
 
 def say_plan(trial_run: TrialRun, count: int) -> None:
     """Tell which seeds there will be."""
-    first = trial_run.choices.hyper.seed
+    first = trial_run.recipe.seed
     cut = "" if trial_run.job.rows.own else f"; validation is cut by seed {first} for all"
-    trial_run.report.say(f"seeds: {first} to {first + count - 1}, all on the same rows{cut}")
+    trial_run.session.report.say(f"seeds: {first} to {first + count - 1}, all on the same rows{cut}")
 
 
 def _train(trial_run: TrialRun) -> None:
-    folder, best = trial_run.job.folder, trial_run.job.best
+    folder, best_metric, report = trial_run.job.folder, trial_run.job.best_metric, trial_run.session.report
     if folder.finished:
-        trial_run.report.say(f"{folder.path} is finished")
+        report.say(f"{folder.path} is finished")
     else:
         trial_run.train()
         shutil.rmtree(folder.checkpoints, ignore_errors=True)  # nothing is left to go on from
-    figures = (read_run(folder.path) or {})["result"]
-    name = best if best in figures["metrics"] else figures["headline"]
-    trial_run.report.say(f"seed {trial_run.choices.hyper.seed}: {name} {figures['metrics'][name]['value']:.4f}")
+    result = (read_run(folder.path) or {})["result"]
+    name = best_metric if best_metric in result["metrics"] else result["headline"]
+    report.say(f"seed {trial_run.recipe.seed}: {name} {result['metrics'][name]['value']:.4f}")
 
 
-def spread(results: Results, by: str) -> dict[str, Any]:
+def spread(results: ResultsBySeed, by: str) -> SeedsRecord:
     """Return the mean, the sample standard deviation and the extremes of each metric, and the median seed by one.
 
     Of an even number of seeds it is the worse of the two in the middle.
     """
-    one = next(iter(results.values()))
-    by = by if by in one["metrics"] else one["headline"]
+    first = next(iter(results.values()))
+    by = by if by in first["metrics"] else first["headline"]
     sign = -1 if by in LOWER_IS_BETTER else 1
     ranked = sorted(results, key=lambda seed: sign * _number(results[seed]["metrics"][by]["value"], -sign))
+    names = first["metrics"]
     return {
         "n": len(results),
         "seeds": list(results),
         "by": by,
         "median_seed": ranked[(len(ranked) - 1) // 2],
-        "metrics": {name: _spread([result["metrics"][name] for result in results.values()]) for name in one["metrics"]},
+        "metrics": {name: _spread([result["metrics"][name] for result in results.values()]) for name in names},
     }
 
 
@@ -91,14 +94,16 @@ def _number(value: float | None, sign: int) -> float:
     return sign * float("inf") if value is None else value
 
 
-def _spread(figures: list[Mapping[str, Any]]) -> dict[str, Any]:
+def _spread(figures: list[Mapping[str, Any]]) -> SpreadRecord:
     values = [figure["value"] for figure in figures]
     numbers = [value for value in values if value is not None]
-    return {
+    summary: SpreadRecord = {
         "mean": statistics.fmean(numbers) if numbers else None,
         "sd": statistics.stdev(numbers) if len(numbers) > 1 else None,
         "min": min(numbers, default=None),
         "max": max(numbers, default=None),
         "values": values,
-        **{key: figures[0][key] for key in ("of",) if figures[0].get(key)},
     }
+    if figures[0].get("of"):
+        summary["of"] = figures[0]["of"]
+    return summary

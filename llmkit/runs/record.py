@@ -1,0 +1,235 @@
+"""What run.json says of a run; the README of the run folder, eval and push read it."""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+from llmkit.output.documents import JsonObject
+
+
+class ShareRecord(TypedDict):
+    """How many of a model's weights are trained."""
+
+    parameters: int
+    of: int
+    share: float
+
+
+class ModelRecord(TypedDict):
+    """The model that a training started from."""
+
+    name: str
+    commit: str | None
+    parameters: int
+    trainable: ShareRecord
+    adapter: bool
+
+
+class TeacherRecord(TypedDict):
+    """The model that a student learned from; `layers`, from 1, are those that it was cut from."""
+
+    name: str
+    revision: str | None
+    commit: str | None
+    sketch: str
+    layers: NotRequired[list[int]]
+    mix: float
+    temperature: float
+    states: float
+
+
+class ReferenceRecord(TypedDict):
+    """The model that answers are measured against."""
+
+    name: str
+    revision: str | None
+    sketch: str | None
+    beta: float
+
+
+class CutRecord(TypedDict):
+    """How validation rows were cut from a split."""
+
+    split: str
+    share: float
+    seed: int
+    limit: int | None
+    column: str | None
+
+
+class ComponentOfMix(TypedDict):
+    """One dataset of a mix."""
+
+    reference: str
+    commit: str | None
+    weight: float
+    train_rows: int
+    validation_rows: int
+    validation: str
+    cut: CutRecord | None
+
+
+class DataRecord(TypedDict):
+    """What was trained on and measured on: enough to find the same rows again."""
+
+    reference: str
+    commit: str | None
+    columns: dict[str, str]
+    labels: list[str] | None
+    validation: str
+    cut: CutRecord | None
+    mix: list[ComponentOfMix] | None
+    streaming: NotRequired[bool]  # in place of the three that follow
+    train_rows: NotRequired[int]
+    train_sha256: NotRequired[str]
+    train_tokens: NotRequired[int]
+    validation_rows: int
+    validation_sha256: str
+
+
+class RecipeRecord(TypedDict):
+    """How it was trained: the fields of `training.loop.recipe.Recipe`."""
+
+    epochs: float
+    max_steps: int | None
+    batch_size: int
+    learning_rate: float
+    seed: int
+    measurements: int
+    warmup: float
+    schedule: str
+    weight_decay: float
+    betas: list[float]
+    accumulation: int
+    patience: int | None
+    label_smoothing: float
+    class_weights: list[float] | None
+    checkpoint_activations: bool
+    overrides: dict[str, object]
+
+
+class FitRecord(TypedDict):
+    """What the loop of a trial did."""
+
+    steps: int
+    seconds: float
+    best_step: int | None
+    best_value: float | None
+
+
+class TrainingRecord(TypedDict):
+    """What a training that came to its end took."""
+
+    steps: int
+    seconds: float
+    best_step: int | None
+    best_by: str
+    evaluation_seconds: float
+    peak_memory_bytes: int
+
+
+class SpreadRecord(TypedDict):
+    """A metric over seeds; None where no seed gave a number. `of` says what it is of, where it is not of all rows."""
+
+    mean: float | None
+    sd: float | None
+    min: float | None
+    max: float | None
+    values: list[float | None]
+    of: NotRequired[str]
+
+
+class SeedsRecord(TypedDict):
+    """What training with several seeds came to; the model is that of `median_seed`."""
+
+    n: int
+    seeds: list[int]
+    by: str
+    median_seed: int
+    metrics: dict[str, SpreadRecord]
+
+
+class TrialRecord(TypedDict):
+    """One trial of a search; `values` are options by name."""
+
+    trial: int
+    state: str
+    value: float | None
+    values: dict[str, float | str]
+    steps: int | None
+    seconds: float
+
+
+class SearchRecord(TypedDict):
+    """What a search for a better recipe came to; the model is that of the trial `best`."""
+
+    by: str
+    greater_is_better: bool
+    best: int
+    best_value: float
+    default_value: float | None
+    rows: int
+    space: JsonObject
+    trials: list[TrialRecord]
+
+
+class GitRecord(TypedDict):
+    """The state of the working directory."""
+
+    commit: str
+    dirty: bool
+
+
+class Environment(TypedDict):
+    """What figures may depend on beside the run itself."""
+
+    versions: dict[str, str]
+    platform: str
+    git: GitRecord | None
+
+
+class DifferingAnswer(TypedDict):
+    """A prompt that a merged model answers otherwise than the adapter on its base did."""
+
+    prompt: JsonObject
+    before: object
+    after: object
+
+
+class MergedRecord(TypedDict):
+    """How far a merged model answers as the adapter on its base did."""
+
+    schema: int
+    model: str
+    adapter: str
+    base: str
+    prompts: int
+    equal: int
+    agreement: float
+    largest_difference: float | None
+    differing: list[DifferingAnswer]
+
+
+class RunRecord(TypedDict, total=False):
+    """run.json: a run has those fields that it has come to; `options` are those that were given, by name."""
+
+    schema: int
+    status: str  # running, stopped, failed (a trial) or finished
+    command: str
+    task: str
+    options: JsonObject
+    model: ModelRecord
+    teacher: TeacherRecord | None
+    reference: ReferenceRecord | None
+    data: DataRecord
+    max_length: int
+    recipe: RecipeRecord
+    versions: dict[str, str]
+    platform: str
+    git: GitRecord | None
+    result: JsonObject  # that of eval, on the validation rows
+    training: TrainingRecord
+    fit: FitRecord  # of a trial
+    seeds: SeedsRecord  # of --seeds
+    search: SearchRecord  # of --search
+    merged: MergedRecord  # of merge
