@@ -30,7 +30,7 @@ from transformers.trainer_pt_utils import LabelSmoother
 from llmkit.errors import Stopped
 from llmkit.options import ModelOptions, RunOptions, TrainingOptions, TunedRecipeOptions
 from llmkit.runs import RunFolder
-from llmkit.tasks import TASKS
+from llmkit.tasks import TASKS, TaskSettings
 from llmkit.training.finetuning import finetune
 from llmkit.training.loop.arguments import arguments
 from llmkit.training.loop.callbacks import out_of_patience
@@ -164,8 +164,8 @@ def test_weight_decay_spares_norms_and_biases_and_nothing_else(classifier, tmp_p
         TASKS["text-classification"],
         Loss(),
         Dataset.from_dict({"length": [1]}),
-        None,
-        None,
+        TaskSettings({}, 8),
+        TaskSettings({}, 8),
         model=model,
         args=arguments(recipe, 1, RunFolder(tmp_path), {}, CPU, "f1"),
         processing_class=AutoTokenizer.from_pretrained(classifier),
