@@ -12,23 +12,26 @@ from pathlib import Path
 from typing import Any
 
 from llmkit.errors import OptionError, did_you_mean, listing
+from llmkit.output.documents import JsonObject
 
 GLUE = ("mrpc", "sst2", "cola", "rte", "stsb", "wnli", "qnli", "mnli", "qqp")
-BUILT_IN: dict[str, list[dict[str, Any]]] = {
+BUILT_IN: dict[str, list[dict[str, str]]] = {
     "glue": [
         {"dataset": f"glue/{name}", **({"split": "validation_matched"} if name == "mnli" else {})} for name in GLUE
     ]
 }
 PLACEHOLDERS = ("name", "config")
+YamlMapping = dict[object, Any]  # as it was read: any key, any value
+OptionTypes = Mapping[str, object]  # option -> the annotation of its field
 
 
 @dataclass(frozen=True)
-class Member:
+class SuiteMember:
     """One evaluation of a suite; `options` are the fields of option groups that it gives."""
 
     name: str
     dataset: str
-    options: dict[str, Any] = field(default_factory=dict)
+    options: JsonObject = field(default_factory=dict)
 
     @property
     def config(self) -> str:
@@ -43,11 +46,11 @@ class Member:
         """
         values = {"name": self.name, "config": self.config}
 
-        def value(found: re.Match[str]) -> str:
-            if found[1] not in values:
-                near = did_you_mean(found[1], PLACEHOLDERS)
-                raise OptionError(f"{template!r}: there is no {found[0]}{near}; a suite knows {{name}} and {{config}}")
-            return values[found[1]]
+        def value(match: re.Match[str]) -> str:
+            if match[1] not in values:
+                near = did_you_mean(match[1], PLACEHOLDERS)
+                raise OptionError(f"{template!r}: there is no {match[0]}{near}; a suite knows {{name}} and {{config}}")
+            return values[match[1]]
 
         return re.sub(r"\{(\w*)\}", value, template)
 
@@ -57,7 +60,7 @@ class Suite:
     """Evaluations in their order, by unique names."""
 
     name: str
-    members: tuple[Member, ...]
+    members: tuple[SuiteMember, ...]
 
 
 def is_suite(reference: str) -> bool:
@@ -67,7 +70,7 @@ def is_suite(reference: str) -> bool:
     return reference in BUILT_IN and not Path(reference).exists()
 
 
-def kinds_of(*groups: type) -> dict[str, Any]:
+def kinds_of(*groups: type) -> dict[str, object]:
     """Return the type of each field of some option groups: the options that a suite may give."""
     return {
         option.name: typing.get_type_hints(group)[option.name]
@@ -76,7 +79,7 @@ def kinds_of(*groups: type) -> dict[str, Any]:
     }
 
 
-def read_suite(reference: str, kinds: Mapping[str, Any]) -> Suite:
+def read_suite(reference: str, kinds: OptionTypes) -> Suite:
     """Read a suite: a YAML mapping of `evals`, options that hold for all of them, and a `name`.
 
     A member is a dataset, or a mapping of its `dataset`, `name` and own options, which win over the suite's. Options
@@ -91,18 +94,17 @@ def read_suite(reference: str, kinds: Mapping[str, Any]) -> Suite:
         OptionError: with all that is wrong, each with the file, the member and the key.
     """
     if reference in BUILT_IN and not Path(reference).exists():
-        content: dict[Any, Any] = {"name": reference, "evals": BUILT_IN[reference]}
+        content: YamlMapping = {"name": reference, "evals": BUILT_IN[reference]}
     else:
         content = _load(reference)
     problems: list[str] = []
-    reader = _Reader(reference, kinds, problems)
-    suite = reader.suite(content)
+    suite = _SuiteParser(reference, kinds, problems).suite(content)
     if problems:
         raise OptionError(*problems)
     return suite
 
 
-def _load(reference: str) -> dict[Any, Any]:
+def _load(reference: str) -> YamlMapping:
     import yaml
 
     path = Path(reference)
@@ -113,9 +115,9 @@ def _load(reference: str) -> dict[Any, Any]:
     class Loader(yaml.SafeLoader):
         """Refuses a key that is given twice: YAML would drop the first, and a gate with it."""
 
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            given = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-            twice = next((key for key in given if given.count(key) > 1), None)
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> YamlMapping:
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+            twice = next((key for key in keys if keys.count(key) > 1), None)
             if twice is not None:
                 raise OptionError(f"{reference}, line {node.start_mark.line + 1}: {twice!r} is given twice")
             return super().construct_mapping(node, deep)
@@ -132,14 +134,14 @@ def _load(reference: str) -> dict[Any, Any]:
 
 
 @dataclass(frozen=True)
-class _Reader:
+class _SuiteParser:
     """Reads the content of one file and collects what is wrong with it."""
 
     file: str
-    kinds: Mapping[str, Any]
+    kinds: OptionTypes
     problems: list[str]
 
-    def suite(self, content: Mapping[Any, Any]) -> Suite:
+    def suite(self, content: YamlMapping) -> Suite:
         given = self.spelled(content, self.file, ("name", "evals"))
         name = given.pop("name", None)
         name = Path(self.file).stem if name is None else self.text(name, f"{self.file}: name")
@@ -149,16 +151,16 @@ class _Reader:
             evals = []
         shared = self.options(given, self.file)
         members = [self.member(item, number, shared) for number, item in enumerate(evals, start=1)]
-        found = tuple(member for member in members if member is not None)
-        names = [member.name for member in found]
+        valid = tuple(member for member in members if member is not None)
+        names = [member.name for member in valid]
         twice = list(dict.fromkeys(name for name in names if name and names.count(name) > 1))
         if twice:
             self.problems.append(
                 f"{self.file}: two members are called {listing(map(repr, twice))}; give each a `name` of its own"
             )
-        return Suite(name, found)
+        return Suite(name, valid)
 
-    def member(self, item: Any, number: int, shared: dict[str, Any]) -> Member | None:
+    def member(self, item: object, number: int, shared: JsonObject) -> SuiteMember | None:
         if isinstance(item, str):
             item = {"dataset": item}
         if not isinstance(item, dict):
@@ -172,10 +174,10 @@ class _Reader:
         dataset, name = self.dataset(given.pop("dataset", None), where), given.pop("name", None)
         merged = {**shared, **self.options(given, where)}
         options = {option: value for option, value in merged.items() if value is not None}
-        member = Member(dataset if name is None else self.text(name, f"{where}: name"), dataset, options)
+        member = SuiteMember(dataset if name is None else self.text(name, f"{where}: name"), dataset, options)
         return self.with_model(member, where)
 
-    def dataset(self, value: Any, where: str) -> str:
+    def dataset(self, value: object, where: str) -> str:
         if not isinstance(value, str) or not value.strip():
             wrong = "is missing" if value is None else "must be the name of one"
             self.problems.append(f"{where}: `dataset` {wrong}")
@@ -184,7 +186,7 @@ class _Reader:
             self.problems.append(f"{where}: {value!r} is a suite, and a suite holds datasets")
         return value
 
-    def with_model(self, member: Member, where: str) -> Member:
+    def with_model(self, member: SuiteMember, where: str) -> SuiteMember:
         """Return the member with the placeholders of its model filled in."""
         model = member.options.get("model")
         if not isinstance(model, str):
@@ -195,30 +197,30 @@ class _Reader:
             self.problems.append(f"{where}: model {error}")
             return member
 
-    def spelled(self, content: Mapping[Any, Any], where: str, own: tuple[str, ...]) -> dict[str, Any]:
+    def spelled(self, content: YamlMapping, where: str, names: tuple[str, ...]) -> JsonObject:
         """Return the content by the names of fields: fail-under is fail_under."""
-        found: dict[str, Any] = {}
-        known = (*own, *self.kinds)
+        spelled: JsonObject = {}
+        known = (*names, *self.kinds)
         for key, value in content.items():
             name = str(key).replace("-", "_")
             if name not in known:
                 self.problems.append(f"{where}: there is no option {str(key)!r}{did_you_mean(name, known)}")
-            elif name in found:
+            elif name in spelled:
                 self.problems.append(f"{where}: {name!r} is given twice")
             else:
-                found[name] = value
-        return found
+                spelled[name] = value
+        return spelled
 
-    def options(self, given: Mapping[str, Any], where: str) -> dict[str, Any]:
-        made = {}
+    def options(self, given: JsonObject, where: str) -> JsonObject:
+        options: JsonObject = {}
         for name, value in given.items():
             try:
-                made[name] = None if value is None else _of_kind(value, self.kinds[name])
+                options[name] = None if value is None else _of_kind(value, self.kinds[name])
             except ValueError as error:
                 self.problems.append(f"{where}: {name} must be {error}, not {value!r}")
-        return made
+        return options
 
-    def text(self, value: Any, where: str) -> str:
+    def text(self, value: object, where: str) -> str:
         try:
             return _text(value)
         except ValueError as error:
@@ -226,7 +228,7 @@ class _Reader:
             return ""
 
 
-def _of_kind(value: Any, kind: Any) -> Any:
+def _of_kind(value: object, kind: object) -> object:
     """Return a YAML value as the type of an option's field.
 
     Raises:
@@ -245,27 +247,27 @@ def _of_kind(value: Any, kind: Any) -> Any:
         if not isinstance(value, bool):
             raise ValueError("true or false")
         return value
-    if kind in (int, float):
-        return _number(value, kind)
+    if kind is int or kind is float:
+        return _number(value, whole=kind is int)
     return Path(_text(value)) if kind is Path else _text(value)
 
 
-def _alternatives(kind: Any) -> tuple[Any, ...]:
+def _alternatives(kind: object) -> tuple[object, ...]:
     return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
 
 
-def _number(value: Any, kind: type) -> Any:
+def _number(value: object, whole: bool) -> float:
     if isinstance(value, str):  # YAML reads 1e-3 as text
         try:
             value = float(value)
         except ValueError:
             value = None
-    if isinstance(value, bool) or not isinstance(value, int | float) or (kind is int and not float(value).is_integer()):
-        raise ValueError("a whole number" if kind is int else "a number")
-    return kind(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or (whole and not float(value).is_integer()):
+        raise ValueError("a whole number" if whole else "a number")
+    return int(value) if whole else float(value)
 
 
-def _several(value: Any) -> Iterator[str]:
+def _several(value: object) -> Iterator[str]:
     """Yield the values of an option that repeats, a mapping's as key=value."""
     if isinstance(value, dict):
         yield from (f"{_text(key)}={_text(inner)}" for key, inner in value.items())
@@ -276,7 +278,7 @@ def _several(value: Any) -> Iterator[str]:
         yield _text(value)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, bool):
         raise ValueError('text (in quotes where YAML reads "yes", "no", "on" and "off" as true or false)')
     if not isinstance(value, str | int | float):

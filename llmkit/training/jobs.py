@@ -20,7 +20,7 @@ from llmkit.evaluation import Evaluation
 from llmkit.evaluation.assessing import assess
 from llmkit.evaluation.measuring import measure
 from llmkit.evaluation.plan import Plan
-from llmkit.evaluation.result import Wanted
+from llmkit.evaluation.result import MetricRequest
 from llmkit.evaluation.run import subject_of
 from llmkit.inference.prediction import predict
 from llmkit.models import ResolvedModel, adapters, modules
@@ -245,14 +245,14 @@ def _measure_saved(job: Job, options: ModelOptions, report: Report) -> Evaluatio
             plan, settings=job.task.resolve_settings(untold, TaskFlags(), plan.resolved.config, plan.tokenizer)
         )
     measured, _ = measure(plan, plan.rows, report, cache=False)
-    return assess(subject_of(plan, measured), plan.wanted)
+    return assess(subject_of(plan, measured), plan.metric_request)
 
 
 def _saved(job: Job, options: ModelOptions, report: Report) -> Plan:
     """Return the evaluation of the saved model on the validation rows."""
     saved = replace(options, model=str(job.folder.path), dtype="auto", revision=None)
     resolved = models.resolve_model(saved, report)
-    wanted = Wanted(job.task.metrics_for(job.settings), seed=job.settings.seed)
+    metric_request = MetricRequest(job.task.metrics_for(job.settings), seed=job.settings.seed)
     return Plan(
         job.reference,
         resolved,
@@ -265,7 +265,7 @@ def _saved(job: Job, options: ModelOptions, report: Report) -> Plan:
         job.rows.validation,
         0,
         job.task.eval_batch_size,
-        wanted,
+        metric_request,
     )
 
 
