@@ -12,17 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from llmkit.errors import OptionError, did_you_mean, listing
-from llmkit.output.documents import JsonObject
 
 GLUE = ("mrpc", "sst2", "cola", "rte", "stsb", "wnli", "qnli", "mnli", "qqp")
-BUILT_IN: dict[str, list[dict[str, str]]] = {
+BUILT_IN: dict[str, list[dict[str, Any]]] = {
     "glue": [
         {"dataset": f"glue/{name}", **({"split": "validation_matched"} if name == "mnli" else {})} for name in GLUE
     ]
 }
 PLACEHOLDERS = ("name", "config")
-YamlMapping = dict[object, Any]  # as it was read: any key, any value
-OptionTypes = Mapping[str, object]  # option -> the annotation of its field
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class SuiteMember:
 
     name: str
     dataset: str
-    options: JsonObject = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def config(self) -> str:
@@ -70,7 +67,7 @@ def is_suite(reference: str) -> bool:
     return reference in BUILT_IN and not Path(reference).exists()
 
 
-def kinds_of(*groups: type) -> dict[str, object]:
+def kinds_of(*groups: type) -> dict[str, Any]:
     """Return the type of each field of some option groups: the options that a suite may give."""
     return {
         option.name: typing.get_type_hints(group)[option.name]
@@ -79,7 +76,7 @@ def kinds_of(*groups: type) -> dict[str, object]:
     }
 
 
-def read_suite(reference: str, kinds: OptionTypes) -> Suite:
+def read_suite(reference: str, kinds: Mapping[str, Any]) -> Suite:
     """Read a suite: a YAML mapping of `evals`, options that hold for all of them, and a `name`.
 
     A member is a dataset, or a mapping of its `dataset`, `name` and own options, which win over the suite's. Options
@@ -94,7 +91,7 @@ def read_suite(reference: str, kinds: OptionTypes) -> Suite:
         OptionError: with all that is wrong, each with the file, the member and the key.
     """
     if reference in BUILT_IN and not Path(reference).exists():
-        content: YamlMapping = {"name": reference, "evals": BUILT_IN[reference]}
+        content: dict[Any, Any] = {"name": reference, "evals": BUILT_IN[reference]}
     else:
         content = _load(reference)
     problems: list[str] = []
@@ -104,7 +101,7 @@ def read_suite(reference: str, kinds: OptionTypes) -> Suite:
     return suite
 
 
-def _load(reference: str) -> YamlMapping:
+def _load(reference: str) -> dict[Any, Any]:
     import yaml
 
     path = Path(reference)
@@ -115,7 +112,7 @@ def _load(reference: str) -> YamlMapping:
     class Loader(yaml.SafeLoader):
         """Refuses a key that is given twice: YAML would drop the first, and a gate with it."""
 
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> YamlMapping:
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
             keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
             twice = next((key for key in keys if keys.count(key) > 1), None)
             if twice is not None:
@@ -138,10 +135,10 @@ class _SuiteParser:
     """Reads the content of one file and collects what is wrong with it."""
 
     file: str
-    kinds: OptionTypes
+    kinds: Mapping[str, Any]
     problems: list[str]
 
-    def suite(self, content: YamlMapping) -> Suite:
+    def suite(self, content: Mapping[Any, Any]) -> Suite:
         given = self.spelled(content, self.file, ("name", "evals"))
         name = given.pop("name", None)
         name = Path(self.file).stem if name is None else self.text(name, f"{self.file}: name")
@@ -160,7 +157,7 @@ class _SuiteParser:
             )
         return Suite(name, valid)
 
-    def member(self, item: object, number: int, shared: JsonObject) -> SuiteMember | None:
+    def member(self, item: object, number: int, shared: dict[str, Any]) -> SuiteMember | None:
         if isinstance(item, str):
             item = {"dataset": item}
         if not isinstance(item, dict):
@@ -197,30 +194,30 @@ class _SuiteParser:
             self.problems.append(f"{where}: model {error}")
             return member
 
-    def spelled(self, content: YamlMapping, where: str, names: tuple[str, ...]) -> JsonObject:
+    def spelled(self, content: Mapping[Any, Any], where: str, own: tuple[str, ...]) -> dict[str, Any]:
         """Return the content by the names of fields: fail-under is fail_under."""
-        spelled: JsonObject = {}
-        known = (*names, *self.kinds)
+        found: dict[str, Any] = {}
+        known = (*own, *self.kinds)
         for key, value in content.items():
             name = str(key).replace("-", "_")
             if name not in known:
                 self.problems.append(f"{where}: there is no option {str(key)!r}{did_you_mean(name, known)}")
-            elif name in spelled:
+            elif name in found:
                 self.problems.append(f"{where}: {name!r} is given twice")
             else:
-                spelled[name] = value
-        return spelled
+                found[name] = value
+        return found
 
-    def options(self, given: JsonObject, where: str) -> JsonObject:
-        options: JsonObject = {}
+    def options(self, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+        made = {}
         for name, value in given.items():
             try:
-                options[name] = None if value is None else _of_kind(value, self.kinds[name])
+                made[name] = None if value is None else _of_kind(value, self.kinds[name])
             except ValueError as error:
                 self.problems.append(f"{where}: {name} must be {error}, not {value!r}")
-        return options
+        return made
 
-    def text(self, value: object, where: str) -> str:
+    def text(self, value: Any, where: str) -> str:
         try:
             return _text(value)
         except ValueError as error:
@@ -228,7 +225,7 @@ class _SuiteParser:
             return ""
 
 
-def _of_kind(value: object, kind: object) -> object:
+def _of_kind(value: Any, kind: Any) -> Any:
     """Return a YAML value as the type of an option's field.
 
     Raises:
@@ -247,27 +244,27 @@ def _of_kind(value: object, kind: object) -> object:
         if not isinstance(value, bool):
             raise ValueError("true or false")
         return value
-    if kind is int or kind is float:
-        return _number(value, whole=kind is int)
+    if kind in (int, float):
+        return _number(value, kind)
     return Path(_text(value)) if kind is Path else _text(value)
 
 
-def _alternatives(kind: object) -> tuple[object, ...]:
+def _alternatives(kind: Any) -> tuple[Any, ...]:
     return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
 
 
-def _number(value: object, whole: bool) -> float:
+def _number(value: Any, kind: type) -> Any:
     if isinstance(value, str):  # YAML reads 1e-3 as text
         try:
             value = float(value)
         except ValueError:
             value = None
-    if isinstance(value, bool) or not isinstance(value, int | float) or (whole and not float(value).is_integer()):
-        raise ValueError("a whole number" if whole else "a number")
-    return int(value) if whole else float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or (kind is int and not float(value).is_integer()):
+        raise ValueError("a whole number" if kind is int else "a number")
+    return kind(value)
 
 
-def _several(value: object) -> Iterator[str]:
+def _several(value: Any) -> Iterator[str]:
     """Yield the values of an option that repeats, a mapping's as key=value."""
     if isinstance(value, dict):
         yield from (f"{_text(key)}={_text(inner)}" for key, inner in value.items())
@@ -278,7 +275,7 @@ def _several(value: object) -> Iterator[str]:
         yield _text(value)
 
 
-def _text(value: object) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, bool):
         raise ValueError('text (in quotes where YAML reads "yes", "no", "on" and "off" as true or false)')
     if not isinstance(value, str | int | float):
