@@ -129,9 +129,9 @@ def require_same_task(baseline: str, before: str, after: str) -> None:
 
 def _pairing(before: ComparisonSide, after: ComparisonSide) -> list[int]:
     """Return for each unit of `after` that of the same content in `before`; equal ones by label, then by order."""
-    then, now = before.units.ids, after.units.ids
+    before_ids, after_ids = before.units.ids, after.units.ids
     paired: dict[int, int] = {}  # unit of `after` -> unit of `before`
-    for old, new in ((_with_labels(before.units), _with_labels(after.units)), (then, now)):
+    for old, new in ((_with_labels(before.units), _with_labels(after.units)), (before_ids, after_ids)):
         taken, left = set(paired.values()), dict[object, list[int]]()
         for unit in reversed(range(len(old))):
             if unit not in taken:
@@ -139,14 +139,14 @@ def _pairing(before: ComparisonSide, after: ComparisonSide) -> list[int]:
         for unit, key in enumerate(new):
             if unit not in paired and left.get(key):
                 paired[unit] = left[key].pop()
-    missing, extra = len(now) - len(paired), len(then) - len(paired)
+    missing, extra = len(after_ids) - len(paired), len(before_ids) - len(paired)
     if missing or extra:
         raise DataError(
-            f"the rows are not those of the baseline {before.name!r}: {missing} of {len(now)} are "
-            f"not in it, and {extra} of its {len(then)} are missing here; the dataset, the split, "
+            f"the rows are not those of the baseline {before.name!r}: {missing} of {len(after_ids)} are "
+            f"not in it, and {extra} of its {len(before_ids)} are missing here; the dataset, the split, "
             "--limit or the tokens have changed: make the baseline anew"
         )
-    return [paired[unit] for unit in range(len(now))]
+    return [paired[unit] for unit in range(len(after_ids))]
 
 
 def _with_labels(units: ObservedUnits) -> list[tuple[str, str]]:
@@ -179,10 +179,10 @@ def _refuse_other_labels(
 ) -> None:
     if type(earlier) is not type(later):
         raise DataError(f"the baseline {before.name!r} holds other figures than this evaluation")
-    then, now = earlier.labels(), later.labels()
-    if then is None or now is None:
+    earlier_labels, later_labels = earlier.labels(), later.labels()
+    if earlier_labels is None or later_labels is None:
         return
-    relabelled = [key for key, old, new in zip(ids, then, now, strict=True) if old != new]
+    relabelled = [key for key, old, new in zip(ids, earlier_labels, later_labels, strict=True) if old != new]
     if relabelled:
         raise DataError(
             f"{len(relabelled)} rows have another label than in the baseline {before.name!r} "
@@ -191,26 +191,26 @@ def _refuse_other_labels(
         )
 
 
-def _flips(earlier: Observations, after: ObservedUnits) -> Flips | None:
+def _flips(earlier: Observations, units: ObservedUnits) -> Flips | None:
     """Return how many predictions became right (fixed) or wrong (broken), and the rows that changed.
 
     None where a prediction is not just right or wrong: a number, a text, the tags of a sentence.
     """
-    later = after.observations
+    later = units.observations
     name = CORRECTNESS_METRICS.get(type(later))
-    labels, before, now = later.labels(), earlier.predictions(), later.predictions()
-    if name is None or labels is None or before is None or now is None:
+    labels, old, new = later.labels(), earlier.predictions(), later.predictions()
+    if name is None or labels is None or old is None or new is None:
         return None
     was_right, is_right = (
         np.asarray(metrics.resolve((name,), side)[name].correctness(side), dtype=bool) for side in (earlier, later)
     )
-    changed = [row for row, (old, new) in enumerate(zip(before, now, strict=True)) if old != new]
+    changed = [row for row, (before, after) in enumerate(zip(old, new, strict=True)) if before != after]
     broken_first = sorted(changed, key=lambda row: (not was_right[row] or is_right[row], row))
     return {
         "fixed": int((~was_right & is_right).sum()),
         "broken": int((was_right & ~is_right).sum()),
         "changed": len(changed),
-        "rows": [_flipped_row(after, row, labels, before, now) for row in broken_first[:MAX_FLIPS_SHOWN]],
+        "rows": [_flipped_row(units, row, labels, old, new) for row in broken_first[:MAX_FLIPS_SHOWN]],
     }
 
 

@@ -129,8 +129,8 @@ def drop_gate(metric: str, limit: float, paired: Difference, strict: bool, lower
     drop = sign * paired.difference
     if paired.low is None or paired.high is None:
         raise OptionError(f"--max-drop {metric}: the difference has no interval here; --resamples 0 turns it off")
-    least, most = sorted((sign * paired.low, sign * paired.high))
-    surely, maybe = least > limit, most > limit
+    smallest, largest = sorted((sign * paired.low, sign * paired.high))
+    surely, maybe = smallest > limit, largest > limit
     met = not (maybe if strict else surely)
     sentence = (
         f"{metric} went from {paired.baseline:.4f} to {paired.value:.4f} (change {paired.difference:+.4f}, "
@@ -139,7 +139,14 @@ def drop_gate(metric: str, limit: float, paired: Difference, strict: bool, lower
     if maybe and not surely:
         sentence += "; the interval holds both more and less: more rows would settle it"
     return Gate(
-        "max-drop", canonical(metric), limit, drop, most if strict else least, strict, met, _verdict(met) + sentence
+        "max-drop",
+        canonical(metric),
+        limit,
+        drop,
+        largest if strict else smallest,
+        strict,
+        met,
+        _verdict(met) + sentence,
     )
 
 

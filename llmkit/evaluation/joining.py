@@ -112,12 +112,12 @@ def _texts(rows: Sequence[Row], inputs: Sequence[str]) -> list[Hashable]:
 def _refuse_other_rows(keys: _Keys, paired: Sequence[int], predictions: Predictions, dataset: _DatasetRows) -> None:
     """Refuse rows of another split, which can have the same ids, where the file has the inputs to tell."""
     for row, index in zip(dataset.rows, paired, strict=True):
-        theirs = predictions.rows[index]
+        answer = predictions.rows[index]
         for name in dataset.inputs:
-            if name in theirs and _words(theirs[name]) != _words(row.get(name)):
+            if name in answer and _words(answer[name]) != _words(row.get(name)):
                 raise DataError(
                     f"{predictions.path}, row {index + 1} ({keys.name}: {shortened(keys.file[index])}) is of another "
-                    f"{name!r}, {shortened(theirs[name])}, than the dataset's, {shortened(row.get(name))}: is it of "
+                    f"{name!r}, {shortened(answer[name])}, than the dataset's, {shortened(row.get(name))}: is it of "
                     "another split?"
                 )
 
@@ -183,7 +183,7 @@ def _phrase(rows: list[int], text: str, names: list[str]) -> str:
     return f"{len(rows)} {text.format(verb)} ({listing(names, MAX_ROWS_NAMED)})"
 
 
-def _equal(prediction: object, other: object) -> bool:
+def _equal(first: object, second: object) -> bool:
     """Tell whether two predictions are equal; the last digits of a number depend on the batch that it was in."""
-    numbers = [number_of(value) for value in (prediction, other)]
-    return cell_text(prediction) == cell_text(other) or math.isclose(*numbers, rel_tol=1e-5, abs_tol=1e-8)
+    numbers = [number_of(value) for value in (first, second)]
+    return cell_text(first) == cell_text(second) or math.isclose(*numbers, rel_tol=1e-5, abs_tol=1e-8)

@@ -63,14 +63,14 @@ def _gap(
     values = {value: estimate.value for value, estimate in figures.items() if math.isfinite(estimate.value)}
     if len(values) < 2:
         return {"gap": None, "low": None, "high": None, "best": None, "worst": None}
-    least, most = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
-    best, worst = (least, most) if name in metrics.LOWER_IS_BETTER else (most, least)
+    lowest, highest = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
+    best, worst = (lowest, highest) if name in metrics.LOWER_IS_BETTER else (highest, lowest)
     low = high = None
     if resamples:
-        higher = resampled_values(name, parts[most], resamples, seed)
-        lower = resampled_values(name, parts[least], resamples, seed + 1)  # one seed would pair the rows of the slices
+        higher = resampled_values(name, parts[highest], resamples, seed)
+        lower = resampled_values(name, parts[lowest], resamples, seed + 1)  # one seed would pair the rows of the slices
         gaps = higher - lower
         gaps = gaps[np.isfinite(gaps)]
         if len(gaps) * 2 > resamples:
             low, high = (float(bound) for bound in np.quantile(gaps, [0.025, 0.975]))
-    return {"gap": values[most] - values[least], "low": low, "high": high, "best": best, "worst": worst}
+    return {"gap": values[highest] - values[lowest], "low": low, "high": high, "best": best, "worst": worst}

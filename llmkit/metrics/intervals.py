@@ -90,8 +90,8 @@ def estimates(
         name: metric for name, metric in resolved.items() if len(observations) > 1 and not math.isnan(values[name])
     }
     proportions = {name: metric.proportion(observations) for name, metric in bounded.items()}
-    others = {name: metric for name, metric in bounded.items() if proportions[name] is None}
-    resampled = _resampled(others, observations, resamples, seed)
+    bootstrapped = {name: metric for name, metric in bounded.items() if proportions[name] is None}
+    resampled = _resampled(bootstrapped, observations, resamples, seed)
     results = {}
     for name, metric in resolved.items():
         share = proportions.get(name)
@@ -148,10 +148,10 @@ def weights(counts: Ints, resamples: int, seed: int) -> Iterator[Floats]:
     resamples depend on the counts and the seed alone, not on how many come at a time, and memory stays bounded.
     """
     generator, width, rows = np.random.default_rng(seed), len(counts), int(counts.sum())
-    most = max(1, WEIGHTS_PER_CHUNK // max(1, width))
+    chunk = max(1, WEIGHTS_PER_CHUNK // max(1, width))
     single_rows = bool((counts == 1).all())
-    for start in range(0, resamples, most):
-        size = min(most, resamples - start)
+    for start in range(0, resamples, chunk):
+        size = min(chunk, resamples - start)
         if single_rows:
             drawn = generator.integers(0, width, (size, width)) + np.arange(size)[:, None] * width
             times = np.bincount(drawn.ravel(), minlength=size * width).reshape(size, width)

@@ -104,14 +104,16 @@ class RocAuc(RankingMetric):
         return float(sklearn_metrics.roc_auc_score(truth, probabilities))
 
     def weighted_values_of_class(self, truth: Bools, probabilities: Floats) -> WeightedValues:
-        inside, outside = np.flatnonzero(truth), np.flatnonzero(~truth)
-        inside = inside[np.argsort(probabilities[inside])]  # in order, so that `weight_below` reads memory in order
-        beaten = weight_below(probabilities[outside], probabilities[inside])
+        rows_of_class, other_rows = np.flatnonzero(truth), np.flatnonzero(~truth)
+        rows_of_class = rows_of_class[
+            np.argsort(probabilities[rows_of_class])
+        ]  # in order, so that `weight_below` reads memory in order
+        beaten = weight_below(probabilities[other_rows], probabilities[rows_of_class])
 
         def weighted(weights: Floats) -> Floats:
-            ours, others = weights[:, inside], weights[:, outside]
-            wins = np.einsum("bi,bi->b", ours, beaten(others))
-            return safe_divide(wins, ours.sum(1) * others.sum(1))
+            positives, negatives = weights[:, rows_of_class], weights[:, other_rows]
+            wins = np.einsum("bi,bi->b", positives, beaten(negatives))
+            return safe_divide(wins, positives.sum(1) * negatives.sum(1))
 
         return weighted
 

@@ -107,9 +107,9 @@ def _difference(name: str, before: Side, after: Side, resampled: Floats | None, 
     old, new = (side.metrics[name].value_or_nan(side.observations) for side in (before, after))
     defined = resampled if math.isfinite(old) and math.isfinite(new) else None
     low, high = percentiles(defined, confidence) or (None, None)
-    was, now = before.correctness(name), after.correctness(name)
-    if was is not None and now is not None:
-        p, test = mcnemar(int((was > now).sum()), int((was < now).sum()))
+    was_correct, is_correct = before.correctness(name), after.correctness(name)
+    if was_correct is not None and is_correct is not None:
+        p, test = mcnemar(int((was_correct > is_correct).sum()), int((was_correct < is_correct).sum()))
         return Difference(old, new, new - old, low, high, p, test)
     bootstrapped = None if low is None or defined is None else bootstrap_p(defined)
     return Difference(old, new, new - old, low, high, bootstrapped, "paired bootstrap")

@@ -79,8 +79,10 @@ class CorpusMetric(TextMetric):
         statistics = _sacrebleu_statistics(observations)
         if self.key not in statistics:
             scorer = self.scorer(_library("sacrebleu", self.key), _has_han(observations))
-            most = max(map(len, observations.references))
-            streams = [[row[i] if i < len(row) else None for row in observations.references] for i in range(most)]
+            streams_needed = max(map(len, observations.references))
+            streams = [
+                [row[i] if i < len(row) else None for row in observations.references] for i in range(streams_needed)
+            ]
             rows = scorer._extract_corpus_statistics(list(observations.predicted), streams)
             statistics[self.key] = scorer, np.array(rows, dtype=np.float64)
         return statistics[self.key]

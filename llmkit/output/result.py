@@ -4,7 +4,7 @@
 together. Figures that are not a number are null.
 """
 
-from __future__ import annotations
+# without `from __future__ import annotations`: Python then knows which keys are required
 
 from collections.abc import Mapping
 from typing import Literal, NotRequired, TypedDict

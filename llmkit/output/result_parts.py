@@ -1,10 +1,10 @@
 """The parts of a result of `llmkit eval` as types: figures, gates, comparisons, slices, rows. See `output.result`."""
 
-from __future__ import annotations
+# without `from __future__ import annotations`: Python then knows which keys are required
 
 from typing import Literal, NotRequired, TypedDict
 
-Label = str | float | list[str] | None  # a label, a number, a text, or several of them
+Label = str | float | list[str | float] | None  # a label, a number, a text, or several of them
 Interval = list[float | None]  # low, high
 
 

@@ -67,7 +67,7 @@ def write_files(outcome: Outcome, results: list[Result], files: ResultOptions) -
     if files.save_predictions:
         _write_predictions(outcome, files.save_predictions)
     if files.plots:
-        _draw(results, files.plots, several=outcome.suite is not None)
+        _draw(results, files.plots, numbered=outcome.suite is not None)
 
 
 def _write_predictions(outcome: Outcome, path: Path) -> None:
@@ -87,8 +87,8 @@ def _write_predictions(outcome: Outcome, path: Path) -> None:
     write_predictions(path, rows)
 
 
-def _draw(results: list[Result], folder: Path, several: bool) -> None:
+def _draw(results: list[Result], folder: Path, numbered: bool) -> None:
     from llmkit.output.plots import draw
 
     for number, result in enumerate(results):
-        draw(folder / f"{number:02d}" if several else folder, result)  # of a failed one there is nothing to draw
+        draw(folder / f"{number:02d}" if numbered else folder, result)  # of a failed one there is nothing to draw
