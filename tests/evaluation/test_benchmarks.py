@@ -17,7 +17,7 @@ from llmkit import models
 from llmkit.errors import DataError, HubError, ModelError, OptionError, Stopped
 from llmkit.evaluation import benchmarks
 from llmkit.evaluation.answer_session import AnswerSession
-from llmkit.evaluation.benchmarks import BenchmarkOptions, prefix_packing, registry
+from llmkit.evaluation.benchmarks import BenchmarkOptions, prefix_packing, registry, results
 from llmkit.evaluation.benchmarks.prefix_packing import JoinRule, ScoringRequest
 from llmkit.inference.answer_cache import Answers
 from llmkit.options import ModelOptions
@@ -467,23 +467,115 @@ def test_a_model_that_cannot_be_loaded_fails_no_task_but_the_run(task_file, llam
         benchmarks.run([task_file("choosing")], resolved, ModelOptions(model=str(folder)), Report())
 
 
-def test_a_chat_template_is_applied_on_request_and_asked_for_of_the_model(task_file, llama, tmp_path):
-    file = task_file("choosing")
-    chatty = tiny.llama_folder(
-        tmp_path / "chatty", chat_template="{% for m in messages %}[{{ m.content }}]{% endfor %}"
+CHATS = {
+    "roles": (
+        "{% for m in messages %}[{{ m.role }}] {{ m.content }} {% endfor %}"
+        "{% if add_generation_prompt %}[assistant] {% endif %}"
+    ),
+    # refuses a system message, as Gemma's does: lm-eval leaves it out
+    "no system": (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        "{% for m in messages %}<{{ m.role }}> {{ m.content }} {% endfor %}"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def chatty(tmp_path_factory):
+    """Return the folder of a model with one of the templates in CHATS, made once for each."""
+    folder = tmp_path_factory.mktemp("chatty")
+
+    def made_once(name):
+        path = folder / name.replace(" ", "_")
+        return path if path.exists() else tiny.llama_folder(path, chat_template=CHATS[name])
+
+    return made_once
+
+
+def run_as_chat(folder, file, **settings):
+    options, report = ModelOptions(model=str(folder), dtype="float32", device="cpu"), Report()
+    resolved = models.resolve_model(options, report)
+    (found,) = benchmarks.run([file], resolved, options, report, BenchmarkOptions(**settings))
+    return found, report.warnings
+
+
+@pytest.mark.parametrize(
+    ("kind", "template", "num_fewshot", "system"),
+    [
+        ("choosing", "roles", None, None),
+        ("choosing", "roles", 2, "Say what is true."),
+        ("choosing", "no system", 2, "Say what is true."),
+        ("guessing", "roles", 2, None),
+        ("writing", "roles", 2, "Write one word."),
+        ("reading", "roles", None, None),
+    ],
+)
+def test_figures_and_prompts_of_a_chat_are_those_of_lm_evals_own_run(
+    chatty, task_file, kind, template, num_fewshot, system
+):
+    import lm_eval
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+    from lm_eval.utils import hash_string
+
+    file, folder = task_file(kind, **KINDS[kind]), chatty(template)
+    settings = {"num_fewshot": num_fewshot, "limit": 6}
+    found, _ = run_as_chat(folder, file, apply_chat_template=True, system_instruction=system, **settings)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = HFLM(AutoModelForCausalLM.from_pretrained(folder), tokenizer=tokenizer, batch_size=4)
+    theirs = lm_eval.simple_evaluate(
+        model,
+        tasks=[file],
+        bootstrap_iters=0,
+        task_manager=TaskManager(include_defaults=False),
+        apply_chat_template=True,  # fewshot_as_multiturn is its default
+        system_instruction=system,
+        **settings,
     )
+    figures = {key: value for key, value in theirs["results"][kind].items() if "," in key and "_stderr" not in key}
+    named = {key.replace(",none", "").replace(",", "/"): value for key, value in figures.items()}
+    assert found.metrics == pytest.approx(named, rel=1e-5)
+    first = theirs["samples"][kind][0]["filter"]
+    samples = [sample for sample in theirs["samples"][kind] if sample["filter"] == first]
+    assert found.prompt_sha == results.prompt_sha(samples)
+    assert found.chat_template_sha == hash_string(CHATS[template])
+    prompt = samples[0]["arguments"][0][0]
+    if kind != "reading":  # a text whose likelihood is asked for is no question of a chat
+        assert prompt.count("user") == 1 + (num_fewshot or 0)
+        assert (system is not None and template == "roles") == prompt.startswith(f"[system] {system}")
+    plain, _ = run_as_chat(folder, file, **settings)
+    assert plain.chat_template_sha is None
+    assert (plain.prompt_sha == found.prompt_sha) == (kind == "reading")
 
-    def run(folder):
-        options = ModelOptions(model=str(folder), dtype="float32", device="cpu")
-        chat = BenchmarkOptions(apply_chat_template=True)
-        return benchmarks.run([file], models.resolve_model(options, Report()), options, Report(), chat)
 
-    with pytest.raises(ModelError, match="no chat template"):
-        run(llama)
-    options = ModelOptions(model=str(chatty), dtype="float32", device="cpu")
-    (plain,) = benchmarks.run([file], models.resolve_model(options, Report()), options, Report())
-    (chat,) = run(chatty)
-    assert chat.prompt_sha != plain.prompt_sha
+def test_a_system_instruction_without_a_chat_stands_before_the_prompt_as_lm_eval_has_it(chatty, task_file):
+    import lm_eval
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    file, folder = task_file("choosing"), chatty("roles")
+    found, _ = run_as_chat(folder, file, limit=4, system_instruction="Say what is true.")
+    model = HFLM(AutoModelForCausalLM.from_pretrained(folder), tokenizer=AutoTokenizer.from_pretrained(folder))
+    theirs = lm_eval.simple_evaluate(
+        model,
+        tasks=[file],
+        limit=4,
+        bootstrap_iters=0,
+        task_manager=TaskManager(include_defaults=False),
+        system_instruction="Say what is true.",
+    )
+    assert found.prompt_sha == results.prompt_sha(theirs["samples"]["choosing"])
+    assert found.metrics["acc"] == theirs["results"]["choosing"]["acc,none"]
+
+
+def test_a_model_without_a_chat_template_is_refused_and_a_lost_system_message_is_a_warning(chatty, task_file, llama):
+    file = task_file("choosing")
+    with pytest.raises(ModelError, match="no chat template; leave --apply-chat-template out"):
+        run_as_chat(llama, file, apply_chat_template=True)
+    lost = run_as_chat(chatty("no system"), file, limit=1, apply_chat_template=True, system_instruction="Be kind.")[1]
+    assert [warning for warning in lost if "takes no system message" in warning]
+    assert run_as_chat(chatty("no system"), file, limit=1, apply_chat_template=True)[1] == []
+    assert run_as_chat(chatty("roles"), file, limit=1, apply_chat_template=True, system_instruction="Be kind.")[1] == []
 
 
 # --- names

@@ -18,6 +18,7 @@ PAIRS = [("he", "she"), ("man", "woman"), ("the man", "the woman next door"), ("
         ("t.csv", "A;B\nhe;she\n", [("he", "she")]),
         ("t.tsv", "term\tswap\nthe  man\t woman \n", [("the man", "woman")]),
         ("t.csv", '"Smith, J.","Khan, A."\n', [("Smith, J.", "Khan, A.")]),
+        ("t.csv", "he|she\nhis, its|her, its\n", [("he", "she"), ("his, its", "her, its")]),
         ("t.csv", "\ufeffhe,she\r\n他,她\r\n", [("he", "she"), ("他", "她")]),
     ],
 )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import jinja2
 import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -76,6 +77,8 @@ def run(
     tokenizer = models.load_tokenizer(resolved, model_options)
     if options.apply_chat_template:
         require_chat_template(resolved, tokenizer)
+        if options.system_instruction is not None and not _takes_system_messages(tokenizer):
+            report.warn(f"--system-instruction: the chat template of {resolved.name!r} takes no system message")
     with quiet(report):
         unloaded = UnloadedModel(resolved, model_options, tokenizer)
         lm = FrugalLM(unloaded, tokenizer, options.batch_size, session=session, report=report)
@@ -100,6 +103,16 @@ def require_chat_template(resolved: ResolvedModel, tokenizer: PreTrainedTokenize
     """
     if tokenizer.chat_template is None:
         raise ModelError(f"{resolved.name!r} has no chat template; leave --apply-chat-template out")
+
+
+def _takes_system_messages(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Tell whether the chat template takes a system message; lm-eval leaves it out, and says so in its own log."""
+    messages = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
+    try:
+        tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except jinja2.exceptions.TemplateError:
+        return False
+    return True
 
 
 def _run_tasks(

@@ -77,7 +77,7 @@ def read_result(
         n=len(samples),
         dataset=dataset_of(task),
         split=task.config.test_split or task.config.validation_split,
-        prompt_sha=_prompt_sha(samples),
+        prompt_sha=prompt_sha(samples),
         chat_template_sha=None if chat_template is None else hashlib.sha256(chat_template.encode()).hexdigest(),
         cached=cached,
     )
@@ -149,7 +149,8 @@ def _choices(task: ConfigurableTask, sample: JsonObject) -> list[str]:
     return [str(choice) for choice in task.doc_to_choice(sample["doc"])]
 
 
-def _prompt_sha(samples: Sequence[JsonObject]) -> str:
+def prompt_sha(samples: Sequence[JsonObject]) -> str:
+    """Return the SHA-256 of what was put to the model for each sample, in their order."""
     digest = hashlib.sha256()
     for sample in samples:
         for arguments in sample["arguments"]:
