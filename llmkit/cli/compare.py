@@ -34,15 +34,15 @@ def compare(
     from llmkit.output import markdown, terminal
 
     report = Report(talk)
-    found = compare_saved(before, after, options)
+    compared = compare_saved(before, after, options)
     if talk.dry_run:
         report.say("dry run: both results can be read and their rows paired")
         return
-    result = found.as_dict()
+    result = compared.as_dict()
     if options.markdown:
         markdown.write_comparison(options.markdown, result)
     if report.json:
         report.json_line(result)
     else:
         terminal.show_comparison(result, report)
-    require_met(found.gates)
+    require_met(compared.gates)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from llmkit.cli.shared.results import check_files, deliver
-from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions, ResultOptions, TalkOptions
+from llmkit.options import EvalRequest, TalkOptions
 from llmkit.options.flags import option_groups, with_examples
 from llmkit.output.report import Report, quiet_libraries
 
@@ -21,31 +17,20 @@ from llmkit.output.report import Report, quiet_libraries
     "llmkit eval suite.yaml -m runs/mine",
 )
 @option_groups
-def evaluate_model(
-    dataset: Annotated[
-        str,
-        typer.Argument(help="glue/mrpc, org/name, org/name:config, a file, a folder, -, lm-eval:NAMES, a suite.yaml."),
-    ],
-    model: ModelOptions,
-    data: DataOptions,
-    evaluation: EvalOptions,
-    gates: GateOptions,
-    files: ResultOptions,
-    talk: TalkOptions,
-) -> None:
+def evaluate_model(request: EvalRequest, talk: TalkOptions) -> None:
     """Measure a model on a dataset; exit 1 when a gate is not met.
 
     Every figure comes with its 95% interval. The dataset's labels are matched to the model's by name. Text is measured
     by perplexity and bits per byte.
     """
-    check_files(files)
-    quiet_libraries(talk, model.offline)
+    check_files(request.files)
+    quiet_libraries(talk, request.model.offline)
     from llmkit.evaluation.suite import evaluate_all
 
     report = Report(talk)
-    outcome = evaluate_all(dataset, model, data, evaluation, gates, report, talk.dry_run)
+    outcome = evaluate_all(request, report, talk.dry_run)
     if talk.dry_run:
         outcome.require_success()
         report.say("dry run: everything checked, nothing measured")
         return
-    deliver(outcome, files, report)
+    deliver(outcome, request.files, report)

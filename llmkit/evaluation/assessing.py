@@ -4,112 +4,122 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from llmkit import metrics
 from llmkit.errors import OptionError
-from llmkit.evaluation.comparison import Comparison, Saved, compared
+from llmkit.evaluation.comparison import Comparison, ComparisonSide, compared
 from llmkit.evaluation.gates import Gate, drop_gates, figure_gates, gap_gate
 from llmkit.evaluation.plan import SWAP_FLIPS
-from llmkit.evaluation.result import Evaluation, Subject, Wanted
-from llmkit.evaluation.result_rows import Observed
+from llmkit.evaluation.result import Evaluation, MetricRequest, Subject
+from llmkit.evaluation.result_rows import ObservedUnits
 from llmkit.evaluation.slices import slice_figures
 from llmkit.metrics.classification import calibration_bins, confusion
-from llmkit.metrics.intervals import Estimate, figures, hub_figures, per_class, per_label
+from llmkit.metrics.intervals import Estimate, estimates, hub_estimates, per_class, per_label
 from llmkit.metrics.observations import Classes, LabelSets, Observations, Spans
 from llmkit.options import GateOptions
 from llmkit.options.base import limits
+from llmkit.output.result import Breakdown
+from llmkit.output.result_parts import SwapResult
 
-MATRIX = 100  # classes: a larger confusion matrix and table of classes would be most of the result
+MAX_CLASSES = 100  # a larger confusion matrix and table of classes would be most of the result
 
 
-def assess(subject: Subject, wanted: Wanted, baseline: Saved | None = None) -> Evaluation:
+def assess(subject: Subject, request: MetricRequest, baseline: ComparisonSide | None = None) -> Evaluation:
     """Return the figures of a subject, and what came of the gates.
 
     Raises:
         DataError: the baseline is of other rows.
         OptionError: a slice or a gate cannot be had of these observations.
     """
-    observations, resamples, seed = subject.observations, wanted.resamples, wanted.seed
-    computed = figures([name for name in wanted.metrics if name not in subject.fixed], observations, resamples, seed)
-    found = {name: {**computed, **subject.fixed}[name] for name in wanted.metrics}
-    for metric in wanted.hub:
-        found |= hub_figures(metric, observations, resamples, seed)
-    _refuse_unknown(wanted.gates, found, subject.swap)
-    details: dict[str, Any] = {
+    figures = _figures(subject, request)
+    _refuse_unknown(request.gates, figures, subject.swap)
+    breakdown: Breakdown = {
         "baseline": None,
         "slices": None,
         "swap": subject.swap,
-        **_of_classes(observations, wanted),
+        **_of_classes(subject.observations, request),
     }
     comparison = None
     if baseline is not None:
-        comparison = _against(subject, baseline, found, wanted)
-        details["baseline"] = comparison.as_dict()
-    if wanted.slices and subject.rows is not None:
-        details["slices"] = {
-            column: slice_figures(observations, subject.rows[column], column, _sliced(subject, wanted), resamples, seed)
-            for column in wanted.slices
+        comparison = _against(subject, baseline, figures, request)
+        breakdown["baseline"] = comparison.as_dict()
+    if request.slices and subject.rows is not None:
+        names, resamples, seed = _sliced(subject, request), request.resamples, request.seed
+        breakdown["slices"] = {
+            column: slice_figures(subject.observations, subject.rows[column], column, names, resamples, seed)
+            for column in request.slices
         }
-    gates = tuple(_gates(wanted, found, details, comparison))
-    return Evaluation(**vars(subject), figures=found, resamples=resamples, seed=seed, details=details, gates=gates)
+    return Evaluation(
+        subject=subject,
+        figures=figures,
+        resamples=request.resamples,
+        seed=request.seed,
+        breakdown=breakdown,
+        gates=tuple(_gates(request, figures, breakdown, comparison)),
+    )
 
 
-def _of_classes(observations: Observations, wanted: Wanted) -> dict[str, Any]:
-    if isinstance(observations, LabelSets | Spans) and len(observations.names) <= MATRIX:
-        return {"per_class": per_label(observations, wanted.resamples, wanted.seed)}
-    if not isinstance(observations, Classes) or len(observations.names) > MATRIX:
+def _figures(subject: Subject, request: MetricRequest) -> dict[str, Estimate]:
+    observations, resamples, seed = subject.observations, request.resamples, request.seed
+    names = [name for name in request.metrics if name not in subject.fixed]
+    known = {**estimates(names, observations, resamples, seed), **subject.fixed}
+    figures = {name: known[name] for name in request.metrics}
+    for metric in request.hub:
+        figures |= hub_estimates(metric, observations, resamples, seed)
+    return figures
+
+
+def _of_classes(observations: Observations, request: MetricRequest) -> Breakdown:
+    if isinstance(observations, LabelSets | Spans) and len(observations.names) <= MAX_CLASSES:
+        return {"per_class": per_label(observations, request.resamples, request.seed)}
+    if not isinstance(observations, Classes) or len(observations.names) > MAX_CLASSES:
         return {}
-    calibration = None if observations.probabilities is None else {"bins": calibration_bins(observations)}
     return {
-        "per_class": per_class(observations, wanted.resamples, wanted.seed),
+        "per_class": per_class(observations, request.resamples, request.seed),
         "confusion": confusion(observations),
-        "calibration": calibration,
+        "calibration": None if observations.probabilities is None else {"bins": calibration_bins(observations)},
     }
 
 
-def _sliced(subject: Subject, wanted: Wanted) -> list[str]:
+def _sliced(subject: Subject, request: MetricRequest) -> list[str]:
     """Return the metrics that slices show: the headline, and those that a gap gate names."""
-    first = [subject.headline] if subject.headline in wanted.metrics else wanted.metrics[:1]
-    return list(dict.fromkeys([*first, *(metrics.canonical(name) for name in limits(wanted.gates.max_gap))]))
+    first = [subject.headline] if subject.headline in request.metrics else request.metrics[:1]
+    return list(dict.fromkeys([*first, *(metrics.canonical(name) for name in limits(request.gates.max_gap))]))
 
 
-def _against(subject: Subject, baseline: Saved, found: Mapping[str, Estimate], wanted: Wanted) -> Comparison:
-    after = Saved(
-        subject.name,
-        subject.model,
-        subject.task,
-        subject.dataset,
-        Observed(subject.observations, subject.ids, subject.texts),
-    )
-    comparison = compared(baseline, after, tuple(found), wanted.resamples, wanted.seed)
-    for name in limits(wanted.gates.max_drop):
+def _against(
+    subject: Subject, baseline: ComparisonSide, figures: Mapping[str, Estimate], request: MetricRequest
+) -> Comparison:
+    units = ObservedUnits(subject.observations, subject.ids, subject.texts)
+    after = ComparisonSide(subject.name, subject.model, subject.task, subject.dataset, units)
+    comparison = compared(baseline, after, tuple(figures), request.resamples, request.seed)
+    for name in limits(request.gates.max_drop):
         if metrics.canonical(name) not in comparison.differences:
             raise OptionError(f"--max-drop {name}: the baseline {baseline.name!r} has nothing to compute it from")
     return comparison
 
 
-def _refuse_unknown(gates: GateOptions, found: Mapping[str, Estimate], swap: Mapping[str, Any] | None) -> None:
+def _refuse_unknown(gates: GateOptions, figures: Mapping[str, Estimate], swap: SwapResult | None) -> None:
     """Refuse a gate on a metric that turned out not to be there: a metric of the Hub can have several names."""
     for name, flag in gates.named:
-        if metrics.canonical(name) not in found and not (swap and name == SWAP_FLIPS):
-            raise OptionError(f"{flag} {name}: there is no such figure; there are {', '.join(found)}")
+        if metrics.canonical(name) not in figures and not (swap and name == SWAP_FLIPS):
+            raise OptionError(f"{flag} {name}: there is no such figure; there are {', '.join(figures)}")
 
 
 def _gates(
-    wanted: Wanted, found: Mapping[str, Estimate], details: Mapping[str, Any], comparison: Comparison | None
+    request: MetricRequest, figures: Mapping[str, Estimate], breakdown: Breakdown, comparison: Comparison | None
 ) -> list[Gate]:
-    options, figured = wanted.gates, dict(found)
-    swap = details["swap"]
+    options, swap = request.gates, breakdown["swap"]
     if swap is not None:
         value = math.nan if swap["value"] is None else swap["value"]
-        figured[SWAP_FLIPS] = Estimate(value, swap["low"], swap["high"], swap["n"], "wilson", None)
-    gates = figure_gates(options, figured)
+        flips = Estimate(value, swap["low"], swap["high"], swap["n"], "wilson", None)
+        figures = {**figures, SWAP_FLIPS: flips}
+    gates = figure_gates(options, figures)
     if comparison is not None:
-        gates += drop_gates(options, comparison.differences, wanted.lower_is_better)
-    for column, found_slices in (details["slices"] or {}).items():
+        gates += drop_gates(options, comparison.differences, request.lower_is_better)
+    for column, slices in (breakdown["slices"] or {}).items():
         gates += [
-            gap_gate(name, column, limit, found_slices["gaps"][metrics.canonical(name)], options.strict)
+            gap_gate(name, column, limit, slices["gaps"][metrics.canonical(name)], options.strict)
             for name, limit in limits(options.max_gap).items()
         ]
     return gates

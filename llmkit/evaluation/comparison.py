@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,31 +13,33 @@ from llmkit import metrics
 from llmkit.errors import DataError, listing
 from llmkit.evaluation.gates import Gate, drop_gates, missed
 from llmkit.evaluation.result import SCHEMA
-from llmkit.evaluation.result_rows import Observed, labels_of, predictions_of, unpack
-from llmkit.metrics.observations import AnswerTexts, Choices, Classes, LabelSets, Observations
+from llmkit.evaluation.result_rows import ObservedUnits, unpack
+from llmkit.metrics.observations import AnswerTexts, ChoiceIds, Classes, LabelSets, Observations
 from llmkit.metrics.significance import Difference, differences
 from llmkit.options import CompareOptions, GateOptions
 from llmkit.options.base import limits
+from llmkit.output.result import ComparedSide, ComparisonResult
+from llmkit.output.result_parts import BaselineResult, FlippedRow, Flips, Label
 
-SHOWN_FLIPS = 50
-# the metric whose hits say which predictions are right, for observations of which each prediction is or is not
-RIGHT: dict[type, str] = {
+MAX_FLIPS_SHOWN = 50
+# the metric that says which predictions are right, for observations of which each prediction is or is not
+CORRECTNESS_METRICS: dict[type[Observations], str] = {
     Classes: "accuracy",
-    Choices: "accuracy",
+    ChoiceIds: "accuracy",
     LabelSets: "exact_match",
     AnswerTexts: "exact_match",
 }
 
 
 @dataclass(frozen=True, eq=False)
-class Saved:
+class ComparisonSide:
     """One side of a comparison: a saved result, or an evaluation made now."""
 
     name: str
     model: str | None
     task: str
     dataset: str
-    observed: Observed
+    units: ObservedUnits
     metrics: tuple[str, ...] = ()
 
 
@@ -46,17 +47,17 @@ class Saved:
 class Comparison:
     """How the figures of `after` differ from those of `before` on the same rows."""
 
-    before: Saved
-    after: Saved
+    before: ComparisonSide
+    after: ComparisonSide
     differences: Mapping[str, Difference]
-    flips: dict[str, Any] | None
+    flips: Flips | None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> BaselineResult:
         """Return the fields for the result."""
         return {
             "name": self.before.name,
             "model": self.before.model,
-            "n": len(self.after.observed.ids),
+            "n": len(self.after.units.ids),
             "metrics": {name: difference.as_dict() for name, difference in self.differences.items()},
             "flips": self.flips,
         }
@@ -67,7 +68,7 @@ def looks_saved(name: str) -> bool:
     return Path(name).is_file() or name.endswith(".json")
 
 
-def read_saved(path: str) -> Saved:
+def read_saved(path: str) -> ComparisonSide:
     """Read a result that `llmkit eval --output` wrote.
 
     Raises:
@@ -88,15 +89,9 @@ def read_saved(path: str) -> Saved:
     if isinstance(result, dict) and result.get("status") not in {None, "ok"}:
         raise DataError(f"{path!r} holds a run that failed ({result.get('error')}); make it anew")
     try:
-        observed = unpack(result["rows"])
-        return Saved(
-            path,
-            result["model"] or result.get("predictions"),
-            result["task"],
-            result["dataset"],
-            observed,
-            tuple(result["metrics"]),
-        )
+        units = unpack(result["rows"])
+        model = result["model"] or result.get("predictions")
+        return ComparisonSide(path, model, result["task"], result["dataset"], units, tuple(result["metrics"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
             f"{path!r} holds no rows to compare with ({type(error).__name__}: {error}); "
@@ -104,7 +99,9 @@ def read_saved(path: str) -> Saved:
         ) from None
 
 
-def compared(before: Saved, after: Saved, names: Sequence[str], resamples: int, seed: int) -> Comparison:
+def compared(
+    before: ComparisonSide, after: ComparisonSide, names: Sequence[str], resamples: int, seed: int
+) -> Comparison:
     """Pair the units of two evaluations by content and compare them metric by metric.
 
     Raises:
@@ -112,12 +109,12 @@ def compared(before: Saved, after: Saved, names: Sequence[str], resamples: int, 
     """
     require_same_task(before.name, before.task, after.task)
     order = _pairing(before, after)
-    earlier = _respelled(before.observed.observations.take(order), after)
-    later = after.observed.observations
-    _refuse_other_labels(before, earlier, later, after.observed.ids)
+    earlier = _respelled(before.units.observations.take(order), after)
+    later = after.units.observations
+    _refuse_other_labels(before, earlier, later, after.units.ids)
     known = metrics.names_for(earlier)
-    found = differences([name for name in names if name in known], earlier, later, resamples, seed)
-    return Comparison(before, after, found, _flips(earlier, later, after.observed))
+    by_metric = differences([name for name in names if name in known], earlier, later, resamples, seed)
+    return Comparison(before, after, by_metric, _flips(earlier, after.units))
 
 
 def require_same_task(baseline: str, before: str, after: str) -> None:
@@ -130,36 +127,36 @@ def require_same_task(baseline: str, before: str, after: str) -> None:
         raise DataError(f"the baseline {baseline!r} is of {before}, which cannot be compared with {after}")
 
 
-def _pairing(before: Saved, after: Saved) -> list[int]:
-    """Return for each unit of `after` the place of the same content in `before`; equal ones by label, then by order."""
-    then, now = before.observed.ids, after.observed.ids
-    found: dict[int, int] = {}
-    for old, new in ((_with_labels(before.observed), _with_labels(after.observed)), (then, now)):
-        taken, left = set(found.values()), dict[Any, list[int]]()
-        for place in reversed(range(len(old))):
-            if place not in taken:
-                left.setdefault(old[place], []).append(place)
+def _pairing(before: ComparisonSide, after: ComparisonSide) -> list[int]:
+    """Return for each unit of `after` that of the same content in `before`; equal ones by label, then by order."""
+    before_ids, after_ids = before.units.ids, after.units.ids
+    paired: dict[int, int] = {}  # unit of `after` -> unit of `before`
+    for old, new in ((_with_labels(before.units), _with_labels(after.units)), (before_ids, after_ids)):
+        taken, left = set(paired.values()), dict[object, list[int]]()
+        for unit in reversed(range(len(old))):
+            if unit not in taken:
+                left.setdefault(old[unit], []).append(unit)
         for unit, key in enumerate(new):
-            if unit not in found and left.get(key):
-                found[unit] = left[key].pop()
-    missing, extra = len(now) - len(found), len(then) - len(found)
+            if unit not in paired and left.get(key):
+                paired[unit] = left[key].pop()
+    missing, extra = len(after_ids) - len(paired), len(before_ids) - len(paired)
     if missing or extra:
         raise DataError(
-            f"the rows are not those of the baseline {before.name!r}: {missing} of {len(now)} are "
-            f"not in it, and {extra} of its {len(then)} are missing here; the dataset, the split, "
+            f"the rows are not those of the baseline {before.name!r}: {missing} of {len(after_ids)} are "
+            f"not in it, and {extra} of its {len(before_ids)} are missing here; the dataset, the split, "
             "--limit or the tokens have changed: make the baseline anew"
         )
-    return [found[unit] for unit in range(len(now))]
+    return [paired[unit] for unit in range(len(after_ids))]
 
 
-def _with_labels(side: Observed) -> list[tuple[str, str]]:
-    labels = labels_of(side.observations) or [None] * len(side.ids)
-    return [(key, repr(label)) for key, label in zip(side.ids, labels, strict=True)]
+def _with_labels(units: ObservedUnits) -> list[tuple[str, str]]:
+    labels = units.observations.labels() or [None] * len(units.ids)
+    return [(key, repr(label)) for key, label in zip(units.ids, labels, strict=True)]
 
 
-def _respelled(earlier: Observations, after: Saved) -> Observations:
+def _respelled(earlier: Observations, after: ComparisonSide) -> Observations:
     """Return the baseline's classes or labels by their places, and with the positive class, in the later evaluation."""
-    later = after.observed.observations
+    later = after.units.observations
     if not isinstance(earlier, Classes | LabelSets) or type(earlier) is not type(later):
         return earlier
     assert isinstance(later, Classes | LabelSets)
@@ -177,45 +174,53 @@ def _respelled(earlier: Observations, after: Saved) -> Observations:
     return Classes(ids[earlier.truth], ids[earlier.predicted], later.names, scores, later.positive)
 
 
-def _refuse_other_labels(before: Saved, earlier: Observations, later: Observations, ids: Sequence[str]) -> None:
+def _refuse_other_labels(
+    before: ComparisonSide, earlier: Observations, later: Observations, ids: Sequence[str]
+) -> None:
     if type(earlier) is not type(later):
         raise DataError(f"the baseline {before.name!r} holds other figures than this evaluation")
-    then, now = labels_of(earlier), labels_of(later)
-    if then is None or now is None:
+    earlier_labels, later_labels = earlier.labels(), later.labels()
+    if earlier_labels is None or later_labels is None:
         return
-    other = [key for key, old, new in zip(ids, then, now, strict=True) if old != new]
-    if other:
+    relabelled = [key for key, old, new in zip(ids, earlier_labels, later_labels, strict=True) if old != new]
+    if relabelled:
         raise DataError(
-            f"{len(other)} rows have another label than in the baseline {before.name!r} (the first is {other[0]}): "
+            f"{len(relabelled)} rows have another label than in the baseline {before.name!r} "
+            f"(the first is {relabelled[0]}): "
             "the dataset has changed; make the baseline anew"
         )
 
 
-def _flips(earlier: Observations, later: Observations, observed: Observed) -> dict[str, Any] | None:
+def _flips(earlier: Observations, units: ObservedUnits) -> Flips | None:
     """Return how many predictions became right (fixed) or wrong (broken), and the rows that changed.
 
     None where a prediction is not just right or wrong: a number, a text, the tags of a sentence.
     """
-    name = RIGHT.get(type(later))
-    labels, before, after = labels_of(later), predictions_of(earlier), predictions_of(later)
-    if name is None or labels is None or before is None or after is None:
+    later = units.observations
+    name = CORRECTNESS_METRICS.get(type(later))
+    labels, old, new = later.labels(), earlier.predictions(), later.predictions()
+    if name is None or labels is None or old is None or new is None:
         return None
-    hits = metrics.hits(name, earlier), metrics.hits(name, later)
-    was, now = (np.asarray(side, dtype=bool) for side in hits)
-    changed = [row for row, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
-    first = sorted(changed, key=lambda row: (not was[row] or now[row], row))[:SHOWN_FLIPS]  # broken ones first
-    texts = observed.texts
-    rows = [
-        {
-            "id": observed.ids[row],
-            **({} if texts is None else {"text": texts[row]}),
-            "label": labels[row],
-            "before": before[row],
-            "after": after[row],
-        }
-        for row in first
-    ]
-    return {"fixed": int((~was & now).sum()), "broken": int((was & ~now).sum()), "changed": len(changed), "rows": rows}
+    was_right, is_right = (
+        np.asarray(metrics.resolve((name,), side)[name].correctness(side), dtype=bool) for side in (earlier, later)
+    )
+    changed = [row for row, (before, after) in enumerate(zip(old, new, strict=True)) if before != after]
+    broken_first = sorted(changed, key=lambda row: (not was_right[row] or is_right[row], row))
+    return {
+        "fixed": int((~was_right & is_right).sum()),
+        "broken": int((was_right & ~is_right).sum()),
+        "changed": len(changed),
+        "rows": [_flipped_row(units, row, labels, old, new) for row in broken_first[:MAX_FLIPS_SHOWN]],
+    }
+
+
+def _flipped_row(
+    units: ObservedUnits, row: int, labels: Sequence[Label], before: Sequence[Label], after: Sequence[Label]
+) -> FlippedRow:
+    if units.texts is None:
+        return {"id": units.ids[row], "label": labels[row], "before": before[row], "after": after[row]}
+    text = units.texts[row]
+    return {"id": units.ids[row], "text": text, "label": labels[row], "before": before[row], "after": after[row]}
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,17 +230,23 @@ class ComparedResults:
     comparison: Comparison
     gates: list[Gate]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> ComparisonResult:
         """Return the versioned result that --json prints."""
-        before, after = self.comparison.before, self.comparison.after
+        paired = self.comparison.as_dict()
         return {
             "schema": SCHEMA,
             "exit_code": int(bool(missed(self.gates))),
-            "before": {"name": before.name, "model": before.model, "dataset": before.dataset},
-            "after": {"name": after.name, "model": after.model, "dataset": after.dataset},
-            **{key: value for key, value in self.comparison.as_dict().items() if key in {"n", "metrics", "flips"}},
+            "before": _side(self.comparison.before),
+            "after": _side(self.comparison.after),
+            "n": paired["n"],
+            "metrics": paired["metrics"],
+            "flips": paired["flips"],
             "gates": [gate.as_dict() for gate in self.gates],
         }
+
+
+def _side(side: ComparisonSide) -> ComparedSide:
+    return {"name": side.name, "model": side.model, "dataset": side.dataset}
 
 
 def compare_saved(before: str, after: str, options: CompareOptions) -> ComparedResults:
@@ -246,7 +257,7 @@ def compare_saved(before: str, after: str, options: CompareOptions) -> ComparedR
         OptionError: a metric that the results do not have.
     """
     old, new = read_saved(before), read_saved(after)
-    known = metrics.names_for(new.observed.observations)
+    known = metrics.names_for(new.units.observations)
     gated = [metrics.canonical(name) for name in limits(options.max_drop)]
     named = [metrics.canonical(name) for name in options.metric or ()]
     for flag, names in (("--metric", named), ("--max-drop", gated)):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
 from llmkit.errors import GateMissed, OptionError
 from llmkit.metrics import canonical
@@ -12,24 +12,36 @@ from llmkit.metrics.intervals import Estimate
 from llmkit.metrics.significance import Difference
 from llmkit.options import GateOptions
 from llmkit.options.base import limits
+from llmkit.output.result_parts import Gap, GateResult
+
+GateKind = Literal["fail-under", "fail-above", "max-drop", "max-gap"]
 
 
 @dataclass(frozen=True)
 class Gate:
     """A demand on a metric, and what came of it."""
 
-    kind: str  # fail-under, fail-above, max-drop, max-gap
+    kind: GateKind
     metric: str
     limit: float
-    value: float
+    value: float | None
     bound: float | None  # of the 95% interval: the one that --strict looks at
     strict: bool
     met: bool
     sentence: str
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> GateResult:
         """Return the fields for the result."""
-        return asdict(self)
+        return {
+            "kind": self.kind,
+            "metric": self.metric,
+            "limit": self.limit,
+            "value": self.value,
+            "bound": self.bound,
+            "strict": self.strict,
+            "met": self.met,
+            "sentence": self.sentence,
+        }
 
 
 def missed(gates: Iterable[Gate]) -> list[str]:
@@ -61,14 +73,20 @@ def require_intervals(options: GateOptions, resamples: int) -> None:
 
 def figure_gates(options: GateOptions, figures: Mapping[str, Estimate]) -> list[Gate]:
     """Return the --fail-under and --fail-above gates."""
+    demands: dict[Literal["fail-under", "fail-above"], list[str] | None] = {
+        "fail-under": options.fail_under,
+        "fail-above": options.fail_above,
+    }
     return [
         figure_gate(kind, metric, limit, figures[canonical(metric)], options.strict)
-        for kind, pairs in (("fail-under", options.fail_under), ("fail-above", options.fail_above))
+        for kind, pairs in demands.items()
         for metric, limit in limits(pairs).items()
     ]
 
 
-def figure_gate(kind: str, metric: str, limit: float, figure: Estimate, strict: bool) -> Gate:
+def figure_gate(
+    kind: Literal["fail-under", "fail-above"], metric: str, limit: float, figure: Estimate, strict: bool
+) -> Gate:
     """Return the gate on one figure: on its value, or with `strict` on the worse bound of its interval.
 
     A value that is not a number, and under `strict` a missing interval, does not meet any demand.
@@ -78,10 +96,10 @@ def figure_gate(kind: str, metric: str, limit: float, figure: Estimate, strict: 
     met = judged is not None and (judged >= limit if kind == "fail-under" else judged <= limit)
     side, word = ("lower", "at least") if kind == "fail-under" else ("upper", "at most")
     interval = "no interval" if figure.low is None else f"{_spell(figure.low, limit)} to {_spell(figure.high, limit)}"
-    said = f"{metric} is {_spell(figure.value, limit)}, {word} {limit:g} is demanded"
+    sentence = f"{metric} is {_spell(figure.value, limit)}, {word} {limit:g} is demanded"
     if strict:
-        said += f" of the {side} bound of its 95% interval ({interval})"
-    return Gate(kind, canonical(metric), limit, figure.value, bound, strict, met, _verdict(met) + said)
+        sentence += f" of the {side} bound of its 95% interval ({interval})"
+    return Gate(kind, canonical(metric), limit, figure.value, bound, strict, met, _verdict(met) + sentence)
 
 
 def drop_gates(
@@ -91,6 +109,9 @@ def drop_gates(
 
     Surely: the whole 95% interval of the paired difference lies beyond the limit. In doubt (the interval holds the
     limit) the gate is met and says so; under `strict` doubt fails.
+
+    Raises:
+        OptionError: a difference has no interval.
     """
     return [
         drop_gate(metric, limit, differences[canonical(metric)], options.strict, canonical(metric) in lower_is_better)
@@ -98,36 +119,47 @@ def drop_gates(
     ]
 
 
-def drop_gate(metric: str, limit: float, found: Difference, strict: bool, lower_is_better: bool) -> Gate:
-    """Return the gate on one paired difference."""
+def drop_gate(metric: str, limit: float, paired: Difference, strict: bool, lower_is_better: bool) -> Gate:
+    """Return the gate on one paired difference.
+
+    Raises:
+        OptionError: the difference has no interval.
+    """
     sign = 1.0 if lower_is_better else -1.0  # a drop is a change for the worse
-    drop = sign * found.difference
-    if found.low is None or found.high is None:
+    drop = sign * paired.difference
+    if paired.low is None or paired.high is None:
         raise OptionError(f"--max-drop {metric}: the difference has no interval here; --resamples 0 turns it off")
-    least, most = sorted((sign * found.low, sign * found.high))
-    surely, maybe = least > limit, most > limit
+    smallest, largest = sorted((sign * paired.low, sign * paired.high))
+    surely, maybe = smallest > limit, largest > limit
     met = not (maybe if strict else surely)
-    said = (
-        f"{metric} went from {found.baseline:.4f} to {found.value:.4f} (change {found.difference:+.4f}, "
-        f"95% interval {found.low:+.4f} to {found.high:+.4f}); a drop of at most {limit:g} is allowed"
+    sentence = (
+        f"{metric} went from {paired.baseline:.4f} to {paired.value:.4f} (change {paired.difference:+.4f}, "
+        f"95% interval {paired.low:+.4f} to {paired.high:+.4f}); a drop of at most {limit:g} is allowed"
     )
     if maybe and not surely:
-        said += "; the interval holds both more and less: more rows would settle it"
+        sentence += "; the interval holds both more and less: more rows would settle it"
     return Gate(
-        "max-drop", canonical(metric), limit, drop, most if strict else least, strict, met, _verdict(met) + said
+        "max-drop",
+        canonical(metric),
+        limit,
+        drop,
+        largest if strict else smallest,
+        strict,
+        met,
+        _verdict(met) + sentence,
     )
 
 
-def gap_gate(metric: str, column: str, limit: float, gap: Mapping[str, Any], strict: bool) -> Gate:
+def gap_gate(metric: str, column: str, limit: float, gap: Gap, strict: bool) -> Gate:
     """Return the gate on the largest gap between two slices: on its value, or with `strict` on its upper bound."""
     bound = gap["high"]
     judged = bound if strict else gap["gap"]
     met = judged is not None and judged <= limit
     where = f"between {gap['best']!r} and {gap['worst']!r} of {column}"
-    said = f"{metric} has a gap of {_spell(gap['gap'], limit)} {where}, at most {limit:g} is allowed"
+    sentence = f"{metric} has a gap of {_spell(gap['gap'], limit)} {where}, at most {limit:g} is allowed"
     if strict:
-        said += " of the upper bound of its 95% interval" + (f" ({bound:.4f})" if bound is not None else " (none)")
-    return Gate("max-gap", canonical(metric), limit, gap["gap"], bound, strict, met, _verdict(met) + said)
+        sentence += " of the upper bound of its 95% interval" + (f" ({bound:.4f})" if bound is not None else " (none)")
+    return Gate("max-gap", canonical(metric), limit, gap["gap"], bound, strict, met, _verdict(met) + sentence)
 
 
 def _verdict(met: bool) -> str:

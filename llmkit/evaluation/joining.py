@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from llmkit.data.predictions import Predictions, Row, cell_text, number_of
+from llmkit.data.columns import Row
+from llmkit.data.predictions import Predictions, cell_text, number_of
 from llmkit.errors import DataError, listing, shortened
 from llmkit.tasks.base.settings import TARGET_ROLES
 
-SHOWN = 3  # rows that an error names
+MAX_ROWS_NAMED = 3  # in an error
 
 
 @dataclass(frozen=True)
@@ -20,24 +20,31 @@ class Joined:
     """Predictions in the order of a dataset's rows."""
 
     rows: list[Row]
-    places: list[int]  # the number of each in its file, from 1
+    numbers: list[int]  # of each row in its file, from 1
     how: str
 
 
 @dataclass(frozen=True)
-class _Way:
+class _Keys:
     """One way to join: a key for each row of the dataset and of the file."""
 
     name: str
-    wanted: list[Any]
-    found: list[Any]
-    unique: bool = False  # the keys are meant to tell all rows apart
-    shown: Sequence[Any] | None = None  # what to name the dataset's rows by; the keys when None
+    dataset: list[Hashable]
+    file: list[Hashable]
+    unique: bool = False  # the keys are ids, which tell all rows apart
+    labels: Sequence[object] | None = None  # what to name the dataset's rows by; the keys when None
+
+
+@dataclass(frozen=True)
+class _DatasetRows:
+    rows: Sequence[Row]
+    ids: Sequence[str]
+    inputs: Sequence[str]  # the columns that the model reads
 
 
 def join(
     predictions: Predictions,
-    dataset_rows: Sequence[Mapping[str, Any]],
+    dataset_rows: Sequence[Row],
     ids: Sequence[str],
     columns: Mapping[str, str],
     id_column: str | None = None,
@@ -60,128 +67,123 @@ def join(
             or there is nothing to join by.
     """
     inputs = [name for role, name in columns.items() if role not in TARGET_ROLES]
-    ways = _ways(predictions.rows, dataset_rows, ids, inputs, id_column)
-    way = next((way for way in ways if id_column or not set(way.wanted).isdisjoint(way.found)), None)
-    if way is None:
+    dataset = _DatasetRows(dataset_rows, ids, inputs)
+    ways = _ways(predictions.rows, dataset, id_column)
+    keys = next((keys for keys in ways if id_column or not set(keys.dataset).isdisjoint(keys.file)), None)
+    if keys is None:
         or_inputs = f", or its {' and '.join(map(repr, inputs))}" if inputs else ""
         raise DataError(
             f"{predictions.path}: none of its rows is one of the dataset's: each needs the 'id' that llmkit "
             f"--save-predictions writes, or the dataset's own id{or_inputs}"
         )
-    places = _paired(way, predictions)
-    if way.unique:
-        _refuse_other_rows(way, places, predictions, dataset_rows, inputs)
-    return Joined([predictions.rows[place] for place in places], [place + 1 for place in places], way.name)
+    paired = _paired(keys, predictions)
+    if keys.unique:
+        _refuse_other_rows(keys, paired, predictions, dataset)
+    return Joined([predictions.rows[index] for index in paired], [index + 1 for index in paired], keys.name)
 
 
-def _ways(
-    rows: list[Row],
-    dataset_rows: Sequence[Mapping[str, Any]],
-    ids: Sequence[str],
-    inputs: Sequence[str],
-    id_column: str | None,
-) -> Iterable[_Way]:
-    names, theirs = (set().union(*map(set, some)) for some in (dataset_rows, rows))
-    if id_column and not (id_column in names and id_column in theirs):
+def _ways(rows: Sequence[Row], dataset: _DatasetRows, id_column: str | None) -> Iterable[_Keys]:
+    of_dataset: set[str] = set().union(*map(set, dataset.rows))
+    of_file: set[str] = set().union(*map(set, rows))
+    if id_column and not (id_column in of_dataset and id_column in of_file):
         raise DataError(f"there is no column {id_column!r} to join by in both the dataset and the predictions")
     usual = [id_column] if id_column else ["id", "idx"]
-    for own, other in itertools.product(usual, usual):
-        if own in names and other in theirs:
-            wanted = [cell_text(row.get(own)) for row in dataset_rows]
-            found = [cell_text(row.get(other)) for row in rows]
-            yield _Way(f"joined by the column {other!r}", wanted, found, unique=True)
-    texts = [_texts(row, inputs) for row in dataset_rows]
-    if "id" in theirs:
-        found = [cell_text(row.get("id")) for row in rows]
-        yield _Way("joined by the content ids", list(ids), found, shown=texts if inputs else None)
-    if inputs and set(inputs) <= theirs:
-        yield _Way(f"joined by equal {' and '.join(map(repr, inputs))}", texts, [_texts(row, inputs) for row in rows])
+    for dataset_column, file_column in itertools.product(usual, usual):
+        if dataset_column in of_dataset and file_column in of_file:
+            name = f"joined by the column {file_column!r}"
+            yield _Keys(name, _cells(dataset.rows, dataset_column), _cells(rows, file_column), unique=True)
+    texts = _texts(dataset.rows, dataset.inputs)
+    if "id" in of_file:
+        labels = texts if dataset.inputs else None
+        yield _Keys("joined by the content ids", list(dataset.ids), _cells(rows, "id"), labels=labels)
+    if dataset.inputs and set(dataset.inputs) <= of_file:
+        name = f"joined by equal {' and '.join(map(repr, dataset.inputs))}"
+        yield _Keys(name, texts, _texts(rows, dataset.inputs))
 
 
-def _texts(row: Mapping[str, Any], inputs: Sequence[str]) -> tuple[str, ...]:
-    return tuple(cell_text(row.get(name)) for name in inputs)
+def _cells(rows: Sequence[Row], column: str) -> list[Hashable]:
+    return [cell_text(row.get(column)) for row in rows]
 
 
-def _refuse_other_rows(
-    way: _Way,
-    places: Sequence[int],
-    predictions: Predictions,
-    dataset_rows: Sequence[Mapping[str, Any]],
-    inputs: Sequence[str],
-) -> None:
+def _texts(rows: Sequence[Row], inputs: Sequence[str]) -> list[Hashable]:
+    return [tuple(cell_text(row.get(name)) for name in inputs) for row in rows]
+
+
+def _refuse_other_rows(keys: _Keys, paired: Sequence[int], predictions: Predictions, dataset: _DatasetRows) -> None:
     """Refuse rows of another split, which can have the same ids, where the file has the inputs to tell."""
-    for row, place in zip(dataset_rows, places, strict=True):
-        theirs = predictions.rows[place]
-        for name in inputs:
-            if name in theirs and _words(theirs[name]) != _words(row.get(name)):
+    for row, index in zip(dataset.rows, paired, strict=True):
+        answer = predictions.rows[index]
+        for name in dataset.inputs:
+            if name in answer and _words(answer[name]) != _words(row.get(name)):
                 raise DataError(
-                    f"{predictions.path}, row {place + 1} ({way.name}: {shortened(way.found[place])}) is of another "
-                    f"{name!r}, {shortened(theirs[name])}, than the dataset's, {shortened(row.get(name))}: is it of "
+                    f"{predictions.path}, row {index + 1} ({keys.name}: {shortened(keys.file[index])}) is of another "
+                    f"{name!r}, {shortened(answer[name])}, than the dataset's, {shortened(row.get(name))}: is it of "
                     "another split?"
                 )
 
 
-def _words(value: Any) -> list[str]:
+def _words(value: object) -> list[str]:
     return cell_text(value).casefold().split()
 
 
-def _paired(way: _Way, predictions: Predictions) -> list[int]:
-    """Return the place in the file of each row of the dataset."""
-    places: dict[Any, list[int]] = {}
-    for place, key in enumerate(way.found):
-        places.setdefault(key, []).append(place)
-    wanted = set(way.wanted)
-    for key, several in places.items():
-        if len(several) > 1 and key in wanted:
-            places[key] = _told_apart(several, key, way, predictions)
-    rest = {key: iter(several) for key, several in places.items()}
-    paired = [next(rest.get(key, iter(())), None) for key in way.wanted]
-    found = [place for place in paired if place is not None]
-    missing = [number for number, place in enumerate(paired) if place is None]
-    extra = sorted(set(range(len(way.found))) - set(found))
+def _paired(keys: _Keys, predictions: Predictions) -> list[int]:
+    """Return the row of the file, from 0, of each row of the dataset."""
+    by_key: dict[Hashable, list[int]] = {}
+    for index, key in enumerate(keys.file):
+        by_key.setdefault(key, []).append(index)
+    asked = set(keys.dataset)
+    for key, indices in by_key.items():
+        if len(indices) > 1 and key in asked:
+            by_key[key] = _told_apart(indices, key, keys, predictions)
+    rest = {key: iter(indices) for key, indices in by_key.items()}
+    paired = [next(rest.get(key, iter(())), None) for key in keys.dataset]
+    present = [index for index in paired if index is not None]
+    missing = [number for number, index in enumerate(paired) if index is None]
+    extra = sorted(set(range(len(keys.file))) - set(present))
     if missing or extra:
-        raise DataError(f"{predictions.path} {_misfit(way, missing, extra)}")
-    return found
+        raise DataError(f"{predictions.path} {_difference(keys, missing, extra)}")
+    return present
 
 
-def _told_apart(places: list[int], key: Any, way: _Way, predictions: Predictions) -> list[int]:
-    """Return the places of equal keys in the order of the dataset's rows.
+def _told_apart(indices: list[int], key: Hashable, keys: _Keys, predictions: Predictions) -> list[int]:
+    """Return the rows of equal keys in the order of the dataset's rows.
 
     Raises:
         DataError: their predictions differ, and nothing says which is whose.
     """
-    rows = [predictions.rows[place] for place in places]
-    if all(_same(rows[0]["prediction"], row["prediction"]) for row in rows):
-        return places
+    rows = [predictions.rows[index] for index in indices]
+    different = [row for row in rows if not _equal(rows[0]["prediction"], row["prediction"])]
+    if not different:
+        return indices
     numbers = [cell_text(row.get("row")) for row in rows]
-    if not way.unique and len(set(numbers)) == len(numbers) and all(number.isdecimal() for number in numbers):
-        return [place for _, place in sorted(zip(map(int, numbers), places, strict=True))]
-    first, other = rows[0], next(row for row in rows if not _same(rows[0]["prediction"], row["prediction"]))
-    advice = "" if way.unique else "; give each row an id, or its number in the dataset as 'row'"
+    if not keys.unique and len(set(numbers)) == len(numbers) and all(number.isdecimal() for number in numbers):
+        return [index for _, index in sorted(zip(map(int, numbers), indices, strict=True))]
+    advice = "" if keys.unique else "; give each row an id, or its number in the dataset as 'row'"
     raise DataError(
         f"{predictions.path}: {shortened(key)} occurs {len(rows)} times with different predictions, "
-        f"{shortened(first['prediction'])} and {shortened(other['prediction'])}{advice}"
+        f"{shortened(rows[0]['prediction'])} and {shortened(different[0]['prediction'])}{advice}"
     )
 
 
-def _misfit(way: _Way, missing: list[int], extra: list[int]) -> str:
-    shown = way.wanted if way.shown is None else way.shown
+def _difference(keys: _Keys, missing: list[int], extra: list[int]) -> str:
+    labels = keys.dataset if keys.labels is None else keys.labels
     phrases = []
     if missing:
-        phrases.append(_phrase(missing, "of the dataset's rows {} missing from it", lambda n: shortened(shown[n])))
+        names = [shortened(labels[row]) for row in missing]
+        phrases.append(_phrase(missing, "of the dataset's rows {} missing from it", names))
     if extra:
-        naming = "of its rows {} not in the dataset, or too often"
-        phrases.append(_phrase(extra, naming, lambda n: f"row {n + 1}: {shortened(way.found[n])}"))
+        names = [f"row {row + 1}: {shortened(keys.file[row])}" for row in extra]
+        phrases.append(_phrase(extra, "of its rows {} not in the dataset, or too often", names))
     advice = "--split and --limit must be those that were predicted"
-    return f"does not fit the dataset ({way.name}): {' and '.join(phrases)}; {advice}"
+    return f"does not fit the dataset ({keys.name}): {' and '.join(phrases)}; {advice}"
 
 
-def _phrase(rows: list[int], text: str, name: Callable[[int], str]) -> str:
+def _phrase(rows: list[int], text: str, names: list[str]) -> str:
     verb = "is" if len(rows) == 1 else "are"
-    return f"{len(rows)} {text.format(verb)} ({listing(map(name, rows), SHOWN)})"
+    return f"{len(rows)} {text.format(verb)} ({listing(names, MAX_ROWS_NAMED)})"
 
 
-def _same(one: Any, other: Any) -> bool:
+def _equal(first: object, second: object) -> bool:
     """Tell whether two predictions are equal; the last digits of a number depend on the batch that it was in."""
-    numbers = [number_of(value) for value in (one, other)]
-    return cell_text(one) == cell_text(other) or math.isclose(*numbers, rel_tol=1e-5, abs_tol=1e-8)
+    numbers = [number_of(value) for value in (first, second)]
+    return cell_text(first) == cell_text(second) or math.isclose(*numbers, rel_tol=1e-5, abs_tol=1e-8)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
@@ -17,15 +16,16 @@ from llmkit.data import Source, hub_name, open_dataset
 from llmkit.data.parts import Part
 from llmkit.data.splits import Cut, to_measure
 from llmkit.errors import DataError, EmptyError, HubError, ModelError, OptionError, did_you_mean, listing
-from llmkit.evaluation.result import Wanted
+from llmkit.evaluation.result import MetricRequest
 from llmkit.evaluation.slices import slices_of
 from llmkit.inspection.tokenizer_checks import require_spelled
 from llmkit.metrics.hub_metric import open_hub_metric
 from llmkit.models import ResolvedModel
 from llmkit.models import reference as references
 from llmkit.models.weight_files import weight_fingerprint
-from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions
+from llmkit.options import EvalOptions, EvalRequest, GateOptions, ModelOptions
 from llmkit.output.report import Report
+from llmkit.runs.record import RunRecord
 from llmkit.tasks import Reference, Task, TaskSettings
 
 SWAP_FLIPS = "swap_flips"  # the share of predictions that --swap flips: a metric that gates can name
@@ -46,89 +46,114 @@ class Plan:
     rows: Dataset
     dropped: int
     batch_size: int
-    wanted: Wanted
+    metric_request: MetricRequest
 
 
-def plan(
-    dataset: str, options: ModelOptions, data: DataOptions, evaluation: EvalOptions, gates: GateOptions, report: Report
-) -> Plan:
-    """Check everything that can be checked without the weights, and say what will be measured."""
-    resolved = models.resolve_model(options, report)
-    able = tasks.for_model(resolved.config, "eval", resolved.name, data.task, data)
-    source = open_dataset(dataset, encoding=data.encoding, report=report)
-    task, columns = tasks.resolve_task(able, source.any(), data.columns, "eval", data, resolved.config)
-    trained = runs.read_run(resolved.path) or {}
-    cut = _cut_of(trained, source)
-    split, rows = to_measure(
-        source, evaluation.split, data.limit, partial(task.columns.has_labels, columns=columns), cut
-    )
-    tasks.require_valid_rows(task, rows, columns, split)
-    tokenizer = models.load_tokenizer(resolved, options)
-    reference = _reference(trained, options, report) if task.needs_reference_outputs else None
-    settings = _setup(task, resolved, tokenizer, source, rows, columns, data, evaluation, trained, reference, report)
-    wanted = want(task, settings, evaluation, gates, options)
+@dataclass(frozen=True)
+class SplitRows:
+    """The rows of a split of a dataset, and which columns of them hold what."""
+
+    dataset: str
+    source: Source
+    split: str
+    rows: Dataset
+    columns: dict[str, str]  # role -> column
+
+
+@dataclass(frozen=True)
+class EvaluatedModel:
+    """The model that is measured, up to its weights."""
+
+    options: ModelOptions
+    resolved: ResolvedModel
+    tokenizer: PreTrainedTokenizerBase
+    run_record: RunRecord  # run.json of the training that made it; empty where there is none
+
+
+def plan(request: EvalRequest, report: Report) -> Plan:
+    """Check everything that can be checked without the weights, and say what will be measured.
+
+    Raises:
+        ModelError, DataError, OptionError, HubError: what was asked for is not there, or does not go together.
+        EmptyError: there is no usable row.
+    """
+    resolved = models.resolve_model(request.model, report)
+    run_record = runs.read_run(resolved.path) or {}
+    task, split = _task_and_split(request, resolved, run_record, report)
+    model = EvaluatedModel(request.model, resolved, models.load_tokenizer(resolved, request.model), run_record)
+    settings = _settings(task, model, split, request, report)
+    metric_request = requested_metrics(task, settings, request)
     task.check_settings(settings)
-    require_spelled(task, Part(split, rows), tokenizer, settings)
-    usable = usable_rows(dataset, split, rows, columns, task.columns.evaluation_rows(rows, settings), task, report)
-    if wanted.slices and not task.answers.one_row_per_unit(settings):
+    require_spelled(task, Part(split.split, split.rows), model.tokenizer, settings)
+    rows = usable_rows(split, task.columns.evaluation_rows(split.rows, settings), task, report)
+    if metric_request.slices and not task.answers.one_row_per_unit(settings):
         raise OptionError("--slice needs figures of single rows: add --per-row")
-    check_slices(usable, wanted)
-    remark = task.remark(usable, settings)
+    check_slices(rows, metric_request)
+    remark = task.remark(rows, settings)
     if remark is not None:
-        report.say(f"{split}: {remark}")
+        report.say(f"{split.split}: {remark}")
     return Plan(
-        dataset,
-        resolved,
-        options,
-        tokenizer,
-        source,
-        task,
-        settings,
-        split,
-        usable,
-        len(rows) - len(usable),
-        evaluation.batch_size or task.eval_batch_size,
-        wanted,
+        dataset=request.dataset,
+        resolved=resolved,
+        options=request.model,
+        tokenizer=model.tokenizer,
+        source=split.source,
+        task=task,
+        settings=settings,
+        split=split.split,
+        rows=rows,
+        dropped=len(split.rows) - len(rows),
+        batch_size=request.evaluation.batch_size or task.eval_batch_size,
+        metric_request=metric_request,
     )
 
 
-def usable_rows(
-    dataset: str, split: str, rows: Dataset, columns: Mapping[str, str], usable: list[int], task: Task, report: Report
-) -> Dataset:
-    """Return the rows that can be measured on, and say how many they are.
+def _task_and_split(
+    request: EvalRequest, resolved: ResolvedModel, run_record: RunRecord, report: Report
+) -> tuple[Task, SplitRows]:
+    data = request.data
+    able = tasks.for_model(resolved.config, "eval", resolved.name, data.task, data)
+    source = open_dataset(request.dataset, encoding=data.encoding, report=report)
+    task, columns = tasks.resolve_task(able, source.any(), data.columns, "eval", data, resolved.config)
+    has_labels = partial(task.columns.has_labels, columns=columns)
+    name, rows = to_measure(source, request.evaluation.split, data.limit, has_labels, _cut_of(run_record, source))
+    tasks.require_valid_rows(task, rows, columns, name)
+    return task, SplitRows(request.dataset, source, name, rows, columns)
+
+
+def usable_rows(split: SplitRows, usable: list[int], task: Task, report: Report) -> Dataset:
+    """Return the rows that can be measured on, by their numbers, and say how many they are.
 
     Raises:
         EmptyError: there is none.
     """
+    total = len(split.rows)
     if not usable:
-        raise EmptyError(f"{dataset!r}, split {split!r}: no usable row of {len(rows)} to measure on")
-    spelled = ", ".join(f"{role}={name}" for role, name in columns.items())
-    report.say(f"measuring {task.name} on {dataset}, {split}: {len(usable)} rows, columns {spelled}")
-    if len(usable) < len(rows):
-        report.warn(
-            f"{len(rows) - len(usable)} of {len(rows)} rows have {task.columns.unusable_reason} and are left out"
-        )
-    return rows.select(usable)
+        raise EmptyError(f"{split.dataset!r}, split {split.split!r}: no usable row of {total} to measure on")
+    spelled = ", ".join(f"{role}={name}" for role, name in split.columns.items())
+    report.say(f"measuring {task.name} on {split.dataset}, {split.split}: {len(usable)} rows, columns {spelled}")
+    if len(usable) < total:
+        report.warn(f"{total - len(usable)} of {total} rows have {task.columns.unusable_reason} and are left out")
+    return split.rows.select(usable)
 
 
-def want(
-    task: Task, settings: TaskSettings, evaluation: EvalOptions, gates: GateOptions, options: ModelOptions
-) -> Wanted:
+def requested_metrics(task: Task, settings: TaskSettings, request: EvalRequest) -> MetricRequest:
     """Return the metrics, slices and gates that were asked for, checked by name.
 
     Raises:
         OptionError: an unknown metric, or a gate on the wrong side of it.
     """
+    evaluation, gates = request.evaluation, request.gates
     known = task.metric_names(settings.labels)
     named = [metrics.canonical(name) for name in evaluation.metric or ()]
-    own = [name for name in named if name in metrics.METRICS]
-    for name in own:
+    listed = [name for name in named if name in metrics.METRICS]
+    for name in listed:
         metrics.require_known(name, known, "--metric")
-    hub = tuple(open_hub_metric(name, options.trust_remote_code) for name in named if name not in own)
+    hub = tuple(open_hub_metric(name, request.model.trust_remote_code) for name in named if name not in listed)
     gated = gated_metrics(gates, (*known, *((SWAP_FLIPS,) if evaluation.swap else ())), free=bool(hub))
-    shown = dict.fromkeys([*(own if named else task.metrics_for(settings)), *gated])
-    return Wanted(
-        metrics=tuple(name for name in shown if name in known),
+    names = dict.fromkeys([*(listed if named else task.metrics_for(settings)), *gated])
+    return MetricRequest(
+        metrics=tuple(name for name in names if name in known),
         hub=hub,
         slices=tuple(evaluation.slice or ()),
         gates=gates,
@@ -157,60 +182,53 @@ def gated_metrics(gates: GateOptions, known: tuple[str, ...], free: bool = False
     return names
 
 
-def check_slices(rows: Dataset, wanted: Wanted) -> None:
+def check_slices(rows: Dataset, request: MetricRequest) -> None:
     """Refuse slices by a column that is not there or makes none, and gaps without slices.
 
     Raises:
         DataError, OptionError: naming the column, or the flag.
     """
-    if wanted.gates.max_gap and not wanted.slices:
+    if request.gates.max_gap and not request.slices:
         raise OptionError("--max-gap needs a --slice COLUMN to find gaps in")
-    for column in wanted.slices:
+    for column in request.slices:
         if column not in rows.column_names:
             near = did_you_mean(column, rows.column_names)
             raise DataError(f"--slice: there is no column {column!r}{near}; there are {listing(rows.column_names)}")
         slices_of(rows[column], column)
 
 
-def _setup(
-    task: Task,
-    resolved: ResolvedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    source: Source,
-    rows: Dataset,
-    columns: dict[str, str],
-    data: DataOptions,
-    evaluation: EvalOptions,
-    trained: dict[str, Any],
-    reference: Reference | None,
-    report: Report,
+def _settings(
+    task: Task, model: EvaluatedModel, split: SplitRows, request: EvalRequest, report: Report
 ) -> TaskSettings:
-    matching = task.columns.match_labels(rows, columns, resolved.config, evaluation.labels_mapped)
+    evaluation = request.evaluation
+    reference = _reference(model, report) if task.needs_reference_outputs else None
+    matching = task.columns.match_labels(split.rows, split.columns, model.resolved.config, evaluation.labels_mapped)
     if matching is not None and matching.how:
         report.say(matching.how)
     draft = TaskSettings(
-        columns=columns,
-        max_length=trained.get("max_length") or 0,
-        benchmark=source.benchmark,
+        columns=split.columns,
+        max_length=model.run_record.get("max_length") or 0,
+        benchmark=split.source.benchmark,
         labels=matching.labels if matching else None,
         merge=matching.merge if matching else None,
         positive=evaluation.positive,
         stride=evaluation.stride,
         per_row=evaluation.per_row,
-        seed=seed_of(evaluation, trained),
+        seed=seed_of(evaluation, model.run_record),
         reference=reference,
     )
-    return tasks.settings_for(task, resolved, tokenizer, data, draft)
+    return tasks.settings_for(task, model.resolved, model.tokenizer, request.data, draft)
 
 
-def _reference(trained: dict[str, Any], options: ModelOptions, report: Report) -> Reference | None:
+def _reference(model: EvaluatedModel, report: Report) -> Reference | None:
     """Return the model that the run was trained from, where it was trained against it and it can still be had."""
-    if not trained.get("reference"):
+    recorded = model.run_record.get("reference")
+    if not recorded:
         return None
-    reference = Reference.from_record(trained["reference"])
+    reference = Reference(recorded["name"], recorded["revision"], recorded["sketch"], recorded["beta"])
     lost = "there are no rewards without the reference of this run"
     try:
-        resolved = models.resolve_model(references.options_of(reference, offline=options.offline), report)
+        resolved = models.resolve_model(references.options_of(reference, offline=model.options.offline), report)
     except (ModelError, HubError) as error:
         report.warn(f"{lost}: {error}")
         return None
@@ -220,18 +238,21 @@ def _reference(trained: dict[str, Any], options: ModelOptions, report: Report) -
     return reference
 
 
-def seed_of(evaluation: EvalOptions, trained: Mapping[str, Any] = MappingProxyType({})) -> int:
+def seed_of(evaluation: EvalOptions, run_record: RunRecord | Mapping[str, object] = MappingProxyType({})) -> int:
     """Return the seed of masks and resamples: the one given, else the model's own run's, so that figures come again."""
-    own = (trained.get("options") or {}).get("seed", 42)
-    return int(own if evaluation.seed is None else evaluation.seed)
+    if evaluation.seed is not None:
+        return evaluation.seed
+    options = run_record.get("options")
+    return int(options.get("seed", 42)) if isinstance(options, dict) else 42
 
 
-def _cut_of(trained: dict[str, Any], source: Source) -> Cut | None:
+def _cut_of(run_record: RunRecord, source: Source) -> Cut | None:
     """Return how the model's own run cut its validation rows, when it was trained on this very dataset."""
-    recorded = trained.get("data") or {}
-    for one in (recorded, *(recorded.get("mix") or ())):
-        if one.get("cut") and _same(one.get("reference"), source):
-            return Cut(**one["cut"])
+    data = run_record.get("data")
+    for component in (data, *(data.get("mix") or ())) if data else ():
+        cut = component.get("cut")
+        if cut and _same(component.get("reference"), source):
+            return Cut(**cut)
     return None
 
 

@@ -3,102 +3,116 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from datasets import Dataset
 
 from llmkit import metrics, runs, tasks
 from llmkit.data import Source, fingerprint, open_dataset
+from llmkit.data.columns import Row
 from llmkit.data.predictions import read_predictions, row_ids
 from llmkit.data.splits import to_measure
 from llmkit.errors import EmptyError, OptionError, listing
 from llmkit.evaluation.assessing import assess
 from llmkit.evaluation.comparison import looks_saved, read_saved
 from llmkit.evaluation.joining import join
-from llmkit.evaluation.plan import check_slices, gated_metrics, seed_of, usable_rows, want
-from llmkit.evaluation.result import Evaluation, Subject, Wanted
+from llmkit.evaluation.plan import SplitRows, check_slices, gated_metrics, requested_metrics, seed_of, usable_rows
+from llmkit.evaluation.result import Evaluation, MetricRequest, Subject
 from llmkit.metrics.observations import Observations, Texts
-from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions
+from llmkit.options import DataOptions, EvalRequest
 from llmkit.output.report import Report
-from llmkit.tasks import TaskSettings
+from llmkit.tasks import Task, TaskSettings
 
 TEXT_METRICS = ("bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "exact_match")
-PLACING = ("source", "target")  # what a task's flags say of the columns; the others are told to a model
+DEFAULT_TEXT_METRICS = ("exact_match", "chrf", "rougeL")
+COLUMN_FLAGS = ("source", "target")  # what a task's flags say of the columns; the others are for a model
 TEXT_TASK = "text-to-text"  # where what is predicted is a text
 
 
 @dataclass(frozen=True)
-class Ground:
+class ScoredRows:
     """The rows that predictions are scored on, and what is known of them."""
 
-    task: str
-    headline: str
     split: str
     rows: Dataset
     dropped: int
     settings: TaskSettings
-    wanted: Wanted
-    observe: Callable[[Dataset, Sequence[dict[str, Any]], TaskSettings], Observations]
+    metric_request: MetricRequest
+    task: Task | None  # None: texts are compared with those of the column `reference`
+
+    @property
+    def task_name(self) -> str:
+        """What the result calls the task."""
+        return TEXT_TASK if self.task is None else self.task.name
+
+    @property
+    def headline(self) -> str:
+        """The metric that stands for the others."""
+        return self.metric_request.metrics[0] if self.task is None else self.task.headline_metric(self.settings)
+
+    def observations(self, predictions: Sequence[Row]) -> Observations:
+        """Return the arrays that metrics are a function of, from a prediction for each row, in their order."""
+        if self.task is None:
+            return _text_observations(self.rows[self.settings.columns["reference"]], predictions)
+        return self.task.answers.arrays_from_predictions(self.rows, predictions, self.settings)
 
 
 def evaluate_predictions(
-    path: Path,
-    dataset: str,
-    options: ModelOptions,
-    data: DataOptions,
-    evaluation: EvalOptions,
-    gates: GateOptions,
-    report: Report,
-    dry_run: bool,
-    name: str | None,
+    path: Path, request: EvalRequest, report: Report, dry_run: bool = False, name: str | None = None
 ) -> Evaluation | None:
     """Return the figures of the predictions in the file `path`; None after a dry run.
 
     Raises:
         DataError: rows are missing or extra, or a prediction is no label of the dataset.
         OptionError: flags that need a model, or a baseline that is one.
+        EmptyError: no row can be scored.
     """
     started = time.monotonic()
-    _refuse_model_flags(options, data, evaluation, gates)
-    saved = read_saved(gates.baseline) if gates.baseline else None
-    source = open_dataset(dataset, encoding=data.encoding, report=report)
-    texts = any(metrics.canonical(metric) in TEXT_METRICS for metric in evaluation.metric or ())
-    build = _text_ground if "reference" in data.columns or (texts and not _is_task(source, data)) else _labelled_ground
-    ground = build(dataset, source, options, data, evaluation, gates, report)
-    check_slices(ground.rows, ground.wanted)
-    observations, ids = _observed(ground, path, data.encoding, report)
+    _refuse_model_flags(request)
+    data, baseline = request.data, request.gates.baseline
+    saved = read_saved(baseline) if baseline else None
+    source = open_dataset(request.dataset, encoding=data.encoding, report=report)
+    scored = _scored_rows(request, source, report)
+    check_slices(scored.rows, scored.metric_request)
+    observations, ids = _observed(scored, path, data.encoding, report)
     if dry_run:
         return None
-    about = {
-        "predictions": str(path),
-        "columns": ground.settings.columns,
-        "dropped": ground.dropped,
-        "rows_sha256": fingerprint(ground.rows),
-        "dataset_commit": source.commit,
-        "versions": runs.versions(),
-        "seconds": round(time.monotonic() - started, 2),
-    }
     subject = Subject(
-        name=name or dataset,
-        task=ground.task,
-        dataset=dataset,
-        split=ground.split,
+        name=name or request.dataset,
+        task=scored.task_name,
+        dataset=request.dataset,
+        split=scored.split,
         model=None,
-        headline=ground.headline,
+        headline=scored.headline,
         observations=observations,
         ids=ids,
         counts={"rows": len(ids)},
-        rows=ground.rows,
-        about=about,
+        rows=scored.rows,
+        provenance={
+            "predictions": str(path),
+            "columns": scored.settings.columns,
+            "dropped": scored.dropped,
+            "rows_sha256": fingerprint(scored.rows),
+            "dataset_commit": source.commit,
+            "versions": runs.versions(),
+            "seconds": round(time.monotonic() - started, 2),
+        },
     )
-    return assess(subject, _possible(ground.wanted, observations, evaluation, gates), saved)
+    return assess(subject, _possible(scored.metric_request, observations, request), saved)
 
 
-def _is_task(source: Source, data: DataOptions) -> bool:
+def _scored_rows(request: EvalRequest, source: Source, report: Report) -> ScoredRows:
+    data = request.data
+    texts = any(metrics.canonical(metric) in TEXT_METRICS for metric in request.evaluation.metric or ())
+    if "reference" in data.columns or (texts and not _has_text_task(source, data)):
+        return _text_rows(request, source)
+    return _labelled_rows(request, source, report)
+
+
+def _has_text_task(source: Source, data: DataOptions) -> bool:
     """Tell whether the dataset is of a task whose own metrics are those of texts."""
     able = [task for task in tasks.requested_tasks("eval", data.task, data) if task.answers.scores_prediction_files]
     roles = set(data.columns)
@@ -109,64 +123,61 @@ def _is_task(source: Source, data: DataOptions) -> bool:
     return first is not None and set(TEXT_METRICS) <= set(first.metric_names(None))
 
 
-def _observed(ground: Ground, path: Path, encoding: str, report: Report) -> tuple[Observations, list[str]]:
+def _observed(scored: ScoredRows, path: Path, encoding: str, report: Report) -> tuple[Observations, list[str]]:
     """Return what the file predicts for each row, and the content ids of the rows."""
     predictions = read_predictions(path, encoding)
     if predictions.said:
         report.say(predictions.said)
-    ids = row_ids([ground.rows[column] for column in ground.settings.inputs.values() or ground.rows.column_names])
-    joined = join(predictions, ground.rows.to_list(), ids, ground.settings.columns)
+    ids = row_ids([scored.rows[column] for column in scored.settings.inputs.values() or scored.rows.column_names])
+    joined = join(predictions, scored.rows.to_list(), ids, scored.settings.columns)
     report.say(f"predictions: {len(joined.rows)} rows of {path}, {joined.how}")
-    placed = [{**row, "place": place} for row, place in zip(joined.rows, joined.places, strict=True)]
-    return ground.observe(ground.rows, placed, ground.settings), ids
+    numbered = [{**row, "place": number} for row, number in zip(joined.rows, joined.numbers, strict=True)]
+    return scored.observations(numbered), ids
 
 
-def _possible(wanted: Wanted, observations: Observations, evaluation: EvalOptions, gates: GateOptions) -> Wanted:
-    """Return what is wanted without the usual metrics that these predictions have no scores for; asked ones stay."""
-    asked = [*(evaluation.metric or ()), *(name for name, _ in gates.named)]
+def _possible(metric_request: MetricRequest, observations: Observations, request: EvalRequest) -> MetricRequest:
+    """Return the request without the usual metrics that these predictions have no scores for; asked ones stay."""
+    asked = [*(request.evaluation.metric or ()), *(name for name, _ in request.gates.named)]
     possible = {*metrics.names_for(observations), *map(metrics.canonical, asked)}
-    return replace(wanted, metrics=tuple(name for name in wanted.metrics if name in possible))
+    return replace(metric_request, metrics=tuple(name for name in metric_request.metrics if name in possible))
 
 
-def _refuse_model_flags(options: ModelOptions, data: DataOptions, evaluation: EvalOptions, gates: GateOptions) -> None:
+def _refuse_model_flags(request: EvalRequest) -> None:
+    evaluation, baseline = request.evaluation, request.gates.baseline
     given = {
-        "--model": options.model,
+        "--model": request.model.model,
         "--label-map": evaluation.label_map,
         "--stride": evaluation.stride,
         "--per-row": evaluation.per_row,
         "--check-invariance": evaluation.check_invariance,
         "--num-fewshot": evaluation.num_fewshot,
+        "--apply-chat-template": evaluation.apply_chat_template,
+        "--system-instruction": evaluation.system_instruction,
         "--batch-size": evaluation.batch_size,
     }
     named = [flag for flag, value in given.items() if value]
-    named += ["--" + name.replace("_", "-") for name in data.given if name not in PLACING]
+    named += ["--" + name.replace("_", "-") for name in request.data.given if name not in COLUMN_FLAGS]
     if named:
         raise OptionError(f"--predictions scores a file, without a model: {listing(named)} must not stand beside it")
-    if gates.baseline and not looks_saved(gates.baseline):
-        raise OptionError(f"--baseline {gates.baseline}: beside --predictions it must be a saved result (a .json file)")
+    if baseline and not looks_saved(baseline):
+        raise OptionError(f"--baseline {baseline}: beside --predictions it must be a saved result (a .json file)")
 
 
-def _labelled_ground(
-    dataset: str,
-    source: Source,
-    options: ModelOptions,
-    data: DataOptions,
-    evaluation: EvalOptions,
-    gates: GateOptions,
-    report: Report,
-) -> Ground:
+def _labelled_rows(request: EvalRequest, source: Source, report: Report) -> ScoredRows:
     """Return the rows of a dataset with classes or numbers."""
-    meant = tasks.requested_tasks("eval", data.task, data)
-    able = [task for task in meant if task.answers.scores_prediction_files]
+    data, evaluation = request.data, request.evaluation
+    candidates = tasks.requested_tasks("eval", data.task, data)
+    able = [task for task in candidates if task.answers.scores_prediction_files]
     if not able:
         those = listing(task.name for task in tasks.TASKS.values() if task.answers.scores_prediction_files)
         raise OptionError(
-            f"--task {meant[0].name}: a file of predictions can be scored for {those}, or by a text metric"
+            f"--task {candidates[0].name}: a file of predictions can be scored for {those}, or by a text metric"
         )
     task, columns = tasks.resolve_task(able, source.any(), data.columns, "eval", data)
-    split, rows = to_measure(source, evaluation.split, data.limit, partial(task.columns.has_labels, columns=columns))
-    tasks.require_valid_rows(task, rows, columns, split)
-    usable = usable_rows(dataset, split, rows, columns, task.columns.usable_rows(rows, columns), task, report)
+    name, rows = to_measure(source, evaluation.split, data.limit, partial(task.columns.has_labels, columns=columns))
+    tasks.require_valid_rows(task, rows, columns, name)
+    split = SplitRows(request.dataset, source, name, rows, columns)
+    usable = usable_rows(split, task.columns.usable_rows(rows, columns), task, report)
     settings = TaskSettings(
         columns=columns,
         max_length=0,
@@ -176,30 +187,13 @@ def _labelled_ground(
         seed=seed_of(evaluation),
     )
     task.check_settings(settings)
-    wanted = want(task, settings, evaluation, gates, options)
-    dropped = len(rows) - len(usable)
-    return Ground(
-        task.name,
-        task.headline_metric(settings),
-        split,
-        usable,
-        dropped,
-        settings,
-        wanted,
-        task.answers.arrays_from_predictions,
-    )
+    metric_request = requested_metrics(task, settings, request)
+    return ScoredRows(name, usable, len(rows) - len(usable), settings, metric_request, task)
 
 
-def _text_ground(
-    dataset: str,
-    source: Source,
-    options: ModelOptions,
-    data: DataOptions,
-    evaluation: EvalOptions,
-    gates: GateOptions,
-    report: Report,
-) -> Ground:
+def _text_rows(request: EvalRequest, source: Source) -> ScoredRows:
     """Return the rows of a dataset with reference texts in the column that --column reference=NAME names."""
+    data, evaluation, gates = request.data, request.evaluation, request.gates
     tasks.require_roles(data.columns, ("text", "pair", "reference"))
     tasks.require_columns(data.columns, source.any())
     if "reference" not in data.columns:
@@ -207,26 +201,23 @@ def _text_ground(
     column = data.columns["reference"]
     split, rows = to_measure(source, evaluation.split, data.limit, lambda part: column in part.column_names)
     known = metrics.names_for(Texts(("",), (("",),)))
-    named = [metrics.canonical(metric) for metric in evaluation.metric or ("exact_match", "chrf", "rougeL")]
+    named = [metrics.canonical(metric) for metric in evaluation.metric or DEFAULT_TEXT_METRICS]
     for metric in named:
         metrics.require_known(metric, known, "--metric")
-    shown = tuple(dict.fromkeys([*named, *gated_metrics(gates, known)]))
-    wanted = Wanted(
-        metrics=shown,
+    metric_request = MetricRequest(
+        metrics=tuple(dict.fromkeys([*named, *gated_metrics(gates, known)])),
         slices=tuple(evaluation.slice or ()),
         gates=gates,
         resamples=evaluation.resamples,
         seed=seed_of(evaluation),
     )
-    settings = TaskSettings(columns=data.columns, max_length=0, seed=wanted.seed)
+    settings = TaskSettings(columns=data.columns, max_length=0, seed=metric_request.seed)
     usable = [row for row, text in enumerate(rows[column]) if text not in (None, "", [])]
     if not usable:
-        raise EmptyError(f"{dataset!r}, split {split!r}: no row has a reference")
-    dropped = len(rows) - len(usable)
-    return Ground(TEXT_TASK, shown[0], split, rows.select(usable), dropped, settings, wanted, _observe_texts)
+        raise EmptyError(f"{request.dataset!r}, split {split!r}: no row has a reference")
+    return ScoredRows(split, rows.select(usable), len(rows) - len(usable), settings, metric_request, None)
 
 
-def _observe_texts(rows: Dataset, predictions: Sequence[dict[str, Any]], settings: TaskSettings) -> Observations:
-    references = rows[settings.columns["reference"]]
-    several = (tuple(map(str, texts)) if isinstance(texts, list) else (str(texts),) for texts in references)
-    return Texts(tuple(str(row["prediction"]) for row in predictions), tuple(several))
+def _text_observations(references: Sequence[object], predictions: Sequence[Row]) -> Texts:
+    texts = (tuple(map(str, cell)) if isinstance(cell, list) else (str(cell),) for cell in references)
+    return Texts(tuple(str(row["prediction"]) for row in predictions), tuple(texts))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal, cast
 
 from datasets import Dataset
 
@@ -16,10 +16,12 @@ from llmkit.metrics.hub_metric import HubMetric
 from llmkit.metrics.intervals import CONFIDENCE, RESAMPLES, SEED, Estimate
 from llmkit.metrics.observations import Observations
 from llmkit.options import GateOptions
+from llmkit.output.result import Breakdown, EvaluationResult, FailedResult, Provenance
+from llmkit.output.result_parts import SwapResult
 
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
 # what a result says where there is nothing to say: a file of predictions has no dtype, a benchmark no columns
-NOTHING: dict[str, Any] = {
+DEFAULTS: Mapping[str, object] = {
     "predictions": None,
     "per_class": None,
     "confusion": None,
@@ -41,7 +43,7 @@ NOTHING: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Wanted:
+class MetricRequest:
     """Which figures to give, and what to demand of them."""
 
     metrics: tuple[str, ...]
@@ -68,55 +70,65 @@ class Subject:
     counts: Mapping[str, int]
     rows: Dataset | None = None  # the dataset's row of each unit, for slices
     texts: Sequence[str] | None = None  # what a person tells a unit by
-    swap: Mapping[str, Any] | None = None
+    swap: SwapResult | None = None
     fixed: Mapping[str, Estimate] = field(default_factory=dict)  # figures that come as they are, from another harness
-    about: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Evaluation(Subject):
+class Evaluation:
     """What came of a subject: its figures, and the gates."""
 
+    subject: Subject
     figures: Mapping[str, Estimate]
     resamples: int
     seed: int
-    details: Mapping[str, Any] = field(default_factory=dict)  # per_class, confusion, slices, baseline, swap ...
+    breakdown: Breakdown = field(default_factory=Breakdown)
     gates: tuple[Gate, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What the result is called: the dataset, or the name that a suite gives it."""
+        return self.subject.name
 
     @property
     def n(self) -> int:
         """How many rows (or, for language models, tokens) the figures rest on."""
-        return next(iter(self.counts.values()))
+        return next(iter(self.subject.counts.values()))
 
     @property
     def metrics(self) -> dict[str, float]:
         """The values of the figures by metric."""
         return {name: figure.value for name, figure in self.figures.items()}
 
-    def as_dict(self, rows: bool = False) -> dict[str, Any]:
+    def as_dict(self, rows: bool = False) -> EvaluationResult:
         """Return the versioned result (schemas/evaluation.schema.json), with the rows when they are wanted."""
-        result = {
+        subject = self.subject
+        fields = {
             "schema": SCHEMA,
             "status": "ok",
             "exit_code": int(bool(missed(self.gates))),
-            "name": self.name,
-            "task": self.task,
-            "dataset": self.dataset,
-            "split": self.split,
-            "model": self.model,
+            "name": subject.name,
+            "task": subject.task,
+            "dataset": subject.dataset,
+            "split": subject.split,
+            "model": subject.model,
             "n": self.n,
-            "counts": dict(self.counts),
-            "headline": self.headline,
+            "counts": dict(subject.counts),
+            "headline": subject.headline,
             "metrics": {name: figure.as_dict() for name, figure in self.figures.items()},
             "confidence": CONFIDENCE,
             "resamples": self.resamples,
             "seed": self.seed,
             "gates": [gate.as_dict() for gate in self.gates],
-            **NOTHING,
-            **self.details,
-            **self.about,
+            **DEFAULTS,
+            **self.breakdown,
+            **subject.provenance,
         }
-        return {**result, "rows": pack(self.observations, self.ids)} if rows else result
+        result = cast(EvaluationResult, fields)  # of two parts of which neither has every field
+        if rows:
+            result["rows"] = pack(subject.observations, subject.ids)
+        return result
 
     def require_gates(self) -> None:
         """Raise when a gate was not met.
@@ -127,7 +139,7 @@ class Evaluation(Subject):
         require_met(self.gates)
 
 
-def failed(name: str, dataset: str, model: str | None, error: LlmkitError) -> dict[str, Any]:
+def failed(name: str, dataset: str, model: str | None, error: LlmkitError) -> FailedResult:
     """Return the result of an evaluation that came to nothing."""
     return {
         "schema": SCHEMA,

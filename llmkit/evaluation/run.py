@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TypedDict, Unpack
 
 from llmkit.errors import OptionError
 from llmkit.evaluation.assessing import assess
-from llmkit.evaluation.comparison import Saved, looks_saved, read_saved, require_same_task
+from llmkit.evaluation.comparison import ComparisonSide, looks_saved, read_saved, require_same_task
 from llmkit.evaluation.gates import require_intervals
 from llmkit.evaluation.measuring import Measured, measure
 from llmkit.evaluation.plan import Plan, plan
 from llmkit.evaluation.result import Evaluation, Subject
-from llmkit.evaluation.result_rows import Observed
+from llmkit.evaluation.result_rows import ObservedUnits
 from llmkit.evaluation.term_swaps import Swaps, find_swaps, swap_check
-from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions
+from llmkit.options import DataOptions, EvalOptions, EvalRequest, GateOptions, ModelOptions
 from llmkit.output.report import Report
+from llmkit.output.result_parts import SwapResult
+
+
+class CallOptions(TypedDict, total=False):
+    """What a call of `evaluate` can say beside what is measured."""
+
+    report: Report | None  # says what is going on; a new one by default
+    dry_run: bool  # check everything, and measure nothing
+    name: str | None  # of the result, where it is not that of the dataset
 
 
 def evaluate(
@@ -24,9 +33,7 @@ def evaluate(
     data: DataOptions | None = None,
     evaluation: EvalOptions | None = None,
     gates: GateOptions | None = None,
-    report: Report | None = None,
-    dry_run: bool = False,
-    name: str | None = None,
+    **call: Unpack[CallOptions],
 ) -> Evaluation | None:
     """Measure `model`, or with `evaluation.predictions` a file, on `dataset`; None after a dry run.
 
@@ -35,72 +42,81 @@ def evaluate(
         EmptyError: there is no usable row.
         Stopped: a signal came; the same call goes on from the rows that were scored.
     """
-    options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
+    request = EvalRequest(
+        dataset=dataset,
+        model=model if isinstance(model, ModelOptions) else ModelOptions(model=model),
+        data=data or DataOptions(),
+        evaluation=evaluation or EvalOptions(),
+        gates=gates or GateOptions(),
+    )
+    return evaluate_request(request, **call)
+
+
+def evaluate_request(
+    request: EvalRequest, report: Report | None = None, dry_run: bool = False, name: str | None = None
+) -> Evaluation | None:
+    """Do what `evaluate` does, for a request that is at hand.
+
+    Raises:
+        DataError, ModelError, OptionError, EmptyError, Stopped: as `evaluate`.
+    """
     report = report or Report()
     warned = len(report.warnings)
-    found = _evaluate(
-        dataset,
-        options,
-        data or DataOptions(),
-        evaluation or EvalOptions(),
-        gates or GateOptions(),
-        report,
-        dry_run,
-        name,
+    evaluation = _evaluate(request, report, dry_run, name)
+    if evaluation is None:
+        return None
+    subject = evaluation.subject
+    return replace(
+        evaluation, subject=replace(subject, provenance={**subject.provenance, "warnings": report.warnings[warned:]})
     )
-    return found and replace(found, about={**found.about, "warnings": report.warnings[warned:]})
 
 
-def _evaluate(
-    dataset: str,
-    options: ModelOptions,
-    data: DataOptions,
-    evaluation: EvalOptions,
-    gates: GateOptions,
-    report: Report,
-    dry_run: bool,
-    name: str | None,
-) -> Evaluation | None:
+def _evaluate(request: EvalRequest, report: Report, dry_run: bool, name: str | None) -> Evaluation | None:
+    evaluation, gates = request.evaluation, request.gates
     require_intervals(gates, evaluation.resamples)
     if evaluation.predictions is not None:
         from llmkit.evaluation.prediction_scoring import evaluate_predictions
 
-        return evaluate_predictions(
-            evaluation.predictions, dataset, options, data, evaluation, gates, report, dry_run, name
-        )
-    if evaluation.num_fewshot is not None:
-        raise OptionError("--num-fewshot is for lm-eval benchmarks (lm-eval:NAME)")
+        return evaluate_predictions(evaluation.predictions, request, report, dry_run, name)
+    if evaluation.benchmark_flags:
+        raise OptionError(*(f"{flag} is for lm-eval benchmarks (lm-eval:NAME)" for flag in evaluation.benchmark_flags))
     saved = read_saved(gates.baseline) if gates.baseline and looks_saved(gates.baseline) else None
-    found = plan(dataset, options, data, evaluation, gates, report)
-    before = None
-    if gates.baseline and saved is None:
-        report.say(f"baseline: {gates.baseline}, on the same rows")
-        before = plan(dataset, replace(options, model=gates.baseline, revision=None), data, evaluation, gates, report)
-    earlier_task = saved.task if saved else before.task.name if before else found.task.name
-    require_same_task(gates.baseline or "", earlier_task, found.task.name)
-    swaps = find_swaps(found, evaluation.swap, data.encoding) if evaluation.swap else None
+    planned = plan(request, report)
+    baseline = _baseline_plan(request, report) if saved is None else None
+    earlier_task = saved.task if saved else baseline.task.name if baseline else planned.task.name
+    require_same_task(gates.baseline or "", earlier_task, planned.task.name)
+    swaps = find_swaps(planned, evaluation.swap, request.data.encoding) if evaluation.swap else None
     if dry_run:
         return None
-    measured, swap = _measure(found, evaluation, swaps, report)
-    if before is not None:
-        earlier, _ = measure(before, before.rows, report, cache=evaluation.cache)
-        saved = Saved(
-            before.resolved.name,
-            before.resolved.name,
-            before.task.name,
-            dataset,
-            Observed(earlier.observations, earlier.ids),
-        )
-    return assess(subject_of(found, measured, swap, name), found.wanted, saved)
+    measured, swap = _measure(planned, evaluation, swaps, report)
+    if baseline is not None:
+        saved = _measured_side(baseline, report, evaluation.cache)
+    return assess(subject_of(planned, measured, swap, name), planned.metric_request, saved)
+
+
+def _baseline_plan(request: EvalRequest, report: Report) -> Plan | None:
+    """Return the evaluation of the model that --baseline names, where it names one."""
+    baseline = request.gates.baseline
+    if not baseline:
+        return None
+    report.say(f"baseline: {baseline}, on the same rows")
+    return plan(replace(request, model=replace(request.model, model=baseline, revision=None)), report)
+
+
+def _measured_side(baseline: Plan, report: Report, cache: bool) -> ComparisonSide:
+    measured, _ = measure(baseline, baseline.rows, report, cache=cache)
+    model = baseline.resolved.name
+    units = ObservedUnits(measured.observations, measured.ids)
+    return ComparisonSide(model, model, baseline.task.name, baseline.dataset, units)
 
 
 def _measure(
-    found: Plan, evaluation: EvalOptions, swaps: Swaps | None, report: Report
-) -> tuple[Measured, dict[str, Any] | None]:
-    """Return what the model answered, and what came of the swap check if one is wanted."""
+    planned: Plan, evaluation: EvalOptions, swaps: Swaps | None, report: Report
+) -> tuple[Measured, SwapResult | None]:
+    """Return what the model answered, and what came of the swap check if one is asked for."""
     asked = evaluation.check_invariance
-    rows = found.task.invariance_rows if asked is None else asked
-    measured, prepared = measure(found, found.rows, report, cache=evaluation.cache, invariance_rows=rows)
+    rows = planned.task.invariance_rows if asked is None else asked
+    measured, prepared = measure(planned, planned.rows, report, cache=evaluation.cache, invariance_rows=rows)
     checked = measured.invariance
     if checked and checked["changed"]:
         report.warn(
@@ -109,36 +125,35 @@ def _measure(
         )
     swap = None
     if swaps is not None:
-        swap = swap_check(found, swaps, measured, prepared, report, evaluation.cache)
+        swap = swap_check(swaps, measured, prepared, report, evaluation.cache)
     return measured, swap
 
 
-def subject_of(found: Plan, measured: Measured, swap: dict[str, Any] | None = None, name: str | None = None) -> Subject:
+def subject_of(plan: Plan, measured: Measured, swap: SwapResult | None = None, name: str | None = None) -> Subject:
     """Return what is assessed of a measured model."""
     observations = measured.observations
-    rows = None if measured.unit_rows is None else found.rows.select(measured.unit_rows)
+    rows = None if measured.unit_rows is None else plan.rows.select(measured.unit_rows)
     texts = None
     if rows is not None:
-        columns = [rows[column] for column in found.settings.inputs.values()]
+        columns = [rows[column] for column in plan.settings.inputs.values()]
         texts = [" | ".join(map(str, row)) for row in zip(*columns, strict=True)]
-    about = {
-        "invariance": measured.invariance,
-        "cached": measured.cached,
-        "seconds": round(measured.seconds, 2),
-        **measured.about,
-    }
     return Subject(
-        name=name or found.dataset,
-        task=found.task.name,
-        dataset=found.dataset,
-        split=found.split,
-        model=found.resolved.name,
-        headline=found.task.headline_metric(found.settings),
+        name=name or plan.dataset,
+        task=plan.task.name,
+        dataset=plan.dataset,
+        split=plan.split,
+        model=plan.resolved.name,
+        headline=plan.task.headline_metric(plan.settings),
         observations=observations,
         ids=measured.ids,
-        counts=found.task.answers.counts(observations),
+        counts=plan.task.answers.counts(observations),
         rows=rows,
         texts=texts,
         swap=swap,
-        about=about,
+        provenance={
+            "invariance": measured.invariance,
+            "cached": measured.cached,
+            "seconds": round(measured.seconds, 2),
+            **measured.provenance,
+        },
     )

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from llmkit import metrics
 from llmkit.errors import OptionError
-from llmkit.metrics.intervals import Estimate, figures, resampled
+from llmkit.metrics.intervals import Estimate, estimates, resampled_values
 from llmkit.metrics.observations import Observations
+from llmkit.output.result_parts import ColumnSlices, Gap
 
-MOST = 50  # values of a column: more make no table to read
-NOTHING = "(none)"  # the slice of rows whose cell is empty
+MAX_SLICES = 50  # values of a column: more make no table to read
+EMPTY_CELL = "(none)"  # the slice of rows whose cell is empty
 
 
 def slice_figures(
-    observations: Observations, values: Sequence[Any], column: str, names: Sequence[str], resamples: int, seed: int
-) -> dict[str, Any]:
+    observations: Observations, values: Sequence[object], column: str, names: Sequence[str], resamples: int, seed: int
+) -> ColumnSlices:
     """Return the figures of each slice and, for each metric, the largest gap between two slices with its interval.
 
     The gap is that of the best and the worst slice by value; its interval comes from resampling each of the two. It is
@@ -29,17 +29,20 @@ def slice_figures(
         OptionError: the column has one value, or too many.
     """
     parts = {value: observations.take(units) for value, units in sorted(slices_of(values, column).items())}
-    found = {value: figures(names, part, resamples, seed) for value, part in parts.items()}
+    figures = {value: estimates(names, part, resamples, seed) for value, part in parts.items()}
     return {
         "values": {
-            value: {"n": len(parts[value]), "metrics": {name: figure.as_dict() for name, figure in by_name.items()}}
-            for value, by_name in found.items()
+            value: {"n": len(parts[value]), "metrics": {name: estimate.as_dict() for name, estimate in by_name.items()}}
+            for value, by_name in figures.items()
         },
-        "gaps": {name: _gap(name, parts, found, resamples, seed) for name in names},
+        "gaps": {
+            name: _gap(name, parts, {value: by_name[name] for value, by_name in figures.items()}, resamples, seed)
+            for name in names
+        },
     }
 
 
-def slices_of(values: Sequence[Any], column: str) -> dict[str, list[int]]:
+def slices_of(values: Sequence[object], column: str) -> dict[str, list[int]]:
     """Return the units of each value of a column.
 
     Raises:
@@ -47,27 +50,27 @@ def slices_of(values: Sequence[Any], column: str) -> dict[str, list[int]]:
     """
     groups: dict[str, list[int]] = {}
     for unit, value in enumerate(values):
-        groups.setdefault(NOTHING if value is None or value == "" else str(value), []).append(unit)
-    if not 1 < len(groups) <= MOST:
+        groups.setdefault(EMPTY_CELL if value is None or value == "" else str(value), []).append(unit)
+    if not 1 < len(groups) <= MAX_SLICES:
         counted = "one value" if len(groups) == 1 else f"{len(groups)} values"
-        raise OptionError(f"--slice {column}: it has {counted}; 2 to {MOST} make slices to compare")
+        raise OptionError(f"--slice {column}: it has {counted}; 2 to {MAX_SLICES} make slices to compare")
     return groups
 
 
 def _gap(
-    name: str, parts: Mapping[str, Observations], found: Mapping[str, Mapping[str, Estimate]], resamples: int, seed: int
-) -> dict[str, Any]:
-    all_values = {value: by_name[name].value for value, by_name in found.items()}
-    values = {value: figure for value, figure in all_values.items() if math.isfinite(figure)}
+    name: str, parts: Mapping[str, Observations], figures: Mapping[str, Estimate], resamples: int, seed: int
+) -> Gap:
+    values = {value: estimate.value for value, estimate in figures.items() if math.isfinite(estimate.value)}
     if len(values) < 2:
         return {"gap": None, "low": None, "high": None, "best": None, "worst": None}
-    least, most = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
-    best, worst = (least, most) if name in metrics.LOWER_IS_BETTER else (most, least)
+    lowest, highest = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
+    best, worst = (lowest, highest) if name in metrics.LOWER_IS_BETTER else (highest, lowest)
     low = high = None
     if resamples:
-        # two seeds: one would pair the rows of the two slices
-        drawn = resampled(name, parts[most], resamples, seed) - resampled(name, parts[least], resamples, seed + 1)
-        drawn = drawn[np.isfinite(drawn)]
-        if len(drawn) * 2 > resamples:
-            low, high = (float(bound) for bound in np.quantile(drawn, [0.025, 0.975]))
-    return {"gap": values[most] - values[least], "low": low, "high": high, "best": best, "worst": worst}
+        higher = resampled_values(name, parts[highest], resamples, seed)
+        lower = resampled_values(name, parts[lowest], resamples, seed + 1)  # one seed would pair the rows of the slices
+        gaps = higher - lower
+        gaps = gaps[np.isfinite(gaps)]
+        if len(gaps) * 2 > resamples:
+            low, high = (float(bound) for bound in np.quantile(gaps, [0.025, 0.975]))
+    return {"gap": values[highest] - values[lowest], "low": low, "high": high, "best": best, "worst": worst}

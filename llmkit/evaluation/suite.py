@@ -4,29 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Literal, TypeVar
 
 from llmkit.errors import GateMissed, LlmkitError, MembersFailed, OptionError, Stopped
 from llmkit.errors.libraries import translate
 from llmkit.evaluation.benchmarks import is_benchmark
 from llmkit.evaluation.gates import missed
-from llmkit.evaluation.request import Member
 from llmkit.evaluation.result import SCHEMA, Evaluation, failed
-from llmkit.evaluation.run import evaluate
-from llmkit.evaluation.suite_files import Member as SuiteMember
-from llmkit.evaluation.suite_files import is_suite, kinds_of, read_suite
-from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions
+from llmkit.evaluation.run import evaluate_request
+from llmkit.evaluation.suite_files import SuiteMember, is_suite, kinds_of, read_suite
+from llmkit.options import DataOptions, EvalOptions, EvalRequest, GateOptions, ModelOptions
 from llmkit.options.base import Options
 from llmkit.output.report import Report
+from llmkit.output.result import FailedResult, Result, SuiteResult
 
 GROUPS: tuple[type[Options], ...] = (ModelOptions, DataOptions, EvalOptions, GateOptions)
+OptionsT = TypeVar("OptionsT", bound=Options)
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A member that came to nothing."""
+class FailedEvaluation:
+    """An evaluation that came to nothing."""
 
-    member: Member
+    name: str
+    request: EvalRequest
     error: Exception
 
     @property
@@ -34,35 +35,37 @@ class Failure:
         """The error in llmkit's words."""
         if isinstance(self.error, LlmkitError):
             return self.error
-        found = translate(self.error)
+        translated = translate(self.error)
         summary = " ".join(str(self.error).split())[:200]
-        return found or LlmkitError(f"llmkit failed ({type(self.error).__name__}: {summary})")
+        return translated or LlmkitError(f"llmkit failed ({type(self.error).__name__}: {summary})")
 
-    def as_dict(self, rows: bool = False) -> dict[str, Any]:
+    def as_dict(self, rows: bool = False) -> FailedResult:
         """Return the versioned result of a failed run."""
-        return failed(self.member.name, self.member.dataset, self.member.model.model, self.known)
+        return failed(self.name, self.request.dataset, self.request.model.model, self.known)
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What all members came to, in their order."""
 
-    results: Sequence[Evaluation | Failure]
+    results: Sequence[Evaluation | FailedEvaluation]
     suite: str | None = None  # None: a single evaluation was asked for
 
-    def as_dict(self, rows: bool = False) -> dict[str, Any]:
+    def as_dict(self, rows: bool = False) -> Result | SuiteResult:
         """Return the versioned result: of the one evaluation, or of the suite with those of its members."""
         results = [result.as_dict(rows) for result in self.results]
         if self.suite is None:
             return results[0]
         error = self.error()
         code = 0 if error is None else error.exit_code if isinstance(error, LlmkitError) else LlmkitError.exit_code
-        status = "ok" if code in {0, 1} else "stopped" if code == Stopped.exit_code else "error"
+        status: Literal["ok", "error", "stopped"] = "ok" if code in {0, 1} else "error"
+        if code == Stopped.exit_code:
+            status = "stopped"
         return {"schema": SCHEMA, "suite": self.suite, "status": status, "exit_code": code, "results": results}
 
     def error(self) -> Exception | None:
         """Return what the command must leave with: the members' worst error, else the gates that were missed."""
-        failures = [result for result in self.results if isinstance(result, Failure)]
+        failures = [result for result in self.results if isinstance(result, FailedEvaluation)]
         if failures and self.suite is None:
             return failures[0].error
         below = [
@@ -72,10 +75,10 @@ class Outcome:
             for sentence in missed(result.gates)
         ]
         if failures:
-            told = [f"{failure.member.name}: {failure.known}" for failure in failures]
+            sentences = [f"{failure.name}: {failure.known}" for failure in failures]
             worst = max(failure.known.exit_code for failure in failures)
             counted = f"{len(failures)} of {len(self.results)} evaluations failed: "
-            return MembersFailed(counted + "; ".join(told + below), worst)
+            return MembersFailed(counted + "; ".join(sentences + below), worst)
         return GateMissed("; ".join(below)) if below else None
 
     def require_success(self) -> None:
@@ -85,79 +88,77 @@ class Outcome:
             raise error
 
 
-def evaluate_all(
-    dataset: str,
-    model: ModelOptions,
-    data: DataOptions,
-    evaluation: EvalOptions,
-    gates: GateOptions,
-    report: Report,
-    dry_run: bool = False,
-) -> Outcome:
-    """Run what `dataset` names: one evaluation, the benchmarks of an `lm-eval:` list, or the members of a suite.
+def evaluate_all(request: EvalRequest, report: Report, dry_run: bool = False) -> Outcome:
+    """Run what the dataset names: one evaluation, the benchmarks of an `lm-eval:` list, or the members of a suite.
 
     Raises:
-        OptionError: the suite itself cannot be read. (What goes wrong in a member is a Failure in the outcome.)
+        OptionError: the suite itself cannot be read. (What goes wrong in a member stands in the outcome.)
     """
-    whole = Member(dataset, dataset, model, data, evaluation, gates)
-    members, suite = _members(whole) if is_suite(dataset) and not is_benchmark(dataset) else ([whole], None)
-    results: list[Evaluation | Failure] = []
-    for member in members:
+    suite, requests = None, [(request.dataset, request)]
+    if is_suite(request.dataset) and not is_benchmark(request.dataset):
+        suite, requests = _suite_requests(request)
+    results: list[Evaluation | FailedEvaluation] = []
+    for name, member in requests:
         if suite is not None:
-            report.say(f"== {member.name}")
-        found = _run(member, report, dry_run)
-        results += found
-        if any(isinstance(one, Failure) and isinstance(one.error, Stopped) for one in found):
+            report.say(f"== {name}")
+        new = _run(name, member, report, dry_run)
+        results += new
+        if any(isinstance(result, FailedEvaluation) and isinstance(result.error, Stopped) for result in new):
             break
-    if suite is None and is_benchmark(dataset) and len(results) > 1:
-        suite = dataset
+    if suite is None and is_benchmark(request.dataset) and len(results) > 1:
+        suite = request.dataset
     return Outcome(results, suite)
 
 
-def _run(member: Member, report: Report, dry_run: bool) -> list[Evaluation | Failure]:
+def _run(name: str, request: EvalRequest, report: Report, dry_run: bool) -> list[Evaluation | FailedEvaluation]:
     try:
-        if is_benchmark(member.dataset):
+        if is_benchmark(request.dataset):
             from llmkit.evaluation.benchmarks.evaluations import evaluate_benchmarks
 
             return [
-                Failure(replace(member, name=name), result) if isinstance(result, Exception) else result
-                for name, result in evaluate_benchmarks(member, report, dry_run)
+                FailedEvaluation(benchmark, request, result) if isinstance(result, Exception) else result
+                for benchmark, result in evaluate_benchmarks(request, report, dry_run)
             ]
-        done = evaluate(
-            member.dataset, member.model, member.data, member.evaluation, member.gates, report, dry_run, member.name
-        )
-        return [] if done is None else [done]
+        evaluation = evaluate_request(request, report, dry_run, name)
+        return [] if evaluation is None else [evaluation]
     except Exception as error:  # whatever a member fails of, the others are measured
-        return [Failure(member, error)]
+        return [FailedEvaluation(name, request, error)]
 
 
-def _members(whole: Member) -> tuple[list[Member], str]:
-    if whole.evaluation.predictions is not None:
+def _suite_requests(request: EvalRequest) -> tuple[str, list[tuple[str, EvalRequest]]]:
+    """Return the name of the suite, and the request and the name of each of its members."""
+    if request.evaluation.predictions is not None:
         raise OptionError("--predictions is of one dataset; a suite names a file for each of its members")
-    suite = read_suite(whole.dataset, kinds_of(*GROUPS))
-    return [_built(whole, member) for member in suite.members], suite.name
+    suite = read_suite(request.dataset, kinds_of(*GROUPS))
+    return suite.name, [(member.name, _member_request(request, member)) for member in suite.members]
 
 
-def _built(whole: Member, member: SuiteMember) -> Member:
-    model, data, evaluation, gates = (
-        _overlaid(group, member) for group in (whole.model, whole.data, whole.evaluation, whole.gates)
+def _member_request(request: EvalRequest, member: SuiteMember) -> EvalRequest:
+    own_request = EvalRequest(
+        dataset=member.dataset,
+        model=_overlaid(request.model, member),
+        data=_overlaid(request.data, member),
+        evaluation=_overlaid(request.evaluation, member),
+        gates=_overlaid(request.gates, member),
     )
-    if model.model is not None:
-        model = replace(model, model=member.filled(model.model))
-    return Member(member.name, member.dataset, model, data, evaluation, gates)
+    if own_request.model.model is None:
+        return own_request
+    return replace(own_request, model=replace(own_request.model, model=member.filled(own_request.model.model)))
 
 
-def _overlaid(flags: Any, member: SuiteMember) -> Any:
+def _overlaid(flags: OptionsT, member: SuiteMember) -> OptionsT:
     """Return the group with a member's options where the command line has the default: flags win over the file.
 
     Raises:
         OptionError: naming the member whose options do not go together.
     """
-    usual = {field.name: field.default for field in fields(flags)}
-    mine = {
-        name: value for name, value in member.options.items() if name in usual and getattr(flags, name) == usual[name]
+    defaults = {field.name: field.default for field in fields(flags)}
+    changes = {
+        name: value
+        for name, value in member.options.items()
+        if name in defaults and getattr(flags, name) == defaults[name]
     }
     try:
-        return replace(flags, **mine)
+        return replace(flags, **changes)
     except OptionError as error:
         raise OptionError(*(f"{member.name}: {problem}" for problem in error.problems)) from None

@@ -23,7 +23,7 @@ PLACEHOLDERS = ("name", "config")
 
 
 @dataclass(frozen=True)
-class Member:
+class SuiteMember:
     """One evaluation of a suite; `options` are the fields of option groups that it gives."""
 
     name: str
@@ -43,11 +43,11 @@ class Member:
         """
         values = {"name": self.name, "config": self.config}
 
-        def value(found: re.Match[str]) -> str:
-            if found[1] not in values:
-                near = did_you_mean(found[1], PLACEHOLDERS)
-                raise OptionError(f"{template!r}: there is no {found[0]}{near}; a suite knows {{name}} and {{config}}")
-            return values[found[1]]
+        def value(match: re.Match[str]) -> str:
+            if match[1] not in values:
+                near = did_you_mean(match[1], PLACEHOLDERS)
+                raise OptionError(f"{template!r}: there is no {match[0]}{near}; a suite knows {{name}} and {{config}}")
+            return values[match[1]]
 
         return re.sub(r"\{(\w*)\}", value, template)
 
@@ -57,7 +57,7 @@ class Suite:
     """Evaluations in their order, by unique names."""
 
     name: str
-    members: tuple[Member, ...]
+    members: tuple[SuiteMember, ...]
 
 
 def is_suite(reference: str) -> bool:
@@ -95,8 +95,7 @@ def read_suite(reference: str, kinds: Mapping[str, Any]) -> Suite:
     else:
         content = _load(reference)
     problems: list[str] = []
-    reader = _Reader(reference, kinds, problems)
-    suite = reader.suite(content)
+    suite = _SuiteParser(reference, kinds, problems).suite(content)
     if problems:
         raise OptionError(*problems)
     return suite
@@ -113,9 +112,9 @@ def _load(reference: str) -> dict[Any, Any]:
     class Loader(yaml.SafeLoader):
         """Refuses a key that is given twice: YAML would drop the first, and a gate with it."""
 
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            given = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-            twice = next((key for key in given if given.count(key) > 1), None)
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+            twice = next((key for key in keys if keys.count(key) > 1), None)
             if twice is not None:
                 raise OptionError(f"{reference}, line {node.start_mark.line + 1}: {twice!r} is given twice")
             return super().construct_mapping(node, deep)
@@ -132,7 +131,7 @@ def _load(reference: str) -> dict[Any, Any]:
 
 
 @dataclass(frozen=True)
-class _Reader:
+class _SuiteParser:
     """Reads the content of one file and collects what is wrong with it."""
 
     file: str
@@ -149,16 +148,16 @@ class _Reader:
             evals = []
         shared = self.options(given, self.file)
         members = [self.member(item, number, shared) for number, item in enumerate(evals, start=1)]
-        found = tuple(member for member in members if member is not None)
-        names = [member.name for member in found]
+        valid = tuple(member for member in members if member is not None)
+        names = [member.name for member in valid]
         twice = list(dict.fromkeys(name for name in names if name and names.count(name) > 1))
         if twice:
             self.problems.append(
                 f"{self.file}: two members are called {listing(map(repr, twice))}; give each a `name` of its own"
             )
-        return Suite(name, found)
+        return Suite(name, valid)
 
-    def member(self, item: Any, number: int, shared: dict[str, Any]) -> Member | None:
+    def member(self, item: object, number: int, shared: dict[str, Any]) -> SuiteMember | None:
         if isinstance(item, str):
             item = {"dataset": item}
         if not isinstance(item, dict):
@@ -172,10 +171,10 @@ class _Reader:
         dataset, name = self.dataset(given.pop("dataset", None), where), given.pop("name", None)
         merged = {**shared, **self.options(given, where)}
         options = {option: value for option, value in merged.items() if value is not None}
-        member = Member(dataset if name is None else self.text(name, f"{where}: name"), dataset, options)
+        member = SuiteMember(dataset if name is None else self.text(name, f"{where}: name"), dataset, options)
         return self.with_model(member, where)
 
-    def dataset(self, value: Any, where: str) -> str:
+    def dataset(self, value: object, where: str) -> str:
         if not isinstance(value, str) or not value.strip():
             wrong = "is missing" if value is None else "must be the name of one"
             self.problems.append(f"{where}: `dataset` {wrong}")
@@ -184,7 +183,7 @@ class _Reader:
             self.problems.append(f"{where}: {value!r} is a suite, and a suite holds datasets")
         return value
 
-    def with_model(self, member: Member, where: str) -> Member:
+    def with_model(self, member: SuiteMember, where: str) -> SuiteMember:
         """Return the member with the placeholders of its model filled in."""
         model = member.options.get("model")
         if not isinstance(model, str):

@@ -11,7 +11,6 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,11 +19,13 @@ from llmkit.data.columns import item_of
 from llmkit.errors import DataError, OptionError
 from llmkit.evaluation.measuring import Measured, Prepared, measure
 from llmkit.evaluation.plan import Plan
-from llmkit.evaluation.result_rows import predictions_of
 from llmkit.metrics.intervals import wilson
+from llmkit.metrics.observations import Bools
 from llmkit.output.report import Report
+from llmkit.output.result_parts import Label, SwappedPair, SwappedRow, SwapResult
 
-Pairs = Sequence[tuple[str, str]]
+TermPairs = Sequence[tuple[str, str]]
+MAX_FLIPS_SHOWN = 20
 HEADINGS = {("a", "b"), ("from", "to"), ("term", "swap"), ("term_a", "term_b"), ("term1", "term2")}
 # scripts that put no space between words, or hang particles on them: Thai to Khmer, kana, Han, Hangul
 SPACELESS = (
@@ -33,7 +34,7 @@ SPACELESS = (
 
 
 @dataclass(frozen=True)
-class Swapped:
+class SwappedTexts:
     """A row whose texts changed."""
 
     row: int
@@ -50,8 +51,7 @@ def read_terms(path: Path, encoding: str = "utf-8") -> list[tuple[str, str]]:
     if not path.is_file():
         raise DataError(f"there is no file {str(path)!r}")
     text = files.decode(path.read_bytes(), encoding, str(path))
-    first = text.split("\n", 1)[0]
-    delimiter = "\t" if path.suffix == ".tsv" else max(",;\t", key=first.count)
+    delimiter = files.delimiter_of(files.format_of(path) or "csv", text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     pairs: list[tuple[str, str]] = []
     line = 1
@@ -67,17 +67,17 @@ def read_terms(path: Path, encoding: str = "utf-8") -> list[tuple[str, str]]:
 
 def _pair(cells: list[str], where: str) -> tuple[str, str]:
     if len(cells) != 2:
-        found = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
-        raise DataError(f"{where}: {found}; two terms are wanted, such as he,she")
-    one, other = cells
-    if not (one and other):
+        counted = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+        raise DataError(f"{where}: {counted}; two terms are wanted, such as he,she")
+    term, partner = cells
+    if not (term and partner):
         raise DataError(f"{where}: one of the two terms is empty")
-    if one.casefold() == other.casefold():
-        raise DataError(f"{where}: {one!r} twice, which would change nothing")
-    return one, other
+    if term.casefold() == partner.casefold():
+        raise DataError(f"{where}: {term!r} twice, which would change nothing")
+    return term, partner
 
 
-def swap(text: str, pairs: Pairs) -> tuple[str, list[int]] | None:
+def swap(text: str, pairs: TermPairs) -> tuple[str, list[int]] | None:
     """Return the text with each term in place of its partner, and which pairs were used; None when it has no term.
 
     Terms are whole words, but in scripts without spaces any part of the text. All are replaced in one pass, both ways
@@ -88,35 +88,34 @@ def swap(text: str, pairs: Pairs) -> tuple[str, list[int]] | None:
     pattern, partners = _compiled(tuple(pairs))
     used: set[int] = set()
 
-    def partner(found: re.Match[str]) -> str:
-        other, pair = partners[" ".join(found[0].split())]
+    def replacement(match: re.Match[str]) -> str:
+        partner, pair = partners[" ".join(match[0].split())]
         used.add(pair)
-        return other
+        return partner
 
-    changed = pattern.sub(partner, text)
+    changed = pattern.sub(replacement, text)
     return (changed, sorted(used)) if changed != text else None
 
 
-def swapped_rows(columns: Mapping[str, Sequence[str | None]], pairs: Pairs) -> list[Swapped]:
+def swapped_rows(columns: Mapping[str, Sequence[str | None]], pairs: TermPairs) -> list[SwappedTexts]:
     """Return the rows of some columns of texts (by role) that change when terms are swapped in all of their texts."""
-    found = []
+    rows = []
     for row, texts in enumerate(zip(*columns.values(), strict=True)):
         plain = [text or "" for text in texts]
-        changed = [swap(text, pairs) for text in plain]
-        if any(changed):
-            both = zip(plain, changed, strict=True)
-            new = [text if change is None else change[0] for text, change in both]
-            used = sorted({pair for change in changed if change for pair in change[1]})
-            found.append(Swapped(row, dict(zip(columns, new, strict=True)), tuple(used)))
-    return found
+        swaps = [swap(text, pairs) for text in plain]
+        if any(swaps):
+            changed = [text if swapped is None else swapped[0] for text, swapped in zip(plain, swaps, strict=True)]
+            used = sorted({pair for swapped in swaps if swapped for pair in swapped[1]})
+            rows.append(SwappedTexts(row, dict(zip(columns, changed, strict=True)), tuple(used)))
+    return rows
 
 
 @functools.lru_cache(maxsize=4)
 def _compiled(pairs: tuple[tuple[str, str], ...]) -> tuple[re.Pattern[str], dict[str, tuple[str, int]]]:
     partners: dict[str, tuple[str, int]] = {}
-    for number, (one, other) in enumerate(pairs):
-        for term, its_partner in ((one, other), (other, one)):
-            for spelled, replacement in _spellings(term, its_partner):
+    for number, pair in enumerate(pairs):
+        for term, partner in (pair, pair[::-1]):
+            for spelled, replacement in _spellings(term, partner):
                 partners.setdefault(spelled, (replacement, number))
     return re.compile(_alternatives(partners)), partners
 
@@ -145,8 +144,8 @@ def _alternatives(terms: Iterable[str]) -> str:
     # terms that begin at one place in the text are alike there, so that sorting by it keeps the longest first
     ordered = sorted(terms, key=lambda term: (ends(term)[0], -len(term)))
     parts = []
-    for (begins, stops), some in itertools.groupby(ordered, ends):
-        either = "|".join(r"\s+".join(map(re.escape, term.split(" "))) for term in some)
+    for (begins, stops), alike in itertools.groupby(ordered, ends):
+        either = "|".join(r"\s+".join(map(re.escape, term.split(" "))) for term in alike)
         parts.append(f"{f'(?<!{letter})' if begins else ''}(?:{either}){f'(?!{letter})' if stops else ''}")
     return "|".join(parts)
 
@@ -157,17 +156,14 @@ def _marks() -> str:
     return "".join(chr(code) for code in range(0x300, 0x1F000) if unicodedata.category(chr(code)).startswith("M"))
 
 
-SHOWN = 20
-
-
 @dataclass(frozen=True)
 class Swaps:
     """The rows of an evaluation in which terms can be swapped."""
 
     terms: Path
-    pairs: Pairs
-    texts: Mapping[str, Sequence[Any]]  # of all rows, by role
-    rows: Sequence[Swapped]
+    pairs: TermPairs
+    texts: Mapping[str, Sequence[str]]  # of all rows, by role
+    rows: Sequence[SwappedTexts]
 
 
 def find_swaps(plan: Plan, terms: Path, encoding: str) -> Swaps:
@@ -192,31 +188,19 @@ def find_swaps(plan: Plan, terms: Path, encoding: str) -> Swaps:
     return Swaps(terms, pairs, texts, rows)
 
 
-def swap_check(
-    plan: Plan, swaps: Swaps, measured: Measured, prepared: Prepared, report: Report, cache: bool
-) -> dict[str, Any]:
+def swap_check(swaps: Swaps, measured: Measured, prepared: Prepared, report: Report, cache: bool) -> SwapResult:
     """Ask the model again about each row in which a term occurs, with the terms swapped, and count what flips."""
-    texts, swapped = swaps.texts, swaps.rows
+    plan, swapped = prepared.plan, swaps.rows
     rows = plan.rows.select([row.row for row in swapped])
     for role, column in plan.settings.inputs.items():
         rows = rows.remove_columns(column).add_column(column, [row.texts[role] for row in swapped])
     report.say(f"swap check: {len(swapped)} of {len(plan.rows)} rows hold a term of {swaps.terms}")
     again, _ = measure(plan, rows, report, cache=cache, share=prepared)
-    before = predictions_of(measured.observations.take([row.row for row in swapped])) or []
-    after = predictions_of(again.observations) or []
+    before = measured.observations.take([row.row for row in swapped]).predictions() or []
+    after = again.observations.predictions() or []
     flipped = np.array([old != new for old, new in zip(before, after, strict=True)])
     count = int(flipped.sum())
     low, high = wilson(count, len(swapped)) or (None, None)
-    shown = [
-        {
-            "id": measured.ids[swapped[i].row],
-            "text": " / ".join(texts[role][swapped[i].row] for role in texts),
-            "swapped": " / ".join(swapped[i].texts[role] for role in texts),
-            "before": before[i],
-            "after": after[i],
-        }
-        for i in np.flatnonzero(flipped)[:SHOWN]
-    ]
     return {
         "terms": str(swaps.terms),
         "n": len(swapped),
@@ -225,15 +209,28 @@ def swap_check(
         "low": low,
         "high": high,
         "pairs": _by_pair(swaps.pairs, [row.pairs for row in swapped], flipped),
-        "rows": shown,
+        "rows": [
+            _swapped_row(swaps, swapped[i], measured.ids, before[i], after[i])
+            for i in np.flatnonzero(flipped)[:MAX_FLIPS_SHOWN]
+        ],
     }
 
 
-def _by_pair(pairs: Sequence[tuple[str, str]], used: Sequence[Sequence[int]], flipped: Any) -> list[dict[str, Any]]:
+def _swapped_row(swaps: Swaps, row: SwappedTexts, ids: Sequence[str], before: Label, after: Label) -> SwappedRow:
+    return {
+        "id": ids[row.row],
+        "text": " / ".join(texts[row.row] for texts in swaps.texts.values()),
+        "swapped": " / ".join(row.texts[role] for role in swaps.texts),
+        "before": before,
+        "after": after,
+    }
+
+
+def _by_pair(pairs: TermPairs, used: Sequence[Sequence[int]], flipped: Bools) -> list[SwappedPair]:
     """Return for each pair of terms in how many rows it was swapped, and how many of these flipped."""
-    found = []
+    results: list[SwappedPair] = []
     for number, terms in enumerate(pairs):
         rows = [row for row, numbers in enumerate(used) if number in numbers]
         if rows:
-            found.append({"terms": list(terms), "n": len(rows), "flipped": int(flipped[rows].sum())})
-    return found
+            results.append({"terms": list(terms), "n": len(rows), "flipped": int(flipped[rows].sum())})
+    return results

@@ -1,23 +1,26 @@
 """Metrics by name: `evaluate.Metric` modules that load without a network, each a function of observations and weights.
 
-`value` is the figure, from the library that defines it (scikit-learn, scipy, sacrebleu, rouge_score); `weighted` is the
-same figure as though each unit stood as many times as its weight says, for many weights at once.
+A metric is found once, by `resolve`, and then held. Its `value` is the figure, from the library that defines it
+(scikit-learn, scipy, sacrebleu, rouge_score); its `weighted_values` are the same figure as though each unit stood as
+many times as its weight says, for many weights at once.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Iterable
 from typing import Any
 
 from llmkit.errors import OptionError, did_you_mean, listing
-from llmkit.metrics.measures import Measure, SampleMean, Weigher
-from llmkit.metrics.observations import Floats, Observations, Samples
+from llmkit.metrics.measures import Measure, SampleMean
+from llmkit.metrics.observations import Observations, Samples
 
-Entry = tuple[str, str, str | None]  # module, class, configuration
+AnyMeasure = Measure[Any]  # a metric of observations that its name fits
+MetricEntry = tuple[str, str, str | None]  # module, class, configuration
 
-# by name; of several, the first that fits the observations is meant
-METRICS: dict[str, tuple[Entry, ...]] = {
+# by name; of several, the first that fits the observations is taken
+METRICS: dict[str, tuple[MetricEntry, ...]] = {
     "accuracy": (
         ("classification", "Accuracy", None),
         ("language_modeling", "TokenAccuracy", None),
@@ -70,49 +73,23 @@ ALIASES = {"mcc": "matthews_correlation", "auc": "roc_auc", "bpb": "bits_per_byt
 LOWER_IS_BETTER = frozenset({"brier", "ece", "mse", "loss", "perplexity", "bits_per_byte", "dpo_loss", "ter"})
 
 
+def resolve(names: Iterable[str], observations: Observations) -> dict[str, AnyMeasure]:
+    """Return the metric that each name means of such observations, by the name as it was given.
+
+    Raises:
+        OptionError: there is no such metric of them, with the nearest name and those that there are.
+    """
+    possible = names_for(observations)
+    return {name: _resolved(name, observations, possible) for name in names}
+
+
 def value(name: str, observations: Observations) -> float:
-    """Return the figure; NaN where it is not defined, as of no units at all.
+    """Return one figure; NaN where it is not defined, as of no units at all.
 
     Raises:
         OptionError: the metric is not one of such observations, or needs a library that is not installed.
     """
-    metric = measure(name, observations)
-    return metric.value(observations) if len(observations) else float("nan")
-
-
-def weighted(name: str, observations: Observations, weights: Floats) -> Floats:
-    """Return the figure as though unit i stood weights[b, i] times: weights (B, n), values (B,)."""
-    return weigher(name, observations)(weights)
-
-
-def weigher(name: str, observations: Observations) -> Weigher:
-    """Return `weighted` of these observations, what does not depend on the weights being worked out once."""
-    return measure(name, observations).weigher(observations)
-
-
-def proportion(name: str, observations: Observations) -> tuple[int, int] | None:
-    """Return (successes, trials) where the metric is a proportion of independent trials, else None."""
-    return measure(name, observations).proportion(observations)
-
-
-def hits(name: str, observations: Observations) -> Floats | None:
-    """Return a 0 or 1 for each unit where the metric is their mean (n,), else None."""
-    return measure(name, observations).hits(observations)
-
-
-def size(name: str, observations: Observations) -> int:
-    """Return the n of the figure: rows; of one class, the rows that it is a share of; scored tokens of texts."""
-    return measure(name, observations).size(observations)
-
-
-def note(name: str, observations: Observations) -> str | None:
-    """Return what the figure is of, where the name does not say: "macro", "class 'spam'", "one-vs-rest macro"."""
-    return measure(name, observations).note(observations)
-
-
-def signature(name: str, observations: Observations) -> str | None:
-    """Return sacrebleu's signature of the figure; None for other metrics."""
-    return measure(name, observations).signature(observations)
+    return resolve((name,), observations)[name].value_or_nan(observations)
 
 
 def names_for(observations: Observations) -> tuple[str, ...]:
@@ -131,21 +108,6 @@ def canonical(name: str) -> str:
     return spellings.get(plain) or spellings.get(plain.replace("_", "")) or name
 
 
-def measure(name: str, observations: Observations) -> Measure[Any]:
-    """Return the metric of that name for such observations.
-
-    Raises:
-        OptionError: there is no such metric of them, with the nearest name and those that there are.
-    """
-    known = name if isinstance(observations, Samples) else canonical(name)
-    possible = names_for(observations)
-    if known in METRICS and known not in possible:
-        needs = _of(known, observations).needs
-        raise OptionError(f"--metric: {known!r} needs {needs}; there are {listing(possible)}")
-    require_known(known, possible, "--metric")
-    return SampleMean(known) if isinstance(observations, Samples) else _of(known, observations)
-
-
 def require_known(name: str, known: tuple[str, ...], flag: str) -> None:
     """Refuse a metric name that the task does not have.
 
@@ -156,14 +118,23 @@ def require_known(name: str, known: tuple[str, ...], flag: str) -> None:
         raise OptionError(f"{flag}: there is no metric {name!r}{did_you_mean(name, known)}; it has {listing(known)}")
 
 
-def _of(name: str, observations: Observations) -> Measure[Any]:
+def _resolved(name: str, observations: Observations, possible: tuple[str, ...]) -> AnyMeasure:
+    known = name if isinstance(observations, Samples) else canonical(name)
+    if known in METRICS and known not in possible:
+        needs = _of(known, observations).needs
+        raise OptionError(f"--metric: {known!r} needs {needs}; there are {listing(possible)}")
+    require_known(known, possible, "--metric")
+    return SampleMean(known) if isinstance(observations, Samples) else _of(known, observations)
+
+
+def _of(name: str, observations: Observations) -> AnyMeasure:
     """Return the metric that the name means of such observations; where there is none, the one it usually means."""
-    several = [_made(*entry) for entry in METRICS[name]]
-    return next((metric for metric in several if metric.fits(observations)), several[0])
+    candidates = [_made(*entry) for entry in METRICS[name]]
+    return next((metric for metric in candidates if metric.fits(observations)), candidates[0])
 
 
 @functools.cache
-def _made(module: str, of: str, configuration: str | None) -> Measure[Any]:
-    metric = getattr(importlib.import_module(f"llmkit.metrics.{module}"), of)
-    found: Measure[Any] = metric(configuration, keep_in_memory=True)
-    return found
+def _made(module: str, class_name: str, configuration: str | None) -> AnyMeasure:
+    metric_class = getattr(importlib.import_module(f"llmkit.metrics.{module}"), class_name)
+    metric: AnyMeasure = metric_class(configuration, keep_in_memory=True)
+    return metric

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import evaluate
-from datasets import Features
+from datasets import Features, Sequence, Value
 
-from llmkit.metrics.measures import Measure, Seen
+from llmkit.metrics.measures import Measure, ObservationsT
+
+RowFeatures = Mapping[str, Value | Sequence]
 
 
-class Metric(evaluate.Metric, Measure[Seen]):
+class Metric(evaluate.Metric, Measure[ObservationsT]):
     """A `Measure` that is an `evaluate.Metric` too: `compute(predictions=..., references=...)` works offline."""
 
     about: ClassVar[str]
@@ -25,7 +28,7 @@ class Metric(evaluate.Metric, Measure[Seen]):
 
     @classmethod
     @abstractmethod
-    def columns(cls) -> dict[str, Any]:
+    def row_features(cls) -> RowFeatures:
         """Return the features of one row, as `compute` takes them."""
 
     def _info(self) -> evaluate.MetricInfo:
@@ -33,12 +36,12 @@ class Metric(evaluate.Metric, Measure[Seen]):
             description=self.about,
             citation=self.source,
             inputs_description=self.inputs,
-            features=Features(self.columns()),
+            features=Features(self.row_features()),
         )
 
     @abstractmethod
-    def observe(self, *arguments: Any, **inputs: Any) -> Seen:
+    def to_observations(self, *arguments: Any, **inputs: Any) -> ObservationsT:
         """Return the observations that the inputs of `compute` are."""
 
     def _compute(self, **inputs: Any) -> dict[str, float]:
-        return {self.key: self.value(self.observe(**inputs))}
+        return {self.key: self.value(self.to_observations(**inputs))}

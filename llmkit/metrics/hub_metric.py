@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import numbers
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from llmkit.errors import HubError, OptionError, did_you_mean
 from llmkit.hub import DEADLINE
 from llmkit.metrics import METRICS
-from llmkit.metrics.observations import Choices, Classes, Floats, Ints, LabelSets, Numbers, Observations, Spans, Texts
+from llmkit.metrics.observations import ChoiceIds, Classes, Floats, Ints, LabelSets, Numbers, Observations, Spans, Texts
+from llmkit.output.result_parts import Label
+
+if TYPE_CHECKING:
+    import evaluate
 
 
 class HubMetric:
     """A metric that is not llmkit's own: `value` calls its `compute` with predictions and references."""
 
-    def __init__(self, name: str, module: Any) -> None:
+    def __init__(self, name: str, module: evaluate.EvaluationModule) -> None:
         self.name = name
         self._module = module
 
@@ -31,24 +35,24 @@ class HubMetric:
             OptionError: the metric refused such inputs, or returned no number.
         """
         try:
-            found = self._module.compute(**_inputs(observations, self.name))
+            computed = self._module.compute(**_inputs(observations, self.name))
         except Exception as error:  # it is the code of others: whatever it raises, the metric is what to change
             raise OptionError(
                 f"--metric {self.name}: its code failed: {type(error).__name__}: {_line(error)}"
             ) from error
-        figures = {key: float(number) for key, number in (found or {}).items() if _is_number(number)}
-        if not figures:
-            raise OptionError(f"--metric {self.name}: it returned no number; it gave {_line(found)}")
-        return figures
+        values = {key: float(value) for key, value in (computed or {}).items() if _is_number(value)}
+        if not values:
+            raise OptionError(f"--metric {self.name}: it returned no number; it gave {_line(computed)}")
+        return values
 
-    def weighted(self, observations: Observations, weights: Floats) -> dict[str, Floats]:
+    def weighted_values(self, observations: Observations, weights: Floats) -> dict[str, Floats]:
         """Return `value` as though unit i stood weights[b, i] times, a whole number; a call for each row of weights.
 
         NaN where the metric refuses such units, as one of two classes may when it is given one.
         """
-        drawn = [self._value_or_nothing(observations, row.astype(np.int64)) for row in weights]
-        keys = dict.fromkeys(key for one in drawn for key in one)
-        return {key: np.array([one.get(key, np.nan) for one in drawn]) for key in keys}
+        resamples = [self._value_or_nothing(observations, row.astype(np.int64)) for row in weights]
+        keys = dict.fromkeys(key for values in resamples for key in values)
+        return {key: np.array([values.get(key, np.nan) for values in resamples]) for key in keys}
 
     def _value_or_nothing(self, observations: Observations, times: Ints) -> dict[str, float]:
         try:
@@ -100,27 +104,24 @@ def _missing(name: str) -> OptionError | HubError:
     return OptionError(f"--metric {name}: its page on the Hub holds no metric script")
 
 
-def _inputs(observations: Observations, name: str) -> dict[str, Any]:
-    if isinstance(observations, Classes | Numbers | Choices):
+def _inputs(observations: Observations, name: str) -> dict[str, list[Label] | None]:
+    if isinstance(observations, Classes | Numbers | ChoiceIds):
         return {"predictions": observations.predicted.tolist(), "references": observations.truth.tolist()}
     if isinstance(observations, LabelSets):
         truth, predicted = observations.truth.astype(int), observations.predicted.astype(int)
         return {"predictions": predicted.tolist(), "references": truth.tolist()}
     if isinstance(observations, Spans):
-        return {
-            "predictions": list(map(list, observations.predicted)),
-            "references": list(map(list, observations.truth)),
-        }
+        return {"predictions": observations.predictions(), "references": observations.labels()}
     if isinstance(observations, Texts):
-        several = any(len(row) > 1 for row in observations.references)
-        references = [list(row) if several else row[0] for row in observations.references]
-        return {"predictions": list(observations.predicted), "references": references}
+        multiple = any(len(row) > 1 for row in observations.references)
+        references: list[Label] = [list(row) if multiple else row[0] for row in observations.references]
+        return {"predictions": observations.predictions(), "references": references}
     raise OptionError(f"--metric {name}: a metric from the Hub takes predictions and references; this task has neither")
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, numbers.Real | np.number) and not isinstance(value, bool)
 
 
-def _line(thing: object) -> str:
-    return " ".join(str(thing).split())[:300]
+def _line(value: object) -> str:
+    return " ".join(str(value).split())[:300]

@@ -7,24 +7,27 @@ Introduction to the Bootstrap, 1993, chapter 13.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from scipy import stats
 
 from llmkit import metrics
-from llmkit.metrics.classification import cells, scores, tallier
-from llmkit.metrics.classification import per_class as class_figures
-from llmkit.metrics.counts import tallier as label_tallier
+from llmkit.metrics import AnyMeasure
+from llmkit.metrics.classification import confusion_cells, scores, weighted_counts
+from llmkit.metrics.classification import per_class as class_values
+from llmkit.metrics.counts import weighted_counts as weighted_label_counts
 from llmkit.metrics.hub_metric import HubMetric
 from llmkit.metrics.observations import Classes, Floats, Ints, LabelSets, Observations, Spans
+from llmkit.output.result_parts import ClassIntervals, ClassResult, MetricResult
 
 RESAMPLES = 2000
 SEED = 42
 CONFIDENCE = 0.95
-ENTRIES = 1 << 17  # of weights held at a time: 1 MiB, which stays in a processor's cache; at least one resample
+WEIGHTS_PER_CHUNK = 1 << 17  # 1 MiB, which stays in a processor's cache; at least one resample
+CLASS_METRICS: tuple[Literal["precision", "recall", "f1"], ...] = ("precision", "recall", "f1")
 
 
 @dataclass(frozen=True)
@@ -35,19 +38,27 @@ class Estimate:
     low: float | None
     high: float | None
     n: int
-    interval: str | None  # "wilson", "bootstrap", "standard error"
+    interval: Literal["wilson", "bootstrap", "standard error"] | None  # the method
     of: str | None = None
     signature: str | None = None  # how it was computed, as sacrebleu spells it
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> MetricResult:
         """Return the figure as it stands in a result: null for what is not finite, words where they say something."""
-        numbers = {"value": finite(self.value), "low": finite(self.low), "high": finite(self.high)}
-        words = {"of": self.of, "signature": self.signature}
-        said = {key: text for key, text in words.items() if text is not None}
-        return numbers | {"n": self.n, "interval": self.interval} | said
+        result: MetricResult = {
+            "value": finite(self.value),
+            "low": finite(self.low),
+            "high": finite(self.high),
+            "n": self.n,
+            "interval": self.interval,
+        }
+        if self.of is not None:
+            result["of"] = self.of
+        if self.signature is not None:
+            result["signature"] = self.signature
+        return result
 
 
-def figure(
+def estimate(
     name: str, observations: Observations, resamples: int = RESAMPLES, seed: int = SEED, confidence: float = CONFIDENCE
 ) -> Estimate:
     """Return the metric of the observations with its interval.
@@ -58,82 +69,105 @@ def figure(
     Raises:
         OptionError: the metric is not one of such observations.
     """
-    return figures((name,), observations, resamples, seed, confidence)[name]
+    return estimates((name,), observations, resamples, seed, confidence)[name]
 
 
-def figures(
+def estimates(
     names: Iterable[str],
     observations: Observations,
     resamples: int = RESAMPLES,
     seed: int = SEED,
     confidence: float = CONFIDENCE,
 ) -> dict[str, Estimate]:
-    """Return several figures of the same observations; they share the resamples."""
-    names = tuple(names)
-    values = {name: metrics.value(name, observations) for name in names}
-    bounded = [name for name in names if len(observations) > 1 and not math.isnan(values[name])]
-    shares = {name: metrics.proportion(name, observations) for name in bounded}
-    drawn = draws([name for name in bounded if shares[name] is None], observations, resamples, seed)
-    found = {}
-    for name in names:
-        share = shares.get(name)
-        bounds = wilson(*share, confidence) if share else percentiles(drawn.get(name), confidence)
-        kind = None if bounds is None else "wilson" if share else "bootstrap"
+    """Return several metrics of the same observations with their intervals; they share the resamples.
+
+    Raises:
+        OptionError: a metric is not one of such observations.
+    """
+    resolved = metrics.resolve(names, observations)
+    values = {name: metric.value_or_nan(observations) for name, metric in resolved.items()}
+    bounded = {
+        name: metric for name, metric in resolved.items() if len(observations) > 1 and not math.isnan(values[name])
+    }
+    proportions = {name: metric.proportion(observations) for name, metric in bounded.items()}
+    bootstrapped = {name: metric for name, metric in bounded.items() if proportions[name] is None}
+    resampled = _resampled(bootstrapped, observations, resamples, seed)
+    results = {}
+    for name, metric in resolved.items():
+        share = proportions.get(name)
+        bounds = wilson(*share, confidence) if share else percentiles(resampled.get(name), confidence)
         low, high = bounds or (None, None)
-        size, note = metrics.size(name, observations), metrics.note(name, observations)
-        found[name] = Estimate(values[name], low, high, size, kind, note, metrics.signature(name, observations))
-    return found
+        results[name] = Estimate(
+            values[name],
+            low,
+            high,
+            metric.size(observations),
+            None if bounds is None else "wilson" if share else "bootstrap",
+            metric.averaging(observations),
+            metric.signature(observations),
+        )
+    return results
 
 
-def resampled(name: str, observations: Observations, resamples: int = RESAMPLES, seed: int = SEED) -> Floats:
+def resampled_values(name: str, observations: Observations, resamples: int = RESAMPLES, seed: int = SEED) -> Floats:
     """Return the metric's value in each resample, (resamples,): NaN where it is not defined."""
-    return draws((name,), observations, resamples, seed)[name]
+    return _resampled(metrics.resolve((name,), observations), observations, resamples, seed)[name]
 
 
-def draws(names: Iterable[str], observations: Observations, resamples: int, seed: int) -> dict[str, Floats]:
-    """Return the metrics' values in each resample, (resamples,) each."""
-    by_cells, by_units = {}, {}
-    for name in names:
-        if metrics.measure(name, observations).of_cells and isinstance(observations, Classes):
-            by_cells[name] = metrics.weigher(name, cells(observations)[0])
-        else:
-            by_units[name] = metrics.weigher(name, observations)
-    counts = cells(observations)[1] if by_cells and isinstance(observations, Classes) else np.ones(0, dtype=np.int64)
-    found: dict[str, list[Floats]] = {name: [] for name in (*by_cells, *by_units)}
-    for weighers, drawn_from in ((by_cells, counts), (by_units, np.ones(len(observations), dtype=np.int64))):
-        for chunk in weights(drawn_from, resamples, seed) if weighers else ():
-            for name, weigher in weighers.items():
-                found[name].append(weigher(chunk))
-    return {name: np.concatenate(parts) for name, parts in found.items() if parts}
+def _resampled(
+    resolved: Mapping[str, AnyMeasure], observations: Observations, resamples: int, seed: int
+) -> dict[str, Floats]:
+    """Return the values of each metric in each resample, (resamples,); those of classes are drawn by cells."""
+    of_cells = {name: metric for name, metric in resolved.items() if metric.of_cells}
+    of_units = {name: metric for name, metric in resolved.items() if not metric.of_cells}
+    results: dict[str, Floats] = {}
+    if of_cells and isinstance(observations, Classes):
+        cells, counts = confusion_cells(observations)
+        results |= _weighted(of_cells, cells, weights(counts, resamples, seed))
+    if of_units:
+        counts = np.ones(len(observations), dtype=np.int64)
+        results |= _weighted(of_units, observations, weights(counts, resamples, seed))
+    return results
+
+
+def _weighted(
+    resolved: Mapping[str, AnyMeasure], observations: Observations, chunks: Iterator[Floats]
+) -> dict[str, Floats]:
+    weighted = {name: metric.weighted_values(observations) for name, metric in resolved.items()}
+    parts: dict[str, list[Floats]] = {}
+    for chunk in chunks:
+        for name, values in weighted.items():
+            parts.setdefault(name, []).append(values(chunk))
+    return {name: np.concatenate(values) for name, values in parts.items()}
 
 
 def weights(counts: Ints, resamples: int, seed: int) -> Iterator[Floats]:
-    """Yield resamples, some at a time: how often each of the units was drawn, (some, n).
+    """Yield resamples, a chunk at a time: how often each of the units was drawn, (chunk, n).
 
     `counts` (n,) says how many rows each unit stands for; as many as there are rows are drawn, with replacement. The
     resamples depend on the counts and the seed alone, not on how many come at a time, and memory stays bounded.
     """
-    dice, width, rows = np.random.default_rng(seed), len(counts), int(counts.sum())
-    most = max(1, ENTRIES // max(1, width))
-    alone = bool((counts == 1).all())
-    for start in range(0, resamples, most):
-        some = min(most, resamples - start)
-        if alone:
-            drawn = dice.integers(0, width, (some, width)) + np.arange(some)[:, None] * width
-            found = np.bincount(drawn.ravel(), minlength=some * width).reshape(some, width)
+    generator, width, rows = np.random.default_rng(seed), len(counts), int(counts.sum())
+    chunk = max(1, WEIGHTS_PER_CHUNK // max(1, width))
+    single_rows = bool((counts == 1).all())
+    for start in range(0, resamples, chunk):
+        size = min(chunk, resamples - start)
+        if single_rows:
+            drawn = generator.integers(0, width, (size, width)) + np.arange(size)[:, None] * width
+            times = np.bincount(drawn.ravel(), minlength=size * width).reshape(size, width)
         else:
-            found = dice.multinomial(rows, counts / rows, some)
-        yield found.astype(np.float64)
+            times = generator.multinomial(rows, counts / rows, size)
+        yield times.astype(np.float64)
 
 
 def percentiles(values: Floats | None, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
     """Return the interval that holds the middle of the resampled values (NaN left out); None when half are NaN."""
     if values is None or np.isnan(values).sum() * 2 > len(values):
         return None
-    some = values[~np.isnan(values)]
+    defined = values[~np.isnan(values)]
     tail = 50 * (1 - confidence)
     with np.errstate(invalid="ignore"):  # between a number and infinity there is nothing
-        low, high = np.percentile(some, [tail, 100 - tail])
+        low, high = np.percentile(defined, [tail, 100 - tail])
     return None if math.isnan(low) or math.isnan(high) else (float(low), float(high))
 
 
@@ -147,49 +181,54 @@ def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple
 
 def per_class(
     observations: Classes, resamples: int = RESAMPLES, seed: int = SEED, confidence: float = CONFIDENCE
-) -> dict[str, Any]:
-    """Return precision, recall, F1 and support of each class by name, and `intervals` of the three (null: none)."""
-    found: dict[str, dict[str, Any]] = {name: dict(some) for name, some in class_figures(observations).items()}
-    pairs, counts = cells(observations)
-    tally = tallier(pairs)
-    whole = tally(counts[None].astype(np.float64))
-    right, truth, predicted = (np.rint(side[0]).astype(int) for side in whole)
-    parts = [scores(tally(chunk))["f1"] for chunk in weights(counts, resamples if len(observations) > 1 else 0, seed)]
-    drawn = np.concatenate(parts) if parts else None
+) -> dict[str, ClassResult]:
+    """Return precision, recall, F1 and support of each class by name, and `intervals` of the three (None: no such)."""
+    results = class_values(observations)
+    cells, counts = confusion_cells(observations)
+    weighted, bounded = weighted_counts(cells), len(observations) > 1
+    totals = (np.rint(side[0]).astype(int) for side in weighted(counts[None].astype(np.float64)))
+    true_positives, support, predicted = totals
+    chunks = [scores(weighted(chunk))["f1"] for chunk in weights(counts, resamples if bounded else 0, seed)]
+    resampled_f1 = np.concatenate(chunks) if chunks else None
     for index, name in enumerate(observations.names):
-        occurs = truth[index] + predicted[index] > 0 and drawn is not None
-        bounds = {
-            "precision": wilson(right[index], predicted[index], confidence) if len(observations) > 1 else None,
-            "recall": wilson(right[index], truth[index], confidence) if len(observations) > 1 else None,
-            "f1": percentiles(drawn[:, index], confidence) if occurs and drawn is not None else None,
+        occurs, f1 = support[index] + predicted[index] > 0, None
+        if occurs and resampled_f1 is not None:
+            f1 = percentiles(resampled_f1[:, index], confidence)
+        right = true_positives[index]
+        results[name]["intervals"] = {
+            "precision": _listed(wilson(right, predicted[index], confidence) if bounded else None),
+            "recall": _listed(wilson(right, support[index], confidence) if bounded else None),
+            "f1": _listed(f1),
         }
-        found[name]["intervals"] = {key: list(some) if some else None for key, some in bounds.items()}
-    return found
+    return results
 
 
 def per_label(
     observations: LabelSets | Spans, resamples: int = RESAMPLES, seed: int = SEED, confidence: float = CONFIDENCE
-) -> dict[str, Any]:
+) -> dict[str, ClassResult]:
     """Return what `per_class` does, of each label or type of span; all intervals are bootstrapped over the rows."""
-    ones, tally = np.ones(len(observations), dtype=np.int64), label_tallier(observations)
-    whole = tally(ones[None].astype(np.float64))
-    values, occurs = scores(whole), whole.truth[0] + whole.predicted[0] > 0
-    parts = [scores(tally(chunk)) for chunk in weights(ones, resamples if len(observations) > 1 else 0, seed)]
-    drawn = {key: np.concatenate([part[key] for part in parts]) for key in values} if parts else {}
-    found: dict[str, dict[str, Any]] = {}
+    ones, weighted = np.ones(len(observations), dtype=np.int64), weighted_label_counts(observations)
+    totals = weighted(ones[None].astype(np.float64))
+    values, occurs = scores(totals), totals.support[0] + totals.predicted[0] > 0
+    chunks = [scores(weighted(chunk)) for chunk in weights(ones, resamples if len(observations) > 1 else 0, seed)]
+    resampled = {key: np.concatenate([chunk[key] for chunk in chunks]) for key in values} if chunks else {}
+    results: dict[str, ClassResult] = {}
     for index, name in enumerate(observations.names):
-        bounds = {
-            key: percentiles(drawn[key][:, index], confidence) if drawn and occurs[index] else None for key in values
-        }
-        found[name] = {
-            **{key: float(column[0, index]) for key, column in values.items()},
-            "support": round(whole.truth[0, index]),
-            "intervals": {key: list(some) if some else None for key, some in bounds.items()},
-        }
-    return found
+        intervals: ClassIntervals = {}
+        for key in CLASS_METRICS:
+            bounded = bool(resampled) and occurs[index]
+            intervals[key] = _listed(percentiles(resampled[key][:, index], confidence) if bounded else None)
+        precision, recall, f1 = (float(values[key][0, index]) for key in CLASS_METRICS)
+        support = round(totals.support[0, index])
+        results[name] = {"precision": precision, "recall": recall, "f1": f1, "support": support, "intervals": intervals}
+    return results
 
 
-def hub_figures(
+def _listed(bounds: tuple[float, float] | None) -> list[float | None] | None:
+    return None if bounds is None else list(bounds)
+
+
+def hub_estimates(
     metric: HubMetric,
     observations: Observations,
     resamples: int = RESAMPLES,
@@ -197,18 +236,18 @@ def hub_figures(
     confidence: float = CONFIDENCE,
 ) -> dict[str, Estimate]:
     """Return every number that a Hub metric computes, with its interval; each resample is a call of its code."""
-    values = metric.value(observations)
-    parts: dict[str, list[Floats]] = {key: [] for key in values}
+    numbers = metric.value(observations)
+    parts: dict[str, list[Floats]] = {key: [] for key in numbers}
     for chunk in weights(np.ones(len(observations), dtype=np.int64), resamples if len(observations) > 1 else 0, seed):
-        for key, some in metric.weighted(observations, chunk).items():
-            parts[key].append(some)
-    found = {}
-    for key, number in values.items():
-        drawn = np.concatenate(parts[key]) if parts[key] and not math.isnan(number) else None
-        bounds = percentiles(drawn, confidence)
+        for key, values in metric.weighted_values(observations, chunk).items():
+            parts[key].append(values)
+    results = {}
+    for key, number in numbers.items():
+        resampled = np.concatenate(parts[key]) if parts[key] and not math.isnan(number) else None
+        bounds = percentiles(resampled, confidence)
         low, high = bounds or (None, None)
-        found[key] = Estimate(number, low, high, len(observations), "bootstrap" if bounds else None)
-    return found
+        results[key] = Estimate(number, low, high, len(observations), "bootstrap" if bounds else None)
+    return results
 
 
 def finite(number: float | None) -> float | None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+import numpy.typing as npt
 from datasets import Value
 
-from llmkit.metrics.base import Metric
-from llmkit.metrics.measures import HitShare
-from llmkit.metrics.observations import Choices, Floats, Ints
+from llmkit.metrics.base import Metric, RowFeatures
+from llmkit.metrics.measures import CorrectShare
+from llmkit.metrics.observations import ChoiceIds, Floats, Ints, Observations
 
 
-class ChoiceAccuracy(HitShare[Choices], Metric[Choices]):
+class ChoiceAccuracy(CorrectShare[ChoiceIds], Metric[ChoiceIds]):
     """The share of rows in which the right choice was taken."""
 
-    kind = Choices
+    observed = ChoiceIds
     key = "accuracy"
     needs = "a choice for each row"
     about = "The share of rows in which the right choice was taken."
@@ -23,19 +22,19 @@ class ChoiceAccuracy(HitShare[Choices], Metric[Choices]):
     inputs = "predictions, references: the number of the choice, from 0"
 
     @classmethod
-    def columns(cls) -> dict[str, Any]:
+    def row_features(cls) -> RowFeatures:
         return {"predictions": Value("int64"), "references": Value("int64")}
 
-    def observe(self, *, predictions: Any, references: Any) -> Choices:
-        guesses = np.asarray(predictions, dtype=np.int64)
-        return Choices(np.asarray(references, dtype=np.int64), guesses, guesses)
+    def to_observations(self, *, predictions: npt.ArrayLike, references: npt.ArrayLike) -> ChoiceIds:
+        predicted = np.asarray(predictions, dtype=np.int64)
+        return ChoiceIds(np.asarray(references, dtype=np.int64), predicted, predicted)
 
-    def taken(self, observations: Choices) -> Ints:
+    def chosen(self, observations: ChoiceIds) -> Ints:
         """Return the choice of each row, (n,)."""
         return observations.predicted
 
-    def hits(self, observations: Choices) -> Floats:
-        return np.asarray(observations.truth == self.taken(observations), dtype=np.float64)
+    def correctness(self, observations: ChoiceIds) -> Floats:
+        return np.asarray(observations.truth == self.chosen(observations), dtype=np.float64)
 
 
 class NormalisedAccuracy(ChoiceAccuracy):
@@ -46,9 +45,9 @@ class NormalisedAccuracy(ChoiceAccuracy):
     about = "The share of rows in which the choice of the largest likelihood per character is the right one."
     source = "https://github.com/EleutherAI/lm-evaluation-harness: acc_norm"
 
-    def fits(self, observations: Any) -> bool:
-        return isinstance(observations, Choices) and observations.normalised is not None
+    def fits(self, observations: Observations) -> bool:
+        return isinstance(observations, ChoiceIds) and observations.normalised is not None
 
-    def taken(self, observations: Choices) -> Ints:
+    def chosen(self, observations: ChoiceIds) -> Ints:
         assert observations.normalised is not None
         return observations.normalised

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from datasets import Sequence, Value
 from scipy import sparse
 from sklearn import metrics as sklearn_metrics
 
-from llmkit.metrics.base import Metric
-from llmkit.metrics.measures import Weigher, below, mean_weigher, quotient
-from llmkit.metrics.observations import Bools, Classes, Floats, Ints, LabelSets
+from llmkit.metrics.base import Metric, RowFeatures
+from llmkit.metrics.measures import WeightedValues, safe_divide, weight_below, weighted_mean
+from llmkit.metrics.observations import Bools, Classes, Floats, Ints, LabelSets, Observations
+from llmkit.output.result_parts import CalibrationBin
 
 BINS = 10
 EDGES = np.linspace(0, 1, BINS + 1)
@@ -21,21 +22,23 @@ EDGES = np.linspace(0, 1, BINS + 1)
 class ProbabilityMetric(Metric[Classes]):
     """A metric of a probability for each class and the true class. Probabilities that are not finite give NaN."""
 
-    kind = Classes
+    observed = Classes
     needs = "a probability for each class"
     source = "Pedregosa et al., Scikit-learn: Machine Learning in Python, JMLR 12, 2011."
     inputs = "predictions: a probability for each class; references: class ids, one integer per row"
 
     @classmethod
-    def columns(cls) -> dict[str, Any]:
+    def row_features(cls) -> RowFeatures:
         return {"predictions": Sequence(Value("float64")), "references": Value("int64")}
 
-    def observe(self, *, predictions: Any, references: Any, positive: int | None = None) -> Classes:
+    def to_observations(
+        self, *, predictions: npt.ArrayLike, references: npt.ArrayLike, positive: int | None = None
+    ) -> Classes:
         probabilities = np.asarray(predictions, dtype=np.float64)
         names = tuple(map(str, range(probabilities.shape[1])))
         return Classes(np.asarray(references), probabilities.argmax(1), names, probabilities, positive)
 
-    def fits(self, observations: Any) -> bool:
+    def fits(self, observations: Observations) -> bool:
         return (
             isinstance(observations, Classes) and observations.probabilities is not None and len(observations.names) > 1
         )
@@ -50,91 +53,94 @@ class RankingMetric(ProbabilityMetric):
     """
 
     def value(self, observations: Classes | LabelSets) -> float:
-        chances = _chances(observations)
-        if np.isnan(chances).any():
+        probabilities = _probabilities(observations)
+        if np.isnan(probabilities).any():
             return float("nan")
-        found = [
-            self.of_one(truth, chance)
-            for truth, chance in _sides(observations, chances)
+        values = [
+            self.value_of_class(truth, of_class)
+            for truth, of_class in _sides(observations, probabilities)
             if 0 < truth.sum() < len(observations)
         ]
-        return float(np.mean(found)) if found else float("nan")
+        return float(np.mean(values)) if values else float("nan")
 
-    def weigher(self, observations: Classes | LabelSets) -> Weigher:
-        chances = _chances(observations)
-        each = [self.weigher_of_one(truth, chance) for truth, chance in _sides(observations, chances)]
+    def weighted_values(self, observations: Classes | LabelSets) -> WeightedValues:
+        probabilities = _probabilities(observations)
+        classes = [self.weighted_values_of_class(*of_class) for of_class in _sides(observations, probabilities)]
 
-        def weigh(weights: Floats) -> Floats:
+        def weighted(weights: Floats) -> Floats:
             total, defined = np.zeros(len(weights)), np.zeros(len(weights))
-            for weigh_one in each:
-                values = weigh_one(weights)
+            for of_class in classes:
+                values = of_class(weights)
                 total += np.nan_to_num(values)
                 defined += ~np.isnan(values)
-            return quotient(total, defined)
+            return safe_divide(total, defined)
 
-        return weigh if not np.isnan(chances).any() else lambda weights: np.full(len(weights), np.nan)
+        return weighted if not np.isnan(probabilities).any() else lambda weights: np.full(len(weights), np.nan)
 
-    def fits(self, observations: Any) -> bool:
+    def fits(self, observations: Observations) -> bool:
         sets = isinstance(observations, LabelSets) and observations.probabilities is not None
         return sets or super().fits(observations)
 
-    def note(self, observations: Classes | LabelSets) -> str | None:
+    def averaging(self, observations: Classes | LabelSets) -> str | None:
         if isinstance(observations, LabelSets):
             return "macro"
         targets = _targets(observations)
         return f"class {observations.names[targets[0]]!r}" if len(targets) == 1 else "one-vs-rest macro"
 
     @abstractmethod
-    def of_one(self, truth: Any, chances: Floats) -> float:
+    def value_of_class(self, truth: Bools, probabilities: Floats) -> float:
         """Return the metric of one class: whether each row is of it (n,), and its probability (n,)."""
 
     @abstractmethod
-    def weigher_of_one(self, truth: Any, chances: Floats) -> Weigher:
-        """Return the weigher of one class; NaN where rows of it, or of others, weigh nothing."""
+    def weighted_values_of_class(self, truth: Bools, probabilities: Floats) -> WeightedValues:
+        """Return weights (B, n) -> values (B,) of one class; NaN where rows of it, or of others, weigh nothing."""
 
 
 class RocAuc(RankingMetric):
     key = "roc_auc"
     about = "The area under the ROC curve: how often a row of the class is ranked above another, ties by half."
 
-    def of_one(self, truth: Any, chances: Floats) -> float:
-        return float(sklearn_metrics.roc_auc_score(truth, chances))
+    def value_of_class(self, truth: Bools, probabilities: Floats) -> float:
+        return float(sklearn_metrics.roc_auc_score(truth, probabilities))
 
-    def weigher_of_one(self, truth: Any, chances: Floats) -> Weigher:
-        inside, outside = np.flatnonzero(truth), np.flatnonzero(~truth)
-        inside = inside[np.argsort(chances[inside])]  # in order, so that `below` reads memory in order
-        beaten = below(chances[outside], chances[inside])
+    def weighted_values_of_class(self, truth: Bools, probabilities: Floats) -> WeightedValues:
+        rows_of_class, other_rows = np.flatnonzero(truth), np.flatnonzero(~truth)
+        rows_of_class = rows_of_class[
+            np.argsort(probabilities[rows_of_class])
+        ]  # in order, so that `weight_below` reads memory in order
+        beaten = weight_below(probabilities[other_rows], probabilities[rows_of_class])
 
-        def weigh(weights: Floats) -> Floats:
-            ours, others = weights[:, inside], weights[:, outside]
-            wins = np.einsum("bi,bi->b", ours, beaten(others))
-            return quotient(wins, ours.sum(1) * others.sum(1))
+        def weighted(weights: Floats) -> Floats:
+            positives, negatives = weights[:, rows_of_class], weights[:, other_rows]
+            wins = np.einsum("bi,bi->b", positives, beaten(negatives))
+            return safe_divide(wins, positives.sum(1) * negatives.sum(1))
 
-        return weigh
+        return weighted
 
 
 class AveragePrecision(RankingMetric):
     key = "average_precision"
     about = "Average precision: the mean of the precision at each row of the class, from the most probable down."
 
-    def of_one(self, truth: Any, chances: Floats) -> float:
-        return float(sklearn_metrics.average_precision_score(truth, chances))
+    def value_of_class(self, truth: Bools, probabilities: Floats) -> float:
+        return float(sklearn_metrics.average_precision_score(truth, probabilities))
 
-    def weigher_of_one(self, truth: Any, chances: Floats) -> Weigher:
-        order = np.argsort(-chances, kind="stable")
-        ends = np.flatnonzero(np.append(np.diff(chances[order]) != 0, True))  # rows of equal probability come together
-        right = truth[order].astype(np.float64)
+    def weighted_values_of_class(self, truth: Bools, probabilities: Floats) -> WeightedValues:
+        order = np.argsort(-probabilities, kind="stable")
+        # rows of equal probability come together
+        ends = np.flatnonzero(np.append(np.diff(probabilities[order]) != 0, True))
+        correct = truth[order].astype(np.float64)
 
-        def weigh(weights: Floats) -> Floats:
+        def weighted(weights: Floats) -> Floats:
             taken = weights[:, order]
             reached = np.cumsum(taken, axis=1)[:, ends]
-            found = np.cumsum(np.multiply(taken, right, out=taken), axis=1)[:, ends]
-            precision = quotient(found, reached, 0.0)
-            gained = np.diff(found, axis=1, prepend=0)
-            value = quotient(np.einsum("bi,bi->b", gained, precision), found[:, -1])
-            return np.where(found[:, -1] < reached[:, -1], value, np.nan)
+            recalled = np.cumsum(np.multiply(taken, correct, out=taken), axis=1)[:, ends]
+            precision = safe_divide(recalled, reached, 0.0)
+            gained = np.diff(recalled, axis=1, prepend=0)
+            values = safe_divide(np.einsum("bi,bi->b", gained, precision), recalled[:, -1])
+            return np.where(recalled[:, -1] < reached[:, -1], values, np.nan)
 
-        return weigh
+        return weighted
 
 
 class Brier(ProbabilityMetric):
@@ -149,15 +155,15 @@ class Brier(ProbabilityMetric):
     def value(self, observations: Classes) -> float:
         return float(self._losses(observations).mean())
 
-    def weigher(self, observations: Classes) -> Weigher:
-        return mean_weigher(self._losses(observations))
+    def weighted_values(self, observations: Classes) -> WeightedValues:
+        return weighted_mean(self._losses(observations))
 
     def _losses(self, observations: Classes) -> Floats:
-        chances = _chances(observations)
+        probabilities = _probabilities(observations)
         if len(observations.names) == 2:
             target = _targets(observations)[0]
-            return np.asarray((chances[:, target] - (observations.truth == target)) ** 2)
-        return np.asarray(((chances - np.eye(len(observations.names))[observations.truth]) ** 2).sum(1))
+            return np.asarray((probabilities[:, target] - (observations.truth == target)) ** 2)
+        return np.asarray(((probabilities - np.eye(len(observations.names))[observations.truth]) ** 2).sum(1))
 
 
 class ExpectedCalibrationError(ProbabilityMetric):
@@ -167,23 +173,23 @@ class ExpectedCalibrationError(ProbabilityMetric):
     )
     source = "Guo et al., On Calibration of Modern Neural Networks, ICML 2017."
 
-    def weigher(self, observations: Classes) -> Weigher:
-        confidence, right, bins = _reliability(observations)
+    def weighted_values(self, observations: Classes) -> WeightedValues:
+        confidence, correct, bins = _reliability(observations)
         rows = np.arange(len(bins))
-        gaps = sparse.csr_array((right - confidence, (rows, bins)), shape=(len(bins), BINS))
-        return lambda weights: quotient(np.abs(weights @ gaps).sum(1), weights.sum(1))
+        gaps = sparse.csr_array((correct - confidence, (rows, bins)), shape=(len(bins), BINS))
+        return lambda weights: safe_divide(np.abs(weights @ gaps).sum(1), weights.sum(1))
 
 
-def calibration_bins(observations: Classes) -> list[dict[str, float | None]]:
+def calibration_bins(observations: Classes) -> list[CalibrationBin]:
     """Return the rows by confidence in the top class, 10 bins: count, mean confidence, accuracy (None if empty)."""
-    confidence, right, bins = _reliability(observations)
-    counts, sure, hits = (np.bincount(bins, some, BINS) for some in (None, confidence, right))
+    confidence, correct, bins = _reliability(observations)
+    counts, confidences, hits = (np.bincount(bins, weights, BINS) for weights in (None, confidence, correct))
     return [
         {
             "low": round(float(EDGES[index]), 1),
             "high": round(float(EDGES[index + 1]), 1),
             "count": int(counts[index]),
-            "confidence": float(sure[index] / counts[index]) if counts[index] else None,
+            "confidence": float(confidences[index] / counts[index]) if counts[index] else None,
             "accuracy": float(hits[index] / counts[index]) if counts[index] else None,
         }
         for index in range(BINS)
@@ -192,25 +198,25 @@ def calibration_bins(observations: Classes) -> list[dict[str, float | None]]:
 
 def _reliability(observations: Classes) -> tuple[Floats, Floats, Ints]:
     """Return the confidence of each row, whether its top class is right, and its bin: a bin holds its upper edge."""
-    chances = _chances(observations)
-    confidence = chances.max(1)
-    right = (chances.argmax(1) == observations.truth).astype(np.float64)
+    probabilities = _probabilities(observations)
+    confidence = probabilities.max(1)
+    correct = (probabilities.argmax(1) == observations.truth).astype(np.float64)
     bins = np.searchsorted(EDGES[1:-1], confidence, side="left")
-    return confidence, right, bins
+    return confidence, correct, bins
 
 
-def _chances(observations: Classes | LabelSets) -> Floats:
+def _probabilities(observations: Classes | LabelSets) -> Floats:
     """Return the probabilities (n, classes): all NaN if any is not finite, so that the figure is."""
     assert observations.probabilities is not None
-    chances = observations.probabilities
-    return chances if np.isfinite(chances).all() else np.full_like(chances, np.nan)
+    probabilities = observations.probabilities
+    return probabilities if np.isfinite(probabilities).all() else np.full_like(probabilities, np.nan)
 
 
-def _sides(observations: Classes | LabelSets, chances: Floats) -> list[tuple[Bools, Floats]]:
+def _sides(observations: Classes | LabelSets, probabilities: Floats) -> list[tuple[Bools, Floats]]:
     """Return for each class that a figure is of, or each label: whether rows are of it (n,), and its probability."""
     if isinstance(observations, LabelSets):
-        return [(observations.truth[:, label], chances[:, label]) for label in range(len(observations.names))]
-    return [(np.asarray(observations.truth == target), chances[:, target]) for target in _targets(observations)]
+        return [(observations.truth[:, label], probabilities[:, label]) for label in range(len(observations.names))]
+    return [(np.asarray(observations.truth == target), probabilities[:, target]) for target in _targets(observations)]
 
 
 def _targets(observations: Classes) -> list[int]:

@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from datasets import Value
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-from llmkit.metrics.base import Metric
-from llmkit.metrics.measures import Weigher, below, mean_weigher, quotient
+from llmkit.metrics.base import Metric, RowFeatures
+from llmkit.metrics.measures import WeightedValues, safe_divide, weight_below, weighted_mean
 from llmkit.metrics.observations import Floats, Numbers
 
 
 class NumberMetric(Metric[Numbers]):
     """A metric of two lists of numbers. Numbers that are not finite give NaN."""
 
-    kind = Numbers
+    observed = Numbers
     needs = "a predicted number for each row"
     source = "Virtanen et al., SciPy 1.0, Nature Methods 17, 2020."
     inputs = "predictions, references: one number per row"
 
     @classmethod
-    def columns(cls) -> dict[str, Any]:
+    def row_features(cls) -> RowFeatures:
         return {"predictions": Value("float64"), "references": Value("float64")}
 
-    def observe(self, *, predictions: Any, references: Any) -> Numbers:
+    def to_observations(self, *, predictions: npt.ArrayLike, references: npt.ArrayLike) -> Numbers:
         return Numbers(np.asarray(references, dtype=np.float64), np.asarray(predictions, dtype=np.float64))
 
 
 class Correlation(NumberMetric):
     """A correlation; NaN where a side is constant."""
 
-    statistic: ClassVar[Any]
+    statistic: ClassVar[Callable[..., tuple[float, float]]]
 
     def value(self, observations: Numbers) -> float:
         truth, predicted = observations.truth, observations.predicted
@@ -47,22 +49,22 @@ class Pearson(Correlation):
     about = "Pearson's linear correlation, from -1 to 1; NaN when a side is constant."
     statistic = stats.pearsonr
 
-    def weigher(self, observations: Numbers) -> Weigher:
+    def weighted_values(self, observations: Numbers) -> WeightedValues:
         if np.isnan(self.value(observations)):
             return _undefined
         x, y = (stats.zscore(side) for side in (observations.truth, observations.predicted))
         columns = np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y], axis=1)
 
-        def weigh(weights: Floats) -> Floats:
+        def weighted(weights: Floats) -> Floats:
             sums = weights @ columns
-            mean_x, mean_y, xx, yy, xy = quotient(sums[:, 1:], sums[:, :1]).T
+            mean_x, mean_y, xx, yy, xy = safe_divide(sums[:, 1:], sums[:, :1]).T
             spread = (xx - mean_x**2) * (yy - mean_y**2)
-            found = quotient(xy - mean_x * mean_y, np.sqrt(np.maximum(spread, 0)))
+            values = safe_divide(xy - mean_x * mean_y, np.sqrt(np.maximum(spread, 0)))
             for row in np.flatnonzero(~(spread > 1e-6)):  # too near constant for the short formula
-                found[row] = _weighted_pearson(x, y, weights[row])
-            return np.clip(found, -1, 1)
+                values[row] = _weighted_pearson(x, y, weights[row])
+            return np.clip(values, -1, 1)
 
-        return weigh
+        return weighted
 
 
 class Spearman(Correlation):
@@ -70,19 +72,19 @@ class Spearman(Correlation):
     about = "Spearman's rank correlation, from -1 to 1; NaN when a side is constant."
     statistic = stats.spearmanr
 
-    def weigher(self, observations: Numbers) -> Weigher:
+    def weighted_values(self, observations: Numbers) -> WeightedValues:
         if np.isnan(self.value(observations)):
             return _undefined
-        rank_x, rank_y = (below(side, side) for side in (observations.truth, observations.predicted))
+        rank_x, rank_y = (weight_below(side, side) for side in (observations.truth, observations.predicted))
 
-        def weigh(weights: Floats) -> Floats:
+        def weighted(weights: Floats) -> Floats:
             # the ranks are those of the resample, less one half; their mean is half of the total weight
             middle = weights.sum(1, keepdims=True) / 2
             x, y = rank_x(weights) - middle, rank_y(weights) - middle
             xx, yy, xy = (np.einsum("bi,bi,bi->b", weights, a, b) for a, b in ((x, x), (y, y), (x, y)))
-            return quotient(xy, np.sqrt(xx * yy))
+            return safe_divide(xy, np.sqrt(xx * yy))
 
-        return weigh
+        return weighted
 
 
 class MeanSquaredError(NumberMetric):
@@ -94,10 +96,10 @@ class MeanSquaredError(NumberMetric):
             return float("nan")
         return float(sklearn_metrics.mean_squared_error(observations.truth, observations.predicted))
 
-    def weigher(self, observations: Numbers) -> Weigher:
+    def weighted_values(self, observations: Numbers) -> WeightedValues:
         if not _finite(observations):
             return _undefined
-        return mean_weigher((observations.truth - observations.predicted) ** 2)
+        return weighted_mean((observations.truth - observations.predicted) ** 2)
 
 
 def _finite(observations: Numbers) -> bool:

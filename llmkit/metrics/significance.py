@@ -7,31 +7,22 @@ McNemar's test where each unit is right or wrong (McNemar, Psychometrika 12, 194
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from scipy import stats
 
 from llmkit import metrics
+from llmkit.metrics import AnyMeasure
 from llmkit.metrics.intervals import CONFIDENCE, RESAMPLES, SEED, finite, percentiles, weights
-from llmkit.metrics.observations import (
-    Choices,
-    Classes,
-    Floats,
-    Ints,
-    LabelSets,
-    Likelihoods,
-    Numbers,
-    Observations,
-    Samples,
-    Spans,
-    Texts,
-)
+from llmkit.metrics.observations import Classes, Floats, Ints, LabelSets, Likelihoods, Observations, Samples
+from llmkit.output.result_parts import PairedMetric
 
-FEW = 25  # discordant pairs under which McNemar's test is exact, as statsmodels and R's manuals advise
+EXACT_BELOW = 25  # discordant pairs under which McNemar's test is exact, as statsmodels and R's manuals advise
 ROW_TESTS = ("accuracy", "accuracy_norm", "exact_match")
+TestName = Literal["exact McNemar", "McNemar", "paired bootstrap"]
 
 
 @dataclass(frozen=True)
@@ -44,12 +35,34 @@ class Difference:
     low: float | None
     high: float | None
     p: float | None
-    test: str  # "exact McNemar", "McNemar", "paired bootstrap"
+    test: TestName
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> PairedMetric:
         """Return the difference as it stands in a result: null for what is not finite."""
-        numbers = {key: finite(number) for key, number in vars(self).items() if key != "test"}
-        return numbers | {"test": self.test}
+        return {
+            "baseline": finite(self.baseline),
+            "value": finite(self.value),
+            "difference": finite(self.difference),
+            "low": finite(self.low),
+            "high": finite(self.high),
+            "p": finite(self.p),
+            "test": self.test,
+        }
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of two sets of observations of the same units, and the metrics of it by name."""
+
+    observations: Observations
+    metrics: Mapping[str, AnyMeasure]
+
+    def correctness(self, name: str) -> Floats | None:
+        """Return a 0 or 1 for each unit where McNemar's test is for such a metric, else None."""
+        of_rows = isinstance(self.observations, Samples) or metrics.canonical(name) in ROW_TESTS
+        if not of_rows or isinstance(self.observations, Likelihoods):
+            return None
+        return self.metrics[name].correctness(self.observations)
 
 
 def compare(
@@ -77,97 +90,97 @@ def differences(
     seed: int = SEED,
     confidence: float = CONFIDENCE,
 ) -> dict[str, Difference]:
-    """Return `compare` of several metrics; they share the resamples."""
+    """Return `compare` of several metrics; they share the resamples.
+
+    Raises:
+        ValueError: the two are not of the same units.
+        OptionError: a metric is not one of such observations.
+    """
     require_paired(before, after)
     names = tuple(names)
-    values = {name: (metrics.value(name, before), metrics.value(name, after)) for name in names}
-    drawn = _draws(names, before, after, resamples if len(before) > 1 else 0, seed)
-    found = {}
-    for name, (old, new) in values.items():
-        defined = drawn.get(name) if math.isfinite(old) and math.isfinite(new) else None
-        low, high = percentiles(defined, confidence) or (None, None)
-        hits = _hits(name, before), _hits(name, after)
-        if hits[0] is not None and hits[1] is not None:
-            p: float | None
-            p, test = mcnemar(int((hits[0] > hits[1]).sum()), int((hits[0] < hits[1]).sum()))
-        else:
-            p, test = None if low is None or defined is None else bootstrap_p(defined), "paired bootstrap"
-        found[name] = Difference(old, new, new - old, low, high, p, test)
-    return found
+    sides = Side(before, metrics.resolve(names, before)), Side(after, metrics.resolve(names, after))
+    resampled = _resampled_differences(*sides, resamples if len(before) > 1 else 0, seed)
+    return {name: _difference(name, *sides, resampled.get(name), confidence) for name in names}
 
 
-def mcnemar(broken: int, fixed: int) -> tuple[float, str]:
+def _difference(name: str, before: Side, after: Side, resampled: Floats | None, confidence: float) -> Difference:
+    old, new = (side.metrics[name].value_or_nan(side.observations) for side in (before, after))
+    defined = resampled if math.isfinite(old) and math.isfinite(new) else None
+    low, high = percentiles(defined, confidence) or (None, None)
+    was_correct, is_correct = before.correctness(name), after.correctness(name)
+    if was_correct is not None and is_correct is not None:
+        p, test = mcnemar(int((was_correct > is_correct).sum()), int((was_correct < is_correct).sum()))
+        return Difference(old, new, new - old, low, high, p, test)
+    bootstrapped = None if low is None or defined is None else bootstrap_p(defined)
+    return Difference(old, new, new - old, low, high, bootstrapped, "paired bootstrap")
+
+
+def mcnemar(broken: int, fixed: int) -> tuple[float, TestName]:
     """Return the two-sided p of the units that only one side had right, and the name of the test.
 
     Exact (binomial) under 25 of them, else chi-square with the continuity correction of Edwards (1948).
     """
     pairs = broken + fixed
-    if pairs < FEW:
+    if pairs < EXACT_BELOW:
         return (float(stats.binomtest(broken, pairs).pvalue) if pairs else 1.0), "exact McNemar"
     return float(stats.chi2.sf((abs(broken - fixed) - 1) ** 2 / pairs, 1)), "McNemar"
 
 
-def bootstrap_p(drawn: Floats) -> float:
+def bootstrap_p(resampled: Floats) -> float:
     """Return the two-sided p that the difference is 0: twice the smaller share of resamples on either side of it.
 
     One is added above and below, so that p is never 0 (Davison and Hinkley, Bootstrap Methods, 1997, 4.2). NaN are left
     out; at most 1.
     """
-    some = drawn[~np.isnan(drawn)]
-    fewest = min(int((some <= 0).sum()), int((some >= 0).sum()))
-    return min(1.0, 2 * (fewest + 1) / (len(some) + 1))
+    defined = resampled[~np.isnan(resampled)]
+    fewest = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
+    return min(1.0, 2 * (fewest + 1) / (len(defined) + 1))
 
 
 def require_paired(before: Observations, after: Observations) -> None:
     """Refuse observations that are not of the same units in the same order.
 
     Raises:
-        ValueError: they differ in kind, length, truth, references or class names.
+        ValueError: they differ in kind, length, what is right, references or class names.
     """
     if type(before) is not type(after):
         raise ValueError(f"cannot pair {type(before).__name__} with {type(after).__name__}")
     if len(before) != len(after):
         raise ValueError(f"cannot pair {len(before)} units with {len(after)}")
-    same = True
-    if isinstance(before, Classes) and isinstance(after, Classes):
-        same = before.names == after.names and bool((before.truth == after.truth).all())
-    elif isinstance(before, Numbers) and isinstance(after, Numbers):
-        same = np.array_equal(before.truth, after.truth, equal_nan=True)
-    elif isinstance(before, Texts) and isinstance(after, Texts):
-        same = before.references == after.references
-    elif isinstance(before, LabelSets) and isinstance(after, LabelSets):
-        same = before.names == after.names and np.array_equal(before.truth, after.truth)
-    elif isinstance(before, Choices) and isinstance(after, Choices):
-        same = np.array_equal(before.truth, after.truth)
-    elif isinstance(before, Spans) and isinstance(after, Spans):
-        same = before.truth == after.truth
-    if not same:
+    old, new = before.labels(), after.labels()
+    differ = old is not None and new is not None and old != new and repr(old) != repr(new)  # NaN is itself in writing
+    if isinstance(before, Classes | LabelSets) and isinstance(after, Classes | LabelSets):
+        differ |= before.names != after.names
+    if differ:
         raise ValueError(f"the {type(before).__name__} to pair have different truths: they are of different units")
 
 
-def _hits(name: str, observations: Observations) -> Floats | None:
-    rows = isinstance(observations, Samples) or metrics.canonical(name) in ROW_TESTS
-    return metrics.hits(name, observations) if rows and not isinstance(observations, Likelihoods) else None
-
-
-def _draws(
-    names: Iterable[str], before: Observations, after: Observations, resamples: int, seed: int
-) -> dict[str, Floats]:
-    """Return after - before in each resample, both under the same weights."""
-    of_cells = [name for name in names if metrics.measure(name, before).of_cells]
-    of_units = [name for name in names if name not in of_cells]
-    groups: list[tuple[list[str], Observations, Observations, Ints]] = []
-    if of_cells and isinstance(before, Classes) and isinstance(after, Classes):
-        groups.append((of_cells, *_paired_cells(before, after)))
+def _resampled_differences(before: Side, after: Side, resamples: int, seed: int) -> dict[str, Floats]:
+    """Return after - before in each resample, (resamples,), both under the same weights."""
+    of_cells = [name for name, metric in before.metrics.items() if metric.of_cells]
+    of_units = [name for name in before.metrics if name not in of_cells]
+    results: dict[str, Floats] = {}
+    if of_cells and isinstance(before.observations, Classes) and isinstance(after.observations, Classes):
+        old, new, counts = _paired_cells(before.observations, after.observations)
+        cells = Side(old, before.metrics), Side(new, after.metrics)
+        results |= _weighted_differences(of_cells, *cells, weights(counts, resamples, seed))
     if of_units:
-        groups.append((of_units, before, after, np.ones(len(before), dtype=np.int64)))
-    found: dict[str, list[Floats]] = {}
-    for some, old, new, counts in groups:
-        weighers = {name: (metrics.weigher(name, old), metrics.weigher(name, new)) for name in some}
-        for chunk in weights(counts, resamples, seed):
-            for name, (weigh_old, weigh_new) in weighers.items():
-                found.setdefault(name, []).append(weigh_new(chunk) - weigh_old(chunk))
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+        counts = np.ones(len(before.observations), dtype=np.int64)
+        results |= _weighted_differences(of_units, before, after, weights(counts, resamples, seed))
+    return results
+
+
+def _weighted_differences(
+    names: Iterable[str], before: Side, after: Side, chunks: Iterator[Floats]
+) -> dict[str, Floats]:
+    weighted = {
+        name: [side.metrics[name].weighted_values(side.observations) for side in (before, after)] for name in names
+    }
+    parts: dict[str, list[Floats]] = {}
+    for chunk in chunks:
+        for name, (old, new) in weighted.items():
+            parts.setdefault(name, []).append(new(chunk) - old(chunk))
+    return {name: np.concatenate(differences) for name, differences in parts.items()}
 
 
 def _paired_cells(before: Classes, after: Classes) -> tuple[Classes, Classes, Ints]:

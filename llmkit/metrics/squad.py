@@ -11,17 +11,17 @@ import string
 import unicodedata
 from abc import abstractmethod
 from collections import Counter
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 
-from llmkit.metrics.measures import HitShare, Weigher, mean_weigher, remembered
+from llmkit.metrics.measures import CorrectShare, WeightedValues, memoized, weighted_mean
 from llmkit.metrics.observations import AnswerTexts, Floats, Texts
 from llmkit.metrics.text_generation import TextMetric
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
-CHARACTER = re.compile("([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af])")
-ASCII_MARKS = str.maketrans("", "", string.punctuation)
+SPACELESS_CHARACTER = re.compile("([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af])")
+ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def answer_tokens(text: str) -> list[str]:
@@ -30,56 +30,56 @@ def answer_tokens(text: str) -> list[str]:
     Marks beyond ASCII are dropped beside Chinese and Japanese characters alone: elsewhere SQuAD's script keeps them.
     """
     plain = text.lower()
-    if CHARACTER.search(plain):
+    if SPACELESS_CHARACTER.search(plain):
         plain = "".join(letter for letter in plain if not unicodedata.category(letter).startswith("P"))
-    return CHARACTER.sub(r" \1 ", ARTICLES.sub(" ", plain.translate(ASCII_MARKS))).split()
+    return SPACELESS_CHARACTER.sub(r" \1 ", ARTICLES.sub(" ", plain.translate(ASCII_PUNCTUATION))).split()
 
 
-@remembered
+@memoized
 def _tokens(observations: Texts) -> list[tuple[list[str], list[list[str]]]]:
     """Return the tokens of each row's answer and of its references, those that are nothing but marks left out."""
-    found = []
-    for answer, several in zip(observations.predicted, observations.references, strict=True):
-        references = [tokens for tokens in map(answer_tokens, several) if tokens]
-        found.append((answer_tokens(answer), references or [[]]))
-    return found
+    rows = []
+    for answer, texts in zip(observations.predicted, observations.references, strict=True):
+        references = [tokens for tokens in map(answer_tokens, texts) if tokens]
+        rows.append((answer_tokens(answer), references or [[]]))
+    return rows
 
 
 class AnswerMetric(TextMetric):
     """The mean over the rows of a score of an answer, the best over its references."""
 
-    kind = AnswerTexts
+    observed = AnswerTexts
     needs = "answers and their references"
     source = "Rajpurkar et al., SQuAD: 100,000+ Questions for Machine Comprehension of Text, EMNLP 2016."
 
-    def observe(self, *, predictions: Any, references: Any) -> AnswerTexts:
-        return AnswerTexts(tuple(predictions), tuple(tuple(several) for several in references))
+    def to_observations(self, *, predictions: Iterable[str], references: Iterable[Iterable[str]]) -> AnswerTexts:
+        return AnswerTexts(tuple(predictions), tuple(map(tuple, references)))
 
     @abstractmethod
     def score(self, answer: list[str], reference: list[str]) -> float:
         """Return the score of an answer's tokens against those of one reference."""
 
-    def rows(self, observations: Texts) -> Floats:
+    def row_scores(self, observations: Texts) -> Floats:
         """Return the score of each row, (n,)."""
         pairs = _tokens(observations)
-        return np.array([max(self.score(answer, one) for one in several) for answer, several in pairs])
+        return np.array([max(self.score(answer, tokens) for tokens in references) for answer, references in pairs])
 
     def value(self, observations: Texts) -> float:
-        return float(self.rows(observations).mean())
+        return float(self.row_scores(observations).mean())
 
-    def weigher(self, observations: Texts) -> Weigher:
-        return mean_weigher(self.rows(observations))
+    def weighted_values(self, observations: Texts) -> WeightedValues:
+        return weighted_mean(self.row_scores(observations))
 
 
-class AnswerExactMatch(HitShare[Texts], AnswerMetric):
+class AnswerExactMatch(CorrectShare[Texts], AnswerMetric):
     key = "exact_match"
     about = "The share of answers that equal a reference, case, punctuation and articles apart."
 
     def score(self, answer: list[str], reference: list[str]) -> float:
         return float(answer == reference)
 
-    def hits(self, observations: Texts) -> Floats:
-        return self.rows(observations)
+    def correctness(self, observations: Texts) -> Floats:
+        return self.row_scores(observations)
 
 
 class AnswerF1(AnswerMetric):

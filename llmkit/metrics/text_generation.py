@@ -8,15 +8,20 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
-from typing import Any
+from collections.abc import Iterable
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from datasets import Sequence, Value
 
 from llmkit.errors import OptionError
-from llmkit.metrics.base import Metric
-from llmkit.metrics.measures import HitShare, Weigher, mean_weigher, remembered
+from llmkit.metrics.base import Metric, RowFeatures
+from llmkit.metrics.measures import CorrectShare, WeightedValues, memoized, weighted_mean
 from llmkit.metrics.observations import Floats, Texts
+
+if TYPE_CHECKING:
+    from sacrebleu.metrics.base import Metric as SacrebleuMetric
 
 HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
 # rouge_score's own tokens (Lin 2004: runs of a-z and 0-9), and each character of a script written without spaces
@@ -26,26 +31,26 @@ TOKEN = re.compile("[a-z0-9]+|[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud
 class TextMetric(Metric[Texts]):
     """A metric of texts, each with one or more references."""
 
-    kind = Texts
+    observed = Texts
     needs = "texts and their references"
     inputs = "predictions: texts; references: a list of reference texts for each"
 
     @classmethod
-    def columns(cls) -> dict[str, Any]:
+    def row_features(cls) -> RowFeatures:
         return {"predictions": Value("string"), "references": Sequence(Value("string"))}
 
-    def observe(self, *, predictions: Any, references: Any) -> Texts:
-        return Texts(tuple(predictions), tuple(tuple(several) for several in references))
+    def to_observations(self, *, predictions: Iterable[str], references: Iterable[Iterable[str]]) -> Texts:
+        return Texts(tuple(predictions), tuple(map(tuple, references)))
 
 
-class ExactMatch(HitShare[Texts], TextMetric):
+class ExactMatch(CorrectShare[Texts], TextMetric):
     key = "exact_match"
     about = "The share of texts that equal one of their references, white space at the ends apart."
     source = "https://huggingface.co/spaces/evaluate-metric/exact_match"
 
-    def hits(self, observations: Texts) -> Floats:
+    def correctness(self, observations: Texts) -> Floats:
         pairs = zip(observations.predicted, observations.references, strict=True)
-        return np.array([text.strip() in {one.strip() for one in several} for text, several in pairs], dtype=np.float64)
+        return np.array([text.strip() in set(map(str.strip, texts)) for text, texts in pairs], dtype=np.float64)
 
 
 class CorpusMetric(TextMetric):
@@ -57,31 +62,32 @@ class CorpusMetric(TextMetric):
     source = "Post, A Call for Clarity in Reporting BLEU Scores, WMT 2018."
 
     def value(self, observations: Texts) -> float:
-        scorer, rows = self._rows(observations)
-        return float(scorer._compute_score_from_stats(rows.sum(0).tolist()).score)
+        scorer, statistics = self._statistics(observations)
+        return float(scorer._compute_score_from_stats(statistics.sum(0).tolist()).score)
 
-    def weigher(self, observations: Texts) -> Weigher:
-        scorer, rows = self._rows(observations)
+    def weighted_values(self, observations: Texts) -> WeightedValues:
+        scorer, statistics = self._statistics(observations)
         return lambda weights: np.array(
-            [scorer._compute_score_from_stats(sums).score for sums in (weights @ rows).tolist()]
+            [scorer._compute_score_from_stats(sums).score for sums in (weights @ statistics).tolist()]
         )
 
     def signature(self, observations: Texts) -> str:
-        return str(self._rows(observations)[0].get_signature())
+        return str(self._statistics(observations)[0].get_signature())
 
-    def _rows(self, observations: Texts) -> tuple[Any, Floats]:
+    def _statistics(self, observations: Texts) -> tuple[SacrebleuMetric, Floats]:
         """Return sacrebleu's scorer and the statistics of each row, (n, statistics)."""
-        kept = _kept(observations)
-        if self.key not in kept:
+        statistics = _sacrebleu_statistics(observations)
+        if self.key not in statistics:
             scorer = self.scorer(_library("sacrebleu", self.key), _has_han(observations))
-            most = max(map(len, observations.references))
-            streams = [[row[i] if i < len(row) else None for row in observations.references] for i in range(most)]
+            streams_needed = max(map(len, observations.references))
+            streams = [
+                [row[i] if i < len(row) else None for row in observations.references] for i in range(streams_needed)
+            ]
             rows = scorer._extract_corpus_statistics(list(observations.predicted), streams)
-            kept[self.key] = scorer, np.array(rows, dtype=np.float64)
-        scorer, rows = kept[self.key]
-        return scorer, rows
+            statistics[self.key] = scorer, np.array(rows, dtype=np.float64)
+        return statistics[self.key]
 
-    def scorer(self, sacrebleu: Any, han: bool) -> Any:
+    def scorer(self, sacrebleu: ModuleType, han: bool) -> SacrebleuMetric:
         """Return sacrebleu's metric object, for references with Chinese characters in them or without."""
         raise NotImplementedError
 
@@ -90,7 +96,7 @@ class Bleu(CorpusMetric):
     key = "bleu"
     about = "sacrebleu's corpus BLEU, 0 to 100; tokenizer 13a, or zh where the references hold Chinese characters."
 
-    def scorer(self, sacrebleu: Any, han: bool) -> Any:
+    def scorer(self, sacrebleu: ModuleType, han: bool) -> SacrebleuMetric:
         return sacrebleu.BLEU(tokenize="zh" if han else "13a", force=True)
 
 
@@ -98,7 +104,7 @@ class ChrF(CorpusMetric):
     key = "chrf"
     about = "sacrebleu's chrF2, 0 to 100: an F-score of character n-grams up to 6."
 
-    def scorer(self, sacrebleu: Any, han: bool) -> Any:
+    def scorer(self, sacrebleu: ModuleType, han: bool) -> SacrebleuMetric:
         return sacrebleu.CHRF()
 
 
@@ -106,7 +112,7 @@ class Ter(CorpusMetric):
     key = "ter"
     about = "sacrebleu's translation edit rate in per cent; lower is better. Chinese is split into its characters."
 
-    def scorer(self, sacrebleu: Any, han: bool) -> Any:
+    def scorer(self, sacrebleu: ModuleType, han: bool) -> SacrebleuMetric:
         return sacrebleu.TER(normalized=han, asian_support=han)
 
 
@@ -116,19 +122,19 @@ class Rouge(TextMetric):
     source = "Lin, ROUGE: A Package for Automatic Evaluation of Summaries, 2004."
 
     def value(self, observations: Texts) -> float:
-        return float(self._rows(observations).mean())
+        return float(self._row_scores(observations).mean())
 
-    def weigher(self, observations: Texts) -> Weigher:
-        return mean_weigher(self._rows(observations))
+    def weighted_values(self, observations: Texts) -> WeightedValues:
+        return weighted_mean(self._row_scores(observations))
 
-    def _rows(self, observations: Texts) -> Floats:
-        kept = _kept(observations)
-        if self.key not in kept:
+    def _row_scores(self, observations: Texts) -> Floats:
+        scores = _rouge_scores(observations)
+        if self.key not in scores:
             _library("rouge_score", self.key)
             scorer = importlib.import_module("rouge_score.rouge_scorer").RougeScorer([self.key], tokenizer=Tokenizer())
             pairs = zip(observations.references, observations.predicted, strict=True)
-            kept[self.key] = np.array([scorer.score_multi(several, text)[self.key].fmeasure for several, text in pairs])
-        return np.asarray(kept[self.key])
+            scores[self.key] = np.array([scorer.score_multi(texts, text)[self.key].fmeasure for texts, text in pairs])
+        return scores[self.key]
 
 
 class Rouge1(Rouge):
@@ -154,18 +160,24 @@ class Tokenizer:
         return TOKEN.findall(text.lower())
 
 
-@remembered
-def _kept(observations: Texts) -> dict[str, Any]:
-    """Return what metrics keep of these texts, by the metric's key."""
+@memoized
+def _sacrebleu_statistics(observations: Texts) -> dict[str, tuple[SacrebleuMetric, Floats]]:
+    """Return what sacrebleu's metrics have worked out of these texts, by the metric's key."""
     return {}
 
 
-@remembered
+@memoized
+def _rouge_scores(observations: Texts) -> dict[str, Floats]:
+    """Return what each kind of ROUGE gave these texts, (n,), by the metric's key."""
+    return {}
+
+
+@memoized
 def _has_han(observations: Texts) -> bool:
-    return any(HAN.search(text) for several in observations.references for text in several)
+    return any(HAN.search(text) for texts in observations.references for text in texts)
 
 
-def _library(name: str, metric: str) -> Any:
+def _library(name: str, metric: str) -> ModuleType:
     if importlib.util.find_spec(name) is None:
         raise OptionError(f"the metric {metric!r} needs {name}: pip install 'llmkit[eval]'")
     return importlib.import_module(name)

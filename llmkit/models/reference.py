@@ -48,8 +48,3 @@ class Reference:
     def as_dict(self) -> dict[str, Any]:
         """Return what run.json holds of it."""
         return {"name": self.name, "revision": self.revision, "sketch": self.weight_fingerprint, "beta": self.beta}
-
-    @classmethod
-    def from_record(cls, recorded: dict[str, Any]) -> Reference:
-        """Return the reference that a run.json holds."""
-        return cls(recorded["name"], recorded["revision"], recorded["sketch"], recorded["beta"])

@@ -11,7 +11,7 @@ from llmkit.options.base import Options, TalkOptions, print_version
 from llmkit.options.data import CorpusOptions, DataOptions, ReadingOptions, RowOptions, SplitOptions, SurveyOptions
 from llmkit.options.distillation import DistillingOptions
 from llmkit.options.embedding import EmbeddingOptions, RetrievalOptions, VectorRowOptions
-from llmkit.options.evaluation import CompareOptions, EvalOptions, GateOptions, ResultOptions
+from llmkit.options.evaluation import CompareOptions, EvalOptions, EvalRequest, GateOptions, ResultOptions
 from llmkit.options.generation import DecodingOptions, GenerationOptions
 from llmkit.options.model import ModelOptions
 from llmkit.options.pretraining import ArchitectureOptions
@@ -30,6 +30,7 @@ __all__ = [
     "DistillingOptions",
     "EmbeddingOptions",
     "EvalOptions",
+    "EvalRequest",
     "GateOptions",
     "GenerationOptions",
     "MergeOptions",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+import typer
+
 from llmkit.options.base import Options, limit_problems, limits, seed_problems
+from llmkit.options.data import DataOptions
 from llmkit.options.flags import flag
+from llmkit.options.model import ModelOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,18 @@ class EvalOptions(Options):
     num_fewshot: Annotated[
         int | None, flag(panel="Language models", help="lm-eval: examples in the prompt; default: the benchmark's own.")
     ] = None
+    apply_chat_template: Annotated[
+        bool,
+        flag(
+            "--apply-chat-template/--no-apply-chat-template",
+            panel="Language models",
+            help="lm-eval: put the prompts as a chat, in the tokenizer's template; examples are turns of it.",
+        ),
+    ] = False
+    system_instruction: Annotated[
+        str | None,
+        flag(panel="Language models", help="lm-eval: text before the prompt; in a chat, the system message."),
+    ] = None
     seed: Annotated[
         int | None, flag(panel="Evaluation", help="Seed of resamples and of masked-lm's masks; default: the run's own.")
     ] = None
@@ -73,6 +89,16 @@ class EvalOptions(Options):
                 yield f"{name}: there is no file {str(path)!r}"
         if self.predictions is not None and self.swap is not None:
             yield "--swap asks the model again, and --predictions has none"
+
+    @property
+    def benchmark_flags(self) -> list[str]:
+        """The flags that were given and are for lm-eval's benchmarks alone."""
+        given = {
+            "--num-fewshot": self.num_fewshot is not None,
+            "--apply-chat-template": self.apply_chat_template,
+            "--system-instruction": self.system_instruction is not None,
+        }
+        return [flag for flag, is_given in given.items() if is_given]
 
     @property
     def labels_mapped(self) -> dict[str, str]:
@@ -162,6 +188,21 @@ class ResultOptions(Options):
         given = [path.resolve() for path in files.values() if path is not None]
         if len(set(given)) < len(given):
             yield "two of --output, --junit, --markdown and --save-predictions name the same file"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalRequest:
+    """All that one evaluation is asked: what to measure, on what, what to demand, and where to write it."""
+
+    dataset: Annotated[
+        str,
+        typer.Argument(help="glue/mrpc, org/name, org/name:config, a file, a folder, -, lm-eval:NAMES, a suite.yaml."),
+    ]
+    model: ModelOptions = field(default_factory=ModelOptions)
+    data: DataOptions = field(default_factory=DataOptions)
+    evaluation: EvalOptions = field(default_factory=EvalOptions)
+    gates: GateOptions = field(default_factory=GateOptions)
+    files: ResultOptions = field(default_factory=ResultOptions)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NotRequired, TypedDict
 
 from llmkit.output.documents import JsonObject
+from llmkit.output.result import EvaluationResult
 
 
 class ShareRecord(TypedDict):
@@ -227,7 +228,7 @@ class RunRecord(TypedDict, total=False):
     versions: dict[str, str]
     platform: str
     git: GitRecord | None
-    result: JsonObject  # that of eval, on the validation rows
+    result: EvaluationResult  # that of eval, on the validation rows
     training: TrainingRecord
     fit: FitRecord  # of a trial
     seeds: SeedsRecord  # of --seeds

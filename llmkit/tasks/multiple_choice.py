@@ -20,7 +20,7 @@ from llmkit import metrics
 from llmkit.data.columns import Row, is_label, is_string, item_of
 from llmkit.data.labels import Labels
 from llmkit.errors import DataError, shortened
-from llmkit.metrics.observations import Choices, Observations, softmax
+from llmkit.metrics.observations import ChoiceIds, Observations, softmax
 from llmkit.models.config import is_decoder
 from llmkit.options import TaskFlags
 from llmkit.tasks.base.alternatives import (
@@ -145,7 +145,7 @@ class MultipleChoiceAnswers(AlternativesAnswers):
         likelihood = settings.of(AlternativesSettings).likelihood
         normalised = np.array(per_character, dtype=np.int64) if likelihood else None
         truth, predicted = np.array(encoded["labels"], dtype=np.int64), np.array(best, dtype=np.int64)
-        return Choices(truth, predicted, normalised, tuple(tuple(softmax(scores).tolist()) for scores, _ in pairs))
+        return ChoiceIds(truth, predicted, normalised, tuple(tuple(softmax(scores).tolist()) for scores, _ in pairs))
 
     def arrays_from_predictions(
         self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings
@@ -159,7 +159,7 @@ class MultipleChoiceAnswers(AlternativesAnswers):
                 where, text = f"predictions, row {prediction['place']}", shortened(prediction["prediction"])
                 raise DataError(f"{where}: {text} is none of the choices, by text, name or number from 0")
             predicted.append(number)
-        return Choices(np.array(truth, dtype=np.int64), np.array(predicted, dtype=np.int64))
+        return ChoiceIds(np.array(truth, dtype=np.int64), np.array(predicted, dtype=np.int64))
 
     def format(
         self,
@@ -222,7 +222,7 @@ class MultipleChoice(AlternativesTask):
 
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
         number = np.zeros(1, dtype=np.int64)
-        return metrics.names_for(Choices(number, number, number))
+        return metrics.names_for(ChoiceIds(number, number, number))
 
     def default_metrics(self, labels: Labels | None) -> tuple[str, ...]:
         return ("accuracy",)

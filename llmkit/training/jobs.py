@@ -16,7 +16,7 @@ from llmkit.evaluation import Evaluation
 from llmkit.evaluation.assessing import assess
 from llmkit.evaluation.measuring import measure
 from llmkit.evaluation.plan import Plan
-from llmkit.evaluation.result import Wanted
+from llmkit.evaluation.result import MetricRequest
 from llmkit.evaluation.run import subject_of
 from llmkit.inference.prediction import predict
 from llmkit.models import adapters, modules
@@ -190,7 +190,7 @@ def _evaluate_saved(job: Job, session: Session) -> Evaluation:
         settings = job.task.resolve_settings(draft, TaskFlags(), plan.resolved.config, plan.tokenizer)
         plan = replace(plan, settings=settings)
     measured, _ = measure(plan, plan.rows, session.report, cache=False)
-    return assess(subject_of(plan, measured), plan.wanted)
+    return assess(subject_of(plan, measured), plan.metric_request)
 
 
 def _saved_plan(job: Job, session: Session) -> Plan:
@@ -209,7 +209,7 @@ def _saved_plan(job: Job, session: Session) -> Plan:
         rows=job.rows.validation,
         dropped=0,
         batch_size=job.task.eval_batch_size,
-        wanted=Wanted(job.task.metrics_for(job.settings), seed=job.settings.seed),
+        metric_request=MetricRequest(job.task.metrics_for(job.settings), seed=job.settings.seed),
     )
 
 

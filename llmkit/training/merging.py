@@ -15,7 +15,7 @@ from llmkit import models, runs
 from llmkit.data import files
 from llmkit.data.columns import Row, column_for
 from llmkit.errors import GateMissed, ModelError, OptionError
-from llmkit.evaluation.measuring import dtype_name
+from llmkit.evaluation.answer_session import dtype_name
 from llmkit.inference.generation import Generator
 from llmkit.inference.prediction import Predictor, predict
 from llmkit.inference.row_files import as_text

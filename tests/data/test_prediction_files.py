@@ -136,7 +136,7 @@ def of_file(*rows: dict) -> Predictions:
 
 def joined(file: Predictions, data: list[dict] = DATA, **more: str) -> list:
     found = join(file, data, row_ids([[row["text"] for row in data]]), COLUMNS, **more)
-    assert [file.rows[place - 1] for place in found.places] == found.rows
+    assert [file.rows[place - 1] for place in found.numbers] == found.rows
     return [[row["prediction"] for row in found.rows], found.how]
 
 
@@ -182,7 +182,7 @@ def test_the_truth_is_nothing_to_join_by():
     data, ids = [{"reference": "a"}, {"reference": "b"}], ["1f", "2e"]
     columns = {"reference": "reference"}
     rows = [{"id": "2e", "reference": "x", "prediction": 1}, {"id": "1f", "reference": "y", "prediction": 0}]
-    assert join(of_file(*rows), data, ids, columns).places == [2, 1]
+    assert join(of_file(*rows), data, ids, columns).numbers == [2, 1]
     with pytest.raises(DataError, match=r"1 of the dataset's rows is missing from it \('1f'\)"):
         join(of_file(rows[0]), data, ids, columns)
     with pytest.raises(DataError, match=r"or the dataset's own id$"):

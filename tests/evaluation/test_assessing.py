@@ -10,11 +10,11 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from llmkit import metrics
-from llmkit.evaluation.assessing import MATRIX, assess
-from llmkit.evaluation.comparison import Saved
-from llmkit.evaluation.result import Subject, Wanted
-from llmkit.evaluation.result_rows import Observed
-from llmkit.metrics.observations import AnswerTexts, Choices, LabelSets, Spans
+from llmkit.evaluation.assessing import MAX_CLASSES, assess
+from llmkit.evaluation.comparison import ComparisonSide
+from llmkit.evaluation.result import MetricRequest, Subject
+from llmkit.evaluation.result_rows import ObservedUnits
+from llmkit.metrics.observations import AnswerTexts, ChoiceIds, LabelSets, Spans
 from llmkit.options import GateOptions
 from llmkit.output import junit, markdown, plots, terminal
 from llmkit.output.report import Report, to_json
@@ -29,7 +29,7 @@ KINDS = {
         (("B-x", "I-x"), ("O",), ("B-y", "O"), ("B-x",)), (("B-x", "O"), ("O",), ("B-y", "O"), ("B-x",)), ("x", "y")
     ),
     "labels": LabelSets(HELD, np.roll(HELD, 1, 1), ("x", "y"), np.full((4, 2), 0.5)),
-    "choices": Choices(np.array([0, 1, 2, 0]), np.array([0, 2, 2, 0]), np.array([1, 1, 2, 0])),
+    "choices": ChoiceIds(np.array([0, 1, 2, 0]), np.array([0, 2, 2, 0]), np.array([1, 1, 2, 0])),
     "answers": AnswerTexts(("a", "", "the b", "c"), (("a",), ("",), ("b",), ("d", "e"))),
 }
 IDS = ("r0", "r1", "r2", "r3")
@@ -48,7 +48,7 @@ def assessed(kind, seen=None, baseline=False):
         observations=seen,
         ids=IDS,
         counts={"rows": len(seen)},
-        about={
+        provenance={
             key: EXAMPLE[key]
             for key in (
                 "predictions",
@@ -72,8 +72,8 @@ def assessed(kind, seen=None, baseline=False):
         | {"predictions": None},
     )
     turned = seen.take([1, 0, 3, 2])
-    before = Saved("old.json", "m", "a-task", "d", Observed(turned, (IDS[1], IDS[0], IDS[3], IDS[2])))
-    return assess(subject, Wanted(metrics=tuple(names), resamples=50), before if baseline else None)
+    before = ComparisonSide("old.json", "m", "a-task", "d", ObservedUnits(turned, (IDS[1], IDS[0], IDS[3], IDS[2])))
+    return assess(subject, MetricRequest(metrics=tuple(names), resamples=50), before if baseline else None)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -94,7 +94,7 @@ def test_a_result_of_each_kind_is_of_the_schema_and_shown_by_every_view(tmp_path
 
 
 def test_more_labels_than_a_table_takes_have_none():
-    width = MATRIX + 1
+    width = MAX_CLASSES + 1
     many = LabelSets(np.ones((4, width), bool), np.ones((4, width), bool), tuple(map(str, range(width))))
     assert assessed("labels", many).as_dict()["per_class"] is None
 
@@ -113,6 +113,6 @@ def test_gates_hold_for_figures_of_spans():
         counts={"rows": 4},
     )
     gates = GateOptions(fail_under=("f1=0.9",))
-    evaluation = assess(subject, Wanted(metrics=("f1",), resamples=0, gates=gates))
+    evaluation = assess(subject, MetricRequest(metrics=("f1",), resamples=0, gates=gates))
     assert [gate.met for gate in evaluation.gates] == [False]
     assert evaluation.figures["f1"].value == pytest.approx(2 / 3)

@@ -16,8 +16,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from llmkit import models
 from llmkit.errors import DataError, HubError, ModelError, OptionError, Stopped
 from llmkit.evaluation import benchmarks
-from llmkit.evaluation.benchmarks import prefix_packing, registry
-from llmkit.evaluation.benchmarks.prefix_packing import Wanted
+from llmkit.evaluation.answer_session import AnswerSession
+from llmkit.evaluation.benchmarks import BenchmarkOptions, prefix_packing, registry, results
+from llmkit.evaluation.benchmarks.prefix_packing import JoinRule, ScoringRequest
 from llmkit.inference.answer_cache import Answers
 from llmkit.options import ModelOptions
 from llmkit.output.report import Report
@@ -90,6 +91,11 @@ def questions(vocabulary, seed=0):
     return requests
 
 
+def packed(ours):
+    requests = [ours.scoring_request(i, request) for i, request in enumerate(questions(400))]
+    return prefix_packing.pack_requests(requests, ours.join_rule)
+
+
 def assert_same(ours, theirs):
     assert [answer[0] for answer in ours] == pytest.approx([answer[0] for answer in theirs], rel=1e-5, abs=1e-5)
     assert [answer[1] for answer in ours] == [answer[1] for answer in theirs]
@@ -113,7 +119,7 @@ def test_only_architectures_that_attend_by_a_mask_take_trees(pair):
     kind = ours.model.config.model_type
     assert ours.forward.takes_trees == (kind in TREES)
     assert ours.forward.gathers
-    rows = prefix_packing.pack([ours._wanted(i, r) for i, r in enumerate(questions(400))], ours._joins)
+    rows = packed(ours)
     assert any(not row.is_chain for row in rows) == (kind in TREES)
     assert all(len(row) <= ours.forward.longest_tree for row in rows if not row.is_chain)
 
@@ -129,8 +135,8 @@ def test_the_batch_size_changes_no_score(tokenizer, batch_size):
 
 def test_rows_stay_below_the_limits_of_a_batch(tokenizer):
     ours, _ = made("llama", tokenizer)
-    rows = prefix_packing.pack([ours._wanted(i, r) for i, r in enumerate(questions(400))], ours._joins)
-    made_of = list(prefix_packing.batches(rows, most_rows=5, most_tokens=200, most_scored=40))
+    rows = packed(ours)
+    made_of = list(prefix_packing.row_batches(rows, max_rows=5, max_tokens=200, max_scored=40))
     assert sorted(map(id, rows)) == sorted(id(row) for batch in made_of for row in batch)
     for batch in made_of:
         assert len(batch) <= 5
@@ -142,8 +148,8 @@ def test_rows_stay_below_the_limits_of_a_batch(tokenizer):
 def test_a_context_shared_by_all_answers_is_computed_once():
     context = tuple(range(10, 30))
     answers = [(1, 2, 3), (1, 2, 4, 5), (6,), (7,)]
-    wanted = [Wanted(i, (context + answer)[:-1], answer) for i, answer in enumerate(answers)]
-    (row,) = prefix_packing.pack(wanted, lambda shared, tokens, fresh: True)
+    wanted = [ScoringRequest(i, (context + answer)[:-1], answer) for i, answer in enumerate(answers)]
+    (row,) = prefix_packing.pack_requests(wanted, JoinRule(hidden=10**6, longest_tree=10**6))  # what shares joins
     assert len(row) == len(context) + 3  # 1 2 and 4: last tokens are predicted, never read
     assert sorted(read.key for read in row.reads) == [0, 1, 2, 3]
     for read in row.reads:
@@ -301,7 +307,9 @@ KINDS = {
 def run(llama):
     options = ModelOptions(model=str(llama), dtype="float32", device="cpu")
     resolved = models.resolve_model(options, Report())
-    return lambda names, **settings: benchmarks.run(names, resolved, options, Report(), **settings)
+    return lambda names, session=None, **settings: benchmarks.run(
+        names, resolved, options, Report(), BenchmarkOptions(**settings), session
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -373,7 +381,7 @@ def test_a_benchmark_that_fails_does_not_hide_the_others(run, task_file, tmp_pat
     broken = task_file("broken", doc_to_text="{{question}")
     unsafe = task_file("unsafe", unsafe_code=True)
     found = run([missing, far, broken, unsafe, task_file("choosing")], limit=2)
-    assert [type(one).__name__ for one in found] == ["Failed"] * 4 + ["Benchmark"]
+    assert [type(one).__name__ for one in found] == ["FailedBenchmark"] * 4 + ["BenchmarkResult"]
     assert [type(one.error) for one in found[:2]] == [DataError, HubError]
     assert "nowhere.jsonl" in str(found[0].error)
     assert "somebody/something" in str(found[1].error) or "far.yaml" in str(found[1].error)
@@ -407,9 +415,8 @@ def test_known_answers_are_not_computed_again_nor_the_weights_read(llama, task_f
     def run(names, **settings):
         answers = Answers.open({"model": "a"}, {}, Report())
         try:
-            return benchmarks.run(
-                names, models.resolve_model(options, Report()), options, Report(), answers=answers, **settings
-            )
+            resolved, session = models.resolve_model(options, Report()), AnswerSession(answers)
+            return benchmarks.run(names, resolved, options, Report(), BenchmarkOptions(**settings), session)
         finally:
             answers.close()
 
@@ -424,14 +431,25 @@ def test_known_answers_are_not_computed_again_nor_the_weights_read(llama, task_f
         assert again.metrics == before.metrics
 
 
+class Asked:
+    """Signals that ask to stop as long as there are no more answers than so many."""
+
+    def __init__(self, answers, count):
+        self.answers, self.count = answers, count
+
+    @property
+    def asked(self):
+        return len(self.answers.done) <= self.count
+
+
 def test_a_stopped_run_goes_on_from_the_answers_that_it_has(run, task_file):
     file = task_file("choosing")
     answers = Answers()
     with pytest.raises(Stopped, match="answers missing"):
-        run([file], num_fewshot=2, answers=answers, batch_size=1, stopping=lambda: True)
+        run([file], AnswerSession(answers, Asked(answers, 10**6)), num_fewshot=2, batch_size=1)
     kept = dict(answers.done)
     assert kept
-    (whole,) = run([file], num_fewshot=2, answers=answers, stopping=lambda: len(answers.done) == len(kept))
+    (whole,) = run([file], AnswerSession(answers, Asked(answers, len(kept))), num_fewshot=2)
     assert not whole.cached
     assert {key: answers.done[key] for key in kept} == kept
     (straight,) = run([file], num_fewshot=2)
@@ -449,24 +467,115 @@ def test_a_model_that_cannot_be_loaded_fails_no_task_but_the_run(task_file, llam
         benchmarks.run([task_file("choosing")], resolved, ModelOptions(model=str(folder)), Report())
 
 
-def test_a_chat_template_is_applied_on_request_and_asked_for_of_the_model(task_file, llama, tmp_path):
-    file = task_file("choosing")
-    chatty = tiny.llama_folder(
-        tmp_path / "chatty", chat_template="{% for m in messages %}[{{ m.content }}]{% endfor %}"
+CHATS = {
+    "roles": (
+        "{% for m in messages %}[{{ m.role }}] {{ m.content }} {% endfor %}"
+        "{% if add_generation_prompt %}[assistant] {% endif %}"
+    ),
+    # refuses a system message, as Gemma's does: lm-eval leaves it out
+    "no system": (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        "{% for m in messages %}<{{ m.role }}> {{ m.content }} {% endfor %}"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def chatty(tmp_path_factory):
+    """Return the folder of a model with one of the templates in CHATS, made once for each."""
+    folder = tmp_path_factory.mktemp("chatty")
+
+    def made_once(name):
+        path = folder / name.replace(" ", "_")
+        return path if path.exists() else tiny.llama_folder(path, chat_template=CHATS[name])
+
+    return made_once
+
+
+def run_as_chat(folder, file, **settings):
+    options, report = ModelOptions(model=str(folder), dtype="float32", device="cpu"), Report()
+    resolved = models.resolve_model(options, report)
+    (found,) = benchmarks.run([file], resolved, options, report, BenchmarkOptions(**settings))
+    return found, report.warnings
+
+
+@pytest.mark.parametrize(
+    ("kind", "template", "num_fewshot", "system"),
+    [
+        ("choosing", "roles", None, None),
+        ("choosing", "roles", 2, "Say what is true."),
+        ("choosing", "no system", 2, "Say what is true."),
+        ("guessing", "roles", 2, None),
+        ("writing", "roles", 2, "Write one word."),
+        ("reading", "roles", None, None),
+    ],
+)
+def test_figures_and_prompts_of_a_chat_are_those_of_lm_evals_own_run(
+    chatty, task_file, kind, template, num_fewshot, system
+):
+    import lm_eval
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+    from lm_eval.utils import hash_string
+
+    file, folder = task_file(kind, **KINDS[kind]), chatty(template)
+    settings = {"num_fewshot": num_fewshot, "limit": 6}
+    found, _ = run_as_chat(folder, file, apply_chat_template=True, system_instruction=system, **settings)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = HFLM(AutoModelForCausalLM.from_pretrained(folder), tokenizer=tokenizer, batch_size=4)
+    theirs = lm_eval.simple_evaluate(
+        model,
+        tasks=[file],
+        bootstrap_iters=0,
+        task_manager=TaskManager(include_defaults=False),
+        apply_chat_template=True,  # fewshot_as_multiturn is its default
+        system_instruction=system,
+        **settings,
     )
+    figures = {key: value for key, value in theirs["results"][kind].items() if "," in key and "_stderr" not in key}
+    named = {key.replace(",none", "").replace(",", "/"): value for key, value in figures.items()}
+    assert found.metrics == pytest.approx(named, rel=1e-5)
+    first = theirs["samples"][kind][0]["filter"]
+    samples = [sample for sample in theirs["samples"][kind] if sample["filter"] == first]
+    assert found.prompt_sha == results.prompt_sha(samples)
+    assert found.chat_template_sha == hash_string(CHATS[template])
+    prompt = samples[0]["arguments"][0][0]
+    if kind != "reading":  # a text whose likelihood is asked for is no question of a chat
+        assert prompt.count("user") == 1 + (num_fewshot or 0)
+        assert (system is not None and template == "roles") == prompt.startswith(f"[system] {system}")
+    plain, _ = run_as_chat(folder, file, **settings)
+    assert plain.chat_template_sha is None
+    assert (plain.prompt_sha == found.prompt_sha) == (kind == "reading")
 
-    def run(folder):
-        options = ModelOptions(model=str(folder), dtype="float32", device="cpu")
-        return benchmarks.run(
-            [file], models.resolve_model(options, Report()), options, Report(), apply_chat_template=True
-        )
 
-    with pytest.raises(ModelError, match="no chat template"):
-        run(llama)
-    options = ModelOptions(model=str(chatty), dtype="float32", device="cpu")
-    (plain,) = benchmarks.run([file], models.resolve_model(options, Report()), options, Report())
-    (chat,) = run(chatty)
-    assert chat.prompt_sha != plain.prompt_sha
+def test_a_system_instruction_without_a_chat_stands_before_the_prompt_as_lm_eval_has_it(chatty, task_file):
+    import lm_eval
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    file, folder = task_file("choosing"), chatty("roles")
+    found, _ = run_as_chat(folder, file, limit=4, system_instruction="Say what is true.")
+    model = HFLM(AutoModelForCausalLM.from_pretrained(folder), tokenizer=AutoTokenizer.from_pretrained(folder))
+    theirs = lm_eval.simple_evaluate(
+        model,
+        tasks=[file],
+        limit=4,
+        bootstrap_iters=0,
+        task_manager=TaskManager(include_defaults=False),
+        system_instruction="Say what is true.",
+    )
+    assert found.prompt_sha == results.prompt_sha(theirs["samples"]["choosing"])
+    assert found.metrics["acc"] == theirs["results"]["choosing"]["acc,none"]
+
+
+def test_a_model_without_a_chat_template_is_refused_and_a_lost_system_message_is_a_warning(chatty, task_file, llama):
+    file = task_file("choosing")
+    with pytest.raises(ModelError, match="no chat template; leave --apply-chat-template out"):
+        run_as_chat(llama, file, apply_chat_template=True)
+    lost = run_as_chat(chatty("no system"), file, limit=1, apply_chat_template=True, system_instruction="Be kind.")[1]
+    assert [warning for warning in lost if "takes no system message" in warning]
+    assert run_as_chat(chatty("no system"), file, limit=1, apply_chat_template=True)[1] == []
+    assert run_as_chat(chatty("roles"), file, limit=1, apply_chat_template=True, system_instruction="Be kind.")[1] == []
 
 
 # --- names
@@ -513,5 +622,5 @@ def test_the_tasks_of_fairness_and_all_others_are_found_where_lm_eval_finds_them
     assert benchmarks.task_names(f"lm-eval:{','.join(names)}") == names
     index = registry.every_task().task_index
     assert all(index[name].yaml_path == file for name, file in registry.definitions().items())
-    assert registry.find("toxigen").dataset == index["toxigen"].cfg["dataset_path"]
-    assert registry.find("winogender").manager is registry.every_task()
+    assert registry.definition_of("toxigen").dataset == index["toxigen"].cfg["dataset_path"]
+    assert registry.definition_of("winogender").manager is registry.every_task()

@@ -14,11 +14,11 @@ from jsonschema import Draft202012Validator
 
 from llmkit import metrics
 from llmkit.errors import DataError
-from llmkit.evaluation.comparison import SHOWN_FLIPS, Saved, compared, looks_saved, read_saved
-from llmkit.evaluation.result_rows import Observed, pack, prediction_rows, unpack
+from llmkit.evaluation.comparison import MAX_FLIPS_SHOWN, ComparisonSide, compared, looks_saved, read_saved
+from llmkit.evaluation.result_rows import ObservedUnits, pack, prediction_rows, unpack
 from llmkit.metrics.observations import (
     AnswerTexts,
-    Choices,
+    ChoiceIds,
     Classes,
     LabelSets,
     Likelihoods,
@@ -46,8 +46,8 @@ KINDS: dict[str, Observations] = {
     "label sets alone": LabelSets(HELD, HELD[::-1], NAMES),
     "spans": Spans((("B-x", "I-x"), ("O",), ()), (("B-x", "O"), ("B-y",), ()), ("x", "y")),
     "parts of speech": Spans((("N", "N"), ("V",), ("N",)), (("N", "V"), ("V",), ("N",)), ("N", "V")),
-    "choices": Choices(np.array([0, 1, 2]), np.array([0, 2, 2]), np.array([1, 1, 2]), ((1.5, -2.0), (0.0,), ())),
-    "bare choices": Choices(np.array([0, 1, 2]), np.array([0, 2, 2])),
+    "choices": ChoiceIds(np.array([0, 1, 2]), np.array([0, 2, 2]), np.array([1, 1, 2]), ((1.5, -2.0), (0.0,), ())),
+    "bare choices": ChoiceIds(np.array([0, 1, 2]), np.array([0, 2, 2])),
     "preferences": Preferences(np.array([0.5, -1.0, 2.0]), np.array([1.0, -2.0, 2.0]), 0.3),
     "bare preferences": Preferences(np.array([0.5, -1.0, 2.0])),
     "samples": Samples({"acc": np.array([1.0, 0.0, 1.0])}, ("x", "y", "z"), ("x", None, "w")),
@@ -60,8 +60,8 @@ SCHEMA = json.loads(
 ROWS = {"$ref": "#/$defs/rows", "$defs": SCHEMA["$defs"]}
 
 
-def saved(seen: Observations, ids=IDS, name: str = "old.json", task: str = "a-task", texts=None) -> Saved:
-    return Saved(name, "a model", task, "a dataset", Observed(seen, ids, texts), metrics.names_for(seen))
+def saved(seen: Observations, ids=IDS, name: str = "old.json", task: str = "a-task", texts=None) -> ComparisonSide:
+    return ComparisonSide(name, "a model", task, "a dataset", ObservedUnits(seen, ids, texts), metrics.names_for(seen))
 
 
 def written(path: Path, seen: Observations, **changes: object) -> Path:
@@ -89,8 +89,8 @@ def classes(truth, guesses, names=NAMES, positive=1) -> Classes:
 def test_rows_come_back_from_json_with_the_same_figures(tmp_path, kind):
     seen = KINDS[kind]
     read = read_saved(str(written(tmp_path / "r.json", seen)))
-    again = read.observed.observations
-    assert list(read.observed.ids) == list(IDS)
+    again = read.units.observations
+    assert list(read.units.ids) == list(IDS)
     assert type(again) is type(seen)
     assert metrics.names_for(again) == metrics.names_for(seen)
     for name in metrics.names_for(seen):
@@ -289,20 +289,20 @@ def test_flips_are_counted_and_shown_broken_ones_first():
 
 
 def test_no_more_than_50_flips_are_shown_and_all_are_counted():
-    rows = SHOWN_FLIPS + 20
+    rows = MAX_FLIPS_SHOWN + 20
     before, after = classes([0, 1] * (rows // 2), [0] * rows), classes([0, 1] * (rows // 2), [1] * rows)
     ids = [str(i) for i in range(rows)]
     flips = compared(saved(before, ids), saved(after, ids), ["accuracy"], 0, 1).flips
     assert flips is not None
     assert (flips["changed"], flips["fixed"], flips["broken"]) == (rows, rows // 2, rows // 2)
-    assert len(flips["rows"]) == SHOWN_FLIPS
+    assert len(flips["rows"]) == MAX_FLIPS_SHOWN
     assert all(row["before"] == row["label"] for row in flips["rows"][: rows // 2])
 
 
 @pytest.mark.parametrize(
     ("before", "after", "fixed", "broken", "first"),
     [
-        (Choices(np.arange(3), np.array([0, 1, 0])), Choices(np.arange(3), np.array([1, 1, 2])), 1, 1, (0, 0, 1)),
+        (ChoiceIds(np.arange(3), np.array([0, 1, 0])), ChoiceIds(np.arange(3), np.array([1, 1, 2])), 1, 1, (0, 0, 1)),
         (
             LabelSets(HELD, np.array([[True, True], [False, True], [True, True]]), NAMES),
             LabelSets(HELD, np.array([[True, False], [False, False], [True, True]]), NAMES),
@@ -321,7 +321,7 @@ def test_no_more_than_50_flips_are_shown_and_all_are_counted():
     ids=["choices", "label sets", "answers"],
 )
 def test_flips_are_of_all_that_is_right_or_wrong(before, after, fixed, broken, first):
-    name = "accuracy" if isinstance(before, Choices) else "exact_match"
+    name = "accuracy" if isinstance(before, ChoiceIds) else "exact_match"
     comparison = compared(saved(before), saved(after), [name], 100, 1)
     assert comparison.differences[name].test == "exact McNemar"
     flips = comparison.flips

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from llmkit.errors import OptionError
-from llmkit.evaluation.suite_files import Member, is_suite, kinds_of, read_suite
+from llmkit.evaluation.suite_files import SuiteMember, is_suite, kinds_of, read_suite
 from llmkit.options import DataOptions, EvalOptions, ModelOptions
 from llmkit.options.base import Options
 
@@ -51,10 +51,10 @@ evals:
 """)
     assert found.name == "nightly"
     assert found.members == (
-        Member(
+        SuiteMember(
             "glue/mrpc", "glue/mrpc", {"model": "runs/mrpc", "limit": 200, "fail_under": ["f1=0.85", "accuracy=0.9"]}
         ),
-        Member(
+        SuiteMember(
             "reviews",
             "data/reviews.csv",
             {"model": "runs/reviews-2", "fail_under": ["accuracy=0.8"], "strict": True, "swap": Path("terms.csv")},
@@ -92,7 +92,7 @@ def test_a_value_becomes_the_type_of_its_option(suite, line, option, value):
     [("glue/mrpc", "mrpc"), ("org/name:part", "part"), ("data/reviews.csv.gz", "reviews"), ("folder/", "folder")],
 )
 def test_the_config_of_a_member_is_the_last_part_of_its_dataset(reference, config):
-    assert Member("m", reference).filled("{name}/{config}-{config}") == f"m/{config}-{config}"
+    assert SuiteMember("m", reference).filled("{name}/{config}-{config}") == f"m/{config}-{config}"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmkit.errors import DataError
-from llmkit.evaluation.term_swaps import Swapped, read_terms, swap, swapped_rows
+from llmkit.evaluation.term_swaps import SwappedTexts, read_terms, swap, swapped_rows
 
 PAIRS = [("he", "she"), ("man", "woman"), ("the man", "the woman next door"), ("Will", "Aisha"), ("她", "他")]
 
@@ -18,6 +18,7 @@ PAIRS = [("he", "she"), ("man", "woman"), ("the man", "the woman next door"), ("
         ("t.csv", "A;B\nhe;she\n", [("he", "she")]),
         ("t.tsv", "term\tswap\nthe  man\t woman \n", [("the man", "woman")]),
         ("t.csv", '"Smith, J.","Khan, A."\n', [("Smith, J.", "Khan, A.")]),
+        ("t.csv", "he|she\nhis, its|her, its\n", [("he", "she"), ("his, its", "her, its")]),
         ("t.csv", "\ufeffhe,she\r\n他,她\r\n", [("he", "she"), ("他", "她")]),
     ],
 )
@@ -112,7 +113,7 @@ def test_swapping_twice_gives_the_text_again(words):
 def test_rows_that_change_are_returned_with_all_their_texts():
     columns = {"text": ["he left", "nothing", None, "a woman"], "pair": ["it rains", "no", "she", "Will"]}
     assert swapped_rows(columns, PAIRS) == [
-        Swapped(0, {"text": "she left", "pair": "it rains"}, (0,)),
-        Swapped(2, {"text": "", "pair": "he"}, (0,)),
-        Swapped(3, {"text": "a man", "pair": "Aisha"}, (1, 3)),
+        SwappedTexts(0, {"text": "she left", "pair": "it rains"}, (0,)),
+        SwappedTexts(2, {"text": "", "pair": "he"}, (0,)),
+        SwappedTexts(3, {"text": "a man", "pair": "Aisha"}, (1, 3)),
     ]

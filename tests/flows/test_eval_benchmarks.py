@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 
@@ -9,7 +10,7 @@ import pytest
 import tiny
 import yaml
 from conftest import write_jsonl
-from evaluating import Files, valid, values
+from evaluating import Files, lasting, valid, values
 
 ROWS = [
     {"question": f"the {thing} was", "choices": [tiny.GOOD[i % 8], tiny.BAD[i % 8]], "label": i % 2}
@@ -111,3 +112,39 @@ def test_a_benchmark_that_fails_does_not_hide_the_others(llmkit, llama, task, tm
     assert [one["status"] for one in valid(ran.json)["results"]] == ["ok", "error"]
     assert ran.error.startswith("1 of 2 evaluations failed: ")
     assert "broken.yaml" in ran.error
+
+
+CHAT = "{% for m in messages %}[{{ m.role }}] {{ m.content }} {% endfor %}"
+
+
+def test_a_chat_template_and_a_system_instruction_are_applied_and_written_down(llmkit, task, tmp_path):
+    name, chatty = task("choosing"), tiny.llama_folder(tmp_path / "chatty", chat_template=CHAT)
+    plain = valid(llmkit("eval", name, "-m", chatty, "--json").json)
+    assert not {"chat_template_sha256", "fewshot_as_multiturn", "system_instruction"} & set(plain)
+    ran = llmkit("eval", name, "-m", chatty, "--apply-chat-template", "--system-instruction", "Be true.", "--json")
+    assert ran.code == 0, ran.err
+    chat = valid(ran.json)
+    assert chat["chat_template_sha256"] == hashlib.sha256(CHAT.encode()).hexdigest()
+    assert (chat["fewshot_as_multiturn"], chat["system_instruction"]) == (True, "Be true.")
+    assert chat["prompts_sha256"] != plain["prompts_sha256"]
+    assert not chat["cached"]  # other prompts are other requests
+    config = tmp_path / "options.yaml"
+    config.write_text(yaml.safe_dump({"apply_chat_template": True, "system_instruction": "Be true."}))
+    again = valid(llmkit("eval", name, "-m", chatty, "--config", config, "--json").json)
+    assert again["cached"]
+    assert lasting(again) == lasting(chat)
+
+
+def test_a_chat_template_is_asked_for_of_the_model_before_anything_is_measured(llmkit, llama, task, tmp_path):
+    name, chatty = task("choosing"), tiny.llama_folder(tmp_path / "chatty", chat_template=CHAT)
+    for flags in ([], ["--dry-run"]):
+        ran = llmkit("eval", name, "-m", llama, "--apply-chat-template", *flags)
+        assert ran.code == 2
+        assert "has no chat template; leave --apply-chat-template out" in ran.error
+    ran = llmkit("eval", name, "-m", chatty, "--baseline", llama, "--apply-chat-template")
+    assert ran.code == 2
+    assert "has no chat template" in ran.error
+    (tmp_path / "own.jinja").write_text(CHAT)
+    ran = llmkit("eval", name, "-m", llama, "--apply-chat-template", "--chat-template", tmp_path / "own.jinja")
+    assert ran.code == 2
+    assert "leave --chat-template out" in ran.error

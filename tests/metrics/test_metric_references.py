@@ -20,12 +20,13 @@ import sklearn.metrics as sk
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from resolving import weighted
 
 from llmkit import metrics
 from llmkit.metrics.intervals import per_label
 from llmkit.metrics.observations import (
     AnswerTexts,
-    Choices,
+    ChoiceIds,
     Classes,
     LabelSets,
     Likelihoods,
@@ -47,7 +48,7 @@ def holds(observations, times, references):
     for name, value in wanted.items():
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # what a library says of an odd case is not for the user
-            own, found = metrics.value(name, observations), metrics.weighted(name, observations, some)
+            own, found = metrics.value(name, observations), weighted(name, observations, some)
         assert own == pytest.approx(value, rel=1e-9, abs=1e-9, nan_ok=True), name
         assert found == pytest.approx([value, repeated[name]], rel=1e-7, abs=1e-7, nan_ok=True), name
 
@@ -447,7 +448,7 @@ def test_figures_per_label_equal_scikit_learn(case):
 def choices(draw):
     count = draw(st.integers(1, 20))
     side = st.lists(st.integers(0, 3), min_size=count, max_size=count).map(np.array)
-    return Choices(draw(side), draw(side), draw(side)), draw(repeats(count))
+    return ChoiceIds(draw(side), draw(side), draw(side)), draw(repeats(count))
 
 
 CHOICES = {

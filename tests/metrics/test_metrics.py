@@ -9,15 +9,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from resolving import metric, weighted
 
 from llmkit import metrics
 from llmkit.errors import HubError, OptionError
 from llmkit.metrics import METRICS
-from llmkit.metrics.classification import calibration_bins, cells, confusion, per_class
+from llmkit.metrics.classification import calibration_bins, confusion, confusion_cells, per_class
 from llmkit.metrics.hub_metric import open_hub_metric
 from llmkit.metrics.observations import (
     AnswerTexts,
-    Choices,
+    ChoiceIds,
     Classes,
     LabelSets,
     Likelihoods,
@@ -56,7 +57,7 @@ EXAMPLES = {
     "language with guesses": likelihoods([1.0], [1], [1], [1]),
     "text_generation": Texts(("the cat", "a dog"), (("the cat",), ("the dog", "dogs"))),
     "squad": AnswerTexts(("The cat", "a dog"), (("cat!",), ("two dogs", "big dog"))),
-    "multiple_choice": Choices(np.array([0, 1, 1]), np.array([0, 1, 3]), np.array([0, 1, 3])),
+    "multiple_choice": ChoiceIds(np.array([0, 1, 1]), np.array([0, 1, 3]), np.array([0, 1, 3])),
     "labels": LabelSets(
         np.array([[True, False], [True, True]]),
         np.array([[True, False], [False, True]]),
@@ -85,11 +86,11 @@ def test_every_metric_computes_without_a_network_in_each_form(no_network, name, 
     seen = EXAMPLES[kind]
     value = metrics.value(name, seen)
     assert isinstance(value, float)
-    assert metrics.weighted(name, seen, np.ones((3, len(seen)))) == pytest.approx([value] * 3)
+    assert weighted(name, seen, np.ones((3, len(seen)))) == pytest.approx([value] * 3)
 
 
 def test_every_entry_of_the_table_is_what_its_name_means_of_some_observations():
-    found = {(name, type(metrics.measure(name, EXAMPLES[kind])).__name__) for name, kind in PAIRS}
+    found = {(name, type(metric(name, EXAMPLES[kind])).__name__) for name, kind in PAIRS}
     assert found == {(name, entry[1]) for name, entries in METRICS.items() for entry in entries}
     for name, entries in METRICS.items():
         assert len({kind for other, kind in PAIRS if other == name}) >= len(entries), name
@@ -135,32 +136,38 @@ def test_precision_recall_and_f1_are_of_the_positive_class_else_macro():
     assert metrics.value("recall", of_one) == pytest.approx(1)
     assert metrics.value("recall", of_other) == pytest.approx(1 / 3)
     assert metrics.value("precision", of_both) == pytest.approx(2 / 3)
-    assert [metrics.note("f1", seen) for seen in (of_one, of_other, of_both)] == ["class 'b'", "class 'a'", "macro"]
+    assert [metric("f1", seen).averaging(seen) for seen in (of_one, of_other, of_both)] == [
+        "class 'b'",
+        "class 'a'",
+        "macro",
+    ]
     assert metrics.value("recall_macro", of_one) == pytest.approx(2 / 3)
-    assert metrics.note("recall_macro", of_one) is None
+    assert metric("recall_macro", of_one).averaging(of_one) is None
 
 
 def test_sizes_and_proportions_are_of_the_rows_that_a_share_is_of():
     seen = classes([1, 1, 1, 0, 0], [1, 0, 0, 0, 1], 1)
-    found = {name: (metrics.size(name, seen), metrics.proportion(name, seen)) for name in metrics.names_for(seen)}
+    found = {
+        name: (metric(name, seen).size(seen), metric(name, seen).proportion(seen)) for name in metrics.names_for(seen)
+    }
     assert found["accuracy"] == (5, (2, 5))
     assert found["precision"] == (3, (1, 3))
     assert found["recall"] == (2, (1, 2))
     assert found["f1_micro"] == found["recall_micro"] == found["precision_micro"] == (5, (2, 5))
     for name in ("f1", "precision_macro", "recall_weighted", "balanced_accuracy", "matthews_correlation"):
         assert found[name] == (5, None)
-    assert metrics.proportion("precision", classes([0, 0], [0, 1], 1)) == (0, 0)
+    assert metric("precision", classes([0, 0], [0, 1], 1)).proportion(classes([0, 0], [0, 1], 1)) == (0, 0)
 
 
 def test_sizes_and_proportions_of_texts_and_samples():
     seen = likelihoods([2.0, 3.0], [4, 5], [9, 9], [1, 2])
-    assert [metrics.size(name, seen) for name in metrics.names_for(seen)] == [9] * 4
-    assert metrics.proportion("accuracy", seen) is None  # the tokens of a text are not independent
-    assert metrics.proportion("exact_match", EXAMPLES["text_generation"]) == (1, 2)
+    assert [metric(name, seen).size(seen) for name in metrics.names_for(seen)] == [9] * 4
+    assert metric("accuracy", seen).proportion(seen) is None  # the tokens of a text are not independent
+    assert metric("exact_match", EXAMPLES["text_generation"]).proportion(EXAMPLES["text_generation"]) == (1, 2)
     sampled = Samples({"acc": np.array([0.0, 1.0, 1.0]), "bleu": np.array([0.5, 1.0, 0.0])})
-    assert [metrics.proportion(name, sampled) for name in ("acc", "bleu")] == [(2, 3), None]
+    assert [metric(name, sampled).proportion(sampled) for name in ("acc", "bleu")] == [(2, 3), None]
     assert [metrics.value(name, sampled) for name in ("acc", "bleu")] == [pytest.approx(2 / 3), 0.5]
-    assert metrics.weighted("bleu", sampled, np.array([[2.0, 0, 0], [0, 1, 1]])) == pytest.approx([0.5, 0.5])
+    assert weighted("bleu", sampled, np.array([[2.0, 0, 0], [0, 1, 1]])) == pytest.approx([0.5, 0.5])
     assert metrics.names_for(sampled) == ("acc", "bleu")
 
 
@@ -174,7 +181,7 @@ def test_a_class_that_is_never_predicted_scores_zero_without_a_warning():
 
 def test_rows_are_counted_into_cells_so_that_a_million_cost_what_a_few_do():
     seen = classes([1, 0, 1, 1, 2, 1], [1, 0, 0, 1, 2, 0], 1)
-    pairs, counts = cells(seen)
+    pairs, counts = confusion_cells(seen)
     found = list(zip(pairs.truth.tolist(), pairs.predicted.tolist(), counts.tolist()))
     assert found == [(0, 0, 1), (0, 1, 2), (1, 1, 2), (2, 2, 1)]
     assert (pairs.names, pairs.positive) == (seen.names, 1)
@@ -187,10 +194,10 @@ def test_a_ranking_needs_rows_of_the_class_and_of_another(name):
     for truth in ([0, 0], [1, 1]):
         seen = classes([0, 1], truth, probabilities=chances)
         assert math.isnan(metrics.value(name, seen))
-        assert np.isnan(metrics.weighted(name, seen, np.ones((1, 2)))).all()
+        assert np.isnan(weighted(name, seen, np.ones((1, 2)))).all()
     both = classes([0, 1], [0, 1], probabilities=chances)
     assert metrics.value(name, both) == 1
-    found = metrics.weighted(name, both, np.array([[1.0, 1], [2, 0], [0, 2]]))
+    found = weighted(name, both, np.array([[1.0, 1], [2, 0], [0, 2]]))
     assert found == pytest.approx([1, math.nan, math.nan], nan_ok=True)
 
 
@@ -204,8 +211,8 @@ def test_rankings_of_more_than_two_classes_leave_out_those_that_do_not_occur():
     chances = [[0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.5, 0.4, 0.1]]
     seen = classes([0, 1, 0], [0, 1, 1], names=("a", "b", "c"), probabilities=chances)
     assert metrics.value("roc_auc", seen) == 1
-    assert metrics.note("roc_auc", seen) == "one-vs-rest macro"
-    assert metrics.note("roc_auc", PROBABLE) == "class 'b'"
+    assert metric("roc_auc", seen).averaging(seen) == "one-vs-rest macro"
+    assert metric("roc_auc", PROBABLE).averaging(PROBABLE) == "class 'b'"
 
 
 def test_the_brier_score_of_two_classes_is_half_of_what_it_is_of_more():
@@ -231,7 +238,7 @@ def test_probabilities_that_are_no_numbers_give_no_figure():
     seen = classes([0, 1], [0, 1], probabilities=[[math.nan, 0.1], [0.2, 0.8]])
     for name in ("roc_auc", "average_precision", "brier", "ece"):
         assert math.isnan(metrics.value(name, seen))
-        assert np.isnan(metrics.weighted(name, seen, np.ones((2, 2)))).all()
+        assert np.isnan(weighted(name, seen, np.ones((2, 2)))).all()
 
 
 @pytest.mark.parametrize("name", ["pearson", "spearman"])
@@ -243,13 +250,13 @@ def test_a_correlation_with_a_constant_or_no_number_is_not_a_number(name, guess,
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert math.isnan(metrics.value(name, seen))
-        assert np.isnan(metrics.weighted(name, seen, np.ones((2, len(guess))))).all()
+        assert np.isnan(weighted(name, seen, np.ones((2, len(guess))))).all()
 
 
 @pytest.mark.parametrize("name", ["pearson", "spearman"])
 def test_a_resample_in_which_a_side_is_constant_has_no_correlation(name):
     seen = numbers([0.1, 0.1, 0.3, 0.7], [0.3, 0.6, 0.1, 0.9])
-    found = metrics.weighted(name, seen, np.array([[3.0, 2, 0, 0], [0, 7, 0, 0], [1, 0, 0, 2], [0, 0, 0, 0]]))
+    found = weighted(name, seen, np.array([[3.0, 2, 0, 0], [0, 7, 0, 0], [1, 0, 0, 2], [0, 0, 0, 0]]))
     assert found == pytest.approx([math.nan, math.nan, 1, math.nan], nan_ok=True)
 
 
@@ -258,14 +265,14 @@ def test_a_correlation_keeps_its_digits_far_from_zero_and_next_to_constant():
     truth = 1e8 + dice.normal(size=40)
     guess = np.concatenate([[1e6], dice.normal(size=39)])  # without the first row, a millionth of the spread
     seen, rest = numbers(guess, truth), numbers(guess[1:], truth[1:])
-    without = metrics.weighted("pearson", seen, np.array([[0.0] + [1.0] * 39]))[0]
+    without = weighted("pearson", seen, np.array([[0.0] + [1.0] * 39]))[0]
     assert without == pytest.approx(metrics.value("pearson", rest), rel=1e-6)
 
 
 def test_the_mean_squared_error_of_no_number_is_none():
     seen = numbers([1, math.inf], [1, 2])
     assert math.isnan(metrics.value("mse", seen))
-    assert np.isnan(metrics.weighted("mse", seen, np.ones((1, 2)))).all()
+    assert np.isnan(weighted("mse", seen, np.ones((1, 2)))).all()
 
 
 def test_perplexity_and_bits_per_byte_follow_from_the_probabilities():
@@ -304,7 +311,7 @@ def test_likelihood_metrics_at_their_ends():
         AnswerTexts((), ()),
         LabelSets(np.zeros((0, 2), bool), np.zeros((0, 2), bool), ("a", "b"), np.zeros((0, 2))),
         Spans((), (), ()),
-        Choices(np.zeros(0, int), np.zeros(0, int)),
+        ChoiceIds(np.zeros(0, int), np.zeros(0, int)),
         Samples({"acc": np.zeros(0)}),
     ],
     ids=lambda seen: type(seen).__name__,
@@ -326,7 +333,7 @@ def test_texts_that_are_empty_have_figures():
 def test_an_exact_match_leaves_out_white_space_at_the_ends_and_nothing_else():
     seen = Texts((" yes\n", "Yes", "yes.", "no"), (("yes",), ("yes",), ("yes",), ("yes", " no ")))
     assert metrics.value("exact_match", seen) == 0.5
-    assert metrics.hits("exact_match", seen).tolist() == [1, 0, 0, 1]
+    assert metric("exact_match", seen).correctness(seen).tolist() == [1, 0, 0, 1]
 
 
 def test_rouge_counts_the_characters_of_chinese_as_words():
@@ -339,13 +346,13 @@ def test_rouge_counts_the_characters_of_chinese_as_words():
 def test_bleu_is_of_characters_where_the_references_are_chinese_and_its_signature_says_so():
     chinese = Texts(("不亦說乎", "不亦樂乎"), (("不亦說乎",), ("不亦君子",)))
     english = Texts(("the cat sat on", "mat"), (("the cat sat on",), ("mat",)))
-    assert "tok:zh" in metrics.signature("bleu", chinese)
-    assert "tok:13a" in metrics.signature("bleu", english)
-    assert "asian:yes" in metrics.signature("ter", chinese)
+    assert "tok:zh" in metric("bleu", chinese).signature(chinese)
+    assert "tok:13a" in metric("bleu", english).signature(english)
+    assert "asian:yes" in metric("ter", chinese).signature(chinese)
     assert metrics.value("ter", chinese) == pytest.approx(100 * 2 / 8)  # two characters of eight
     assert metrics.value("bleu", chinese) > 50  # as words of white space the second row would have nothing in common
-    assert metrics.signature("rouge1", english) is None
-    assert metrics.signature("accuracy", PROBABLE) is None
+    assert metric("rouge1", english).signature(english) is None
+    assert metric("accuracy", PROBABLE).signature(PROBABLE) is None
 
 
 # spans
@@ -382,17 +389,17 @@ def test_rows_without_a_word_outside_of_spans_are_read_as_the_whole_is():
     whole = Spans((("PER", "PER"), ("O",)), (("PER", "PER"), ("O",)), ("PER",))
     part = whole.take([0, 0])
     assert (whole.single, part.single, len(part)) == (False, False, 2)
-    assert metrics.measure("f1", part).weigher(part)(np.ones((1, 2))) == 1
+    assert metric("f1", part).weighted_values(part)(np.ones((1, 2))) == 1
     assert part.take([0]).truth == (("PER", "PER"),)
 
 
 def test_the_accuracy_of_words_is_a_ratio_of_sums_and_no_proportion_of_independent_rows():
     seen = EXAMPLES["spans"]
     assert metrics.value("accuracy", seen) == pytest.approx(3 / 4)
-    assert (metrics.size("accuracy", seen), metrics.proportion("accuracy", seen)) == (4, None)
-    assert metrics.hits("accuracy", seen) is None
-    assert metrics.weighted("accuracy", seen, np.array([[1.0, 3]])) == pytest.approx([5 / 6])
-    assert (metrics.note("f1", seen), metrics.note("f1_macro", seen)) == ("micro", None)
+    assert (metric("accuracy", seen).size(seen), metric("accuracy", seen).proportion(seen)) == (4, None)
+    assert metric("accuracy", seen).correctness(seen) is None
+    assert weighted("accuracy", seen, np.array([[1.0, 3]])) == pytest.approx([5 / 6])
+    assert (metric("f1", seen).averaging(seen), metric("f1_macro", seen).averaging(seen)) == ("micro", None)
 
 
 # sets of labels, choices, answers
@@ -429,7 +436,7 @@ def test_the_names_of_metrics_depend_on_what_was_observed():
         "exact_match",
     )
     assert metrics.names_for(EXAMPLES["multiple_choice"]) == ("accuracy", "accuracy_norm")
-    assert metrics.names_for(Choices(np.zeros(1, int), np.zeros(1, int))) == ("accuracy",)
+    assert metrics.names_for(ChoiceIds(np.zeros(1, int), np.zeros(1, int))) == ("accuracy",)
     answers = metrics.names_for(EXAMPLES["squad"])
     assert answers[:2] == ("f1", "exact_match")
     assert set(answers) - {"f1"} == set(metrics.names_for(EXAMPLES["text_generation"]))
@@ -437,7 +444,7 @@ def test_the_names_of_metrics_depend_on_what_was_observed():
 
 def test_a_name_that_fits_nothing_says_what_it_needs():
     with pytest.raises(OptionError, match=r"'accuracy_norm' needs likelihoods of the choices, and their lengths"):
-        metrics.value("accuracy_norm", Choices(np.zeros(1, int), np.zeros(1, int)))
+        metrics.value("accuracy_norm", ChoiceIds(np.zeros(1, int), np.zeros(1, int)))
     with pytest.raises(OptionError, match=r"'f1' needs a predicted class for each row; there are .*f1_micro"):
         metrics.value("f1", EXAMPLES["labels"])
 
@@ -445,13 +452,13 @@ def test_a_name_that_fits_nothing_says_what_it_needs():
 def test_an_exact_match_of_answers_is_not_that_of_texts():
     answers, texts = (kind(("The cat.",), (("cat",),)) for kind in (AnswerTexts, Texts))
     assert [metrics.value("exact_match", seen) for seen in (answers, texts)] == [1, 0]
-    assert metrics.proportion("exact_match", answers) == (1, 1)
-    assert metrics.hits("exact_match", answers).tolist() == [1]
+    assert metric("exact_match", answers).proportion(answers) == (1, 1)
+    assert metric("exact_match", answers).correctness(answers).tolist() == [1]
 
 
 def test_no_answer_is_right_only_where_there_is_none():
     seen = AnswerTexts(("", "", "x", "the"), (("",), ("x",), ("",), ("", "the")))
-    assert [metrics.measure(name, seen).rows(seen).tolist() for name in ("exact_match", "f1")] == [[1, 0, 0, 1]] * 2
+    assert [metric(name, seen).row_scores(seen).tolist() for name in ("exact_match", "f1")] == [[1, 0, 0, 1]] * 2
     both = AnswerTexts(("",), (("", "x"),))  # SQuAD's script drops what is empty beside a real answer
     assert metrics.value("f1", both) == 0
 
@@ -470,9 +477,9 @@ def test_a_label_that_never_occurs_counts_in_the_macro_mean_and_a_type_of_span_d
 
 
 def test_choices_are_right_by_their_likelihood_or_by_the_normalised_one():
-    seen = Choices(np.array([0, 1, 2]), np.array([0, 1, 0]), np.array([1, 1, 0]))
-    assert [metrics.proportion(name, seen) for name in ("accuracy", "accuracy_norm")] == [(2, 3), (1, 3)]
-    assert metrics.hits("accuracy_norm", seen).tolist() == [0, 1, 0]
+    seen = ChoiceIds(np.array([0, 1, 2]), np.array([0, 1, 0]), np.array([1, 1, 0]))
+    assert [metric(name, seen).proportion(seen) for name in ("accuracy", "accuracy_norm")] == [(2, 3), (1, 3)]
+    assert metric("accuracy_norm", seen).correctness(seen).tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("kind", ["squad", "multiple_choice", "labels", "spans"])
@@ -517,7 +524,7 @@ def test_a_metric_of_other_observations_is_refused_with_what_it_needs():
     with pytest.raises(OptionError, match=r"'roc_auc' needs a probability for each class; there are accuracy, "):
         metrics.value("roc_auc", classes([0, 1], [0, 1]))
     with pytest.raises(OptionError, match=r"'accuracy' needs .* there are loss, perplexity"):
-        metrics.weighted("accuracy", likelihoods([1.0], [1], [1]), np.ones((1, 1)))
+        weighted("accuracy", likelihoods([1.0], [1], [1]), np.ones((1, 1)))
     with pytest.raises(OptionError, match=r"no metric 'pearsn' \(did you mean 'pearson'\?\)"):
         metrics.value("pearsn", numbers([1], [1]))
     with pytest.raises(OptionError, match=r"no metric 'accc' \(did you mean 'acc'\?\); it has acc"):
@@ -603,7 +610,7 @@ def test_a_metric_script_is_weighed_by_repeating_rows(modules):
     metric = open_hub_metric(script(modules, "several", body), trust_remote_code=True)
     seen = numbers([1, 2, 6], [0, 0, 0])
     assert metric.value(seen) == {"mean": 3, "n": 3}  # a list is no figure
-    found = metric.weighted(seen, np.array([[1.0, 1, 1], [0, 2, 1]]))
+    found = metric.weighted_values(seen, np.array([[1.0, 1, 1], [0, 2, 1]]))
     assert found["mean"] == pytest.approx([3, 10 / 3])
 
 
@@ -612,7 +619,7 @@ def test_a_metric_script_that_fails_is_a_wrong_flag_and_in_a_resample_no_value(m
     metric = open_hub_metric(path, trust_remote_code=True)
     with pytest.raises(OptionError, match="its code failed: ZeroDivisionError"):
         metric.value(numbers([1, 1], [1, 1]))
-    found = metric.weighted(numbers([1, 2], [1, 1]), np.array([[2.0, 0], [1, 1]]))
+    found = metric.weighted_values(numbers([1, 2], [1, 1]), np.array([[2.0, 0], [1, 1]]))
     assert found["picky"] == pytest.approx([math.nan, 1], nan_ok=True)
 
 

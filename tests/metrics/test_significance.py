@@ -7,6 +7,7 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from resolving import weighted
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 from llmkit import metrics
@@ -14,7 +15,7 @@ from llmkit.metrics import significance
 from llmkit.metrics.intervals import weights
 from llmkit.metrics.observations import (
     AnswerTexts,
-    Choices,
+    ChoiceIds,
     Classes,
     LabelSets,
     Likelihoods,
@@ -92,7 +93,7 @@ def test_both_sides_stand_under_the_same_resamples():
     found = compare("f1", before, after)
     assert found.high - found.low < 0.03
     drawn = np.concatenate(list(weights(np.ones(200, dtype=int), 2000, 3)))
-    paired = metrics.weighted("f1", after, drawn) - metrics.weighted("f1", before, drawn)
+    paired = weighted("f1", after, drawn) - weighted("f1", before, drawn)
     assert (found.low, found.high) == pytest.approx(tuple(np.percentile(paired, [2.5, 97.5])), abs=0.003)
 
 
@@ -102,8 +103,8 @@ def test_cells_of_truth_before_and_after_give_what_rows_do():
     assert counts.sum() == 400
     whole = counts[None].astype(np.float64)
     for name in ("f1", "matthews_correlation", "accuracy", "balanced_accuracy"):
-        assert metrics.weighted(name, old, whole) == pytest.approx(metrics.value(name, before))
-        assert metrics.weighted(name, new, whole) == pytest.approx(metrics.value(name, after))
+        assert weighted(name, old, whole) == pytest.approx(metrics.value(name, before))
+        assert weighted(name, new, whole) == pytest.approx(metrics.value(name, after))
     agreed = ((before.predicted == 1) & (after.predicted == 2) & (before.truth == 0)).sum()
     assert counts[(old.truth == 0) & (old.predicted == 1) & (new.predicted == 2)].sum() == agreed > 0
 
@@ -211,7 +212,11 @@ CLASSES = Classes(np.array([0, 1]), np.array([0, 1]), ("a", "b"))
         (AnswerTexts(("a",), (("a",),)), AnswerTexts(("a",), (("b",),)), "different truths"),
         (LABELS, LabelSets(~LABELS.truth, LABELS.predicted, LABELS.names), "different truths"),
         (LABELS, LabelSets(LABELS.truth, LABELS.predicted, ("b", "a")), "different truths"),
-        (Choices(np.zeros(2, int), np.zeros(2, int)), Choices(np.ones(2, int), np.zeros(2, int)), "different truths"),
+        (
+            ChoiceIds(np.zeros(2, int), np.zeros(2, int)),
+            ChoiceIds(np.ones(2, int), np.zeros(2, int)),
+            "different truths",
+        ),
         (Spans((("B-x",),), (("O",),), ("x",)), Spans((("O",),), (("O",),), ("x",)), "different truths"),
     ],
 )

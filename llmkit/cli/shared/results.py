@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmkit.options import ResultOptions
 from llmkit.output.atomic import write_whole
 from llmkit.output.report import Report, to_json
+from llmkit.output.result import Result
 
 if TYPE_CHECKING:
     from llmkit.evaluation.suite import Outcome
@@ -51,7 +52,7 @@ def deliver(outcome: Outcome, files: ResultOptions, report: Report) -> None:
     outcome.require_success()
 
 
-def write_files(outcome: Outcome, results: list[dict[str, Any]], files: ResultOptions) -> None:
+def write_files(outcome: Outcome, results: list[Result], files: ResultOptions) -> None:
     """Write what was asked for, each file whole."""
     from llmkit.output import markdown
 
@@ -66,7 +67,7 @@ def write_files(outcome: Outcome, results: list[dict[str, Any]], files: ResultOp
     if files.save_predictions:
         _write_predictions(outcome, files.save_predictions)
     if files.plots:
-        _draw(results, files.plots, several=outcome.suite is not None)
+        _draw(results, files.plots, numbered=outcome.suite is not None)
 
 
 def _write_predictions(outcome: Outcome, path: Path) -> None:
@@ -79,15 +80,15 @@ def _write_predictions(outcome: Outcome, path: Path) -> None:
         path.unlink(missing_ok=True)  # a half of the rows, or an earlier run's, would pass for this one's
         return
     rows = [
-        {**({"name": one.name} if outcome.suite else {}), **row}
-        for one in done
-        for row in prediction_rows(one.observations, one.ids)
+        {**({"name": evaluation.name} if outcome.suite else {}), **row}
+        for evaluation in done
+        for row in prediction_rows(evaluation.subject.observations, evaluation.subject.ids)
     ]
     write_predictions(path, rows)
 
 
-def _draw(results: list[dict[str, Any]], folder: Path, several: bool) -> None:
+def _draw(results: list[Result], folder: Path, numbered: bool) -> None:
     from llmkit.output.plots import draw
 
     for number, result in enumerate(results):
-        draw(folder / f"{number:02d}" if several else folder, result)  # of a failed one there is nothing to draw
+        draw(folder / f"{number:02d}" if numbered else folder, result)  # of a failed one there is nothing to draw

@@ -1,7 +1,15 @@
 """LLM benchmarks through lm-eval: `lm-eval:hellaswag,arc_easy`. Its tasks, its prompts, its numbers; our report."""
 
-from llmkit.evaluation.benchmarks.harness import each, run
+from llmkit.evaluation.benchmarks.harness import BenchmarkOptions, require_chat_template, run
 from llmkit.evaluation.benchmarks.registry import is_benchmark, task_names
-from llmkit.evaluation.benchmarks.results import Benchmark, Failed
+from llmkit.evaluation.benchmarks.results import BenchmarkResult, FailedBenchmark
 
-__all__ = ["Benchmark", "Failed", "each", "is_benchmark", "run", "task_names"]
+__all__ = [
+    "BenchmarkOptions",
+    "BenchmarkResult",
+    "FailedBenchmark",
+    "is_benchmark",
+    "require_chat_template",
+    "run",
+    "task_names",
+]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TypeVar
 
 from datasets import Dataset
 
@@ -13,66 +13,64 @@ from llmkit import metrics, models
 from llmkit.data import fingerprint
 from llmkit.errors import DataError, OptionError, listing
 from llmkit.evaluation import benchmarks
+from llmkit.evaluation.answer_session import open_session, origin_of
 from llmkit.evaluation.assessing import assess
-from llmkit.evaluation.benchmarks import Benchmark, Failed
+from llmkit.evaluation.benchmarks import BenchmarkOptions, BenchmarkResult, FailedBenchmark
 from llmkit.evaluation.benchmarks.registry import PREFIX
-from llmkit.evaluation.comparison import Saved, looks_saved, read_saved
+from llmkit.evaluation.comparison import ComparisonSide, looks_saved, read_saved
 from llmkit.evaluation.gates import require_intervals
-from llmkit.evaluation.measuring import kept_answers, origin_of
 from llmkit.evaluation.plan import seed_of
-from llmkit.evaluation.result import Evaluation, Subject, Wanted
-from llmkit.evaluation.result_rows import Observed
+from llmkit.evaluation.result import Evaluation, MetricRequest, Subject
+from llmkit.evaluation.result_rows import ObservedUnits
 from llmkit.metrics.intervals import Estimate
 from llmkit.metrics.observations import Samples
 from llmkit.models import ResolvedModel
-from llmkit.options import EvalOptions, GateOptions, ModelOptions
+from llmkit.options import EvalOptions, EvalRequest, GateOptions, ModelOptions
 from llmkit.output.report import Report
+from llmkit.output.result import Provenance
 
-if TYPE_CHECKING:
-    from llmkit.evaluation.request import Member
+BenchmarkOutcome = tuple[str, Evaluation | Exception]  # the benchmark's name, and what came of it
+Value = TypeVar("Value")
+NORMAL_QUANTILE = 1.959963984540054  # standard errors in half a 95% interval
+HEADLINES = ("acc_norm", "acc", "exact_match")
 
-Found = tuple[str, Evaluation | Exception]
-NORMAL = 1.959963984540054  # standard errors in half a 95% interval
 
-
-def evaluate_benchmarks(member: Member, report: Report, dry_run: bool) -> Iterator[Found]:
+def evaluate_benchmarks(request: EvalRequest, report: Report, dry_run: bool) -> Iterator[BenchmarkOutcome]:
     """Yield each benchmark's evaluation, or the error that it met; the others are run all the same.
 
     Raises:
         OptionError: a name is unknown, or a flag has no meaning for benchmarks.
-        ModelError: the model cannot be loaded.
+        ModelError: the model cannot be loaded, or has no chat template to apply.
     """
-    _refuse_flags(member)
-    names = benchmarks.task_names(member.dataset)
-    resolved = models.resolve_model(member.model, report)
-    baseline = member.gates.baseline
+    _refuse_flags(request)
+    names = benchmarks.task_names(request.dataset)
+    resolved = models.resolve_model(request.model, report)
+    if request.evaluation.apply_chat_template:
+        benchmarks.require_chat_template(resolved, models.load_tokenizer(resolved, request.model))
+    baseline = request.gates.baseline
     saved = read_saved(baseline) if baseline and looks_saved(baseline) else None
     report.say(f"measuring {listing(names)} by lm-eval on {resolved.name}")
     if dry_run:
         return
-    earlier: dict[str, Saved] = {}
-    if baseline and saved is None:
-        other = replace(member.model, model=baseline, revision=None)
-        found = _run(names, member, models.resolve_model(other, report), other, report)[0]
-        earlier = {one.name: _side(baseline, one) for one in found if isinstance(one, Benchmark)}
-    done, about = _run(names, member, resolved, member.model, report)
-    _refuse_unknown(member, [one for one in done if isinstance(one, Benchmark)])
-    for one in done:
-        if isinstance(one, Failed):
-            yield one.name, one.error
+    earlier = _baseline_sides(names, request, baseline, report) if baseline and saved is None else {}
+    results, provenance = _run(names, request, resolved, request.model, report)
+    _refuse_unknown(request, [result for result in results if isinstance(result, BenchmarkResult)])
+    for result in results:
+        if isinstance(result, FailedBenchmark):
+            yield result.name, result.error
             continue
         try:
-            before = saved or earlier.get(one.name)
+            before = saved or earlier.get(result.name)
             if baseline and before is None:
-                raise DataError(f"the baseline {baseline!r} has no figures of {one.name} to compare with")
-            yield one.name, _evaluation(one, member, before, about)
+                raise DataError(f"the baseline {baseline!r} has no figures of {result.name} to compare with")
+            yield result.name, _evaluation(result, request, before, provenance)
         except (OptionError, DataError) as error:
-            yield one.name, error
+            yield result.name, error
 
 
-def _refuse_flags(member: Member) -> None:
-    evaluation = member.evaluation
-    require_intervals(member.gates, evaluation.resamples)
+def _refuse_flags(request: EvalRequest) -> None:
+    evaluation, data, gates = request.evaluation, request.data, request.gates
+    require_intervals(gates, evaluation.resamples)
     given = {
         "--split": evaluation.split,
         "--label-map": evaluation.label_map,
@@ -82,145 +80,184 @@ def _refuse_flags(member: Member) -> None:
         "--stride": evaluation.stride,
         "--per-row": evaluation.per_row,
         "--predictions": evaluation.predictions,
-        "--column": member.data.column,
-        "--max-length": member.data.max_length,
-        "--task": member.data.task,
-        "--max-gap": member.gates.max_gap,
+        "--column": data.column,
+        "--max-length": data.max_length,
+        "--task": data.task,
+        "--max-gap": gates.max_gap,
         "--check-invariance": evaluation.check_invariance,
     }
     named = [flag for flag, value in given.items() if value]
     if named:
         raise OptionError(f"{listing(named)}: lm-eval's benchmarks choose their own rows, prompts and metrics")
+    if evaluation.apply_chat_template and data.chat_template is not None:
+        raise OptionError("--apply-chat-template takes the tokenizer's own template; leave --chat-template out")
+
+
+def _baseline_sides(names: list[str], request: EvalRequest, baseline: str, report: Report) -> dict[str, ComparisonSide]:
+    """Return what the model that --baseline names comes to, by benchmark."""
+    options = replace(request.model, model=baseline, revision=None)
+    results, _ = _run(names, request, models.resolve_model(options, report), options, report)
+    return {
+        result.name: ComparisonSide(
+            baseline,
+            baseline,
+            "lm-eval",
+            result.name,
+            ObservedUnits(_observed(result), result.ids),
+            tuple(result.metrics),
+        )
+        for result in results
+        if isinstance(result, BenchmarkResult)
+    }
 
 
 def _run(
-    names: list[str], member: Member, resolved: ResolvedModel, options: ModelOptions, report: Report
-) -> tuple[list[Benchmark | Failed], dict[str, Any]]:
+    names: Sequence[str], request: EvalRequest, resolved: ResolvedModel, model_options: ModelOptions, report: Report
+) -> tuple[list[BenchmarkResult | FailedBenchmark], Provenance]:
     """Return the benchmarks of one model, and what their figures rest on."""
-    evaluation = member.evaluation
-    origin = origin_of(resolved, options, evaluation.batch_size, "lm_eval")
+    evaluation = request.evaluation
+    options = BenchmarkOptions(
+        num_fewshot=evaluation.num_fewshot,
+        limit=request.data.limit,
+        batch_size=evaluation.batch_size,
+        seed=evaluation.seed,
+        apply_chat_template=evaluation.apply_chat_template,
+        system_instruction=evaluation.system_instruction,
+    )
+    origin = origin_of(resolved, model_options, evaluation.batch_size, "lm_eval")
     title = {"dataset": "lm-eval (requests)", "split": "", "model": resolved.name, "task": "lm-eval"}
     started = time.monotonic()
-    with kept_answers(origin, {"task": "lm-eval"}, title, evaluation.cache, report) as (answers, stopping):
-        done = benchmarks.run(
-            names,
-            resolved,
-            options,
-            report,
-            num_fewshot=evaluation.num_fewshot,
-            limit=member.data.limit,
-            batch_size=evaluation.batch_size,
-            seed=evaluation.seed,
-            answers=answers,
-            stopping=stopping,
-        )
-    seconds = round((time.monotonic() - started) / max(1, len(done)), 2)  # they run together
-    return [one if isinstance(one, Failed) else _spelled(one) for one in done], {**origin, "seconds": seconds}
+    with open_session(origin, {"task": "lm-eval"}, title, evaluation.cache, report) as session:
+        results = benchmarks.run(names, resolved, model_options, report, options, session)
+    seconds = round((time.monotonic() - started) / max(1, len(results)), 2)  # they run together
+    provenance: Provenance = {
+        "batch_size": origin["batch_size"],
+        "dtype": origin["dtype"],
+        "device": origin["device"],
+        "fingerprints": origin["fingerprints"],
+        "model_commit": origin["model_commit"],
+        "versions": origin["versions"],
+        "seconds": seconds,
+    }
+    renamed = [result if isinstance(result, FailedBenchmark) else _with_our_names(result) for result in results]
+    return renamed, provenance
 
 
-def _refuse_unknown(member: Member, done: list[Benchmark]) -> None:
+def _refuse_unknown(request: EvalRequest, results: Sequence[BenchmarkResult]) -> None:
     """Refuse a metric that no benchmark has, and a gate that demands the worse of one: it would pass unseen.
 
     Raises:
         OptionError: naming the flag, and the metrics that there are.
     """
-    known = tuple(dict.fromkeys(name for one in done for name in one.metrics))
+    known = tuple(dict.fromkeys(name for result in results for name in result.metrics))
     if not known:
         return
-    for name in member.evaluation.metric or ():
+    for name in request.evaluation.metric or ():
         metrics.require_known(metrics.canonical(name), known, "--metric")
-    for given, flag in member.gates.named:
+    for given, flag in request.gates.named:
         name = metrics.canonical(given)
         metrics.require_known(name, known, flag)
-        better = [one.higher_is_better.get(name) for one in done if name in one.metrics]
+        better = [result.higher_is_better.get(name) for result in results if name in result.metrics]
         if (flag == "--fail-under" and False in better) or (flag == "--fail-above" and True in better):
-            side, other = ("lower", "--fail-above") if flag == "--fail-under" else ("higher", "--fail-under")
-            raise OptionError(f"{flag} {name}: {side} is better for {name}; {other} is its gate")
+            side, gate = ("lower", "--fail-above") if flag == "--fail-under" else ("higher", "--fail-under")
+            raise OptionError(f"{flag} {name}: {side} is better for {name}; {gate} is its gate")
 
 
-def _evaluation(one: Benchmark, member: Member, before: Saved | None, about: dict[str, Any]) -> Evaluation:
-    wanted = _wanted(one, member.evaluation, member.gates)
+def _evaluation(
+    result: BenchmarkResult, request: EvalRequest, before: ComparisonSide | None, provenance: Provenance
+) -> Evaluation:
+    metric_request = _requested_metrics(result, request.evaluation, request.gates)
     subject = Subject(
-        name=one.name,
+        name=result.name,
         task="lm-eval",
-        dataset=f"{PREFIX}{one.name}",
-        split=one.split or "",
-        model=member.model.model,
-        headline=_headline(one),
-        observations=_observed(one),
-        ids=one.ids,
-        counts={"rows": one.n},
-        fixed=_fixed(one, wanted.metrics),
-        about={
-            **about,
-            "cached": one.cached,
-            "rows_sha256": fingerprint(Dataset.from_dict({"id": one.ids})),
-            "task_version": one.version,
-            "num_fewshot": one.num_fewshot,
-            "benchmark_dataset": one.dataset,
-            "prompts_sha256": one.prompt_sha,
+        dataset=f"{PREFIX}{result.name}",
+        split=result.split or "",
+        model=request.model.model,
+        headline=next((name for name in HEADLINES if name in result.metrics), next(iter(result.metrics))),
+        observations=_observed(result),
+        ids=result.ids,
+        counts={"rows": result.n},
+        fixed=_fixed(result, metric_request.metrics),
+        provenance={
+            **provenance,
+            "cached": result.cached,
+            "rows_sha256": fingerprint(Dataset.from_dict({"id": result.ids})),
+            "task_version": result.version,
+            "num_fewshot": result.num_fewshot,
+            "benchmark_dataset": result.dataset,
+            "prompts_sha256": result.prompt_sha,
+            **_prompt_provenance(result, request.evaluation),
         },
     )
-    return assess(subject, wanted, before)
+    return assess(subject, metric_request, before)
 
 
-def _wanted(one: Benchmark, evaluation: EvalOptions, gates: GateOptions) -> Wanted:
-    """Return what is wanted of one benchmark; of several, a gate or metric holds for those that have it."""
-    known = tuple(one.metrics)
+def _prompt_provenance(result: BenchmarkResult, evaluation: EvalOptions) -> Provenance:
+    """Return how prompts were put otherwise than as the task has them, as lm-eval keeps it; nothing where they were."""
+    provenance: Provenance = {}
+    if result.chat_template_sha is not None:
+        provenance["chat_template_sha256"] = result.chat_template_sha
+        provenance["fewshot_as_multiturn"] = True
+    if evaluation.system_instruction is not None:
+        provenance["system_instruction"] = evaluation.system_instruction
+    return provenance
+
+
+def _requested_metrics(result: BenchmarkResult, evaluation: EvalOptions, gates: GateOptions) -> MetricRequest:
+    """Return what is asked of one benchmark; of several, a gate or metric holds for those that have it."""
+    known = tuple(result.metrics)
     named = [metrics.canonical(name) for name in evaluation.metric or known]
 
-    def mine(pairs: list[str] | None) -> list[str] | None:
+    def of_known(pairs: list[str] | None) -> list[str] | None:
         return [pair for pair in pairs or () if metrics.canonical(pair.partition("=")[0]) in known] or None
 
-    own = replace(
-        gates, fail_under=mine(gates.fail_under), fail_above=mine(gates.fail_above), max_drop=mine(gates.max_drop)
+    gates = replace(
+        gates,
+        fail_under=of_known(gates.fail_under),
+        fail_above=of_known(gates.fail_above),
+        max_drop=of_known(gates.max_drop),
     )
-    gated = [metrics.canonical(name) for name, _ in own.named]
-    shown = dict.fromkeys([*(name for name in named if name in known), *gated])
-    lower = frozenset(name for name, better in one.higher_is_better.items() if not better)
-    return Wanted(
-        tuple(shown or known),
-        gates=own,
+    gated = [metrics.canonical(name) for name, _ in gates.named]
+    names = dict.fromkeys([*(name for name in named if name in known), *gated])
+    lower = frozenset(name for name, better in result.higher_is_better.items() if not better)
+    return MetricRequest(
+        tuple(names or known),
+        gates=gates,
         resamples=evaluation.resamples,
         seed=seed_of(evaluation),
         lower_is_better=metrics.LOWER_IS_BETTER | lower,
     )
 
 
-def _spelled(one: Benchmark) -> Benchmark:
+def _with_our_names(result: BenchmarkResult) -> BenchmarkResult:
     """Return the benchmark with its metrics by llmkit's names: lm-eval's mcc is matthews_correlation."""
 
-    def named(by_name: Mapping[str, Any]) -> dict[str, Any]:
+    def named(by_name: Mapping[str, Value]) -> dict[str, Value]:
         return {metrics.canonical(name): value for name, value in by_name.items()}
 
     return replace(
-        one,
-        metrics=named(one.metrics),
-        stderrs=named(one.stderrs),
-        higher_is_better=named(one.higher_is_better),
-        observations=Samples(named(one.observations.values)),
+        result,
+        metrics=named(result.metrics),
+        stderrs=named(result.stderrs),
+        higher_is_better=named(result.higher_is_better),
+        observations=Samples(named(result.observations.values)),
     )
 
 
-def _headline(one: Benchmark) -> str:
-    return next((name for name in ("acc_norm", "acc", "exact_match") if name in one.metrics), next(iter(one.metrics)))
-
-
-def _fixed(one: Benchmark, names: tuple[str, ...]) -> dict[str, Estimate]:
+def _fixed(result: BenchmarkResult, names: tuple[str, ...]) -> dict[str, Estimate]:
     """Return the figures that are no means of rows, such as perplexity: lm-eval's value and its standard error."""
-    found = {}
+    figures = {}
     for name in names:
-        if name in one.observations.values:
+        if name in result.observations.values:
             continue
-        value, error = one.metrics[name], one.stderrs.get(name)
-        low, high = (None, None) if error is None else (value - NORMAL * error, value + NORMAL * error)
-        found[name] = Estimate(value, low, high, one.n, None if error is None else "standard error")
-    return found
+        value, error = result.metrics[name], result.stderrs.get(name)
+        if error is None:
+            figures[name] = Estimate(value, None, None, result.n, None)
+        else:
+            half = NORMAL_QUANTILE * error
+            figures[name] = Estimate(value, value - half, value + half, result.n, "standard error")
+    return figures
 
 
-def _side(baseline: str, one: Benchmark) -> Saved:
-    return Saved(baseline, baseline, "lm-eval", one.name, Observed(_observed(one), one.ids), tuple(one.metrics))
-
-
-def _observed(one: Benchmark) -> Samples:
-    return Samples(one.observations.values, tuple(one.targets), tuple(one.answers))
+def _observed(result: BenchmarkResult) -> Samples:
+    return Samples(result.observations.values, tuple(result.targets), tuple(result.answers))

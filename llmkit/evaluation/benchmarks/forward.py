@@ -6,18 +6,17 @@ import inspect
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
-from llmkit.evaluation.benchmarks.prefix_packing import Row, Wanted, pack
+from llmkit.evaluation.benchmarks.prefix_packing import PackedRow, ScoringRequest, pack_requests
 
 CLOSE = 1e-4  # of the logits' size: float32 differences between two shapes of the same computation
 CLOSE_IN_HALF = 0.1  # of the error that a row without a mask has: bfloat16 rounds too coarsely for a fixed bound
-CHUNK = 256  # positions whose float32 copies of the logits exist at once
-WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
-ROPES_OF_LENGTH = {"dynamic", "longrope"}
+POSITIONS_PER_CHUNK = 256  # positions whose float32 copies of the logits exist at once
+WINDOW_SETTINGS = ("sliding_window", "attention_chunk_size", "window_size")
+LENGTH_DEPENDENT_ROPES = {"dynamic", "longrope"}
 
 
 class Forward:
@@ -31,7 +30,9 @@ class Forward:
         self.rope_depends_on_length = _rope_depends_on_length(config)
         accepted = inspect.signature(model.forward).parameters
         self._settings = {"use_cache": False} if "use_cache" in accepted else {}
-        windows = [window for name in WINDOWS if isinstance(window := getattr(config, name, None), int) and window > 0]
+        windows = [
+            window for name in WINDOW_SETTINGS if isinstance(window := getattr(config, name, None), int) and window > 0
+        ]
         self.longest_tree = min([max_length, *windows])  # within the window a full mask is the model's own
         self.gathers = False
         self.gathers = self._gathers_proven()
@@ -39,7 +40,7 @@ class Forward:
 
     @torch.inference_mode()
     def score(
-        self, batch: Sequence[Row], slots: Sequence[tuple[int, int]], where: torch.Tensor, targets: torch.Tensor
+        self, batch: Sequence[PackedRow], slots: Sequence[tuple[int, int]], where: torch.Tensor, targets: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the log-probability of each target at its slot, and whether it is the likeliest token there.
 
@@ -55,14 +56,14 @@ class Forward:
         logits = self.logits(batch, slots)
         where, targets = where.to(logits.device), targets.to(logits.device)
         norms, best = [], []
-        for some in torch.split(logits, CHUNK):
-            norms.append(some.float().logsumexp(-1))
-            best.append(some.argmax(-1))
-        picked = logits[where, targets].float() - torch.cat(norms)[where]
-        return picked.double().cpu(), (torch.cat(best)[where] == targets).cpu()
+        for chunk in torch.split(logits, POSITIONS_PER_CHUNK):
+            norms.append(chunk.float().logsumexp(-1))
+            best.append(chunk.argmax(-1))
+        scores = logits[where, targets].float() - torch.cat(norms)[where]
+        return scores.double().cpu(), (torch.cat(best)[where] == targets).cpu()
 
     @torch.inference_mode()
-    def logits(self, batch: Sequence[Row], slots: Sequence[tuple[int, int]]) -> torch.Tensor:
+    def logits(self, batch: Sequence[PackedRow], slots: Sequence[tuple[int, int]]) -> torch.Tensor:
         """Return the logits at the slots, (slots, vocabulary), in the model's dtype."""
         device = self.model.device
         rows, nodes = torch.tensor(list(slots), device=device).unbind(1)
@@ -72,22 +73,23 @@ class Forward:
         with _head_reads(self.model, rows, nodes):
             return torch.as_tensor(self.model(**inputs).logits[0])
 
-    def _inputs(self, batch: Sequence[Row]) -> dict[str, Any]:
+    def _inputs(self, batch: Sequence[PackedRow]) -> dict[str, torch.Tensor | bool]:
         device = self.model.device
         width = max(len(row) for row in batch)
-        inputs = {"input_ids": _padded([row.tokens for row in batch], width).to(device), **self._settings}
+        inputs: dict[str, torch.Tensor | bool] = {**self._settings}
+        inputs["input_ids"] = _padded([row.tokens for row in batch], width).to(device)
         if not all(row.is_chain for row in batch):
-            seen = torch.stack([row.mask(width) for row in batch])[:, None].to(device)
+            attends = torch.stack([row.mask(width) for row in batch])[:, None].to(device)
             dtype = self.model.dtype
-            inputs["attention_mask"] = torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill(
-                ~seen, torch.finfo(dtype).min
+            inputs["attention_mask"] = torch.zeros(attends.shape, dtype=dtype, device=device).masked_fill(
+                ~attends, torch.finfo(dtype).min
             )
             inputs["position_ids"] = _padded([row.positions for row in batch], width).to(device)
         return inputs
 
     def _gathers_proven(self) -> bool:
         """Tell whether the head can be given the positions that are read alone."""
-        (row,) = pack([Wanted(0, _tokens(12, self.vocabulary), (0,))], _never)
+        (row,) = pack_requests([ScoringRequest(0, _tokens(12, self.vocabulary), (0,))])
         slots = [(0, 3), (0, 11)]
         plain = self.logits([row], slots)
         self.gathers = True
@@ -103,14 +105,15 @@ class Forward:
         if kind not in {"sdpa", "eager"} or self.rope_depends_on_length or self.longest_tree < 40:
             return False
         tokens = _tokens(40, self.vocabulary)
-        long, short = Wanted(0, tokens[:32], (0,)), Wanted(1, tokens[:8] + tokens[32:], (0,))
+        long = ScoringRequest(0, tokens[:32], (0,))
+        short = ScoringRequest(1, tokens[:8] + tokens[32:], (0,))
         # the short branch comes last in the row: its positions are far from its places
-        tree = Row()
+        tree = PackedRow()
         tree.add(short, tree.add(long, [])[:8])
-        (alone,) = pack([short], _never)
-        (unmasked,) = pack([Wanted(0, tokens, (0,))], _never)
+        (branch,) = pack_requests([short])
+        (unmasked,) = pack_requests([ScoringRequest(0, tokens, (0,))])
         last = [(0, node) for node in range(32, 40)]
-        plain = self.logits([alone], [(0, node) for node in range(8, 16)])
+        plain = self.logits([branch], [(0, node) for node in range(8, 16)])
         wrong = _distance(self.logits([unmasked], last), plain)
         try:
             error = _distance(self.logits([tree], last), plain)
@@ -139,7 +142,7 @@ def _rope_depends_on_length(config: PretrainedConfig) -> bool:
     """Tell whether rotary angles change with the longest position of the batch: then rows must not meet."""
     settings = getattr(config, "rope_parameters", None) or {}
     kinds = [settings, *(value for value in settings.values() if isinstance(value, dict))]
-    return any(kind.get("rope_type") in ROPES_OF_LENGTH for kind in kinds)
+    return any(kind.get("rope_type") in LENGTH_DEPENDENT_ROPES for kind in kinds)
 
 
 def _padded(rows: Sequence[Sequence[int]], width: int) -> torch.Tensor:
@@ -156,7 +159,3 @@ def _distance(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def _size(logits: torch.Tensor) -> float:
     return max(1.0, float(logits.float().abs().max()))
-
-
-def _never(shared: int, tokens: int, fresh: int) -> bool:
-    return False

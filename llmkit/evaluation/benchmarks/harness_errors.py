@@ -22,7 +22,7 @@ def quiet(report: Report) -> Iterator[None]:
     from tqdm import tqdm  # type: ignore[import-untyped]
 
     log, level, init = logging.getLogger("lm_eval"), logging.getLogger("lm_eval").level, tqdm.__init__
-    alone = os.environ.get("DISABLE_MULTIPROC")
+    multiprocessing = os.environ.get("DISABLE_MULTIPROC")
     with contextlib.ExitStack() as stack:
         sink = sys.stderr if report.verbose else stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
         stack.enter_context(contextlib.redirect_stdout(sink))
@@ -37,7 +37,7 @@ def quiet(report: Report) -> Iterator[None]:
         finally:
             log.setLevel(level)
             tqdm.__init__ = init
-            if alone is None:
+            if multiprocessing is None:
                 del os.environ["DISABLE_MULTIPROC"]
 
 

@@ -10,173 +10,195 @@ from __future__ import annotations
 import functools
 import hashlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from lm_eval.models.huggingface import HFLM
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from llmkit import models
 from llmkit.errors import Stopped
+from llmkit.evaluation.answer_session import AnswerSession
 from llmkit.evaluation.benchmarks.forward import Forward
-from llmkit.evaluation.benchmarks.prefix_packing import Row, Wanted, batches, pack
+from llmkit.evaluation.benchmarks.prefix_packing import (
+    SINGLE_BRANCHES,
+    JoinRule,
+    PackedRow,
+    ScoringRequest,
+    pack_requests,
+    row_batches,
+)
 from llmkit.inference.answer_cache import Answers
+from llmkit.models import ResolvedModel
+from llmkit.options import ModelOptions, TalkOptions
+from llmkit.output.report import Report
 
-Request = tuple[tuple[str, str] | None, list[int], list[int]]  # texts (None: a window of a text), context, continuation
-Answer = tuple[float, bool]  # the continuation's log-likelihood, and whether each of its tokens is the likeliest
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+
+# texts (None: a window of a text), context, continuation
+TokenizedRequest = tuple[tuple[str, str] | None, list[int], list[int]]
+LogLikelihood = tuple[float, bool]  # of a continuation, and whether each of its tokens is the likeliest
 
 TOKENS_ON_CPU = 512  # per forward pass: larger ones leave the cache and pad more
 TOKENS_ON_ACCELERATOR = 16384
-LOGITS = 2**27  # at once: half a gigabyte in float32
-GENERATED_TOGETHER = 8
-GENERATED_BETWEEN_SAVES = 64
-
-
-def _never() -> bool:
-    return False
+LOGITS_AT_ONCE = 2**27  # half a gigabyte in float32
+TEXTS_PER_BATCH = 8
+TEXTS_BETWEEN_SAVES = 64
 
 
 @dataclass(frozen=True)
-class Unloaded:
+class UnloadedModel:
     """A model whose weights are read when the first answer is not known."""
 
-    config: PretrainedConfig
-    device: torch.device
-    load: Callable[[], PreTrainedModel]
+    resolved: ResolvedModel
+    options: ModelOptions
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """What the model is."""
+        return self.resolved.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where it will be loaded."""
+        return models.pick_device(self.options.device)
+
+    def load(self) -> PreTrainedModel:
+        """Return the model with its weights."""
+        kind = "AutoModelForSeq2SeqLM" if self.config.is_encoder_decoder else "AutoModelForCausalLM"
+        return models.load_model(self.resolved, kind, self.tokenizer, self.options)
 
 
 class FrugalLM(HFLM):
     """HFLM around a model of ours. `batch_size` rows go through it together; None: as many as fit well.
 
-    What `answers` holds is not computed again, and what is computed is added to it, a batch at a time; where `stopping`
-    asks for it after a batch, `Stopped` is raised.
+    What the answers of `session` hold is not computed again, and what is computed is added to them, a batch at a time;
+    where a signal asks for it, `Stopped` is raised after a batch. `report` shows progress.
     """
 
     batch_size_per_gpu: int
-    _model: Any
+    _model: PreTrainedModel | UnloadedModel
 
     def __init__(
         self,
-        model: PreTrainedModel | Unloaded,
+        model: PreTrainedModel | UnloadedModel,
         tokenizer: PreTrainedTokenizerBase,
         batch_size: int | None = None,
         max_length: int | None = None,
-        progress: Progress | None = None,
-        answers: Answers | None = None,
-        stopping: Callable[[], bool] = _never,
+        session: AnswerSession | None = None,
+        report: Report | None = None,
     ) -> None:
         super().__init__(
             pretrained=model,
             tokenizer=tokenizer,
-            batch_size=batch_size or GENERATED_TOGETHER,
+            batch_size=batch_size or TEXTS_PER_BATCH,
             max_length=max_length,
             trust_remote_code=False,
         )
-        self.progress = progress or _without_progress
-        self.answers = answers or Answers()
-        self.stopping = stopping
+        self.report = report or Report(TalkOptions(quiet=True))
+        self.session = session or AnswerSession(Answers())
         self.computed = 0  # answers that were not known
-        self.most_rows = batch_size or sys.maxsize
+        self.max_rows = batch_size or sys.maxsize
         on_cpu = self.device.type == "cpu"
-        self.most_tokens = sys.maxsize if batch_size else TOKENS_ON_CPU if on_cpu else TOKENS_ON_ACCELERATOR
+        self.max_tokens = sys.maxsize if batch_size else TOKENS_ON_CPU if on_cpu else TOKENS_ON_ACCELERATOR
 
     @functools.cached_property
     def forward(self) -> Forward:
         """The model, with its weights, and what was proven of it."""
-        self._load()
-        return Forward(self._model, self.max_length)
+        return Forward(self._loaded(), self.max_length)
 
-    def _load(self) -> None:
-        if isinstance(self._model, Unloaded):
+    @property
+    def join_rule(self) -> JoinRule:
+        """When requests that begin alike share a row of the model."""
+        if not self.forward.takes_trees:
+            return SINGLE_BRANCHES
+        return JoinRule(self.forward.hidden, self.forward.longest_tree)
+
+    def _loaded(self) -> PreTrainedModel:
+        if isinstance(self._model, UnloadedModel):
             self._model = self._model.load().eval()
+        return self._model
 
-    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = True) -> list[Answer]:
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = True) -> list[LogLikelihood]:
         """Return the answer to each pair of a context and a continuation."""
-        answers: list[Answer] = super().loglikelihood(requests, disable_tqdm=True)
+        answers: list[LogLikelihood] = super().loglikelihood(requests, disable_tqdm=True)
         return answers
 
-    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = True) -> list[float]:
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = True) -> list[float]:
         """Return the log-likelihood of each whole text, read in windows of the model's length."""
-        kept, self.batch_size_per_gpu = self.batch_size_per_gpu, sys.maxsize  # all windows in one call: batched here
+        size, self.batch_size_per_gpu = self.batch_size_per_gpu, sys.maxsize  # all windows in one call: batched here
         try:
             likelihoods: list[float] = super().loglikelihood_rolling(requests, disable_tqdm=True)
         finally:
-            self.batch_size_per_gpu = kept
+            self.batch_size_per_gpu = size
         return likelihoods
 
-    def generate_until(self, requests: list[Any], disable_tqdm: bool = True) -> list[str]:
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
         """Return the text that goes on from each context; sampled ones are never taken from what is known."""
         if any(request.args[1].get("do_sample") for request in requests):
-            self._load()
+            self._loaded()
             self.computed += len(requests)
             return list(super().generate_until(requests, disable_tqdm=True))
         keys = [f"text {_key(*request.args)}" for request in requests]
-        unknown = {key: request for key, request in zip(keys, requests, strict=True) if key not in self.answers.notes}
+        known = self.session.answers.notes
+        unknown = {key: request for key, request in zip(keys, requests, strict=True) if key not in known}
         if unknown:
-            self._load()
+            self._loaded()
         waiting = sorted(unknown, key=lambda key: -len(unknown[key].args[0]))
-        with self.progress("writing", len(waiting)) as advance:
-            for start in range(0, len(waiting), GENERATED_BETWEEN_SAVES):
-                some = waiting[start : start + GENERATED_BETWEEN_SAVES]
-                texts = super().generate_until([unknown[key] for key in some], disable_tqdm=True)
-                for key, text in zip(some, texts, strict=True):
-                    self.answers.note(key, text)
-                advance(len(some))
-                self._stop_if_asked(len(waiting) - start - len(some))
+        with self.report.progress("writing", len(waiting)) as advance:
+            for start in range(0, len(waiting), TEXTS_BETWEEN_SAVES):
+                batch = waiting[start : start + TEXTS_BETWEEN_SAVES]
+                texts = super().generate_until([unknown[key] for key in batch], disable_tqdm=True)
+                for key, text in zip(batch, texts, strict=True):
+                    self.session.answers.note(key, text)
+                advance(len(batch))
+                self._stop_if_asked(len(waiting) - start - len(batch))
         self.computed += len(waiting)
-        return [self.answers.notes[key] for key in keys]
+        return [known[key] for key in keys]
 
     def _loglikelihood_tokens(
-        self, requests: Sequence[Request], disable_tqdm: bool = True, override_bs: int | None = None
-    ) -> list[Answer]:
+        self, requests: Sequence[TokenizedRequest], disable_tqdm: bool = True, override_bs: int | None = None
+    ) -> list[LogLikelihood]:
         if self.backend != "causal":
-            self._load()
+            self._loaded()
             self.computed += len(requests)
             return list(super()._loglikelihood_tokens(requests, disable_tqdm=True, override_bs=override_bs))
         keys = [int(_key(context, continuation), 16) for _, context, continuation in requests]
-        unknown = {key: request for key, request in zip(keys, requests, strict=True) if key not in self.answers.done}
-        self._compute([self._wanted(key, request) for key, request in unknown.items()])
-        records = [self.answers.done[key] for key in keys]
-        return [(likelihood, bool(greedy)) for likelihood, greedy in records]
+        known = self.session.answers.done
+        unknown = {key: request for key, request in zip(keys, requests, strict=True) if key not in known}
+        self._compute([self.scoring_request(key, request) for key, request in unknown.items()])
+        return [(likelihood, bool(greedy)) for likelihood, greedy in (known[key] for key in keys)]
 
-    def _compute(self, unknown: list[Wanted]) -> None:
-        if not unknown:
+    def _compute(self, requests: list[ScoringRequest]) -> None:
+        if not requests:
             return
-        most_rows = 1 if self.forward.rope_depends_on_length else self.most_rows
-        rows, done = pack(unknown, self._joins), 0
-        with self.progress("scoring", len(unknown)) as advance:
-            for batch in batches(rows, most_rows, self.most_tokens, LOGITS // self.forward.vocabulary):
-                found = dict(self._answers(batch))
-                self.answers.add(list(found), list(found.values()))
-                advance(len(found))
-                done += len(found)
-                self._stop_if_asked(len(unknown) - done)
-        self.computed += len(unknown)
+        max_rows = 1 if self.forward.rope_depends_on_length else self.max_rows
+        rows, done = pack_requests(requests, self.join_rule), 0
+        with self.report.progress("scoring", len(requests)) as advance:
+            for batch in row_batches(rows, max_rows, self.max_tokens, LOGITS_AT_ONCE // self.forward.vocabulary):
+                answers = dict(self._log_likelihoods(batch))
+                self.session.answers.add(list(answers), list(answers.values()))
+                advance(len(answers))
+                done += len(answers)
+                self._stop_if_asked(len(requests) - done)
+        self.computed += len(requests)
 
     def _stop_if_asked(self, missing: int) -> None:
-        if missing and self.stopping():
+        if missing and self.session.stopping:
             raise Stopped(f"stopped with {missing} answers missing: the same command goes on from there")
 
-    def _wanted(self, key: int, request: Request) -> Wanted:
+    def scoring_request(self, key: int, request: TokenizedRequest) -> ScoringRequest:
+        """Return what the model reads of a request: cut as HFLM cuts."""
         _, context, continuation = request
-        # as HFLM cuts: from the left, to one token more than fits, for the last is only predicted
+        # from the left, to one token more than fits, for the last is only predicted
         inputs = (context + continuation)[-(self.max_length + 1) :][:-1]
-        return Wanted(key, tuple(inputs), tuple(continuation))
+        return ScoringRequest(key, tuple(inputs), tuple(continuation))
 
-    def _joins(self, shared: int, tokens: int, fresh: int) -> bool:
-        """Tell whether a sequence joins a row that it shares tokens with.
-
-        A layer costs 24 h^2 operations per token, h the hidden size, and 4 h per pair of tokens that attend; joining
-        saves the shared tokens and makes each new one and each old one a pair, twice, most of them masked.
-        """
-        if not self.forward.takes_trees or tokens + fresh > self.forward.longest_tree:
-            return False
-        return 3 * self.forward.hidden * shared > tokens * fresh
-
-    def _answers(self, batch: list[Row]) -> Iterator[tuple[int, Answer]]:
+    def _log_likelihoods(self, batch: list[PackedRow]) -> Iterator[tuple[int, LogLikelihood]]:
         reads = [(row, read) for row, tree in enumerate(batch) for read in tree.reads]
         slots: dict[tuple[int, int], int] = {}
         for row, read in reads:
@@ -184,18 +206,13 @@ class FrugalLM(HFLM):
                 slots.setdefault((row, node), len(slots))
         where = torch.tensor([slots[row, node] for row, read in reads for node in read.nodes])
         targets = torch.tensor([token for _, read in reads for token in read.targets])
-        values, greedy = self.forward.score(batch, list(slots), where, targets)
+        scores, greedy = self.forward.score(batch, list(slots), where, targets)
         lengths = [len(read.targets) for _, read in reads]
-        for (_, read), some, hits in zip(
-            reads, torch.split(values, lengths), torch.split(greedy, lengths), strict=True
-        ):
-            yield read.key, (float(some.sum()), bool(hits.all()))
+        parts = zip(reads, torch.split(scores, lengths), torch.split(greedy, lengths), strict=True)
+        for (_, read), likelihoods, likeliest in parts:
+            yield read.key, (float(likelihoods.sum()), bool(likeliest.all()))
 
 
 def _key(*parts: object) -> str:
     """Return 128 bits that name a request."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
-
-
-def _without_progress(what: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
-    return nullcontext(lambda steps: None)  # noqa: ARG005

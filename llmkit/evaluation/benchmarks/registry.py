@@ -7,26 +7,27 @@ import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmkit.errors import OptionError, did_you_mean
+from llmkit.output.documents import JsonObject
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
 
 PREFIX = "lm-eval:"
-TASK = re.compile(r"""^task:[ \t]*["']?([^\s"'#\[]+)""", re.MULTILINE)
-GROUP = re.compile(r"^group:", re.MULTILINE)
+TASK_LINE = re.compile(r"""^task:[ \t]*["']?([^\s"'#\[]+)""", re.MULTILINE)
+GROUP_LINE = re.compile(r"^group:", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Found:
+class TaskDefinition:
     """A name that lm-eval knows: what to load it with, and what its definition says of it."""
 
     name: str
     manager: TaskManager
     spec: str
-    config: dict[str, Any]  # empty for a tag, and for a file of the user's
+    config: JsonObject  # empty for a tag, and for a file of the user's
     file: Path | None
 
     @property
@@ -67,17 +68,17 @@ def check_installed() -> None:
         raise OptionError("lm-eval: needs the extra: pip install 'llmkit[lm-eval]'")
 
 
-def find(name: str) -> Found:
+def definition_of(name: str) -> TaskDefinition:
     """Return how to load a name that `task_names` let pass."""
     from lm_eval.tasks import TaskManager
 
     if _is_file(name):
         path = Path(name).expanduser()
-        return Found(name, TaskManager(include_defaults=False), str(path), {}, path)
+        return TaskDefinition(name, TaskManager(include_defaults=False), str(path), {}, path)
     file = definitions().get(name)
     manager = every_task() if file is None else TaskManager(include_defaults=False, include_path=file.parent)
     entry = manager.task_index[name]
-    return Found(name, manager, name, entry.cfg or {}, entry.yaml_path)
+    return TaskDefinition(name, manager, name, entry.cfg or {}, entry.yaml_path)
 
 
 @functools.cache
@@ -109,9 +110,9 @@ def definitions() -> dict[str, Path]:
     spec = importlib.util.find_spec("lm_eval")
     assert spec is not None
     assert spec.origin is not None
-    found: dict[str, list[Path]] = {}
+    files_by_name: dict[str, list[Path]] = {}
     for file in sorted((Path(spec.origin).parent / "tasks").rglob("*.yaml")):
         text = file.read_text(encoding="utf-8")
-        for name in () if GROUP.search(text) else TASK.findall(text):
-            found.setdefault(name, []).append(file)
-    return {name: files[0] for name, files in found.items() if len(files) == 1}
+        for name in () if GROUP_LINE.search(text) else TASK_LINE.findall(text):
+            files_by_name.setdefault(name, []).append(file)
+    return {name: files[0] for name, files in files_by_name.items() if len(files) == 1}
