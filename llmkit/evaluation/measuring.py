@@ -19,7 +19,7 @@ from llmkit.data import fingerprint
 from llmkit.data.predictions import content_id
 from llmkit.errors import EmptyError, ModelError, shortened
 from llmkit.evaluation.plan import Plan
-from llmkit.inference.answer_cache import Answers
+from llmkit.inference.answer_cache import AnswerCache
 from llmkit.inference.prediction import on_device, predict
 from llmkit.metrics.observations import Observations
 from llmkit.models import ResolvedModel
@@ -142,7 +142,7 @@ def _by_id(changed: list[dict[str, Any]], inputs: Dataset, ids: list[str]) -> li
 
 
 def _records(
-    prepared: Prepared, plan: Plan, answers: Answers, report: Report, cached: bool, stopping: Callable[[], bool]
+    prepared: Prepared, plan: Plan, answers: AnswerCache, report: Report, cached: bool, stopping: Callable[[], bool]
 ) -> Sequence[Any]:
     if cached:
         report.say(f"cached: the answers of {plan.resolved.name} to these rows are known")
@@ -186,7 +186,7 @@ def _require_numbers(records: Sequence[Any], prepared: Prepared, plan: Plan) -> 
 @contextlib.contextmanager
 def kept_answers(
     origin: Mapping[str, Any], parts: Mapping[str, Any], title: Mapping[str, Any], cache: bool, report: Report
-) -> Iterator[tuple[Answers, Callable[[], bool]]]:
+) -> Iterator[tuple[AnswerCache, Callable[[], bool]]]:
     """Open the answers of a model (`origin`) to what `parts` tell, and a question: did a signal ask to stop?
 
     Without a file that keeps the answers nothing would be left to go on from: signals then do what they usually do.
@@ -202,9 +202,9 @@ def kept_answers(
         "threads": torch.get_num_threads(),  # sums of floats depend on it
     }
     with contextlib.ExitStack() as stack:
-        answers = Answers.open(key, title, report) if cache else Answers()
+        answers = AnswerCache.open(key, title, report) if cache else AnswerCache()
         stack.callback(answers.close)
-        stop_request = stack.enter_context(StopRequest(report)) if answers.file is not None else None
+        stop_request = stack.enter_context(StopRequest(report)) if answers.entry is not None else None
         yield answers, lambda: stop_request is not None and stop_request.asked
 
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import models, runs, tasks
 from llmkit.errors import DataError, OptionError, Stopped
-from llmkit.inference.answer_cache import Answers
+from llmkit.inference.answer_cache import AnswerCache
 from llmkit.models import ResolvedModel
 from llmkit.options import AskOptions, ModelOptions
 from llmkit.output.report import Report
@@ -29,7 +29,7 @@ def predict(
     settings: TaskSettings,
     batch_size: int,
     report: Report | None = None,
-    answers: Answers | None = None,
+    answers: AnswerCache | None = None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> list[Any]:
     """Return the task's record of each prepared row, in order. Batches hold rows of like length, longest first.
@@ -40,7 +40,7 @@ def predict(
         Stopped: `stopping` asked for it after a batch, and `answers` keeps what was done.
     """
     collate = task.encoding.collator(tokenizer, settings)
-    answers = answers or Answers()
+    answers = answers or AnswerCache()
     inputs = prepared.to_list()  # once: picking rows out of Arrow for each batch costs more than a small model
     was_training = model.training
     model.eval()

@@ -7,6 +7,7 @@ nothing to build; faiss-cpu flat 111 ms; faiss-cpu HNSW 0.3 ms with a recall of 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -57,18 +58,22 @@ class Knowledge:
         documents = read_documents(reference, encoding, report)
         passages = cut(documents, embedder.tokenizer, embedder.max_length)
         texts = {content_key(passage.text): passage.text for passage in passages}
-        cache = cache_of(embedder, report)
-        known = cache.read(texts)
-        new = [key for key in texts if key not in known]
-        kept = f"{len(new)} of them to embed, the others are in the cache" if len(new) < len(texts) else "all to embed"
-        report.say(f"{reference}: {len(passages)} passages of {len(documents)} texts, {kept if new else 'all cached'}")
-        with report.progress("embedding", len(new)) as advance:
-            for start in range(0, len(new), CHUNK):
-                keys = new[start : start + CHUNK]
-                made = np.nan_to_num(embedder.vectors([texts[key] for key in keys], BATCH, *PASSAGE))
-                cache.add(keys, made)
-                known.update(zip(keys, made, strict=True))
-                advance(len(keys))
+        with contextlib.closing(cache_of(embedder, report)) as cache:
+            known = cache.read(texts)
+            new = [key for key in texts if key not in known]
+            kept = (
+                f"{len(new)} of them to embed, the others are in the cache" if len(new) < len(texts) else "all to embed"
+            )
+            report.say(
+                f"{reference}: {len(passages)} passages of {len(documents)} texts, {kept if new else 'all cached'}"
+            )
+            with report.progress("embedding", len(new)) as advance:
+                for start in range(0, len(new), CHUNK):
+                    keys = new[start : start + CHUNK]
+                    made = np.nan_to_num(embedder.vectors([texts[key] for key in keys], BATCH, *PASSAGE))
+                    cache.add(keys, made)
+                    known.update(zip(keys, made, strict=True))
+                    advance(len(keys))
         return cls(passages, np.stack([known[content_key(passage.text)] for passage in passages]), embedder)
 
     def nearest(self, question: str, count: int, where: str = "the question") -> list[Found]:

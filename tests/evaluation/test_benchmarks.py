@@ -18,7 +18,7 @@ from llmkit.errors import DataError, HubError, ModelError, OptionError, Stopped
 from llmkit.evaluation import benchmarks
 from llmkit.evaluation.benchmarks import prefix_packing, registry
 from llmkit.evaluation.benchmarks.prefix_packing import Wanted
-from llmkit.inference.answer_cache import Answers
+from llmkit.inference.answer_cache import AnswerCache
 from llmkit.options import ModelOptions
 from llmkit.output.report import Report
 
@@ -405,7 +405,7 @@ def test_known_answers_are_not_computed_again_nor_the_weights_read(llama, task_f
     files = [task_file(kind, **KINDS[kind]) for kind in KINDS]
 
     def run(names, **settings):
-        answers = Answers.open({"model": "a"}, {}, Report())
+        answers = AnswerCache.open({"model": "a"}, {}, Report())
         try:
             return benchmarks.run(
                 names, models.resolve_model(options, Report()), options, Report(), answers=answers, **settings
@@ -426,7 +426,7 @@ def test_known_answers_are_not_computed_again_nor_the_weights_read(llama, task_f
 
 def test_a_stopped_run_goes_on_from_the_answers_that_it_has(run, task_file):
     file = task_file("choosing")
-    answers = Answers()
+    answers = AnswerCache()
     with pytest.raises(Stopped, match="answers missing"):
         run([file], num_fewshot=2, answers=answers, batch_size=1, stopping=lambda: True)
     kept = dict(answers.done)

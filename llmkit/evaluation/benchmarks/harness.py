@@ -16,7 +16,7 @@ from llmkit.evaluation.benchmarks.harness_errors import explained, quiet
 from llmkit.evaluation.benchmarks.registry import check_installed, find
 from llmkit.evaluation.benchmarks.results import Benchmark, Failed, dataset_of, read
 from llmkit.evaluation.benchmarks.task_loading import load
-from llmkit.inference.answer_cache import Answers
+from llmkit.inference.answer_cache import AnswerCache
 from llmkit.models import ResolvedModel
 from llmkit.options import ModelOptions
 from llmkit.output.report import Report
@@ -47,7 +47,7 @@ def each(
     batch_size: int | None = None,
     seed: int | None = None,
     apply_chat_template: bool = False,
-    answers: Answers | None = None,
+    answers: AnswerCache | None = None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Iterator[Benchmark | Failed]:
     """Yield the figures of each task as it is done, or why it has none; groups and tags give those of their tasks.

@@ -22,7 +22,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from llmkit.errors import Stopped
 from llmkit.evaluation.benchmarks.forward import Forward
 from llmkit.evaluation.benchmarks.prefix_packing import Row, Wanted, batches, pack
-from llmkit.inference.answer_cache import Answers
+from llmkit.inference.answer_cache import AnswerCache
 
 Request = tuple[tuple[str, str] | None, list[int], list[int]]  # texts (None: a window of a text), context, continuation
 Answer = tuple[float, bool]  # the continuation's log-likelihood, and whether each of its tokens is the likeliest
@@ -65,7 +65,7 @@ class FrugalLM(HFLM):
         batch_size: int | None = None,
         max_length: int | None = None,
         progress: Progress | None = None,
-        answers: Answers | None = None,
+        answers: AnswerCache | None = None,
         stopping: Callable[[], bool] = _never,
     ) -> None:
         super().__init__(
@@ -76,7 +76,7 @@ class FrugalLM(HFLM):
             trust_remote_code=False,
         )
         self.progress = progress or _without_progress
-        self.answers = answers or Answers()
+        self.answers = answers or AnswerCache()
         self.stopping = stopping
         self.computed = 0  # answers that were not known
         self.most_rows = batch_size or sys.maxsize
