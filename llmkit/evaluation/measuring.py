@@ -20,7 +20,7 @@ from llmkit.data.predictions import content_id
 from llmkit.errors import EmptyError, ModelError, shortened
 from llmkit.evaluation.plan import Plan
 from llmkit.inference.answer_cache import AnswerCache
-from llmkit.inference.prediction import on_device, predict
+from llmkit.inference.prediction import PredictionLoop, on_device
 from llmkit.metrics.observations import Observations
 from llmkit.models import ResolvedModel
 from llmkit.models.fingerprints import fingerprints
@@ -149,17 +149,10 @@ def _records(
         return [answers.done[row] for row in range(len(prepared.inputs))]
     if answers.done:
         report.say(f"going on: {len(answers.done)} of {len(prepared.inputs)} rows were scored before")
-    return predict(
-        prepared.task,
-        prepared.model,
-        prepared.tokenizer,
-        prepared.inputs,
-        prepared.settings,
-        plan.batch_size,
-        report,
-        answers,
-        stopping,
+    loop = PredictionLoop(
+        prepared.task, prepared.model, prepared.tokenizer, prepared.settings, plan.batch_size, report, answers, stopping
     )
+    return loop.run(prepared.inputs)
 
 
 def _require_numbers(records: Sequence[Any], prepared: Prepared, plan: Plan) -> None:

@@ -22,7 +22,7 @@ from llmkit.evaluation.measuring import measure
 from llmkit.evaluation.plan import Plan
 from llmkit.evaluation.result import Wanted
 from llmkit.evaluation.run import subject_of
-from llmkit.inference.prediction import predict
+from llmkit.inference.prediction import PredictionLoop
 from llmkit.models import ResolvedModel, adapters, modules
 from llmkit.options import ModelOptions, RunOptions, TaskFlags
 from llmkit.output.curves import draw_curves
@@ -198,7 +198,7 @@ def _remembering(job: Job, model: PreTrainedModel, options: ModelOptions, report
     with torch.autocast(model.device.type, half, enabled=any(mixed.values())), adapters.turned_off(model):
         for rows, settings in zip((job.train, job.validation), job.setups, strict=True):
             alone = replace(settings, reference=None)
-            records = predict(task, model, job.tokenizer, rows, alone, task.eval_batch_size, report)
+            records = PredictionLoop(task, model, job.tokenizer, alone, task.eval_batch_size, report).run(rows)
             told.append(rows.add_column("before", records))
     return replace(job, train=told[0], validation=told[1])
 

@@ -5,25 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from llmkit import models, runs
 from llmkit.data import files
-from llmkit.data.columns import column_for
+from llmkit.data.columns import Row, column_for
 from llmkit.errors import GateMissed, ModelError, OptionError
 from llmkit.evaluation.measuring import dtype_name
-from llmkit.inference.generation import Generator
-from llmkit.inference.prediction import Predictor, predict
-from llmkit.inference.row_files import as_text
+from llmkit.inference.opening import open_answerer
+from llmkit.inference.row_files import inputs_of
 from llmkit.models import ResolvedModel, adapters
-from llmkit.options import AskOptions, GenerationOptions, MergeOptions, ModelOptions, RunOptions
+from llmkit.options import GenerateRequest, GenerationOptions, MergeOptions, ModelOptions, RunOptions
 from llmkit.output.report import Report
-from llmkit.tasks import TASKS, Task, TaskSettings, named, require_roles
+from llmkit.tasks import TASKS, Task, named, require_roles
 
 SENTENCES = (
     "The king gave his daughter a golden ring.",
@@ -47,6 +44,7 @@ NEW_TOKENS = 32  # of the greedy continuations that are compared
 CLOSE = {"float32": 1e-3, "float64": 1e-3}  # numbers of answers that differ by less are equal; halves round more
 CLOSE_HALVES = 5e-2
 SHOWN = 5
+BARE_ANSWERS = ("completion", "prediction")  # fields of answers that are compared without their names
 
 
 @dataclass(frozen=True)
@@ -123,13 +121,12 @@ def merge(
     report.say(f"adapter: {adapter}, of {task.name}, made on {resolved.base.name}; {len(inputs)} prompts to compare on")
     if dry_run:
         return None
-    ask = partial(_answers, task, inputs=inputs, batch_size=options.batch_size)
-    before = ask(resolved, opening)
+    before = _answers(task, resolved, opening, inputs, options.batch_size)
     if options.overwrite:
         folder.clear()
     _save_folded(task, resolved, tokenizer, opening, folder.path)
     saved = replace(model, model=str(folder.path), revision=None)
-    after = ask(models.resolve_model(saved, report), saved)
+    after = _answers(task, models.resolve_model(saved, report), saved, inputs, options.batch_size)
     close = _close(resolved, opening, report)
     asked = inputs if len(before) == len(inputs) else [{"window": number} for number in range(1, len(before) + 1)]
     merged = Merged(folder.path, adapter, resolved.base.name, len(asked), *_compare(asked, before, after, close))
@@ -167,7 +164,7 @@ def _task_of(resolved: ResolvedModel) -> Task:
     return found[0]
 
 
-def _read_prompts(task: Task, options: MergeOptions) -> list[dict[str, Any]]:
+def _read_prompts(task: Task, options: MergeOptions) -> list[Row]:
     """Return the inputs by role of the rows of --prompts."""
     assert options.prompts is not None
     rows = files.read_rows(options.prompts, options.encoding)[: options.limit]
@@ -177,32 +174,18 @@ def _read_prompts(task: Task, options: MergeOptions) -> list[dict[str, Any]]:
         columns = task.columns.match_file(rows, options.columns)
     else:
         columns = {"prompt": column_for(rows, "prompt", options.columns, ("prompt", "text"))}
-    return [{role: _cell(row.get(name)) for role, name in columns.items()} for row in rows]
-
-
-def _cell(value: Any) -> Any:
-    return value if isinstance(value, list | dict) else as_text(value)
+    return inputs_of(rows, columns)
 
 
 def _answers(
-    task: Task, resolved: ResolvedModel, options: ModelOptions, *, inputs: Sequence[Mapping[str, Any]], batch_size: int
+    task: Task, resolved: ResolvedModel, options: ModelOptions, inputs: Sequence[Row], batch_size: int
 ) -> list[Any]:
-    """Return what the model answers to each of the inputs: a continuation, a prediction, or else numbers."""
-    if task.answers.continues_prompt:
-        greedy = GenerationOptions(max_new_tokens=NEW_TOKENS)
-        generator = Generator(task, resolved, options, AskOptions(), greedy, Report())
-        texts = [str(next(iter(row.values()))) for row in inputs]
-        prompts = [generator.prompt(text, f"prompt {number}") for number, text in enumerate(texts, start=1)]
-        return [answers[0] for answers in generator.answers(prompts, batch_size)]
-    predictor = Predictor(task, resolved, options, AskOptions())
-    if task.columns.input_roles:
-        return predictor.answer(inputs, batch_size)
-    rows = Dataset.from_list([dict(row) for row in inputs])
-    columns = {role: role for role in rows.column_names}
-    settings = TaskSettings(columns=columns, max_length=predictor.settings.max_length, per_row=True)
-    settings = task.resolve_settings(settings, AskOptions(), resolved.config, predictor.tokenizer)
-    prepared = task.encoding.encode(rows, predictor.tokenizer, settings, training=False)
-    return predict(task, predictor.model, predictor.tokenizer, prepared, settings, batch_size)
+    """Return what the model answers to each of the inputs: a greedy continuation, a prediction, or else numbers."""
+    request = GenerateRequest(model=options, decoding=GenerationOptions(max_new_tokens=NEW_TOKENS))
+    answerer = open_answerer(task, resolved, request, Report())
+    names = [f"prompt {number}" for number in range(1, len(inputs) + 1)]
+    answers = answerer.answer(answerer.prepare(inputs, names), batch_size)
+    return [next((answer[name] for name in BARE_ANSWERS if name in answer), answer) for answer in answers]
 
 
 def _close(resolved: ResolvedModel, options: ModelOptions, report: Report) -> float:

@@ -81,7 +81,7 @@ class Talk:
         emit = _silent if self.report.json else self.report.stream
         if self.turns.typed:
             with StopRequest(self.report, "", (signal.SIGINT,)) as stop_request:
-                answer = self.chat.ask(text, emit, lambda: stop_request.asked)
+                answer = self.chat.ask(text, emit, stop_request)
         else:
             answer = self.chat.ask(text, emit)
         self.answered += 1
