@@ -48,10 +48,10 @@ def cache(
     if older_than is not None and (not older_than >= 0 or action is Action.show):
         raise OptionError("--older-than is for `llmkit cache clear`, in days from 0")
     if action is Action.clear and not talk.dry_run:
-        removed, size = store.clear(older_than or 0.0)
-        report.say(f"removed {removed} entries, {_megabytes(size)}, from {store.folder()}")
+        count, size = store.clear(older_than or 0.0)
+        report.say(f"removed {count} entries, {_megabytes(size)}, from {store.folder()}")
         if report.json:
-            report.json_line({"folder": str(store.folder()), "removed": removed, "bytes": size})
+            report.json_line({"folder": str(store.folder()), "removed": count, "bytes": size})
         return
     _show(report)
 

@@ -152,8 +152,9 @@ class Chat:
 
     def _prompt(self, text: str) -> EncodedPrompt:
         """Return the prompt of a turn, after as much of the conversation as fits: older turns are forgotten."""
-        context, most, forgotten = self.generator.context, self.generator.max_new_tokens, self.forgotten
-        reserved = min(most, context // CONTEXT_PER_REPLY)
+        context, max_new_tokens = self.generator.context, self.generator.max_new_tokens
+        forgotten = self.forgotten
+        reserved = min(max_new_tokens, context // CONTEXT_PER_REPLY)
         system, turn = self._system_messages(self.system), {"role": "user", "content": text}
         while True:
             ids = self._token_ids(self._rendered([*system, *self.turns[forgotten:], turn]))
@@ -169,7 +170,7 @@ class Chat:
                 f"{'turn' if turns == 1 else f'{turns} turns'}"
             )
             self.forgotten = forgotten
-        return EncodedPrompt(text, ids, min(most, context - len(ids)))
+        return EncodedPrompt(text, ids, min(max_new_tokens, context - len(ids)))
 
     def _is_ended(self, ids: list[int]) -> bool:
         """Tell whether the model ended its reply in the last token that it had room for."""

@@ -51,10 +51,10 @@ def parse_fields(decoding: DecodingOptions) -> dict[str, object]:
     """
     known = [name for name in GenerationConfig().to_dict() if not name.startswith("_")]
     fields = parse_settings(decoding.set, known, FLAG_OF_FIELD, "GenerationConfig")
-    for name, (least, most) in FIELD_LIMITS.items():
+    for name, (lowest, highest) in FIELD_LIMITS.items():
         value = fields.get(name)
-        if value is not None and not (isinstance(value, int | float) and least <= value <= most):
-            raise OptionError(f"--set {name} takes a number from {least} to {most}, not {value!r}")
+        if value is not None and not (isinstance(value, int | float) and lowest <= value <= highest):
+            raise OptionError(f"--set {name} takes a number from {lowest} to {highest}, not {value!r}")
     return fields
 
 

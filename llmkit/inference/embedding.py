@@ -178,8 +178,8 @@ def write_vectors(path: Path, rows: Sequence[Row], vectors: Vectors) -> None:
             with temporary.open("wb") as file:
                 np.save(file, vectors)
             return
-        kept = [with_answer(row, {"embedding": None}) for row in rows]
-        table = files.from_rows(kept).with_format("arrow")[:].drop_columns(["embedding"])
+        without_vectors = [with_answer(row, {"embedding": None}) for row in rows]
+        table = files.from_rows(without_vectors).with_format("arrow")[:].drop_columns(["embedding"])
         absent = pa.array(np.isnan(vectors).any(1))
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1], mask=absent)
         pq.write_table(table.append_column("embedding", column), temporary)

@@ -22,7 +22,7 @@ class GroundedGenerator(Generator):
     def __init__(self, task: Task, resolved: ResolvedModel, request: GenerateRequest, report: Report) -> None:
         super().__init__(task, resolved, request, report)
         retrieval = request.retrieval
-        self.passages_per_prompt = retrieval.wanted
+        self.passages_per_prompt = retrieval.passages_per_prompt
         embedder = open_embedder(retrieval.embedder, request.model, report)
         self.knowledge = KnowledgeBase.open(str(retrieval.retrieve), embedder, request.rows.encoding, report)
 
@@ -56,7 +56,8 @@ class GroundedGenerator(Generator):
         return 0
 
     def _with_passages(self, question: str, passages: Sequence[RetrievedPassage]) -> str:
-        blocks = [f"[{number}] {one.passage.place}\n{one.passage.text}" for number, one in enumerate(passages, start=1)]
+        numbered = enumerate((retrieved.passage for retrieved in passages), start=1)
+        blocks = [f"[{number}] {passage.place}\n{passage.text}" for number, passage in numbered]
         text = "\n\n".join([INSTRUCTION, *blocks, f"Question: {question}"])
         return text if self.chat else f"{text}\nAnswer:"
 

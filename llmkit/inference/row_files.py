@@ -49,19 +49,19 @@ def inputs_of(rows: Sequence[Row], columns: Mapping[str, str]) -> list[Row]:
     return [{role: _cell(row.get(name)) for role, name in columns.items()} for row in rows]
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: object) -> object:
     return value if isinstance(value, list | dict) else "" if value is None else str(value)
 
 
 def with_answer(row: Row, answer: Row) -> dict[str, Any]:
     """Return the row with its answer; a column of the answer's name is kept as `input_NAME`."""
-    names, kept = {*row, *answer}, {}
+    names, columns = {*row, *answer}, {}
     for name, value in row.items():
         free = name
         while free in answer or (free != name and free in names):
             free = f"input_{free}"
-        kept[free] = value
-    return {**kept, **answer}
+        columns[free] = value
+    return {**columns, **answer}
 
 
 @dataclass

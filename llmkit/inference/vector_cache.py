@@ -29,9 +29,9 @@ class VectorCache:
         self.key, self.about, self.dimension, self.report = key_of(parts), about, dimension, report
         self._entry: CacheEntry | None = None
 
-    def read(self, wanted: Collection[bytes]) -> dict[bytes, Vectors]:
-        """Return the vectors that are kept of those wanted, each of shape (dimension,), by content key."""
-        sought, size = set(wanted), self.dimension * STORED_TYPE.itemsize
+    def read(self, keys: Collection[bytes]) -> dict[bytes, Vectors]:
+        """Return the vectors that are kept under the keys, each of shape (dimension,), by content key."""
+        asked, size = set(keys), self.dimension * STORED_TYPE.itemsize
         try:
             items = self._open().read()
         except OSError:
@@ -39,7 +39,7 @@ class VectorCache:
         return {
             key: np.frombuffer(value, STORED_TYPE)
             for key, value in items.items()
-            if key in sought and len(value) == size
+            if key in asked and len(value) == size
         }
 
     def add(self, keys: Sequence[bytes], vectors: Vectors) -> None:

@@ -20,7 +20,9 @@ def show_passages(generator: GroundedGenerator, questions: Sequence[str], report
         if report.json:
             report.json_line({"prompt": question, "sources": [passage.as_dict() for passage in passages]})
         else:
-            rows = [[f"{one.score:.3f}", one.passage.place, one.passage.text] for one in passages]
+            rows = [
+                [f"{retrieved.score:.3f}", retrieved.passage.place, retrieved.passage.text] for retrieved in passages
+            ]
             report.table("", ["score", "source", "passage"], rows)
 
 
