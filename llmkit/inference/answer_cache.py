@@ -102,12 +102,12 @@ class AnswerCache:
 
 
 def _lock(path: Path) -> BaseFileLock | None:
-    """Return the lock on a file, which ends with the process, or None where another process has it."""
+    """Return the lock on a file, which ends with the process, or None where it cannot be had."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(path)
     try:
         lock.acquire(blocking=False)
-    except Timeout:
+    except (Timeout, NotImplementedError):  # the second: of a file system without locks
         return None
     return lock

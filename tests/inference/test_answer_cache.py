@@ -336,3 +336,10 @@ def test_entries_are_listed_and_cleared_by_their_last_use():
     assert entries() == []
     assert clear() == (0, 0)
     assert list(cache.folder().iterdir()) == []
+
+
+def test_nothing_needs_a_module_that_only_unix_has():
+    modules = ("llmkit.cli", "llmkit.evaluation", "llmkit.evaluation.measuring", "llmkit.inference.retrieval")
+    script = f"import sys; sys.modules['fcntl'] = None; import {', '.join(modules)}"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
