@@ -8,11 +8,11 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from llmkit.errors import GateMissed, LlmkitError
@@ -38,35 +38,24 @@ CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 
 class LazyGroup(TyperGroup):
-    """A group whose commands are imported when they run, so that `llmkit --help` is fast."""
+    """A group that knows the names and help lines of its commands, and imports the one that runs."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command with its help line alone; `resolve_command` is what loads it."""
-        if cmd_name not in COMMANDS:
-            return None
-        return _typer_command(cmd_name, _placeholder, help=COMMANDS[cmd_name][1])
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: TyperCommand(name, help=line) for name, (_, line) in COMMANDS.items()}
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        self.commands = {name: self.get_command(ctx, name) for name in COMMANDS}  # where Typer finds near names
+        """Return the name, the command with its flags, and the arguments that are left for it."""
         name, command, rest = super().resolve_command(ctx, args)
-        if name is None or command is None:
-            return name, command, rest
-        module = COMMANDS[name][0]
-        function = getattr(importlib.import_module(f"llmkit.cli.{module}"), module)
-        return name, _typer_command(name, function, epilog=function.epilog), rest
+        return name, command if name is None else _load(name), rest
 
 
-def _typer_command(name: str, function: Callable[..., None], **texts: str) -> Any:
-    alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    alone.command(name, context_settings=CONTEXT, **texts)(function)  # type: ignore[arg-type]
-    return typer.main.get_command(alone)
-
-
-def _placeholder() -> None:
-    """Stand for a command in the list of commands."""
+def _load(name: str) -> Any:
+    module = COMMANDS[name][0]
+    function = getattr(importlib.import_module(f"llmkit.cli.{module}"), module)
+    loaded = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    loaded.command(name, context_settings=CONTEXT, epilog=function.epilog)(function)
+    return typer.main.get_command(loaded)
 
 
 app = typer.Typer(
@@ -109,8 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("interrupted, nothing was saved", 130, error)
     except BrokenPipeError:
         return _reader_left()
-    except SystemExit as left:  # Typer's own answer to a reader that left is 1, the code of a gate
-        if isinstance(left.__context__, BrokenPipeError):
+    except SystemExit as ended:  # Typer's own answer to a reader that left is 1, the code of a gate
+        if isinstance(ended.__context__, BrokenPipeError):
             return _reader_left()
         raise
     except Exception as error:  # the edge: nothing may reach the user as a traceback
@@ -137,9 +126,9 @@ def _one_line(message: str) -> str:
 def _unexpected(error: Exception) -> int:
     from llmkit.errors.libraries import translate
 
-    known = translate(error)
-    if known is not None:
-        return _fail(str(known), known.exit_code, error)
+    translated = translate(error)
+    if translated is not None:
+        return _fail(str(translated), translated.exit_code, error)
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return _fail(f"no space left on the disk for {error.filename or 'the output'}", 12, error)
     with tempfile.NamedTemporaryFile("w", prefix="llmkit-", suffix=".log", delete=False, encoding="utf-8") as log:

@@ -42,34 +42,34 @@ def cache(
 
     The cache lies in $LLMKIT_CACHE, else in ~/.cache/llmkit.
     """
-    from llmkit.inference import answer_cache
+    from llmkit.inference import cache as store
 
     report = Report(talk)
     if older_than is not None and (not older_than >= 0 or action is Action.show):
         raise OptionError("--older-than is for `llmkit cache clear`, in days from 0")
     if action is Action.clear and not talk.dry_run:
-        removed, size = answer_cache.clear(older_than or 0.0)
-        report.say(f"removed {removed} entries, {_megabytes(size)}, from {answer_cache.folder()}")
+        count, size = store.clear(older_than or 0.0)
+        report.say(f"removed {count} entries, {_megabytes(size)}, from {store.folder()}")
         if report.json:
-            report.json_line({"folder": str(answer_cache.folder()), "removed": removed, "bytes": size})
+            report.json_line({"folder": str(store.folder()), "removed": count, "bytes": size})
         return
     _show(report)
 
 
 def _show(report: Report) -> None:
-    from llmkit.inference import answer_cache
+    from llmkit.inference import cache as store
 
-    found = answer_cache.entries()
-    report.say(f"{len(found)} entries, {_megabytes(sum(entry.bytes for entry in found))}, in {answer_cache.folder()}")
+    entries = store.entries()
+    report.say(f"{len(entries)} entries, {_megabytes(sum(entry.bytes for entry in entries))}, in {store.folder()}")
     if report.json:
-        for entry in found:
+        for entry in entries:
             report.json_line({**entry.about, "rows": entry.rows, "bytes": entry.bytes, "file": str(entry.path)})
         return
     names = ("dataset", "split", "model", "task")
     rows = [
         [str(entry.about.get(name, "")) for name in names]
         + [str(entry.rows), _megabytes(entry.bytes), _day(entry.used)]
-        for entry in found
+        for entry in entries
     ]
     if rows:
         report.table("", [*names, "rows", "size", "used"], rows)

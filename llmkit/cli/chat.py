@@ -20,7 +20,7 @@ def chat(*, model: ModelOptions, decoding: DecodingOptions, talk: TalkOptions) -
     Greedy, unless a sampling flag is given. From a pipe, each line is a turn, and the answers alone are printed.
     """
     quiet_libraries(talk, model.offline)
-    from llmkit.cli.shared.chat_loop import Talk
+    from llmkit.cli.shared.chat_loop import ChatLoop
     from llmkit.inference.chat import Chat
 
     report = Report(talk)
@@ -28,4 +28,4 @@ def chat(*, model: ModelOptions, decoding: DecodingOptions, talk: TalkOptions) -
     if talk.dry_run:
         report.say(f"dry run: {conversation.name} can chat, in a context of {conversation.generator.context} tokens")
         return
-    Talk(conversation, report).run()
+    ChatLoop(conversation, report).run()

@@ -23,7 +23,7 @@ def data(
     dataset: Annotated[str, typer.Argument(help="glue/mrpc, org/name, org/name:config, a file, a folder, or -.")],
     model: ModelOptions,
     reading: DataOptions,
-    wanted: SurveyOptions,
+    looking: SurveyOptions,
     talk: TalkOptions,
 ) -> None:
     """Look at a dataset before training on it: what it holds, what is wrong with it, and what a model will see.
@@ -33,16 +33,16 @@ def data(
     """
     quiet_libraries(talk, model.offline)
     from llmkit.inspection.survey import survey
-    from llmkit.output import survey as surveyed
+    from llmkit.output import survey as views
 
     report = Report(talk)
-    found = survey(dataset, model, reading, wanted, report, talk.dry_run)
-    if found is None:
+    surveyed = survey(dataset, model, reading, looking, report, talk.dry_run)
+    if surveyed is None:
         report.say("dry run: the dataset can be read, nothing was counted")
         return
-    result = found.as_dict()
-    if wanted.output:
-        write_whole(wanted.output, to_json(result, indent=1) + "\n")
-    if wanted.picture:
-        surveyed.draw(wanted.picture, result)
-    surveyed.show(result, report)
+    result = surveyed.as_dict()
+    if looking.output:
+        write_whole(looking.output, to_json(result, indent=1) + "\n")
+    if looking.picture:
+        views.draw(looking.picture, result)
+    views.show(result, report)

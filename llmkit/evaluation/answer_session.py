@@ -10,7 +10,7 @@ import torch
 from transformers import PretrainedConfig
 
 from llmkit import models, runs
-from llmkit.inference.answer_cache import Answers
+from llmkit.inference.answer_cache import AnswerCache
 from llmkit.models import ResolvedModel
 from llmkit.models.fingerprints import fingerprints
 from llmkit.options import ModelOptions
@@ -26,7 +26,7 @@ VERSIONED_LIBRARIES = ("llmkit", "torch", "transformers", "tokenizers", "peft", 
 class AnswerSession:
     """The answers of a model that are known, to which new ones are added, and whether a signal asked to stop."""
 
-    answers: Answers
+    answers: AnswerCache
     stop_request: StopRequest | None = None
 
     @property
@@ -53,9 +53,9 @@ def open_session(
         "threads": torch.get_num_threads(),  # sums of floats depend on it
     }
     with contextlib.ExitStack() as stack:
-        answers = Answers.open(key, title, report) if cache else Answers()
+        answers = AnswerCache.open(key, title, report) if cache else AnswerCache()
         stack.callback(answers.close)
-        stop_request = stack.enter_context(StopRequest(report)) if answers.file is not None else None
+        stop_request = stack.enter_context(StopRequest(report)) if answers.entry is not None else None
         yield AnswerSession(answers, stop_request)
 
 

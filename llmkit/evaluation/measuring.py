@@ -19,7 +19,7 @@ from llmkit.data.predictions import content_id
 from llmkit.errors import EmptyError, ModelError, shortened
 from llmkit.evaluation.answer_session import AnswerSession, dtype_name, open_session, origin_of
 from llmkit.evaluation.plan import Plan
-from llmkit.inference.prediction import on_device, predict
+from llmkit.inference.prediction import PredictionLoop, on_device
 from llmkit.metrics.observations import Observations
 from llmkit.output.report import Report
 from llmkit.output.result import ModelOrigin, Provenance
@@ -183,17 +183,17 @@ def _predictions(prepared: Prepared, session: AnswerSession, report: Report, cac
         return [known[row] for row in range(len(prepared.inputs))]
     if known:
         report.say(f"going on: {len(known)} of {len(prepared.inputs)} rows were scored before")
-    return predict(
+    loop = PredictionLoop(
         plan.task,
         prepared.model,
         plan.tokenizer,
-        prepared.inputs,
         plan.settings,
         plan.batch_size,
         report,
         session.answers,
-        lambda: session.stopping,
+        session.stop_request,
     )
+    return loop.run(prepared.inputs)
 
 
 def _require_numbers(predictions: Sequence[Prediction], prepared: Prepared) -> None:

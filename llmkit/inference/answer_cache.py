@@ -1,179 +1,113 @@
-"""What a model answered, kept on disk: a run that was stopped goes on, and one that was made before need not run.
-
-An entry is one file, named by the SHA-256 of everything that the answers depend on. It is written a batch at a time,
-each line with its checksum; a line that was cut short, and all after it, counts as not written.
-"""
+"""What a model answered, kept on disk: a run that was stopped goes on, and one that was made before need not run."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import json
-import os
+import struct
 import time
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any
 
+from llmkit.inference.cache import NOTE, CacheEntry, folder, key_of
 from llmkit.output.report import Report, to_json
 
-SCHEMA = 1
-VECTORS = ".vectors"  # how the names of files end that `vectors.VectorCache` keeps beside the entries
-
-
-def folder() -> Path:
-    """Return where entries are kept: $LLMKIT_CACHE, else llmkit/ in the user's cache folder."""
-    given = os.environ.get("LLMKIT_CACHE")
-    if given:
-        return Path(given).expanduser() / "answers"
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "llmkit" / "answers"
-
-
-def key_of(parts: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of everything that answers depend on."""
-    return hashlib.sha256(json.dumps({"schema": SCHEMA, **parts}, sort_keys=True, default=str).encode()).hexdigest()
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 
 @dataclass
-class Answers:
-    """The answers of one model to prepared rows, or to requests; without a file they are only held in memory."""
+class AnswerCache:
+    """The predictions of one model for encoded rows, or for requests; without an entry they are only held in memory."""
 
-    done: dict[int | str, list[float]] = field(default_factory=dict)  # the row, or hash of the request -> its record
+    done: dict[int, list[float]] = field(default_factory=dict)  # by the number of the row, or the hash of the request
     notes: dict[str, Any] = field(default_factory=dict)
-    file: TextIO | None = None
+    entry: CacheEntry | None = None
+    lock: BaseFileLock | None = None
 
     @classmethod
-    def open(cls, parts: Mapping[str, Any], about: Mapping[str, Any], report: Report) -> Answers:
-        """Open the entry that `parts` name; `about` says for people what it is of."""
-        path = folder() / f"{key_of(parts)}.jsonl"
+    def open(cls, parts: Mapping[str, object], about: Mapping[str, object], report: Report) -> AnswerCache:
+        """Open the entry that `parts` name; `about` says for people what it is of.
+
+        Where the entry cannot be had, in a folder that cannot be written to or beside another process that has it, what
+        is returned has none.
+        """
+        key, place = key_of(parts), folder()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("a+", encoding="utf-8", errors="replace")  # what was damaged fails its checksum
+            place.mkdir(parents=True, exist_ok=True)
+            lock = _lock(place / f"{key}.lock")
+            if lock is None:
+                report.say("another process is measuring the same at this moment; going on without the cache")
+                return cls()
+            cache = cls(lock=lock)
+            try:
+                cache.entry = CacheEntry(key, {**about, "begun": time.strftime("%Y-%m-%d %H:%M:%S")})
+                cache._read(cache.entry)
+            except BaseException:
+                cache.close()
+                raise
         except OSError as error:
-            report.warn(f"the cache cannot be written ({error.strerror or error}: {path.parent}); going on without it")
+            report.warn(f"the cache cannot be written ({error.strerror or error}: {place}); going on without it")
             return cls()
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            report.say("another process is measuring the same at this moment; going on without the cache")
-            return cls()
-        answers = cls(file=file)
-        answers._read()
-        os.utime(path)  # used now: `llmkit cache clear --older-than` asks for it
-        if file.tell() == 0:
-            answers._write({"about": {**about, "begun": time.strftime("%Y-%m-%d %H:%M:%S")}})
-        return answers
+        return cache
 
-    def add(self, rows: Sequence[int | str], records: Sequence[Any]) -> None:
-        """Keep the records of a batch."""
-        plain = [[float(number) for number in record] for record in records]
-        self.done.update(zip(rows, plain, strict=True))
-        self._write({"rows": list(rows), "records": plain})
+    def add(self, rows: Sequence[int], predictions: Sequence[Sequence[float]]) -> None:
+        """Keep the predictions of a batch, the numbers of each in float64."""
+        numbers = [[float(number) for number in prediction] for prediction in predictions]
+        batch = dict(zip(rows, numbers, strict=True))
+        new = {row: values for row, values in batch.items() if row not in self.done}
+        self.done.update(batch)
+        self._write(self._prediction_items(new))
 
-    def note(self, name: str, value: Any) -> None:
-        """Keep a finding beside the records."""
+    def note(self, name: str, value: object) -> None:
+        """Keep a finding beside the predictions, as JSON."""
         self.notes[name] = json.loads(to_json(value))
-        self._write({"note": name, "value": self.notes[name]})
+        self._write(self._note_items(name))
 
     def close(self) -> None:
-        """Let go of the file."""
-        if self.file is not None:
-            with contextlib.suppress(OSError):  # it writes what a full disk did not take before
-                self.file.close()
-            self.file = None
+        """Let go of the entry."""
+        if self.entry is not None:
+            self.entry.close()
+            self.entry = None
+        if self.lock is not None:
+            self.lock.release()
+            with contextlib.suppress(OSError):
+                Path(self.lock.lock_file).unlink()
+            self.lock = None
 
-    def _read(self) -> None:
-        file = self.file
-        if file is None:
-            return
-        file.seek(0)
-        end = 0
-        for line in _sound_lines(file):
-            end += len(line.encode())
-            entry = json.loads(line[9:])
-            if "records" in entry:
-                self.done.update(zip(entry["rows"], entry["records"], strict=True))
-            elif "note" in entry:
-                self.notes[entry["note"]] = entry["value"]
-        file.seek(0)
-        file.truncate(end)
-        file.seek(0, os.SEEK_END)
+    def _read(self, entry: CacheEntry) -> None:
+        for name, value in entry.read().items():
+            if name.startswith(NOTE):
+                self.notes[name.removeprefix(NOTE).decode("utf-8", "surrogatepass")] = json.loads(value)
+            else:
+                self.done[int(name)] = list(struct.unpack(f"<{len(value) // 8}d", value))
 
-    def _write(self, entry: dict[str, Any]) -> None:
-        if self.file is None:
+    def _write(self, items: Mapping[bytes, bytes]) -> None:
+        if self.entry is None:
             return
-        text = json.dumps(entry)
         try:
-            self.file.write(f"{zlib.crc32(text.encode()):08x} {text}\n")
-            self.file.flush()
+            if not self.entry.write(items):  # the file was damaged and is an empty one now
+                self.entry.write({**self._prediction_items(self.done), **self._note_items(*self.notes)})
         except OSError:  # a full disk costs the cache, not the evaluation
             self.close()
 
+    @staticmethod
+    def _prediction_items(predictions: Mapping[int, Sequence[float]]) -> dict[bytes, bytes]:
+        return {b"%d" % row: struct.pack(f"<{len(numbers)}d", *numbers) for row, numbers in predictions.items()}
 
-def _sound_lines(file: TextIO) -> Iterator[str]:
-    """Yield lines up to the first that is not as it was written."""
-    for line in file:
-        with contextlib.suppress(ValueError):
-            if line.endswith("\n") and int(line[:8], 16) == zlib.crc32(line[9:-1].encode()):
-                yield line
-                continue
-        return
+    def _note_items(self, *names: str) -> dict[bytes, bytes]:
+        return {NOTE + name.encode("utf-8", "surrogatepass"): json.dumps(self.notes[name]).encode() for name in names}
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One file of the cache, as `llmkit cache` shows it."""
+def _lock(path: Path) -> BaseFileLock | None:
+    """Return the lock on a file, which ends with the process, or None where it cannot be had."""
+    from filelock import FileLock, Timeout
 
-    path: Path
-    about: dict[str, Any]
-    rows: int
-    bytes: int
-    used: float  # seconds since the epoch
-
-
-def entries() -> list[Entry]:
-    """Return what the cache holds, the newest first."""
-    found = [_entry(path) for path in folder().glob("*.jsonl")] if folder().is_dir() else []
-    found += [_vectors_entry(path) for path in folder().glob(f"*{VECTORS}")]
-    return sorted(found, key=lambda entry: -entry.used)
-
-
-def _entry(path: Path) -> Entry:
-    about: dict[str, Any] = {}
-    rows = 0
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in _sound_lines(file):
-            entry = json.loads(line[9:])
-            about = entry.get("about", about)
-            rows += len(entry.get("rows", ()))
-    status = path.stat()
-    return Entry(path, about, rows, status.st_size, status.st_mtime)
-
-
-def _vectors_entry(path: Path) -> Entry:
-    """Read the first line of a file that `vectors.VectorCache` wrote: what it is of, and the bytes of each vector."""
-    with path.open("rb") as file:
-        line = file.readline()
+    lock = FileLock(path)
     try:
-        header = json.loads(line)
-    except ValueError:  # damaged, and its reader begins it anew
-        header = {"about": {}, "record": 1}
-    status = path.stat()
-    return Entry(
-        path, header["about"], (status.st_size - len(line)) // header["record"], status.st_size, status.st_mtime
-    )
-
-
-def clear(older_than_days: float = 0.0) -> tuple[int, int]:
-    """Remove entries not used for so many days; return how many, and their bytes."""
-    limit = time.time() - older_than_days * 86400
-    found = {path: path.stat() for pattern in ("*.jsonl", f"*{VECTORS}") for path in folder().glob(pattern)}
-    old = {path: status.st_size for path, status in found.items() if not older_than_days or status.st_mtime < limit}
-    for path in old:
-        path.unlink(missing_ok=True)
-    return len(old), sum(old.values())
+        lock.acquire(blocking=False)
+    except (Timeout, NotImplementedError):  # the second: of a file system without locks
+        return None
+    return lock

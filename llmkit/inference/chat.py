@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from llmkit.data.conversations import Message
 from llmkit.errors import DataError, ModelError
-from llmkit.inference.generation import Generator, Prompt
-from llmkit.inference.prediction import find
+from llmkit.inference.generation import EncodedPrompt, Generator
+from llmkit.inference.prediction import resolve_task
 from llmkit.inference.transcripts import line_of, load_conversation, save_conversation
-from llmkit.options import AskOptions, DecodingOptions, GenerationOptions, ModelOptions
+from llmkit.options import AskOptions, DecodingOptions, GenerateRequest, GenerationOptions, ModelOptions
 from llmkit.output.report import Report
+from llmkit.runs.interrupts import StopRequest
 from llmkit.tasks.encoding.chat_templates import rendered
 
 CHAT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
-RESERVED = 4  # one in so many tokens of the context is kept for the answer, where the conversation is long
+CONTEXT_PER_REPLY = 4  # one in so many tokens of the context is kept for the reply, where the conversation is long
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the model said, and why it ended: by itself, `stopped` by the user, or with no room left for more."""
+class ChatReply:
+    """What the model replied, and why it ended: by itself, `stopped` by the user, or with no room left for more."""
 
     text: str
     tokens: int
@@ -30,17 +31,17 @@ class Answer:
 
 
 class Chat:
-    """A chat model and the conversation with it: `messages` is all that was said, a system message first if there is.
+    """A chat model and the conversation with it: `messages` are all its messages, a system message first if there is.
 
     The model reads the messages from the turn `forgotten` on; those before it have no room in its context any more.
     """
 
     def __init__(self, options: ModelOptions, decoding: DecodingOptions, report: Report) -> None:
-        task, resolved = find("chat", options, AskOptions(), report, CHAT_MODEL)
+        task, resolved = resolve_task("chat", options, AskOptions(), report, CHAT_MODEL)
         if options.model is None:
             report.say(f"model: {CHAT_MODEL}, the default; -m names another")
-        plain = GenerationOptions(**asdict(replace(decoding, system=None)))
-        self.generator = Generator(task, resolved, options, AskOptions(), plain, report)
+        without_system = GenerationOptions(**asdict(replace(decoding, system=None)))
+        self.generator = Generator(task, resolved, GenerateRequest(model=options, decoding=without_system), report)
         if not self.generator.chat:
             raise ModelError(
                 f"{resolved.name!r} has no chat template, so it cannot chat; `llmkit generate -m {resolved.name}` "
@@ -50,14 +51,14 @@ class Chat:
         self.system: str | None = None
         self.turns: list[Message] = []
         self.forgotten = 0  # how many messages of `turns` the model does not read any more: always pairs
-        self._kept: str | None = None  # the conversation as a file holds it
+        self._saved_line: str | None = None  # the conversation as a file holds it
         if decoding.system is not None:
             self.instruct(decoding.system)
 
     @property
     def messages(self) -> list[Message]:
-        """All that was said."""
-        return [*self._system(self.system), *self.turns]
+        """All messages of the conversation."""
+        return [*self._system_messages(self.system), *self.turns]
 
     def open_model(self) -> None:
         """Load the weights, so that the first answer need not wait for them.
@@ -74,22 +75,22 @@ class Chat:
             ModelError: the chat template has no place for one.
             DataError: it leaves no room in the context.
         """
-        self.system = self._possible(text)
+        self.system = self._checked_system(text)
 
     def reset(self) -> None:
         """Forget the turns; the system message stays."""
-        self.turns, self.forgotten, self._kept = [], 0, None
+        self.turns, self.forgotten, self._saved_line = [], 0, None
 
     def save(self, path: Path) -> int:
         """Write the conversation as the last line of a file, and return its number: see `save_conversation`.
 
         Raises:
-            DataError: nothing was said yet, or the file cannot be written.
+            DataError: no turn was answered yet, or the file cannot be written.
         """
         if not self.turns:
             raise DataError("there is nothing to save: no turn was answered yet")
-        number = save_conversation(path, self.messages, self._kept)
-        self._kept = line_of(self.messages)
+        number = save_conversation(path, self.messages, self._saved_line)
+        self._saved_line = line_of(self.messages)
         return number
 
     def load(self, path: Path) -> tuple[str | None, int]:
@@ -99,20 +100,20 @@ class Chat:
             DataError, EmptyError: there is no conversation in it.
         """
         messages, number = load_conversation(path)
-        system = self._possible(messages.pop(0)["content"] if messages[0]["role"] == "system" else "")
+        system = self._checked_system(messages.pop(0)["content"] if messages[0]["role"] == "system" else "")
         waiting = messages.pop()["content"] if messages[-1]["role"] == "user" else None
         self.reset()
         self.system, self.turns = system, messages
-        self._kept = line_of(self.messages) if waiting is None else None
+        self._saved_line = line_of(self.messages) if waiting is None else None
         return waiting, number
 
-    def ask(self, text: str, emit: Callable[[str], None], stopping: Callable[[], bool] | None = None) -> Answer:
-        """Say something and return the answer, which `emit` gets piece by piece; both become part of the conversation.
+    def ask(self, text: str, emit: Callable[[str], None], stop_request: StopRequest | None = None) -> ChatReply:
+        """Return the reply to a turn of the user, which `emit` gets piece by piece; both join the conversation.
 
-        What came before `stopping` is the answer; so is what came before a KeyboardInterrupt.
+        Where a stop was asked for, or Ctrl-C pressed, the reply is what came before.
 
         Raises:
-            DataError: the text alone is longer than the context; it is no part of the conversation then.
+            DataError: the text is longer than the context; it is no part of the conversation then.
         """
         prompt, pieces = self._prompt(text), list[str]()
 
@@ -120,42 +121,44 @@ class Chat:
             pieces.append(piece)
             emit(piece)
 
-        new: list[int] | None = None  # None: it was not left to end
+        ids: list[int] | None = None  # None: it was not left to end
         try:
-            new = self.generator.stream(prompt, take, stopping)
+            ids = self.generator.stream(prompt, take, stop_request)
         except KeyboardInterrupt:
-            if stopping is None:  # nobody waits for a part of it
+            if stop_request is None:  # nobody waits for a part of it
                 raise
-        said = "".join(pieces)
-        self.turns += [{"role": "user", "content": text}, {"role": "assistant", "content": said}]
-        if new is None:
-            return Answer(said, len(self._ids(said)), "stopped")
-        if stopping is not None and stopping():
-            return Answer(said, len(new), "stopped")
-        return Answer(said, len(new), "length" if len(new) >= prompt.room and not self._ended(new) else "whole")
+        reply = "".join(pieces)
+        self.turns += [{"role": "user", "content": text}, {"role": "assistant", "content": reply}]
+        if ids is None:
+            return ChatReply(reply, len(self._token_ids(reply)), "stopped")
+        if stop_request is not None and stop_request.asked:
+            return ChatReply(reply, len(ids), "stopped")
+        cut = len(ids) >= prompt.max_new_tokens and not self._is_ended(ids)
+        return ChatReply(reply, len(ids), "length" if cut else "whole")
 
-    def _possible(self, text: str) -> str | None:
+    def _checked_system(self, text: str) -> str | None:
         """Return a system message that the template shows and the context has room for, or None for a blank one."""
-        system, name = text.strip() or None, self.name
-        probe = rendered(self.generator.tokenizer, [*self._system(system), {"role": "user", "content": "?"}], ask=True)
-        if system is not None and system not in probe:
-            raise ModelError(f"the chat template of {name!r} drops the system message; say it in a turn")
-        tokens = len(self._ids(probe))
-        if tokens >= self.generator.context:
+        system, context = text.strip() or None, self.generator.context
+        shortest = self._rendered([*self._system_messages(system), {"role": "user", "content": "?"}])
+        if system is not None and system not in shortest:
+            raise ModelError(f"the chat template of {self.name!r} drops the system message; say it in a turn")
+        tokens = len(self._token_ids(shortest))
+        if tokens >= context:
             raise DataError(
-                f"the system message and the shortest turn have {tokens} tokens, and {name!r} takes "
-                f"{self.generator.context} in all: make it shorter"
+                f"the system message and the shortest turn have {tokens} tokens, and {self.name!r} takes "
+                f"{context} in all: make it shorter"
             )
         return system
 
-    def _prompt(self, text: str) -> Prompt:
+    def _prompt(self, text: str) -> EncodedPrompt:
         """Return the prompt of a turn, after as much of the conversation as fits: older turns are forgotten."""
-        asked, context = {"role": "user", "content": text}, self.generator.context
-        wanted, forgotten = min(self.generator.most, context // RESERVED), self.forgotten
+        context, max_new_tokens = self.generator.context, self.generator.max_new_tokens
+        forgotten = self.forgotten
+        reserved = min(max_new_tokens, context // CONTEXT_PER_REPLY)
+        system, turn = self._system_messages(self.system), {"role": "user", "content": text}
         while True:
-            shown = [*self._system(self.system), *self.turns[forgotten:], asked]
-            ids = self._ids(rendered(self.generator.tokenizer, shown, ask=True))
-            if len(ids) + wanted <= context or forgotten >= len(self.turns):
+            ids = self._token_ids(self._rendered([*system, *self.turns[forgotten:], turn]))
+            if len(ids) + reserved <= context or forgotten >= len(self.turns):
                 break
             forgotten += 2
         if len(ids) >= context:
@@ -167,16 +170,19 @@ class Chat:
                 f"{'turn' if turns == 1 else f'{turns} turns'}"
             )
             self.forgotten = forgotten
-        return Prompt(text, ids, min(self.generator.most, context - len(ids)))
+        return EncodedPrompt(text, ids, min(max_new_tokens, context - len(ids)))
 
-    def _ended(self, new: list[int]) -> bool:
-        """Tell whether the model ended its answer in the last token that it had room for."""
+    def _is_ended(self, ids: list[int]) -> bool:
+        """Tell whether the model ended its reply in the last token that it had room for."""
         ends = self.generator.model.generation_config.eos_token_id or self.generator.tokenizer.eos_token_id
-        return new[-1] in (ends if isinstance(ends, list) else [ends])
+        return ids[-1] in (ends if isinstance(ends, list) else [ends])
 
-    def _ids(self, text: str) -> list[int]:
+    def _rendered(self, messages: Sequence[Message]) -> str:
+        return rendered(self.generator.tokenizer, messages, ask=True)
+
+    def _token_ids(self, text: str) -> list[int]:
         return list(self.generator.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     @staticmethod
-    def _system(text: str | None) -> list[Message]:
+    def _system_messages(text: str | None) -> list[Message]:
         return [] if text is None else [{"role": "system", "content": text}]

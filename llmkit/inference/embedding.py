@@ -2,121 +2,168 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel
 
 from llmkit import models
 from llmkit.data import files
-from llmkit.errors import ModelError
+from llmkit.data.columns import Row, column_for
+from llmkit.errors import ModelError, OptionError
+from llmkit.inference.answering import Answerer
 from llmkit.inference.prediction import batches, on_device
-from llmkit.inference.row_files import Row, merged
+from llmkit.inference.row_files import with_answer
 from llmkit.inference.vector_cache import Vectors
 from llmkit.models import ResolvedModel
 from llmkit.models.pooling import OWN, pooled, read_pooling
-from llmkit.options import EmbeddingOptions, ModelOptions, TalkOptions
+from llmkit.options import EmbeddingOptions, ModelOptions, RowOptions, TalkOptions
 from llmkit.output.atomic import staged
 from llmkit.output.report import Report
-from llmkit.tasks import TaskSettings
-from llmkit.tasks.base.sequence_classification import tokenize_rows
+from llmkit.tasks import TaskSettings, require_roles
+from llmkit.tasks.base.answers import Answer
+from llmkit.tasks.base.encoding import EncodedRow
+from llmkit.tasks.base.sequence_classification import TEXT_COLUMNS, tokenize_rows
 from llmkit.tasks.encoding.collation import pad_batch
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+NUMBERS_SHOWN = 6  # of a vector on a terminal
 
 
-class Embedder:
+class Embedder(Answerer[str]):
     """A model that turns a text into one vector, from its hidden states."""
 
-    def __init__(self, resolved: ResolvedModel, options: ModelOptions, wanted: EmbeddingOptions) -> None:
-        self.resolved, self.options, self.wanted = resolved, options, wanted
-        self.tokenizer = models.load_tokenizer(resolved, options)
-        self.pooling = read_pooling(resolved.path, wanted.pooling)
+    role = "text"
+    auto_class = "AutoModel"
+    one_piece_endings = frozenset({".npy", ".parquet"})
+
+    def __init__(self, resolved: ResolvedModel, options: ModelOptions, embedding: EmbeddingOptions) -> None:
+        super().__init__(resolved, options)
+        self.embedding = embedding
+        self.pooling = read_pooling(resolved.path, embedding.pooling)
         context = models.context_length(resolved.config, self.tokenizer)
         self.max_length = min(context, self.pooling.max_length or context)
         self.truncated = 0  # texts of which not all was read, until now
 
     @classmethod
-    def open(cls, options: ModelOptions, wanted: EmbeddingOptions, report: Report) -> Embedder:
+    def open(cls, options: ModelOptions, embedding: EmbeddingOptions, report: Report) -> Embedder:
         """Find the model, by default all-MiniLM-L6-v2, and say how it pools unless that was asked for.
 
         Raises:
             ModelError: there is no such model, or its files name a pooling that is not done here.
             HubError: the Hub cannot be reached or refuses access.
         """
-        embedder = cls(models.resolve_model(options, report, DEFAULT_MODEL), options, wanted)
-        if wanted.pooling == OWN:
+        embedder = cls(models.resolve_model(options, report, DEFAULT_MODEL), options, embedding)
+        if embedding.pooling == OWN:
             report.say(f"pooling: {embedder.pooling.said}")
         return embedder
-
-    @cached_property
-    def model(self) -> PreTrainedModel:
-        """The weights, loaded when they are first needed."""
-        return models.load_model(self.resolved, "AutoModel", self.tokenizer, self.options)
 
     @property
     def dimension(self) -> int:
         """How many numbers a vector has."""
         return int(self.resolved.config.get_text_config().hidden_size)
 
-    def vectors(self, texts: Sequence[str], batch_size: int, *uses: str, report: Report | None = None) -> Vectors:
-        """Return the vector of each text, (texts, dimension); one of NaN for a text that is blank.
+    def columns(self, rows: Sequence[Row], given: dict[str, str]) -> dict[str, str]:
+        """Return the column of the texts, by their role."""
+        require_roles(given, (self.role,))
+        return {self.role: column_for(rows, self.role, given, TEXT_COLUMNS)}
 
-        `uses` are names of the model's prompts, such as query: the first that it has stands before each text.
+    def prepare(self, inputs: Sequence[Row], names: Sequence[str]) -> list[str]:
+        """Return the texts of rows."""
+        return [str(row[self.role]) for row in inputs]
+
+    def answer(self, prepared: Sequence[str], batch_size: int, start: int = 0) -> list[Answer]:
+        """Return the vector of each text as a list of numbers; None where it is blank."""
+        return [{"embedding": numbers_of(vector)} for vector in self.vectors(prepared, batch_size)]
+
+    def vectors(self, texts: Sequence[str], batch_size: int, *prompts: str, report: Report | None = None) -> Vectors:
+        """Return the vector of each text, (texts, dimension) in float32; one of NaN for a text that is blank.
+
+        `prompts` are names of the model's prompts, such as query: the first that it has stands before each text.
 
         Raises:
             ModelError: a vector is not of finite numbers.
         """
-        made = np.full((len(texts), self.dimension), np.nan, dtype=np.float32)
+        vectors = np.full((len(texts), self.dimension), np.nan, dtype=np.float32)
         places = [place for place, text in enumerate(texts) if text.strip()]
         if not places:
-            return made
-        rows = self.tokens([texts[place] for place in places], *uses)
+            return vectors
+        rows = self.tokens([texts[place] for place in places], *prompts)
         with (report or Report(TalkOptions(quiet=True))).progress("embedding", len(rows)) as advance:
-            for some in batches([len(row["input_ids"]) for row in rows], batch_size):
-                told = [row for row in some if rows[row]["input_ids"]]  # a tokenizer can leave nothing of a text
-                if told:
-                    made[[places[row] for row in told]] = self._ask([rows[row] for row in told])
-                advance(len(some))
-        return made
+            for batch in batches([len(row["input_ids"]) for row in rows], batch_size):
+                readable = [row for row in batch if rows[row]["input_ids"]]  # a tokenizer can leave nothing of a text
+                if readable:
+                    vectors[[places[row] for row in readable]] = self._pooled([rows[row] for row in readable])
+                advance(len(batch))
+        return vectors
 
-    def tokens(self, texts: Sequence[str], *uses: str) -> list[dict[str, Any]]:
+    def tokens(self, texts: Sequence[str], *prompts: str) -> list[EncodedRow]:
         """Return the model's inputs of each text, and count those that are longer than it reads."""
         settings = TaskSettings(columns={"text": "text"}, max_length=self.max_length)
-        spelled = Dataset.from_dict({"text": [self.pooling.spelled(text, *uses) for text in texts]})
-        columns = tokenize_rows(spelled, self.tokenizer, settings)
+        prompted = Dataset.from_dict({"text": [self.pooling.spelled(text, *prompts) for text in texts]})
+        columns = tokenize_rows(prompted, self.tokenizer, settings)
         self.truncated += sum(columns.pop("truncated"))
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     @torch.inference_mode()
-    def _ask(self, rows: list[dict[str, Any]]) -> Vectors:
-        found = pooled(self.model, on_device(pad_batch(rows, self.tokenizer), self.model), self.pooling.mode)
-        if self.wanted.normalize:
-            found = torch.nn.functional.normalize(found)
-        if not found.isfinite().all():
+    def _pooled(self, rows: list[EncodedRow]) -> Vectors:
+        """Return the vectors of a batch, (rows, dimension)."""
+        vectors = pooled(self.model, on_device(pad_batch(rows, self.tokenizer), self.model), self.pooling.mode)
+        if self.embedding.normalize:
+            vectors = torch.nn.functional.normalize(vectors)
+        if not vectors.isfinite().all():
             raise ModelError(
                 f"{self.resolved.name!r} gives vectors of no finite numbers: its weights are damaged, or its precision "
                 "overflows and --dtype float32 would not"
             )
-        return np.asarray(found.cpu().numpy(), dtype=np.float32)
+        return np.asarray(vectors.cpu().numpy(), dtype=np.float32)
+
+    def write_in_one_piece(
+        self, rows: Sequence[Row], prepared: Sequence[str], options: RowOptions, report: Report
+    ) -> None:
+        """Write the vectors of texts as .npy, or as parquet beside the rows' columns.
+
+        Raises:
+            OptionError: the file exists, and --overwrite was not given.
+        """
+        path = options.output
+        assert path is not None
+        if path.exists() and not options.overwrite:
+            raise OptionError(f"{str(path)!r} exists; add --overwrite, or name another")
+        write_vectors(path, rows, self.vectors(prepared, options.batch_size, report=report))
+        report.say(f"wrote {len(rows)} vectors of {self.dimension} numbers to {path}")
+
+    def dry_run(self, prepared: Sequence[str], columns: Mapping[str, str] | None = None) -> str:
+        """Return how many texts there are for which model."""
+        return f"{len(prepared)} texts for {self.resolved.name}, vectors of {self.dimension} numbers"
+
+    def identity(self) -> dict[str, object]:
+        """Return what the vectors depend on, for the note beside an output file."""
+        model = self.resolved.identity(self.options.dtype)
+        return {**model, **asdict(self.pooling), "normalize": self.embedding.normalize}
+
+    def headings(self) -> list[str]:
+        """Return the headings of the table of vectors."""
+        return ["text", "numbers", "embedding"]
+
+    def cells(self, inputs: Row, answer: Answer) -> list[str]:
+        """Return the cells of one row of that table, of a vector its first numbers."""
+        text, vector = str(inputs[self.role]), answer["embedding"]
+        if vector is None:
+            return [text, "", ""]
+        first = " ".join(f"{number:.4f}" for number in vector[:NUMBERS_SHOWN])
+        return [text, str(len(vector)), f"{first}{' …' if len(vector) > NUMBERS_SHOWN else ''}"]
 
     def say_truncated(self, report: Report) -> None:
         """Warn of the texts of which not all was read."""
         if self.truncated:
             report.warn(f"{self.truncated} texts are longer than {self.max_length} tokens: their rest is not embedded")
-
-    def identity(self) -> dict[str, Any]:
-        """Return what the vectors depend on, for the note beside an output file."""
-        own = self.resolved.identity(self.options.dtype)
-        return {**own, **asdict(self.pooling), "normalize": self.wanted.normalize}
 
 
 def numbers_of(vector: Vectors) -> list[float] | None:
@@ -125,17 +172,17 @@ def numbers_of(vector: Vectors) -> list[float] | None:
 
 
 def write_vectors(path: Path, rows: Sequence[Row], vectors: Vectors) -> None:
-    """Write vectors whole: alone as .npy, (rows, dimension) in float32; else as parquet, beside the rows' columns."""
-    with staged(path) as beside:
+    """Write vectors, (rows, dimension) in float32: by themselves as .npy, else as parquet beside the rows' columns."""
+    with staged(path) as temporary:
         if path.suffix == ".npy":
-            with beside.open("wb") as file:
+            with temporary.open("wb") as file:
                 np.save(file, vectors)
             return
-        kept = [merged(row, {"embedding": None}) for row in rows]
-        table = files.from_rows(kept).with_format("arrow")[:].drop_columns(["embedding"])
+        without_vectors = [with_answer(row, {"embedding": None}) for row in rows]
+        table = files.from_rows(without_vectors).with_format("arrow")[:].drop_columns(["embedding"])
         absent = pa.array(np.isnan(vectors).any(1))
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1], mask=absent)
-        pq.write_table(table.append_column("embedding", column), beside)
+        pq.write_table(table.append_column("embedding", column), temporary)
 
 
 def embed(
@@ -153,5 +200,5 @@ def embed(
     """
     rows = [texts] if isinstance(texts, str) else list(texts)
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
-    wanted = EmbeddingOptions(pooling=pooling, normalize=normalize)
-    return Embedder.open(options, wanted, Report(TalkOptions(quiet=True))).vectors(rows, batch_size)
+    embedding = EmbeddingOptions(pooling=pooling, normalize=normalize)
+    return Embedder.open(options, embedding, Report(TalkOptions(quiet=True))).vectors(rows, batch_size)

@@ -2,266 +2,222 @@
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
-from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, StoppingCriteriaList, set_seed
+from torch.nn.utils.rnn import pad_sequence
+from transformers import StoppingCriteriaList, set_seed
 from transformers.generation.streamers import BaseStreamer
 
-from llmkit import models, tasks
+from llmkit import tasks
+from llmkit.data.columns import Row, column_for
 from llmkit.errors import DataError, ModelError, OptionError
-from llmkit.inference.prediction import find
-from llmkit.inference.streaming import TextPieces, Until
-from llmkit.models import BUILTIN_NAME, ResolvedModel
-from llmkit.options import AskOptions, GenerationOptions, ModelOptions
-from llmkit.options.overrides import parse_settings
+from llmkit.inference.answering import Answerer
+from llmkit.inference.decoding import generation_config, parse_fields
+from llmkit.inference.prediction import resolve_task
+from llmkit.inference.streaming import StopOnRequest, TextStreamer
+from llmkit.models import BUILTIN_NAME, ResolvedModel, context_length
+from llmkit.options import AskOptions, GenerateRequest, GenerationOptions, ModelOptions
 from llmkit.output.report import Report
+from llmkit.runs.interrupts import StopRequest
 from llmkit.tasks import Task, TaskSettings
+from llmkit.tasks.base.answers import Answer
 from llmkit.tasks.encoding.chat_templates import chat_text
-from llmkit.tasks.encoding.language_codes import force_tokens
-
-OWNED = {
-    name: "--" + name.replace("_", "-")
-    for name in (
-        "max_new_tokens",
-        "temperature",
-        "top_p",
-        "top_k",
-        "num_beams",
-        "num_return_sequences",
-        "repetition_penalty",
-    )
-} | {"do_sample": "--temperature", "stop_strings": "--stop", "max_length": "--max-new-tokens"}
-
-
-# what the library finds out only after the weights are loaded, or never: the least and the most of each
-LIMITS = {
-    "min_p": (0, 1),
-    "typical_p": (0, 1),
-    "epsilon_cutoff": (0, 1),
-    "eta_cutoff": (0, 1),
-    "top_h": (0, 1),
-    "length_penalty": (-math.inf, math.inf),
-    "no_repeat_ngram_size": (0, math.inf),
-    "min_new_tokens": (0, math.inf),
-    "min_length": (0, math.inf),
-    "encoder_repetition_penalty": (0, math.inf),
-    "guidance_scale": (0, math.inf),
-}
-
-
-def _check_limits(values: dict[str, Any]) -> None:
-    for name, (least, most) in LIMITS.items():
-        value = values.get(name)
-        if value is not None and not (isinstance(value, int | float) and least <= value <= most):
-            raise OptionError(f"--set {name} takes a number from {least} to {most}, not {value!r}")
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """A prompt as the model sees it, and how many tokens may follow; without ids where the text asks nothing."""
+class EncodedPrompt:
+    """A prompt as the model reads it; without ids where the text asks nothing."""
 
     text: str
     ids: list[int]
-    room: int
-    sources: tuple[dict[str, Any], ...] = ()  # the passages in it, where it was given some: see `grounding`
+    max_new_tokens: int
+    sources: tuple[dict[str, object], ...] = ()  # the passages in it, where it was given some: `RetrievedPassage`
 
 
-class Generator:
+class Generator(Answerer[EncodedPrompt]):
     """A model that continues prompts, answers them with its chat template, or writes a text for each (T5, BART)."""
 
-    def __init__(
-        self,
-        task: Task,
-        resolved: ResolvedModel,
-        options: ModelOptions,
-        asked: AskOptions,
-        decoding: GenerationOptions,
-        report: Report,
-    ) -> None:
-        known = [name for name in GenerationConfig().to_dict() if not name.startswith("_")]
-        self.extra = parse_settings(decoding.set, known, OWNED, "GenerationConfig")
-        _check_limits(self.extra)
-        self.task, self.resolved, self.options, self.asked = task, resolved, options, asked
-        self.decoding, self.report = decoding, report
-        self.tokenizer = models.load_tokenizer(resolved, options)
-        self.encodes = bool(resolved.config.is_encoder_decoder)  # prompts go to an encoder, answers start anew
-        self.context = models.context_length(resolved.config, self.tokenizer)
-        draft = TaskSettings(columns={role: role for role in task.columns.input_roles}, max_length=self.context)
-        self.settings = tasks.settings_for(task, resolved, self.tokenizer, asked, draft)
-        self.first = task.encoding.forced_tokens(self.tokenizer, self.settings)
-        self.chat = self._wants_chat()
+    announces_columns = False
 
-    def _wants_chat(self) -> bool:
+    def __init__(self, task: Task, resolved: ResolvedModel, request: GenerateRequest, report: Report) -> None:
+        self.asked, self.decoding, self.report = request.asked, request.decoding, report
+        self.fields = parse_fields(request.decoding)
+        super().__init__(resolved, request.model)
+        self.task = task
+        self.role = next(iter(task.columns.input_roles), "prompt")
+        self.auto_class = task.auto_class_for(resolved.config)
+        self.is_encoder_decoder = bool(resolved.config.is_encoder_decoder)  # an answer is a sequence of its own
+        self.context = context_length(resolved.config, self.tokenizer)
+        draft = TaskSettings(columns={role: role for role in task.columns.input_roles}, max_length=self.context)
+        self.settings = tasks.settings_for(task, resolved, self.tokenizer, request.asked, draft)
+        self.forced_tokens = task.encoding.forced_tokens(self.tokenizer, self.settings)
+        self.chat = self._uses_chat_template()
+
+    def _uses_chat_template(self) -> bool:
         has_template = bool(self.tokenizer.chat_template)
         if not has_template and (self.decoding.chat or self.decoding.system is not None):
             flag = "--chat" if self.decoding.chat else "--system"
             raise OptionError(f"{flag}: {self.resolved.name!r} has no chat template")
         return has_template if self.decoding.chat is None else self.decoding.chat
 
-    @cached_property
-    def model(self) -> PreTrainedModel:
-        """The weights, loaded when they are first needed."""
-        network = self.task.auto_class_for(self.resolved.config)
-        return models.load_model(self.resolved, network, self.tokenizer, self.options).eval()
-
-    def prompt(self, text: str, where: str = "the prompt") -> Prompt:
-        """Tokenize a prompt, in the chat template where it is used, and check that it leaves room for an answer.
-
-        Raises:
-            DataError: the prompt is empty, or longer than the model's context.
-        """
-        if not self.task.columns.is_answerable({"text": text}):
-            return Prompt(text, [], 0)
-        ids = self.tokens(text)
-        if not ids:
-            raise DataError(f"{where} is empty")
-        left = self.context - len(ids)
-        room = min(self.most, self.context if self.encodes and left >= 0 else left)
-        if room < 1:
-            raise DataError(f"{where} has {len(ids)} tokens, and {self.resolved.name!r} takes {self.context} in all")
-        if room < self.most:
-            self.report.warn(f"{where} leaves room for {room} new tokens of the {self.most} asked for")
-        return Prompt(text, ids, room)
-
-    def tokens(self, text: str) -> list[int]:
-        """Return the tokens of a prompt, in the chat template where it is used."""
-        asked = self.task.answers.prompt(text, self.settings)
-        rendered = self._chat_text(asked) if self.chat else asked
-        return list(self.tokenizer(rendered, add_special_tokens=not self.chat)["input_ids"])
-
     @property
-    def role(self) -> str:
-        """What a prompt is called: in a row of JSON, and by --column."""
-        return self.task.columns.input_roles[0] if self.task.columns.input_roles else "prompt"
-
-    @property
-    def most(self) -> int:
+    def max_new_tokens(self) -> int:
         """How many tokens are asked for at most."""
         return self.asked.target_length or self.decoding.max_new_tokens
-
-    def _chat_text(self, text: str) -> str:
-        return chat_text(self.tokenizer, text, self.decoding.system)
-
-    def stream(
-        self, prompt: Prompt, emit: Callable[[str], None], stopping: Callable[[], bool] | None = None
-    ) -> list[int]:
-        """Continue one prompt, hand over the text as it comes, until `stopping` if given; return the new tokens."""
-        set_seed(self.decoding.seed)
-        streamer = TextPieces(lambda ids: self._text(prompt, ids), self.decoding.stop or [], emit)
-        return self._run([prompt], prompt.room, streamer, stopping)[0]
 
     @property
     def streams(self) -> bool:
         """Whether text can come piece by piece: beams and several answers cannot."""
         return self.decoding.num_beams == 1 and self.decoding.num_return_sequences == 1
 
-    def answers(self, prompts: Sequence[Prompt], batch_size: int, seed: int | None = None) -> list[list[str | None]]:
+    def columns(self, rows: Sequence[Row], given: dict[str, str]) -> dict[str, str]:
+        """Return the column of the prompts, by their role."""
+        tasks.require_roles(given, (self.role,))
+        usual = self.task.columns.column_names.get(self.role, ("prompt", "text"))
+        return {self.role: column_for(rows, self.role, given, usual)}
+
+    def prepare(self, inputs: Sequence[Row], names: Sequence[str]) -> list[EncodedPrompt]:
+        """Return the prompts of rows, of which each is the only input, checked as by `prompt`."""
+        texts = [str(next(iter(row.values()))) for row in inputs]
+        return [self.prompt(text, name) for text, name in zip(texts, names, strict=True)]
+
+    def prompt(self, text: str, name: str = "the prompt") -> EncodedPrompt:
+        """Tokenize a prompt, in the chat template where it is used, and check that it leaves room for an answer.
+
+        Raises:
+            DataError: the prompt is empty, or longer than the model's context; `name` is what it is called.
+        """
+        if not self.task.columns.is_answerable({"text": text}):
+            return EncodedPrompt(text, [], 0)
+        ids = self.token_ids(text)
+        if not ids:
+            raise DataError(f"{name} is empty")
+        left = self.context - len(ids)
+        room = min(self.max_new_tokens, self.context if self.is_encoder_decoder and left >= 0 else left)
+        if room < 1:
+            raise DataError(f"{name} has {len(ids)} tokens, and {self.resolved.name!r} takes {self.context} in all")
+        if room < self.max_new_tokens:
+            self.report.warn(f"{name} leaves room for {room} new tokens of the {self.max_new_tokens} asked for")
+        return EncodedPrompt(text, ids, room)
+
+    def token_ids(self, text: str) -> list[int]:
+        """Return the token ids of a prompt, in the chat template where it is used."""
+        prompt = self.task.answers.prompt(text, self.settings)
+        if self.chat:
+            prompt = chat_text(self.tokenizer, prompt, self.decoding.system)
+        return list(self.tokenizer(prompt, add_special_tokens=not self.chat)["input_ids"])
+
+    def answer(self, prepared: Sequence[EncodedPrompt], batch_size: int, start: int = 0) -> list[Answer]:
+        """Return the completion of each prompt, or several; the prompts that come after `start` others.
+
+        A run that was stopped and goes on samples what one does that was not.
+        """
+        texts = self.completions(prepared, batch_size, self.decoding.seed + start)
+        return [_answer(prompt, completions) for prompt, completions in zip(prepared, texts, strict=True)]
+
+    def completions(
+        self, prompts: Sequence[EncodedPrompt], batch_size: int, seed: int | None = None
+    ) -> list[list[str | None]]:
         """Return the continuations of each prompt, in order; None where it asks nothing."""
         set_seed(self.decoding.seed if seed is None else seed)
-        answers: list[list[str | None]] = [[None] * self.decoding.num_return_sequences for _ in prompts]
+        per_prompt = self.decoding.num_return_sequences
+        texts: list[list[str | None]] = [[None] * per_prompt for _ in prompts]
         for rows in self._batches(prompts, batch_size):
             batch = [prompts[row] for row in rows]
-            made = self._run(batch, min(prompt.room for prompt in batch))
-            per = self.decoding.num_return_sequences
+            sequences = self._generate(batch, min(prompt.max_new_tokens for prompt in batch))
             for place, row in enumerate(rows):
-                sequences = made[place * per : (place + 1) * per]
-                answers[row] = [self._cut(self._text(prompts[row], ids)) for ids in sequences]
-        return answers
+                new = sequences[place * per_prompt : (place + 1) * per_prompt]
+                texts[row] = [_before(self._text(prompts[row], ids), self.decoding.stop or ()) for ids in new]
+        return texts
 
-    def _batches(self, prompts: Sequence[Prompt], batch_size: int) -> Iterator[list[int]]:
+    def stream(
+        self, prompt: EncodedPrompt, emit: Callable[[str], None], stop_request: StopRequest | None = None
+    ) -> list[int]:
+        """Continue one prompt and hand over the text as it comes, until a stop is asked for; return the new tokens."""
+        set_seed(self.decoding.seed)
+        streamer = TextStreamer(lambda ids: self._text(prompt, ids), self.decoding.stop or [], emit)
+        return self._generate([prompt], prompt.max_new_tokens, streamer, stop_request)[0]
+
+    def dry_run(self, prepared: Sequence[EncodedPrompt], columns: Mapping[str, str] | None = None) -> str:
+        """Return that the prompts fit, of the shell with their numbers of tokens."""
+        if columns is not None:
+            return f"{len(prepared)} prompts in column {columns[self.role]!r}, all fit"
+        return f"{len(prepared)} prompts of {', '.join(str(len(prompt.ids)) for prompt in prepared)} tokens fit"
+
+    def identity(self) -> dict[str, object]:
+        """Return what the text depends on, for the note beside an output file."""
+        return {**self.resolved.identity(self.options.dtype), **asdict(self.asked), **asdict(self.decoding)}
+
+    def _batches(self, prompts: Sequence[EncodedPrompt], batch_size: int) -> Iterator[list[int]]:
         """Put prompts of like length together; one that has less room than the others goes alone."""
         asking = [row for row, prompt in enumerate(prompts) if prompt.ids]
         order = sorted(asking, key=lambda row: len(prompts[row].ids))
-        full = [row for row in order if prompts[row].room == self.most]
-        for start in range(0, len(full), batch_size):
-            yield full[start : start + batch_size]
-        yield from ([row] for row in order if prompts[row].room < self.most)
+        roomy = [row for row in order if prompts[row].max_new_tokens == self.max_new_tokens]
+        for start in range(0, len(roomy), batch_size):
+            yield roomy[start : start + batch_size]
+        yield from ([row] for row in order if prompts[row].max_new_tokens < self.max_new_tokens)
 
-    def _run(
+    def _generate(
         self,
-        prompts: Sequence[Prompt],
-        room: int,
+        prompts: Sequence[EncodedPrompt],
+        max_new_tokens: int,
         streamer: BaseStreamer | None = None,
-        stopping: Callable[[], bool] | None = None,
+        stop_request: StopRequest | None = None,
     ) -> list[list[int]]:
+        """Return the new tokens of each sequence, those of a prompt one after the other."""
         model = self.model
-        until = None if stopping is None else StoppingCriteriaList([Until(stopping)])
-        ids, mask = self._padded([prompt.ids for prompt in prompts])
+        criteria = None if stop_request is None else StoppingCriteriaList([StopOnRequest(stop_request)])
+        side = "right" if self.is_encoder_decoder else "left"  # a decoder goes on from the end
+        padding = self.tokenizer.pad_token_id or 0  # a tokenizer without any special token has none
+        ids, mask = _padded([prompt.ids for prompt in prompts], padding, side)
+        config = generation_config(
+            model.generation_config, self.decoding, self.tokenizer, self.forced_tokens, self.fields
+        )
+        config.max_new_tokens = max_new_tokens
         try:
             with torch.inference_mode():
-                made = model.generate(
+                sequences = model.generate(
                     input_ids=ids.to(model.device),
                     attention_mask=mask.to(model.device),
-                    generation_config=self._config(room),
+                    generation_config=config,
                     streamer=streamer,
                     tokenizer=self.tokenizer,
-                    stopping_criteria=until,
+                    stopping_criteria=criteria,
                 )
         except (ValueError, TypeError) as error:
-            if not self.extra:
+            if not self.fields:
                 raise
             raise OptionError(f"--set: {' '.join(str(error).split())[:200]}") from error
-        start = 1 if self.encodes else ids.shape[1]
-        return [row[start:] for row in made.tolist()]
+        start = 1 if self.is_encoder_decoder else ids.shape[1]
+        return [row[start:] for row in sequences.tolist()]
 
-    def _padded(self, prompts: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return ids and mask (prompts, tokens): padded on the left for a decoder, which goes on from the end."""
-        longest, pad = max(map(len, prompts)), self.tokenizer.pad_token_id or 0
-        gaps = [longest - len(ids) for ids in prompts]
-        rows = [
-            (ids + [pad] * gap, [1] * len(ids) + [0] * gap)
-            if self.encodes
-            else ([pad] * gap + ids, [0] * gap + [1] * len(ids))
-            for ids, gap in zip(prompts, gaps, strict=True)
-        ]
-        return torch.tensor([ids for ids, _ in rows]), torch.tensor([mask for _, mask in rows])
-
-    def _config(self, room: int) -> GenerationConfig:
-        """Return the model's own generation config with what was asked for; greedy unless a flag asks for sampling."""
-        config, asked = copy.deepcopy(self.model.generation_config), self.decoding
-        config.max_length, config.max_new_tokens = None, room
-        config.do_sample, config.num_beams = asked.sampling, asked.num_beams
-        config.num_return_sequences = asked.num_return_sequences
-        config.pad_token_id = self.tokenizer.pad_token_id
-        force_tokens(config, self.first)
-        if config.eos_token_id is None:
-            config.eos_token_id = self.tokenizer.eos_token_id
-        if asked.sampling:
-            config.temperature = asked.temperature if asked.temperature is not None else (config.temperature or 1.0)
-            config.top_p = asked.top_p if asked.top_p is not None else (config.top_p or 1.0)
-            config.top_k = asked.top_k if asked.top_k is not None else 0  # the library's own default is a silent 50
-        else:
-            config.temperature = config.top_p = config.top_k = None
-        if asked.repetition_penalty is not None:
-            config.repetition_penalty = asked.repetition_penalty
-        config.stop_strings = list(asked.stop) if asked.stop else None
-        for name, value in self.extra.items():
-            setattr(config, name, value)
-        return config
-
-    def _text(self, prompt: Prompt, new: list[int]) -> str:
+    def _text(self, prompt: EncodedPrompt, new: list[int]) -> str:
         """Decode the new tokens in their context: some tokenizers drop a leading space from a text's start."""
-        if self.encodes:
-            return str(self.tokenizer.decode(new, skip_special_tokens=True))
-        before = self.tokenizer.decode(prompt.ids, skip_special_tokens=True)
-        whole = self.tokenizer.decode(prompt.ids + new, skip_special_tokens=True)
-        if whole.startswith(before):
-            return str(whole[len(before) :])
+        if not self.is_encoder_decoder:
+            before = self.tokenizer.decode(prompt.ids, skip_special_tokens=True)
+            text = self.tokenizer.decode(prompt.ids + new, skip_special_tokens=True)
+            if text.startswith(before):
+                return str(text[len(before) :])
         return str(self.tokenizer.decode(new, skip_special_tokens=True))
 
-    def _cut(self, text: str) -> str:
-        ends = [text.find(stop) for stop in self.decoding.stop or () if stop in text]
-        return text[: min(ends)] if ends else text
 
-    def identity(self) -> dict[str, Any]:
-        """Return what the text depends on, for the note beside an output file."""
-        return {**self.resolved.identity(self.options.dtype), **asdict(self.asked), **asdict(self.decoding)}
+def _padded(prompts: Sequence[list[int]], padding: int, side: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the ids and the mask of prompts, (prompts, tokens)."""
+    rows = [torch.tensor(ids) for ids in prompts]
+    ids = pad_sequence(rows, batch_first=True, padding_value=padding, padding_side=side)
+    return ids, pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side=side)
+
+
+def _before(text: str, stops: Sequence[str]) -> str:
+    """Return what comes before the first of the stop texts."""
+    return text[: min((text.find(stop) for stop in stops if stop in text), default=len(text))]
+
+
+def _answer(prompt: EncodedPrompt, completions: list[str | None]) -> Answer:
+    answer: Answer = {"completion": completions[0]} if len(completions) == 1 else {"completions": completions}
+    return {**answer, "sources": prompt.sources} if prompt.sources else answer
 
 
 def generate(
@@ -280,8 +236,9 @@ def generate(
     rows = [prompts] if isinstance(prompts, str) else list(prompts)
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
     asked, report = asked or AskOptions(), Report()
-    task, resolved = find("generate", options, asked, report, BUILTIN_NAME)
+    task, resolved = resolve_task("generate", options, asked, report, BUILTIN_NAME)
     if not task.answers.continues_prompt:
         raise ModelError(f"{resolved.name!r} is a {task.name} model, which continues no prompt")
-    generator = Generator(task, resolved, options, asked, decoding or GenerationOptions(), report)
-    return generator.answers([generator.prompt(text) for text in rows], batch_size)
+    request = GenerateRequest(model=options, asked=asked, decoding=decoding or GenerationOptions())
+    generator = Generator(task, resolved, request, report)
+    return generator.completions([generator.prompt(text) for text in rows], batch_size)

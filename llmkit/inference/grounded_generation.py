@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from llmkit.errors import DataError
-from llmkit.inference.generation import Generator, Prompt
-from llmkit.inference.retrieval import Found, Knowledge, open_embedder
+from llmkit.inference.generation import EncodedPrompt, Generator
+from llmkit.inference.retrieval import KnowledgeBase, RetrievedPassage, open_embedder
 from llmkit.models import ResolvedModel
-from llmkit.options import AskOptions, GenerationOptions, ModelOptions, RetrievalOptions
+from llmkit.options import GenerateRequest
 from llmkit.output.report import Report
 from llmkit.tasks import Task
 
@@ -18,57 +17,51 @@ INSTRUCTION = "Answer the question from these passages alone. If they do not hol
 
 
 class GroundedGenerator(Generator):
-    """A model that answers each prompt from the passages that are nearest to it."""
+    """A model that answers each prompt from the passages of `request.retrieval` that are nearest to it."""
 
-    def __init__(
-        self,
-        task: Task,
-        resolved: ResolvedModel,
-        options: ModelOptions,
-        asked: AskOptions,
-        decoding: GenerationOptions,
-        report: Report,
-        retrieval: RetrievalOptions,
-        encoding: str = "utf-8",
-    ) -> None:
-        super().__init__(task, resolved, options, asked, decoding, report)
-        self.passages = retrieval.wanted
-        embedder = open_embedder(retrieval.embedder, options, report)
-        self.knowledge = Knowledge.open(str(retrieval.retrieve), embedder, encoding, report)
+    def __init__(self, task: Task, resolved: ResolvedModel, request: GenerateRequest, report: Report) -> None:
+        super().__init__(task, resolved, request, report)
+        retrieval = request.retrieval
+        self.passages_per_prompt = retrieval.passages_per_prompt
+        embedder = open_embedder(retrieval.embedder, request.model, report)
+        self.knowledge = KnowledgeBase.open(str(retrieval.retrieve), embedder, request.rows.encoding, report)
 
-    def prompt(self, text: str, where: str = "the prompt") -> Prompt:
+    def prompt(self, text: str, name: str = "the prompt") -> EncodedPrompt:
         """Return a prompt of as many passages as fit, the nearest first, and the question.
 
         Raises:
             DataError: the question is empty, or longer than one of the models reads, or not even one passage fits.
         """
-        found = self.knowledge.nearest(text, self.passages, where)
-        count = max(1, self.fitting(text, found))
-        tokens = len(self.tokens(self._spelled(text, found[:count])))
+        nearest = self.knowledge.nearest(text, self.passages_per_prompt, name)
+        count = max(1, self.fitting(text, nearest))
+        tokens = len(self.token_ids(self._with_passages(text, nearest[:count])))
         if tokens >= self.context:
             raise DataError(
-                f"{where} has {tokens} tokens with the nearest passage, and {self.resolved.name!r} takes "
+                f"{name} has {tokens} tokens with the nearest passage, and {self.resolved.name!r} takes "
                 f"{self.context}; -m names a model that takes more"
             )
-        if count < len(found):
+        if count < len(nearest):
             self.report.say(
-                f"{where}: {count} of {len(found)} passages fit the {self.context} tokens of {self.resolved.name}"
+                f"{name}: {count} of {len(nearest)} passages fit the {self.context} tokens of {self.resolved.name}"
             )
-        made = super().prompt(self._spelled(text, found[:count]), f"{where}, with its passages,")
-        return replace(made, text=text, sources=tuple(one.as_dict() for one in found[:count]))
+        prompt = super().prompt(self._with_passages(text, nearest[:count]), f"{name}, with its passages,")
+        return replace(prompt, text=text, sources=tuple(passage.as_dict() for passage in nearest[:count]))
 
-    def fitting(self, text: str, found: Sequence[Found]) -> int:
+    def fitting(self, text: str, passages: Sequence[RetrievedPassage]) -> int:
         """Return how many of the passages fit the model's context, with the question and an answer of full length."""
-        room = self.context - self.most
-        counts = range(len(found), 0, -1)
-        return next((count for count in counts if len(self.tokens(self._spelled(text, found[:count]))) <= room), 0)
+        room = self.context - self.max_new_tokens
+        for count in range(len(passages), 0, -1):
+            if len(self.token_ids(self._with_passages(text, passages[:count]))) <= room:
+                return count
+        return 0
 
-    def _spelled(self, question: str, found: Sequence[Found]) -> str:
-        blocks = [f"[{number}] {one.passage.place}\n{one.passage.text}" for number, one in enumerate(found, start=1)]
+    def _with_passages(self, question: str, passages: Sequence[RetrievedPassage]) -> str:
+        numbered = enumerate((retrieved.passage for retrieved in passages), start=1)
+        blocks = [f"[{number}] {passage.place}\n{passage.text}" for number, passage in numbered]
         text = "\n\n".join([INSTRUCTION, *blocks, f"Question: {question}"])
         return text if self.chat else f"{text}\nAnswer:"
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """Return what the answers depend on, the passages among it."""
-        own = {"passages": self.passages, "embedder": self.knowledge.embedder.identity()}
-        return {**super().identity(), **own, "texts": [passage.text for passage in self.knowledge.passages]}
+        knowledge = {"passages": self.passages_per_prompt, "embedder": self.knowledge.embedder.identity()}
+        return {**super().identity(), **knowledge, "texts": [passage.text for passage in self.knowledge.passages]}

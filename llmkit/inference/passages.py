@@ -17,12 +17,12 @@ from llmkit.errors import DataError, EmptyError, HubError, ModelError, listing
 from llmkit.output.report import Report
 from llmkit.tasks.base.language_modeling import text_column
 
-MOST_TOKENS = 180  # of a passage: one thought, of which a prompt holds several
-TITLES = ("title", "name", "heading", "headline", "标题")
-PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")  # what stands between two
-SENTENCE = re.compile(r"""(?:[.!?…]["'”’)\]]*\s+|[。！？]["”’」』）]*\s*)""")  # noqa: RUF001  # what ends one
+MAX_PASSAGE_TOKENS = 180  # one thought, of which a prompt holds several
+TITLE_COLUMNS = ("title", "name", "heading", "headline", "标题")
+PARAGRAPH_BREAK = re.compile(r"\n[^\S\n]*\n\s*")
+SENTENCE_END = re.compile(r"""(?:[.!?…]["'”’)\]]*\s+|[。！？]["”’」』）]*\s*)""")  # noqa: RUF001  # full-width marks
 
-Span = tuple[int, int]  # the first character, and one past the last
+CharacterRange = tuple[int, int]  # the first character, and the one after the last
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,15 @@ def _is_dataset(folder: Path) -> bool:
 
 
 def _of_folder(folder: Path, encoding: str, report: Report) -> Iterator[Document]:
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
-    inside = {path: path.relative_to(folder) for path in found}
-    shown = [path for path in found if not any(part.startswith(".") for part in inside[path].parts)]
-    known = [path for path in shown if files.format_of(path) is not None]
-    if len(known) < len(shown):
-        report.say(f"{len(shown) - len(known)} of {len(shown)} files in {folder} are of other kinds and left out")
-    for path in known:
-        yield from _of_file(path, inside[path].as_posix(), encoding, report)
+    paths = {path: path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()}
+    visible = [path for path, name in paths.items() if not any(part.startswith(".") for part in name.parts)]
+    readable = [path for path in visible if files.format_of(path) is not None]
+    if len(readable) < len(visible):
+        report.say(
+            f"{len(visible) - len(readable)} of {len(visible)} files in {folder} are of other kinds and left out"
+        )
+    for path in readable:
+        yield from _of_file(path, paths[path].as_posix(), encoding, report)
 
 
 def _of_file(path: Path, name: str, encoding: str, report: Report) -> Iterator[Document]:
@@ -122,99 +123,103 @@ def _of_rows(rows: Dataset, name: str, report: Report) -> Iterator[Document]:
     if columns is None:
         report.warn(f"{name} has no column of texts and is left out")
         return
-    title = next((known for known in TITLES if known in rows.column_names and known != columns["text"]), None)
-    titles = rows[title] if title else [None] * len(rows)
-    for number, (text, called) in enumerate(zip(rows[columns["text"]], titles, strict=True), start=1):
-        yield Document(name, str(text or ""), number, None if called is None else str(called))
+    usable = (column for column in TITLE_COLUMNS if column in rows.column_names and column != columns["text"])
+    title_column = next(usable, None)
+    titles = rows[title_column] if title_column else [None] * len(rows)
+    for number, (text, title) in enumerate(zip(rows[columns["text"]], titles, strict=True), start=1):
+        yield Document(name, str(text or ""), number, None if title is None else str(title))
 
 
 def cut(documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Passage]:
     """Cut documents into passages of whole paragraphs, of at most 180 tokens and what a model of `max_length` reads.
 
-    Paragraphs that follow one another are put together as long as they fit. One that is longer alone is cut between
-    sentences, of which the last of a piece is the first of the next, and a sentence that is longer between tokens.
+    Paragraphs that follow one another are put together as long as they fit. A longer paragraph is cut between
+    sentences, of which the last of a piece is the first of the next, and a longer sentence between tokens.
 
     Raises:
         ModelError: the tokenizer does not tell where in the text its tokens stand.
     """
     if not tokenizer.is_fast:
         raise ModelError(f"{tokenizer.name_or_path!r} has a slow tokenizer, which cannot tell where its tokens stand")
-    most = min(MOST_TOKENS, max_length * 7 // 8 - tokenizer.num_special_tokens_to_add())  # a piece alone can have more
+    readable = max_length * 7 // 8 - tokenizer.num_special_tokens_to_add()  # a piece by itself can have more tokens
+    max_tokens = max(min(MAX_PASSAGE_TOKENS, readable), 1)
     passages: list[Passage] = []
     for document in documents:
-        told = tokenizer(document.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        pieces = _Pieces(document.text, [start for start, _ in told["offset_mapping"]], max(most, 1))
-        passages += [Passage(document, start, end) for start, end in pieces.merged()]
+        encoded = tokenizer(document.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        token_starts = [start for start, _ in encoded["offset_mapping"]]
+        pieces = _Splitter(document.text, token_starts, max_tokens).pieces()
+        passages += [Passage(document, start, end) for start, end in pieces]
     return passages
 
 
 @dataclass(frozen=True)
-class _Pieces:
+class _Splitter:
     """A text with the places of its tokens, to be cut."""
 
     text: str
-    starts: list[int]  # the first character of each token
-    most: int  # tokens of a piece
+    token_starts: list[int]  # the first character of each token
+    max_tokens: int  # of a piece
 
-    def merged(self) -> Iterator[Span]:
-        """Yield pieces, each of as many that follow one another as fit."""
-        held: Span | None = None
-        for span in self._paragraphs():
-            if held is not None and self._count(held[0], span[1]) <= self.most:
-                held = (held[0], span[1])
+    def pieces(self) -> Iterator[CharacterRange]:
+        """Yield pieces, each of as many paragraphs that follow one another as fit."""
+        piece: CharacterRange | None = None
+        for start, end in self._paragraphs():
+            if piece is not None and self._fits(piece[0], end):
+                piece = (piece[0], end)
                 continue
-            if held is not None:
-                yield held
-            held = span
-        if held is not None:
-            yield held
+            if piece is not None:
+                yield piece
+            piece = (start, end)
+        if piece is not None:
+            yield piece
 
-    def _count(self, start: int, end: int) -> int:
-        return bisect_left(self.starts, end) - bisect_left(self.starts, start)
+    def _fits(self, start: int, end: int) -> bool:
+        return bisect_left(self.token_starts, end) - bisect_left(self.token_starts, start) <= self.max_tokens
 
-    def _paragraphs(self) -> Iterator[Span]:
-        for span in _between(self.text, 0, len(self.text), PARAGRAPH):
-            yield from [span] if self._count(*span) <= self.most else self._sentences(*span)
+    def _paragraphs(self) -> Iterator[CharacterRange]:
+        for start, end in _between(self.text, 0, len(self.text), PARAGRAPH_BREAK):
+            yield from [(start, end)] if self._fits(start, end) else self._sentences(start, end)
 
-    def _sentences(self, start: int, end: int) -> Iterator[Span]:
+    def _sentences(self, start: int, end: int) -> Iterator[CharacterRange]:
         """Cut a paragraph into pieces of whole sentences that overlap by one, where that leaves room for another."""
-        sentences = [part for span in _after(self.text, start, end, SENTENCE) for part in self._tokens(*span)]
+        ranges = _after(self.text, start, end, SENTENCE_END)
+        sentences = [part for sentence in ranges for part in self._within_tokens(*sentence)]
         first = 0
         while first < len(sentences):
             last = first
-            while last + 1 < len(sentences) and self._count(sentences[first][0], sentences[last + 1][1]) <= self.most:
+            while last + 1 < len(sentences) and self._fits(sentences[first][0], sentences[last + 1][1]):
                 last += 1
             yield sentences[first][0], sentences[last][1]
             if last + 1 == len(sentences):
                 return
-            again = last > first and self._count(sentences[last][0], sentences[last + 1][1]) <= self.most
-            first = last if again else last + 1
+            overlaps = last > first and self._fits(sentences[last][0], sentences[last + 1][1])
+            first = last if overlaps else last + 1
 
-    def _tokens(self, start: int, end: int) -> Iterator[Span]:
+    def _within_tokens(self, start: int, end: int) -> Iterator[CharacterRange]:
         """Cut a sentence that is too long between tokens."""
-        first, last = bisect_left(self.starts, start), bisect_left(self.starts, end)
-        marks = [start, *self.starts[first + self.most : last : self.most], end]
-        for span in pairwise(marks):
-            yield from _trimmed(self.text, *span)
+        first, last = bisect_left(self.token_starts, start), bisect_left(self.token_starts, end)
+        marks = [start, *self.token_starts[first + self.max_tokens : last : self.max_tokens], end]
+        for left, right in pairwise(marks):
+            yield from _trimmed(self.text, left, right)
 
 
-def _between(text: str, start: int, end: int, gap: re.Pattern[str]) -> Iterator[Span]:
+def _between(text: str, start: int, end: int, gap: re.Pattern[str]) -> Iterator[CharacterRange]:
     """Yield what stands between gaps, without white space around it."""
-    for found in gap.finditer(text, start, end):
-        yield from _trimmed(text, start, found.start())
-        start = found.end()
+    for match in gap.finditer(text, start, end):
+        yield from _trimmed(text, start, match.start())
+        start = match.end()
     yield from _trimmed(text, start, end)
 
 
-def _after(text: str, start: int, end: int, ending: re.Pattern[str]) -> Iterator[Span]:
+def _after(text: str, start: int, end: int, ending: re.Pattern[str]) -> Iterator[CharacterRange]:
     """Yield what ends with an ending, without white space around it."""
-    for found in ending.finditer(text, start, end):
-        yield from _trimmed(text, start, found.end())
-        start = found.end()
+    for match in ending.finditer(text, start, end):
+        yield from _trimmed(text, start, match.end())
+        start = match.end()
     yield from _trimmed(text, start, end)
 
 
-def _trimmed(text: str, start: int, end: int) -> Iterator[Span]:
+def _trimmed(text: str, start: int, end: int) -> Iterator[CharacterRange]:
     part = text[start:end]
     if part.strip():
         yield start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())

@@ -1,10 +1,9 @@
-"""Batched prediction: prepared rows through a model, records back in the rows' order."""
+"""Batched prediction: encoded rows through a model, predictions back in the rows' order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import cached_property
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,49 +12,72 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import models, runs, tasks
+from llmkit.data.columns import Row
 from llmkit.errors import DataError, OptionError, Stopped
-from llmkit.inference.answer_cache import Answers
+from llmkit.inference.answer_cache import AnswerCache
+from llmkit.inference.answering import Answerer
 from llmkit.models import ResolvedModel
 from llmkit.options import AskOptions, ModelOptions
 from llmkit.output.report import Report
+from llmkit.runs.interrupts import StopRequest
 from llmkit.tasks import Task, TaskSettings
+from llmkit.tasks.base.answers import Answer, Prediction
+from llmkit.tasks.base.encoding import Batch
+
+
+@dataclass(frozen=True)
+class PredictionLoop:
+    """A model that goes through encoded rows in batches; `cache` keeps what it predicts, and what it holds is known.
+
+    Where a signal asks to stop it ends after the batch at hand.
+    """
+
+    task: Task
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    settings: TaskSettings
+    batch_size: int
+    report: Report = field(default_factory=Report)
+    cache: AnswerCache = field(default_factory=AnswerCache)
+    stop_request: StopRequest | None = None
+
+    def run(self, encoded: Dataset) -> list[Prediction]:
+        """Return the prediction for each encoded row, in order. Batches hold rows of like length, longest first.
+
+        Batches that the cache holds are not run again; the others are the same batches as in a run from the start.
+
+        Raises:
+            Stopped: a signal asked for it, and the cache keeps what was done.
+        """
+        collate = self.task.encoding.collator(self.tokenizer, self.settings)
+        inputs = encoded.to_list()  # once: picking rows out of Arrow for each batch costs more than a small model
+        done = self.cache.done
+        was_training = self.model.training
+        self.model.eval()
+        with self.report.progress("measuring", len(encoded)) as advance, torch.inference_mode():
+            for rows in batches(encoded["length"], self.batch_size):
+                if not all(row in done for row in rows):
+                    batch = on_device(collate([inputs[row] for row in rows]), self.model)
+                    self.cache.add(rows, self.task.answers.predict(self.model, batch, self.settings))
+                advance(len(rows))
+                if self.stop_request is not None and self.stop_request.asked and len(done) < len(encoded):
+                    raise Stopped(
+                        f"stopped after {len(done)} of {len(encoded)} rows: the same command goes on from there"
+                    )
+        self.model.train(was_training)
+        return [done[row] for row in range(len(encoded))]
 
 
 def predict(
     task: Task,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    prepared: Dataset,
+    encoded: Dataset,
     settings: TaskSettings,
     batch_size: int,
-    report: Report | None = None,
-    answers: Answers | None = None,
-    stopping: Callable[[], bool] = lambda: False,
-) -> list[Any]:
-    """Return the task's record of each prepared row, in order. Batches hold rows of like length, longest first.
-
-    Batches whose records `answers` holds are not run again; the others are the same batches as in a run from the start.
-
-    Raises:
-        Stopped: `stopping` asked for it after a batch, and `answers` keeps what was done.
-    """
-    collate = task.encoding.collator(tokenizer, settings)
-    answers = answers or Answers()
-    inputs = prepared.to_list()  # once: picking rows out of Arrow for each batch costs more than a small model
-    was_training = model.training
-    model.eval()
-    with (report or Report()).progress("measuring", len(prepared)) as advance, torch.inference_mode():
-        for rows in batches(prepared["length"], batch_size):
-            if not all(row in answers.done for row in rows):
-                batch = on_device(collate([inputs[row] for row in rows]), model)
-                answers.add(rows, task.answers.predict(model, batch, settings))
-            advance(len(rows))
-            if stopping() and len(answers.done) < len(prepared):
-                raise Stopped(
-                    f"stopped after {len(answers.done)} of {len(prepared)} rows: the same command goes on from there"
-                )
-    model.train(was_training)
-    return [answers.done[row] for row in range(len(prepared))]
+) -> list[Prediction]:
+    """Return the task's prediction for each encoded row, in order: see `PredictionLoop`."""
+    return PredictionLoop(task, model, tokenizer, settings, batch_size).run(encoded)
 
 
 def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
@@ -64,12 +86,12 @@ def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
     yield from (order[start : start + size] for start in range(0, len(order), size))
 
 
-def on_device(batch: dict[str, Any], model: PreTrainedModel) -> dict[str, Any]:
+def on_device(batch: Batch, model: PreTrainedModel) -> Batch:
     """Move a batch's tensors to the model's device."""
     return {name: value.to(model.device) for name, value in batch.items()}
 
 
-def find(
+def resolve_task(
     verb: str,
     options: ModelOptions,
     asked: AskOptions,
@@ -77,7 +99,7 @@ def find(
     default: str | None = None,
     inputs: Collection[str] = (),
 ) -> tuple[Task, ResolvedModel]:
-    """Return the model, and the task that it does in this command; `inputs`: roles that are given beside the first.
+    """Return the task that a model does in a command, and the model; `inputs`: roles that are given beside the first.
 
     Raises:
         ModelError, OptionError: there is no such model, or it does no task of the command.
@@ -86,76 +108,93 @@ def find(
     return tasks.for_model(resolved.config, verb, resolved.name, asked.task, asked, inputs)[0], resolved
 
 
-class Predictor:
+class Predictor(Answerer[Row]):
     """A model that answers rows with what its task predicts: labels, spans, fills."""
 
     def __init__(self, task: Task, resolved: ResolvedModel, options: ModelOptions, asked: AskOptions) -> None:
-        self.task, self.resolved, self.options, self.asked = task, resolved, options, asked
-        self.tokenizer = models.load_tokenizer(resolved, options)
+        super().__init__(resolved, options)
+        self.task, self.asked = task, asked
+        self.role = next(iter(task.columns.input_roles), "")
+        self.hidden_roles = task.answers.hidden_roles
+        self.auto_class = task.auto_class_for(resolved.config)
         trained = runs.read_run(resolved.path) or {}
         columns = {role: role for role in task.columns.input_roles}
         draft = TaskSettings(columns=columns, max_length=trained.get("max_length") or 0)
         self.settings = tasks.settings_for(task, resolved, self.tokenizer, asked, draft)
         task.check_settings(self.settings)
 
-    @cached_property
-    def model(self) -> PreTrainedModel:
-        """The weights, loaded when they are first needed."""
-        network = self.task.auto_class_for(self.resolved.config)
-        return models.load_model(self.resolved, network, self.tokenizer, self.options)
-
-    def require_inputs(self, given: Collection[str]) -> None:
-        """Demand the inputs that the task needs beside the first; `given` are roles.
-
-        Raises:
-            OptionError: naming the flag.
-        """
-        missing = [role for role in self.task.columns.required_roles[1:] if role not in given]
-        if missing:
-            raise OptionError(
-                f"{self.task.name} needs a --{missing[0]} beside the {self.task.columns.required_roles[0]}"
-            )
-
-    def columns(self, rows: Sequence[dict[str, Any]], given: dict[str, str]) -> dict[str, str]:
-        """Return the columns of the rows of a file by the roles that the task asks for.
-
-        Raises:
-            DataError: a column that is needed cannot be told, or a named one does not exist.
-        """
+    def columns(self, rows: Sequence[Row], given: dict[str, str]) -> dict[str, str]:
+        """Return the columns of the rows of a file by the roles that the task asks for."""
         tasks.require_roles(given, self.task.columns.input_roles)
         return self.task.columns.match_file(rows, given)
 
-    def answer(self, rows: Sequence[Mapping[str, Any]], batch_size: int, start: int = 0) -> list[dict[str, Any]]:
-        """Return the answer to each row, a dictionary of inputs by role; nulls where a row asks nothing.
+    def prepare(self, inputs: Sequence[Row], names: Sequence[str]) -> list[Row]:
+        """Return the inputs as they are, after a look at whether the first row has all that the task needs.
 
-        `start` is the number of rows before these, for errors.
+        Raises:
+            OptionError: naming the flag of an input that is missing.
+        """
+        required, given = self.task.columns.required_roles, inputs[0] if inputs else {}
+        missing = [role for role in required[1:] if role not in given]
+        if missing:
+            raise OptionError(f"{self.task.name} needs a --{missing[0]} beside the {required[0]}")
+        return list(inputs)
+
+    def answer(self, prepared: Sequence[Row], batch_size: int, start: int = 0) -> list[Answer]:
+        """Return the answer to each row; nulls where a row asks nothing. `start` is the number of rows before these.
 
         Raises:
             DataError: a row contradicts itself, or the model cannot answer it.
         """
-        usable = [row for row, inputs in enumerate(rows) if self.task.columns.is_answerable(inputs)]
-        answers: list[dict[str, Any]] = [self.task.answers.empty(self.settings) for _ in rows]
+        usable = [number for number, inputs in enumerate(prepared) if self.task.columns.is_answerable(inputs)]
+        answers = [self.task.answers.empty(self.settings) for _ in prepared]
         if not usable:
             return answers
-        roles = [role for role in self.task.columns.input_roles if any(role in rows[row] for row in usable)]
-        columns = {role: [rows[row].get(role) for row in usable] for role in roles}
+        roles = [role for role in self.task.columns.input_roles if any(role in prepared[row] for row in usable)]
+        columns = {role: [prepared[row].get(role) for row in usable] for role in roles}
         _require_alike(columns, [start + row + 1 for row in usable])
-        picked = Dataset.from_dict(columns)
+        rows = Dataset.from_dict(columns)
         settings = replace(self.settings, columns={role: role for role in roles})
-        invalid = self.task.columns.first_invalid_row(picked, settings.columns)
-        refused = invalid or self.task.encoding.first_unanswerable_row(picked, self.tokenizer, settings)
+        invalid = self.task.columns.first_invalid_row(rows, settings.columns)
+        refused = invalid or self.task.encoding.first_unanswerable_row(rows, self.tokenizer, settings)
         if refused is not None:
             raise DataError(f"row {start + usable[refused[0]] + 1}: {refused[1]}")
-        prepared = self.task.encoding.encode(picked, self.tokenizer, settings, training=False)
-        records = predict(self.task, self.model, self.tokenizer, prepared, settings, batch_size)
-        made = self.task.answers.format(records, prepared, picked, self.tokenizer, settings, self.asked.top)
-        for row, answer in zip(usable, made, strict=True):
+        encoded = self.task.encoding.encode(rows, self.tokenizer, settings, training=False)
+        predictions = predict(self.task, self.model, self.tokenizer, encoded, settings, batch_size)
+        formatted = self.task.answers.format(predictions, encoded, rows, self.tokenizer, settings, self.asked.top)
+        for row, answer in zip(usable, formatted, strict=True):
             answers[row] = answer
         return answers
 
-    def identity(self) -> dict[str, Any]:
+    def dry_run(self, prepared: Sequence[Row], columns: Mapping[str, str] | None = None) -> str:
+        """Return how many rows of a file, or texts of the shell, there are for which model."""
+        return f"{len(prepared)} {'texts' if columns is None else 'rows'} for {self.resolved.name}"
+
+    def identity(self) -> dict[str, object]:
         """Return what the answers depend on, for the note beside an output file."""
         return {**self.resolved.identity(self.options.dtype), **asdict(self.asked)}
+
+    def headings(self) -> list[str]:
+        """Return the headings of the table of answers."""
+        return self.task.answers.headings()
+
+    def cells(self, inputs: Row, answer: Answer) -> list[str]:
+        """Return the cells of one row of that table."""
+        return self.task.answers.cells(inputs, answer)
+
+
+class TargetScorer(Predictor):
+    """A model of a task that answers no row in words: the numbers that it gives to rows with their targets."""
+
+    def answer(self, prepared: Sequence[Row], batch_size: int, start: int = 0) -> list[Answer]:
+        """Return the numbers for each row, or for each window where a row is encoded as several."""
+        rows = Dataset.from_list([dict(row) for row in prepared])
+        columns = {role: role for role in rows.column_names}
+        draft = TaskSettings(columns=columns, max_length=self.settings.max_length, per_row=True)
+        settings = self.task.resolve_settings(draft, self.asked, self.resolved.config, self.tokenizer)
+        encoded = self.task.encoding.encode(rows, self.tokenizer, settings, training=False)
+        predictions = predict(self.task, self.model, self.tokenizer, encoded, settings, batch_size)
+        return [{"prediction": prediction} for prediction in predictions]
 
 
 def _require_alike(columns: Mapping[str, Sequence[Any]], numbers: Sequence[int]) -> None:
@@ -166,10 +205,10 @@ def _require_alike(columns: Mapping[str, Sequence[Any]], numbers: Sequence[int])
     """
     for role, values in columns.items():
         kinds = [(type(value), number) for value, number in zip(values, numbers, strict=True) if value is not None]
-        other = next((some for some in kinds if some[0] is not kinds[0][0]), None)
-        if other is not None:
-            (first, number), (kind, place) = kinds[0], other
-            raise DataError(f"row {place}: its {role} is a {kind.__name__}, and row {number} has a {first.__name__}")
+        odd = next((pair for pair in kinds if pair[0] is not kinds[0][0]), None)
+        if odd is not None:
+            (usual, first), (kind, number) = kinds[0], odd
+            raise DataError(f"row {number}: its {role} is a {kind.__name__}, and row {first} has a {usual.__name__}")
 
 
 def classify(
@@ -179,7 +218,7 @@ def classify(
     batch_size: int = 16,
     top: int | None = None,
     asked: AskOptions | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Answer]:
     """Label texts with a finetuned model: a dictionary with the text and what `llmkit classify` prints of each.
 
     Raises:
@@ -191,12 +230,10 @@ def classify(
         raise OptionError(f"{len(rows)} texts and {len(pairs)} --pair texts: one for each is wanted")
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
     asked = asked or AskOptions()
-    given = () if pairs is None else ("pair",)
-    found = find("classify", options, asked, Report(), inputs=given)
-    predictor = Predictor(*found, options, replace(asked, top=top or asked.top))
-    predictor.require_inputs(given)
-    first = predictor.task.columns.input_roles[0]
-    inputs: list[dict[str, Any]] = [{first: text} for text in rows]
+    task, resolved = resolve_task("classify", options, asked, Report(), inputs=() if pairs is None else ("pair",))
+    predictor = Predictor(task, resolved, options, replace(asked, top=top or asked.top))
+    inputs: list[Row] = [{predictor.role: text} for text in rows]
     if pairs is not None:
         inputs = [{**row, "pair": pair} for row, pair in zip(inputs, pairs, strict=True)]
-    return [{**row, **answer} for row, answer in zip(inputs, predictor.answer(inputs, batch_size), strict=True)]
+    prepared = predictor.prepare(inputs, [])
+    return [{**row, **answer} for row, answer in zip(inputs, predictor.answer(prepared, batch_size), strict=True)]

@@ -7,9 +7,9 @@ nothing to build; faiss-cpu flat 111 ms; faiss-cpu HNSW 0.3 ms with a recall of 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
@@ -21,18 +21,22 @@ from llmkit.models.fingerprints import fingerprints
 from llmkit.options import EmbeddingOptions, ModelOptions
 from llmkit.output.report import Report
 
-BATCH = 32  # passages per forward pass
-CHUNK = 512  # passages between two writes to the cache
+BATCH_SIZE = 32  # passages per forward pass
+PASSAGES_PER_WRITE = 512  # to the cache
+
+# what embedding models call the two sides of a search, in the prompts that their files name
+QUESTION_PROMPTS = ("query", "question")
+PASSAGE_PROMPTS = ("document", "passage", "corpus")
 
 
 @dataclass(frozen=True)
-class Found:
+class RetrievedPassage:
     """A passage, and the cosine of its vector and the question's."""
 
     passage: Passage
     score: float
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return the fields of a source in JSON: the file, the row and title where there are, characters, text."""
         document = self.passage.document
         where = {"file": document.file, "row": document.row, "title": document.title}
@@ -40,14 +44,14 @@ class Found:
         return {**{name: value for name, value in where.items() if value is not None}, **span}
 
 
-class Knowledge:
-    """The passages of some texts and their vectors, ready to be asked."""
+class KnowledgeBase:
+    """The passages of texts and their vectors, (passages, dimension) in float32, ready to be asked."""
 
     def __init__(self, passages: Sequence[Passage], vectors: Vectors, embedder: Embedder) -> None:
         self.passages, self.vectors, self.embedder = passages, vectors, embedder
 
     @classmethod
-    def open(cls, reference: str, embedder: Embedder, encoding: str, report: Report) -> Knowledge:
+    def open(cls, reference: str, embedder: Embedder, encoding: str, report: Report) -> KnowledgeBase:
         """Read the texts of a folder, a file or a dataset, cut them into passages, and embed those that are new.
 
         Raises:
@@ -57,43 +61,42 @@ class Knowledge:
         documents = read_documents(reference, encoding, report)
         passages = cut(documents, embedder.tokenizer, embedder.max_length)
         texts = {content_key(passage.text): passage.text for passage in passages}
-        cache = cache_of(embedder, report)
-        known = cache.read(texts)
-        new = [key for key in texts if key not in known]
-        kept = f"{len(new)} of them to embed, the others are in the cache" if len(new) < len(texts) else "all to embed"
-        report.say(f"{reference}: {len(passages)} passages of {len(documents)} texts, {kept if new else 'all cached'}")
-        with report.progress("embedding", len(new)) as advance:
-            for start in range(0, len(new), CHUNK):
-                keys = new[start : start + CHUNK]
-                made = np.nan_to_num(embedder.vectors([texts[key] for key in keys], BATCH, *PASSAGE))
-                cache.add(keys, made)
-                known.update(zip(keys, made, strict=True))
-                advance(len(keys))
-        return cls(passages, np.stack([known[content_key(passage.text)] for passage in passages]), embedder)
+        with contextlib.closing(cache_of(embedder, report)) as cache:
+            vectors = cache.read(texts)
+            new = [key for key in texts if key not in vectors]
+            state = "all cached"
+            if new:
+                some_cached = f"{len(new)} of them to embed, the others are in the cache"
+                state = some_cached if len(new) < len(texts) else "all to embed"
+            report.say(f"{reference}: {len(passages)} passages of {len(documents)} texts, {state}")
+            with report.progress("embedding", len(new)) as advance:
+                for start in range(0, len(new), PASSAGES_PER_WRITE):
+                    keys = new[start : start + PASSAGES_PER_WRITE]
+                    batch = embedder.vectors([texts[key] for key in keys], BATCH_SIZE, *PASSAGE_PROMPTS)
+                    batch = np.nan_to_num(batch)
+                    cache.add(keys, batch)
+                    vectors.update(zip(keys, batch, strict=True))
+                    advance(len(keys))
+        return cls(passages, np.stack([vectors[content_key(passage.text)] for passage in passages]), embedder)
 
-    def nearest(self, question: str, count: int, where: str = "the question") -> list[Found]:
-        """Return the passages nearest to a question, the nearest first.
+    def nearest(self, question: str, count: int, name: str = "the question") -> list[RetrievedPassage]:
+        """Return the passages nearest to a question, the nearest first; `name` is what errors call the question.
 
         Raises:
             DataError: the question is blank, or longer than the embedding model reads.
         """
         if not question.strip():
-            raise DataError(f"{where} is empty")
-        before = self.embedder.truncated
-        vector = np.nan_to_num(self.embedder.vectors([question], 1, *QUESTION)[0])
-        if self.embedder.truncated > before:
-            most, name = self.embedder.max_length, self.embedder.resolved.name
-            raise DataError(f"{where} has more tokens than {name!r} reads ({most}): ask a shorter question")
+            raise DataError(f"{name} is empty")
+        truncated_before = self.embedder.truncated
+        vector = np.nan_to_num(self.embedder.vectors([question], 1, *QUESTION_PROMPTS)[0])
+        if self.embedder.truncated > truncated_before:
+            model, limit = self.embedder.resolved.name, self.embedder.max_length
+            raise DataError(f"{name} has more tokens than {model!r} reads ({limit}): ask a shorter question")
         scores = self.vectors @ vector
         count = min(count, len(scores))
         best = np.argpartition(-scores, count - 1)[:count]
         order = best[np.lexsort((best, -scores[best]))]
-        return [Found(self.passages[place], float(scores[place])) for place in order]
-
-
-# what embedding models call the two sides of a search, in the prompts that their files name
-QUESTION = ("query", "question")
-PASSAGE = ("document", "passage", "corpus")
+        return [RetrievedPassage(self.passages[place], float(scores[place])) for place in order]
 
 
 def open_embedder(name: str | None, options: ModelOptions, report: Report) -> Embedder:
@@ -115,9 +118,9 @@ def cache_of(embedder: Embedder, report: Report) -> VectorCache:
         **fingerprints(embedder.resolved),
         **asdict(embedder.pooling),
         "max_length": embedder.max_length,
-        "normalize": embedder.wanted.normalize,
+        "normalize": embedder.embedding.normalize,
         "dtype": embedder.options.dtype,
-        "uses": PASSAGE,
+        "uses": PASSAGE_PROMPTS,
     }
     about = {"dataset": "passages", "model": embedder.resolved.name, "task": "embeddings"}
     return VectorCache(parts, about, embedder.dimension, report)

@@ -7,22 +7,25 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmkit.data import files
+from llmkit.data.columns import Row
 from llmkit.errors import DataError, Interrupted, OptionError, Stopped
 from llmkit.options import RowOptions
 from llmkit.output.atomic import write_whole
 from llmkit.output.report import Report, to_json
 
-Row = dict[str, Any]
-CHUNK = 8  # batches between two writes
+if TYPE_CHECKING:
+    from llmkit.inference.answering import Answerer, Prepared
+
+BATCHES_PER_WRITE = 8
 
 
-def read_rows(options: RowOptions) -> list[Row]:
+def read_rows(options: RowOptions) -> list[dict[str, Any]]:
     """Return the rows of the input file; a text file has a row for each line, in the column `text`.
 
     Raises:
@@ -41,20 +44,24 @@ def read_rows(options: RowOptions) -> list[Row]:
     return rows
 
 
-def merged(row: Row, answer: Row) -> Row:
+def inputs_of(rows: Sequence[Row], columns: Mapping[str, str]) -> list[Row]:
+    """Return the inputs of rows by role: cells as text, a null as nothing, but lists and objects as they are."""
+    return [{role: _cell(row.get(name)) for role, name in columns.items()} for row in rows]
+
+
+def _cell(value: object) -> object:
+    return value if isinstance(value, list | dict) else "" if value is None else str(value)
+
+
+def with_answer(row: Row, answer: Row) -> dict[str, Any]:
     """Return the row with its answer; a column of the answer's name is kept as `input_NAME`."""
-    taken, kept = {*row, *answer}, {}
+    names, columns = {*row, *answer}, {}
     for name, value in row.items():
         free = name
-        while free in answer or (free != name and free in taken):
+        while free in answer or (free != name and free in names):
             free = f"input_{free}"
-        kept[free] = value
-    return {**kept, **answer}
-
-
-def as_text(value: Any) -> str:
-    """Return a cell as text: nothing for a null, and 0 for a zero."""
-    return "" if value is None else str(value)
+        columns[free] = value
+    return {**columns, **answer}
 
 
 @dataclass
@@ -64,14 +71,14 @@ class RowWriter:
     path: Path
     identity: str
     overwrite: bool
-    ends: list[int] = field(default_factory=list)  # the file's size after each chunk
+    chunk_ends: list[int] = field(default_factory=list)  # the file's size after each chunk
 
     @property
-    def note(self) -> Path:
+    def note_path(self) -> Path:
         """Where the command that began the file is recorded."""
         return self.path.with_name(self.path.name + ".llmkit.json")
 
-    def rows_done(self, chunk: int, total: int) -> int:
+    def rows_done(self, rows_per_chunk: int, total: int) -> int:
         """Return how many rows are there already, and drop a chunk that was cut short.
 
         Raises:
@@ -82,32 +89,32 @@ class RowWriter:
         if self.overwrite:
             self.path.unlink()
             return 0
-        noted = json.loads(self.note.read_text("utf-8")) if self.note.exists() else {}
-        if noted.get("command") != self.identity:
+        note = json.loads(self.note_path.read_text("utf-8")) if self.note_path.exists() else {}
+        if note.get("command") != self.identity:
             raise OptionError(
                 f"{str(self.path)!r} exists and another command wrote it; add --overwrite, or name another"
             )
         size = self.path.stat().st_size
-        self.ends = [end for end in noted["ends"] if end <= size]
-        os.truncate(self.path, self.ends[-1] if self.ends else 0)
-        return min(len(self.ends) * chunk, total)
+        self.chunk_ends = [end for end in note["ends"] if end <= size]
+        os.truncate(self.path, self.chunk_ends[-1] if self.chunk_ends else 0)
+        return min(len(self.chunk_ends) * rows_per_chunk, total)
 
     def append(self, rows: Sequence[Row]) -> None:
         """Write a chunk of rows so that they outlive a kill, and note where it ends."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if not self.ends:
+        if not self.chunk_ends:
             self._note()  # before the first byte: a kill in the first chunk must not look like someone else's file
         with self.path.open("a", encoding="utf-8", newline="") as file:
-            file.write(self._spell(rows, header=not self.ends))
+            file.write(self._format(rows, header=not self.chunk_ends))
             file.flush()
             os.fsync(file.fileno())
-        self.ends.append(self.path.stat().st_size)
+        self.chunk_ends.append(self.path.stat().st_size)
         self._note()
 
     def _note(self) -> None:
-        write_whole(self.note, to_json({"command": self.identity, "ends": self.ends}) + "\n")
+        write_whole(self.note_path, to_json({"command": self.identity, "ends": self.chunk_ends}) + "\n")
 
-    def _spell(self, rows: Sequence[Row], header: bool) -> str:
+    def _format(self, rows: Sequence[Row], header: bool) -> str:
         if self.path.suffix == ".jsonl":
             return "".join(to_json(row) + "\n" for row in rows)
         buffer = io.StringIO(newline="")
@@ -122,31 +129,28 @@ class RowWriter:
         return buffer.getvalue()
 
 
-def identity_of(options: RowOptions, **more: Any) -> str:
+def identity_of(options: RowOptions, **more: object) -> str:
     """Return a digest of the input's bytes and the options: what makes two commands the same one."""
     digest = hashlib.sha256(options.input.read_bytes() if options.input else b"")
-    own = ("column", "limit", "batch_size", "encoding")
-    values = {**{name: getattr(options, name) for name in own}, **more}
+    names = ("column", "limit", "batch_size", "encoding")
+    values = {**{name: getattr(options, name) for name in names}, **more}
     digest.update(json.dumps(values, sort_keys=True, default=str).encode())
     return digest.hexdigest()
 
 
 def process(
-    rows: Sequence[Row],
-    work: Callable[[Sequence[Row], int], list[Row]],
-    options: RowOptions,
-    identity: str,
-    report: Report,
+    rows: Sequence[Row], prepared: Sequence[Prepared], answerer: Answerer[Prepared], options: RowOptions, report: Report
 ) -> None:
-    """Answer rows a chunk at a time with `work(rows, number of the first)`, into the output file or onto stdout.
+    """Answer rows a chunk at a time, into the output file or onto stdout; `prepared` are their inputs.
 
     Raises:
         Stopped: interrupted, and the file holds what was done.
         Interrupted: interrupted before anything was written.
+        OptionError: the file exists and another command began it.
     """
-    chunk = options.batch_size * CHUNK
-    writer = RowWriter(options.output, identity, options.overwrite) if options.output else None
-    begun = done = writer.rows_done(chunk, len(rows)) if writer else 0
+    size = options.batch_size * BATCHES_PER_WRITE
+    writer = _writer(rows, answerer, options)
+    already = done = writer.rows_done(size, len(rows)) if writer else 0
     if writer and done:
         report.say(
             f"{writer.path} holds {done} of {len(rows)} rows already" + (", going on" if done < len(rows) else "")
@@ -154,19 +158,27 @@ def process(
     try:
         with report.progress("rows", len(rows)) as advance:
             advance(done)
-            for start in range(done, len(rows), chunk):
-                part = rows[start : start + chunk]
-                answered = [merged(row, answer) for row, answer in zip(part, work(part, start), strict=True)]
+            for start in range(done, len(rows), size):
+                chunk = rows[start : start + size]
+                answers = answerer.answer(prepared[start : start + size], options.batch_size, start)
+                answered = [with_answer(row, answer) for row, answer in zip(chunk, answers, strict=True)]
                 if writer is None:
                     for row in answered:
                         report.json_line(row)
                 else:
                     writer.append(answered)
-                done = start + len(part)
-                advance(len(part))
+                done = start + len(chunk)
+                advance(len(chunk))
     except KeyboardInterrupt:
         if writer and done:
             raise Stopped(f"stopped after {done} of {len(rows)} rows: the same command goes on from there") from None
         raise Interrupted("interrupted before anything was written") from None
-    if writer and begun < done:
+    if writer and already < done:
         report.say(f"wrote {len(rows)} rows to {writer.path}")
+
+
+def _writer(rows: Sequence[Row], answerer: Answerer[Prepared], options: RowOptions) -> RowWriter | None:
+    if options.output is None:
+        return None
+    typed = {"texts": None if options.input else [row["text"] for row in rows]} if options.output_alone else {}
+    return RowWriter(options.output, identity_of(options, **typed, **answerer.identity()), options.overwrite)

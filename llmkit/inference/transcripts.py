@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from llmkit.data.columns import Row
 from llmkit.data.conversations import Message, messages_of, require_turns
 from llmkit.data.files import decode, read_rows
 from llmkit.errors import DataError
@@ -18,11 +18,11 @@ def line_of(messages: Sequence[Message]) -> str:
     return to_json({"messages": list(messages)})
 
 
-def save_conversation(path: Path, messages: Sequence[Message], before: str | None) -> int:
+def save_conversation(path: Path, messages: Sequence[Message], saved_line: str | None) -> int:
     """Write a conversation into a file and return the number of its line: the last one.
 
-    It is added to what the file holds; but where the last line is `before`, the same conversation when it was shorter,
-    that line is replaced.
+    It is added to what the file holds; but where the last line is `saved_line`, of the same conversation when it was
+    shorter, that line is replaced.
 
     Raises:
         DataError: the file is not named .jsonl, cannot be written, or holds no text.
@@ -32,7 +32,7 @@ def save_conversation(path: Path, messages: Sequence[Message], before: str | Non
     try:
         content = path.read_bytes() if path.exists() else b""
         lines = decode(content, "utf-8", str(path)).rstrip("\n").split("\n") if content.strip() else []
-        if lines and lines[-1] == before:
+        if lines and lines[-1] == saved_line:
             lines.pop()
         lines.append(line_of(messages))
         write_whole(path, "".join(f"{line}\n" for line in lines))
@@ -51,16 +51,17 @@ def load_conversation(path: Path) -> tuple[list[Message], int]:
     if not path.is_file():
         raise DataError(f"there is no file {str(path)!r}")
     rows = read_rows(path)
-    return _checked(rows[-1], f"{path}, row {len(rows)}"), len(rows)
+    return _conversation(rows[-1], f"{path}, row {len(rows)}"), len(rows)
 
 
-def _checked(row: dict[str, Any], where: str) -> list[Message]:
+def _conversation(row: Row, name: str) -> list[Message]:
     messages = row.get("messages")
     if not isinstance(messages, list) or not messages:
-        raise DataError(f'{where}: a conversation is {{"messages": [{{"role":, "content":}}, ...]}}, and this is none')
+        raise DataError(f'{name}: a conversation is {{"messages": [{{"role":, "content":}}, ...]}}, and this is none')
     try:
-        found = messages_of(messages, "user")
-        require_turns(found, "user" if found[-1]["role"] == "user" else "assistant")  # a prompt is one too
+        conversation = messages_of(messages, "user")
+        last = "user" if conversation[-1]["role"] == "user" else "assistant"  # a prompt is a conversation too
+        require_turns(conversation, last)
     except DataError as error:
-        raise DataError(f"{where}: {error}") from None
-    return found
+        raise DataError(f"{name}: {error}") from None
+    return conversation

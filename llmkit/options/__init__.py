@@ -12,7 +12,7 @@ from llmkit.options.data import CorpusOptions, DataOptions, ReadingOptions, RowO
 from llmkit.options.distillation import DistillingOptions
 from llmkit.options.embedding import EmbeddingOptions, RetrievalOptions, VectorRowOptions
 from llmkit.options.evaluation import CompareOptions, EvalOptions, EvalRequest, GateOptions, ResultOptions
-from llmkit.options.generation import DecodingOptions, GenerationOptions
+from llmkit.options.generation import ClassifyRequest, DecodingOptions, GenerateRequest, GenerationOptions
 from llmkit.options.model import ModelOptions
 from llmkit.options.pretraining import ArchitectureOptions
 from llmkit.options.publishing import PushOptions
@@ -23,6 +23,7 @@ __all__ = [
     "AdapterOptions",
     "ArchitectureOptions",
     "AskOptions",
+    "ClassifyRequest",
     "CompareOptions",
     "CorpusOptions",
     "DataOptions",
@@ -32,6 +33,7 @@ __all__ = [
     "EvalOptions",
     "EvalRequest",
     "GateOptions",
+    "GenerateRequest",
     "GenerationOptions",
     "MergeOptions",
     "ModelOptions",

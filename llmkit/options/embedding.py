@@ -52,8 +52,8 @@ class RetrievalOptions(Options):
     ] = None
 
     @property
-    def wanted(self) -> int:
-        """How many passages are wanted in a prompt."""
+    def passages_per_prompt(self) -> int:
+        """How many passages a prompt holds at most."""
         return 3 if self.passages is None else self.passages
 
     def problems(self) -> Iterator[str]:

@@ -18,7 +18,7 @@ from llmkit.evaluation.measuring import measure
 from llmkit.evaluation.plan import Plan
 from llmkit.evaluation.result import MetricRequest
 from llmkit.evaluation.run import subject_of
-from llmkit.inference.prediction import predict
+from llmkit.inference.prediction import PredictionLoop
 from llmkit.models import adapters, modules
 from llmkit.options import TaskFlags
 from llmkit.output.curves import draw_curves
@@ -134,8 +134,8 @@ def _with_reference_outputs(job: Job, model: PreTrainedModel, mixed: dict[str, b
         for rows, settings in zip((job.encoded_train, job.encoded_validation), job.loop_settings, strict=True):
             without_reference = replace(settings, reference=None)
             batch_size = task.eval_batch_size
-            outputs = predict(task, model, job.tokenizer, rows, without_reference, batch_size, session.report)
-            encoded.append(rows.add_column("before", outputs))
+            loop = PredictionLoop(task, model, job.tokenizer, without_reference, batch_size, session.report)
+            encoded.append(rows.add_column("before", loop.run(rows)))
     return replace(job, encoded_train=encoded[0], encoded_validation=encoded[1])
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from llmkit import models, runs
@@ -16,14 +15,13 @@ from llmkit.data import files
 from llmkit.data.columns import Row, column_for
 from llmkit.errors import GateMissed, ModelError, OptionError
 from llmkit.evaluation.answer_session import dtype_name
-from llmkit.inference.generation import Generator
-from llmkit.inference.prediction import Predictor, predict
-from llmkit.inference.row_files import as_text
+from llmkit.inference.opening import open_answerer
+from llmkit.inference.row_files import inputs_of
 from llmkit.models import ResolvedModel, adapters
-from llmkit.options import AskOptions, GenerationOptions, MergeOptions, ModelOptions, RunOptions
+from llmkit.options import GenerateRequest, GenerationOptions, MergeOptions, ModelOptions, RunOptions
 from llmkit.output.report import Report
 from llmkit.runs.record import DifferingAnswer, MergedRecord, RunRecord
-from llmkit.tasks import TASKS, Task, TaskSettings, get_task, require_roles
+from llmkit.tasks import TASKS, Task, get_task, require_roles
 
 SENTENCES = (
     "The king gave his daughter a golden ring.",
@@ -48,6 +46,7 @@ TOLERANCE = {"float32": 1e-3, "float64": 1e-3}  # numbers of answers that differ
 TOLERANCE_OF_HALVES = 5e-2  # which round more
 MAX_DIFFERING_SHOWN = 5
 FIELDS_OF_ADAPTER = ("task", "options", "data", "max_length", "recipe", "reference")  # that its run.json hands on
+BARE_ANSWERS = ("completion", "prediction")  # fields of answers that are compared without their names
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ def _task_of(resolved: ResolvedModel) -> Task:
     return able[0]
 
 
-def _read_prompts(task: Task, options: MergeOptions) -> list[dict[str, object]]:
+def _read_prompts(task: Task, options: MergeOptions) -> list[Row]:
     """Return the inputs by role of the rows of --prompts."""
     assert options.prompts is not None
     rows = files.read_rows(options.prompts, options.encoding)[: options.limit]
@@ -178,32 +177,18 @@ def _read_prompts(task: Task, options: MergeOptions) -> list[dict[str, object]]:
         columns = task.columns.match_file(rows, options.columns)
     else:
         columns = {"prompt": column_for(rows, "prompt", options.columns, ("prompt", "text"))}
-    return [{role: _cell(row.get(name)) for role, name in columns.items()} for row in rows]
-
-
-def _cell(value: object) -> object:
-    return value if isinstance(value, list | dict) else as_text(value)
+    return inputs_of(rows, columns)
 
 
 def _answers(
     task: Task, resolved: ResolvedModel, options: ModelOptions, inputs: Sequence[Row], batch_size: int
 ) -> Sequence[object]:
-    """Return what the model answers to each of the inputs: a continuation, a prediction, or else numbers."""
-    if task.answers.continues_prompt:
-        greedy = GenerationOptions(max_new_tokens=NEW_TOKENS)
-        generator = Generator(task, resolved, options, AskOptions(), greedy, Report())
-        texts = [str(next(iter(row.values()))) for row in inputs]
-        prompts = [generator.prompt(text, f"prompt {number}") for number, text in enumerate(texts, start=1)]
-        return [answers[0] for answers in generator.answers(prompts, batch_size)]
-    predictor = Predictor(task, resolved, options, AskOptions())
-    if task.columns.input_roles:
-        return predictor.answer(inputs, batch_size)
-    rows = Dataset.from_list([dict(row) for row in inputs])
-    columns = {role: role for role in rows.column_names}
-    settings = TaskSettings(columns=columns, max_length=predictor.settings.max_length, per_row=True)
-    settings = task.resolve_settings(settings, AskOptions(), resolved.config, predictor.tokenizer)
-    encoded = task.encoding.encode(rows, predictor.tokenizer, settings, training=False)
-    return predict(task, predictor.model, predictor.tokenizer, encoded, settings, batch_size)
+    """Return what the model answers to each of the inputs: a greedy continuation, a prediction, or else numbers."""
+    request = GenerateRequest(model=options, decoding=GenerationOptions(max_new_tokens=NEW_TOKENS))
+    answerer = open_answerer(task, resolved, request, Report())
+    names = [f"prompt {number}" for number in range(1, len(inputs) + 1)]
+    answers = answerer.answer(answerer.prepare(inputs, names), batch_size)
+    return [next((answer[name] for name in BARE_ANSWERS if name in answer), answer) for answer in answers]
 
 
 def _tolerance(resolved: ResolvedModel, options: ModelOptions, report: Report) -> float:

@@ -19,7 +19,7 @@ from llmkit.evaluation import benchmarks
 from llmkit.evaluation.answer_session import AnswerSession
 from llmkit.evaluation.benchmarks import BenchmarkOptions, prefix_packing, registry, results
 from llmkit.evaluation.benchmarks.prefix_packing import JoinRule, ScoringRequest
-from llmkit.inference.answer_cache import Answers
+from llmkit.inference.answer_cache import AnswerCache
 from llmkit.options import ModelOptions
 from llmkit.output.report import Report
 
@@ -413,7 +413,7 @@ def test_known_answers_are_not_computed_again_nor_the_weights_read(llama, task_f
     files = [task_file(kind, **KINDS[kind]) for kind in KINDS]
 
     def run(names, **settings):
-        answers = Answers.open({"model": "a"}, {}, Report())
+        answers = AnswerCache.open({"model": "a"}, {}, Report())
         try:
             resolved, session = models.resolve_model(options, Report()), AnswerSession(answers)
             return benchmarks.run(names, resolved, options, Report(), BenchmarkOptions(**settings), session)
@@ -444,7 +444,7 @@ class Asked:
 
 def test_a_stopped_run_goes_on_from_the_answers_that_it_has(run, task_file):
     file = task_file("choosing")
-    answers = Answers()
+    answers = AnswerCache()
     with pytest.raises(Stopped, match="answers missing"):
         run([file], AnswerSession(answers, Asked(answers, 10**6)), num_fewshot=2, batch_size=1)
     kept = dict(answers.done)

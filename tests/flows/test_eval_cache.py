@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import tiny
 from conftest import write_csv
 from evaluating import ROWS, Files, lasting, mislabelled, values
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
 from llmkit import models
@@ -38,12 +40,31 @@ def loads(monkeypatch) -> list[str]:
     return seen
 
 
-def entries(tmp_path: Path) -> list[Path]:
-    return sorted((tmp_path / "llmkit-cache").rglob("*.jsonl"))
+def file(tmp_path: Path) -> Path:
+    """The file of the cache."""
+    return tmp_path / "llmkit-cache" / "answers" / "cache-1.sqlite"
 
 
-def rows_in(entry: Path) -> list[int]:
-    return [row for line in entry.read_text().splitlines() for row in json.loads(line[9:]).get("rows", ())]
+def query(tmp_path: Path, sql: str, *values: object) -> list[tuple]:
+    """Return what plain SQLite reads in the file of the cache, or nothing where there is none."""
+    if not file(tmp_path).exists():
+        return []
+    with contextlib.closing(sqlite3.connect(file(tmp_path))) as connection, connection:
+        return connection.execute(sql, values).fetchall()
+
+
+def entries(tmp_path: Path) -> list[str]:
+    """The keys of the entries."""
+    return [key.decode() for (key,) in query(tmp_path, "SELECT key FROM entries")]
+
+
+def items(tmp_path: Path) -> list[tuple[bytes, bytes]]:
+    """The names and the bytes of all items, in the order of their names."""
+    return sorted(query(tmp_path, "SELECT name, value FROM items"))
+
+
+def rows_in(tmp_path: Path) -> list[int]:
+    return [int(name) for name, _ in items(tmp_path) if not name.startswith(b"note ")]
 
 
 def test_a_second_run_says_cached_loads_no_weights_and_gives_the_same(llmkit, good, data, loads, tmp_path):
@@ -171,70 +192,83 @@ def test_no_cache_neither_reads_nor_writes(llmkit, good, data, tmp_path):
     assert llmkit("eval", data, "-m", good, "--no-cache").code == 0
     assert not (tmp_path / "llmkit-cache").exists()
     assert llmkit("eval", data, "-m", good).code == 0
-    (entry,) = entries(tmp_path)
-    before = entry.read_bytes()
+    before = file(tmp_path).read_bytes()
     ran = llmkit("eval", data, "-m", good, "--no-cache", "--json")
     assert not ran.json["cached"]
-    assert entry.read_bytes() == before
+    assert file(tmp_path).read_bytes() == before
 
 
-@pytest.mark.parametrize("damage", ["digit", "not utf-8", "carriage return", "torn", "checksum", "first line"])
-def test_a_damaged_line_and_all_after_it_are_measured_again(llmkit, good, data, tmp_path, damage):
+@pytest.mark.parametrize("column", ["name", "value", "crc"])
+def test_a_damaged_answer_is_measured_again(llmkit, good, data, tmp_path, column):
     line = ("eval", data, "-m", good, "--batch-size", "8", "--check-invariance", "0", "--json")
     whole = llmkit(*line).json
-    (entry,) = entries(tmp_path)
-    sound = entry.read_bytes()
-    lines = sound.splitlines(keepends=True)
-    assert len(lines) == 1 + ROWS // 8
-    left = {"first line": 0, "torn": 4}.get(damage, 2)  # batches before the damage
-    start = sum(map(len, lines[: left + 1 if damage != "first line" else 0]))
-    spoiled = bytearray(sound)
-    middle = start + len(lines[left + 1]) // 2
-    if damage == "torn":
-        spoiled = spoiled[:middle]
-    elif damage == "digit":
-        place = next(i for i in range(middle, len(spoiled)) if spoiled[i] in b"12345678")
-        spoiled[place] += 1
-    elif damage == "not utf-8":
-        spoiled[middle] = 0xFF
-    elif damage == "carriage return":
-        spoiled[middle] = 0x0D
-    else:
-        spoiled[start] ^= 1
-    entry.write_bytes(spoiled)
+    sound = items(tmp_path)
+    assert rows_in(tmp_path) == sorted(range(ROWS), key=str)
+    ((found,),) = query(tmp_path, f"SELECT {column} FROM items WHERE name = ?", b"17")
+    ((value,),) = query(tmp_path, "SELECT value FROM items WHERE name = ?", b"17")
+    content = bytearray(file(tmp_path).read_bytes())
+    place = content.index(b"17" + value)  # the cells of a row follow one another: name, value, crc
+    place += {"name": 0, "value": 2, "crc": 2 + len(value)}[column]
+    content[place] ^= 1
+    file(tmp_path).write_bytes(content)
+    assert query(tmp_path, f"SELECT {column} FROM items WHERE {column} = ?", found) == []
     ran = llmkit(*line)
     assert ran.code == 0, ran.err
-    assert (f"going on: {left * 8} of {ROWS} rows" in ran.err) == (left > 0)
+    assert f"going on: {ROWS - 1} of {ROWS} rows" in ran.err
     assert lasting(ran.json) == lasting(whole)
-    assert sorted(rows_in(entry)) == list(range(ROWS))
+    assert items(tmp_path) == sound
     assert llmkit(*line).json["cached"]
-    if damage != "first line":  # that one says when it was begun
-        assert entry.read_bytes() == sound
 
 
-def test_a_file_that_ends_after_a_whole_batch_is_a_run_that_was_stopped_there(llmkit, good, data, tmp_path):
+@pytest.mark.parametrize("damage", ["no database", "first byte", "page", "cut in a page", "cut", "format", "nothing"])
+def test_a_damaged_file_is_begun_anew(llmkit, good, data, tmp_path, damage):
+    line = ("eval", data, "-m", good, "--batch-size", "8", "--check-invariance", "0", "--json")
+    whole = llmkit(*line).json
+    sound = items(tmp_path)
+    content = file(tmp_path).read_bytes()
+    assert len(content) >= 5 * 4096
+    spoiled = {
+        "no database": b"nonsense\n" * 1000,
+        "first byte": b"s" + content[1:],
+        "page": content[:4096] + b"\xff" * 4096 + content[8192:],
+        "cut in a page": content[:-1],
+        "cut": content[:8192],
+        "format": content[:60] + b"\x00\x00\x00\x09" + content[64:],
+        "nothing": b"",
+    }[damage]
+    file(tmp_path).write_bytes(spoiled)
+    ran = llmkit(*line)
+    assert ran.code == 0, ran.err
+    assert "going on" not in ran.err
+    assert "warning: the cache" not in ran.err
+    assert lasting(ran.json) == lasting(whole)
+    assert items(tmp_path) == sound
+    assert llmkit(*line).json["cached"]
+    assert len(entries(tmp_path)) == 1
+
+
+def test_a_file_that_ends_after_a_batch_is_a_run_that_was_stopped_there(llmkit, good, data, tmp_path):
     line = ("eval", data, "-m", good, "--batch-size", "8", "--json")
     whole = llmkit(*line).json
-    (entry,) = entries(tmp_path)
-    entry.write_bytes(b"".join(entry.read_bytes().splitlines(keepends=True)[:3]))
+    query(tmp_path, "DELETE FROM items WHERE id > 16")
     ran = llmkit(*line)
     assert "going on: 16 of 40 rows" in ran.err
     assert lasting(ran.json) == lasting(whole)
+    assert rows_in(tmp_path) == sorted(range(ROWS), key=str)
 
 
-def test_two_runs_at_once_do_not_write_the_same_file(llmkit, good, data, tmp_path):
+def test_two_runs_at_once_do_not_write_the_same_entry(llmkit, good, data, tmp_path):
     line = ("eval", data, "-m", good, "--json")
     whole = llmkit(*line).json
-    (entry,) = entries(tmp_path)
-    before = entry.read_bytes()
-    with entry.open("a+") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    (key,) = entries(tmp_path)
+    before = file(tmp_path).read_bytes()
+    with FileLock(file(tmp_path).with_name(f"{key}.lock")):
         ran = llmkit(*line)
         assert ran.code == 0
         assert "another process is measuring the same" in ran.err
         assert not ran.json["cached"]
         assert lasting(ran.json) == lasting(whole)
-    assert entry.read_bytes() == before
+    assert file(tmp_path).read_bytes() == before
     assert llmkit(*line).json["cached"]
 
 
@@ -279,16 +313,23 @@ def test_the_cache_is_shown_and_cleared(llmkit, good, data, corpus, llama, tmp_p
     assert rows[1][4] == str(ROWS)
     found = llmkit("cache", "--json").rows
     assert {entry["model"] for entry in found} == {str(good), str(llama)}
-    assert all(entry["bytes"] == Path(entry["file"]).stat().st_size for entry in found)
+    assert {entry["file"] for entry in found} == {str(file(tmp_path))}
+    sizes = query(tmp_path, "SELECT SUM(length(name) + length(value)) FROM items GROUP BY entry")
+    abouts = query(tmp_path, "SELECT length(about) FROM entries")
+    assert sorted(entry["bytes"] for entry in found) == sorted(a + b for (a,), (b,) in zip(sizes, abouts))
+    assert sum(entry["bytes"] for entry in found) < file(tmp_path).stat().st_size
 
     assert llmkit("cache", "clear", "--dry-run").code == 0
     assert len(entries(tmp_path)) == 2
-    old = next(Path(entry["file"]) for entry in found if entry["model"] == str(good))
-    days = time.time() - 31 * 86400
-    os.utime(old, (days, days))
+    old = next(entry for entry in found if entry["model"] == str(good))
+    query(
+        tmp_path, "UPDATE entries SET used = ? WHERE CAST(about AS TEXT) LIKE ?", time.time() - 31 * 86400, f"%{good}%"
+    )
     cleared = llmkit("cache", "clear", "--older-than", "30", "--json").json
-    assert (cleared["removed"], old.exists()) == (1, False)
-    assert len(entries(tmp_path)) == 1
+    assert (cleared["removed"], cleared["bytes"]) == (1, old["bytes"])
+    (left,) = llmkit("cache", "--json").rows
+    assert left["model"] == str(llama)
+    assert len(query(tmp_path, "SELECT DISTINCT entry FROM items")) == len(entries(tmp_path)) == 1
     assert "removed 1 entries" in llmkit("cache", "clear").err
     assert entries(tmp_path) == []
     assert not llmkit("eval", data, "-m", good, "--json").json["cached"]
@@ -296,8 +337,7 @@ def test_the_cache_is_shown_and_cleared(llmkit, good, data, corpus, llama, tmp_p
 
 def test_a_used_entry_is_not_old(llmkit, good, data, tmp_path):
     assert llmkit("eval", data, "-m", good).code == 0
-    (entry,) = entries(tmp_path)
-    os.utime(entry, (0, 0))
+    query(tmp_path, "UPDATE entries SET used = 0")
     assert llmkit("eval", data, "-m", good).code == 0
     assert llmkit("cache", "clear", "--older-than", "1", "--json").json["removed"] == 0
 
@@ -309,9 +349,16 @@ def test_a_wrong_way_to_clear_is_refused(llmkit, good, data, tmp_path, flags):
     assert len(entries(tmp_path)) == 1
 
 
-def test_a_damaged_entry_can_be_shown(llmkit, good, data, tmp_path):
+@pytest.mark.parametrize("damage", ["file", "entry"])
+def test_what_is_damaged_can_be_shown_and_cleared(llmkit, good, data, tmp_path, damage):
     assert llmkit("eval", data, "-m", good).code == 0
-    (entry,) = entries(tmp_path)
-    entry.write_bytes(b"\xff\xfe nonsense\n" + entry.read_bytes())
+    if damage == "file":
+        file(tmp_path).write_bytes(b"\xff\xfe nonsense\n" + file(tmp_path).read_bytes())
+    else:
+        query(tmp_path, "UPDATE entries SET about = ?, used = 'never'", b"\xff\xfe nonsense")
     (shown,) = llmkit("cache", "--json").rows
-    assert shown["rows"] == 0
+    assert shown["rows"] == (0 if damage == "file" else ROWS)
+    assert "model" not in shown
+    assert llmkit("cache").code == 0
+    assert llmkit("cache", "clear", "--json").json["removed"] == 1
+    assert llmkit("cache", "--json").out == ""

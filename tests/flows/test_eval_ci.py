@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -65,13 +67,12 @@ def spoil(model: Path, copy: Path, weight: str, value: float) -> Path:
     return copy
 
 
-def cache_lines(tmp_path: Path) -> list[dict]:
-    (entry,) = (tmp_path / "llmkit-cache").rglob("*.jsonl")
-    return [json.loads(line[9:]) for line in entry.read_text().splitlines()]
-
-
-def scored_rows(tmp_path: Path) -> list[int]:
-    return [row for line in cache_lines(tmp_path) for row in line.get("rows", ())]
+def scored_rows(folder: Path) -> list[int]:
+    """Return the numbers of the rows whose answers the cache holds, in the order in which they were written."""
+    file = folder / "llmkit-cache" / "answers" / "cache-1.sqlite"
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        names = [name for (name,) in connection.execute("SELECT name FROM items ORDER BY id")]
+    return [int(name) for name in names if not name.startswith(b"note ")]
 
 
 # the matrix

@@ -10,7 +10,7 @@ import tiny
 from conftest import write_jsonl
 
 import llmkit as package
-from llmkit.inference import answer_cache
+from llmkit.inference import cache
 from llmkit.inference.embedding import Embedder
 from llmkit.models.tokenizer_training import train_bpe
 
@@ -173,7 +173,7 @@ def test_what_was_embedded_in_another_way_is_not_taken(ask, texts, encoder, chat
     assert "all to embed" in llmkit(*line, "--embedder", pooled).err
     copied = shutil.copytree(encoder, tmp_path / "copied")  # the same files in another place are the same model
     assert "all cached" in llmkit(*line, "--embedder", copied).err
-    assert len(list(answer_cache.folder().glob(f"*{answer_cache.VECTORS}"))) == 3
+    assert [entry.about["task"] for entry in cache.entries()] == ["embeddings"] * 3
 
 
 def test_a_dataset_with_titles_names_them(ask, tmp_path):

@@ -10,11 +10,32 @@ from conftest import write_jsonl
 
 from llmkit.data.columns import column_for
 from llmkit.errors import DataError, EmptyError, Interrupted, OptionError, Stopped
-from llmkit.inference.row_files import CHUNK, identity_of, merged, process, read_rows
+from llmkit.inference.row_files import BATCHES_PER_WRITE, process, read_rows, with_answer
 from llmkit.options import RowOptions, TalkOptions
 from llmkit.output.report import Report
 
 ROWS = [{"id": number, "text": f'第{number}行,\r\n"zwei"\n{number}', "meta": {"n": [number]}} for number in range(20)]
+
+
+class Stub:
+    """An answerer of rows by a function of them and the number of the first."""
+
+    def __init__(self, work, command: str = "") -> None:
+        self.work, self.command = work, command
+
+    def answer(self, prepared, batch_size: int, start: int) -> list[dict]:
+        return self.work(prepared, start)
+
+    def identity(self) -> dict[str, object]:
+        return {"command": self.command}
+
+
+def answered(work, options: RowOptions, command: str = "", report: Report | None = None) -> None:
+    """Answer the rows of a file with a function."""
+    rows = read_rows(options)
+    process(rows, rows, Stub(work, command), options, report or Report())
+
+
 ENDINGS = pytest.mark.parametrize("ending", [".jsonl", ".csv"])
 
 
@@ -34,7 +55,7 @@ def job(tmp_path):
             return [{"answer": row["text"].upper()} for row in part]
 
         chosen = RowOptions(input=source, output=tmp_path / f"out{ending}", **{"batch_size": 1, **options})
-        process(read_rows(chosen), work, chosen, identity_of(chosen, command=command), Report(TalkOptions(quiet=True)))
+        answered(work, chosen, command, Report(TalkOptions(quiet=True)))
         return worked
 
     return run
@@ -76,7 +97,7 @@ def test_a_file_that_was_cut_at_any_byte_is_mended(job, tmp_path, ending):
     path = tmp_path / f"out{ending}"
     whole = path.read_bytes()
     last = whole.rindex("第".encode())
-    start_of_chunk = whole.index(f"第{CHUNK}行".encode())
+    start_of_chunk = whole.index(f"第{BATCHES_PER_WRITE}行".encode())
     cuts = [0, 3, *range(start_of_chunk - 12, start_of_chunk + 6), *range(last, len(whole) + 1)]
     wrong = {}
     for length in cuts:
@@ -93,7 +114,7 @@ def test_every_kind_of_line_end_in_a_cell_comes_back(tmp_path):
     texts = ["a\rb", "a\r\nb", "a\nb", "a\u2028b", 'a"b', ""]
     source = write_jsonl(tmp_path / "in.jsonl", [{"text": text} for text in texts])
     options = RowOptions(input=source, output=tmp_path / "out.csv")
-    process(read_rows(options), lambda part, start: [{"n": 1} for _ in part], options, "", Report())
+    answered(lambda part, start: [{"n": 1} for _ in part], options)
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
         assert [row["text"] for row in csv.DictReader(file)] == texts
 
@@ -119,13 +140,13 @@ def test_a_run_that_died_in_its_first_write_goes_on_too(job, tmp_path, monkeypat
 
 
 def test_rows_whose_keys_differ_stay_under_their_headings(tmp_path):
-    rows = [{"text": "a", "n": 1}] * CHUNK + [{"n": 2, "note": "new", "text": "b"}] + [{"text": "c"}]
+    rows = [{"text": "a", "n": 1}] * BATCHES_PER_WRITE + [{"n": 2, "note": "new", "text": "b"}] + [{"text": "c"}]
     options = RowOptions(input=write_jsonl(tmp_path / "in.jsonl", rows), output=tmp_path / "out.csv", batch_size=1)
-    process(read_rows(options), lambda part, start: [{"ok": 1} for _ in part], options, "", Report())
+    answered(lambda part, start: [{"ok": 1} for _ in part], options)
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
         written = list(csv.DictReader(file))
     assert [(row["text"], row["n"], row["note"], row["ok"]) for row in written] == [
-        *[("a", "1", "", "1")] * CHUNK,
+        *[("a", "1", "", "1")] * BATCHES_PER_WRITE,
         ("b", "2", "new", "1"),
         ("c", "", "", "1"),
     ]
@@ -171,14 +192,14 @@ def test_an_interrupt_before_the_first_write_leaves_nothing(job, tmp_path):
 
 def test_without_an_output_rows_go_to_stdout_as_they_come(tmp_path, capsys):
     options = RowOptions(input=write_jsonl(tmp_path / "in.jsonl", ROWS), batch_size=1)
-    process(read_rows(options), lambda part, start: [{"a": row["id"]} for row in part], options, "", Report())
+    answered(lambda part, start: [{"a": row["id"]} for row in part], options)
     assert [json.loads(line)["a"] for line in capsys.readouterr().out.splitlines()] == list(range(20))
 
 
 def test_a_column_of_the_answers_name_is_kept_under_another():
     row = {"text": "t", "label": "old"}
-    assert merged(row, {"label": "new"}) == {"text": "t", "input_label": "old", "label": "new"}
-    twice = merged({"input_label": "first", "label": "second"}, {"label": "third"})
+    assert with_answer(row, {"label": "new"}) == {"text": "t", "input_label": "old", "label": "new"}
+    twice = with_answer({"input_label": "first", "label": "second"}, {"label": "third"})
     assert sorted(twice.values()) == ["first", "second", "third"]
     assert twice["label"] == "third"
 
@@ -193,14 +214,14 @@ def test_a_column_of_the_answers_name_is_kept_under_another():
 def test_cells_of_a_table_pass_through_as_they_are(tmp_path, name, content):
     (tmp_path / name).write_text(content, encoding="utf-8")
     options = RowOptions(input=tmp_path / name, output=tmp_path / "out.csv")
-    process(read_rows(options), lambda part, start: [{} for _ in part], options, "", Report())
+    answered(lambda part, start: [{} for _ in part], options)
     assert (tmp_path / "out.csv").read_text(encoding="utf-8") == content.replace("\t", ",")
 
 
 def test_json_values_pass_through_as_they_are(tmp_path, capsys):
     rows = [{"text": "a", "id": 1, "meta": {"a": 1}}, {"text": "b", "id": "two", "meta": {"b": 2**70}}]
     options = RowOptions(input=write_jsonl(tmp_path / "in.jsonl", rows))
-    process(read_rows(options), lambda part, start: [{} for _ in part], options, "", Report())
+    answered(lambda part, start: [{} for _ in part], options)
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == rows
 
 

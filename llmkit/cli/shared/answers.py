@@ -1,63 +1,64 @@
-"""Answers of a task to rows, from the shell or from a file: what classify and generate have in common."""
+"""Answers to rows, from the shell or from a file: what generate, classify and embed have in common."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from llmkit.cli.shared.sources import say_sources
 from llmkit.options import RowOptions, TalkOptions
 from llmkit.output.report import Report
 
 if TYPE_CHECKING:
-    from llmkit.inference.prediction import Predictor
+    from llmkit.data.columns import Row
+    from llmkit.inference.answering import Answerer, Prepared
 
 
 def answer_texts(
-    predictor: Predictor,
-    texts: Sequence[str],
-    more: Sequence[dict[str, Any]],
-    options: RowOptions,
-    talk: TalkOptions,
-    report: Report,
+    answerer: Answerer[Prepared], inputs: Sequence[Row], options: RowOptions, talk: TalkOptions, report: Report
 ) -> None:
     """Answer texts from the command line: a table on a terminal, a JSON line for each in a pipe or under --json.
 
-    `more` are the inputs of each text beside it, by role.
+    `inputs` are those of each text, by role.
     """
-    predictor.require_inputs(more[0])
+    prepared = answerer.prepare(inputs, prompt_names(len(inputs)))
     if talk.dry_run:
-        report.say(f"dry run: {len(texts)} texts for {predictor.resolved.name}")
+        report.say(f"dry run: {answerer.dry_run(prepared)}")
         return
-    first = predictor.task.columns.input_roles[0]
-    inputs = [{first: text, **others} for text, others in zip(texts, more, strict=True)]
-    answers = predictor.answer(inputs, options.batch_size)
-    if not report.table_wanted:
-        for row, answer in zip(inputs, answers, strict=True):
-            echoed = {role: value for role, value in row.items() if role not in predictor.task.answers.hidden_roles}
-            report.json_line({**echoed, **answer})
+    answers = answerer.answer(prepared, options.batch_size)
+    if report.table_wanted:
+        cells = [answerer.cells(row, answer) for row, answer in zip(inputs, answers, strict=True)]
+        report.table("", answerer.headings(), cells)
         return
-    cells = [predictor.task.answers.cells(row, answer) for row, answer in zip(inputs, answers, strict=True)]
-    report.table("", predictor.task.answers.headings(), cells)
+    for row, answer in zip(inputs, answers, strict=True):
+        repeated = {role: value for role, value in row.items() if role not in answerer.hidden_roles}
+        report.json_line({**repeated, **answer})
+        say_sources(answer.get("sources", ()), report)
 
 
-def answer_file(predictor: Predictor, options: RowOptions, talk: TalkOptions, report: Report) -> None:
-    """Answer the rows of a file, which keep their columns; into a file, or as JSON lines."""
-    from llmkit.inference.row_files import Row, identity_of, process, read_rows
+def answer_file(
+    answerer: Answerer[Prepared], options: RowOptions, talk: TalkOptions, report: Report, texts: Sequence[str] = ()
+) -> None:
+    """Answer the rows of a file, which keep their columns, or texts; into a file, or as JSON lines."""
+    from llmkit.inference.row_files import inputs_of, process, read_rows
 
-    rows = read_rows(options)
-    columns = predictor.columns(rows, options.columns)
-    report.say(f"columns: {', '.join(f'{role}={name}' for role, name in columns.items())}")
+    rows: Sequence[Row] = [{answerer.role: text} for text in texts]
+    columns = {answerer.role: answerer.role}
+    if options.input:
+        rows = read_rows(options)
+        columns = answerer.columns(rows, options.columns)
+        if answerer.announces_columns:
+            report.say(f"columns: {', '.join(f'{role}={name}' for role, name in columns.items())}")
+    names = [f"row {number}" for number in range(1, len(rows) + 1)]
+    prepared = answerer.prepare(inputs_of(rows, columns), names)
     if talk.dry_run:
-        report.say(f"dry run: {len(rows)} rows for {predictor.resolved.name}")
-        return
-
-    def work(part: Sequence[Row], start: int) -> list[Row]:
-        inputs = [{role: _cell(row.get(name)) for role, name in columns.items()} for row in part]
-        return predictor.answer(inputs, options.batch_size, start)
-
-    process(rows, work, options, identity_of(options, **predictor.identity()), report)
+        report.say(f"dry run: {answerer.dry_run(prepared, columns)}")
+    elif options.output and options.output.suffix in answerer.one_piece_endings:
+        answerer.write_in_one_piece(rows, prepared, options, report)
+    else:
+        process(rows, prepared, answerer, options, report)
 
 
-def _cell(value: Any) -> Any:
-    """Return a cell as text, and a list or an object as it is."""
-    return value if isinstance(value, list | dict) else "" if value is None else str(value)
+def prompt_names(count: int) -> list[str]:
+    """Return what errors call the prompts of a command line."""
+    return ["the prompt"] if count == 1 else [f"prompt {number}" for number in range(1, count + 1)]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from llmkit.errors import DataError
 from llmkit.output.report import Report
 
-MARK, MORE = "> ", "... "  # before a turn, and before the lines that go on with it
-BLOCK = '"""'
+TURN_MARK, CONTINUATION_MARK = "> ", "... "  # before a turn, and before the lines that go on with it
+BLOCK_QUOTES = '"""'
 
 
 @dataclass(frozen=True)
@@ -52,29 +52,29 @@ class Turns:
                 yield turn
 
     def _turn(self) -> Turn | None:
-        line = self._read(MARK)
+        line = self._read(TURN_MARK)
         if line is None:
             return None
-        begun = self.line
-        if line.startswith(BLOCK):
-            return Turn(self._block(line.removeprefix(BLOCK)), begun, block=True)
+        first_line = self.line
+        if line.startswith(BLOCK_QUOTES):
+            return Turn(self._block(line.removeprefix(BLOCK_QUOTES)), first_line, block=True)
         lines = [line]
         while lines[-1].endswith("\\"):
             lines[-1] = lines[-1][:-1]
-            following = self._read(MORE)
+            following = self._read(CONTINUATION_MARK)
             if following is None:
                 break
             lines.append(following)
-        return Turn("\n".join(lines), begun)
+        return Turn("\n".join(lines), first_line)
 
     def _block(self, rest: str) -> str:
         lines = [rest]
-        while not lines[-1].rstrip().endswith(BLOCK):
-            following = self._read(MORE)
+        while not lines[-1].rstrip().endswith(BLOCK_QUOTES):
+            following = self._read(CONTINUATION_MARK)
             if following is None:
                 return "\n".join(lines).strip("\n")
             lines.append(following)
-        lines[-1] = lines[-1].rstrip().removesuffix(BLOCK)
+        lines[-1] = lines[-1].rstrip().removesuffix(BLOCK_QUOTES)
         return "\n".join(lines).strip("\n")
 
     def _read(self, mark: str) -> str | None:

@@ -1,4 +1,4 @@
-"""A conversation on standard input and output: turns are answered, commands are obeyed, mistakes are told."""
+"""A conversation on standard input and output: replies to turns, slash commands, and a sentence for each mistake."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ A line that ends in \\ goes on in the next; \"\"\" begins and ends a block of li
 Ctrl-C stops an answer."""
 
 
-class Talk:
-    """The loop over turns."""
+class ChatLoop:
+    """The loop over turns: each is answered, or obeyed where it is a command."""
 
     def __init__(self, chat: Chat, report: Report) -> None:
         self.chat, self.report, self.turns = chat, report, Turns(report)
@@ -44,7 +44,7 @@ class Talk:
         """Answer turns until there are no more.
 
         Raises:
-            DataError: lines of a pipe could not be answered or obeyed; the others were.
+            DataError: lines of a pipe could not be answered or obeyed; the rest were.
         """
         self.chat.open_model()
         if self.turns.typed:
@@ -70,38 +70,32 @@ class Talk:
         else:
             name, _, rest = turn.text[1:].partition(" ")
             if name not in self.commands:
-                known = [f"/{one}" for one in (*self.commands, "quit")]
+                commands = [f"/{command}" for command in (*self.commands, "quit")]
                 raise DataError(
-                    f"there is no command /{name}{did_you_mean(f'/{name}', known)}; there are {listing(known)}; "
+                    f"there is no command /{name}{did_you_mean(f'/{name}', commands)}; there are {listing(commands)}; "
                     f"// begins a turn with a slash"
                 )
             self.commands[name](rest.strip())
 
     def _answer(self, text: str) -> None:
-        emit = _silent if self.report.json else self.report.stream
+        emit = _discard if self.report.json else self.report.stream
         if self.turns.typed:
             with StopRequest(self.report, "", (signal.SIGINT,)) as stop_request:
-                answer = self.chat.ask(text, emit, lambda: stop_request.asked)
+                reply = self.chat.ask(text, emit, stop_request)
         else:
-            answer = self.chat.ask(text, emit)
+            reply = self.chat.ask(text, emit)
         self.answered += 1
         if self.report.json:
             self.report.json_line(
-                {
-                    "turn": self.answered,
-                    "prompt": text,
-                    "answer": answer.text,
-                    "tokens": answer.tokens,
-                    "end": answer.end,
-                }
+                {"turn": self.answered, "prompt": text, "answer": reply.text, "tokens": reply.tokens, "end": reply.end}
             )
         else:
             self.report.stream("\n")
-        if answer.end == "stopped":
+        if reply.end == "stopped":
             self.report.say("(stopped: what came of the answer stays in the conversation)")
-        elif answer.end == "length":
+        elif reply.end == "length":
             self.report.say(
-                f"(cut after {answer.tokens} tokens: --max-new-tokens allows more, as far as the context has room)"
+                f"(cut after {reply.tokens} tokens: --max-new-tokens allows more, as far as the context has room)"
             )
 
     def _system(self, text: str) -> None:
@@ -127,8 +121,8 @@ class Talk:
         self.report.error_line(HELP)
 
 
-def _silent(piece: str) -> None:
-    """Take a piece of an answer that is told as a whole."""
+def _discard(piece: str) -> None:
+    """Take a piece of a reply that is printed in one piece."""
 
 
 def _path(file: str, verb: str) -> Path:

@@ -30,7 +30,7 @@ from llmkit.evaluation.benchmarks.prefix_packing import (
     pack_requests,
     row_batches,
 )
-from llmkit.inference.answer_cache import Answers
+from llmkit.inference.answer_cache import AnswerCache
 from llmkit.models import ResolvedModel
 from llmkit.options import ModelOptions, TalkOptions
 from llmkit.output.report import Report
@@ -100,7 +100,7 @@ class FrugalLM(HFLM):
             trust_remote_code=False,
         )
         self.report = report or Report(TalkOptions(quiet=True))
-        self.session = session or AnswerSession(Answers())
+        self.session = session or AnswerSession(AnswerCache())
         self.computed = 0  # answers that were not known
         self.max_rows = batch_size or sys.maxsize
         on_cpu = self.device.type == "cpu"

@@ -1,0 +1,99 @@
+"""What answers rows: one interface for predictions, generated texts and vectors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import ClassVar, Generic, TypeVar
+
+from transformers import PreTrainedModel
+
+from llmkit import models
+from llmkit.data.columns import Row
+from llmkit.models import ResolvedModel
+from llmkit.options import ModelOptions, RowOptions
+from llmkit.output.report import Report
+from llmkit.tasks.base.answers import Answer
+
+Prepared = TypeVar("Prepared")
+
+
+class Answerer(ABC, Generic[Prepared]):
+    """A model that answers rows: with labels, texts or vectors.
+
+    The inputs of rows, by role, are prepared, which checks all of them; then they are answered, in one call or several.
+    The weights are loaded when the first row is answered.
+    """
+
+    announces_columns: ClassVar[bool] = True  # whether it is said which columns of a file are read
+    one_piece_endings: ClassVar[frozenset[str]] = frozenset()  # of output files that are not written chunk by chunk
+
+    role: str  # of the first input: what --column and a line of JSON call it
+    hidden_roles: frozenset[str] = frozenset()  # those of the inputs that a line of JSON does not repeat
+    auto_class: str  # the transformers Auto class that opens the model
+
+    def __init__(self, resolved: ResolvedModel, options: ModelOptions) -> None:
+        self.resolved, self.options = resolved, options
+        self.tokenizer = models.load_tokenizer(resolved, options)
+
+    @cached_property
+    def model(self) -> PreTrainedModel:
+        """The weights, loaded when they are first needed.
+
+        Raises:
+            ModelError: they are missing or damaged.
+        """
+        return models.load_model(self.resolved, self.auto_class, self.tokenizer, self.options).eval()
+
+    @abstractmethod
+    def columns(self, rows: Sequence[Row], given: dict[str, str]) -> dict[str, str]:
+        """Return the columns of the rows of a file by role; `given` are those that the user names.
+
+        Raises:
+            OptionError: a role that there is not.
+            DataError: a column that is needed cannot be told, or a named one does not exist.
+        """
+
+    @abstractmethod
+    def prepare(self, inputs: Sequence[Row], names: Sequence[str]) -> list[Prepared]:
+        """Return the inputs of rows, by role, in the form in which they are answered; `names` are theirs in errors.
+
+        Raises:
+            OptionError: an input that is needed is missing.
+            DataError: an input is longer than the model takes.
+        """
+
+    @abstractmethod
+    def answer(self, prepared: Sequence[Prepared], batch_size: int, start: int = 0) -> list[Answer]:
+        """Return the answer to each row; nulls where it asks nothing. `start` is the number of rows before these.
+
+        Raises:
+            DataError: a row contradicts itself, or the model cannot answer it.
+        """
+
+    @abstractmethod
+    def dry_run(self, prepared: Sequence[Prepared], columns: Mapping[str, str] | None = None) -> str:
+        """Return what a dry run says of rows: of those of a file with these columns, else of those of the shell."""
+
+    @abstractmethod
+    def identity(self) -> dict[str, object]:
+        """Return what the answers depend on, for the note beside an output file."""
+
+    def write_in_one_piece(
+        self, rows: Sequence[Row], prepared: Sequence[Prepared], options: RowOptions, report: Report
+    ) -> None:
+        """Answer rows into an output file whose name ends in one of `one_piece_endings`.
+
+        Raises:
+            OptionError: the file exists, and --overwrite was not given.
+        """
+        raise NotImplementedError(f"{type(self).__name__} writes row by row")
+
+    def headings(self) -> list[str]:
+        """Return the headings of the table of answers."""
+        raise NotImplementedError(f"{type(self).__name__} answers in texts")
+
+    def cells(self, inputs: Row, answer: Answer) -> list[str]:
+        """Return the cells of one row of that table; several lines in a cell stand one below the other."""
+        raise NotImplementedError(f"{type(self).__name__} answers in texts")
