@@ -58,12 +58,11 @@ def run(
 
     Args:
         names: what `task_names` returned.
-        resolved: the model, found.
-        model_options: how to load it.
+        resolved: the model, found; `model_options` say how to load it.
         report: shows progress.
         options: how the tasks are put to it.
-        session: what this model answered before, by request; new answers are added. The weights are read only where
-            some are missing.
+        session: what this model answered before; new answers are added. The weights are read only where some are
+            missing.
 
     Raises:
         OptionError: lm-eval is not installed.
@@ -75,12 +74,9 @@ def run(
 
     options = options or BenchmarkOptions()
     tokenizer = models.load_tokenizer(resolved, model_options)
-    if options.apply_chat_template:
-        require_chat_template(resolved, tokenizer)
-        if options.system_instruction is not None and not _takes_system_messages(tokenizer):
-            report.warn(f"--system-instruction: the chat template of {resolved.name!r} takes no system message")
+    _check_chat(resolved, tokenizer, options, report)
+    unloaded = UnloadedModel(resolved, model_options, tokenizer)
     with quiet(report):
-        unloaded = UnloadedModel(resolved, model_options, tokenizer)
         lm = FrugalLM(unloaded, tokenizer, options.batch_size, session=session, report=report)
     results: list[BenchmarkResult | FailedBenchmark] = []
     for name in names:
@@ -103,6 +99,16 @@ def require_chat_template(resolved: ResolvedModel, tokenizer: PreTrainedTokenize
     """
     if tokenizer.chat_template is None:
         raise ModelError(f"{resolved.name!r} has no chat template; leave --apply-chat-template out")
+
+
+def _check_chat(
+    resolved: ResolvedModel, tokenizer: PreTrainedTokenizerBase, options: BenchmarkOptions, report: Report
+) -> None:
+    if not options.apply_chat_template:
+        return
+    require_chat_template(resolved, tokenizer)
+    if options.system_instruction is not None and not _takes_system_messages(tokenizer):
+        report.warn(f"--system-instruction: the chat template of {resolved.name!r} takes no system message")
 
 
 def _takes_system_messages(tokenizer: PreTrainedTokenizerBase) -> bool:
