@@ -24,6 +24,7 @@ from llmkit.evaluation.result import Evaluation, MetricRequest, Subject
 from llmkit.metrics.observations import Observations, Texts
 from llmkit.options import DataOptions, EvalRequest
 from llmkit.output.report import Report
+from llmkit.output.result import Provenance
 from llmkit.tasks import Task, TaskSettings
 
 TEXT_METRICS = ("bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "exact_match")
@@ -91,17 +92,21 @@ def evaluate_predictions(
         ids=ids,
         counts={"rows": len(ids)},
         rows=scored.rows,
-        provenance={
-            "predictions": str(path),
-            "columns": scored.settings.columns,
-            "dropped": scored.dropped,
-            "rows_sha256": fingerprint(scored.rows),
-            "dataset_commit": source.commit,
-            "versions": runs.versions(),
-            "seconds": round(time.monotonic() - started, 2),
-        },
+        provenance=_provenance(path, scored, source, time.monotonic() - started),
     )
     return assess(subject, _possible(scored.metric_request, observations, request), saved)
+
+
+def _provenance(path: Path, scored: ScoredRows, source: Source, seconds: float) -> Provenance:
+    return {
+        "predictions": str(path),
+        "columns": scored.settings.columns,
+        "dropped": scored.dropped,
+        "rows_sha256": fingerprint(scored.rows),
+        "dataset_commit": source.commit,
+        "versions": runs.versions(),
+        "seconds": round(seconds, 2),
+    }
 
 
 def _scored_rows(request: EvalRequest, source: Source, report: Report) -> ScoredRows:

@@ -9,6 +9,7 @@ together. Figures that are not a number are null.
 from collections.abc import Mapping
 from typing import Literal, NotRequired, TypedDict
 
+from llmkit.output.documents import JsonObject
 from llmkit.output.result_parts import (
     BaselineResult,
     Calibration,
@@ -57,13 +58,16 @@ class SeedsResult(TypedDict):
     metrics: dict[str, MetricSpread]
 
 
-class Trial(TypedDict):
+TrialOutcome = Literal["complete", "pruned", "failed"]
+
+
+class TrialResult(TypedDict):
     """One recipe that was tried."""
 
     trial: int
-    state: Literal["complete", "pruned", "failed"]
+    state: TrialOutcome
     value: float | None
-    values: dict[str, object]  # hyperparameter -> what it was
+    values: dict[str, float | str]  # option -> what it was
     steps: int | None
     seconds: float
 
@@ -77,8 +81,8 @@ class SearchResult(TypedDict):
     best_value: float
     default_value: float | None
     rows: int
-    space: dict[str, object]
-    trials: list[Trial]
+    space: JsonObject
+    trials: list[TrialResult]
 
 
 class ModelOrigin(TypedDict):

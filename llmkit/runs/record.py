@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NotRequired, TypedDict
 
 from llmkit.output.documents import JsonObject
-from llmkit.output.result import EvaluationResult
+from llmkit.output.result import EvaluationResult, SearchResult, SeedsResult, TrainingSummary
 
 
 class ShareRecord(TypedDict):
@@ -118,62 +118,6 @@ class FitRecord(TypedDict):
     best_value: float | None
 
 
-class TrainingRecord(TypedDict):
-    """What a training that came to its end took."""
-
-    steps: int
-    seconds: float
-    best_step: int | None
-    best_by: str
-    evaluation_seconds: float
-    peak_memory_bytes: int
-
-
-class SpreadRecord(TypedDict):
-    """A metric over seeds; None where no seed gave a number. `of` says what it is of, where it is not of all rows."""
-
-    mean: float | None
-    sd: float | None
-    min: float | None
-    max: float | None
-    values: list[float | None]
-    of: NotRequired[str]
-
-
-class SeedsRecord(TypedDict):
-    """What training with several seeds came to; the model is that of `median_seed`."""
-
-    n: int
-    seeds: list[int]
-    by: str
-    median_seed: int
-    metrics: dict[str, SpreadRecord]
-
-
-class TrialRecord(TypedDict):
-    """One trial of a search; `values` are options by name."""
-
-    trial: int
-    state: str
-    value: float | None
-    values: dict[str, float | str]
-    steps: int | None
-    seconds: float
-
-
-class SearchRecord(TypedDict):
-    """What a search for a better recipe came to; the model is that of the trial `best`."""
-
-    by: str
-    greater_is_better: bool
-    best: int
-    best_value: float
-    default_value: float | None
-    rows: int
-    space: JsonObject
-    trials: list[TrialRecord]
-
-
 class GitRecord(TypedDict):
     """The state of the working directory."""
 
@@ -229,8 +173,8 @@ class RunRecord(TypedDict, total=False):
     platform: str
     git: GitRecord | None
     result: EvaluationResult  # that of eval, on the validation rows
-    training: TrainingRecord
+    training: TrainingSummary
     fit: FitRecord  # of a trial
-    seeds: SeedsRecord  # of --seeds
-    search: SearchRecord  # of --search
+    seeds: SeedsResult  # of --seeds
+    search: SearchResult  # of --search
     merged: MergedRecord  # of merge

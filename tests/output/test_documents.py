@@ -22,7 +22,7 @@ DOCUMENTS = {
     "seeds": result.SeedsResult,
     "spread": result.MetricSpread,
     "search": result.SearchResult,
-    "trial": result.Trial,
+    "trial": result.TrialResult,
     "figure": result_parts.MetricResult,
     "class": result_parts.ClassResult,
     "confusion": result_parts.ConfusionMatrix,
@@ -90,7 +90,7 @@ def contents_agree(hint, schema, where):
             agree(arguments[0], part, f"{where}[]")
     elif typing.get_origin(hint) is list:
         agree(arguments[0], schema["items"], f"{where}[]")
-    elif typing.get_origin(hint) in KEY_VALUE and arguments[1] is not object:
+    elif typing.get_origin(hint) in KEY_VALUE and arguments[1] is not typing.Any and schema.get("additionalProperties"):
         agree(arguments[1], schema["additionalProperties"], f"{where}{{}}")
 
 

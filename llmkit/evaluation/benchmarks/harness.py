@@ -62,8 +62,8 @@ def run(
         model_options: how to load it.
         report: shows progress.
         options: how the tasks are put to it.
-        session: what this model answered before, by request; new answers are added. The weights are read only where
-            some are missing.
+        session: what this model answered before; new answers are added. The weights are read only where some are
+            missing.
 
     Raises:
         OptionError: lm-eval is not installed.
@@ -75,24 +75,11 @@ def run(
 
     options = options or BenchmarkOptions()
     tokenizer = models.load_tokenizer(resolved, model_options)
-    if options.apply_chat_template:
-        require_chat_template(resolved, tokenizer)
-        if options.system_instruction is not None and not _takes_system_messages(tokenizer):
-            report.warn(f"--system-instruction: the chat template of {resolved.name!r} takes no system message")
+    _check_chat(resolved, tokenizer, options, report)
+    unloaded = UnloadedModel(resolved, model_options, tokenizer)
     with quiet(report):
-        unloaded = UnloadedModel(resolved, model_options, tokenizer)
         lm = FrugalLM(unloaded, tokenizer, options.batch_size, session=session, report=report)
-    results: list[BenchmarkResult | FailedBenchmark] = []
-    for name in names:
-        report.debug(f"lm-eval: {name}")
-        try:
-            _set_seeds(options.seed)
-            tasks = load_tasks(definition_of(name), options.num_fewshot, report)
-        except LlmkitError as error:
-            results.append(_failure(name, error))
-        else:
-            results += _run_tasks(lm, tasks, options, report)
-    return results
+    return [result for name in names for result in _run_name(lm, name, options, report)]
 
 
 def require_chat_template(resolved: ResolvedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -105,6 +92,16 @@ def require_chat_template(resolved: ResolvedModel, tokenizer: PreTrainedTokenize
         raise ModelError(f"{resolved.name!r} has no chat template; leave --apply-chat-template out")
 
 
+def _check_chat(
+    resolved: ResolvedModel, tokenizer: PreTrainedTokenizerBase, options: BenchmarkOptions, report: Report
+) -> None:
+    if not options.apply_chat_template:
+        return
+    require_chat_template(resolved, tokenizer)
+    if options.system_instruction is not None and not _takes_system_messages(tokenizer):
+        report.warn(f"--system-instruction: the chat template of {resolved.name!r} takes no system message")
+
+
 def _takes_system_messages(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Tell whether the chat template takes a system message; lm-eval leaves it out, and says so in its own log."""
     messages = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
@@ -115,19 +112,27 @@ def _takes_system_messages(tokenizer: PreTrainedTokenizerBase) -> bool:
     return True
 
 
-def _run_tasks(
-    lm: FrugalLM, tasks: dict[str, ConfigurableTask], options: BenchmarkOptions, report: Report
+def _run_name(
+    lm: FrugalLM, name: str, options: BenchmarkOptions, report: Report
 ) -> Iterator[BenchmarkResult | FailedBenchmark]:
-    for name, task in tasks.items():
+    """Yield the figures of each task that a name stands for, or why it has none."""
+    report.debug(f"lm-eval: {name}")
+    try:
+        _set_seeds(options.seed)
+        tasks = load_tasks(definition_of(name), options.num_fewshot, report)
+    except LlmkitError as error:
+        yield _failure(name, error)
+        return
+    for task_name, task in tasks.items():
         try:
-            with quiet(report), explained(name, dataset_of(task)):
+            with quiet(report), explained(task_name, dataset_of(task)):
                 _set_fewshot(task, options.num_fewshot)
                 computed = lm.computed
                 results = _evaluate(lm, task, options)
                 template = lm.chat_template(True) if options.apply_chat_template else None
                 result = read_result(task, results, lm.computed == computed, template)
         except LlmkitError as error:
-            yield _failure(name, error)
+            yield _failure(task_name, error)
         else:
             yield result
 

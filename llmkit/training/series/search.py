@@ -22,8 +22,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from llmkit.errors import DivergedError, OptionError, brief
 from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.options.search_space import Space, described
+from llmkit.output.result import SearchResult, TrialOutcome, TrialResult
 from llmkit.output.trials import draw_trials
-from llmkit.runs.record import FitRecord, SearchRecord, TrialRecord
+from llmkit.runs.record import FitRecord
 from llmkit.training import jobs
 from llmkit.training.jobs import Trained
 from llmkit.training.loop.trainer import Fit
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 STARTUP_TRIALS = 5  # before the estimator has enough to go by: the default, and four drawn at random
 PRUNED_FROM = 2  # the measurement of a trial from which it can be pruned: the first says little
 TRIALS_COMPARED = 4  # that must be complete before one is pruned
-STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+STATES: Mapping[str, TrialOutcome] = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 
 def require_optuna() -> None:
@@ -225,9 +226,9 @@ class Search:
         self._warn(search)
         return trained
 
-    def _record(self, study: Study, best: FrozenTrial) -> SearchRecord:
+    def _record(self, study: Study, best: FrozenTrial) -> SearchResult:
         """Return what run.json says of the search."""
-        trials: list[TrialRecord] = [
+        trials: list[TrialResult] = [
             {
                 "trial": trial.number,
                 "state": STATES[trial.state.name],
@@ -249,7 +250,7 @@ class Search:
             "trials": trials,
         }
 
-    def _warn(self, search: SearchRecord) -> None:
+    def _warn(self, search: SearchResult) -> None:
         """Say how far the best figure can be believed."""
         job, path = self.trial_run.job, self.folder.path
         if search["best"] == 0:

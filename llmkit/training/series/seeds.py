@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmkit.metrics import LOWER_IS_BETTER
+from llmkit.output.result import MetricSpread, SeedsResult
 from llmkit.runs import read_run
 from llmkit.runs.card import write_card
-from llmkit.runs.record import SeedsRecord, SpreadRecord
 from llmkit.training import jobs
 from llmkit.training.jobs import Trained
 from llmkit.training.series.trial import TrialRun, copy_to_run_folder, raise_if_stopped, series
@@ -71,7 +71,7 @@ def _train(trial_run: TrialRun) -> None:
     report.say(f"seed {trial_run.recipe.seed}: {name} {result['metrics'][name]['value']:.4f}")
 
 
-def spread(results: ResultsBySeed, by: str) -> SeedsRecord:
+def spread(results: ResultsBySeed, by: str) -> SeedsResult:
     """Return the mean, the sample standard deviation and the extremes of each metric, and the median seed by one.
 
     Of an even number of seeds it is the worse of the two in the middle.
@@ -94,10 +94,10 @@ def _number(value: float | None, sign: int) -> float:
     return sign * float("inf") if value is None else value
 
 
-def _spread(figures: list[Mapping[str, Any]]) -> SpreadRecord:
+def _spread(figures: list[Mapping[str, Any]]) -> MetricSpread:
     values = [figure["value"] for figure in figures]
     numbers = [value for value in values if value is not None]
-    summary: SpreadRecord = {
+    summary: MetricSpread = {
         "mean": statistics.fmean(numbers) if numbers else None,
         "sd": statistics.stdev(numbers) if len(numbers) > 1 else None,
         "min": min(numbers, default=None),
