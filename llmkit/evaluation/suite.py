@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llmkit.errors import GateMissed, LlmkitError, MembersFailed, OptionError, Stopped
@@ -14,9 +14,10 @@ from llmkit.evaluation.request import Member
 from llmkit.evaluation.result import SCHEMA, Evaluation, failed
 from llmkit.evaluation.run import evaluate
 from llmkit.evaluation.suite_files import Member as SuiteMember
-from llmkit.evaluation.suite_files import is_suite, kinds_of, read_suite
+from llmkit.evaluation.suite_files import is_suite, read_suite
 from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions
 from llmkit.options.base import Options
+from llmkit.options.overrides import field_types, from_mapping
 from llmkit.output.report import Report
 
 GROUPS: tuple[type[Options], ...] = (ModelOptions, DataOptions, EvalOptions, GateOptions)
@@ -134,30 +135,16 @@ def _run(member: Member, report: Report, dry_run: bool) -> list[Evaluation | Fai
 def _members(whole: Member) -> tuple[list[Member], str]:
     if whole.evaluation.predictions is not None:
         raise OptionError("--predictions is of one dataset; a suite names a file for each of its members")
-    suite = read_suite(whole.dataset, kinds_of(*GROUPS))
+    suite = read_suite(whole.dataset, field_types(*GROUPS))
     return [_built(whole, member) for member in suite.members], suite.name
 
 
 def _built(whole: Member, member: SuiteMember) -> Member:
-    model, data, evaluation, gates = (
-        _overlaid(group, member) for group in (whole.model, whole.data, whole.evaluation, whole.gates)
-    )
+    where = member.name
+    model = from_mapping(whole.model, member.options, where)
+    data = from_mapping(whole.data, member.options, where)
+    evaluation = from_mapping(whole.evaluation, member.options, where)
+    gates = from_mapping(whole.gates, member.options, where)
     if model.model is not None:
         model = replace(model, model=member.filled(model.model))
     return Member(member.name, member.dataset, model, data, evaluation, gates)
-
-
-def _overlaid(flags: Any, member: SuiteMember) -> Any:
-    """Return the group with a member's options where the command line has the default: flags win over the file.
-
-    Raises:
-        OptionError: naming the member whose options do not go together.
-    """
-    usual = {field.name: field.default for field in fields(flags)}
-    mine = {
-        name: value for name, value in member.options.items() if name in usual and getattr(flags, name) == usual[name]
-    }
-    try:
-        return replace(flags, **mine)
-    except OptionError as error:
-        raise OptionError(*(f"{member.name}: {problem}" for problem in error.problems)) from None

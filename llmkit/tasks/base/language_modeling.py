@@ -16,7 +16,7 @@ from llmkit.data.columns import longest_text, string_columns
 from llmkit.data.labels import Labels
 from llmkit.metrics.observations import Likelihoods, Observations
 from llmkit.options import TaskFlags
-from llmkit.options.search_space import Choice, Range
+from llmkit.options.search_space import Distribution, Range
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import WholeTask
 from llmkit.tasks.encoding.collation import IGNORED, token_losses
@@ -37,10 +37,10 @@ class TextTask(WholeTask):
     def supports_label_smoothing(self, settings: TaskSettings) -> bool:
         return True
 
-    def search_space(self, settings: TaskSettings) -> dict[str, Range | Choice]:
+    def search_space(self, settings: TaskSettings) -> dict[str, Distribution]:
         """Return the usual space without label smoothing, by which perplexity loses; texts bear fewer passes."""
         usual = {name: values for name, values in super().search_space(settings).items() if name != "label_smoothing"}
-        return {**usual, "epochs": Range(1, 4, whole=True)}
+        return {**usual, "epochs": Range(1, 4, integer=True)}
 
     def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
         return usable_texts(dataset, columns)

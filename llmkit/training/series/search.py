@@ -20,7 +20,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from llmkit.errors import DivergedError, OptionError, brief
 from llmkit.metrics import LOWER_IS_BETTER
-from llmkit.options.search_space import Choice, Range, Space, described
+from llmkit.options.search_space import Categorical, Distribution, Range, Space, described
 from llmkit.output.trials import draw_trials
 from llmkit.training import jobs
 from llmkit.training.jobs import Trained
@@ -73,15 +73,15 @@ def space_for(trial_run: TrialRun, named: Space | None) -> Space:
 def _usual(trial_run: TrialRun) -> Space:
     """Return the space for a task: around the default of the model's size."""
     rate, rows = trial_run.usual.learning_rate, trial_run.usual.batch_size
-    space: dict[str, Range | Choice] = {
+    space: dict[str, Distribution] = {
         "learning_rate": Range(rate / 5, rate * 5, log=True),
-        "batch_size": Choice(tuple(sorted({max(1, rows // 2), rows, rows * 2}))),
+        "batch_size": Categorical(tuple(sorted({max(1, rows // 2), rows, rows * 2}))),
         **trial_run.job.task.search_space(trial_run.job.settings),
     }
     if trial_run.choices.hyper.max_steps is not None:
         del space["epochs"]
     if trial_run.choices.adapter.adapts:
-        space["lora_rank"] = Choice((4, 8, 16, 32))
+        space["lora_rank"] = Categorical((4, 8, 16, 32))
     return space
 
 
