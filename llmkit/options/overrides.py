@@ -45,15 +45,15 @@ def parse_settings(
     return settings
 
 
-WORDS = {"true": True, "false": False, "none": None, "null": None}
+WORD_VALUES = {"true": True, "false": False, "none": None, "null": None}
 
 
 def parse_value(text: str) -> Any:
     """Read a value: a number, true, false, none, a {mapping}, a [list], "text" in quotes; else text as it stands."""
     import yaml
 
-    if text.lower() in WORDS:
-        return WORDS[text.lower()]
+    if text.lower() in WORD_VALUES:
+        return WORD_VALUES[text.lower()]
     for number in (int, float):
         try:
             return number(text)
@@ -68,7 +68,7 @@ def parse_value(text: str) -> Any:
     return text
 
 
-def numbers(value: Any) -> Any:
+def numbers(value: object) -> Any:
     """Make numbers of the texts that YAML takes 1e-3 for."""
     if isinstance(value, dict):
         return {key: numbers(item) for key, item in value.items()}
@@ -119,7 +119,7 @@ def field_values(
 
     A phrase for each value of another type is added to `problems`.
     """
-    values = {}
+    values: dict[str, Any] = {}
     for name, value in mapping.items():
         try:
             values[name] = None if value is None else convert(value, kinds[name])
