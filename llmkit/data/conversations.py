@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llmkit.errors import DataError, listing
+from llmkit.errors import DataError, listing, shortened_repr
 
 Message = dict[str, str]  # role and content
 
@@ -47,7 +47,7 @@ def conversation_of(row: Mapping[str, Any], columns: Mapping[str, str]) -> Conve
     cells = {role: row.get(column) for role, column in columns.items()}
     if "messages" in columns:
         if isinstance(cells["messages"], str):
-            raise DataError(f"its {columns['messages']} are {_quoted(cells['messages'])}, and a list is wanted")
+            raise DataError(f"its {columns['messages']} are {shortened_repr(cells['messages'])}, and a list is wanted")
         prompt, completion = [], messages_of(cells["messages"], "assistant")
     else:
         prompt, completion = _prompt(cells), messages_of(cells["completion"], "assistant")
@@ -75,7 +75,7 @@ def messages_of(cell: Any, role: str) -> list[Message]:
     if isinstance(cell, str):
         return [{"role": role, "content": cell}]
     if not isinstance(cell, Sequence):
-        raise DataError(f"{_quoted(cell)} is neither a text nor a list of messages")
+        raise DataError(f"{shortened_repr(cell)} is neither a text nor a list of messages")
     return [_message(number, turn) for number, turn in enumerate(cell, start=1)]
 
 
@@ -104,10 +104,10 @@ def _prompt(cells: Mapping[str, Any]) -> list[Message]:
     prompt, more, system = cells["prompt"], cells.get("input"), cells.get("system")
     for role, cell in (("input", more), ("system", system)):
         if not isinstance(cell, str | None):
-            raise DataError(f"its {role} is {_quoted(cell)}, and a text is wanted")
+            raise DataError(f"its {role} is {shortened_repr(cell)}, and a text is wanted")
     if more and more.strip() and prompt:
         if not isinstance(prompt, str):
-            raise DataError(f"its input is {_quoted(more)} beside a list of messages, and goes with a text")
+            raise DataError(f"its input is {shortened_repr(more)} beside a list of messages, and goes with a text")
         prompt = f"{prompt}\n{more}"
     messages = messages_of(prompt, "user")
     return [{"role": "system", "content": system}, *messages] if system and messages else messages
@@ -115,16 +115,11 @@ def _prompt(cells: Mapping[str, Any]) -> list[Message]:
 
 def _message(number: int, turn: Any) -> Message:
     if not isinstance(turn, Mapping):
-        raise DataError(f'turn {number} is {_quoted(turn)}, and {{"role": ..., "content": ...}} is wanted')
+        raise DataError(f'turn {number} is {shortened_repr(turn)}, and {{"role": ..., "content": ...}} is wanted')
     role_key, content_key = next((keys for keys in KEYS if turn.get(keys[0]) is not None), KEYS[0])
     role, content = turn.get(role_key), turn.get(content_key)
     if role not in SPEAKERS:
-        raise DataError(f"turn {number} has the role {_quoted(role)}; there are {listing(SPEAKERS)}")
+        raise DataError(f"turn {number} has the role {shortened_repr(role)}; there are {listing(SPEAKERS)}")
     if not isinstance(content, str | None):
-        raise DataError(f"the {content_key} of turn {number} is {_quoted(content)}, and a text is wanted")
+        raise DataError(f"the {content_key} of turn {number} is {shortened_repr(content)}, and a text is wanted")
     return {"role": SPEAKERS[role], "content": content or ""}
-
-
-def _quoted(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."

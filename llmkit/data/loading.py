@@ -16,7 +16,7 @@ from datasets import Dataset, DatasetDict, Translation, load_dataset, load_from_
 
 from llmkit import hub
 from llmkit.data import files
-from llmkit.errors import DataError, EmptyError, HubError, OptionError, did_you_mean, listing
+from llmkit.errors import DataError, EmptyError, HubError, OptionError, did_you_mean, listing, one_line
 from llmkit.errors.libraries import translated
 from llmkit.output.report import Report
 
@@ -257,11 +257,11 @@ def load_splits(name: str, config: str | None, **more: Any) -> Any:
         message = str(error)
         if "Config name is missing" in message or "BuilderConfig" in message:
             raise DataError(_which_config(name, config)) from error
-        raise DataError(f"{name!r} cannot be opened: {' '.join(message.split())}") from error
+        raise DataError(f"{name!r} cannot be opened: {one_line(message)}") from error
     except (FileNotFoundError, RuntimeError) as error:
         if isinstance(error, ConnectionError) or "offline" in str(error).lower():
             raise HubError(f"dataset {name!r} is not on this machine and the Hub cannot be asked") from error
-        raise DataError(f"{name!r} cannot be opened: {' '.join(str(error).split())[:300]}") from error
+        raise DataError(f"{name!r} cannot be opened: {one_line(error, 300)}") from error
 
 
 def _which_config(name: str, config: str | None) -> str:

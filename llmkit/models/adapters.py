@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib.util
 import json
 import sys
 import warnings
@@ -19,12 +18,12 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from llmkit.errors import LlmkitError, ModelError, OptionError, brief, did_you_mean, listing
+from llmkit.errors.extras import is_installed, require_extra
 from llmkit.models.modules import head_modules, is_within, linear_modules
 from llmkit.options import AdapterOptions
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 NOTE = "llmkit_base"  # in the config.json of an adapter: what it was made on
-EXTRA = "pip install 'llmkit[adapters]'"
 ALL_LINEAR = "all-linear"
 KINDS = {  # what peft calls an adapter for these, by the Auto class
     "AutoModelForCausalLM": "CAUSAL_LM",
@@ -47,8 +46,8 @@ def require_available(options: AdapterOptions, device: torch.device) -> None:
         )
     if options.adapts:
         require_peft("--qlora" if options.qlora else "--lora", OptionError)
-    if options.qlora and importlib.util.find_spec("bitsandbytes") is None:
-        raise OptionError("--qlora needs bitsandbytes: pip install 'llmkit[qlora]'")
+    if options.qlora:
+        require_extra("--qlora", "qlora", "bitsandbytes")
 
 
 def require_peft(what: str, kind: type[LlmkitError]) -> None:
@@ -57,8 +56,7 @@ def require_peft(what: str, kind: type[LlmkitError]) -> None:
     Raises:
         LlmkitError: of that kind.
     """
-    if importlib.util.find_spec("peft") is None:
-        raise kind(f"{what} needs peft: {EXTRA}")
+    require_extra(what, "adapters", "peft", error=kind)
 
 
 def is_adapter(folder: Path) -> bool:
@@ -249,7 +247,7 @@ def require_same_base(config: PretrainedConfig, weight_fingerprint: str, name: s
 def whole_modules(config: PretrainedConfig, device: torch.device) -> list[str] | None:
     """Return which modules of an adapter's base are not in 4 bits; None: none is, or none can be here."""
     note = getattr(config, NOTE, None) or {}
-    able = device.type == "cuda" and importlib.util.find_spec("bitsandbytes") is not None
+    able = device.type == "cuda" and is_installed("bitsandbytes")
     return note.get("whole") if able else None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import transformers
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit.errors import OptionError, did_you_mean
+from llmkit.errors import OptionError, did_you_mean, one_line
 from llmkit.options.config_file import read_yaml
 
 
@@ -112,7 +112,7 @@ def config_from(values: dict[str, Any], file: Path, tokenizer: PreTrainedTokeniz
     try:
         config = AutoConfig.for_model(given.pop("model_type"), **given)
     except Exception as error:  # each config class refuses in its own way
-        raise OptionError(f"--model-config {file}: {' '.join(str(error).split())[:200]}") from None
+        raise OptionError(f"--model-config {file}: {one_line(error, 200)}") from None
     if config.vocab_size < len(tokenizer):
         raise OptionError(
             f"--model-config {file}: vocab_size {config.vocab_size} is under the tokenizer's {len(tokenizer)}"

@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTr
 
 from llmkit import hub
 from llmkit.errors import ModelError, brief, listing
+from llmkit.errors.extras import needs_extra
 from llmkit.models import adapters
 from llmkit.models.config import with_config_values
 from llmkit.models.lookup import SMALL_FILES, ResolvedModel, pick_device, require_same_base, weights_folder
@@ -34,8 +35,8 @@ def load_tokenizer(resolved: ResolvedModel, options: ModelOptions) -> PreTrained
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=options.trust_remote_code)
     except ImportError as error:  # of Marian and M2M100
-        wanted = "pip install 'llmkit[translation]'"
-        raise ModelError(f"the tokenizer of {resolved.name!r} needs a library: {wanted}") from error
+        tokenizer_of = f"the tokenizer of {resolved.name!r}"
+        raise ModelError(needs_extra(tokenizer_of, "translation", "a library")) from error
     except Exception as error:  # tokenizers raise bare Exceptions for broken files
         raise ModelError(f"{resolved.name!r} has no usable tokenizer: {brief(error)}") from error
     if len(tokenizer) <= len(tokenizer.all_special_tokens):  # the library makes one up where the files are missing

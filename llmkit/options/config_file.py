@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from llmkit.errors import OptionError, did_you_mean
+from llmkit.errors import OptionError, did_you_mean, one_line
 from llmkit.options.overrides import field_name
 
 
@@ -51,4 +51,4 @@ def read_yaml(path: Path, flag: str, otherwise: str = "not YAML") -> object:
     except OSError as error:
         raise OptionError(f"{flag} {path}: {error.strerror or error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OptionError(f"{flag} {path} is {otherwise}: {' '.join(str(error).split())}") from None
+        raise OptionError(f"{flag} {path} is {otherwise}: {one_line(error)}") from None

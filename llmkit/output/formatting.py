@@ -63,7 +63,7 @@ def counted(result: Result) -> str:
     return ", ".join(f"{count} {what}" for what, count in result["counts"].items())
 
 
-def one_line(value: object, most: int = 120) -> str:
+def printable(value: object, most: int = 120) -> str:
     """Return any value as one line of at most `most` characters, with nothing in it that steers a terminal.
 
     The items of a list are joined by commas.

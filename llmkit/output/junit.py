@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmkit.errors import OptionError
+from llmkit.errors.extras import require_extra
 from llmkit.output.atomic import write_whole
 from llmkit.output.formatting import Result, interval, interval_heading, metric_name, number
 
@@ -27,8 +26,7 @@ def require_junitparser() -> None:
     Raises:
         OptionError: junitparser is not installed.
     """
-    if importlib.util.find_spec("junitparser") is None:
-        raise OptionError("--junit needs junitparser: pip install 'llmkit[eval]'")
+    require_extra("--junit", "eval", "junitparser")
 
 
 def write_junit(path: Path, results: Sequence[Result]) -> None:

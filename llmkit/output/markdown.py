@@ -20,8 +20,8 @@ from llmkit.output.formatting import (
     interval_heading,
     metric_name,
     number,
-    one_line,
     p_value,
+    printable,
 )
 
 # entities mean nothing to Markdown: unlike a backslash they hold in table cells and inside HTML too
@@ -109,7 +109,7 @@ def _fit(content: bytes, room: int) -> bytes:
 
 def _text(value: object, most: int = 300) -> str:
     """Return any value as text that breaks no table and is no markup."""
-    text = one_line(value, most).translate(ENTITIES)
+    text = printable(value, most).translate(ENTITIES)
     return EMPHASIS.sub("&#95;", LINK.sub(lambda found: f"&#{ord(found[0])};", text))
 
 
@@ -187,7 +187,7 @@ def _baseline(baseline: Mapping[str, Any], heading: str) -> Iterator[str]:
         yield f"{flips['changed']} predictions changed: {flips['fixed']} fixed, {flips['broken']} broken."
         keys = ("label", "before", "after")
         shown = [
-            [one_line(row.get("text", row["id"])), *(one_line(row[key]) for key in keys)]
+            [printable(row.get("text", row["id"])), *(printable(row[key]) for key in keys)]
             for row in flips["rows"][:MOST_FLIPS]
         ]
         if shown:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmkit.output.atomic import staged
-from llmkit.output.formatting import Result, asked, interval_heading, number, one_line
+from llmkit.output.formatting import Result, asked, interval_heading, number, printable
 
 EAST_ASIAN = (
     "Noto Sans CJK SC",
@@ -73,11 +73,11 @@ def _save(pyplot: Any, path: Path, draw_it: Any, result: Result) -> Path:
 
 
 def _title(result: Result) -> str:
-    return f"{one_line(asked(result), 50)}\non {one_line(result['dataset'], 36)}, {one_line(result['split'], 14)}"
+    return f"{printable(asked(result), 50)}\non {printable(result['dataset'], 36)}, {printable(result['split'], 14)}"
 
 
 def _confusion(pyplot: Any, result: Result) -> Any:
-    labels = [one_line(label, 24) for label in result["confusion"]["labels"]]
+    labels = [printable(label, 24) for label in result["confusion"]["labels"]]
     counts = result["confusion"]["counts"]
     size = max(4.6, 2.6 + 0.42 * len(labels))
     figure, axes = pyplot.subplots(figsize=(size + 0.8, size), layout="constrained")
@@ -162,7 +162,7 @@ def _metrics(pyplot: Any, result: Result) -> Any:
                 panel.plot(before[name]["baseline"], place, "D", markerfacecolor="none", color=ORANGE, zorder=3)
         if group is shared:
             panel.set_xlim(min(0, *(low - 0.05 for low, _, _ in map(_reach, group.values()))), 1.02)
-    beside = f"; diamond: {one_line(result['baseline']['name'], 40)}" if before else ""
+    beside = f"; diamond: {printable(result['baseline']['name'], 40)}" if before else ""
     figure.suptitle(f"{_title(result)}; {interval_heading(result)}s{beside}", fontsize=10)
     return figure
 
@@ -180,7 +180,7 @@ def _dots(axes: Any, figures: Figures) -> None:
         axes.plot([low, high], [place, place], color=BLUE, linewidth=2, alpha=0.5, solid_capstyle="butt")
         axes.plot(value, place, "o", color=BLUE, markersize=6)
         axes.annotate(number(value), (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9)
-    axes.set_yticks(range(len(figures)), [one_line(name, 40) for name in figures])
+    axes.set_yticks(range(len(figures)), [printable(name, 40) for name in figures])
     axes.set_ylim(len(figures) - 0.4, -0.6)
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
@@ -203,10 +203,10 @@ def _slices(pyplot: Any, result: Result) -> Any:
     metric = _sliced_metric(result)
     overall = result["metrics"].get(metric, {}).get("value")
     for panel, (column, group) in zip(axes[:, 0], groups.items(), strict=True):
-        _dots(panel, {f"{one_line(value, 28)} ({of['n']})": of for value, of in group})
+        _dots(panel, {f"{printable(value, 28)} ({of['n']})": of for value, of in group})
         cut = len(slices[column]["values"]) - len(group)
         panel.set_title(
-            f"by {one_line(column, 40)}" + (f" ({cut} higher ones left out)" if cut > 0 else ""), fontsize=9
+            f"by {printable(column, 40)}" + (f" ({cut} higher ones left out)" if cut > 0 else ""), fontsize=9
         )
         if overall is not None:
             panel.axvline(overall, color=GREY, linestyle="--", linewidth=1)

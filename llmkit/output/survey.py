@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llmkit.output.atomic import staged
-from llmkit.output.formatting import ERASED, REORDERING, Result, one_line
+from llmkit.output.formatting import ERASED, REORDERING, Result, printable
 from llmkit.output.plots import BLUE, DPI, GREY, ORANGE, canvas
 from llmkit.output.report import Report, console
 
@@ -35,16 +35,16 @@ def show(result: Result, report: Report) -> None:
     report.table("", ["column", "feature", "role"], [_column(column) for column in result["columns"]])
     header = ["split", "rows", "labelled", "empty", "unusable", "duplicates"]
     splits = result["splits"]
-    report.table("", header, [[one_line(name), *_counts(split)] for name, split in splits.items()])
+    report.table("", header, [[printable(name), *_counts(split)] for name, split in splits.items()])
     if any(split["labels"] for split in splits.values()):
-        report.table("", ["label", *map(one_line, splits)], list(_balance(splits)))
-    lengths = [[one_line(name), *_lengths(split["lengths"])] for name, split in splits.items() if split["lengths"]]
+        report.table("", ["label", *map(printable, splits)], list(_balance(splits)))
+    lengths = [[printable(name), *_lengths(split["lengths"])] for name, split in splits.items() if split["lengths"]]
     over = f"over {result['max_length']}"
     if lengths:
         report.table("", ["tokens", "min", "mean", "median", "p95", "p99", "max", over, "share", "measured"], lengths)
     if result["findings"]:
         rows = [
-            [found["kind"], str(found["rows"]), f"{found['share']:.1%}", one_line(found["sentence"], 400)]
+            [found["kind"], str(found["rows"]), f"{found['share']:.1%}", printable(found["sentence"], 400)]
             for found in result["findings"]
         ]
         report.table("", ["finding", "rows", "share", "what"], rows)
@@ -56,7 +56,7 @@ def show(result: Result, report: Report) -> None:
 
 
 def _column(column: Mapping[str, Any]) -> list[str]:
-    return [one_line(column["name"], 60), one_line(column["feature"], 200), column["role"] or ""]
+    return [printable(column["name"], 60), printable(column["feature"], 200), column["role"] or ""]
 
 
 def _counts(split: Mapping[str, Any]) -> list[str]:
@@ -73,7 +73,7 @@ def _balance(splits: Mapping[str, Any]) -> Iterator[list[str]]:
     most = set(sorted(totals, key=lambda name: -totals[name])[:MOST_LABELS])
     for name in totals:
         if name in most:
-            yield [one_line(name, 60), *(_share(split["labels"] or {}, name) for split in splits.values())]
+            yield [printable(name, 60), *(_share(split["labels"] or {}, name) for split in splits.values())]
     if len(totals) > len(most):
         yield [f"{len(totals) - len(most)} more", *("" for _ in splits)]
 
@@ -101,7 +101,7 @@ def _show_rows(shown: Sequence[Mapping[str, Any]], report: Report) -> None:
             for piece in pieces:
                 line.append(_marked(piece), STYLES.get(piece["kind"], ""))
             if row["truth"] is not None and name == next(iter(row["texts"])):
-                line.append(f"\t= {one_line(row['truth'])}", "bold")
+                line.append(f"\t= {printable(row['truth'])}", "bold")
             if sys.stdout.isatty():
                 console().print(line)
             else:
@@ -139,7 +139,7 @@ def draw(path: Path, result: Result) -> None:
             _draw_lengths(panel, name, lengths, result["max_length"])
         for panel, (name, labels) in zip(axes[len(measured) :, 0], labelled.items(), strict=False):
             _draw_labels(panel, name, labels)
-        figure.suptitle(f"{one_line(result['dataset'], 60)}: {result['task']['name']}", fontsize=10)
+        figure.suptitle(f"{printable(result['dataset'], 60)}: {result['task']['name']}", fontsize=10)
         figure.savefig(beside, dpi=DPI, format="png")
         pyplot.close(figure)
 
@@ -148,7 +148,7 @@ def _draw_lengths(panel: Any, split: str, lengths: Mapping[str, Any], most: int)
     edges, counts = lengths["histogram"]["edges"], lengths["histogram"]["counts"]
     widths = [high - low for low, high in pairwise(edges)]
     panel.bar(edges[:-1], counts, widths, align="edge", color=BLUE, edgecolor="white")
-    title = f"{one_line(split, 30)}: {lengths['measured']} rows, {lengths['over']} of more than {most} tokens"
+    title = f"{printable(split, 30)}: {lengths['measured']} rows, {lengths['over']} of more than {most} tokens"
     panel.set(xlabel="tokens", ylabel="rows")
     panel.set_title(title, fontsize=9)
     if lengths["max"] > most / 2:
@@ -157,7 +157,7 @@ def _draw_lengths(panel: Any, split: str, lengths: Mapping[str, Any], most: int)
 
 def _draw_labels(panel: Any, split: str, labels: Mapping[str, int]) -> None:
     shown = sorted(labels.items(), key=lambda item: -item[1])[:MOST_LABELS]
-    bars = panel.bar([one_line(name, 24) for name, _ in shown], [count for _, count in shown], color=GREY)
+    bars = panel.bar([printable(name, 24) for name, _ in shown], [count for _, count in shown], color=GREY)
     panel.bar_label(bars, fontsize=7)
-    panel.set_title(f"{one_line(split, 30)}: labels", fontsize=9)
+    panel.set_title(f"{printable(split, 30)}: labels", fontsize=9)
     panel.tick_params(axis="x", rotation=45 if len(shown) > 6 else 0)
