@@ -70,5 +70,10 @@ def printable(value: object, most: int = 120) -> str:
     """
     text = "" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     text = " ".join(text.split())
-    text = "".join("\ufffd" if unicodedata.category(c) in ERASED or c in REORDERING else c for c in text)
+    text = harmless(text)
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def harmless(text: str) -> str:
+    """Return a text with nothing in it that steers a terminal."""
+    return "".join("\ufffd" if unicodedata.category(c) in ERASED or c in REORDERING else c for c in text)

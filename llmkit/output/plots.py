@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llmkit.output.atomic import staged
+from llmkit.output.canvas import BLUE, GREY, ORANGE, canvas, save_figure
 from llmkit.output.formatting import Result, asked, interval_heading, number, printable
 
-EAST_ASIAN = (
-    "Noto Sans CJK SC",
-    "Noto Sans CJK JP",
-    "Noto Sans SC",
-    "Source Han Sans SC",
-    "WenQuanYi Zen Hei",
-    "WenQuanYi Micro Hei",
-    "Droid Sans Fallback",
-    "PingFang SC",
-    "Hiragino Sans",
-    "Microsoft YaHei",
-    "SimHei",
-)
-DPI = 130
 MOST_NUMBERS = 40  # classes: the cells of a larger confusion matrix hold no numbers
 MOST_SLICES = 40  # values of a column: the lowest are shown
-BLUE, ORANGE, GREY = "tab:blue", "tab:orange", "0.6"
 
 Figures = Mapping[str, Mapping[str, Any]]
 
@@ -44,32 +27,9 @@ def draw(folder: Path, result: Result) -> list[Path]:
     }
     folder.mkdir(parents=True, exist_ok=True)
     with canvas() as pyplot:
-        return [_save(pyplot, folder / f"{name}.png", DRAWN[name], result) for name, has in pictures.items() if has]
-
-
-@contextmanager
-def canvas() -> Iterator[Any]:
-    """Yield pyplot without a screen, where any label is text: no formula between dollars, no missing-glyph warnings."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import font_manager
-    from matplotlib import pyplot as plt
-
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    families = ["DejaVu Sans", *(name for name in EAST_ASIAN if name in installed)]
-    style = {"font.family": families, "text.parse_math": False, "axes.spines.top": False, "axes.spines.right": False}
-    with mpl.rc_context(style), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield plt
-
-
-def _save(pyplot: Any, path: Path, draw_it: Any, result: Result) -> Path:
-    figure = draw_it(pyplot, result)
-    with staged(path) as beside:
-        figure.savefig(beside, dpi=DPI, format="png")
-    pyplot.close(figure)
-    return path
+        return [
+            save_figure(DRAWN[name](pyplot, result), folder / f"{name}.png") for name, has in pictures.items() if has
+        ]
 
 
 def _title(result: Result) -> str:
