@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from llmkit.output.canvas import BLUE, GREY, ORANGE, canvas, save_figure
-from llmkit.output.formatting import Result, asked, interval_heading, number, printable
+from llmkit.output.formatting import Result, answered_by, interval_heading, number, printable
 
-MOST_NUMBERS = 40  # classes: the cells of a larger confusion matrix hold no numbers
-MOST_SLICES = 40  # values of a column: the lowest are shown
+MAX_CLASSES_NUMBERED = 40  # the cells of a larger confusion matrix hold no numbers
+MAX_SLICES_DRAWN = 40  # values of a column: the lowest are shown
 
 Figures = Mapping[str, Mapping[str, Any]]
 
@@ -28,12 +28,14 @@ def draw(folder: Path, result: Result) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     with canvas() as pyplot:
         return [
-            save_figure(DRAWN[name](pyplot, result), folder / f"{name}.png") for name, has in pictures.items() if has
+            save_figure(DRAWINGS[name](pyplot, result), folder / f"{name}.png") for name, has in pictures.items() if has
         ]
 
 
 def _title(result: Result) -> str:
-    return f"{printable(asked(result), 50)}\non {printable(result['dataset'], 36)}, {printable(result['split'], 14)}"
+    return (
+        f"{printable(answered_by(result), 50)}\non {printable(result['dataset'], 36)}, {printable(result['split'], 14)}"
+    )
 
 
 def _confusion(pyplot: Any, result: Result) -> Any:
@@ -51,7 +53,7 @@ def _confusion(pyplot: Any, result: Result) -> Any:
     axes.set_ylabel("true class")
     axes.set_title(f"{_title(result)}: {sum(map(sum, counts))} rows", fontsize=10)
     figure.colorbar(image, ax=axes, shrink=0.8, aspect=30, label="share of the true class's rows")
-    if len(labels) <= MOST_NUMBERS:
+    if len(labels) <= MAX_CLASSES_NUMBERED:
         _number_cells(axes, counts, shares)
     return figure
 
@@ -77,13 +79,13 @@ def _calibration(pyplot: Any, result: Result) -> Any:
     figure, (diagram, histogram) = pyplot.subplots(
         2, 1, figsize=(5.4, 6), sharex=True, height_ratios=[3, 1], layout="constrained"
     )
-    filled = [one for one in bins if one["count"]]
-    widths = [one["high"] - one["low"] for one in filled]
-    lows = [one["low"] for one in filled]
+    filled = [part for part in bins if part["count"]]
+    widths = [part["high"] - part["low"] for part in filled]
+    lows = [part["low"] for part in filled]
     diagram.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="perfectly calibrated")
     diagram.bar(
         lows,
-        [one["accuracy"] for one in filled],
+        [part["accuracy"] for part in filled],
         widths,
         align="edge",
         color=BLUE,
@@ -91,14 +93,14 @@ def _calibration(pyplot: Any, result: Result) -> Any:
         edgecolor="white",
         label="accuracy of the bin",
     )
-    confidences = [one["confidence"] for one in filled]
+    confidences = [part["confidence"] for part in filled]
     diagram.plot(confidences, confidences, "o", color=ORANGE, markersize=5, label="mean confidence of the bin")
     diagram.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
     diagram.legend(loc="upper left", frameon=False, fontsize=9)
     error = result["metrics"].get("ece", {}).get("value")
     known = "" if error is None else f"\nexpected calibration error (ECE) {number(error)}"
     diagram.set_title(_title(result) + known, fontsize=10)
-    bars = histogram.bar(lows, [one["count"] for one in filled], widths, align="edge", color=GREY, edgecolor="white")
+    bars = histogram.bar(lows, [part["count"] for part in filled], widths, align="edge", color=GREY, edgecolor="white")
     histogram.bar_label(bars, fontsize=7, padding=1)
     histogram.set(xlabel="confidence: the probability of the predicted class", ylabel="rows")
     histogram.margins(y=0.2)
@@ -176,7 +178,12 @@ def _slices(pyplot: Any, result: Result) -> Any:
 
 def _sliced_metric(result: Result) -> str:
     headline: str = result["headline"]
-    names = [name for one in result["slices"].values() for part in one["values"].values() for name in part["metrics"]]
+    names = [
+        name
+        for breakdown in result["slices"].values()
+        for part in breakdown["values"].values()
+        for name in part["metrics"]
+    ]
     return headline if headline in names else next(iter(names), headline)
 
 
@@ -187,7 +194,7 @@ def _sliced(result: Result, breakdown: Mapping[str, Any]) -> list[tuple[str, Map
 
 
 def _lowest_first(parts: list[tuple[str, Mapping[str, Any]]]) -> list[tuple[str, Mapping[str, Any]]]:
-    return sorted(parts, key=lambda part: float(part[1]["value"]))[:MOST_SLICES]
+    return sorted(parts, key=lambda part: float(part[1]["value"]))[:MAX_SLICES_DRAWN]
 
 
-DRAWN = {"confusion": _confusion, "calibration": _calibration, "metrics": _metrics, "slices": _slices}
+DRAWINGS = {"confusion": _confusion, "calibration": _calibration, "metrics": _metrics, "slices": _slices}

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from llmkit.output.formatting import (
-    MOST_FLIPS,
+    MAX_FLIPS_SHOWN,
     Result,
-    counted,
+    counts_of,
     difference,
     headline_first,
     interval,
@@ -20,7 +20,7 @@ from llmkit.output.formatting import (
 )
 from llmkit.output.report import Report
 
-MOST_CLASSES = 12  # a wider confusion matrix is for the JSON and the plot
+MAX_CLASSES_SHOWN = 12  # a wider confusion matrix is for the JSON and the plot
 
 
 def show(results: Sequence[Result], report: Report) -> None:
@@ -37,7 +37,7 @@ def show(results: Sequence[Result], report: Report) -> None:
 def _show_one(result: Result, report: Report) -> None:
     cached = ", cached" if result.get("cached") else ""
     where = f"{printable(result['dataset'], 300)}, {printable(result['split'])}"
-    report.say(f"{result['task']} on {where}: {counted(result)}{cached}")
+    report.say(f"{result['task']} on {where}: {counts_of(result)}{cached}")
     rows = [
         [printable(metric_name(name, figure)), number(figure["value"]), interval(figure), str(figure["n"])]
         for name, figure in result["metrics"].items()
@@ -62,7 +62,7 @@ def _show_classes(classes: Mapping[str, Any], heading: str, report: Report) -> N
 
 def _show_confusion(confusion: Mapping[str, Any], heading: str, report: Report) -> None:
     labels = [printable(label, 40) for label in confusion["labels"]]
-    if len(labels) <= MOST_CLASSES:
+    if len(labels) <= MAX_CLASSES_SHOWN:
         rows = [[label, *map(str, counts)] for label, counts in zip(labels, confusion["counts"], strict=True)]
         report.table("", ["truth \\ predicted", *labels], rows)
 
@@ -102,12 +102,12 @@ def _show_baseline(baseline: Mapping[str, Any], heading: str, report: Report) ->
     if flips and flips["changed"]:
         counts = [str(flips[key]) for key in ("fixed", "broken", "changed")]
         report.table("", ["fixed", "broken", "changed"], [counts])
-        shown = [
+        rows = [
             [printable(row.get("text", row["id"]), 60)]
             + [printable(row[key], 40) for key in ("label", "before", "after")]
-            for row in flips["rows"][:MOST_FLIPS]
+            for row in flips["rows"][:MAX_FLIPS_SHOWN]
         ]
-        report.table("", ["changed row", "label", "before", "after"], shown)
+        report.table("", ["changed row", "label", "before", "after"], rows)
 
 
 def show_comparison(result: Result, report: Report) -> None:
@@ -138,7 +138,7 @@ def _show_swap(swap: Mapping[str, Any], heading: str, report: Report) -> None:
     report.table("", ["swapped terms", "n", "flipped", "share", heading], rows)
     flipped = [
         [printable(row["id"], 40), printable(row["swapped"]), printable(row["before"], 40), printable(row["after"], 40)]
-        for row in swap["rows"][:MOST_FLIPS]
+        for row in swap["rows"][:MAX_FLIPS_SHOWN]
     ]
     if flipped:
         report.table("", ["flipped row", "swapped text", "before", "after"], flipped)
@@ -152,7 +152,7 @@ def _show_invariance(invariance: Mapping[str, Any], heading: str, report: Report
     )
     rows = [
         [printable(row["id"], 40), printable(row["alone"], 60), printable(row["together"], 60)]
-        for row in invariance["changed_rows"][:MOST_FLIPS]
+        for row in invariance["changed_rows"][:MAX_FLIPS_SHOWN]
     ]
     if rows:
         report.table("", ["row that changes", "alone", "together"], rows)

@@ -368,7 +368,7 @@ def test_the_step_summary_stays_under_its_limit_and_says_that_it_was_cut(tmp_pat
 def test_a_cut_inside_details_closes_them(result):
     content = markdown.render([result]).encode()
     middle = content.index(b"|17|equivalent")
-    cut = markdown._fit(content, middle + len(markdown.CUT) + len(markdown.END_DETAILS)).decode()
+    cut = markdown._fit(content, middle + len(markdown.CUT_NOTE) + len(markdown.END_DETAILS)).decode()
     assert cut.count("<details>") == cut.count("</details>") == 1
 
 
