@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from llmkit.output.atomic import staged
 
@@ -31,7 +32,7 @@ BLUE, ORANGE, GREY = "tab:blue", "tab:orange", "0.6"
 
 
 @contextmanager
-def canvas(framed: bool = False) -> Iterator[Any]:
+def canvas(framed: bool = False) -> Iterator[ModuleType]:
     """Yield pyplot without a screen, where any label is text: no formula between dollars, no missing-glyph warnings.
 
     Axes have a line at the left and the bottom; where they are `framed`, at the right and the top too.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from llmkit.output.canvas import canvas, save_figure
 
@@ -20,7 +21,7 @@ def draw_curves(folder: Path, best: str) -> None:
         save_figure(_curves(pyplot, read_metrics(folder), best), folder / "curves.png", dpi=120)
 
 
-def _curves(pyplot: Any, rows: list[MetricsLine], best: str) -> Figure:
+def _curves(pyplot: ModuleType, rows: list[MetricsLine], best: str) -> Figure:
     figure: Figure
     figure, losses = pyplot.subplots(figsize=(7, 4), layout="constrained")
     steps, values = _series(rows, "loss")

@@ -14,6 +14,7 @@ from llmkit.output.formatting import Result, interval, interval_heading, metric_
 
 if TYPE_CHECKING:
     from junitparser import Properties, TestCase, TestSuite
+    from junitparser.junitparser import Result as JUnitResult
 
 # all but https://www.w3.org/TR/xml/#charsets
 FORBIDDEN = re.compile(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -117,7 +118,7 @@ def _properties(values: Mapping[str, Any], names: Sequence[str]) -> Properties:
     return properties
 
 
-def _outcome(kind: Any, sentence: str, what: str) -> Any:
+def _outcome(kind: type[JUnitResult], sentence: str, what: str) -> JUnitResult:
     outcome = kind(_clean(sentence), what)
     outcome.text = _clean(sentence)  # some readers show the text alone, others the message
     return outcome

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from llmkit.output.canvas import BLUE, GREY, ORANGE, canvas, save_figure
 from llmkit.output.formatting import Result, answered_by, interval_heading, number, printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MAX_CLASSES_NUMBERED = 40  # the cells of a larger confusion matrix hold no numbers
 MAX_SLICES_DRAWN = 40  # values of a column: the lowest are shown
@@ -38,10 +43,11 @@ def _title(result: Result) -> str:
     )
 
 
-def _confusion(pyplot: Any, result: Result) -> Any:
+def _confusion(pyplot: ModuleType, result: Result) -> Figure:
     labels = [printable(label, 24) for label in result["confusion"]["labels"]]
     counts = result["confusion"]["counts"]
     size = max(4.6, 2.6 + 0.42 * len(labels))
+    figure: Figure
     figure, axes = pyplot.subplots(figsize=(size + 0.8, size), layout="constrained")
     shares = [[count / max(sum(row), 1) for count in row] for row in counts]
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -62,7 +68,7 @@ def _wide(labels: Sequence[str]) -> bool:
     return len(labels) > 4 or max(map(len, labels)) > 14
 
 
-def _number_cells(axes: Any, counts: Sequence[Sequence[int]], shares: Sequence[Sequence[float]]) -> None:
+def _number_cells(axes: Axes, counts: Sequence[Sequence[int]], shares: Sequence[Sequence[float]]) -> None:
     """Write the counts into the cells; where there are few, the zeros too, and the shares below."""
     few = len(counts) <= 6
     for row, of_row in enumerate(counts):
@@ -74,8 +80,9 @@ def _number_cells(axes: Any, counts: Sequence[Sequence[int]], shares: Sequence[S
                 axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=11 if few else 7)
 
 
-def _calibration(pyplot: Any, result: Result) -> Any:
+def _calibration(pyplot: ModuleType, result: Result) -> Figure:
     bins = result["calibration"]["bins"]
+    figure: Figure
     figure, (diagram, histogram) = pyplot.subplots(
         2, 1, figsize=(5.4, 6), sharex=True, height_ratios=[3, 1], layout="constrained"
     )
@@ -107,13 +114,14 @@ def _calibration(pyplot: Any, result: Result) -> Any:
     return figure
 
 
-def _metrics(pyplot: Any, result: Result) -> Any:
+def _metrics(pyplot: ModuleType, result: Result) -> Figure:
     """Draw the metrics between -1 and 1 on one axis, and each of the others on one of its own."""
     metrics = {name: figure for name, figure in result["metrics"].items() if figure["value"] is not None}
     shared = {name: figure for name, figure in metrics.items() if all(-1 <= x <= 1 for x in _reach(figure))}
     groups = ([shared] if shared else []) + [{n: f} for n, f in metrics.items() if n not in shared]
     before = (result.get("baseline") or {}).get("metrics") or {}
     heights = [len(group) + 1.2 for group in groups]
+    figure: Figure
     figure, axes = pyplot.subplots(
         len(groups), 1, figsize=(7, 1 + 0.36 * sum(heights)), height_ratios=heights, squeeze=False, layout="constrained"
     )
@@ -135,7 +143,7 @@ def _reach(figure: Mapping[str, Any]) -> tuple[float, float, float]:
     return (value, value, value) if low is None or high is None else (low, value, high)
 
 
-def _dots(axes: Any, figures: Figures) -> None:
+def _dots(axes: Axes, figures: Figures) -> None:
     """Draw a dot, an error bar and the number for each figure, the first at the top."""
     for place, figure in enumerate(figures.values()):
         low, value, high = _reach(figure)
@@ -148,11 +156,12 @@ def _dots(axes: Any, figures: Figures) -> None:
     axes.set_axisbelow(True)
 
 
-def _slices(pyplot: Any, result: Result) -> Any:
+def _slices(pyplot: ModuleType, result: Result) -> Figure:
     """Draw the headline metric (or the first that the slices have) of every value, lowest at the top."""
     slices = result["slices"]
     groups = {column: _lowest_first(_sliced(result, breakdown)) for column, breakdown in slices.items()}
     heights = [len(group) + 1.6 for group in groups.values()]
+    figure: Figure
     figure, axes = pyplot.subplots(
         len(groups),
         1,
