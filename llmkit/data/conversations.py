@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from llmkit.data.columns import Row
 from llmkit.errors import DataError, listing, shortened_repr
 
 Message = dict[str, str]  # role and content
@@ -21,7 +22,7 @@ Message = dict[str, str]  # role and content
 ROLES = ("system", "user", "assistant")
 SPEAKERS = {**{role: role for role in ROLES}, "human": "user", "gpt": "assistant"}  # ShareGPT's names are the last two
 KEYS = (("role", "content"), ("from", "value"))
-ORDER = "after an optional system message, user and assistant take turns"
+TURN_ORDER = "after an optional system message, user and assistant take turns"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Conversation:
         return [place for place, turn in turns if turn["role"] == "assistant" and place >= self.given]
 
 
-def conversation_of(row: Mapping[str, Any], columns: Mapping[str, str]) -> Conversation | None:
+def conversation_of(row: Row, columns: Mapping[str, str]) -> Conversation | None:
     """Return the conversation of a row whose columns are given by role, or None where a turn of it is blank.
 
     Raises:
@@ -64,7 +65,7 @@ def conversation_of(row: Mapping[str, Any], columns: Mapping[str, str]) -> Conve
     return Conversation(tuple(messages), len(prompt))
 
 
-def messages_of(cell: Any, role: str) -> list[Message]:
+def messages_of(cell: object, role: str) -> list[Message]:
     """Return the messages of a cell: a list of them, or a text, which is one of that role; none of an empty cell.
 
     Raises:
@@ -87,13 +88,13 @@ def require_turns(messages: Sequence[Message], ends: str = "assistant") -> None:
     """
     if ends == "assistant" and not any(message["role"] == "assistant" for message in messages):
         raise DataError("no turn is the assistant's, so there is nothing to learn")
-    wanted: tuple[str, ...] = ROLES[:2]
+    allowed: tuple[str, ...] = ROLES[:2]
     for number, message in enumerate(messages, start=1):
-        if message["role"] not in wanted:
-            raise DataError(f"turn {number} is the {message['role']}'s, out of order: {ORDER}")
-        wanted = ("assistant",) if message["role"] == "user" else ("user",)
+        if message["role"] not in allowed:
+            raise DataError(f"turn {number} is the {message['role']}'s, out of order: {TURN_ORDER}")
+        allowed = ("assistant",) if message["role"] == "user" else ("user",)
     if messages[-1]["role"] != ends:
-        raise DataError(f"the last turn is the {messages[-1]['role']}'s, and the {ends}'s is wanted: {ORDER}")
+        raise DataError(f"the last turn is the {messages[-1]['role']}'s, and the {ends}'s is wanted: {TURN_ORDER}")
 
 
 def _prompt(cells: Mapping[str, Any]) -> list[Message]:
@@ -113,7 +114,7 @@ def _prompt(cells: Mapping[str, Any]) -> list[Message]:
     return [{"role": "system", "content": system}, *messages] if system and messages else messages
 
 
-def _message(number: int, turn: Any) -> Message:
+def _message(number: int, turn: object) -> Message:
     if not isinstance(turn, Mapping):
         raise DataError(f'turn {number} is {shortened_repr(turn)}, and {{"role": ..., "content": ...}} is wanted')
     role_key, content_key = next((keys for keys in KEYS if turn.get(keys[0]) is not None), KEYS[0])

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from llmkit.data.predictions import Predictions, Row, cell_text, number_of
+from llmkit.data.columns import Row
+from llmkit.data.predictions import Predictions, cell_text, number_of
 from llmkit.errors import DataError, listing, shortened
 from llmkit.tasks.base.settings import TARGET_ROLES
 

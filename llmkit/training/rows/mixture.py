@@ -211,15 +211,8 @@ def _divided(
     first = components[0].source.splits
     if number and splits.validation is not None and names_file(first, splits.validation):  # it counts once
         return TrainAndValidation(chosen, chosen.select([]), splits.validation)
-    found = train_and_validation(
-        source,
-        splits.train_split,
-        splits.validation,
-        data.limit,
-        seed,
-        data.encoding,
-        task.columns.class_column(chosen, columns),
-    )
+    column = task.columns.class_column(chosen, columns)
+    found = train_and_validation(source, splits, data.limit, seed, data.encoding, column)
     if found.cut is None:
         tasks.require_columns(columns, found.validation, f"--validation {found.name}")
         tasks.require_sound(task, found.validation, columns, f"validation{of}")
