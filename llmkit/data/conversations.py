@@ -21,7 +21,7 @@ Message = dict[str, str]  # role and content
 
 ROLES = ("system", "user", "assistant")
 SPEAKERS = {**{role: role for role in ROLES}, "human": "user", "gpt": "assistant"}  # ShareGPT's names are the last two
-KEYS = (("role", "content"), ("from", "value"))
+ROLE_AND_CONTENT_KEYS = (("role", "content"), ("from", "value"))
 TURN_ORDER = "after an optional system message, user and assistant take turns"
 
 
@@ -33,7 +33,7 @@ class Conversation:
     given: int = 0
 
     @property
-    def learned(self) -> list[int]:
+    def completion_turns(self) -> list[int]:
         """The places of the turns that are learned: the assistant's, behind the prompt."""
         turns = enumerate(self.messages)
         return [place for place, turn in turns if turn["role"] == "assistant" and place >= self.given]
@@ -117,7 +117,9 @@ def _prompt(cells: Mapping[str, Any]) -> list[Message]:
 def _message(number: int, turn: object) -> Message:
     if not isinstance(turn, Mapping):
         raise DataError(f'turn {number} is {shortened_repr(turn)}, and {{"role": ..., "content": ...}} is wanted')
-    role_key, content_key = next((keys for keys in KEYS if turn.get(keys[0]) is not None), KEYS[0])
+    role_key, content_key = next(
+        (keys for keys in ROLE_AND_CONTENT_KEYS if turn.get(keys[0]) is not None), ROLE_AND_CONTENT_KEYS[0]
+    )
     role, content = turn.get(role_key), turn.get(content_key)
     if role not in SPEAKERS:
         raise DataError(f"turn {number} has the role {shortened_repr(role)}; there are {listing(SPEAKERS)}")

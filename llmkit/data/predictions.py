@@ -14,7 +14,7 @@ from typing import SupportsFloat
 
 from llmkit.data import files
 from llmkit.data.columns import Row
-from llmkit.data.label_sets import as_list, fault_of
+from llmkit.data.label_sets import as_list, label_set_problem
 from llmkit.data.labels import by_number, spelled_as
 from llmkit.errors import DataError, OptionError, did_you_mean, listing, shortened
 from llmkit.output.atomic import staged
@@ -67,7 +67,7 @@ class Predictions:
     column: str  # that was read as the prediction
 
     @property
-    def said(self) -> str | None:
+    def note(self) -> str | None:
         """A sentence for the user where another column than `prediction` was taken."""
         if self.column == "prediction":
             return None
@@ -173,7 +173,7 @@ def as_sets(
     """
     sets = []
     for place, value in enumerate(values):
-        reason, number = fault_of(value), _place(place, places)
+        reason, number = label_set_problem(value), _place(place, places)
         if reason is not None:
             raise DataError(f"predictions, row {number}: {reason}")
         labels = as_list(value)

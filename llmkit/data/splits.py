@@ -72,7 +72,7 @@ class TrainAndValidation:
         return self.cut is None and len(self.component_records) < 2 and not self.streamed
 
     @property
-    def own(self) -> bool:
+    def has_own_validation(self) -> bool:
         """Whether the rows to measure on are none that were cut from those to train on."""
         return self.cut is None and all(record.cut is None for record in self.component_records) and not self.streamed
 
@@ -208,7 +208,7 @@ def label_sets_of(rows: Dataset, column: str) -> list[tuple[str, ...]]:
     return [() if name is None else (name,) for name in names_of(rows, column)]
 
 
-def to_measure(
+def evaluation_rows(
     source: Source, split: str | None, limit: int | None, labelled: Callable[[Dataset], bool], cut: Cut | None = None
 ) -> tuple[str, Dataset]:
     """Return the rows that eval takes, by name: the one asked for, else validation, else test, if labelled.

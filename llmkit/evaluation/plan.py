@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from llmkit import metrics, models, runs, tasks
 from llmkit.data import Source, hub_name, open_dataset
 from llmkit.data.parts import Part
-from llmkit.data.splits import Cut, to_measure
+from llmkit.data.splits import Cut, evaluation_rows
 from llmkit.errors import DataError, EmptyError, HubError, ModelError, OptionError, did_you_mean, listing
 from llmkit.evaluation.result import Wanted
 from llmkit.evaluation.slices import slices_of
@@ -59,7 +59,7 @@ def plan(
     task, columns = tasks.choose(able, source.any(), data.columns, "eval", data, resolved.config)
     trained = runs.read_run(resolved.path) or {}
     cut = _cut_of(trained, source)
-    split, rows = to_measure(
+    split, rows = evaluation_rows(
         source, evaluation.split, data.limit, partial(task.columns.has_labels, columns=columns), cut
     )
     tasks.require_sound(task, rows, columns, split)

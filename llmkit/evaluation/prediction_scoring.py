@@ -14,7 +14,7 @@ from datasets import Dataset
 from llmkit import metrics, runs, tasks
 from llmkit.data import Source, fingerprint, open_dataset
 from llmkit.data.predictions import read_predictions, row_ids
-from llmkit.data.splits import to_measure
+from llmkit.data.splits import evaluation_rows
 from llmkit.errors import EmptyError, OptionError, listing
 from llmkit.evaluation.assessing import assess
 from llmkit.evaluation.comparison import looks_saved, read_saved
@@ -112,8 +112,8 @@ def _is_task(source: Source, data: DataOptions) -> bool:
 def _observed(ground: Ground, path: Path, encoding: str, report: Report) -> tuple[Observations, list[str]]:
     """Return what the file predicts for each row, and the content ids of the rows."""
     predictions = read_predictions(path, encoding)
-    if predictions.said:
-        report.say(predictions.said)
+    if predictions.note:
+        report.say(predictions.note)
     ids = row_ids([ground.rows[column] for column in ground.settings.inputs.values() or ground.rows.column_names])
     joined = join(predictions, ground.rows.to_list(), ids, ground.settings.columns)
     report.say(f"predictions: {len(joined.rows)} rows of {path}, {joined.how}")
@@ -164,7 +164,9 @@ def _labelled_ground(
             f"--task {meant[0].name}: a file of predictions can be scored for {those}, or by a text metric"
         )
     task, columns = tasks.choose(able, source.any(), data.columns, "eval", data)
-    split, rows = to_measure(source, evaluation.split, data.limit, partial(task.columns.has_labels, columns=columns))
+    split, rows = evaluation_rows(
+        source, evaluation.split, data.limit, partial(task.columns.has_labels, columns=columns)
+    )
     tasks.require_sound(task, rows, columns, split)
     usable = usable_rows(dataset, split, rows, columns, task.columns.usable_rows(rows, columns), task, report)
     settings = TaskSettings(
@@ -205,7 +207,7 @@ def _text_ground(
     if "reference" not in data.columns:
         raise OptionError("name the column of the texts to compare with: --column reference=NAME")
     column = data.columns["reference"]
-    split, rows = to_measure(source, evaluation.split, data.limit, lambda part: column in part.column_names)
+    split, rows = evaluation_rows(source, evaluation.split, data.limit, lambda part: column in part.column_names)
     known = metrics.names_for(Texts(("",), (("",),)))
     named = [metrics.canonical(metric) for metric in evaluation.metric or ("exact_match", "chrf", "rougeL")]
     for metric in named:

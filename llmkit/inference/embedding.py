@@ -54,7 +54,7 @@ class Embedder:
         """
         embedder = cls(models.resolve_model(options, report, DEFAULT_MODEL), options, wanted)
         if wanted.pooling == OWN:
-            report.say(f"pooling: {embedder.pooling.said}")
+            report.say(f"pooling: {embedder.pooling.description}")
         return embedder
 
     @cached_property
@@ -91,7 +91,7 @@ class Embedder:
     def tokens(self, texts: Sequence[str], *uses: str) -> list[dict[str, Any]]:
         """Return the model's inputs of each text, and count those that are longer than it reads."""
         settings = TaskSettings(columns={"text": "text"}, max_length=self.max_length)
-        spelled = Dataset.from_dict({"text": [self.pooling.spelled(text, *uses) for text in texts]})
+        spelled = Dataset.from_dict({"text": [self.pooling.with_prompt(text, *uses) for text in texts]})
         columns = model_inputs(spelled, self.tokenizer, settings)
         self.truncated += sum(columns.pop("truncated"))
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

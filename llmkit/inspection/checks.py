@@ -140,7 +140,7 @@ def _names_of(rows: Dataset, column: str) -> list[tuple[str, ...]]:
 
 def _unusable(task: Task, columns: Columns, inspected: Inspected, first: bool) -> Iterator[Finding]:
     part, inputs = inspected.part, input_columns(columns)
-    if part.sifted:
+    if part.filtered:
         return
     needed = listing(name for role, name in inputs.items() if role not in task.columns.optional_roles)
     yield from finding_of("empty", part, np.flatnonzero(inspected.empty), f"are blank in {needed}")

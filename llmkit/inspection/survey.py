@@ -107,7 +107,7 @@ def survey(
     dataset: str,
     model: str | ModelOptions | None = None,
     data: DataOptions | None = None,
-    wanted: SurveyOptions | None = None,
+    survey_options: SurveyOptions | None = None,
     report: Report | None = None,
     dry_run: bool = False,
 ) -> Survey | None:
@@ -118,7 +118,7 @@ def survey(
         EmptyError: there are no rows.
     """
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
-    data, wanted, report = data or DataOptions(), wanted or SurveyOptions(), report or Report()
+    data, survey_options, report = data or DataOptions(), survey_options or SurveyOptions(), report or Report()
     tasks.for_looking(None, data.task, data)  # a wrong name is known before any download
     source = open_dataset(dataset, encoding=data.encoding, report=report)
     parts = _parts(source, data.limit)
@@ -141,7 +141,7 @@ def survey(
     if counter.settings is not None:
         for part in parts:
             require_spelled(task, part, counter.tokenizer, counter.settings)
-    return None if dry_run else _surveyed(source, resolved_task, counter, parts, wanted, report)
+    return None if dry_run else _surveyed(source, resolved_task, counter, parts, survey_options, report)
 
 
 def _surveyed(
@@ -149,14 +149,14 @@ def _surveyed(
     resolved: ResolvedTask,
     counter: TokenCounter,
     parts: Sequence[Part],
-    wanted: SurveyOptions,
+    survey_options: SurveyOptions,
     report: Report,
 ) -> Survey:
     task, columns = resolved.task, resolved.columns
     inspection = inspect(task, columns, parts)
     findings = list(inspection.findings)
-    if wanted.near:
-        findings += _near(inspection.parts, counter.inputs, wanted.threshold, report)
+    if survey_options.near:
+        findings += _near(inspection.parts, counter.inputs, survey_options.threshold, report)
     lengths: dict[str, LengthsResult | None] = {}
     for inspected in inspection.parts:
         name, places = inspected.part.name, token_lengths.sampled(inspected.filled)
@@ -167,7 +167,7 @@ def _surveyed(
             part = Part(name, rows, (places + 1).tolist())
             what = f"are longer than {counter.limit} tokens and lose their end"
             findings += finding_of("truncated", part, np.flatnonzero(sizes > counter.limit), what)
-    previews = preview_batch(counter, _first_usable(resolved, inspection.parts[0]), wanted.batch_size)
+    previews = preview_batch(counter, _first_usable(resolved, inspection.parts[0]), survey_options.batch_size)
     return Survey(
         source=source,
         resolved=resolved,
@@ -176,7 +176,7 @@ def _surveyed(
         lengths=lengths,
         findings=tuple(findings),
         previews=tuple(previews),
-        near_threshold=wanted.threshold if wanted.near else None,
+        near_threshold=survey_options.threshold if survey_options.near else None,
     )
 
 

@@ -46,7 +46,9 @@ def require_spelled(task: Task, part: Part, tokenizer: PreTrainedTokenizerBase, 
         raise DataError(f"{part.name}, {row}: {reason}")
 
 
-def sift(task: Task, encoded: Dataset, part: Part, settings: TaskSettings, report: Report) -> Dataset:
+def drop_rows_without_targets(
+    task: Task, encoded: Dataset, part: Part, settings: TaskSettings, report: Report
+) -> Dataset:
     """Return the encoded rows of a part without those of which nothing is learned, and warn of these.
 
     Raises:

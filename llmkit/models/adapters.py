@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-NOTE = "llmkit_base"  # in the config.json of an adapter: what it was made on
+BASE_KEY = "llmkit_base"  # in the config.json of an adapter: what it was made on
 ALL_LINEAR = "all-linear"
 TASK_TYPES = {  # what peft calls an adapter for these, by the Auto class
     "AutoModelForCausalLM": "CAUSAL_LM",
@@ -163,7 +163,7 @@ def add_adapter(
     )
     if kind is None:  # so that peft can open it all the same
         config.auto_mapping = {"base_model_class": type(model).__name__, "parent_library": type(model).__module__}
-    model.config.update({NOTE: base, "architectures": [type(model).__name__]})
+    model.config.update({BASE_KEY: base, "architectures": [type(model).__name__]})
     with warnings.catch_warnings(action="ignore"):  # that the library makes of itself
         adapted: PreTrainedModel = PeftModel(model, config)
     return adapted
@@ -213,7 +213,7 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     sorted_values = {name: sorted(value) if isinstance(value, set) else value for name, value in values.items()}
     (folder / CONFIG).write_text(json.dumps(sorted_values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     config = copy.deepcopy(model.config)
-    vars(config).pop("quantization_config", None)  # of the base; `NOTE` tells it
+    vars(config).pop("quantization_config", None)  # of the base; `BASE_KEY` tells it
     config.save_pretrained(folder)
 
 
@@ -252,7 +252,7 @@ def require_same_base(config: PretrainedConfig, weight_fingerprint: str, name: s
     Raises:
         ModelError: naming both.
     """
-    note = getattr(config, NOTE, None) or {}
+    note = getattr(config, BASE_KEY, None) or {}
     if note.get("sketch") in (None, weight_fingerprint):
         return
     commit = note.get("commit")
@@ -260,9 +260,9 @@ def require_same_base(config: PretrainedConfig, weight_fingerprint: str, name: s
     raise ModelError(f"the adapter {name!r} was made on other weights than those of {base!r} now; {remedy}")
 
 
-def whole_modules(config: PretrainedConfig, device: torch.device) -> list[str] | None:
+def unquantized_base_modules(config: PretrainedConfig, device: torch.device) -> list[str] | None:
     """Return which modules of an adapter's base are not in 4 bits; None: none is, or none can be here."""
-    note = getattr(config, NOTE, None) or {}
+    note = getattr(config, BASE_KEY, None) or {}
     can_quantize = device.type == "cuda" and is_installed("bitsandbytes")
     return note.get("whole") if can_quantize else None
 

@@ -77,22 +77,22 @@ def load_model(
     Raises:
         ModelError: weights are missing, truncated, or of another architecture.
     """
-    return open_weights(resolved, Wanted(auto_class, training=training, merged=merged), tokenizer, options)[0]
+    return open_weights(resolved, LoadRequest(auto_class, training=training, merged=merged), tokenizer, options)[0]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class LoadRequest:
     """What to make of weights: see `load_model`."""
 
     auto_class: str
     head: Mapping[str, object] | None = None  # the config values of a new head, which may be made then
     training: bool = False
     merged: bool = False
-    whole: list[str] | None = None  # the modules that are not loaded in 4 bits; None: none is loaded so
+    unquantized: list[str] | None = None  # the modules that are not loaded in 4 bits; None: none is loaded so
 
 
 def open_weights(
-    resolved: ResolvedModel, wanted: Wanted, tokenizer: PreTrainedTokenizerBase, options: ModelOptions
+    resolved: ResolvedModel, request: LoadRequest, tokenizer: PreTrainedTokenizerBase, options: ModelOptions
 ) -> tuple[PreTrainedModel, list[str]]:
     """Return the model of `load_model`, and the names of its weights that are new, not of the checkpoint.
 
@@ -104,27 +104,27 @@ def open_weights(
     check_headers(folder, source.name)
     if source.on_hub and resolved.base is not None:
         check_base(resolved, source)
-    merged_or_plain = resolved.base is None or wanted.merged
-    whole = wanted.whole if merged_or_plain else adapters.whole_modules(resolved.config, device)
-    values = {**(wanted.head or {}), "pad_token_id": tokenizer.pad_token_id}
+    merged_or_plain = resolved.base is None or request.merged
+    unquantized = request.unquantized if merged_or_plain else adapters.unquantized_base_modules(resolved.config, device)
+    values = {**(request.head or {}), "pad_token_id": tokenizer.pad_token_id}
     arguments: dict[str, object] = {
         "config": with_config_values(resolved.config, values),
-        "dtype": _load_dtype(options, wanted.training),
+        "dtype": _load_dtype(options, request.training),
         "trust_remote_code": options.trust_remote_code,
     }
-    if whole is not None:
-        arguments |= {"quantization_config": adapters.four_bits(whole), "device_map": {"": device}}
-    model, new = _from_pretrained(resolved, wanted.auto_class, folder, arguments)
+    if unquantized is not None:
+        arguments |= {"quantization_config": adapters.four_bits(unquantized), "device_map": {"": device}}
+    model, new = _from_pretrained(resolved, request.auto_class, folder, arguments)
     if resolved.base is None:
-        _check_complete(resolved, model, new, wanted.head is not None, bare=wanted.auto_class == "AutoModel")
+        _check_complete(resolved, model, new, request.head is not None, bare=request.auto_class == "AutoModel")
     else:
         adapter_folder = weights_folder(resolved)
         check_headers(adapter_folder, resolved.name)
-        model = adapters.open_adapter(model, adapter_folder, resolved.name, wanted.merged, new)
-        model = model.base_model if wanted.auto_class == "AutoModel" else model
+        model = adapters.open_adapter(model, adapter_folder, resolved.name, request.merged, new)
+        model = model.base_model if request.auto_class == "AutoModel" else model
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         raise ModelError(f"{resolved.name!r} has a tokenizer of {len(tokenizer)} tokens and embeddings for fewer")
-    return model if whole is not None else model.to(device), new
+    return model if unquantized is not None else model.to(device), new
 
 
 def _from_pretrained(
@@ -160,7 +160,7 @@ def origin(resolved: ResolvedModel) -> adapters.AdapterBase:
     }
 
 
-def require_whole(resolved: ResolvedModel) -> None:
+def require_no_adapter(resolved: ResolvedModel) -> None:
     """Refuse an adapter where a model is wanted that can be trained.
 
     Raises:

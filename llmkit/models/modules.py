@@ -24,7 +24,7 @@ class Share:
     total: int
 
     @property
-    def said(self) -> str:
+    def description(self) -> str:
         """A phrase for the user."""
         return f"trainable: {self.trained:,} of {self.total:,} parameters ({self.trained / self.total:.2%})"
 
@@ -120,7 +120,7 @@ def linear_modules(model: PreTrainedModel) -> list[str]:
     ]
 
 
-def whole_modules(model: PreTrainedModel) -> list[str]:
+def unquantized_modules(model: PreTrainedModel) -> list[str]:
     """Return the modules that are not put into 4 bits: the heads, and the logits of tokens."""
     token_logits = _token_logit_modules(model)
     names = (name for name, module in model.named_modules() if name and id(module) in token_logits)

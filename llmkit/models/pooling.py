@@ -46,12 +46,12 @@ class Pooling:
     declared: bool = False  # whether the model's files name the mode
 
     @property
-    def said(self) -> str:
+    def description(self) -> str:
         """A phrase for the user."""
         why = "as the model's own files say" if self.declared else "for the model's files name none"
         return f"{MODES[self.mode]}, {why}"
 
-    def spelled(self, text: str, *uses: str) -> str:
+    def with_prompt(self, text: str, *uses: str) -> str:
         """Return a text as the model is given it: after the prompt of the first of `uses` that it has, or the usual."""
         prompts = dict(self.prompts)
         prompt = next((prompts[use] for use in uses if use in prompts), self.usual_prompt)

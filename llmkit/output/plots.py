@@ -70,14 +70,14 @@ def _wide(labels: Sequence[str]) -> bool:
 
 def _number_cells(axes: Axes, counts: Sequence[Sequence[int]], shares: Sequence[Sequence[float]]) -> None:
     """Write the counts into the cells; where there are few, the zeros too, and the shares below."""
-    few = len(counts) <= 6
+    with_shares = len(counts) <= 6
     for row, of_row in enumerate(counts):
         for column, count in enumerate(of_row):
             share = shares[row][column]
-            if count or few:
-                text = f"{count}\n{share:.0%}" if few else str(count)
+            if count or with_shares:
+                text = f"{count}\n{share:.0%}" if with_shares else str(count)
                 colour = "white" if share > 0.55 else "0.15"
-                axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=11 if few else 7)
+                axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=11 if with_shares else 7)
 
 
 def _calibration(pyplot: ModuleType, result: Result) -> Figure:

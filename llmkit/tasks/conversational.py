@@ -11,7 +11,7 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.data.columns import is_string, item_of
-from llmkit.data.conversations import KEYS, Conversation, conversation_of
+from llmkit.data.conversations import ROLE_AND_CONTENT_KEYS, Conversation, conversation_of
 from llmkit.data.labels import Labels
 from llmkit.errors import DataError, ModelError, OptionError
 from llmkit.metrics.observations import Likelihoods, Observations
@@ -230,7 +230,7 @@ def _conversations(rows: Dataset, columns: dict[str, str]) -> Iterator[Conversat
 
 def _lists_messages(feature: Any) -> bool:
     item = item_of(feature)
-    return isinstance(item, dict) and any(set(keys) <= set(item) for keys in KEYS)
+    return isinstance(item, dict) and any(set(keys) <= set(item) for keys in ROLE_AND_CONTENT_KEYS)
 
 
 def _spells(role: str, feature: Any) -> bool:

@@ -138,7 +138,7 @@ def _pooling(settings: TaskSettings) -> Pooling:
 
 
 def _inputs(texts: Sequence[Any], tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> dict[str, list[Any]]:
-    spelled = Dataset.from_dict({"text": [_pooling(settings).spelled(str(text)) for text in texts]})
+    spelled = Dataset.from_dict({"text": [_pooling(settings).with_prompt(str(text)) for text in texts]})
     return model_inputs(spelled, tokenizer, replace(settings, columns={"text": "text"}))
 
 

@@ -98,7 +98,7 @@ def finetune(
         partial(_recipe, job, overrides, weights),
     )
     if outline is not None and dry_run:
-        report.say(modules.share(outline.model).said)
+        report.say(modules.share(outline.model).description)
     return _carried_out(trial_run, series, named, whole, dry_run)
 
 
@@ -179,7 +179,7 @@ def _outline(job: Job, options: ModelOptions, less: AdapterOptions) -> Outline |
     if not less.adapts:
         modules.freeze(model, less.frozen_layers)
         return Outline(model, None)
-    whole = modules.whole_modules(model) if less.qlora else None
+    whole = modules.unquantized_modules(model) if less.qlora else None
     without_bits = replace(less, lora=True, qlora=False)
     return Outline(adapters.add_adapter(model, without_bits, network, {"name": "", "revision": None}, ()), whole)
 
@@ -217,7 +217,7 @@ def _taught(
 def _opened(job: Job, options: ModelOptions, less: AdapterOptions, outline: Outline | None) -> PreTrainedModel:
     """Return the model to train: with a head for the task, an adapter, or some of its weights frozen."""
     network, whole = job.task.auto_class_for(job.resolved.config), outline.whole if outline else None
-    wanted = models.Wanted(network, job.task.head_config(job.settings), training=True, whole=whole)
+    wanted = models.LoadRequest(network, job.task.head_config(job.settings), training=True, unquantized=whole)
     model, new = models.open_weights(job.resolved, wanted, job.tokenizer, options)
     if less.adapts:
         return adapters.add_adapter(model, less, network, {**models.origin(job.resolved), "whole": whole}, new)

@@ -125,7 +125,7 @@ def learn(
     parameters, share = modules.base_size(model), modules.share(model)
     report.say(f"model: {parameters:,} parameters")
     if share.trained < share.total:
-        report.say(share.said)
+        report.say(share.description)
     recipe = recipe_for(parameters)
     if recipe.checkpoint_activations and not model.supports_gradient_checkpointing:
         raise ModelError(f"--checkpoint-activations: a {type(model).__name__} keeps its activations; leave it out")

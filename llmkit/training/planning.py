@@ -17,7 +17,7 @@ from llmkit.data.parts import Part
 from llmkit.data.splits import TrainAndValidation, select
 from llmkit.errors import EmptyError, listing
 from llmkit.inspection.checks import check
-from llmkit.inspection.tokenizer_checks import numbered, require_spelled, sift
+from llmkit.inspection.tokenizer_checks import drop_rows_without_targets, numbered, require_spelled
 from llmkit.metrics import require_known
 from llmkit.models import ResolvedModel
 from llmkit.models.weight_files import weight_fingerprint
@@ -130,7 +130,7 @@ def _checked(
     task, columns, found = chosen.task, chosen.columns, chosen.rows
     parts = _usable(task, found, columns, report)
     rows = replace(found, train=parts[0].rows, validation=parts[1].rows)
-    own = found.own and splits.validation is None
+    own = found.has_own_validation and splits.validation is None
     labels = task.columns.labels(rows.train, found.validation, columns)
     check(task, columns, [*parts, *_test(chosen.source, splits, rows, columns)], own, report)
     return parts, replace(rows, train=mixture.weighted(parts[0], rows.component_records, hyper.seed)), labels
@@ -154,7 +154,7 @@ def _model_and_task(
         report.say(f"model: {task.base_model}, the default for {task.name}; -m names another")
         return models.resolve_model(options, report, task.base_model), task, columns
     resolved = cut or models.resolve_model(options, report)
-    models.require_whole(resolved)
+    models.require_no_adapter(resolved)
     able = tasks.for_training(resolved.config, data.task, data)
     task, columns = tasks.choose(able, train, data.columns, "finetune", data, resolved.config)
     return resolved, task, columns
@@ -178,7 +178,7 @@ def _usable(task: Task, rows: TrainAndValidation, columns: dict[str, str], repor
             )
         kept = part.select(usable) if len(usable) < len(part) else part
         numbers = [place + 1 for place in usable] if len(usable) < len(part) else None
-        parts.append(Part(name, kept, numbers, named=rows.numbered, sifted=True))
+        parts.append(Part(name, kept, numbers, named=rows.numbered, filtered=True))
     return parts
 
 
@@ -188,7 +188,7 @@ def _test(source: Source, splits: SplitOptions, rows: TrainAndValidation, column
     taken = any("test" in spec for spec in (splits.train_split, rows.name))
     if taken or "test" not in source.splits or not inputs <= set(source.splits["test"].column_names):
         return []
-    return [Part("test", source.splits["test"], sifted=True)]
+    return [Part("test", source.splits["test"], filtered=True)]
 
 
 def _prepared(
@@ -208,8 +208,8 @@ def _prepared(
         raise EmptyError(
             f"{dataset!r} holds too little text for rows of {settings.max_length} tokens; try --max-length"
         )
-    train_rows = sift(task, train_rows, parts[0], settings, report)
-    validation = sift(task, validation, parts[1], settings, report)
+    train_rows = drop_rows_without_targets(task, train_rows, parts[0], settings, report)
+    validation = drop_rows_without_targets(task, validation, parts[1], settings, report)
     _say_lengths(train_rows, settings, tokenizer, report)
     unread = task.encoding.truncation_warning(train_rows)
     if unread is not None:

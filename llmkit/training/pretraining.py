@@ -126,7 +126,7 @@ def _planned(
 def _check_documents(corpus: Corpus, task: Task, report: Report) -> None:
     """Warn of documents that come again, or that are held out and learned from too."""
     named = (("training", corpus.rows.train), ("held-out", corpus.rows.validation))
-    check(task, {"text": "text"}, [Part(name, rows, named=False, sifted=True) for name, rows in named], False, report)
+    check(task, {"text": "text"}, [Part(name, rows, named=False, filtered=True) for name, rows in named], False, report)
 
 
 def _family(shape: ArchitectureOptions, data: CorpusOptions) -> tuple[Task, str]:
@@ -177,7 +177,7 @@ def _go_on(options: ModelOptions, shape: ArchitectureOptions, data: CorpusOption
     if shape.model_config or shape.tokenizer or shape.vocab_size:
         raise OptionError("-m goes on with a model, which has its own architecture and tokenizer; leave out the others")
     resolved = models.resolve_model(options, report)
-    models.require_whole(resolved)
+    models.require_no_adapter(resolved)
     task = tasks.for_model(resolved.config, "pretrain", resolved.name, data.task)[0]
     tokenizer = models.load_tokenizer(resolved, options)
     context = tasks.max_length_for(resolved, tokenizer, data.max_length, task.encoding.default_max_length)

@@ -8,7 +8,7 @@ from conftest import write_csv
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from llmkit.data import Source, open_dataset
-from llmkit.data.splits import CUT_SHARE, Cut, cut_rows, names_file, select, to_measure, train_and_validation
+from llmkit.data.splits import CUT_SHARE, Cut, cut_rows, evaluation_rows, names_file, select, train_and_validation
 from llmkit.errors import DataError, EmptyError
 from llmkit.options import SplitOptions
 from llmkit.tasks import TASKS
@@ -147,12 +147,12 @@ def test_of_a_validation_folder_the_validation_rows_are_taken(tmp_path):
 
 def test_eval_takes_validation_before_test_and_never_train():
     good = {"train": texts("a", "b"), "validation": texts("a", "b"), "test": texts("b", "a")}
-    assert to_measure(source_of(**good), None, None, labelled, None)[0] == "validation"
+    assert evaluation_rows(source_of(**good), None, None, labelled, None)[0] == "validation"
     good.pop("validation")
-    assert to_measure(source_of(**good), None, None, labelled, None)[0] == "test"
+    assert evaluation_rows(source_of(**good), None, None, labelled, None)[0] == "test"
     good.pop("test")
     with pytest.raises(DataError, match=r"no validation or test split .* has labels; it has train: name one with --s"):
-        to_measure(source_of(**good), None, None, labelled, None)
+        evaluation_rows(source_of(**good), None, None, labelled, None)
 
 
 classes = Features({"text": Value("string"), "label": ClassLabel(names=["no", "yes"])})
@@ -169,9 +169,9 @@ HIDDEN = {
 @pytest.mark.parametrize("split", HIDDEN.values(), ids=HIDDEN)
 def test_eval_passes_over_a_split_whose_labels_are_hidden(split):
     source = source_of(train=texts("a", "b"), validation=split, test=texts("a", "b"))
-    assert to_measure(source, None, None, labelled, None)[0] == "test"
+    assert evaluation_rows(source, None, None, labelled, None)[0] == "test"
     with pytest.raises(DataError, match="--split"):
-        to_measure(source_of(train=texts("a", "b"), test=split), None, None, labelled, None)
+        evaluation_rows(source_of(train=texts("a", "b"), test=split), None, None, labelled, None)
 
 
 def test_minus_one_among_other_classes_is_a_class():
@@ -181,28 +181,28 @@ def test_minus_one_among_other_classes_is_a_class():
 
 def test_a_split_that_is_named_is_taken_without_a_question():
     source = source_of(train=texts("a", "b"), validation=texts("a"), test=texts(-1, -1))
-    name, rows = to_measure(source, "train[1:]", 5, labelled, None)
+    name, rows = evaluation_rows(source, "train[1:]", 5, labelled, None)
     assert (name, rows["label"][:]) == ("train[1:]", ["b"])
-    assert to_measure(source, "test", None, labelled, None)[0] == "test"
+    assert evaluation_rows(source, "test", None, labelled, None)[0] == "test"
 
 
 def test_one_file_is_what_is_measured_whatever_its_name(tmp_path):
     source = open_dataset(str(write_csv(tmp_path / "mine.csv", [{"text": "a", "label": "x"}])))
-    assert to_measure(source, None, None, labelled, None)[0] == "train"
+    assert evaluation_rows(source, None, None, labelled, None)[0] == "train"
 
 
 def test_eval_finds_the_rows_that_the_training_run_cut():
     source = source_of(train=texts(*"ab" * 50), test=texts("a", "b"))
     trained = train_and_validation(source, SplitOptions(train_split="train[:80]"), 60, 7)
     cut = Cut(**json.loads(json.dumps(trained.cut.as_dict())))
-    name, rows = to_measure(source, None, None, labelled, cut)
+    name, rows = evaluation_rows(source, None, None, labelled, cut)
     assert (name, rows["text"][:]) == (trained.name, trained.validation["text"][:])
-    assert to_measure(source, None, 2, labelled, cut)[1]["text"][:] == trained.validation["text"][:2]
+    assert evaluation_rows(source, None, 2, labelled, cut)[1]["text"][:] == trained.validation["text"][:2]
 
 
 def test_a_recorded_cut_gives_way_to_a_validation_split():
     source = source_of(train=texts(*"ab" * 50), validation=texts("a", "b"))
-    assert to_measure(source, None, None, labelled, Cut("train", 0.1, 42))[0] == "validation"
+    assert evaluation_rows(source, None, None, labelled, Cut("train", 0.1, 42))[0] == "validation"
 
 
 def test_rows_that_are_trained_on_are_not_measured_on():

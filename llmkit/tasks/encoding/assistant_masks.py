@@ -58,7 +58,7 @@ def render(conversation: Conversation, tokenizer: PreTrainedTokenizerBase) -> Re
     turns = list(conversation.messages)
     whole, done = _text(turns, tokenizer), 0
     spans: list[Span] = []
-    for place in conversation.learned:
+    for place in conversation.completion_turns:
         before = _text(turns[:place], tokenizer, add_generation_prompt=True)
         after = whole if place == len(turns) - 1 else _text(turns[: place + 1], tokenizer)
         if not whole.startswith(after):  # Phi-3's puts the end-of-text token behind the last turn, whatever it is
@@ -87,7 +87,7 @@ def _marked(conversation: Conversation, tokenizer: PreTrainedTokenizerBase) -> R
     ends = [end + len(eos) if text.startswith(eos, end) else end for _, end in marked]
     spans = [(start, end) for (start, _), end in zip(marked, ends, strict=True) if start >= begin and end > start]
     inside = "\n".join(text[start:end] for start, end in spans)
-    _find(turns, conversation.learned, inside, 0, len(inside))
+    _find(turns, conversation.completion_turns, inside, 0, len(inside))
     return Rendering(text, tuple(spans))
 
 
