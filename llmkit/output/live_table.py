@@ -19,7 +19,7 @@ class TrainingTable:
     """Draws while the context lasts; when it is left, the table of all measurements stays on the terminal."""
 
     console: Console
-    best: str  # the metric of which it tells
+    best: str  # the metric in the last column
     lower_is_better: bool
     total: int
     rows: list[tuple[int, float | None, float | None, float | None, float]] = field(default_factory=list)
