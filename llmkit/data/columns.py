@@ -17,17 +17,17 @@ def string_columns(dataset: Dataset) -> list[str]:
     return [name for name, kind in dataset.features.items() if is_string(kind)]
 
 
-def is_string(feature: Any) -> bool:
+def is_string(feature: object) -> bool:
     """Tell whether a feature holds one string."""
     return isinstance(feature, Value) and feature.dtype in {"string", "large_string"}
 
 
-def item_of(feature: Any) -> Any:
+def item_of(feature: object) -> object:
     """Return the feature of the items of a list, or None where it is no list."""
     return getattr(feature, "feature", None)
 
 
-def is_label(feature: Any) -> bool:
+def is_label(feature: object) -> bool:
     """Tell whether a feature can hold a label: a class, a string, an integer, a boolean or a float."""
     if isinstance(feature, ClassLabel):
         return True
@@ -38,8 +38,8 @@ def is_label(feature: Any) -> bool:
 
 def usual_among(names: Iterable[str], usual: Sequence[str]) -> list[str]:
     """Return those of the columns' names that are usual, in upper or lower case, the most usual first."""
-    spelled = {name.lower(): name for name in names}
-    return [spelled[name] for name in usual if name in spelled]
+    by_lower_case = {name.lower(): name for name in names}
+    return [by_lower_case[name] for name in usual if name in by_lower_case]
 
 
 def longest_text(dataset: Dataset, names: Sequence[str]) -> str:
@@ -48,7 +48,7 @@ def longest_text(dataset: Dataset, names: Sequence[str]) -> str:
     return max(names, key=lambda name: sum(len(str(text or "")) for text in head[name]))
 
 
-def column_for(rows: Sequence[Mapping[str, Any]], role: str, given: dict[str, str], usual: Sequence[str]) -> str:
+def column_for(rows: Sequence[Row], role: str, given: dict[str, str], usual: Sequence[str]) -> str:
     """Return the column that holds a role: the one given, a usual name, or the only column of strings.
 
     Raises:
@@ -59,9 +59,9 @@ def column_for(rows: Sequence[Mapping[str, Any]], role: str, given: dict[str, st
     if chosen is not None and chosen not in names:
         raise DataError(f"there is no column {chosen!r} for {role}; the file has {', '.join(names)}")
     strings = [name for name in names if {type(row.get(name)) for row in rows} <= {str, type(None)}]
-    found = chosen or next((name for name in usual if name in names), None)
-    if found is None and len(strings) == 1:
-        found = strings[0]
-    if found is None:
+    column = chosen or next((name for name in usual if name in names), None)
+    if column is None and len(strings) == 1:
+        column = strings[0]
+    if column is None:
         raise DataError(f"which column holds the {role}? Say --column {role}=NAME; the file has {', '.join(names)}")
-    return found
+    return column

@@ -22,6 +22,7 @@ from llmkit.errors import DataError, EmptyError, listing
 FORMATS = ("csv", "tsv", "json", "jsonl", "parquet", "txt", "arrow")
 csv.field_size_limit((1 << 31) - 1)  # the module's own limit, 128 KiB, is less than a document
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+FileRow = dict[str, Any]  # the cells of a row of a file by column, which can be written again
 
 
 def format_of(path: Path) -> str | None:
@@ -54,7 +55,7 @@ def read_file(path: Path, encoding: str = "utf-8") -> Dataset:
     return dataset
 
 
-def read_rows(path: Path, encoding: str = "utf-8") -> list[dict[str, Any]]:
+def read_rows(path: Path, encoding: str = "utf-8") -> list[FileRow]:
     """Read one data file as rows that can be written again as they were: cells of a table stay text.
 
     A text file has a row for each line, in the column `text`.
@@ -64,7 +65,7 @@ def read_rows(path: Path, encoding: str = "utf-8") -> list[dict[str, Any]]:
     """
     kind = _format(path)
     if kind in {"parquet", "arrow"}:
-        rows: list[dict[str, Any]] = _binary(path, kind).to_list()
+        rows: list[FileRow] = _binary(path, kind).to_list()
     else:
         text = _text(path, encoding)
         if kind == "txt":
@@ -113,11 +114,16 @@ def decode(data: bytes, encoding: str, where: str) -> str:
         return decoder.decode(data, final=True)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        byte = f"byte {data[error.start]:#04x}" if error.start < len(data) else "the end"
-        raise DataError(
-            f"{where}, line {line}: {byte} is not {encoding}; "
-            "name the file's encoding, for example --encoding latin-1, gb18030 or utf-16"
-        ) from None
+        raise wrong_encoding(f"{where}, line {line}", data, error.start, encoding) from None
+
+
+def wrong_encoding(where: str, data: bytes, place: int, encoding: str) -> DataError:
+    """Return the error of bytes that are no text in an encoding from some place on."""
+    byte = f"byte {data[place]:#04x}" if place < len(data) else "the end"
+    return DataError(
+        f"{where}: {byte} is not {encoding}; "
+        "name the file's encoding, for example --encoding latin-1, gb18030 or utf-16"
+    )
 
 
 def decoder_of(encoding: str) -> codecs.IncrementalDecoder:
@@ -126,9 +132,9 @@ def decoder_of(encoding: str) -> codecs.IncrementalDecoder:
     Raises:
         DataError: there is no such encoding.
     """
-    known = encoding.lower().replace("_", "-") in {"utf-8", "utf8"}
+    is_utf8 = encoding.lower().replace("_", "-") in {"utf-8", "utf8"}
     try:
-        return codecs.getincrementaldecoder("utf-8-sig" if known else encoding)()
+        return codecs.getincrementaldecoder("utf-8-sig" if is_utf8 else encoding)()
     except LookupError:
         raise DataError(f"--encoding {encoding!r} is not a known character encoding") from None
 
@@ -141,25 +147,23 @@ def delimiter_of(kind: str, text: str) -> str:
 def _table(path: Path, text: str, delimiter: str) -> Dataset:
     import pyarrow.csv
 
+    options = table_options(delimiter, block_size=min(max(len(text) * 4, 1 << 20), 1 << 30))
     try:
-        table = pyarrow.csv.read_csv(
-            io.BytesIO(text.encode()),
-            read_options=pyarrow.csv.ReadOptions(
-                use_threads=False, block_size=min(max(len(text) * 4, 1 << 20), 1 << 30)
-            ),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            convert_options=conversion(),
-        )
+        table = pyarrow.csv.read_csv(io.BytesIO(text.encode()), **options)
     except pa.ArrowInvalid as error:
         raise _broken_row(path, text, delimiter) or DataError(f"{path}: {error}") from error
     return Dataset(InMemoryTable(table.rename_columns(checked_header(path, table.column_names))))
 
 
-def conversion() -> Any:
-    """Return how cells of a table become values: an empty one is null where it is no text."""
-    import pyarrow.csv
+def table_options(delimiter: str, block_size: int, encoding: str = "utf-8") -> dict[str, object]:
+    """Return how pyarrow reads a table, block by block in bytes; an empty cell is null where it is no text."""
+    from pyarrow import csv as arrow_csv
 
-    return pyarrow.csv.ConvertOptions(null_values=[""], strings_can_be_null=False)
+    return {
+        "read_options": arrow_csv.ReadOptions(use_threads=False, block_size=block_size, encoding=encoding),
+        "parse_options": arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        "convert_options": arrow_csv.ConvertOptions(null_values=[""], strings_can_be_null=False),
+    }
 
 
 def checked_header(path: Path, cells: list[str]) -> list[str]:
@@ -175,7 +179,7 @@ def checked_header(path: Path, cells: list[str]) -> list[str]:
     return names
 
 
-def _cells(path: Path, text: str, delimiter: str) -> list[dict[str, Any]]:
+def _cells(path: Path, text: str, delimiter: str) -> list[FileRow]:
     broken = _broken_row(path, text, delimiter)
     if broken is not None:
         raise broken
@@ -199,7 +203,7 @@ def _broken_row(path: Path, text: str, delimiter: str) -> DataError | None:
     return None
 
 
-def _objects(path: Path, kind: str, text: str) -> list[dict[str, Any]]:
+def _objects(path: Path, kind: str, text: str) -> list[FileRow]:
     if kind == "jsonl":
         return json_lines(text, str(path))
     try:
@@ -214,7 +218,7 @@ def _objects(path: Path, kind: str, text: str) -> list[dict[str, Any]]:
     return rows
 
 
-def json_lines(text: str, where: str, first: int = 1) -> list[dict[str, Any]]:
+def json_lines(text: str, where: str, first: int = 1) -> list[FileRow]:
     """Return the objects of JSON lines, of which the first has that number.
 
     Raises:
@@ -234,8 +238,12 @@ def json_lines(text: str, where: str, first: int = 1) -> list[dict[str, Any]]:
     return rows
 
 
-def from_rows(rows: list[dict[str, Any]], where: object = "the rows") -> Dataset:
-    """Make a dataset of dictionaries; a key that some rows lack is null there."""
+def from_rows(rows: list[FileRow], where: object = "the rows") -> Dataset:
+    """Make a dataset of dictionaries; a key that some rows lack is null there.
+
+    Raises:
+        DataError: a column mixes types, or holds what arrow cannot.
+    """
     names = dict.fromkeys(name for row in rows for name in row)
     columns: dict[str, pa.Array] = {}
     for name in names:
@@ -243,13 +251,13 @@ def from_rows(rows: list[dict[str, Any]], where: object = "the rows") -> Dataset
         try:
             columns[name] = pa.array(values)
         except (pa.ArrowException, UnicodeError, OverflowError) as error:
-            kinds = _mixture(values)
-            why = f"mixes types: {kinds}" if "," in kinds else f"holds a value that cannot be kept: {error}"
-            raise DataError(f"{where}: column {name!r} {why}") from error
+            types = _types_of(values)
+            reason = f"mixes types: {types}" if "," in types else f"holds a value that cannot be kept: {error}"
+            raise DataError(f"{where}: column {name!r} {reason}") from error
     return Dataset(InMemoryTable(pa.table(columns)))
 
 
-def _mixture(values: Iterable[Any]) -> str:
+def _types_of(values: Iterable[object]) -> str:
     first: dict[str, int] = {}
     for number, value in enumerate(values, start=1):
         if value is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, Features, Value
 
-LABELS = ("string", "large_string", "int", "uint", "null")  # how the types of names, ids and empty lists begin
+LABEL_TYPES = ("string", "large_string", "int", "uint", "null")  # how the types of names, ids and empty lists begin
 
 
 def holds_sets(dataset: Dataset, column: str) -> bool:
@@ -17,7 +17,7 @@ def holds_sets(dataset: Dataset, column: str) -> bool:
     feature = dataset.features[column]
     element = getattr(feature, "feature", None)
     if element is not None:
-        return isinstance(element, ClassLabel) or (isinstance(element, Value) and element.dtype.startswith(LABELS))
+        return isinstance(element, ClassLabel) or (isinstance(element, Value) and element.dtype.startswith(LABEL_TYPES))
     if getattr(feature, "dtype", None) not in {"string", "large_string"}:
         return False
     first = next((cell for cell in dataset[column][:] if str(cell or "").strip()), None)
@@ -25,23 +25,26 @@ def holds_sets(dataset: Dataset, column: str) -> bool:
 
 
 def sets_of(dataset: Dataset, column: str) -> list[tuple[str, ...] | None]:
-    """Return the names of the labels of each row; None where it has no list. Rows are sound: see `fault_in`."""
+    """Return the names of the labels of each row; None where it has no list.
+
+    Rows are valid: see `first_invalid_label_set`.
+    """
     declared, cells = declared_in(dataset, column), map(as_list, dataset[column][:])
-    return [tuple(_name(one, declared) for one in cell) if isinstance(cell, list) else None for cell in cells]
+    return [tuple(_name(label, declared) for label in cell) if isinstance(cell, list) else None for cell in cells]
 
 
-def fault_in(dataset: Dataset, column: str) -> tuple[int, str] | None:
+def first_invalid_label_set(dataset: Dataset, column: str) -> tuple[int, str] | None:
     """Return the index of the first row whose cell is neither empty nor a list of labels, and a phrase on it."""
     declared = declared_in(dataset, column)
     for row, cell in enumerate(dataset[column][:]):
         blank = cell is None or (isinstance(cell, str) and not cell.strip())
-        found = None if blank else fault_of(cell, declared)
-        if found is not None:
-            return row, found
+        reason = None if blank else label_set_problem(cell, declared)
+        if reason is not None:
+            return row, reason
     return None
 
 
-def fault_of(cell: Any, declared: Iterable[str] = ()) -> str | None:
+def label_set_problem(cell: object, declared: Iterable[str] = ()) -> str | None:
     """Return a phrase on what is wrong with a cell that should hold labels, or None; `declared`: of class labels."""
     labels = as_list(cell)
     if not isinstance(labels, list):
@@ -59,7 +62,7 @@ def fault_of(cell: Any, declared: Iterable[str] = ()) -> str | None:
     return None
 
 
-def as_list(cell: Any) -> Any:
+def as_list(cell: object) -> Any:
     """Return the list that a string spells in JSON; anything else as it is."""
     if isinstance(cell, str) and cell.lstrip().startswith("["):
         try:
@@ -69,7 +72,7 @@ def as_list(cell: Any) -> Any:
     return cell
 
 
-def one_below_the_other(dataset: Dataset, column: str) -> Dataset:
+def single_labels(dataset: Dataset, column: str) -> Dataset:
     """Return the labels of all rows as a column of that name with one label in each row, as `labels` reads them."""
     element = getattr(dataset.features[column], "feature", None)
     cells = dataset[column][:] if element is not None else sets_of(dataset, column)

@@ -6,16 +6,15 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from datasets import ClassLabel, Dataset
+from datasets import ClassLabel, Dataset, Value
 from transformers import PretrainedConfig
 
 from llmkit.errors import DataError, OptionError, did_you_mean, listing
 
-MOST = 12  # names, or flags, that a sentence holds
+MAX_LABELS_SHOWN = 12  # names, or flags, that a sentence holds
 DIGITS, PLACEHOLDER = re.compile(r"([0-9]+)"), re.compile(r"label[_ -]([0-9]+)", re.IGNORECASE)
 
 
@@ -30,7 +29,7 @@ class Labels:
         """Whether the label is a number to be predicted."""
         return not self.names
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> dict[str, object]:
         """Return what the model's config holds of them."""
         if self.regression:
             return {"num_labels": 1, "problem_type": "regression"}
@@ -43,8 +42,8 @@ class Labels:
     @classmethod
     def of_model(cls, config: PretrainedConfig) -> Labels:
         """Read the labels from a model's config."""
-        alone = config.num_labels == 1 and config.problem_type != "multi_label_classification"
-        if alone or config.problem_type == "regression":
+        is_single = config.num_labels == 1 and config.problem_type != "multi_label_classification"
+        if is_single or config.problem_type == "regression":
             return cls(())
         return cls(tuple(str(config.id2label[number]) for number in range(config.num_labels)))
 
@@ -83,9 +82,9 @@ def found_in(dataset: Dataset, column: str) -> Labels:
         return Labels(())
     present = {name for name in names_of(dataset, column) if name is not None}
     if len(present) < 2:
-        only = f"only the label {next(iter(present))!r}" if present else "no label at all"
+        labels = f"only the label {next(iter(present))!r}" if present else "no label at all"
         hint = "; the first rows of a sorted dataset can be all of one class" if present else ""
-        raise DataError(f"the training rows have {only} in column {column!r}; a classifier needs two or more{hint}")
+        raise DataError(f"the training rows have {labels} in column {column!r}; a classifier needs two or more{hint}")
     feature = dataset.features[column]
     return Labels(tuple(feature.names) if isinstance(feature, ClassLabel) else tuple(sorted(present, key=natural)))
 
@@ -101,7 +100,11 @@ def refuse_unseen(labels: Labels, dataset: Dataset, column: str, where: str) -> 
 
 
 def refuse_others(labels: Labels, rows: Sequence[Iterable[str]], where: str) -> None:
-    """Refuse rows with a label, of any number that each has, that is none of these: see `refuse_unseen`."""
+    """Refuse rows with a label, of any number that each has, that is none of these: see `refuse_unseen`.
+
+    Raises:
+        DataError: naming the labels and the first such row.
+    """
     unseen = sorted({name for names in rows for name in names} - set(labels.names), key=natural)
     if unseen:
         row = next(number for number, names in enumerate(rows, start=1) if unseen[0] in names)
@@ -149,13 +152,13 @@ def match(
         if mapping:
             raise OptionError(f"--label-map is for classes, and column {column!r} holds numbers")
         return Matching(model)
-    wanted = sorted({name for name in names_of(dataset, column) if name is not None}, key=natural)
-    declared = tuple(feature.names) if isinstance(feature, ClassLabel) else tuple(wanted)
+    present = sorted({name for name in names_of(dataset, column) if name is not None}, key=natural)
+    declared = tuple(feature.names) if isinstance(feature, ClassLabel) else tuple(present)
     _check(mapping, model.names, declared)
     targets = _targets(model.names, declared, mapping)
-    missing = [name for name in wanted if name not in targets.values()]
+    missing = [name for name in present if name not in targets.values()]
     if missing:
-        raise DataError(_unsettled(missing, declared, targets, mapping))
+        raise DataError(_unmatched(missing, declared, targets, mapping))
     names = _ordered(targets.values(), declared, feature)
     merge = tuple(names.index(targets[name]) for name in model.names)
     identity = merge == tuple(range(len(names)))
@@ -180,24 +183,24 @@ def spelled_as(name: str, declared: Iterable[str]) -> str | None:
     known = dict.fromkeys(declared)
     if name in known:
         return name
-    align_columns = [other for other in known if _folded(other) == _folded(name)]
-    return align_columns[0] if len(align_columns) == 1 else None
+    alike = [known_name for known_name in known if _folded(known_name) == _folded(name)]
+    return alike[0] if len(alike) == 1 else None
 
 
 def by_number(names: Iterable[str], declared: Iterable[str]) -> dict[str, str]:
     """Pair `LABEL_1` with "1" where all of one side are such placeholders and all of the other are integers."""
-    for ours, theirs in ((PLACEHOLDER, DIGITS), (DIGITS, PLACEHOLDER)):
-        own, other = _numbered(names, ours), _numbered(declared, theirs)
-        if own and other:
-            return {name: other[number] for number, name in own.items() if number in other}
+    for pattern, declared_pattern in ((PLACEHOLDER, DIGITS), (DIGITS, PLACEHOLDER)):
+        by_id, declared_by_id = _numbered(names, pattern), _numbered(declared, declared_pattern)
+        if by_id and declared_by_id:
+            return {name: declared_by_id[number] for number, name in by_id.items() if number in declared_by_id}
     return {}
 
 
 def _numbered(names: Iterable[str], pattern: re.Pattern[str]) -> dict[int, str]:
     """Return the names by their numbers; nothing when one has none, or two have the same."""
     distinct = dict.fromkeys(names)
-    found = {int(number[1]): name for name in distinct if (number := pattern.fullmatch(name))}
-    return found if len(found) == len(distinct) else {}
+    by_id = {int(number[1]): name for name in distinct if (number := pattern.fullmatch(name))}
+    return by_id if len(by_id) == len(distinct) else {}
 
 
 def _folded(name: str) -> str:
@@ -207,8 +210,8 @@ def _folded(name: str) -> str:
 
 def _is_regression(dataset: Dataset, column: str, model: Labels) -> bool:
     feature = dataset.features[column]
-    whole = not isinstance(feature, ClassLabel) and getattr(feature, "dtype", "").startswith(("int", "uint"))
-    number = is_number(dataset, column) or (model.regression and whole)  # stars as integers are numbers too
+    is_integer = not isinstance(feature, ClassLabel) and getattr(feature, "dtype", "").startswith(("int", "uint"))
+    number = is_number(dataset, column) or (model.regression and is_integer)  # stars as integers are numbers too
     if model.regression != number:
         kinds = ("numbers", "classes") if number else ("classes", "numbers")
         raise DataError(f"column {column!r} holds {kinds[0]} and the model predicts {kinds[1]}")
@@ -218,7 +221,7 @@ def _is_regression(dataset: Dataset, column: str, model: Labels) -> bool:
 def _check(mapping: Mapping[str, str], model: Sequence[str], declared: Sequence[str]) -> None:
     problems = [
         f"--label-map {name}={target}: {whose} has no label {label!r}{did_you_mean(label, known)}; "
-        f"it has {listing(map(repr, known), MOST)}"
+        f"it has {listing(map(repr, known), MAX_LABELS_SHOWN)}"
         for name, target in mapping.items()
         for whose, label, known in (("the model", name, model), ("the dataset", target, declared))
         if label not in known
@@ -230,17 +233,17 @@ def _check(mapping: Mapping[str, str], model: Sequence[str], declared: Sequence[
 def _targets(model: Sequence[str], declared: Sequence[str], mapping: Mapping[str, str]) -> dict[str, str]:
     """Return the dataset's label for each of the model's, which stays itself where there is none."""
     numbers = {} if mapping else by_number(model, declared)
-    own = [_folded(name) for name in dict.fromkeys(model) if name not in mapping]
+    folded = [_folded(name) for name in dict.fromkeys(model) if name not in mapping]
     targets = {}
     for name in model:
-        settled = mapping.get(name) or numbers.get(name)
-        if settled is None and (name in declared or own.count(_folded(name)) == 1):
-            settled = spelled_as(name, declared)
-        targets[name] = settled or name
+        target = mapping.get(name) or numbers.get(name)
+        if target is None and (name in declared or folded.count(_folded(name)) == 1):
+            target = spelled_as(name, declared)
+        targets[name] = target or name
     return targets
 
 
-def _ordered(reached: Iterable[str], declared: Sequence[str], feature: Any) -> tuple[str, ...]:
+def _ordered(reached: Iterable[str], declared: Sequence[str], feature: ClassLabel | Value) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(reached))
     if isinstance(feature, ClassLabel):
         place = {name: number for number, name in enumerate(declared)}
@@ -250,32 +253,34 @@ def _ordered(reached: Iterable[str], declared: Sequence[str], feature: Any) -> t
     return names
 
 
-def _unsettled(
+def _unmatched(
     missing: Sequence[str], declared: Sequence[str], targets: Mapping[str, str], mapping: Mapping[str, str]
 ) -> str:
-    """Say what has no partner, and the flags that would give it one when the model has labels to spare."""
+    """Return the sentence on labels without a partner, with flags that would give it when the model has some left."""
     spare = [name for name, target in targets.items() if target not in declared]
     lacking = "--label-map leaves the model without a label" if mapping else "the model has no label"
     sentence = (
-        f"{lacking} {listing(map(repr, missing), MOST)}: the dataset's labels are "
-        f"{listing(map(repr, declared), MOST)}, the model's {listing(map(repr, targets), MOST)}"
+        f"{lacking} {listing(map(repr, missing), MAX_LABELS_SHOWN)}: the dataset's labels are "
+        f"{listing(map(repr, declared), MAX_LABELS_SHOWN)}, the model's {listing(map(repr, targets), MAX_LABELS_SHOWN)}"
     )
     if len(spare) < len(missing):
         return sentence
     pairs = [f"{name}={missing[min(place, len(missing) - 1)]}" for place, name in enumerate(spare)]
-    flags = " ".join(f"--label-map {shlex.quote(pair)}" for pair in pairs[:MOST])
-    more = f" and {len(pairs) - MOST} more" if len(pairs) > MOST else ""
+    flags = " ".join(f"--label-map {shlex.quote(pair)}" for pair in pairs[:MAX_LABELS_SHOWN])
+    more = f" and {len(pairs) - MAX_LABELS_SHOWN} more" if len(pairs) > MAX_LABELS_SHOWN else ""
     return f"{sentence}; say which is which, for example {flags}{more}"
 
 
 def _how(targets: Mapping[str, str], mapping: Mapping[str, str], merge: Sequence[int]) -> str | None:
     others = {name: target for name, target in targets.items() if name != target and name not in mapping}
     numbers = all(DIGITS.fullmatch(name) or DIGITS.fullmatch(target) for name, target in others.items())
-    settled = [
+    ways = [
         (others, "by their number" if numbers else "by name, case and separators aside"),
         (mapping, "by --label-map"),
     ]
-    phrases = [f"{listing((f'{a} is {b}' for a, b in pairs.items()), MOST)}, {way}" for pairs, way in settled if pairs]
+    phrases = [
+        f"{listing((f'{a} is {b}' for a, b in pairs.items()), MAX_LABELS_SHOWN)}, {way}" for pairs, way in ways if pairs
+    ]
     if not phrases and list(merge) != sorted(merge):
         phrases = ["the model has them in another order, matched by name"]
     return f"labels: {'; '.join(phrases)}" if phrases else None

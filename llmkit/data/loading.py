@@ -10,13 +10,12 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from datasets import Dataset, DatasetDict, Translation, load_dataset, load_from_disk
+from datasets import Dataset, DatasetDict, IterableDatasetDict, Translation, load_dataset, load_from_disk
 
 from llmkit import hub
 from llmkit.data import files
-from llmkit.errors import DataError, EmptyError, HubError, OptionError, did_you_mean, listing
+from llmkit.errors import DataError, EmptyError, HubError, OptionError, did_you_mean, listing, one_line
 from llmkit.errors.libraries import translated
 from llmkit.output.report import Report
 
@@ -108,8 +107,8 @@ def open_dataset(
 def unfolded(dataset: Dataset) -> Dataset:
     """Return a dataset with a column for each language in place of WMT's {"translation": {"en": ..., "de": ...}}."""
     feature = dataset.features.get("translation")
-    texts = isinstance(feature, dict) and all(getattr(own, "dtype", None) == "string" for own in feature.values())
-    if not texts and not isinstance(feature, Translation):
+    is_texts = isinstance(feature, dict) and all(getattr(item, "dtype", None) == "string" for item in feature.values())
+    if not is_texts and not isinstance(feature, Translation):
         return dataset
     languages = feature.languages if isinstance(feature, Translation) else list(feature)
     if set(languages) & set(dataset.column_names):
@@ -145,7 +144,11 @@ def _stdin(encoding: str) -> Dataset:
 
 
 def local_path(reference: str) -> tuple[Path | None, str | None]:
-    """Return the path (and configuration) when the reference is one; never ask the Hub for a path that exists."""
+    """Return the path (and configuration) when the reference is one; never ask the Hub for a path that exists.
+
+    Raises:
+        DataError: it reads as a path, and there is none.
+    """
     path = Path(reference).expanduser()
     if path.exists():
         return path, None
@@ -160,8 +163,8 @@ def local_path(reference: str) -> tuple[Path | None, str | None]:
 
 def _could_be_hub_name(reference: str) -> bool:
     """Tell whether a name with a dot (`org/name-v1.5`) is likely meant for the Hub."""
-    inside = not reference.startswith((".", "/", "~")) and reference.count("/") == 1
-    return inside and files.format_of(Path(reference)) is None
+    is_owner_and_name = not reference.startswith((".", "/", "~")) and reference.count("/") == 1
+    return is_owner_and_name and files.format_of(Path(reference)) is None
 
 
 def _near_file(path: Path) -> str:
@@ -244,7 +247,9 @@ def _from_hub(reference: str, revision: str | None, report: Report) -> Source:
     return Source(reference, splits, benchmark, sha)
 
 
-def load_splits(name: str, config: str | None, **more: Any) -> Any:
+def load_splits(
+    name: str, config: str | None, revision: str | None = None, streaming: bool = False
+) -> DatasetDict | IterableDatasetDict:
     """Return what `datasets.load_dataset` does, of all splits.
 
     Raises:
@@ -252,16 +257,16 @@ def load_splits(name: str, config: str | None, **more: Any) -> Any:
         HubError: it is not on this machine, and the Hub cannot be asked.
     """
     try:
-        return load_dataset(name, config, **more)
+        return load_dataset(name, config, revision=revision, streaming=streaming)
     except ValueError as error:
         message = str(error)
         if "Config name is missing" in message or "BuilderConfig" in message:
             raise DataError(_which_config(name, config)) from error
-        raise DataError(f"{name!r} cannot be opened: {' '.join(message.split())}") from error
+        raise DataError(f"{name!r} cannot be opened: {one_line(message)}") from error
     except (FileNotFoundError, RuntimeError) as error:
         if isinstance(error, ConnectionError) or "offline" in str(error).lower():
             raise HubError(f"dataset {name!r} is not on this machine and the Hub cannot be asked") from error
-        raise DataError(f"{name!r} cannot be opened: {' '.join(str(error).split())[:300]}") from error
+        raise DataError(f"{name!r} cannot be opened: {one_line(error, 300)}") from error
 
 
 def _which_config(name: str, config: str | None) -> str:

@@ -16,7 +16,7 @@ class Part:
     rows: Dataset
     numbers: Sequence[int] | None = None  # those that a person counts the rows by, from 1; None: all, in their order
     named: bool = True  # whether a person can find rows by numbers
-    sifted: bool = False  # whether rows that cannot be used were left out, and told
+    filtered: bool = False  # whether rows that cannot be used were left out, and the user knows
 
     def number(self, place: int) -> int:
         """Return the number of the row at a place."""

@@ -10,30 +10,31 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import SupportsFloat
 
 from llmkit.data import files
-from llmkit.data.label_sets import as_list, fault_of
+from llmkit.data.columns import Row
+from llmkit.data.label_sets import as_list, label_set_problem
 from llmkit.data.labels import by_number, spelled_as
 from llmkit.errors import DataError, OptionError, did_you_mean, listing, shortened
 from llmkit.output.atomic import staged
 from llmkit.output.report import to_json
 
-Row = dict[str, Any]
-STAND_INS = (("label", "answer", "output", "completion"), ("score",))  # the second only where none of the first is
+# taken where there is no `prediction`; the second only where none of the first is
+OTHER_COLUMNS = (("label", "answer", "output", "completion"), ("score",))
 
 
-def content_id(content: Sequence[Any]) -> str:
+def content_id(content: Sequence[object]) -> str:
     """Return the id of a row by its inputs in the order of their roles: 16 hex digits of the SHA-256 of their JSON."""
     return hashlib.sha256(json.dumps(list(content), default=str).encode()).hexdigest()[:16]
 
 
-def row_ids(columns: Sequence[Sequence[Any]]) -> list[str]:
+def row_ids(columns: Sequence[Sequence[object]]) -> list[str]:
     """Return the content id of each row of some input columns, which come in the order of their roles."""
     return [content_id(content) for content in zip(*columns, strict=True)]
 
 
-def write_predictions(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_predictions(path: Path, rows: Iterable[Row]) -> None:
     """Write rows as .jsonl or .csv; the file is there whole or not at all. A CSV holds `scores` as JSON.
 
     Raises:
@@ -53,7 +54,7 @@ def write_predictions(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         writer.writerows(cells)
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: object) -> object:
     return to_json(value) if isinstance(value, Mapping | list | tuple) else value
 
 
@@ -66,7 +67,7 @@ class Predictions:
     column: str  # that was read as the prediction
 
     @property
-    def said(self) -> str | None:
+    def note(self) -> str | None:
         """A sentence for the user where another column than `prediction` was taken."""
         if self.column == "prediction":
             return None
@@ -89,36 +90,36 @@ def read_predictions(path: Path, encoding: str = "utf-8") -> Predictions:
     for number, row in enumerate(rows, start=1):
         if row.get(column) is None:
             raise DataError(f"{path}, row {number} has no {column!r}; a prediction is wanted in each row")
-    read = [
+    read: list[Row] = [
         {**row, "prediction": row[column], "scores": _scores(row.get("scores"), f"{path}, row {number}")}
         for number, row in enumerate(rows, start=1)
     ]
     return Predictions(path, read, column)
 
 
-def _one_each(rows: list[Row], path: Path) -> list[Row]:
+def _one_each(rows: Sequence[Row], path: Path) -> Sequence[Row]:
     """Return a row for each prediction where they are one object from id to text, as the script of SQuAD takes them."""
-    named = {"id", "prediction", *itertools.chain(*STAND_INS)}
+    named = {"id", "prediction", *itertools.chain(*OTHER_COLUMNS)}
     if files.format_of(path) != "json" or len(rows) != 1 or named & set(rows[0]):
         return rows
-    found = [{"id": name, "prediction": text} for name, text in rows[0].items() if isinstance(text, str)]
-    return found if len(found) == len(rows[0]) else rows
+    texts = [{"id": name, "prediction": text} for name, text in rows[0].items() if isinstance(text, str)]
+    return texts if len(texts) == len(rows[0]) else rows
 
 
 def _prediction_column(path: Path, names: Iterable[str]) -> str:
     known = list(names)
     if "prediction" in known:
         return "prediction"
-    for group in STAND_INS:
-        found = [name for name in group if name in known]
-        if len(found) > 1:  # a label beside an answer is likely the truth, and would score 100%
-            raise DataError(f"{path}: which is the prediction, {' or '.join(found)}? Name that column 'prediction'")
-        if found:
-            return found[0]
+    for group in OTHER_COLUMNS:
+        present = [name for name in group if name in known]
+        if len(present) > 1:  # a label beside an answer is likely the target, and would score 100%
+            raise DataError(f"{path}: which is the prediction, {' or '.join(present)}? Name that column 'prediction'")
+        if present:
+            return present[0]
     raise DataError(f"{path} has no column 'prediction'; it has {listing(known)}")
 
 
-def _scores(value: Any, where: str) -> dict[str, Any] | None:
+def _scores(value: object, where: str) -> dict[str, object] | None:
     if isinstance(value, str) and value.strip():
         try:
             value = json.loads(value)
@@ -132,7 +133,7 @@ def _scores(value: Any, where: str) -> dict[str, Any] | None:
 
 
 def as_classes(
-    values: Sequence[Any], names: Sequence[str], places: Sequence[int] | None = None, by_id: bool = False
+    values: Sequence[object], names: Sequence[str], places: Sequence[int] | None = None, by_id: bool = False
 ) -> list[int]:
     """Return the id among `names` of each predicted label, found as the model's labels are found: see `labels.match`.
 
@@ -147,60 +148,60 @@ def as_classes(
     """
     ids = {name: number for number, name in enumerate(names)}
     by_id = by_id and not any(name.isdecimal() for name in names)
-    found: dict[str, int | None] = {}
+    id_of: dict[str, int | None] = {}
     for place, value in enumerate(values):
         name = cell_text(value).strip()
-        if name not in found:
-            settled = spelled_as(name, names) or by_number([name], names).get(name)
-            own = int(name) if by_id and name.isdecimal() and int(name) < len(names) else None
-            found[name] = own if settled is None else ids[settled]
-        if found[name] is None:
+        if name not in id_of:
+            label = spelled_as(name, names) or by_number([name], names).get(name)
+            as_id = int(name) if by_id and name.isdecimal() and int(name) < len(names) else None
+            id_of[name] = as_id if label is None else ids[label]
+        if id_of[name] is None:
             raise DataError(
                 f"predictions, row {_place(place, places)}: {shortened(name)} is none of the dataset's labels"
                 f"{did_you_mean(name, names)}; they are {listing(map(repr, names))}"
             )
-    return [number for value in values if (number := found[cell_text(value).strip()]) is not None]
+    return [number for value in values if (number := id_of[cell_text(value).strip()]) is not None]
 
 
 def as_sets(
-    values: Sequence[Any], names: Sequence[str], places: Sequence[int] | None = None, by_id: bool = False
+    values: Sequence[object], names: Sequence[str], places: Sequence[int] | None = None, by_id: bool = False
 ) -> list[list[int]]:
     """Return the ids of each predicted list of labels, which a CSV holds in JSON: see `as_classes`.
 
     Raises:
         DataError: a value is no list of labels, or one of them is not among the names; its row is named.
     """
-    found = []
+    sets = []
     for place, value in enumerate(values):
-        fault, number = fault_of(value), _place(place, places)
-        if fault is not None:
-            raise DataError(f"predictions, row {number}: {fault}")
+        reason, number = label_set_problem(value), _place(place, places)
+        if reason is not None:
+            raise DataError(f"predictions, row {number}: {reason}")
         labels = as_list(value)
-        found.append(as_classes(labels, names, [number] * len(labels), by_id))
-    return found
+        sets.append(as_classes(labels, names, [number] * len(labels), by_id))
+    return sets
 
 
-def as_numbers(values: Sequence[Any], places: Sequence[int] | None = None) -> list[float]:
+def as_numbers(values: Sequence[object], places: Sequence[int] | None = None) -> list[float]:
     """Return each prediction as a number.
 
     Raises:
         DataError: one is none, or not finite; its row is named.
     """
     numbers = [number_of(value) for value in values]
-    wrong = next((place for place, number in enumerate(numbers) if not math.isfinite(number)), None)
-    if wrong is not None:
-        raise DataError(f"predictions, row {_place(wrong, places)}: {shortened(values[wrong])} is not a finite number")
+    place = next((place for place, number in enumerate(numbers) if not math.isfinite(number)), None)
+    if place is not None:
+        raise DataError(f"predictions, row {_place(place, places)}: {shortened(values[place])} is not a finite number")
     return numbers
 
 
 def as_probabilities(
-    scores: Sequence[Mapping[str, Any] | None],
+    scores: Sequence[Mapping[str, object] | None],
     names: Sequence[str],
     places: Sequence[int] | None = None,
     by_id: bool = False,
     exclusive: bool = True,
 ) -> list[list[float]] | None:
-    """Return the scores of each row in the order of `names`; None where no row has any.
+    """Return the scores of each row in the order of `names`, (rows, labels); None where no row has any.
 
     `exclusive`: one label holds of a row, so that they sum to 1.
 
@@ -209,7 +210,7 @@ def as_probabilities(
     """
     if not any(scores):
         return None
-    made = []
+    probabilities = []
     for place, row in enumerate(scores):
         where = f"predictions, row {_place(place, places)}"
         given = row or {}
@@ -223,25 +224,26 @@ def as_probabilities(
         if not all(0 <= number <= 1 for number in numbers) or (exclusive and abs(sum(numbers) - 1) > 0.02):
             kind = "probabilities that sum to 1" if exclusive else "probabilities"
             raise DataError(f"{where}: its scores must be {kind}, not {shortened(to_json(given))}")
-        made.append([number for _, number in sorted(zip(ids, numbers, strict=True))])
-    return made
+        probabilities.append([number for _, number in sorted(zip(ids, numbers, strict=True))])
+    return probabilities
 
 
 def _place(place: int, places: Sequence[int] | None) -> int:
     return place + 1 if places is None else places[place]
 
 
-def cell_text(value: Any) -> str:
+def cell_text(value: object) -> str:
     """Write a cell as CSV would: 3 for 3.0, nothing for a null."""
     if isinstance(value, bool):
         return str(value).lower()
-    whole = isinstance(value, float) and value.is_integer()
-    return "" if value is None else str(int(value) if whole else value)
+    return "" if value is None else str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
-def number_of(value: Any) -> float:
+def number_of(value: object) -> float:
     """Return a value as a number, NaN when it is none."""
+    if isinstance(value, bool) or not isinstance(value, SupportsFloat | str | bytes):
+        return math.nan
     try:
-        return math.nan if isinstance(value, bool) else float(value)
+        return float(value)
     except (TypeError, ValueError):
         return math.nan

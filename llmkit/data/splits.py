@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 from datasets import Dataset, DatasetDict, ReadInstruction, concatenate_datasets
@@ -16,6 +16,7 @@ from llmkit.data.label_sets import holds_sets, sets_of
 from llmkit.data.labels import names_of
 from llmkit.data.loading import Source, open_dataset
 from llmkit.errors import DataError, EmptyError, did_you_mean, listing
+from llmkit.options import SplitOptions
 
 CUT_SHARE = 0.1
 VALIDATIONS = ("validation", "validation_matched", "valid", "val", "dev")
@@ -31,7 +32,7 @@ class Cut:
     limit: int | None = None
     column: str | None = None  # of the labels: no label's last training row is taken
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return the fields for run.json."""
         return asdict(self)
 
@@ -48,7 +49,7 @@ class ComponentRecord:
     validation: str
     cut: Cut | None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return the fields for run.json."""
         return asdict(self)
 
@@ -62,7 +63,7 @@ class TrainAndValidation:
     name: str  # of the validation rows: "validation", "train[:10%]", a file
     cut: Cut | None = None
     component_records: tuple[ComponentRecord, ...] = ()  # of a mix: in the order of its rows, which are here once each
-    streamed: bool = False  # whether these are the first of many, of which some may be kept aside
+    streamed: bool = False  # whether these are the first of many, of which some may be held out
     places: tuple[list[int], list[int]] | None = None  # of a single dataset: where its rows stood before the cut
 
     @property
@@ -71,9 +72,9 @@ class TrainAndValidation:
         return self.cut is None and len(self.component_records) < 2 and not self.streamed
 
     @property
-    def own(self) -> bool:
+    def has_own_validation(self) -> bool:
         """Whether the rows to measure on are none that were cut from those to train on."""
-        return self.cut is None and all(one.cut is None for one in self.component_records) and not self.streamed
+        return self.cut is None and all(record.cut is None for record in self.component_records) and not self.streamed
 
 
 def select(splits: DatasetDict, spec: str, limit: int | None = None) -> Dataset:
@@ -89,7 +90,15 @@ def select(splits: DatasetDict, spec: str, limit: int | None = None) -> Dataset:
     return rows.select(range(min(limit, len(rows)))) if limit else rows
 
 
-def _parts(splits: DatasetDict, spec: str) -> list[Any]:
+class _Slice(Protocol):
+    """Rows of a split, as `datasets` reads a split expression; None is the first, or the last."""
+
+    splitname: str
+    from_: int | None
+    to: int | None
+
+
+def _parts(splits: DatasetDict, spec: str) -> list[_Slice]:
     sizes = {name: len(dataset) for name, dataset in splits.items()}
     name = spec.split("[")[0].split("+")[0].strip()
     if name not in sizes:
@@ -106,8 +115,7 @@ def _parts(splits: DatasetDict, spec: str) -> list[Any]:
 
 def train_and_validation(
     source: Source,
-    train_split: str,
-    validation: str | None,
+    splits: SplitOptions,
     limit: int | None,
     seed: int,
     encoding: str = "utf-8",
@@ -115,21 +123,33 @@ def train_and_validation(
 ) -> TrainAndValidation:
     """Return training rows and the rows to measure on, cut from train when the dataset has none.
 
-    The test split is never taken for validation unless `validation` names it. `column` holds class labels, if any.
+    The test split is never taken for validation unless `splits.validation` names it.
+
+    Args:
+        source: the dataset.
+        splits: which of its rows; `validation` can be a file too.
+        limit: rows of each at most.
+        seed: of the cut.
+        encoding: of a file that `splits.validation` names.
+        column: of class labels, if any: no label's last training row is cut.
+
+    Raises:
+        DataError: there is no such split, or rows would be trained on and measured on.
+        EmptyError: one of the two would hold no rows.
     """
-    train = select(source.splits, train_split, limit)
+    train, validation = select(source.splits, splits.train_split, limit), splits.validation
     if validation is not None and names_file(source.splits, validation):
-        other = open_dataset(validation, encoding=encoding).splits
-        name = next((name for name in (*VALIDATIONS, *other) if name in other), "train")
-        return TrainAndValidation(train, select(other, name, limit), validation)
+        others = open_dataset(validation, encoding=encoding).splits
+        name = next((name for name in (*VALIDATIONS, *others) if name in others), "train")
+        return TrainAndValidation(train, select(others, name, limit), validation)
     name = validation or next((name for name in VALIDATIONS if name in source.splits), "")
     if name:
-        _refuse_overlap(source.splits, train_split, name)
+        _refuse_overlap(source.splits, splits.train_split, name)
         return TrainAndValidation(train, select(source.splits, name, limit), name)
-    cut = Cut(train_split, CUT_SHARE, seed, limit, column)
+    cut = Cut(splits.train_split, CUT_SHARE, seed, limit, column)
     places = cut_places(train, cut)
     kept, held_out = map(train.select, places)
-    return TrainAndValidation(kept, held_out, f"{train_split}, {CUT_SHARE:.0%} cut", cut, places=places)
+    return TrainAndValidation(kept, held_out, f"{splits.train_split}, {CUT_SHARE:.0%} cut", cut, places=places)
 
 
 def names_file(splits: DatasetDict, validation: str) -> bool:
@@ -144,7 +164,7 @@ def _refuse_overlap(splits: DatasetDict, train: str, validation: str) -> None:
         raise DataError(f"--validation {validation} takes rows that --train-split {train} trains on; part them")
 
 
-def _range(part: Any, splits: DatasetDict) -> range:
+def _range(part: _Slice, splits: DatasetDict) -> range:
     size = len(splits[part.splitname])
     return range(min(part.from_ or 0, size), size if part.to is None else min(part.to, size))
 
@@ -166,34 +186,38 @@ def cut_places(rows: Dataset, cut: Cut) -> tuple[list[int], list[int]]:
     order = np.random.default_rng(cut.seed).permutation(len(rows)).tolist()
     count = max(1, round(len(rows) * cut.share))
     if cut.column is None:
-        aside = order[:count]
+        held_out = order[:count]
     else:
-        held = label_sets_of(rows, cut.column)
-        left = Counter(name for names in held for name in names)
-        aside = []
+        labels = label_sets_of(rows, cut.column)
+        left = Counter(name for names in labels for name in names)
+        held_out = []
         for row in order:
-            if len(aside) < count and all(left[name] > 1 for name in held[row]):
-                aside.append(row)
-                left.subtract(held[row])
-    if not aside:
+            if len(held_out) < count and all(left[name] > 1 for name in labels[row]):
+                held_out.append(row)
+                left.subtract(labels[row])
+    if not held_out:
         raise EmptyError("no row can be spared to measure on: each label has one row; give --validation, or more rows")
-    chosen = set(aside)
+    chosen = set(held_out)
     return [row for row in range(len(rows)) if row not in chosen], sorted(chosen)
 
 
 def label_sets_of(rows: Dataset, column: str) -> list[tuple[str, ...]]:
     """Return the labels of each row: one or none, or where the column holds lists any number."""
     if holds_sets(rows, column):
-        return [tuple(dict.fromkeys(held or ())) for held in sets_of(rows, column)]  # tags of words come again
+        return [tuple(dict.fromkeys(names or ())) for names in sets_of(rows, column)]  # tags of words come again
     return [() if name is None else (name,) for name in names_of(rows, column)]
 
 
-def to_measure(
+def evaluation_rows(
     source: Source, split: str | None, limit: int | None, labelled: Callable[[Dataset], bool], cut: Cut | None = None
 ) -> tuple[str, Dataset]:
     """Return the rows that eval takes, by name: the one asked for, else validation, else test, if labelled.
 
     `cut` is how the model's own training run cut its validation rows from this dataset.
+
+    Raises:
+        DataError: there is no such split, or none has labels.
+        EmptyError: it holds no rows.
     """
     if split is not None:
         return split, select(source.splits, split, limit)
@@ -204,9 +228,9 @@ def to_measure(
         if name in source.splits and labelled(source.splits[name]):
             return name, select(source.splits, name, limit)
     if source.reference == "-" or Path(source.reference).is_file():  # one file: it is what the user wants measured
-        only = next(iter(source.splits))
-        if labelled(source.splits[only]):
-            return only, select(source.splits, only, limit)
+        name = next(iter(source.splits))
+        if labelled(source.splits[name]):
+            return name, select(source.splits, name, limit)
     raise DataError(
         f"no validation or test split of {source.reference!r} has labels; it has {listing(source.splits)}: "
         "name one with --split"

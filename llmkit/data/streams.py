@@ -5,16 +5,15 @@ A text file has a row for each 64,000 characters or so, cut at the end of a line
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-from datasets import Dataset, Features, concatenate_datasets
+from datasets import Dataset, Features, IterableDataset, concatenate_datasets
 from datasets.table import InMemoryTable
 
 from llmkit import hub
@@ -23,27 +22,32 @@ from llmkit.errors import DataError, EmptyError, OptionError, brief
 from llmkit.errors.libraries import translated
 from llmkit.output.report import Report
 
-ROWS = 1000  # of a batch at most, where the format does not say
-BLOCK = 1 << 20  # bytes that are read at a time
-PIECE = 64_000  # characters of a row that is cut from a text file
+ROWS_PER_BATCH = 1000  # at most, where the format does not say
+BYTES_PER_READ = 1 << 20
+CHARACTERS_PER_ROW = 64_000  # of a text file
 
 
-@dataclass(frozen=True)
-class RowStream:
-    """The rows of a split, read anew each time they are asked for; `whole` yields them in batches of its own sizes."""
+class RowStream(ABC):
+    """The rows of a split, read anew each time they are asked for."""
 
-    whole: Callable[[], Iterator[Dataset]]
+    @abstractmethod
+    def read(self) -> Iterator[Dataset]:
+        """Yield all rows, in batches of sizes that the format gives."""
 
     def batches(self, skip: int = 0, limit: int | None = None) -> Iterator[Dataset]:
-        """Yield the rows after the first `skip`, up to the row `limit`, with the features of the first batch."""
+        """Yield the rows after the first `skip`, up to the row `limit`, with the features of the first batch.
+
+        Raises:
+            DataError: a row has other columns than the first, or the file is broken.
+        """
         features: Features | None = None
         start = 0
-        for batch in self.whole():
+        for batch in self.read():
             features = features or batch.features
             end = start + len(batch)
             first, last = max(start, skip), min(end, end if limit is None else limit)
             if first < last:
-                yield _as(batch.select(range(first - start, last - start)), features, start)
+                yield _with_features(batch.select(range(first - start, last - start)), features, start)
             start = end
             if limit is not None and start >= limit:
                 return
@@ -68,13 +72,37 @@ class RowStream:
         return concatenate_datasets(kept)
 
 
-def _as(batch: Dataset, features: Features, start: int) -> Dataset:
+@dataclass(frozen=True)
+class FileStream(RowStream):
+    """The rows of data files, one file after the other."""
+
+    paths: tuple[Path, ...]
+    encoding: str
+
+    def read(self) -> Iterator[Dataset]:
+        for path in self.paths:
+            for batch in _of_file(path, self.encoding):
+                yield loading.unfolded(batch)
+
+
+@dataclass(frozen=True)
+class LibraryStream(RowStream):
+    """The rows of a split that the library of datasets streams."""
+
+    rows: IterableDataset
+
+    def read(self) -> Iterator[Dataset]:
+        for batch in self.rows.iter(batch_size=ROWS_PER_BATCH):
+            yield loading.unfolded(Dataset.from_dict(batch, features=self.rows.features))
+
+
+def _with_features(batch: Dataset, features: Features, start: int) -> Dataset:
     """Return rows with these features, which rows that were read earlier have."""
     if batch.features == features:
         return batch
     try:
-        wanted = {name: batch[name][:] if name in batch.column_names else [None] * len(batch) for name in features}
-        return Dataset.from_dict(wanted, features=features)
+        columns = {name: batch[name][:] if name in batch.column_names else [None] * len(batch) for name in features}
+        return Dataset.from_dict(columns, features=features)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise DataError(
             f"rows {start + 1} to {start + len(batch)} have other columns than the first: {brief(error)}"
@@ -102,36 +130,31 @@ def open_streams(reference: str, encoding: str, report: Report) -> Streams:
         raise OptionError("--streaming reads rows again and again, which standard input cannot give; save it to a file")
     path, config = loading.local_path(reference)
     if path is not None and path.is_file():
-        return Streams(reference, {loading.split_of(Path(path.name)): of_files([path], encoding)})
+        return Streams(reference, {loading.split_of(Path(path.name)): stream_files([path], encoding)})
     if path is not None and not config and not (path / "README.md").is_file():
         groups = loading.files_by_split(path)
-        return Streams(reference, {split: of_files(found, encoding) for split, found in groups.items()})
+        return Streams(reference, {split: stream_files(paths, encoding) for split, paths in groups.items()})
     name, config = (str(path), config) if path is not None else loading.hub_name(reference)
     commit = hub.commit("dataset", name, None, report) if path is None else None
     with translated("dataset", name):
         loaded = loading.load_splits(name, config, streaming=True)
-    return Streams(reference, {split: RowStream(partial(_of_library, part)) for split, part in loaded.items()}, commit)
+    return Streams(reference, {split: LibraryStream(rows) for split, rows in loaded.items()}, commit)
 
 
-def _of_library(part: Any) -> Iterator[Dataset]:
-    for batch in part.iter(batch_size=ROWS):
-        yield loading.unfolded(Dataset.from_dict(batch, features=part.features))
-
-
-def of_files(paths: Iterable[Path], encoding: str) -> RowStream:
+def stream_files(paths: Iterable[Path], encoding: str) -> RowStream:
     """Return the rows of data files, one file after the other.
 
     Raises:
         DataError: a format that cannot be read in parts.
     """
-    found = list(paths)
-    for path in found:
+    stream = FileStream(tuple(paths), encoding)
+    for path in stream.paths:
         kind = files.format_of(path)
         if kind == "json":
             raise DataError(f"{path} is one JSON value, which is read whole; --streaming takes lines of JSON (.jsonl)")
         if kind in {"parquet", "arrow"} and path.suffix.lower() in files.COMPRESSIONS:
             raise DataError(f"{path} is compressed as a whole; --streaming takes {kind} files as they are")
-    return RowStream(lambda: (loading.unfolded(batch) for path in found for batch in _of_file(path, encoding)))
+    return stream
 
 
 def _of_file(path: Path, encoding: str) -> Iterator[Dataset]:
@@ -154,7 +177,7 @@ def _of_parquet(path: Path) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(path) as file:
-        yield from file.iter_batches(batch_size=ROWS)
+        yield from file.iter_batches(batch_size=ROWS_PER_BATCH)
 
 
 def _of_arrow(path: Path) -> Iterator[pa.RecordBatch]:
@@ -171,12 +194,8 @@ def _of_table(path: Path, kind: str, encoding: str) -> Iterator[pa.RecordBatch]:
 
     delimiter = files.delimiter_of(kind, next(_texts(path, encoding), ""))
     with _opened(path) as stream:
-        reader = pyarrow.csv.open_csv(
-            stream,
-            read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=BLOCK, encoding=encoding),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            convert_options=files.conversion(),
-        )
+        options = files.table_options(delimiter, BYTES_PER_READ, encoding)
+        reader = pyarrow.csv.open_csv(stream, **options)
         names = files.checked_header(path, reader.schema.names)
         yield from (pa.RecordBatch.from_arrays(batch.columns, names) for batch in reader)
 
@@ -185,22 +204,22 @@ def _of_lines(path: Path, encoding: str) -> Iterator[Dataset]:
     number = 1
     for text in _texts(path, encoding):
         rows = files.json_lines(text, str(path), number)
-        for start in range(0, len(rows), ROWS):
-            yield files.from_rows(rows[start : start + ROWS], path)
+        for start in range(0, len(rows), ROWS_PER_BATCH):
+            yield files.from_rows(rows[start : start + ROWS_PER_BATCH], path)
         number += text.count("\n")
 
 
 def _of_text(path: Path, encoding: str) -> Iterator[Dataset]:
     for text in _texts(path, encoding):
-        piece, pieces, size = list[str](), list[str](), 0
+        lines, rows, size = list[str](), list[str](), 0
         for line in text.splitlines(keepends=True):
-            piece.append(line)
+            lines.append(line)
             size += len(line)
-            if size >= PIECE:
-                pieces.append("".join(piece))
-                piece, size = [], 0
-        pieces.append("".join(piece))
-        yield Dataset.from_dict({"text": [one for one in pieces if one]})
+            if size >= CHARACTERS_PER_ROW:
+                rows.append("".join(lines))
+                lines, size = [], 0
+        rows.append("".join(lines))
+        yield Dataset.from_dict({"text": [row for row in rows if row]})
 
 
 def _opened(path: Path) -> pa.NativeFile:
@@ -215,14 +234,11 @@ def _texts(path: Path, encoding: str) -> Iterator[str]:
     decoder, rest = files.decoder_of(encoding), ""
     with _opened(path) as stream:
         while True:
-            block = stream.read(BLOCK)
+            block = stream.read(BYTES_PER_READ)
             try:
                 text = rest + decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
-                raise DataError(
-                    f"{path}: byte {block[error.start]:#04x} is not {encoding}; name the file's encoding, for example "
-                    "--encoding latin-1, gb18030 or utf-16"
-                ) from None
+                raise files.wrong_encoding(str(path), error.object, error.start, encoding) from None
             if not block:
                 break
             end = text.rfind("\n") + 1

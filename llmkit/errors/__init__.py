@@ -21,7 +21,9 @@ from __future__ import annotations
 from llmkit.errors.phrases import brief as brief
 from llmkit.errors.phrases import did_you_mean as did_you_mean
 from llmkit.errors.phrases import listing as listing
+from llmkit.errors.phrases import one_line as one_line
 from llmkit.errors.phrases import shortened as shortened
+from llmkit.errors.phrases import shortened_repr as shortened_repr
 
 
 class LlmkitError(Exception):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+
+MAX_ERROR = 200  # characters of a library's message that a sentence holds
+MAX_QUOTATION = 40  # characters of a value that a sentence quotes
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -15,19 +17,31 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def listing(names: Iterable[object], most: int = 12) -> str:
     """Join names with commas, cut after `most` of them."""
-    shown = [str(name) for name in names]
-    rest = len(shown) - most
-    return ", ".join(shown[:most]) + (f" and {rest} more" if rest > 0 else "")
+    texts = [str(name) for name in names]
+    rest = len(texts) - most
+    return ", ".join(texts[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def one_line(value: object, most: int | None = None) -> str:
+    """Return the text of a value on one line, and of that the first `most` characters."""
+    return " ".join(str(value).split())[:most]
 
 
 def brief(error: BaseException) -> str:
-    """Return an error in one line, cut where it is long."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."
+    """Return an error in one line, cut where it is long; its type where it says nothing."""
+    return _cut(one_line(error) or type(error).__name__, MAX_ERROR)
 
 
-def shortened(key: Any) -> str:
-    """Return a value, or the texts of a key, as a quotation of at most 40 characters."""
-    text = " | ".join(map(str, key)) if isinstance(key, tuple) else str(key)
-    line = " ".join(text.split())
-    return repr(line if len(line) <= 40 else f"{line[:37]}...")
+def shortened(value: object) -> str:
+    """Return the text of a value, or the texts of a tuple, as a quotation of one line that is cut where it is long."""
+    text = " | ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return repr(_cut(one_line(text), MAX_QUOTATION))
+
+
+def shortened_repr(value: object) -> str:
+    """Return a value as Python writes it, cut where it is long."""
+    return _cut(repr(value), MAX_QUOTATION)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from llmkit import metrics, models, runs, tasks
 from llmkit.data import Source, hub_name, open_dataset
 from llmkit.data.parts import Part
-from llmkit.data.splits import Cut, to_measure
+from llmkit.data.splits import Cut, evaluation_rows
 from llmkit.errors import DataError, EmptyError, HubError, ModelError, OptionError, did_you_mean, listing
 from llmkit.evaluation.result import MetricRequest
 from llmkit.evaluation.slices import slices_of
@@ -116,7 +116,7 @@ def _task_and_split(
     source = open_dataset(request.dataset, encoding=data.encoding, report=report)
     task, columns = tasks.resolve_task(able, source.any(), data.columns, "eval", data, resolved.config)
     has_labels = partial(task.columns.has_labels, columns=columns)
-    name, rows = to_measure(source, request.evaluation.split, data.limit, has_labels, _cut_of(run_record, source))
+    name, rows = evaluation_rows(source, request.evaluation.split, data.limit, has_labels, _cut_of(run_record, source))
     tasks.require_valid_rows(task, rows, columns, name)
     return task, SplitRows(request.dataset, source, name, rows, columns)
 

@@ -14,7 +14,7 @@ from llmkit import metrics, runs, tasks
 from llmkit.data import Source, fingerprint, open_dataset
 from llmkit.data.columns import Row
 from llmkit.data.predictions import read_predictions, row_ids
-from llmkit.data.splits import to_measure
+from llmkit.data.splits import evaluation_rows
 from llmkit.errors import EmptyError, OptionError, listing
 from llmkit.evaluation.assessing import assess
 from llmkit.evaluation.comparison import looks_saved, read_saved
@@ -131,8 +131,8 @@ def _has_text_task(source: Source, data: DataOptions) -> bool:
 def _observed(scored: ScoredRows, path: Path, encoding: str, report: Report) -> tuple[Observations, list[str]]:
     """Return what the file predicts for each row, and the content ids of the rows."""
     predictions = read_predictions(path, encoding)
-    if predictions.said:
-        report.say(predictions.said)
+    if predictions.note:
+        report.say(predictions.note)
     ids = row_ids([scored.rows[column] for column in scored.settings.inputs.values() or scored.rows.column_names])
     joined = join(predictions, scored.rows.to_list(), ids, scored.settings.columns)
     report.say(f"predictions: {len(joined.rows)} rows of {path}, {joined.how}")
@@ -179,7 +179,9 @@ def _labelled_rows(request: EvalRequest, source: Source, report: Report) -> Scor
             f"--task {candidates[0].name}: a file of predictions can be scored for {those}, or by a text metric"
         )
     task, columns = tasks.resolve_task(able, source.any(), data.columns, "eval", data)
-    name, rows = to_measure(source, evaluation.split, data.limit, partial(task.columns.has_labels, columns=columns))
+    name, rows = evaluation_rows(
+        source, evaluation.split, data.limit, partial(task.columns.has_labels, columns=columns)
+    )
     tasks.require_valid_rows(task, rows, columns, name)
     split = SplitRows(request.dataset, source, name, rows, columns)
     usable = usable_rows(split, task.columns.usable_rows(rows, columns), task, report)
@@ -204,7 +206,7 @@ def _text_rows(request: EvalRequest, source: Source) -> ScoredRows:
     if "reference" not in data.columns:
         raise OptionError("name the column of the texts to compare with: --column reference=NAME")
     column = data.columns["reference"]
-    split, rows = to_measure(source, evaluation.split, data.limit, lambda part: column in part.column_names)
+    split, rows = evaluation_rows(source, evaluation.split, data.limit, lambda part: column in part.column_names)
     known = metrics.names_for(Texts(("",), (("",),)))
     named = [metrics.canonical(metric) for metric in evaluation.metric or DEFAULT_TEXT_METRICS]
     for metric in named:

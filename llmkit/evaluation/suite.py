@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Literal, TypeVar
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from llmkit.errors import GateMissed, LlmkitError, MembersFailed, OptionError, Stopped
 from llmkit.errors.libraries import translate
@@ -12,14 +12,14 @@ from llmkit.evaluation.benchmarks import is_benchmark
 from llmkit.evaluation.gates import missed
 from llmkit.evaluation.result import SCHEMA, Evaluation, failed
 from llmkit.evaluation.run import evaluate_request
-from llmkit.evaluation.suite_files import SuiteMember, is_suite, kinds_of, read_suite
+from llmkit.evaluation.suite_files import SuiteMember, is_suite, read_suite
 from llmkit.options import DataOptions, EvalOptions, EvalRequest, GateOptions, ModelOptions
 from llmkit.options.base import Options
+from llmkit.options.overrides import field_types, from_mapping
 from llmkit.output.report import Report
 from llmkit.output.result import FailedResult, Result, SuiteResult
 
 GROUPS: tuple[type[Options], ...] = (ModelOptions, DataOptions, EvalOptions, GateOptions)
-OptionsT = TypeVar("OptionsT", bound=Options)
 
 
 @dataclass(frozen=True)
@@ -129,36 +129,18 @@ def _suite_requests(request: EvalRequest) -> tuple[str, list[tuple[str, EvalRequ
     """Return the name of the suite, and the request and the name of each of its members."""
     if request.evaluation.predictions is not None:
         raise OptionError("--predictions is of one dataset; a suite names a file for each of its members")
-    suite = read_suite(request.dataset, kinds_of(*GROUPS))
+    suite = read_suite(request.dataset, field_types(*GROUPS))
     return suite.name, [(member.name, _member_request(request, member)) for member in suite.members]
 
 
 def _member_request(request: EvalRequest, member: SuiteMember) -> EvalRequest:
     own_request = EvalRequest(
         dataset=member.dataset,
-        model=_overlaid(request.model, member),
-        data=_overlaid(request.data, member),
-        evaluation=_overlaid(request.evaluation, member),
-        gates=_overlaid(request.gates, member),
+        model=from_mapping(request.model, member.options, member.name),
+        data=from_mapping(request.data, member.options, member.name),
+        evaluation=from_mapping(request.evaluation, member.options, member.name),
+        gates=from_mapping(request.gates, member.options, member.name),
     )
     if own_request.model.model is None:
         return own_request
     return replace(own_request, model=replace(own_request.model, model=member.filled(own_request.model.model)))
-
-
-def _overlaid(flags: OptionsT, member: SuiteMember) -> OptionsT:
-    """Return the group with a member's options where the command line has the default: flags win over the file.
-
-    Raises:
-        OptionError: naming the member whose options do not go together.
-    """
-    defaults = {field.name: field.default for field in fields(flags)}
-    changes = {
-        name: value
-        for name, value in member.options.items()
-        if name in defaults and getattr(flags, name) == defaults[name]
-    }
-    try:
-        return replace(flags, **changes)
-    except OptionError as error:
-        raise OptionError(*(f"{member.name}: {problem}" for problem in error.problems)) from None

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import types
-import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from llmkit.errors import OptionError, did_you_mean, listing
+from llmkit.options.overrides import field_name, field_values, text_of
 
 GLUE = ("mrpc", "sst2", "cola", "rte", "stsb", "wnli", "qnli", "mnli", "qqp")
 BUILT_IN: dict[str, list[dict[str, Any]]] = {
@@ -67,16 +66,7 @@ def is_suite(reference: str) -> bool:
     return reference in BUILT_IN and not Path(reference).exists()
 
 
-def kinds_of(*groups: type) -> dict[str, Any]:
-    """Return the type of each field of some option groups: the options that a suite may give."""
-    return {
-        option.name: typing.get_type_hints(group)[option.name]
-        for group in groups
-        for option in dataclasses.fields(group)
-    }
-
-
-def read_suite(reference: str, kinds: Mapping[str, Any]) -> Suite:
+def read_suite(reference: str, kinds: Mapping[str, object]) -> Suite:
     """Read a suite: a YAML mapping of `evals`, options that hold for all of them, and a `name`.
 
     A member is a dataset, or a mapping of its `dataset`, `name` and own options, which win over the suite's. Options
@@ -85,7 +75,7 @@ def read_suite(reference: str, kinds: Mapping[str, Any]) -> Suite:
 
     Args:
         reference: the path of the file, or the name of a built-in suite.
-        kinds: the options that are allowed and their types: `kinds_of` their groups.
+        kinds: the options that are allowed and their types: `field_types` of their groups.
 
     Raises:
         OptionError: with all that is wrong, each with the file, the member and the key.
@@ -135,7 +125,7 @@ class _SuiteParser:
     """Reads the content of one file and collects what is wrong with it."""
 
     file: str
-    kinds: Mapping[str, Any]
+    kinds: Mapping[str, object]
     problems: list[str]
 
     def suite(self, content: Mapping[Any, Any]) -> Suite:
@@ -199,7 +189,7 @@ class _SuiteParser:
         found: dict[str, Any] = {}
         known = (*own, *self.kinds)
         for key, value in content.items():
-            name = str(key).replace("-", "_")
+            name = field_name(key)
             if name not in known:
                 self.problems.append(f"{where}: there is no option {str(key)!r}{did_you_mean(name, known)}")
             elif name in found:
@@ -208,76 +198,12 @@ class _SuiteParser:
                 found[name] = value
         return found
 
-    def options(self, given: Mapping[str, Any], where: str) -> dict[str, Any]:
-        made = {}
-        for name, value in given.items():
-            try:
-                made[name] = None if value is None else _of_kind(value, self.kinds[name])
-            except ValueError as error:
-                self.problems.append(f"{where}: {name} must be {error}, not {value!r}")
-        return made
+    def options(self, given: Mapping[str, object], where: str) -> dict[str, Any]:
+        return field_values(given, self.kinds, where, self.problems)
 
     def text(self, value: Any, where: str) -> str:
         try:
-            return _text(value)
+            return text_of(value)
         except ValueError as error:
             self.problems.append(f"{where} must be {error}, not {value!r}")
             return ""
-
-
-def _of_kind(value: Any, kind: Any) -> Any:
-    """Return a YAML value as the type of an option's field.
-
-    Raises:
-        ValueError: it is something else; the message says what is wanted.
-    """
-    kinds = [part for part in _alternatives(kind) if part is not type(None)]
-    kind = kinds[0]
-    if typing.get_origin(kind) is list:
-        return list(_several(value))
-    if typing.get_origin(kind) is typing.Literal:
-        choices = typing.get_args(kind)
-        if value not in choices or isinstance(value, bool):
-            raise ValueError(f"one of {listing(choices)}")
-        return value
-    if kind is bool:
-        if not isinstance(value, bool):
-            raise ValueError("true or false")
-        return value
-    if kind in (int, float):
-        return _number(value, kind)
-    return Path(_text(value)) if kind is Path else _text(value)
-
-
-def _alternatives(kind: Any) -> tuple[Any, ...]:
-    return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
-
-
-def _number(value: Any, kind: type) -> Any:
-    if isinstance(value, str):  # YAML reads 1e-3 as text
-        try:
-            value = float(value)
-        except ValueError:
-            value = None
-    if isinstance(value, bool) or not isinstance(value, int | float) or (kind is int and not float(value).is_integer()):
-        raise ValueError("a whole number" if kind is int else "a number")
-    return kind(value)
-
-
-def _several(value: Any) -> Iterator[str]:
-    """Yield the values of an option that repeats, a mapping's as key=value."""
-    if isinstance(value, dict):
-        yield from (f"{_text(key)}={_text(inner)}" for key, inner in value.items())
-    elif isinstance(value, list):
-        for item in value:
-            yield from _several(item) if isinstance(item, dict) else [_text(item)]
-    else:
-        yield _text(value)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        raise ValueError('text (in quotes where YAML reads "yes", "no", "on" and "off" as true or false)')
-    if not isinstance(value, str | int | float):
-        raise ValueError("text (in quotes, if YAML reads it as something else)")
-    return str(value)

@@ -61,7 +61,7 @@ class Embedder(Answerer[str]):
         """
         embedder = cls(models.resolve_model(options, report, DEFAULT_MODEL), options, embedding)
         if embedding.pooling == OWN:
-            report.say(f"pooling: {embedder.pooling.said}")
+            report.say(f"pooling: {embedder.pooling.description}")
         return embedder
 
     @property
@@ -106,7 +106,7 @@ class Embedder(Answerer[str]):
     def tokens(self, texts: Sequence[str], *prompts: str) -> list[EncodedRow]:
         """Return the model's inputs of each text, and count those that are longer than it reads."""
         settings = TaskSettings(columns={"text": "text"}, max_length=self.max_length)
-        prompted = Dataset.from_dict({"text": [self.pooling.spelled(text, *prompts) for text in texts]})
+        prompted = Dataset.from_dict({"text": [self.pooling.with_prompt(text, *prompts) for text in texts]})
         columns = tokenize_rows(prompted, self.tokenizer, settings)
         self.truncated += sum(columns.pop("truncated"))
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
-from typing import Any
 
 import torch
 from datasets import Dataset
 
-from llmkit.inspection.token_lengths import Reader
+from llmkit.inspection.token_lengths import TokenCounter
+from llmkit.output.survey_result import PieceKind, PieceResult, RowResult
+from llmkit.tasks.base.encoding import Batch
 from llmkit.tasks.encoding.collation import IGNORED
 
-HEAD, TAIL = 60, 8  # tokens of a text that are shown; those between are counted
-TURNS = 4  # places where a loss begins or ends, around which tokens are shown too
+FIRST_TOKENS, LAST_TOKENS = 60, 8  # of a text, which are shown; those between are counted
+MAX_TURNS = 4  # places where a loss begins or ends, around which tokens are shown too
 
 
 @dataclass(frozen=True)
@@ -24,99 +25,101 @@ class Piece:
     `kind` is text, special, padding, learned (there is a loss on it), unlearned (there is none), answer, or omitted.
     """
 
-    kind: str
+    kind: PieceKind
     text: str
     tokens: int
 
+    def as_dict(self) -> PieceResult:
+        """Return the fields that --json prints."""
+        return {"kind": self.kind, "text": self.text, "tokens": self.tokens}
+
 
 @dataclass(frozen=True)
-class Exhibit:
-    """One row of a batch: its texts by name, and what is right of the whole row, where something is."""
+class RowPreview:
+    """One row of a batch: its texts by name, and the target of all of the row, where there is one."""
 
     texts: dict[str, list[Piece]]
-    truth: str | None
+    target: str | None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> RowResult:
         """Return the fields that --json prints."""
-        texts = {
-            name: [{"kind": piece.kind, "text": piece.text, "tokens": piece.tokens} for piece in pieces]
-            for name, pieces in self.texts.items()
-        }
-        return {"texts": texts, "truth": self.truth}
+        texts = {name: [piece.as_dict() for piece in pieces] for name, pieces in self.texts.items()}
+        return {"texts": texts, "truth": self.target}
 
 
-def exhibits(reader: Reader, rows: Dataset, count: int) -> list[Exhibit]:
+def preview_batch(counter: TokenCounter, rows: Dataset, count: int) -> list[RowPreview]:
     """Return the first rows (or blocks, or windows) that training on some rows would show the model, as one batch."""
-    if reader.settings is None or not len(rows):
+    if counter.settings is None or not len(rows):
         return []
-    training = "finetune" in reader.task.commands
-    prepared = reader.task.encoding.encode(rows, reader.tokenizer, reader.settings, training=training)
-    prepared = reader.task.encoding.pack(prepared, reader.settings) if training else prepared
-    shown = prepared.select(range(min(count, len(prepared)))).to_list()
-    if not shown:
+    training = "finetune" in counter.task.commands
+    encoded = counter.task.encoding.encode(rows, counter.tokenizer, counter.settings, training=training)
+    encoded = counter.task.encoding.pack(encoded, counter.settings) if training else encoded
+    first = encoded.select(range(min(count, len(encoded)))).to_list()
+    if not first:
         return []
-    batch = reader.task.encoding.collator(reader.tokenizer, reader.settings)(shown)
+    batch = counter.task.encoding.collator(counter.tokenizer, counter.settings)(first)
     if "attention_mask" not in batch:  # several rows in one, which positions part
-        sizes = torch.tensor([row["length"] for row in shown])
+        sizes = torch.tensor([row["length"] for row in first])
         batch["attention_mask"] = torch.arange(batch["input_ids"].shape[1]) < sizes[:, None]
-    return [_exhibit(reader, batch, place) for place in range(len(shown))]
+    return [_preview_row(counter, batch, place) for place in range(len(first))]
 
 
-def _exhibit(reader: Reader, batch: dict[str, Any], place: int) -> Exhibit:
+def _preview_row(counter: TokenCounter, batch: Batch, place: int) -> RowPreview:
     texts: dict[str, list[Piece]] = {}
-    of_tokens = _labels_of_tokens(reader, batch)
+    token_labels = _labels_of_tokens(counter, batch)
     for key in batch:
         if not key.endswith("input_ids") or key.startswith("decoder"):
             continue
         ids, mask = batch[key][place], batch[f"{key.removesuffix('input_ids')}attention_mask"][place]
-        if ids.dim() == 1:
-            labels = None if of_tokens is None else of_tokens[place]
-            name = "text" if key == "input_ids" else "pair"
-            texts[name] = _pieces(reader, ids, _kinds(reader, batch, place, ids, mask, labels), labels)
+        if ids.dim() > 1:
+            texts |= _alternatives(counter, batch, place, ids, mask)
             continue
-        for number in batch["is_real"][place].nonzero().flatten().tolist():  # alternatives
-            learned = batch["completion_mask"][place][number] if "completion_mask" in batch else None
-            labels = None if learned is None else ids[number].masked_fill(learned == 0, IGNORED)
-            kinds = _kinds(reader, batch, place, ids[number], mask[number], labels)
-            name = (
-                reader.task.columns.alternative_roles[number]
-                if reader.task.columns.alternative_roles
-                else f"choice {number}"
-            )
-            texts[name] = _pieces(reader, ids[number], kinds, labels)
-    if _writes(reader, batch):
+        labels = None if token_labels is None else token_labels[place]
+        name = "text" if key == "input_ids" else "pair"
+        texts[name] = _pieces(counter, ids, _kinds(counter, batch, place, ids, mask, labels), labels)
+    if _decodes_labels(counter, batch):
         target = batch["labels"][place]
-        kinds = ["padding" if token == IGNORED else "learned" for token in target.tolist()]
-        texts["target"] = _pieces(reader, target.clamp(min=0), kinds, None)
-        return Exhibit(texts, None)
-    whole = batch["labels"][place] if "labels" in batch and of_tokens is None else None
-    return Exhibit(texts, _truth(reader, batch, place, whole))
+        kinds: list[PieceKind] = ["padding" if token == IGNORED else "learned" for token in target.tolist()]
+        texts["target"] = _pieces(counter, target.clamp(min=0), kinds, None)
+        return RowPreview(texts, None)
+    label = batch["labels"][place] if "labels" in batch and token_labels is None else None
+    return RowPreview(texts, _target(counter, batch, place, label))
 
 
-def _writes(reader: Reader, batch: dict[str, Any]) -> bool:
+def _alternatives(
+    counter: TokenCounter, batch: Batch, place: int, ids: torch.Tensor, mask: torch.Tensor
+) -> dict[str, list[Piece]]:
+    """Return the pieces of each alternative of a row, whose ids and mask are of shape (alternatives, tokens)."""
+    texts = {}
+    roles = counter.task.columns.alternative_roles
+    for number in batch["is_real"][place].nonzero().flatten().tolist():
+        completion = batch["completion_mask"][place][number] if "completion_mask" in batch else None
+        labels = None if completion is None else ids[number].masked_fill(completion == 0, IGNORED)
+        kinds = _kinds(counter, batch, place, ids[number], mask[number], labels)
+        texts[roles[number] if roles else f"choice {number}"] = _pieces(counter, ids[number], kinds, labels)
+    return texts
+
+
+def _decodes_labels(counter: TokenCounter, batch: Batch) -> bool:
     """Tell whether the labels are a text of their own, which a decoder learns to write."""
-    return bool(reader.config.is_encoder_decoder) and "labels" in batch and batch["labels"].dim() > 1
+    return bool(counter.config.is_encoder_decoder) and "labels" in batch and batch["labels"].dim() > 1
 
 
-def _labels_of_tokens(reader: Reader, batch: dict[str, Any]) -> torch.Tensor | None:
+def _labels_of_tokens(counter: TokenCounter, batch: Batch) -> torch.Tensor | None:
     """Return the label of each token of each row, where tokens have labels."""
     labels = batch.get("labels")
-    if labels is None or _writes(reader, batch) or labels.is_floating_point():
+    if labels is None or _decodes_labels(counter, batch) or labels.is_floating_point():
         return None
     return labels if labels.shape == batch["input_ids"].shape else None
 
 
 def _kinds(
-    reader: Reader,
-    batch: dict[str, Any],
-    place: int,
-    ids: torch.Tensor,
-    mask: torch.Tensor,
-    labels: torch.Tensor | None,
-) -> list[str]:
-    special = set(reader.tokenizer.all_special_ids)
+    counter: TokenCounter, batch: Batch, place: int, ids: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor | None
+) -> list[PieceKind]:
+    """Return what each token of a text is; ids, mask and labels are of shape (tokens,)."""
+    special = set(counter.tokenizer.all_special_ids)
     start, end = (int(batch[name][place]) if name in batch else 0 for name in ("start_positions", "end_positions"))
-    kinds = []
+    kinds: list[PieceKind] = []
     for number, (token, real) in enumerate(zip(ids.tolist(), mask.tolist(), strict=True)):
         if not real:
             kinds.append("padding")
@@ -129,53 +132,55 @@ def _kinds(
     return kinds
 
 
-def _pieces(reader: Reader, ids: torch.Tensor, kinds: Sequence[str], labels: torch.Tensor | None) -> list[Piece]:
+def _pieces(
+    counter: TokenCounter, ids: torch.Tensor, kinds: Sequence[PieceKind], labels: torch.Tensor | None
+) -> list[Piece]:
     """Return the pieces of a text; a token whose label is something else than itself stands with it."""
     real = [place for place, kind in enumerate(kinds) if kind != "padding"]
-    left_out = set(real[HEAD:-TAIL]) if len(real) > HEAD + TAIL else set()
-    left_out -= {place for turn in _turns(kinds) for place in range(turn - TAIL, turn + TAIL)}
-    told = ["omitted" if place in left_out else kind for place, kind in enumerate(kinds)]
-    made: list[Piece] = []
-    for kind, group in groupby(range(len(told)), told.__getitem__):
+    left_out = set(real[FIRST_TOKENS:-LAST_TOKENS]) if len(real) > FIRST_TOKENS + LAST_TOKENS else set()
+    left_out -= {place for turn in _turns(kinds) for place in range(turn - LAST_TOKENS, turn + LAST_TOKENS)}
+    kinds = ["omitted" if place in left_out else kind for place, kind in enumerate(kinds)]
+    pieces: list[Piece] = []
+    for kind, group in groupby(range(len(kinds)), kinds.__getitem__):
         places = list(group)
-        run = ids[places].tolist()
-        own = labels[places].tolist() if labels is not None and kind == "learned" else run
-        if own != run:
-            made += [Piece(kind, _labelled(reader, *pair), 1) for pair in zip(run, own, strict=True)]
+        tokens = ids[places].tolist()
+        targets = labels[places].tolist() if labels is not None and kind == "learned" else tokens
+        if targets != tokens:
+            pieces += [Piece(kind, _labelled(counter, *pair), 1) for pair in zip(tokens, targets, strict=True)]
         else:
-            made.append(Piece(kind, _spelled(reader, kind, run), len(run)))
-    return made
+            pieces.append(Piece(kind, _piece_text(counter, kind, tokens), len(tokens)))
+    return pieces
 
 
-def _turns(kinds: Sequence[str]) -> list[int]:
+def _turns(kinds: Sequence[PieceKind]) -> list[int]:
     """Return the first places where a loss begins or ends."""
     masks = ("learned", "unlearned")
     changes = (place for place, (last, kind) in enumerate(pairwise(kinds), start=1) if last != kind)
-    return [place for place in changes if kinds[place] in masks and kinds[place - 1] in masks][:TURNS]
+    return [place for place in changes if kinds[place] in masks and kinds[place - 1] in masks][:MAX_TURNS]
 
 
-def _spelled(reader: Reader, kind: str, ids: list[int]) -> str:
+def _piece_text(counter: TokenCounter, kind: PieceKind, ids: list[int]) -> str:
     if kind == "padding":
-        return reader.tokenizer.pad_token or ""
-    return "" if kind == "omitted" else _decoded(reader, ids)
+        return counter.tokenizer.pad_token or ""
+    return "" if kind == "omitted" else _decoded(counter, ids)
 
 
-def _labelled(reader: Reader, token: int, label: int) -> str:
-    labels = reader.settings.labels if reader.settings else None
-    right = labels.names[label] if labels else _decoded(reader, [label])
-    return f"{_decoded(reader, [token])}{'/' if labels else '→'}{right}"
+def _labelled(counter: TokenCounter, token: int, label: int) -> str:
+    labels = counter.settings.labels if counter.settings else None
+    target = labels.names[label] if labels else _decoded(counter, [label])
+    return f"{_decoded(counter, [token])}{'/' if labels else '→'}{target}"
 
 
-def _decoded(reader: Reader, ids: list[int]) -> str:
-    return str(reader.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+def _decoded(counter: TokenCounter, ids: list[int]) -> str:
+    return str(counter.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
-def _truth(reader: Reader, batch: dict[str, Any], place: int, label: torch.Tensor | None) -> str | None:
-    """Return what is right of a row, where that is no token: its label, its labels, a number."""
+def _target(counter: TokenCounter, batch: Batch, place: int, label: torch.Tensor | None) -> str | None:
+    """Return the target of a row, where that is no token: its label, its labels, a number."""
     if label is None:
-        none = "start_positions" in batch and int(batch["start_positions"][place]) == 0
-        return "no answer in this window" if none else None
-    labels = reader.settings.labels if reader.settings else None
+        no_answer = "start_positions" in batch and int(batch["start_positions"][place]) == 0
+        return "no answer in this window" if no_answer else None
+    labels = counter.settings.labels if counter.settings else None
     names = labels.names if labels else ()
     if label.dim() == 1:
         return ", ".join(name for name, holds in zip(names, label.tolist(), strict=False) if holds) or "none"

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from datasets import Dataset
@@ -20,12 +19,13 @@ from llmkit.data.label_sets import holds_sets, sets_of
 from llmkit.data.labels import names_of, natural
 from llmkit.data.parts import Part
 from llmkit.errors import EmptyError, listing
-from llmkit.inspection.findings import Finding, finding
-from llmkit.inspection.row_codes import Bools, Ints, content_codes, is_blank
+from llmkit.inspection.findings import Finding, RowsOf, finding_of
+from llmkit.inspection.row_codes import content_codes, is_blank
+from llmkit.metrics.observations import Bools, Ints
 from llmkit.output.report import Report
 from llmkit.tasks import Task, input_columns
 
-TRIAL = 20  # rows: who trains on one row, so often, wants to see that it can be learned
+MAX_TRIAL_ROWS = 20  # who trains on one row, so often, wants to see that it can be learned
 Columns = dict[str, str]
 Places = dict[str, tuple[int, Ints]]  # of each label: how often it is there, and in which rows
 
@@ -37,12 +37,12 @@ class Inspected:
     part: Part
     codes: Ints  # of the inputs of each row, over all parts: see `content_codes`
     empty: Bools
-    labelled: bool  # whether truths are there: a test set often hides them
+    labelled: bool  # whether targets are there: a test set often hides them
     labels: Places
 
     @property
-    def full(self) -> Ints:
-        """The places of the rows that are not blank."""
+    def filled(self) -> Ints:
+        """The places of the rows that are not blank, (n,)."""
         return np.flatnonzero(~self.empty)
 
 
@@ -58,46 +58,48 @@ def inspect(task: Task, columns: Columns, parts: Sequence[Part]) -> Inspection:
     """Count what rows hold, and find what is wrong with them; the first part is the one that is trained on."""
     inputs = input_columns(columns)
     codes = content_codes([part.rows for part in parts], list(inputs.values()))
-    seen = tuple(_inspected(task, columns, part, some) for part, some in zip(parts, codes, strict=True))
+    inspected = tuple(_inspected(task, columns, *part_and_codes) for part_and_codes in zip(parts, codes, strict=True))
+    train = inspected[0]
     findings: list[Finding] = []
-    for number, one in enumerate(seen):
-        findings += _unusable(task, columns, one, first=number == 0)
-        findings += _repeated(task, columns, one)
-        findings += _labels_amiss(seen[0], one, first=number == 0)
-    for one, other in combinations(seen, 2):
-        findings += _shared(task, columns, one, other)
-    return Inspection(seen, tuple(findings))
+    for rows in inspected:
+        findings += _unusable(task, columns, rows, first=rows is train)
+        findings += _repeated(task, columns, rows)
+        findings += _labels_amiss(train, rows)
+    for earlier, later in combinations(inspected, 2):
+        findings += _shared(task, columns, earlier, later)
+    return Inspection(inspected, tuple(findings))
 
 
-def check(task: Task, columns: Columns, parts: Sequence[Part], own: bool, report: Report) -> None:
+def check(task: Task, columns: Columns, parts: Sequence[Part], kept_apart: bool, report: Report) -> None:
     """Warn of what is wrong with the rows to train on, to measure on, and of a test that there may be.
 
     Args:
         task: what is trained for.
         columns: by role.
         parts: the rows to train on, to measure on, and others that training should not see.
-        own: whether the rows to measure on are what the dataset keeps for that, not a cut, nor named by the user, who
-            may want to see a model learn them by heart.
-        report: is told.
+        kept_apart: whether the rows to measure on are what the dataset keeps for that, not a cut, nor named by the
+            user, who may want to see a model learn them by heart.
+        report: gets the warnings.
 
     Raises:
         EmptyError: the training would be in vain.
     """
-    found = inspect(task, columns, parts)
-    _require_worth(found.parts[0], found.parts[1], own)
-    for one in found.findings:
-        if one.other is not None or one.split in [part.name for part in parts[:2]]:  # a test's own faults can wait
-            report.warn(one.sentence)
+    inspection = inspect(task, columns, parts)
+    _require_worth(inspection.parts[0], inspection.parts[1], kept_apart)
+    for finding in inspection.findings:
+        in_question = finding.split in [part.name for part in parts[:2]]  # what is wrong in a test alone can wait
+        if finding.other is not None or in_question:
+            report.warn(finding.sentence)
 
 
-def _require_worth(train: Inspected, validation: Inspected, own: bool) -> None:
+def _require_worth(train: Inspected, validation: Inspected, kept_apart: bool) -> None:
     rows = len(train.codes)
-    if rows > TRIAL and len(np.unique(train.codes)) == 1:
+    if rows > MAX_TRIAL_ROWS and len(np.unique(train.codes)) == 1:
         raise EmptyError(f"all {rows} {train.part.name} rows have the same inputs: there is nothing to learn from them")
-    learned = np.isin(validation.codes[validation.full], train.codes)
-    if own and learned.all():
+    shared = np.isin(validation.codes[validation.filled], train.codes)
+    if kept_apart and shared.all():
         raise EmptyError(
-            f"all {len(learned)} {validation.part.name} rows are trained on too, so that no figure would say anything; "
+            f"all {len(shared)} {validation.part.name} rows are trained on too, so that no figure would say anything; "
             "`llmkit data` shows them, and --validation names others"
         )
 
@@ -106,8 +108,8 @@ def _inspected(task: Task, columns: Columns, part: Part, codes: Ints) -> Inspect
     inputs = input_columns(columns)
     needed = [column for role, column in inputs.items() if role not in task.columns.optional_roles]
     empty = np.any([is_blank(part.rows, column) for column in needed], axis=0)
-    there = inputs != columns and set(columns.values()) <= set(part.rows.column_names)
-    labelled = there and task.columns.has_labels(part.rows, columns)
+    has_targets = inputs != columns and set(columns.values()) <= set(part.rows.column_names)
+    labelled = has_targets and task.columns.has_labels(part.rows, columns)
     return Inspected(part, codes, empty, labelled, _labels_of(task, part.rows, columns) if labelled else {})
 
 
@@ -116,14 +118,17 @@ def _labels_of(task: Task, rows: Dataset, columns: Columns) -> Places:
     column = task.columns.class_column(rows, columns)
     if column is None:
         return {}
-    _, firsts, which = np.unique(content_codes([rows], [column])[0], return_index=True, return_inverse=True)
-    cells, times = rows.select(firsts), np.bincount(which, minlength=len(firsts))
-    counts, holders = Counter[str](), dict[str, list[int]]()
+    _, firsts, cell_of_row = np.unique(content_codes([rows], [column])[0], return_index=True, return_inverse=True)
+    cells, times = rows.select(firsts), np.bincount(cell_of_row, minlength=len(firsts))
+    counts, cells_with = Counter[str](), dict[str, list[int]]()
     for cell, names in enumerate(_names_of(cells, column)):
         for name, often in Counter(names).items():
             counts[name] += often * int(times[cell])
-            holders.setdefault(name, []).append(cell)
-    return {name: (counts[name], np.flatnonzero(np.isin(which, holders[name]))) for name in sorted(counts, key=natural)}
+            cells_with.setdefault(name, []).append(cell)
+    return {
+        name: (counts[name], np.flatnonzero(np.isin(cell_of_row, cells_with[name])))
+        for name in sorted(counts, key=natural)
+    }
 
 
 def _names_of(rows: Dataset, column: str) -> list[tuple[str, ...]]:
@@ -133,73 +138,77 @@ def _names_of(rows: Dataset, column: str) -> list[tuple[str, ...]]:
     return [() if name is None else (name,) for name in names_of(rows, column)]
 
 
-def _unusable(task: Task, columns: Columns, one: Inspected, first: bool) -> Iterator[Finding]:
-    part, inputs = one.part, input_columns(columns)
-    if part.sifted:
+def _unusable(task: Task, columns: Columns, inspected: Inspected, first: bool) -> Iterator[Finding]:
+    part, inputs = inspected.part, input_columns(columns)
+    if part.filtered:
         return
-    wanted = listing(name for role, name in inputs.items() if role not in task.columns.optional_roles)
-    yield from finding("empty", part, np.flatnonzero(one.empty), f"are blank in {wanted}")
-    complete = one.labelled or inputs == columns
+    needed = listing(name for role, name in inputs.items() if role not in task.columns.optional_roles)
+    yield from finding_of("empty", part, np.flatnonzero(inspected.empty), f"are blank in {needed}")
+    complete = inspected.labelled or inputs == columns
     if complete or first:
-        lost = ~one.empty
+        lost = ~inspected.empty
         if complete:
             lost[task.columns.usable_rows(part.rows, columns)] = False
-        yield from finding("unusable", part, np.flatnonzero(lost), f"have {task.columns.unusable_reason}")
+        yield from finding_of("unusable", part, np.flatnonzero(lost), f"have {task.columns.unusable_reason}")
 
 
-def _repeated(task: Task, columns: Columns, one: Inspected) -> Iterator[Finding]:
-    """Find rows that repeat an earlier one, and those that have the inputs of another and not its truth."""
-    full = one.full
-    _, firsts, which = np.unique(one.codes[full], return_index=True, return_inverse=True)
-    originals = full[firsts][which]
-    again = full != originals
-    yield from finding("duplicate", one.part, full[again], "repeat an earlier row", twins=originals[again])
-    if not one.labelled or not again.any():
+def _repeated(task: Task, columns: Columns, inspected: Inspected) -> Iterator[Finding]:
+    """Find rows that repeat an earlier one, and those that have the inputs of another and not its target."""
+    part, filled = inspected.part, inspected.filled
+    _, firsts, which = np.unique(inspected.codes[filled], return_index=True, return_inverse=True)
+    originals = filled[firsts][which]
+    again = filled != originals
+    twins = RowsOf(part, originals[again])
+    yield from finding_of("duplicate", part, filled[again], "repeat an earlier row", twins=twins)
+    if not inspected.labelled or not again.any():
         return
     shared = np.isin(originals, originals[again])
-    truths = task.columns.targets(one.part.rows.select(full[shared]), columns)
-    groups: dict[int, list[tuple[int, Any]]] = {}
-    for row, original, truth in zip(full[shared].tolist(), originals[shared].tolist(), truths, strict=True):
-        if truth is not None:
-            groups.setdefault(original, []).append((row, truth))
-    found = dict(pair for members in groups.values() for pair in _contradictory(members))
-    rows, twins = (np.array([*some], dtype=np.int64) for some in (sorted(found), [found[row] for row in sorted(found)]))
-    says = "have the inputs of another row and not its label"
-    yield from finding("contradiction", one.part, rows, says, twins=twins)
+    targets = task.columns.targets(part.rows.select(filled[shared]), columns)
+    groups: dict[int, list[tuple[int, object]]] = {}
+    for row, original, target in zip(filled[shared].tolist(), originals[shared].tolist(), targets, strict=True):
+        if target is not None:
+            groups.setdefault(original, []).append((row, target))
+    twin_of = dict(pair for members in groups.values() for pair in _contradictory(members))
+    rows = np.array(sorted(twin_of), dtype=np.int64)
+    twins = RowsOf(part, np.array([twin_of[row] for row in sorted(twin_of)], dtype=np.int64))
+    yield from finding_of("contradiction", part, rows, "have the inputs of another row and not its label", twins=twins)
 
 
-def _contradictory(members: Sequence[tuple[int, Any]]) -> Iterator[tuple[int, int]]:
+def _contradictory(members: Sequence[tuple[int, object]]) -> Iterator[tuple[int, int]]:
     """Yield each row of those with the same inputs that another contradicts, and the first that does."""
     first, others = members[0], [member for member in members if member[1] != members[0][1]]
-    for row, truth in members if others else ():
-        yield row, others[0][0] if truth == first[1] else first[0]
+    for row, target in members if others else ():
+        yield row, others[0][0] if target == first[1] else first[0]
 
 
-def _labels_amiss(train: Inspected, one: Inspected, first: bool) -> Iterator[Finding]:
-    """Find a label that is alone in training, or that a later part has and training has not."""
-    if first:
-        for name, (_, places) in one.labels.items() if len(one.labels) == 1 else ():
-            says = f"have the label {name!r}, and none another"
-            yield from finding("one-label", one.part, places, says, label=name)
-    for name, (_, places) in one.labels.items() if train.labels else ():
+def _labels_amiss(train: Inspected, inspected: Inspected) -> Iterator[Finding]:
+    """Find a label that is the only one in training, or that a later part has and training has not."""
+    part = inspected.part
+    if inspected is train:
+        for name, (_, places) in train.labels.items() if len(train.labels) == 1 else ():
+            yield from finding_of("one-label", part, places, f"have the label {name!r}, and none another", label=name)
+    nothing = RowsOf(train.part, np.empty(0, dtype=np.int64))
+    for name, (_, places) in inspected.labels.items() if train.labels else ():
         if name not in train.labels:
-            says = f"have the label {name!r}, which no {train.part.name} row has"
-            yield from finding("unseen-label", one.part, places, says, other=train.part, label=name)
+            what = f"have the label {name!r}, which no {train.part.name} row has"
+            yield from finding_of("unseen-label", part, places, what, twins=nothing, label=name)
 
 
-def _shared(task: Task, columns: Columns, one: Inspected, other: Inspected) -> Iterator[Finding]:
-    """Find the rows of a part that are in an earlier one too, and those of them that have another truth there."""
-    firsts = np.full(max(one.codes.max(initial=-1), other.codes.max(initial=-1)) + 1, -1)
-    backwards = one.full[::-1]
-    firsts[one.codes[backwards]] = backwards  # what is written last stays: the first row
-    twins = firsts[other.codes]
-    shared = np.flatnonzero((twins >= 0) & ~other.empty)
+def _shared(task: Task, columns: Columns, earlier: Inspected, later: Inspected) -> Iterator[Finding]:
+    """Find the rows of a part that are in an earlier one too, and those of them that have another target there."""
+    firsts = np.full(max(earlier.codes.max(initial=-1), later.codes.max(initial=-1)) + 1, -1)
+    backwards = earlier.filled[::-1]
+    firsts[earlier.codes[backwards]] = backwards  # what is written last stays: the first row
+    twins = firsts[later.codes]
+    shared = np.flatnonzero((twins >= 0) & ~later.empty)
     twins = twins[shared]
-    says = f"are {one.part.name} rows too"
-    yield from finding("overlap", other.part, shared, says, twins=twins, other=one.part)
-    if one.labelled and other.labelled and len(shared):
-        here = task.columns.targets(other.part.rows.select(shared), columns)
-        there = task.columns.targets(one.part.rows.select(twins), columns)
+    what = f"are {earlier.part.name} rows too"
+    yield from finding_of("overlap", later.part, shared, what, twins=RowsOf(earlier.part, twins))
+    if earlier.labelled and later.labelled and len(shared):
+        here = task.columns.targets(later.part.rows.select(shared), columns)
+        there = task.columns.targets(earlier.part.rows.select(twins), columns)
         apart = np.array([None not in (a, b) and a != b for a, b in zip(here, there, strict=True)], dtype=bool)
-        says = f"are {one.part.name} rows too, with another label there"
-        yield from finding("contradiction", other.part, shared[apart], says, twins=twins[apart], other=one.part)
+        what = f"are {earlier.part.name} rows too, with another label there"
+        yield from finding_of(
+            "contradiction", later.part, shared[apart], what, twins=RowsOf(earlier.part, twins[apart])
+        )

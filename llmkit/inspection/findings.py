@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from llmkit.data.parts import Part
-from llmkit.inspection.row_codes import Ints
+from llmkit.metrics.observations import Ints
+from llmkit.output.survey_result import FindingResult
 
-FIRST = 5  # rows that a finding names
+MAX_ROWS_NAMED = 5  # of a finding, by their numbers
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Finding:
     other: str | None = None
     label: str | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> FindingResult:
         """Return the fields that --json prints."""
         return {
             "kind": self.kind,
@@ -45,28 +45,48 @@ class Finding:
         }
 
 
-def finding(
-    kind: str,
-    part: Part,
-    places: Ints,
-    says: str,
-    *,
-    twins: Ints | None = None,
-    other: Part | None = None,
-    label: str | None = None,
+@dataclass(frozen=True)
+class RowsOf:
+    """Rows of a part, by their places."""
+
+    part: Part
+    places: Ints
+
+    def numbers(self) -> tuple[int, ...]:
+        """Return the numbers that a person finds the first of them by; none where they cannot be found."""
+        return tuple(map(self.part.number, self.places[:MAX_ROWS_NAMED].tolist())) if self.part.named else ()
+
+
+def finding_of(
+    kind: str, part: Part, places: Ints, what: str, *, twins: RowsOf | None = None, label: str | None = None
 ) -> Iterator[Finding]:
-    """Yield the finding of the rows at some places, if there are any: `4 of 20 train rows` and what it says of them."""
+    """Yield the finding of the rows at some places, if there are any: `4 of 20 train rows` and what is wrong with them.
+
+    Args:
+        kind: by which scripts know it.
+        part: whose rows they are.
+        places: of the rows, (n,).
+        what: the rest of the sentence.
+        twins: the rows that they were compared with, (n,), in the same order; none where only their part counts.
+        label: in question, where one is.
+    """
     if not len(places):
         return
-    home = other or part
-    first = tuple(part.number(place) for place in places[:FIRST].tolist()) if part.named else ()
-    known = twins is not None and home.named and bool(first)
-    against = tuple(home.number(twin) for twin in twins[:FIRST].tolist()) if twins is not None and known else ()
-    align_columns = "is like" if kind.startswith("near") else "is"
-    which = _listed(first, against, len(places), f"{{}} {align_columns} row {{}}{' there' if other else ''}")
-    sentence = f"{len(places)} of {len(part.rows)} {part.name} rows {says}{which}"
+    first = RowsOf(part, places).numbers()
+    twin_numbers = twins.numbers() if twins is not None and first else ()
+    elsewhere = twins is not None and twins.part is not part
+    verb = "is like" if kind.startswith("near") else "is"
+    rows = _listed(first, twin_numbers, len(places), f"{{}} {verb} row {{}}{' there' if elsewhere else ''}")
     yield Finding(
-        kind, part.name, len(places), len(part.rows), sentence, first, against, other.name if other else None, label
+        kind=kind,
+        split=part.name,
+        rows=len(places),
+        of=len(part.rows),
+        sentence=f"{len(places)} of {len(part.rows)} {part.name} rows {what}{rows}",
+        first=first,
+        twins=twin_numbers,
+        other=twins.part.name if twins is not None and elsewhere else None,
+        label=label,
     )
 
 

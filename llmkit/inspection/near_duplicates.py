@@ -17,27 +17,27 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from llmkit.metrics.observations import Ints
 from llmkit.output.report import Advance
 
-Ints = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint32]
 
-RUN = 5  # characters of a shingle
+SHINGLE = 5  # characters
 PERMUTATIONS = 100
-CERTAIN = 0.99  # of the pairs at the threshold, this share at least becomes a candidate
+CANDIDATE_SHARE = 0.99  # of the pairs at the threshold, this share at least becomes a candidate
 SLACK = 0.15  # an estimate from 100 permutations is off by less, nearly always: three standard deviations at 0.5
-AT_ONCE = 1 << 18  # characters: their hashes stay in the cache
-REACH = 8  # neighbours in a bucket that each text is compared with, beside the bucket's first
-METHOD = f"MinHash of {PERMUTATIONS} permutations over runs of {RUN} characters, candidates compared in full"
+CHARACTERS_PER_SLICE = 1 << 18  # their hashes stay in the cache
+NEIGHBOURS = 8  # neighbours in a bucket that each text is compared with, beside the bucket's first
+METHOD = f"MinHash of {PERMUTATIONS} permutations over runs of {SHINGLE} characters, candidates compared in full"
 
 
 def near_groups(texts: Sequence[str], threshold: float, advance: Advance) -> Ints:
-    """Return the number of the group of each text: groups are chains of texts of which each is near another.
+    """Return the number of the group of each text, (n,): groups are chains of texts of which each is near another.
 
     Args:
         texts: distinct ones; empty ones are near nothing.
         threshold: the Jaccard similarity from which two texts are near.
-        advance: is told of each text once.
+        advance: is called with the numbers of texts that are done.
     """
     plain = [" ".join(text.casefold().split()) for text in texts]
     signatures = _signatures(plain, advance)
@@ -57,7 +57,7 @@ def near_groups(texts: Sequence[str], threshold: float, advance: Advance) -> Int
 def rows_per_band(threshold: float) -> int:
     """Return how many permutations make a band: the most that finds nearly all pairs at the threshold."""
     sizes = [size for size in range(1, PERMUTATIONS + 1) if PERMUTATIONS % size == 0]
-    return max(size for size in sizes if 1 - (1 - threshold**size) ** (PERMUTATIONS // size) >= CERTAIN)
+    return max(size for size in sizes if 1 - (1 - threshold**size) ** (PERMUTATIONS // size) >= CANDIDATE_SHARE)
 
 
 def _signatures(texts: Sequence[str], advance: Advance) -> Hashes:
@@ -65,13 +65,13 @@ def _signatures(texts: Sequence[str], advance: Advance) -> Hashes:
     dice = np.random.default_rng(1)
     factors = dice.integers(0, 1 << 31, PERMUTATIONS, dtype=np.uint32) * 2 + 1
     offsets = dice.integers(0, 1 << 32, PERMUTATIONS, dtype=np.uint32)
-    found = np.empty((len(texts), PERMUTATIONS), dtype=np.uint32)
+    signatures = np.empty((len(texts), PERMUTATIONS), dtype=np.uint32)
     for part in _slices(texts):
         hashes, starts = _shingles(texts[part])
         for number, (factor, offset) in enumerate(zip(factors, offsets, strict=True)):
-            found[part, number] = np.minimum.reduceat(hashes * factor + offset, starts)
+            signatures[part, number] = np.minimum.reduceat(hashes * factor + offset, starts)
         advance(part.stop - part.start)
-    return found
+    return signatures
 
 
 def _slices(texts: Sequence[str]) -> Iterator[slice]:
@@ -79,7 +79,7 @@ def _slices(texts: Sequence[str]) -> Iterator[slice]:
     start, size = 0, 0
     for place, text in enumerate(texts):
         size += len(text)
-        if size >= AT_ONCE:
+        if size >= CHARACTERS_PER_SLICE:
             yield slice(start, place + 1)
             start, size = place + 1, 0
     if start < len(texts):
@@ -88,18 +88,18 @@ def _slices(texts: Sequence[str]) -> Iterator[slice]:
 
 def _shingles(texts: Sequence[str]) -> tuple[Hashes, Ints]:
     """Return the hash of each run of characters of all texts, and where those of each text begin; each has one."""
-    padded = [text.ljust(RUN, "\0") for text in texts]
+    padded = [text.ljust(SHINGLE, "\0") for text in texts]
     letters = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     sizes = np.array([len(text) for text in padded])
     ends = np.cumsum(sizes)
-    hashes = np.zeros(len(letters) - RUN + 1, dtype=np.uint64)
-    for place in range(RUN):
+    hashes = np.zeros(len(letters) - SHINGLE + 1, dtype=np.uint64)
+    for place in range(SHINGLE):
         hashes = hashes * np.uint64(0x100000001B3) + letters[place : len(hashes) + place]
-    within = np.ones(len(hashes), dtype=bool)  # and not over the edge between two texts
-    for place in range(1, RUN):
-        within[ends[:-1] - place] = False
-    starts = np.concatenate([[0], np.cumsum(sizes - RUN + 1)[:-1]])
-    return _mixed(hashes[within]), starts
+    is_inside = np.ones(len(hashes), dtype=bool)  # and not over the edge between two texts
+    for place in range(1, SHINGLE):
+        is_inside[ends[:-1] - place] = False
+    starts = np.concatenate([[0], np.cumsum(sizes - SHINGLE + 1)[:-1]])
+    return _mixed(hashes[is_inside]), starts
 
 
 def _mixed(hashes: npt.NDArray[np.uint64]) -> Hashes:
@@ -123,33 +123,33 @@ def _bands(signatures: Hashes, threshold: float) -> Iterator[npt.NDArray[np.uint
 def _links(keys: npt.NDArray[np.uint64], kept: Ints) -> Iterator[tuple[Ints, Ints]]:
     """Yield pairs of texts with equal keys: the first of each bucket with all of it, then neighbours in it."""
     order = kept[np.argsort(keys[kept], kind="stable")]
-    found = keys[order]
-    begins = np.flatnonzero(np.append(True, found[1:] != found[:-1])[: len(found)])
-    heads = np.repeat(order[begins], np.diff(np.append(begins, len(found))))
+    ordered = keys[order]
+    begins = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
+    heads = np.repeat(order[begins], np.diff(np.append(begins, len(ordered))))
     yield heads, order
-    for step in range(1, REACH):
-        same = found[step:] == found[:-step]
+    for step in range(1, NEIGHBOURS):
+        same = ordered[step:] == ordered[:-step]
         yield order[:-step][same], order[step:][same]
 
 
 def _likely(signatures: Hashes, first: Ints, second: Ints, threshold: float) -> tuple[Ints, Ints]:
     """Return those pairs, once each, whose estimated similarity is not far below the threshold."""
     pairs = np.unique(np.stack([np.minimum(first, second), np.maximum(first, second)]), axis=1)
-    align_columns = np.zeros(pairs.shape[1], dtype=bool)
-    for start in range(0, len(align_columns), 1 << 16):
-        one, other = pairs[:, start : start + (1 << 16)]
-        align_columns[start : start + (1 << 16)] = (signatures[one] == signatures[other]).mean(1) >= threshold - SLACK
-    return pairs[0, align_columns], pairs[1, align_columns]
+    likely = np.zeros(pairs.shape[1], dtype=bool)
+    for start in range(0, len(likely), 1 << 16):
+        a, b = pairs[:, start : start + (1 << 16)]
+        likely[start : start + (1 << 16)] = (signatures[a] == signatures[b]).mean(1) >= threshold - SLACK
+    return pairs[0, likely], pairs[1, likely]
 
 
 def _jaccard(first: str, second: str) -> float:
-    one, other = _runs(first), _runs(second)
-    shared = len(one & other)
-    return shared / (len(one) + len(other) - shared)
+    a, b = _runs(first), _runs(second)
+    shared = len(a & b)
+    return shared / (len(a) + len(b) - shared)
 
 
 def _runs(text: str) -> set[str]:
-    return {text[place : place + RUN] for place in range(max(1, len(text) - RUN + 1))}
+    return {text[place : place + SHINGLE] for place in range(max(1, len(text) - SHINGLE + 1))}
 
 
 def _joined(groups: Ints, first: Ints, second: Ints) -> Ints:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
-SLICE = 10_000  # rows that are spelled at once
+from llmkit.metrics.observations import Bools, Ints
+
+ROWS_PER_SLICE = 10_000  # that are written as JSON at once
 
 
 def content_codes(parts: Sequence[Dataset], columns: Sequence[str]) -> list[Ints]:
-    """Return a number for each row of each part: two rows have the same where all the columns hold the same.
+    """Return a number for each row of each part, (n,): two rows have the same where all the columns hold the same.
 
     The numbers count from 0 over all parts. A null is like no value but another null.
     """
@@ -34,24 +32,24 @@ def part_column(part: Dataset, column: str) -> pa.ChunkedArray:
 
 
 def is_blank(part: Dataset, column: str) -> Bools:
-    """Tell of each row whether a column holds nothing: null, white space alone, or an empty list."""
+    """Tell of each row whether a column holds nothing, null, white space or an empty list: (n,)."""
     cells = part_column(part, column)
     blank = cells.is_null()
     if _is_text(cells.type):
         blank = pc.or_kleene(blank, pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(cells)), 0))
     elif _is_list(cells.type):
         blank = pc.or_kleene(blank, pc.equal(pc.list_value_length(cells), 0))
-    found: Bools = blank.to_numpy().astype(bool)
-    return found
+    are_blank: Bools = blank.to_numpy().astype(bool)
+    return are_blank
 
 
-def spelled(part: Dataset, columns: Mapping[str, str]) -> list[str]:
+def readable_texts(part: Dataset, columns: Mapping[str, str]) -> list[str]:
     """Return what a person would read of the columns of each row, one below the other."""
     cells = [[_text_of(cell) for cell in part_column(part, column).to_pylist()] for column in columns.values()]
     return ["\n".join(row) for row in zip(*cells, strict=True)]
 
 
-def _text_of(cell: Any) -> str:
+def _text_of(cell: object) -> str:
     if isinstance(cell, Mapping):
         return " ".join(map(_text_of, cell.values()))
     if isinstance(cell, list | tuple):
@@ -90,12 +88,12 @@ def _numbered_lists(cells: pa.Array) -> Ints:
     return _numbered(rows)
 
 
-def _joint(codes: Sequence[npt.NDArray[Any]]) -> Ints:
-    """Return a number for each place: the same where all the codes are."""
-    found = np.zeros(len(codes[0]), dtype=np.int64)
-    for some in codes:
-        _, found = np.unique(found * (int(some.max(initial=0)) + 1) + some, return_inverse=True)
-    return found.astype(np.int64)
+def _joint(codes: Sequence[Ints | Bools]) -> Ints:
+    """Return a number for each place, (n,): the same where all the codes, (n,) each, are."""
+    joint = np.zeros(len(codes[0]), dtype=np.int64)
+    for more in codes:
+        _, joint = np.unique(joint * (int(more.max(initial=0)) + 1) + more, return_inverse=True)
+    return joint.astype(np.int64)
 
 
 def _wide(cells: pa.Array) -> pa.Array:
@@ -112,11 +110,12 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _as_json(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return cells that arrow cannot compare, lists and structs, spelled in JSON."""
-    slices = (column.slice(start, SLICE).to_pylist() for start in range(0, len(column), SLICE))
-    chunks = [pa.array([_spelled(cell) for cell in cells], type=pa.large_string()) for cells in slices]
+    """Return cells that arrow cannot compare, lists and structs, written as JSON."""
+    starts = range(0, len(column), ROWS_PER_SLICE)
+    slices = (column.slice(start, ROWS_PER_SLICE).to_pylist() for start in starts)
+    chunks = [pa.array([_json(cell) for cell in cells], type=pa.large_string()) for cells in slices]
     return pa.chunked_array(chunks, type=pa.large_string())
 
 
-def _spelled(cell: Any) -> str | None:
+def _json(cell: object) -> str | None:
     return None if cell is None else json.dumps(cell, ensure_ascii=False, default=str, sort_keys=True)

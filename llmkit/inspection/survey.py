@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset
@@ -19,69 +18,88 @@ from llmkit.data.parts import Part
 from llmkit.data.splits import VALIDATIONS
 from llmkit.errors import EmptyError, listing
 from llmkit.inspection import near_duplicates, token_lengths
-from llmkit.inspection.batch_preview import Exhibit, exhibits
+from llmkit.inspection.batch_preview import RowPreview, preview_batch
 from llmkit.inspection.checks import Inspected, inspect
-from llmkit.inspection.findings import Finding, finding
-from llmkit.inspection.row_codes import Ints, spelled
-from llmkit.inspection.token_lengths import Reader
+from llmkit.inspection.findings import Finding, RowsOf, finding_of
+from llmkit.inspection.row_codes import readable_texts
+from llmkit.inspection.token_lengths import TokenCounter, open_token_counter
 from llmkit.inspection.tokenizer_checks import require_spelled
+from llmkit.metrics.observations import Ints
 from llmkit.models import BUILTIN_NAME
 from llmkit.options import DataOptions, ModelOptions, SurveyOptions
 from llmkit.output.report import Report
+from llmkit.output.survey_result import ColumnResult, LengthsResult, SplitResult, SurveyResult, TaskResult
 from llmkit.tasks import Task, input_columns
 
-HEAD = 1000  # rows among which those are sought that are shown
+PREVIEW_AMONG = 1000  # first rows, among which those are sought that are shown
+
+
+@dataclass(frozen=True)
+class ResolvedTask:
+    """The task that finetuning would take, and the columns by their roles in it."""
+
+    task: Task
+    columns: dict[str, str]
+    why: str
+    alternatives: tuple[str, ...]  # tasks that the columns would do for too
+
+    def as_dict(self) -> TaskResult:
+        """Return the fields that --json prints."""
+        return {
+            "name": self.task.name,
+            "why": self.why,
+            "others": list(self.alternatives),
+            "columns": self.columns,
+            "pieces": self.task.encoding.overlong_rows,
+        }
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether a column is beside those of the inputs."""
+        return input_columns(self.columns) != self.columns
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found in a dataset."""
+    """What a dataset holds, and what is wrong with it."""
 
     source: Source
-    task: Task
-    why: str
-    others: tuple[str, ...]  # tasks that its columns would do for too
-    columns: dict[str, str]
-    reader: Reader
+    resolved: ResolvedTask
+    counter: TokenCounter
     parts: tuple[Inspected, ...]
-    lengths: dict[str, dict[str, Any] | None]
+    lengths: dict[str, LengthsResult | None]
     findings: tuple[Finding, ...]
-    exhibits: tuple[Exhibit, ...]
-    near: float | None  # the threshold
+    previews: tuple[RowPreview, ...]
+    near_threshold: float | None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> SurveyResult:
         """Return the result that --json prints."""
-        near = None if self.near is None else {"method": near_duplicates.METHOD, "threshold": self.near}
+        threshold = self.near_threshold
         return {
             "schema": 1,
             "dataset": self.source.reference,
             "dataset_commit": self.source.commit,
-            "task": {
-                "name": self.task.name,
-                "why": self.why,
-                "others": list(self.others),
-                "columns": self.columns,
-                "pieces": self.task.encoding.overlong_rows,
-            },
-            "columns": list(_columns(self.source.any(), self.columns)),
-            "tokenizer": self.reader.name,
-            "max_length": self.reader.limit,
-            "splits": {one.part.name: self._split(one) for one in self.parts},
-            "near": near,
-            "findings": [one.as_dict() for one in self.findings],
-            "shown": [one.as_dict() for one in self.exhibits],
+            "task": self.resolved.as_dict(),
+            "columns": list(_columns(self.source.any(), self.resolved.columns)),
+            "tokenizer": self.counter.name,
+            "max_length": self.counter.limit,
+            "splits": {inspected.part.name: self._split(inspected) for inspected in self.parts},
+            "near": None if threshold is None else {"method": near_duplicates.METHOD, "threshold": threshold},
+            "findings": [finding.as_dict() for finding in self.findings],
+            "shown": [preview.as_dict() for preview in self.previews],
         }
 
-    def _split(self, one: Inspected) -> dict[str, Any]:
-        own = {found.kind: found.rows for found in self.findings if found.split == one.part.name and not found.other}
+    def _split(self, inspected: Inspected) -> SplitResult:
+        name = inspected.part.name
+        rows = {finding.kind: finding.rows for finding in self.findings if finding.split == name and not finding.other}
         return {
-            "rows": len(one.codes),
-            "labelled": one.labelled if _has_truths(self.columns) else None,
-            "empty": own.get("empty", 0),
-            "unusable": own.get("unusable", 0),
-            "duplicates": own.get("duplicate", 0),
-            "labels": {name: count for name, (count, _) in one.labels.items()} or None,
-            "lengths": self.lengths[one.part.name],
+            "rows": len(inspected.codes),
+            "labelled": inspected.labelled if self.resolved.has_targets else None,
+            "empty": rows.get("empty", 0),
+            "unusable": rows.get("unusable", 0),
+            "duplicates": rows.get("duplicate", 0),
+            "labels": {name: count for name, (count, _) in inspected.labels.items()} or None,
+            "lengths": self.lengths[name],
         }
 
 
@@ -89,7 +107,7 @@ def survey(
     dataset: str,
     model: str | ModelOptions | None = None,
     data: DataOptions | None = None,
-    wanted: SurveyOptions | None = None,
+    survey_options: SurveyOptions | None = None,
     report: Report | None = None,
     dry_run: bool = False,
 ) -> Survey | None:
@@ -100,69 +118,65 @@ def survey(
         EmptyError: there are no rows.
     """
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
-    data, wanted, report = data or DataOptions(), wanted or SurveyOptions(), report or Report()
+    data, survey_options, report = data or DataOptions(), survey_options or SurveyOptions(), report or Report()
     tasks.for_inspection(None, data.task, data)  # a wrong name is known before any download
     source = open_dataset(dataset, encoding=data.encoding, report=report)
     parts = _parts(source, data.limit)
     resolved = models.resolve_model(options, report, BUILTIN_NAME)
     able = tasks.for_inspection(None if options.model is None else resolved.config, data.task, data)
     task, columns = tasks.resolve_task(able, parts[0].rows, data.columns, "data", data, resolved.config)
-    others = tuple(one.name for one in able if one is not task and _fits(one, parts[0].rows, data.columns))
     why = "--task names it" if data.task else f"the first whose columns are there: {task.columns.requirement()}"
-    _say_task(task, why, others, columns, report)
+    more = tuple(
+        able_task.name for able_task in able if able_task is not task and _fits(able_task, parts[0].rows, data)
+    )
+    resolved_task = ResolvedTask(task, columns, why, more)
+    _say_task(resolved_task, report)
     inputs = input_columns(columns)
     for part in parts:
         tasks.require_columns(inputs, part.rows, f"split {part.name}")
-        own = {role: name for role, name in columns.items() if name in part.rows.column_names}
-        tasks.require_valid_rows(task, part.rows, own, part.name)
-    reader = token_lengths.open_reader(task, columns, parts[0].rows, resolved, options, data, options.model is not None)
-    _say_tokens(reader, options.model is not None, report)
-    if reader.settings is not None:
+        present = {role: name for role, name in columns.items() if name in part.rows.column_names}
+        tasks.require_valid_rows(task, part.rows, present, part.name)
+    counter = open_token_counter(task, columns, parts[0].rows, resolved, options, data)
+    _say_tokens(counter, options.model is not None, report)
+    if counter.settings is not None:
         for part in parts:
-            require_spelled(task, part, reader.tokenizer, reader.settings)
-    if dry_run:
-        return None
-    return _surveyed(source, task, why, others, columns, reader, parts, wanted, report)
+            require_spelled(task, part, counter.tokenizer, counter.settings)
+    return None if dry_run else _surveyed(source, resolved_task, counter, parts, survey_options, report)
 
 
 def _surveyed(
     source: Source,
-    task: Task,
-    why: str,
-    others: tuple[str, ...],
-    columns: dict[str, str],
-    reader: Reader,
+    resolved: ResolvedTask,
+    counter: TokenCounter,
     parts: Sequence[Part],
-    wanted: SurveyOptions,
+    survey_options: SurveyOptions,
     report: Report,
 ) -> Survey:
-    found = inspect(task, columns, parts)
-    findings = list(found.findings)
-    if wanted.near:
-        findings += _near(found.parts, reader.inputs, wanted.threshold, report)
-    lengths: dict[str, dict[str, Any] | None] = {}
-    for one in found.parts:
-        places = token_lengths.sampled(one.full)
-        rows = one.part.rows.select(places)
-        sizes = reader.lengths(rows)
-        lengths[one.part.name] = token_lengths.describe(sizes, reader.limit) if len(sizes) else None
+    task, columns = resolved.task, resolved.columns
+    inspection = inspect(task, columns, parts)
+    findings = list(inspection.findings)
+    if survey_options.near:
+        findings += _near(inspection.parts, counter.inputs, survey_options.threshold, report)
+    lengths: dict[str, LengthsResult | None] = {}
+    for inspected in inspection.parts:
+        name, places = inspected.part.name, token_lengths.sampled(inspected.filled)
+        rows = inspected.part.rows.select(places)
+        sizes = counter.lengths(rows)
+        lengths[name] = token_lengths.describe(sizes, counter.limit) if len(sizes) else None
         if task.encoding.overlong_rows is None:
-            part = Part(one.part.name, rows, (places + 1).tolist())
-            says = f"are longer than {reader.limit} tokens and lose their end"
-            findings += finding("truncated", part, np.flatnonzero(sizes > reader.limit), says)
-    shown = exhibits(reader, _first(task, columns, found.parts[0]), wanted.batch_size)
+            part = Part(name, rows, (places + 1).tolist())
+            what = f"are longer than {counter.limit} tokens and lose their end"
+            findings += finding_of("truncated", part, np.flatnonzero(sizes > counter.limit), what)
+    previews = preview_batch(counter, _first_usable(resolved, inspection.parts[0]), survey_options.batch_size)
     return Survey(
-        source,
-        task,
-        why,
-        others,
-        columns,
-        reader,
-        found.parts,
-        lengths,
-        tuple(findings),
-        tuple(shown),
-        wanted.threshold if wanted.near else None,
+        source=source,
+        resolved=resolved,
+        counter=counter,
+        parts=inspection.parts,
+        lengths=lengths,
+        findings=tuple(findings),
+        previews=tuple(previews),
+        near_threshold=survey_options.threshold if survey_options.near else None,
     )
 
 
@@ -177,90 +191,100 @@ def _parts(source: Source, limit: int | None) -> list[Part]:
     return parts
 
 
-def _fits(task: Task, rows: Dataset, given: dict[str, str]) -> bool:
-    return set(given) <= set(task.columns.roles) and task.columns.match(rows, given) is not None
+def _fits(task: Task, rows: Dataset, data: DataOptions) -> bool:
+    return set(data.columns) <= set(task.columns.roles) and task.columns.match(rows, data.columns) is not None
 
 
-def _first(task: Task, columns: dict[str, str], one: Inspected) -> Dataset:
+def _first_usable(resolved: ResolvedTask, inspected: Inspected) -> Dataset:
     """Return the first rows that can be trained on."""
-    head = one.part.rows.select(range(min(HEAD, len(one.part.rows))))
-    return head.select(task.columns.usable_rows(head, columns) if one.labelled or not _has_truths(columns) else [])
-
-
-def _has_truths(columns: dict[str, str]) -> bool:
-    return input_columns(columns) != columns
+    rows = inspected.part.rows
+    head = rows.select(range(min(PREVIEW_AMONG, len(rows))))
+    can_train = inspected.labelled or not resolved.has_targets
+    return head.select(resolved.task.columns.usable_rows(head, resolved.columns) if can_train else [])
 
 
 def _near(parts: Sequence[Inspected], inputs: dict[str, str], threshold: float, report: Report) -> Iterator[Finding]:
     """Find rows that are nearly an earlier one, of their own split or of another; copies are not counted again."""
-    codes = np.concatenate([np.where(one.empty, -1, one.codes) for one in parts])
+    group_of_code = _near_groups(parts, inputs, threshold, report)
+    originals = [_originals(inspected) for inspected in parts]
+    for inspected, places in zip(parts, originals, strict=True):
+        groups = group_of_code[inspected.codes[places]]
+        _, heads, which = np.unique(groups, return_index=True, return_inverse=True)
+        twins = places[heads][which]
+        near = places != twins
+        what = "are nearly an earlier row"
+        part = inspected.part
+        yield from finding_of("near-duplicate", part, places[near], what, twins=RowsOf(part, twins[near]))
+    for earlier, later in combinations(zip(parts, originals, strict=True), 2):
+        yield from _near_shared(*earlier, *later, group_of_code)
+
+
+def _near_groups(parts: Sequence[Inspected], inputs: dict[str, str], threshold: float, report: Report) -> Ints:
+    """Return the number of the group of near texts for each code of contents, (codes,)."""
+    codes = np.concatenate([np.where(inspected.empty, -1, inspected.codes) for inspected in parts])
     distinct, firsts = np.unique(codes, return_index=True)
     order = np.argsort(firsts[distinct >= 0])  # the texts come in the order of the rows
-    distinct, firsts = (some[distinct >= 0][order] for some in (distinct, firsts))
-    edges = np.cumsum([0, *(len(one.codes) for one in parts)])
+    distinct, firsts = (values[distinct >= 0][order] for values in (distinct, firsts))
+    edges = np.cumsum([0, *(len(inspected.codes) for inspected in parts)])
     texts: list[str] = []
-    for one, start, end in zip(parts, edges[:-1], edges[1:], strict=True):
-        texts += spelled(one.part.rows.select(firsts[(firsts >= start) & (firsts < end)] - start), inputs)
+    for inspected, start, end in zip(parts, edges[:-1], edges[1:], strict=True):
+        places = firsts[(firsts >= start) & (firsts < end)] - start
+        texts += readable_texts(inspected.part.rows.select(places), inputs)
     with report.progress("near duplicates", len(texts)) as advance:
         groups = near_duplicates.near_groups(texts, threshold, advance)
-    of_code = np.full(int(codes.max(initial=-1)) + 1, -1)
-    of_code[distinct] = groups
-    originals = [_originals(one) for one in parts]
-    for one, own in zip(parts, originals, strict=True):
-        mine = of_code[one.codes[own]]
-        _, heads, which = np.unique(mine, return_index=True, return_inverse=True)
-        twins = own[heads][which]
-        says = "are nearly an earlier row"
-        yield from finding("near-duplicate", one.part, own[own != twins], says, twins=twins[own != twins])
-    for (one, own), (other, theirs) in combinations(zip(parts, originals, strict=True), 2):
-        yield from _near_shared(one, own, other, theirs, of_code)
+    group_of_code = np.full(int(codes.max(initial=-1)) + 1, -1)
+    group_of_code[distinct] = groups
+    return group_of_code
 
 
-def _originals(one: Inspected) -> Ints:
-    """Return the places of the rows that are no copy of an earlier one."""
-    _, firsts = np.unique(one.codes[one.full], return_index=True)
-    return np.sort(one.full[firsts])
+def _originals(inspected: Inspected) -> Ints:
+    """Return the places of the rows that are no copy of an earlier one, (n,)."""
+    _, firsts = np.unique(inspected.codes[inspected.filled], return_index=True)
+    return np.sort(inspected.filled[firsts])
 
 
-def _near_shared(one: Inspected, own: Ints, other: Inspected, theirs: Ints, of_code: Ints) -> Iterator[Finding]:
-    firsts = np.full(len(of_code) + 1, -1)
-    firsts[of_code[one.codes[own[::-1]]]] = own[::-1]
-    twins = firsts[of_code[other.codes[theirs]]]
-    near = (twins >= 0) & ~np.isin(other.codes[theirs], one.codes[own])
-    says = f"are nearly {one.part.name} rows"
-    yield from finding("near-overlap", other.part, theirs[near], says, twins=twins[near], other=one.part)
+def _near_shared(
+    earlier: Inspected, earlier_originals: Ints, later: Inspected, originals: Ints, group_of_code: Ints
+) -> Iterator[Finding]:
+    firsts = np.full(len(group_of_code) + 1, -1)
+    backwards = earlier_originals[::-1]
+    firsts[group_of_code[earlier.codes[backwards]]] = backwards
+    twins = firsts[group_of_code[later.codes[originals]]]
+    near = (twins >= 0) & ~np.isin(later.codes[originals], earlier.codes[earlier_originals])
+    what = f"are nearly {earlier.part.name} rows"
+    yield from finding_of("near-overlap", later.part, originals[near], what, twins=RowsOf(earlier.part, twins[near]))
 
 
-def _columns(rows: Dataset, columns: dict[str, str]) -> Iterator[dict[str, Any]]:
+def _columns(rows: Dataset, columns: dict[str, str]) -> Iterator[ColumnResult]:
     roles = {name: role for role, name in columns.items()}
     for name, feature in rows.features.items():
         yield {"name": name, "feature": _feature(feature), "role": roles.get(name)}
 
 
-def _feature(feature: Any) -> str:
+def _feature(feature: object) -> str:
     """Return a feature as a person says it: string, list of string, class label of 2."""
     if isinstance(feature, ClassLabel):
         return f"class label of {feature.num_classes}: {listing(feature.names)}"
     if isinstance(feature, dict):
-        return f"{{{', '.join(f'{name}: {_feature(own)}' for name, own in feature.items())}}}"
+        return f"{{{', '.join(f'{name}: {_feature(inner)}' for name, inner in feature.items())}}}"
     item = getattr(feature, "feature", None)
     if item is not None:
         return f"list of {_feature(item)}"
     return str(getattr(feature, "dtype", feature))
 
 
-def _say_task(task: Task, why: str, others: Sequence[str], columns: dict[str, str], report: Report) -> None:
-    spelled_columns = ", ".join(f"{role}={name}" for role, name in columns.items())
-    report.say(f"task: {task.name}; columns {spelled_columns} ({why})")
-    if others:
-        report.debug(f"other tasks that would do: {listing(others)}; --task names one")
+def _say_task(resolved: ResolvedTask, report: Report) -> None:
+    columns = ", ".join(f"{role}={name}" for role, name in resolved.columns.items())
+    report.say(f"task: {resolved.task.name}; columns {columns} ({resolved.why})")
+    if resolved.alternatives:
+        report.debug(f"other tasks that would do: {listing(resolved.alternatives)}; --task names one")
 
 
-def _say_tokens(reader: Reader, chosen: bool, report: Report) -> None:
-    if chosen:
-        report.say(f"tokens: those of {reader.name}, at most {reader.limit} a row")
+def _say_tokens(counter: TokenCounter, is_named: bool, report: Report) -> None:
+    if is_named:
+        report.say(f"tokens: those of {counter.name}, at most {counter.limit} a row")
         return
-    more = "" if reader.settings else f", which cannot do {reader.task.name}: of the texts alone"
+    more = "" if counter.settings else f", which cannot do {counter.task.name}: of the texts alone"
     report.say(
-        f"tokens: those of the built-in model{more}, at most {reader.limit} a row; -m names the model to be trained"
+        f"tokens: those of the built-in model{more}, at most {counter.limit} a row; -m names the model to be trained"
     )

@@ -1,4 +1,4 @@
-"""Rows as a tokenizer takes them: what it cannot spell is refused, and what leaves nothing to learn is told."""
+"""Rows as a tokenizer takes them: what it cannot spell is refused, what leaves nothing to learn is left out."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from transformers import PreTrainedTokenizerBase
 from llmkit.data.parts import Part
 from llmkit.data.splits import TrainAndValidation
 from llmkit.errors import DataError, listing, shortened
-from llmkit.inspection.findings import FIRST
+from llmkit.inspection.findings import MAX_ROWS_NAMED
 from llmkit.output.report import Report
 from llmkit.tasks import Task, TaskSettings
 
-SILENT_SHARE = 0.1  # of the rows, above which the limit does not suit the data
+MAX_SHARE_WITHOUT_TARGETS = 0.1  # of the rows, above which the limit does not suit the data
 
 
 def numbered(parts: Sequence[Part], rows: TrainAndValidation) -> list[Part]:
@@ -38,31 +38,33 @@ def require_spelled(task: Task, part: Part, tokenizer: PreTrainedTokenizerBase, 
     Raises:
         DataError: naming the first such row.
     """
-    found = task.encoding.first_unencodable_row(part.rows, tokenizer, settings)
-    if found is not None:
-        place, wrong = found
+    unencodable = task.encoding.first_unencodable_row(part.rows, tokenizer, settings)
+    if unencodable is not None:
+        place, reason = unencodable
         first = part.rows[place][next(iter(settings.inputs.values()))]
         row = f"row {part.number(place)}" if part.named else f"the row {shortened(first)}"
-        raise DataError(f"{part.name}, {row}: {wrong}")
+        raise DataError(f"{part.name}, {row}: {reason}")
 
 
-def sift(task: Task, prepared: Dataset, part: Part, settings: TaskSettings, report: Report) -> Dataset:
-    """Return the prepared rows of a part without those of which nothing is learned, and say which these are.
+def drop_rows_without_targets(
+    task: Task, encoded: Dataset, part: Part, settings: TaskSettings, report: Report
+) -> Dataset:
+    """Return the encoded rows of a part without those of which nothing is learned, and warn of these.
 
     Raises:
         DataError: they are more than a tenth.
     """
-    silent = task.encoding.rows_without_targets(prepared)
-    if not silent:
-        return prepared
-    said = (
-        f"{len(silent)} of {len(prepared)} {part.name} rows have nothing to learn within {settings.max_length} tokens"
+    places = task.encoding.rows_without_targets(encoded)
+    if not places:
+        return encoded
+    sentence = (
+        f"{len(places)} of {len(encoded)} {part.name} rows have nothing to learn within {settings.max_length} tokens"
     )
     if part.named:
-        rows = prepared["row"] if "row" in prepared.column_names else range(len(prepared))
-        numbers = listing((part.number(rows[place]) for place in silent), FIRST)
-        said += f" ({'row' if len(silent) == 1 else 'rows'} {numbers})"
-    if len(silent) > SILENT_SHARE * len(prepared):
-        raise DataError(f"{said}, more than {SILENT_SHARE:.0%}: take more with --max-length")
-    report.warn(f"{said}, left out")
-    return prepared.select(np.setdiff1d(np.arange(len(prepared)), silent))
+        rows = encoded["row"] if "row" in encoded.column_names else range(len(encoded))
+        numbers = listing((part.number(rows[place]) for place in places), MAX_ROWS_NAMED)
+        sentence += f" ({'row' if len(places) == 1 else 'rows'} {numbers})"
+    if len(places) > MAX_SHARE_WITHOUT_TARGETS * len(encoded):
+        raise DataError(f"{sentence}, more than {MAX_SHARE_WITHOUT_TARGETS:.0%}: take more with --max-length")
+    report.warn(f"{sentence}, left out")
+    return encoded.select(np.setdiff1d(np.arange(len(encoded)), places))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from llmkit.models.config import T5_FAMILIES, context_length, with_config_values
 from llmkit.models.loading import (
-    Wanted,
+    LoadRequest,
     load_model,
     load_tokenizer,
     load_tokenizer_alone,
     open_weights,
     origin,
-    require_whole,
+    require_no_adapter,
     save,
 )
 from llmkit.models.lookup import BUILTIN_NAME, ResolvedModel, pick_device, resolve_model, weights_folder
@@ -18,8 +18,8 @@ from llmkit.models.lookup import BUILTIN_NAME, ResolvedModel, pick_device, resol
 __all__ = [
     "BUILTIN_NAME",
     "T5_FAMILIES",
+    "LoadRequest",
     "ResolvedModel",
-    "Wanted",
     "context_length",
     "load_model",
     "load_tokenizer",
@@ -27,7 +27,7 @@ __all__ = [
     "open_weights",
     "origin",
     "pick_device",
-    "require_whole",
+    "require_no_adapter",
     "resolve_model",
     "save",
     "weights_folder",

@@ -7,32 +7,47 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib.util
 import json
 import sys
 import warnings
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict, TypeGuard
 
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from llmkit.errors import LlmkitError, ModelError, OptionError, brief, did_you_mean, listing
+from llmkit.errors.extras import is_installed, require_extra
 from llmkit.models.modules import head_modules, is_within, linear_modules
 from llmkit.options import AdapterOptions
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
+    from transformers import BitsAndBytesConfig
+
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-NOTE = "llmkit_base"  # in the config.json of an adapter: what it was made on
-EXTRA = "pip install 'llmkit[adapters]'"
+BASE_KEY = "llmkit_base"  # in the config.json of an adapter: what it was made on
 ALL_LINEAR = "all-linear"
-KINDS = {  # what peft calls an adapter for these, by the Auto class
+TASK_TYPES = {  # what peft calls an adapter for these, by the Auto class
     "AutoModelForCausalLM": "CAUSAL_LM",
     "AutoModelForQuestionAnswering": "QUESTION_ANS",
     "AutoModelForSeq2SeqLM": "SEQ_2_SEQ_LM",
     "AutoModelForSequenceClassification": "SEQ_CLS",
     "AutoModelForTokenClassification": "TOKEN_CLS",
 }
+
+
+class AdapterBase(TypedDict):
+    """What an adapter remembers of the model that it is made on; `sketch` is the fingerprint of its weights."""
+
+    name: str
+    revision: str | None
+    commit: NotRequired[str | None]
+    sketch: NotRequired[str]
+    whole: NotRequired[list[str] | None]  # the modules that are not in 4 bits; None: none is
 
 
 def require_available(options: AdapterOptions, device: torch.device) -> None:
@@ -47,8 +62,8 @@ def require_available(options: AdapterOptions, device: torch.device) -> None:
         )
     if options.adapts:
         require_peft("--qlora" if options.qlora else "--lora", OptionError)
-    if options.qlora and importlib.util.find_spec("bitsandbytes") is None:
-        raise OptionError("--qlora needs bitsandbytes: pip install 'llmkit[qlora]'")
+    if options.qlora:
+        require_extra("--qlora", "qlora", "bitsandbytes")
 
 
 def require_peft(what: str, kind: type[LlmkitError]) -> None:
@@ -57,8 +72,7 @@ def require_peft(what: str, kind: type[LlmkitError]) -> None:
     Raises:
         LlmkitError: of that kind.
     """
-    if importlib.util.find_spec("peft") is None:
-        raise kind(f"{what} needs peft: {EXTRA}")
+    require_extra(what, "adapters", "peft", error=kind)
 
 
 def is_adapter(folder: Path) -> bool:
@@ -93,16 +107,16 @@ def find_targets(model: PreTrainedModel, named: Collection[str]) -> list[str]:
     if not named or ALL_LINEAR in named:
         return linear
     every = [name for name, _ in model.named_modules() if name]
-    found: dict[str, None] = {}
+    targets: dict[str, None] = {}
     for target in named:
         matching = [name for name in linear if _ends(name, target)]
         if not matching:
             _refuse(target, model, every, linear)
-        found |= dict.fromkeys(matching)
-    return list(found)
+        targets |= dict.fromkeys(matching)
+    return list(targets)
 
 
-def shortened(targets: Collection[str], model: PreTrainedModel) -> list[str]:
+def last_parts(targets: Collection[str], model: PreTrainedModel) -> list[str]:
     """Return targets by the last part of their names, where that names no other module: the same in each layer."""
     others = {name.rpartition(".")[2] for name, _ in model.named_modules() if name not in targets}
     last = {name: name.rpartition(".")[2] for name in targets}
@@ -124,11 +138,11 @@ def _ends(name: str, target: str) -> bool:
 
 
 def add_adapter(
-    model: PreTrainedModel, options: AdapterOptions, network: str, base: dict[str, Any], new: Collection[str]
+    model: PreTrainedModel, options: AdapterOptions, network: str, base: AdapterBase, new: Collection[str]
 ) -> PreTrainedModel:
     """Return the model with a new adapter: its own weights are frozen, but for the heads and what is `new`.
 
-    `base` says what it is made on: its name, the revision asked for, and the sketch of its weights.
+    `base` is what it is made on; `new` are the weights that are not of the checkpoint.
     """
     from peft import LoraConfig, PeftModel, prepare_model_for_kbit_training
 
@@ -136,26 +150,26 @@ def add_adapter(
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     heads = head_modules(model)
     inner = {name.rpartition(".")[0] for name in new if not name.startswith(tuple(f"{head}." for head in heads))}
-    whole = [*heads, *sorted(inner - {""})]
-    kind = KINDS.get(network)
+    in_full = [*heads, *sorted(inner - {""})]
+    kind = TASK_TYPES.get(network)
     config = LoraConfig(
         r=options.rank,
         lora_alpha=options.alpha,
-        target_modules=shortened(find_targets(model, options.targets), model),
-        modules_to_save=whole or None,
+        target_modules=last_parts(find_targets(model, options.targets), model),
+        modules_to_save=in_full or None,
         task_type=kind,
         base_model_name_or_path=base["name"],
         revision=base["revision"],
     )
     if kind is None:  # so that peft can open it all the same
         config.auto_mapping = {"base_model_class": type(model).__name__, "parent_library": type(model).__module__}
-    model.config.update({NOTE: base, "architectures": [type(model).__name__]})
+    model.config.update({BASE_KEY: base, "architectures": [type(model).__name__]})
     with warnings.catch_warnings(action="ignore"):  # that the library makes of itself
         adapted: PreTrainedModel = PeftModel(model, config)
     return adapted
 
 
-def has_adapter(model: Any) -> bool:
+def has_adapter(model: torch.nn.Module) -> TypeGuard[PeftModel]:
     """Tell whether a model is one that is trained with an adapter."""
     return "peft" in sys.modules and isinstance(model, sys.modules["peft"].PeftModel)
 
@@ -178,7 +192,7 @@ def turned_off(model: torch.nn.Module) -> Iterator[None]:
             layer.enable_adapters(True)
 
 
-def _layers(model: torch.nn.Module) -> list[Any]:
+def _layers(model: torch.nn.Module) -> list[BaseTunerLayer | AuxiliaryTrainingWrapper]:
     """Return the modules of an adapter, and those that it trains a copy of."""
     if "peft" not in sys.modules:
         return []
@@ -188,19 +202,19 @@ def _layers(model: torch.nn.Module) -> list[Any]:
     return [module for module in model.modules() if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper)]
 
 
-def save_adapter(model: Any, folder: Path) -> None:
+def save_adapter(model: PeftModel, folder: Path) -> None:
     """Write the adapter alone, and the config of the model that it makes."""
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
-    own = get_peft_model_state_dict(model, save_embedding_layers=False)
-    save_file({name: weights.contiguous() for name, weights in own.items()}, folder / WEIGHTS, {"format": "pt"})
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    save_file({name: weights.contiguous() for name, weights in state.items()}, folder / WEIGHTS, {"format": "pt"})
     values = {**model.peft_config["default"].to_dict(), "inference_mode": True}
     sorted_values = {name: sorted(value) if isinstance(value, set) else value for name, value in values.items()}
     (folder / CONFIG).write_text(json.dumps(sorted_values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    described = copy.deepcopy(model.config)
-    vars(described).pop("quantization_config", None)  # of the base; `NOTE` says it
-    described.save_pretrained(folder)
+    config = copy.deepcopy(model.config)
+    vars(config).pop("quantization_config", None)  # of the base; `BASE_KEY` tells it
+    config.save_pretrained(folder)
 
 
 def open_adapter(
@@ -222,8 +236,8 @@ def open_adapter(
             adapted = PeftModel.from_pretrained(model, str(folder), torch_device="cpu")
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         raise ModelError(f"the adapter {name!r} does not fit its base, a {base}: {brief(error)}") from error
-    wanted = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
-    lacking = sorted((wanted ^ saved) | {key for key in missing if f"base_model.model.{key}" not in saved})
+    expected = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    lacking = sorted((expected ^ saved) | {key for key in missing if f"base_model.model.{key}" not in saved})
     if lacking:
         raise ModelError(
             f"the adapter {name!r} does not fit its base, a {base}: one of them lacks {listing(lacking, 3)}"
@@ -238,7 +252,7 @@ def require_same_base(config: PretrainedConfig, weight_fingerprint: str, name: s
     Raises:
         ModelError: naming both.
     """
-    note = getattr(config, NOTE, None) or {}
+    note = getattr(config, BASE_KEY, None) or {}
     if note.get("sketch") in (None, weight_fingerprint):
         return
     commit = note.get("commit")
@@ -246,15 +260,15 @@ def require_same_base(config: PretrainedConfig, weight_fingerprint: str, name: s
     raise ModelError(f"the adapter {name!r} was made on other weights than those of {base!r} now; {remedy}")
 
 
-def whole_modules(config: PretrainedConfig, device: torch.device) -> list[str] | None:
+def unquantized_base_modules(config: PretrainedConfig, device: torch.device) -> list[str] | None:
     """Return which modules of an adapter's base are not in 4 bits; None: none is, or none can be here."""
-    note = getattr(config, NOTE, None) or {}
-    able = device.type == "cuda" and importlib.util.find_spec("bitsandbytes") is not None
-    return note.get("whole") if able else None
+    note = getattr(config, BASE_KEY, None) or {}
+    can_quantize = device.type == "cuda" and is_installed("bitsandbytes")
+    return note.get("whole") if can_quantize else None
 
 
-def four_bits(whole: Collection[str]) -> Any:
-    """Return how transformers loads a base in 4-bit NormalFloat, all but the modules that stay whole."""
+def four_bits(unquantized: Collection[str]) -> BitsAndBytesConfig:
+    """Return how transformers loads a base in 4-bit NormalFloat, all but the modules that are not quantized."""
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
@@ -262,5 +276,5 @@ def four_bits(whole: Collection[str]) -> Any:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
-        llm_int8_skip_modules=list(whole),
+        llm_int8_skip_modules=list(unquantized),
     )

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import transformers
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit.errors import OptionError, did_you_mean
+from llmkit.errors import OptionError, did_you_mean, one_line
 from llmkit.options.config_file import read_yaml
 
 
@@ -52,7 +51,7 @@ def preset(arch: str, name: str) -> Size:
 
 def build_config(arch: str, size: Size, tokenizer: PreTrainedTokenizerBase, context: int) -> PretrainedConfig:
     """Return the config of a new model of that family and size, for the tokenizer and blocks of `context` tokens."""
-    shared: dict[str, Any] = {
+    shared: dict[str, object] = {
         "vocab_size": len(tokenizer),
         "hidden_size": size.hidden,
         "num_hidden_layers": size.layers,
@@ -67,14 +66,14 @@ def build_config(arch: str, size: Size, tokenizer: PreTrainedTokenizerBase, cont
     if arch == "gpt2":
         no_dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
         return AutoConfig.for_model("gpt2", **no_dropout, **shared, **ends)
-    wide = -(-size.hidden * 8 // 3 // 32) * 32  # a gated MLP at the cost of a 4x one, in multiples of 32
+    mlp_size = -(-size.hidden * 8 // 3 // 32) * 32  # a gated MLP at the cost of a 4x one, in multiples of 32
     if arch == "t5":  # encoder and decoder have all the layers each, as T5's own sizes
         positions = {"n_positions": shared.pop("max_position_embeddings")}  # relative: a record, no limit
         return AutoConfig.for_model(
             "t5",
             num_decoder_layers=size.layers,
             d_kv=size.hidden // size.heads,
-            d_ff=wide,
+            d_ff=mlp_size,
             dropout_rate=0.0,
             feed_forward_proj="gated-gelu",
             decoder_start_token_id=tokenizer.pad_token_id,
@@ -83,11 +82,11 @@ def build_config(arch: str, size: Size, tokenizer: PreTrainedTokenizerBase, cont
             **shared,
         )
     return AutoConfig.for_model(
-        "llama", intermediate_size=wide, num_key_value_heads=size.heads, tie_word_embeddings=True, **shared, **ends
+        "llama", intermediate_size=mlp_size, num_key_value_heads=size.heads, tie_word_embeddings=True, **shared, **ends
     )
 
 
-def read_model_config(file: Path) -> dict[str, Any]:
+def read_model_config(file: Path) -> dict[str, object]:
     """Return what `--model-config FILE` holds: JSON or YAML with a `model_type`.
 
     Raises:
@@ -102,7 +101,7 @@ def read_model_config(file: Path) -> dict[str, Any]:
     return values
 
 
-def config_from(values: dict[str, Any], file: Path, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
+def config_from(values: dict[str, object], file: Path, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
     """Return the config of those values, with the tokenizer's vocabulary and special tokens.
 
     Raises:
@@ -112,7 +111,7 @@ def config_from(values: dict[str, Any], file: Path, tokenizer: PreTrainedTokeniz
     try:
         config = AutoConfig.for_model(given.pop("model_type"), **given)
     except Exception as error:  # each config class refuses in its own way
-        raise OptionError(f"--model-config {file}: {' '.join(str(error).split())[:200]}") from None
+        raise OptionError(f"--model-config {file}: {one_line(error, 200)}") from None
     if config.vocab_size < len(tokenizer):
         raise OptionError(
             f"--model-config {file}: vocab_size {config.vocab_size} is under the tokenizer's {len(tokenizer)}"

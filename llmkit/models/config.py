@@ -1,9 +1,9 @@
-"""What a model's config tells of it."""
+"""Facts that a model's config holds."""
 
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Mapping
 
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
@@ -23,8 +23,8 @@ def context_length(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase)
     return int(min(min(limits), 1_000_000))
 
 
-def with_config_values(config: PretrainedConfig, config_values: dict[str, Any]) -> PretrainedConfig:
-    """Return a copy of a config in which settings stand."""
+def with_config_values(config: PretrainedConfig, config_values: Mapping[str, object]) -> PretrainedConfig:
+    """Return a copy of a config with these values in it."""
     changed = copy.deepcopy(config)
     for key, value in config_values.items():
         setattr(changed, key, value)

@@ -22,24 +22,21 @@ TOKENIZER_FILES = (
 def fingerprints(resolved: ResolvedModel) -> dict[str, str]:
     """Return the SHA-256 of the weights with the config, and of the tokenizer: other bytes, other model."""
     tokenizer = [file for pattern in TOKENIZER_FILES for file in sorted(resolved.path.glob(pattern))]
-    own = _model_files(resolved)
-    return {
-        "model": _digest(own if resolved.base is None else [*own, *_model_files(resolved.base)]),
-        "tokenizer": _digest(tokenizer),
-    }
+    base_files = [] if resolved.base is None else _model_files(resolved.base)
+    return {"model": _digest([*_model_files(resolved), *base_files]), "tokenizer": _digest(tokenizer)}
 
 
 def _model_files(resolved: ResolvedModel) -> list[Path]:
     """Return the weights, the config and the code; of an adapter its own."""
-    weights = weights_folder(resolved)
-    found = sorted(weights.glob("*.safetensors")) or sorted(weights.glob("pytorch_model*.bin"))
+    folder = weights_folder(resolved)
+    weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
     configs = [resolved.path / name for name in ("config.json", "adapter_config.json")]
-    return [*(file for file in configs if file.is_file()), *found, *sorted(resolved.path.glob("*.py"))]
+    return [*(file for file in configs if file.is_file()), *weights, *sorted(resolved.path.glob("*.py"))]
 
 
 def _digest(paths: list[Path]) -> str:
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
-            whole.update(f"{path.name}:{hashlib.file_digest(file, 'sha256').hexdigest()};".encode())
-    return whole.hexdigest()
+            digest.update(f"{path.name}:{hashlib.file_digest(file, 'sha256').hexdigest()};".encode())
+    return digest.hexdigest()

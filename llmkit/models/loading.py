@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
@@ -15,12 +14,15 @@ from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTr
 
 from llmkit import hub
 from llmkit.errors import ModelError, brief, listing
+from llmkit.errors.extras import needs_extra
 from llmkit.models import adapters
 from llmkit.models.config import with_config_values
-from llmkit.models.lookup import SMALL_FILES, ResolvedModel, pick_device, require_same_base, weights_folder
+from llmkit.models.lookup import SMALL_FILES, ResolvedModel, check_base, pick_device, weights_folder
 from llmkit.models.weight_files import check_headers, weight_fingerprint
 from llmkit.options import ModelOptions
 from llmkit.output.report import Report
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def load_tokenizer(resolved: ResolvedModel, options: ModelOptions) -> PreTrainedTokenizerBase:
@@ -34,8 +36,8 @@ def load_tokenizer(resolved: ResolvedModel, options: ModelOptions) -> PreTrained
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=options.trust_remote_code)
     except ImportError as error:  # of Marian and M2M100
-        wanted = "pip install 'llmkit[translation]'"
-        raise ModelError(f"the tokenizer of {resolved.name!r} needs a library: {wanted}") from error
+        tokenizer_of = f"the tokenizer of {resolved.name!r}"
+        raise ModelError(needs_extra(tokenizer_of, "translation", "a library")) from error
     except Exception as error:  # tokenizers raise bare Exceptions for broken files
         raise ModelError(f"{resolved.name!r} has no usable tokenizer: {brief(error)}") from error
     if len(tokenizer) <= len(tokenizer.all_special_tokens):  # the library makes one up where the files are missing
@@ -65,79 +67,89 @@ def load_model(
     tokenizer: PreTrainedTokenizerBase,
     options: ModelOptions,
     *,
-    head: dict[str, Any] | None = None,
     training: bool = False,
     merged: bool = False,
 ) -> PreTrainedModel:
-    """Load the weights into the task's Auto class, on the device; with `head`, a new head for it may be made.
+    """Load the weights into the task's Auto class, on the device.
 
     An adapter lies on its base; `merged` folds it into it.
 
     Raises:
         ModelError: weights are missing, truncated, or of another architecture.
     """
-    return open_weights(resolved, Wanted(auto_class, head, training, merged), tokenizer, options)[0]
+    return open_weights(resolved, LoadRequest(auto_class, training=training, merged=merged), tokenizer, options)[0]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class LoadRequest:
     """What to make of weights: see `load_model`."""
 
     auto_class: str
-    head: dict[str, Any] | None = None
+    head: Mapping[str, object] | None = None  # the config values of a new head, which may be made then
     training: bool = False
     merged: bool = False
-    whole: list[str] | None = None  # the modules that are not loaded in 4 bits; None: none is loaded so
+    unquantized: list[str] | None = None  # the modules that are not loaded in 4 bits; None: none is loaded so
 
 
 def open_weights(
-    resolved: ResolvedModel, wanted: Wanted, tokenizer: PreTrainedTokenizerBase, options: ModelOptions
+    resolved: ResolvedModel, request: LoadRequest, tokenizer: PreTrainedTokenizerBase, options: ModelOptions
 ) -> tuple[PreTrainedModel, list[str]]:
-    """Return the model of `load_model`, and the names of its weights that are new, not of the checkpoint."""
-    source = resolved.base or resolved
-    folder, device = weights_folder(source), pick_device(options.device)
+    """Return the model of `load_model`, and the names of its weights that are new, not of the checkpoint.
+
+    Raises:
+        ModelError: weights are missing, truncated, or of another architecture, or fewer than the tokens.
+    """
+    source, device = resolved.base or resolved, pick_device(options.device)
+    folder = weights_folder(source)
     check_headers(folder, source.name)
     if source.on_hub and resolved.base is not None:
-        require_same_base(resolved, source)
-    config_values = {**(wanted.head or {}), "pad_token_id": tokenizer.pad_token_id}
-    whole = wanted.whole if resolved.base is None or wanted.merged else adapters.whole_modules(resolved.config, device)
-    few_bits = {} if whole is None else {"quantization_config": adapters.four_bits(whole), "device_map": {"": device}}
+        check_base(resolved, source)
+    merged_or_plain = resolved.base is None or request.merged
+    unquantized = request.unquantized if merged_or_plain else adapters.unquantized_base_modules(resolved.config, device)
+    values = {**(request.head or {}), "pad_token_id": tokenizer.pad_token_id}
+    arguments: dict[str, object] = {
+        "config": with_config_values(resolved.config, values),
+        "dtype": _load_dtype(options, request.training),
+        "trust_remote_code": options.trust_remote_code,
+    }
+    if unquantized is not None:
+        arguments |= {"quantization_config": adapters.four_bits(unquantized), "device_map": {"": device}}
+    model, new = _from_pretrained(resolved, request.auto_class, folder, arguments)
+    if resolved.base is None:
+        _check_complete(resolved, model, new, request.head is not None, bare=request.auto_class == "AutoModel")
+    else:
+        adapter_folder = weights_folder(resolved)
+        check_headers(adapter_folder, resolved.name)
+        model = adapters.open_adapter(model, adapter_folder, resolved.name, request.merged, new)
+        model = model.base_model if request.auto_class == "AutoModel" else model
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        raise ModelError(f"{resolved.name!r} has a tokenizer of {len(tokenizer)} tokens and embeddings for fewer")
+    return model if unquantized is not None else model.to(device), new
+
+
+def _from_pretrained(
+    resolved: ResolvedModel, auto_class: str, folder: Path, arguments: Mapping[str, object]
+) -> tuple[PreTrainedModel, list[str]]:
+    """Return the model that a folder holds, and the names of its weights that are not there, or of other shapes.
+
+    It is of the class that opens the weights: of an adapter, that of the model that it was made on.
+    """
+    recorded = (resolved.config.architectures or [""])[0] if resolved.base is not None else ""
+    network = getattr(transformers, recorded or auto_class, None) or getattr(transformers, auto_class)
     try:
         with _without_bars():
-            model, found = _network(resolved, wanted.auto_class).from_pretrained(
-                folder,
-                config=with_config_values(resolved.config, config_values),
-                dtype=_load_dtype(options, wanted.training),
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-                trust_remote_code=options.trust_remote_code,
-                local_files_only=True,
-                **few_bits,
+            model, info = network.from_pretrained(
+                folder, output_loading_info=True, ignore_mismatched_sizes=True, local_files_only=True, **arguments
             )
     except Exception as error:  # what a loader raises depends on the file and on the architecture
         pickled = not any(folder.glob("*.safetensors"))
-        why = "its pickle holds more than tensors, or is damaged" if pickled else brief(error)
-        raise ModelError(f"the weights of {source.name!r} cannot be loaded: {why}") from error
-    new = sorted(set(found["missing_keys"]) | {entry[0] for entry in found.get("mismatched_keys") or ()})
-    if resolved.base is None:
-        _check_complete(resolved, model, new, wanted.head is not None, bare=wanted.auto_class == "AutoModel")
-    else:
-        own = weights_folder(resolved)
-        check_headers(own, resolved.name)
-        model = adapters.open_adapter(model, own, resolved.name, wanted.merged, new)
-        model = model.base_model if wanted.auto_class == "AutoModel" else model
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        raise ModelError(f"{resolved.name!r} has a tokenizer of {len(tokenizer)} tokens and embeddings for fewer")
-    return model if whole is not None else model.to(device), new
+        reason = "its pickle holds more than tensors, or is damaged" if pickled else brief(error)
+        name = (resolved.base or resolved).name
+        raise ModelError(f"the weights of {name!r} cannot be loaded: {reason}") from error
+    return model, sorted(set(info["missing_keys"]) | {entry[0] for entry in info.get("mismatched_keys") or ()})
 
 
-def _network(resolved: ResolvedModel, auto_class: str) -> Any:
-    """Return the class that opens the weights: of an adapter, the one that it was made on."""
-    own = (resolved.config.architectures or [""])[0] if resolved.base is not None else ""
-    return getattr(transformers, own or auto_class, None) or getattr(transformers, auto_class)
-
-
-def origin(resolved: ResolvedModel) -> dict[str, Any]:
+def origin(resolved: ResolvedModel) -> adapters.AdapterBase:
     """Return what an adapter remembers of the model that it is made on."""
     name = resolved.name if resolved.on_hub else str(resolved.path.resolve())
     return {
@@ -148,7 +160,7 @@ def origin(resolved: ResolvedModel) -> dict[str, Any]:
     }
 
 
-def require_whole(resolved: ResolvedModel) -> None:
+def require_no_adapter(resolved: ResolvedModel) -> None:
     """Refuse an adapter where a model is wanted that can be trained.
 
     Raises:
@@ -164,12 +176,12 @@ def require_whole(resolved: ResolvedModel) -> None:
 def _without_bars() -> Iterator[None]:
     """Keep transformers from drawing a bar for the milliseconds that weights take from the disk or to it."""
     bars = transformers.utils.logging
-    shown = bars.is_progress_bar_enabled()
+    enabled = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        if enabled:
             bars.enable_progress_bar()
 
 
@@ -193,10 +205,10 @@ def _check_complete(
         )
 
 
-def _load_dtype(options: ModelOptions, training: bool) -> Any:
+def _load_dtype(options: ModelOptions, training: bool) -> torch.dtype | str:
     if training:  # float32 weights; bf16 comes in by autocast (training.precision)
         return torch.float32
-    return "auto" if options.dtype == "auto" else getattr(torch, options.dtype)
+    return "auto" if options.dtype == "auto" else DTYPES[options.dtype]
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

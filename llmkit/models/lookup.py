@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import AutoConfig, PretrainedConfig
@@ -19,7 +18,7 @@ from llmkit.options import ModelOptions
 from llmkit.output.report import Report
 
 SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py"]
-WEIGHTS = ["model*.safetensors"]
+SAFETENSORS_WEIGHTS = ["model*.safetensors"]
 PICKLED_WEIGHTS = ["pytorch_model*.bin"]
 BUILTIN_NAME = "built-in"
 
@@ -41,10 +40,10 @@ class ResolvedModel:
     def stamp(self) -> object:
         """What tells this model from another of the same name: the commit, or the files' sizes and times."""
         files = sorted(file for file in self.path.iterdir() if file.is_file())
-        own = self.commit or [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-        return own if self.base is None else [own, self.base.stamp]
+        stamp = self.commit or [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        return stamp if self.base is None else [stamp, self.base.stamp]
 
-    def identity(self, dtype: str) -> dict[str, Any]:
+    def identity(self, dtype: str) -> dict[str, object]:
         """What this model's answers depend on besides the question, for the note beside an output file."""
         return {"model": self.name, "weights": self.stamp, "dtype": dtype}
 
@@ -72,21 +71,21 @@ def resolve_model(
         raise OptionError("name a model with -m (a Hub id or a folder)")
     folder = BUILTIN if name == BUILTIN_NAME else Path(name).expanduser()
     if folder.exists() or name.startswith((".", "/", "~")):
-        found = ResolvedModel(name, folder, PretrainedConfig())
+        resolved = ResolvedModel(name, folder, PretrainedConfig())
     else:
         cached_only = options.offline or hub.commit("model", name, options.revision, report) is None
         path = hub.download(name, options.revision, SMALL_FILES, cached_only)  # by its branch: --offline finds it again
-        found = ResolvedModel(
+        resolved = ResolvedModel(
             name, path, PretrainedConfig(), path.name, options.revision, on_hub=True, cached_only=cached_only
         )
-    if adapters.is_adapter(found.path):
-        found = replace(found, base=_base_of(found, options, report, base))
-    found = replace(found, config=_config(found, options))
-    if not found.on_hub:
-        check_headers(found.path, name)
-    if found.base is not None and not found.base.on_hub:
-        require_same_base(found, found.base)
-    return found
+    if adapters.is_adapter(resolved.path):
+        resolved = replace(resolved, base=_base_of(resolved, options, report, base))
+    resolved = replace(resolved, config=_config(resolved, options))
+    if not resolved.on_hub:
+        check_headers(resolved.path, name)
+    if resolved.base is not None and not resolved.base.on_hub:
+        check_base(resolved, resolved.base)
+    return resolved
 
 
 def _base_of(adapter: ResolvedModel, options: ModelOptions, report: Report, named: str | None) -> ResolvedModel:
@@ -111,19 +110,23 @@ def _base_of(adapter: ResolvedModel, options: ModelOptions, report: Report, name
     return base
 
 
-def require_same_base(adapter: ResolvedModel, base: ResolvedModel) -> None:
-    """Refuse a base of other weights than those that the adapter was made on: see `adapters.require_same_base`."""
+def check_base(adapter: ResolvedModel, base: ResolvedModel) -> None:
+    """Refuse a base of other weights than those that the adapter was made on.
+
+    Raises:
+        ModelError: naming both.
+    """
     adapters.require_same_base(adapter.config, weight_fingerprint(weights_folder(base)), adapter.name, base.name)
 
 
-def _config(found: ResolvedModel, options: ModelOptions) -> PretrainedConfig:
-    folder, name = found.path, found.name
+def _config(resolved: ResolvedModel, options: ModelOptions) -> PretrainedConfig:
+    folder, name = resolved.path, resolved.name
     if not folder.exists():
         raise ModelError(f"there is no model folder {name!r}")
     file = folder / "config.json"
     if not file.is_file():
-        if found.base is not None:  # an adapter that another program made
-            return found.base.config
+        if resolved.base is not None:  # an adapter that another program made
+            return resolved.base.config
         raise ModelError(f"{name!r} is not a model folder: it has no config.json")
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
@@ -144,7 +147,7 @@ def weights_folder(resolved: ResolvedModel) -> Path:
         return resolved.path
     if resolved.base is not None:
         return hub.download(resolved.name, resolved.revision, [adapters.WEIGHTS], resolved.cached_only)
-    folder = hub.download(resolved.name, resolved.revision, WEIGHTS, resolved.cached_only)
+    folder = hub.download(resolved.name, resolved.revision, SAFETENSORS_WEIGHTS, resolved.cached_only)
     if not any(folder.glob("model*.safetensors")):  # older repositories hold pickles: torch loads weights alone
         folder = hub.download(resolved.name, resolved.revision, PICKLED_WEIGHTS, resolved.cached_only)
     return folder

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import transformers
@@ -13,8 +12,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from llmkit.errors import OptionError
 
-COPIES = ".original_module."  # what peft keeps of a module that it trains a copy of
-ADDED = "lora_"  # begins the names of an adapter's own weights
+COPIED_MODULE = ".original_module."  # what peft keeps of a module that it trains a copy of
+ADAPTER_PREFIX = "lora_"  # begins the names of an adapter's own weights
 
 
 @dataclass(frozen=True)
@@ -25,18 +24,18 @@ class Share:
     total: int
 
     @property
-    def said(self) -> str:
+    def description(self) -> str:
         """A phrase for the user."""
         return f"trainable: {self.trained:,} of {self.total:,} parameters ({self.trained / self.total:.2%})"
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return what run.json says of it."""
+    def as_dict(self) -> dict[str, float]:
+        """Return what run.json holds of it."""
         return {"parameters": self.trained, "of": self.total, "share": self.trained / self.total}
 
 
 def share(model: nn.Module) -> Share:
     """Return how many weights are trained, of how many, an adapter's own among them."""
-    counted = [(name, weights) for name, weights in model.named_parameters() if COPIES not in f".{name}"]
+    counted = [(name, weights) for name, weights in model.named_parameters() if COPIED_MODULE not in f".{name}"]
     trained = sum(_size(weights) for _, weights in counted if weights.requires_grad)
     return Share(trained, sum(_size(weights) for _, weights in counted))
 
@@ -44,7 +43,9 @@ def share(model: nn.Module) -> Share:
 def base_size(model: nn.Module) -> int:
     """Return the number of a model's weights without those of an adapter; tied ones once."""
     named = model.named_parameters()
-    return sum(_size(weights) for name, weights in named if ADDED not in name and COPIES not in f".{name}")
+    return sum(
+        _size(weights) for name, weights in named if ADAPTER_PREFIX not in name and COPIED_MODULE not in f".{name}"
+    )
 
 
 def _size(weights: nn.Parameter) -> int:
@@ -76,8 +77,8 @@ def freeze(model: PreTrainedModel, layers: int | None, new: Collection[str] = ()
         stacked = _stacked_layers(model)
         if layers > len(stacked):
             raise OptionError(f"--freeze {layers}: {kind} has {len(stacked)} layers")
-        begun = (*_embeddings(model, stacked), *stacked[:layers])
-        frozen = {name for name, _ in model.named_parameters() if name.startswith(tuple(f"{one}." for one in begun))}
+        prefixes = tuple(f"{module}." for module in (*_embeddings(model, stacked), *stacked[:layers]))
+        frozen = {name for name, _ in model.named_parameters() if name.startswith(prefixes)}
     for name, weights in model.named_parameters():
         weights.requires_grad = name not in frozen
 
@@ -94,35 +95,36 @@ def head_weights(model: PreTrainedModel) -> list[str]:
 
 
 def head_modules(model: PreTrainedModel) -> list[str]:
-    """Return the modules beside the body that hold weights, but for one that tells tokens: its weights are many."""
+    """Return the modules beside the body that hold weights, but for one of token logits: its weights are many."""
     if not hasattr(model, model.base_model_prefix):
         return []
-    tells = _telling(model)
+    token_logits = _token_logit_modules(model)
     return [
         name
         for name, module in model.named_children()
         if name != model.base_model_prefix
         and any(True for _ in module.parameters())
-        and not any(id(inner) in tells for inner in module.modules())
+        and not any(id(inner) in token_logits for inner in module.modules())
     ]
 
 
 def linear_modules(model: PreTrainedModel) -> list[str]:
-    """Return the names of the linear modules of a model, but for its heads and what tells tokens."""
+    """Return the names of the linear modules of a model, but for its heads and the logits of tokens."""
     from transformers.pytorch_utils import Conv1D
 
-    heads, tells = head_modules(model), _telling(model)
+    heads, token_logits = head_modules(model), _token_logit_modules(model)
     return [
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and id(module) not in tells and not is_within(name, heads)
+        if isinstance(module, nn.Linear | Conv1D) and id(module) not in token_logits and not is_within(name, heads)
     ]
 
 
-def whole_modules(model: PreTrainedModel) -> list[str]:
-    """Return the modules that are not put into 4 bits: the heads, and what tells tokens."""
-    tells = _telling(model)
-    return [*head_modules(model), *(name for name, module in model.named_modules() if name and id(module) in tells)]
+def unquantized_modules(model: PreTrainedModel) -> list[str]:
+    """Return the modules that are not put into 4 bits: the heads, and the logits of tokens."""
+    token_logits = _token_logit_modules(model)
+    names = (name for name, module in model.named_modules() if name and id(module) in token_logits)
+    return [*head_modules(model), *names]
 
 
 def _outputs(model: PreTrainedModel) -> nn.Module:
@@ -130,8 +132,8 @@ def _outputs(model: PreTrainedModel) -> nn.Module:
     return outputs if isinstance(outputs, nn.Module) else nn.ModuleList()
 
 
-def _telling(model: PreTrainedModel) -> set[int]:
-    """Return the identities of the modules that tell tokens."""
+def _token_logit_modules(model: PreTrainedModel) -> set[int]:
+    """Return the identities of the modules that compute the logits of tokens."""
     return {id(module) for module in _outputs(model).modules()}
 
 
@@ -143,7 +145,9 @@ def is_within(name: str, modules: Collection[str]) -> bool:
 def stacks(model: PreTrainedModel) -> list[tuple[str, nn.ModuleList]]:
     """Return the outermost lists of alike modules, with their names: the layers of an encoder, of a decoder."""
     lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
-    outer = [(name, module) for name, module in lists if not any(name.startswith(f"{other}.") for other, _ in lists)]
+    outer = [
+        (name, module) for name, module in lists if not any(name.startswith(f"{outside}.") for outside, _ in lists)
+    ]
     return [(name, module) for name, module in outer if len({type(layer) for layer in module}) == 1]
 
 

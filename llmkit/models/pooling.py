@@ -23,7 +23,7 @@ MODES = {
     "max": "the maximum over the tokens",
     "mean": "the mean over the tokens",
 }
-SPELLINGS = {
+OLD_MODES = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
     "pooling_mode_mean_tokens": "mean",
@@ -31,7 +31,7 @@ SPELLINGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-FOLLOWED = {"Transformer", "Pooling", "Normalize"}  # the modules of a pipeline that are done here
+KNOWN_MODULES = {"Transformer", "Pooling", "Normalize"}  # the modules of a pipeline that are done here
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ class Pooling:
     declared: bool = False  # whether the model's files name the mode
 
     @property
-    def said(self) -> str:
+    def description(self) -> str:
         """A phrase for the user."""
         why = "as the model's own files say" if self.declared else "for the model's files name none"
         return f"{MODES[self.mode]}, {why}"
 
-    def spelled(self, text: str, *uses: str) -> str:
+    def with_prompt(self, text: str, *uses: str) -> str:
         """Return a text as the model is given it: after the prompt of the first of `uses` that it has, or the usual."""
         prompts = dict(self.prompts)
         prompt = next((prompts[use] for use in uses if use in prompts), self.usual_prompt)
@@ -69,9 +69,11 @@ def read_pooling(folder: Path, mode: str = OWN) -> Pooling:
     uses = _json(folder / "config_sentence_transformers.json", {})
     declared = mode == OWN and "Pooling" in modules
     if declared:
-        others = [name for name in modules if name not in FOLLOWED]
-        if others:
-            raise ModelError(f"{str(folder)!r} pools with {listing(others)}, which llmkit does not; add --pooling mean")
+        unknown = [name for name in modules if name not in KNOWN_MODULES]
+        if unknown:
+            raise ModelError(
+                f"{str(folder)!r} pools with {listing(unknown)}, which llmkit does not; add --pooling mean"
+            )
         mode = _own_mode(folder / str(modules["Pooling"]["path"]) / "config.json")
     prompts = {str(name): str(prompt) for name, prompt in (uses.get("prompts") or {}).items()}
     return Pooling(
@@ -89,11 +91,11 @@ def _own_mode(file: Path) -> str:
     if not file.is_file():
         raise ModelError(f"there is no {str(file)!r}, which would name the model's pooling; add --pooling mean")
     config = _json(file, {})
-    named = config.get("pooling_mode") or [mode for key, mode in SPELLINGS.items() if config.get(key)]
+    named = config.get("pooling_mode") or [mode for key, mode in OLD_MODES.items() if config.get(key)]
     modes = [named] if isinstance(named, str) else list(named)
     if len(modes) != 1 or modes[0] not in MODES or config.get("include_prompt") is False:
-        does = listing(modes) if config.get("include_prompt", True) else "the prompt left out"
-        raise ModelError(f"{str(file)!r} pools with {does}; llmkit does {listing(MODES)}: add --pooling mean")
+        way = listing(modes) if config.get("include_prompt", True) else "the prompt left out"
+        raise ModelError(f"{str(file)!r} pools with {way}; llmkit does {listing(MODES)}: add --pooling mean")
     return str(modes[0])
 
 

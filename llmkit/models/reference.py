@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TypedDict
 
 import torch
 from transformers import PreTrainedModel
@@ -36,6 +36,15 @@ def _open(reference: Reference, auto_class: str, device: str, dtype: torch.dtype
     return loading.load_model(resolved, auto_class, tokenizer, options).eval().to(dtype)
 
 
+class ReferenceFields(TypedDict):
+    """What run.json holds of a reference; `sketch` is the fingerprint of a folder's weights."""
+
+    name: str
+    revision: str | None
+    sketch: str | None
+    beta: float
+
+
 @dataclass(frozen=True)
 class Reference:
     """The model that a training began from, where answers are measured by what has changed since."""
@@ -45,6 +54,6 @@ class Reference:
     weight_fingerprint: str | None = None  # of a folder's weights: see `weight_files`
     beta: float = 0.1  # how closely the training held to it
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> ReferenceFields:
         """Return what run.json holds of it."""
         return {"name": self.name, "revision": self.revision, "sketch": self.weight_fingerprint, "beta": self.beta}

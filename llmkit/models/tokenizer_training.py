@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, process
 from tokenizers import models as tokenizer_models
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-END = "<|endoftext|>"
+END_OF_TEXT = "<|endoftext|>"
 SENTINEL = "<extra_id_{}>"
 SENTINELS = 100
 
@@ -18,15 +18,15 @@ def train_bpe(texts: Iterable[str], vocabulary: int, context: int) -> PreTrained
 
     Source: Radford et al. (2019), GPT-2, section 2.2.
     """
-    tokenizer = _byte_level(texts, vocabulary, [END, "<|pad|>"])
-    number = tokenizer.token_to_id(END)
+    tokenizer = _byte_level(texts, vocabulary, [END_OF_TEXT, "<|pad|>"])
+    number = tokenizer.token_to_id(END_OF_TEXT)
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{END} $A", pair=f"{END} $A {END} $B", special_tokens=[(END, number)]
+        single=f"{END_OF_TEXT} $A", pair=f"{END_OF_TEXT} $A {END_OF_TEXT} $B", special_tokens=[(END_OF_TEXT, number)]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        bos_token=END,
-        eos_token=END,
+        bos_token=END_OF_TEXT,
+        eos_token=END_OF_TEXT,
         pad_token="<|pad|>",
         model_max_length=context,
         padding_side="right",
@@ -112,9 +112,9 @@ def _wordpieces(texts: Iterable[str], tokenizer: Tokenizer, count: int) -> list[
         [tokenizer.pre_tokenizer, pre_tokenizers.Metaspace(mark, prepend_scheme="always")]
     )
     learner.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=count, show_progress=False))
-    learned = sorted(learner.get_vocab().items(), key=lambda item: item[1])
-    letters = [piece for piece, _ in learned if len(piece) == 1 and piece != mark]
-    longer = [piece.removeprefix(mark) if piece.startswith(mark) else f"##{piece}" for piece, _ in learned]
-    found = dict.fromkeys([*letters, *(f"##{letter}" for letter in letters), *longer])
-    found.pop("", None)
-    return list(found)[:count]
+    vocabulary = sorted(learner.get_vocab().items(), key=lambda item: item[1])
+    letters = [piece for piece, _ in vocabulary if len(piece) == 1 and piece != mark]
+    longer = [piece.removeprefix(mark) if piece.startswith(mark) else f"##{piece}" for piece, _ in vocabulary]
+    pieces = dict.fromkeys([*letters, *(f"##{letter}" for letter in letters), *longer])
+    pieces.pop("", None)
+    return list(pieces)[:count]

@@ -1,4 +1,4 @@
-"""Files of weights: whether they are whole, and what tells the weights of one model from another's at a glance."""
+"""Files of weights: whether they are complete, and what tells the weights of one model from another's at a glance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from llmkit.errors import ModelError, brief
 
-GLANCE = 4096  # bytes of each tensor that a sketch reads: a whole digest would read all of a model at each start
+BYTES_PER_TENSOR = 4096  # that a fingerprint reads: a digest of all would read all of a model at each start
 
 
 def check_headers(folder: Path, name: str) -> None:
@@ -36,26 +36,26 @@ def weight_fingerprint(folder: Path) -> str:
 
     Trained further, or trained otherwise, a model has another one; in other shards the same.
     """
-    whole = hashlib.sha256()
-    found = sorted(folder.glob("model*.safetensors"))
-    parts = [part for file in found for part in _tensors(file)]
+    digest = hashlib.sha256()
+    files = sorted(folder.glob("model*.safetensors"))
+    parts = [part for file in files for part in _tensors(file)]
     parts = parts or [part for file in sorted(folder.glob("pytorch_model*.bin")) for part in _slices(file)]
-    for name, glance in sorted(parts):
-        whole.update(f"{name}:{len(glance)};".encode() + glance)
-    return whole.hexdigest()
+    for name, middle in sorted(parts):
+        digest.update(f"{name}:{len(middle)};".encode() + middle)
+    return digest.hexdigest()
 
 
 def _tensors(file: Path) -> list[tuple[str, bytes]]:
-    """Return the middle of each tensor of a safetensors file, by what its header says of it."""
-    found = []
+    """Return the middle of each tensor of a safetensors file, by what its header holds of it."""
+    tensors = []
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
         header: dict[str, Any] = json.loads(opened.read(length))
         header.pop("__metadata__", None)
         for name, entry in header.items():
             start, end = (8 + length + offset for offset in entry["data_offsets"])
-            found.append((f"{name} {entry['dtype']} {entry['shape']}", _middle(opened, start, end)))
-    return found
+            tensors.append((f"{name} {entry['dtype']} {entry['shape']}", _middle(opened, start, end)))
+    return tensors
 
 
 def _slices(file: Path, pieces: int = 64) -> list[tuple[str, bytes]]:
@@ -69,5 +69,5 @@ def _slices(file: Path, pieces: int = 64) -> list[tuple[str, bytes]]:
 
 
 def _middle(opened: BinaryIO, start: int, end: int) -> bytes:
-    opened.seek(max(start, (start + end - GLANCE) // 2))
-    return opened.read(min(GLANCE, end - start))
+    opened.seek(max(start, (start + end - BYTES_PER_TENSOR) // 2))
+    return opened.read(min(BYTES_PER_TENSOR, end - start))

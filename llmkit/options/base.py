@@ -15,9 +15,9 @@ from llmkit.options.config_file import read_config
 from llmkit.options.flags import flag
 
 
-def print_version(wanted: bool) -> None:
+def print_version(asked: bool) -> None:
     """Print the version and leave, when it is asked for."""
-    if wanted:
+    if asked:
         from importlib import metadata
 
         print(f"llmkit {metadata.version('llmkit')}")

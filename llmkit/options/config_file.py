@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import typer
 
-from llmkit.errors import OptionError, did_you_mean
+from llmkit.errors import OptionError, did_you_mean, one_line
+from llmkit.options.overrides import field_name
 
 
 def read_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -19,9 +19,9 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
     if path is None or context.resilient_parsing:
         return path
     known = {parameter.name: parameter for parameter in context.command.params if parameter.name}
-    defaults: dict[str, Any] = {}
+    defaults: dict[str, object] = {}
     for key, value in _read(path).items():
-        name = str(key).replace("-", "_")
+        name = field_name(key)
         if name not in known or name == "config":
             raise OptionError(f"{path}: {context.info_name} has no option {key!r}{did_you_mean(name, known)}")
         if isinstance(value, dict):  # set: {weight_decay: 0.1} reads as --set weight_decay=0.1
@@ -31,14 +31,14 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, object]:
     values = read_yaml(path, "--config")
     if not isinstance(values, dict):
         raise OptionError(f"--config {path} must hold a mapping such as `epochs: 3`")
     return values
 
 
-def read_yaml(path: Path, flag: str, otherwise: str = "not YAML") -> Any:
+def read_yaml(path: Path, flag: str, otherwise: str = "not YAML") -> object:
     """Return what the file that a flag names holds.
 
     Raises:
@@ -51,4 +51,4 @@ def read_yaml(path: Path, flag: str, otherwise: str = "not YAML") -> Any:
     except OSError as error:
         raise OptionError(f"{flag} {path}: {error.strerror or error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OptionError(f"{flag} {path} is {otherwise}: {' '.join(str(error).split())}") from None
+        raise OptionError(f"{flag} {path} is {otherwise}: {one_line(error)}") from None

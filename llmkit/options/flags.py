@@ -7,11 +7,16 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
 from llmkit.errors import OptionError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Command = TypeVar("Command", bound=Callable[..., None])
 
 
 def flag(*names: str, panel: str, help: str, **more: Any) -> Any:
@@ -29,26 +34,26 @@ def option_groups(command: Callable[..., None]) -> Callable[..., None]:
         OptionError: when the command is called, with the problems of all its groups together.
     """
     hints = typing.get_type_hints(command, include_extras=True)
-    groups = {name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)}
-    own = inspect.signature(command).parameters.values()
-    parameters = [p.replace(annotation=hints[p.name]) for p in own if p.name not in groups]
+    groups = {name: kind for name, kind in hints.items() if isinstance(kind, type) and dataclasses.is_dataclass(kind)}
+    declared = inspect.signature(command).parameters.values()
+    parameters = [p.replace(annotation=hints[p.name]) for p in declared if p.name not in groups]
     parameters += [flag for kind in groups.values() for flag in _flags(kind)]
 
     @functools.wraps(command)
-    def run(**given: Any) -> None:
+    def run(**given: object) -> None:
         problems: list[str] = []
         built = {name: _build(kind, given, problems) for name, kind in groups.items()}
         if problems:
             raise OptionError(*problems)
         command(**given, **built)
 
-    shown = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
-    run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]  # a name used twice is an error here
-    run.__annotations__ = {flag.name: flag.annotation for flag in shown}
+    flags = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+    run.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]  # a name used twice is an error here
+    run.__annotations__ = {flag.name: flag.annotation for flag in flags}
     return run
 
 
-def _build(kind: Any, given: dict[str, Any], problems: list[str]) -> Any:
+def _build(kind: type[DataclassInstance], given: dict[str, object], problems: list[str]) -> object:
     """Return the dataclass made of the values that it takes out of `given`; what is wrong is added to `problems`."""
     hints = typing.get_type_hints(kind)
     values = {
@@ -64,7 +69,7 @@ def _build(kind: Any, given: dict[str, Any], problems: list[str]) -> Any:
         return None
 
 
-def _flags(kind: Any) -> list[inspect.Parameter]:
+def _flags(kind: type[DataclassInstance]) -> list[inspect.Parameter]:
     hints = typing.get_type_hints(kind, include_extras=True)
     parameters = []
     for field in dataclasses.fields(kind):
@@ -78,12 +83,12 @@ def _flags(kind: Any) -> list[inspect.Parameter]:
     return parameters
 
 
-def with_examples(*lines: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def with_examples(*lines: str) -> Callable[[Command], Command]:
     """Attach example command lines to a command; the help page ends with them."""
 
-    def attach(command: Callable[..., Any]) -> Callable[..., Any]:
-        shown = (line.replace("[", r"\[") for line in lines)  # the page is rich markup
-        command.epilog = "\n\n".join(["[bold]Examples[/bold]", *shown])  # type: ignore[attr-defined]
+    def attach(command: Command) -> Command:
+        escaped = (line.replace("[", r"\[") for line in lines)  # the page is rich markup
+        command.epilog = "\n\n".join(["[bold]Examples[/bold]", *escaped])  # type: ignore[attr-defined]
         return command
 
     return attach

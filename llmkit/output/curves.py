@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from llmkit.output.canvas import canvas, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MetricsLine = dict[str, float]
 
 
 def draw_curves(folder: Path, best: str) -> None:
     """Draw the training loss, and the validation metric `best` on an axis of its own."""
-    import matplotlib as mpl
+    with canvas(framed=True) as pyplot:
+        save_figure(_curves(pyplot, read_metrics(folder), best), folder / "curves.png", dpi=120)
 
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
 
-    rows = read_metrics(folder)
-    figure, losses = plt.subplots(figsize=(7, 4), layout="constrained")
+def _curves(pyplot: ModuleType, rows: list[MetricsLine], best: str) -> Figure:
+    figure: Figure
+    figure, losses = pyplot.subplots(figsize=(7, 4), layout="constrained")
     steps, values = _series(rows, "loss")
     losses.plot(steps, values, color="tab:blue", label="training loss")
     losses.set_xlabel("step")
@@ -25,16 +33,15 @@ def draw_curves(folder: Path, best: str) -> None:
     scores.plot(steps, values, color="tab:orange", marker="o", label=f"validation {best}")
     scores.set_ylabel(f"validation {best}")
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
-    figure.savefig(folder / "curves.png", dpi=120)
-    plt.close(figure)
+    return figure
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of metrics.jsonl."""
+def read_metrics(folder: Path) -> list[MetricsLine]:
+    """Return the lines of metrics.jsonl: the step, and what was measured at it."""
     file = folder / "metrics.jsonl"
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
 
-def _series(rows: list[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:
+def _series(rows: list[MetricsLine], name: str) -> tuple[list[float], list[float]]:
     points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
     return [step for step, _ in points], [value for _, value in points]

@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 Result = Mapping[str, Any]
-Spelling = Callable[[float | None], str]
+NumberFormat = Callable[[float | None], str]
 
-MOST_FLIPS = 10
-ERASED = {"Cc", "Cs"}  # categories: control characters and halves of surrogate pairs
-REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # turn the text after them around
+MAX_FLIPS_SHOWN = 10
+ERASED_CATEGORIES = {"Cc", "Cs"}  # categories: control characters and halves of surrogate pairs
+REORDERING_CHARACTERS = frozenset(
+    "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)  # turn the text after them around
 
 
 def number(value: float | None) -> str:
@@ -32,10 +34,10 @@ def p_value(value: float | None) -> str:
     return "<0.0001" if value is not None and value < 0.0001 else number(value)
 
 
-def interval(figure: Mapping[str, Any], spell: Spelling = number) -> str:
+def interval(figure: Mapping[str, Any], write: NumberFormat = number) -> str:
     """Return `0.8312 to 0.8931` for a figure with the keys low and high; nothing where it has no interval."""
     low, high = figure.get("low"), figure.get("high")
-    return "" if low is None or high is None else f"{spell(low)} to {spell(high)}"
+    return "" if low is None or high is None else f"{write(low)} to {write(high)}"
 
 
 def interval_heading(result: Result) -> str:
@@ -53,22 +55,29 @@ def headline_first(result: Result) -> list[tuple[str, Mapping[str, Any]]]:
     return sorted(result["metrics"].items(), key=lambda item: item[0] != result["headline"])
 
 
-def asked(result: Result) -> str:
+def answered_by(result: Result) -> str:
     """Return what answered: the model, or the file of predictions."""
     return str(result.get("model") or result.get("predictions") or "")
 
 
-def counted(result: Result) -> str:
+def counts_of(result: Result) -> str:
     """Return the counts in words: `408 rows`."""
     return ", ".join(f"{count} {what}" for what, count in result["counts"].items())
 
 
-def one_line(value: object, most: int = 120) -> str:
+def printable(value: object, most: int = 120) -> str:
     """Return any value as one line of at most `most` characters, with nothing in it that steers a terminal.
 
     The items of a list are joined by commas.
     """
     text = "" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     text = " ".join(text.split())
-    text = "".join("\ufffd" if unicodedata.category(c) in ERASED or c in REORDERING else c for c in text)
+    text = harmless(text)
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def harmless(text: str) -> str:
+    """Return a text with nothing in it that steers a terminal."""
+    return "".join(
+        "\ufffd" if unicodedata.category(c) in ERASED_CATEGORIES or c in REORDERING_CHARACTERS else c for c in text
+    )

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmkit.errors import OptionError
+from llmkit.errors.extras import require_extra
 from llmkit.output.atomic import write_whole
 from llmkit.output.formatting import Result, interval, interval_heading, metric_name, number
 
 if TYPE_CHECKING:
     from junitparser import Properties, TestCase, TestSuite
+    from junitparser.junitparser import Result as JUnitResult
 
 # all but https://www.w3.org/TR/xml/#charsets
 FORBIDDEN = re.compile(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -27,8 +27,7 @@ def require_junitparser() -> None:
     Raises:
         OptionError: junitparser is not installed.
     """
-    if importlib.util.find_spec("junitparser") is None:
-        raise OptionError("--junit needs junitparser: pip install 'llmkit[eval]'")
+    require_extra("--junit", "eval", "junitparser")
 
 
 def write_junit(path: Path, results: Sequence[Result]) -> None:
@@ -119,7 +118,7 @@ def _properties(values: Mapping[str, Any], names: Sequence[str]) -> Properties:
     return properties
 
 
-def _outcome(kind: Any, sentence: str, what: str) -> Any:
+def _outcome(kind: type[JUnitResult], sentence: str, what: str) -> JUnitResult:
     outcome = kind(_clean(sentence), what)
     outcome.text = _clean(sentence)  # some readers show the text alone, others the message
     return outcome

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-SHOWN = 12  # measurements while it runs, so that the table fits on a screen; all of them stay at the end
+MAX_ROWS_SHOWN = 12  # measurements while it runs, so that the table fits on a screen; all of them stay at the end
 
 
 @dataclass
@@ -19,7 +19,7 @@ class TrainingTable:
     """Draws while the context lasts; when it is left, the table of all measurements stays on the terminal."""
 
     console: Console
-    best: str  # the metric that is shown
+    best: str  # the metric in the last column
     lower_is_better: bool
     total: int
     rows: list[tuple[int, float | None, float | None, float | None, float]] = field(default_factory=list)
@@ -64,17 +64,17 @@ class TrainingTable:
         self.rows.append((step, epoch, self.loss, self.rate, value))
         self._live.refresh()
 
-    def _drawn(self) -> Any:
-        return Group(self._table(SHOWN), self._bar) if self.rows else self._bar
+    def _drawn(self) -> RenderableType:
+        return Group(self._table(MAX_ROWS_SHOWN), self._bar) if self.rows else self._bar
 
-    def _table(self, shown: int) -> Table:
+    def _table(self, rows: int) -> Table:
         table = Table(header_style="bold")
         for heading in ("step", "epoch", "training loss", "learning rate", f"validation {self.best}"):
             table.add_column(heading, justify="right")
         order = min if self.lower_is_better else max
         best = order((row[-1] for row in self.rows if row[-1] == row[-1]), default=None)
         kept = max((row[0] for row in self.rows if row[-1] == best), default=None)  # the later of two equal ones
-        for step, epoch, loss, rate, value in self.rows[-shown:]:
+        for step, epoch, loss, rate, value in self.rows[-rows:]:
             cells = (f"{step}", _number(epoch, ".2f"), _number(loss, ".4f"), _number(rate, ".2e"), f"{value:.4f}")
             table.add_row(*cells, style="bold green" if step == kept else None)
         return table

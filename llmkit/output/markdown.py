@@ -9,19 +9,19 @@ from typing import Any
 
 from llmkit.output.atomic import write_whole
 from llmkit.output.formatting import (
-    MOST_FLIPS,
+    MAX_FLIPS_SHOWN,
+    NumberFormat,
     Result,
-    Spelling,
-    asked,
-    counted,
+    answered_by,
+    counts_of,
     difference,
     headline_first,
     interval,
     interval_heading,
     metric_name,
     number,
-    one_line,
     p_value,
+    printable,
 )
 
 # entities mean nothing to Markdown: unlike a backslash they hold in table cells and inside HTML too
@@ -29,7 +29,7 @@ ENTITIES = {ord(character): f"&#{ord(character)};" for character in "&<>|`*[]\\~
 EMPHASIS = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # an underscore inside a word is only itself
 LINK = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)
 SUMMARY_LIMIT = 1024 * 1024  # bytes: GitHub drops a job summary that is larger
-CUT = b"\n\n_Cut here: a job summary holds at most 1024 KiB; --output and --markdown write the whole._\n"
+CUT_NOTE = b"\n\n_Cut here: a job summary holds at most 1024 KiB; --output and --markdown write the whole._\n"
 END_DETAILS = b"\n\n</details>"
 
 
@@ -99,18 +99,18 @@ def _fit(content: bytes, room: int) -> bytes:
     """Return the content, or its first lines with a sentence that says so; nothing where not even that has room."""
     if len(content) <= room:
         return content
-    room -= len(CUT) + len(END_DETAILS)
+    room -= len(CUT_NOTE) + len(END_DETAILS)
     if room < 0:
         return b""
     kept = content[:room].rpartition(b"\n")[0]
     inside = kept.count(b"<details>") > kept.count(b"</details>")
-    return kept + (END_DETAILS if inside else b"") + CUT
+    return kept + (END_DETAILS if inside else b"") + CUT_NOTE
 
 
 def _text(value: object, most: int = 300) -> str:
     """Return any value as text that breaks no table and is no markup."""
-    text = one_line(value, most).translate(ENTITIES)
-    return EMPHASIS.sub("&#95;", LINK.sub(lambda found: f"&#{ord(found[0])};", text))
+    text = printable(value, most).translate(ENTITIES)
+    return EMPHASIS.sub("&#95;", LINK.sub(lambda match: f"&#{ord(match[0])};", text))
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -144,7 +144,7 @@ def _section(result: Result) -> Iterator[str]:
         yield f"### ❌ {_text(result['name'])}"
         yield f"**{_text(result['status'])}**: {_text(result['error'], 2000)}"
         return
-    about = f"{asked(result)} on {result['dataset']}, {result['split']}"
+    about = f"{answered_by(result)} on {result['dataset']}, {result['split']}"
     title = about if result["name"] == result["dataset"] else f"{result['name']}: {about}"
     yield f"### {'✅' if all(gate['met'] for gate in result['gates']) else '❌'} {_text(title)}"
     if result["gates"]:
@@ -158,11 +158,11 @@ def _section(result: Result) -> Iterator[str]:
             for name, figure in result["metrics"].items()
         ),
     )
-    for part, of in PARTS.items():
+    for part, of in SECTIONS.items():
         if result.get(part):
             yield from of(result[part], interval_heading(result))
     cached = ", cached" if result.get("cached") else ""
-    yield f"{_text(result['task'])}: {_text(counted(result))}, SHA-256 {_text(result['rows_sha256'][:12])}{cached}"
+    yield f"{_text(result['task'])}: {_text(counts_of(result))}, SHA-256 {_text(result['rows_sha256'][:12])}{cached}"
 
 
 def _gates(gates: Sequence[Mapping[str, Any]]) -> str:
@@ -186,19 +186,19 @@ def _baseline(baseline: Mapping[str, Any], heading: str) -> Iterator[str]:
     if flips:
         yield f"{flips['changed']} predictions changed: {flips['fixed']} fixed, {flips['broken']} broken."
         keys = ("label", "before", "after")
-        shown = [
-            [one_line(row.get("text", row["id"])), *(one_line(row[key]) for key in keys)]
-            for row in flips["rows"][:MOST_FLIPS]
+        changed = [
+            [printable(row.get("text", row["id"])), *(printable(row[key]) for key in keys)]
+            for row in flips["rows"][:MAX_FLIPS_SHOWN]
         ]
-        if shown:
-            summary = f"{len(shown)} of the {flips['changed']} rows that changed"
-            yield _details(summary, _table(["row", *keys], shown))
+        if changed:
+            summary = f"{len(changed)} of the {flips['changed']} rows that changed"
+            yield _details(summary, _table(["row", *keys], changed))
 
 
-def _with(figure: Mapping[str, Any], key: str = "value", spell: Spelling = number) -> str:
+def _with(figure: Mapping[str, Any], key: str = "value", write: NumberFormat = number) -> str:
     """Return a figure with its interval in parentheses."""
-    between = interval(figure, spell)
-    return spell(figure[key]) + (f" ({between})" if between else "")
+    between = interval(figure, write)
+    return write(figure[key]) + (f" ({between})" if between else "")
 
 
 def _slices(slices: Mapping[str, Any], heading: str) -> Iterator[str]:
@@ -229,11 +229,11 @@ def _swap(swap: Mapping[str, Any], heading: str) -> Iterator[str]:
 
 def _invariance(invariance: Mapping[str, Any], heading: str) -> Iterator[str]:
     if invariance["changed"]:
-        names = ", ".join(_text(row["id"], 40) for row in invariance["changed_rows"][:MOST_FLIPS])
+        names = ", ".join(_text(row["id"], 40) for row in invariance["changed_rows"][:MAX_FLIPS_SHOWN])
         yield (
             f"⚠️ **Batch invariance**: {invariance['changed']} of {invariance['rows']} predictions depend on the rows "
             f"beside them: {names}."
         )
 
 
-PARTS = {"baseline": _baseline, "slices": _slices, "swap": _swap, "invariance": _invariance, "per_class": _classes}
+SECTIONS = {"baseline": _baseline, "slices": _slices, "swap": _swap, "invariance": _invariance, "per_class": _classes}

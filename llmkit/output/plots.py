@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from llmkit.output.atomic import staged
-from llmkit.output.formatting import Result, asked, interval_heading, number, one_line
+from llmkit.output.canvas import BLUE, GREY, ORANGE, canvas, save_figure
+from llmkit.output.formatting import Result, answered_by, interval_heading, number, printable
 
-EAST_ASIAN = (
-    "Noto Sans CJK SC",
-    "Noto Sans CJK JP",
-    "Noto Sans SC",
-    "Source Han Sans SC",
-    "WenQuanYi Zen Hei",
-    "WenQuanYi Micro Hei",
-    "Droid Sans Fallback",
-    "PingFang SC",
-    "Hiragino Sans",
-    "Microsoft YaHei",
-    "SimHei",
-)
-DPI = 130
-MOST_NUMBERS = 40  # classes: the cells of a larger confusion matrix hold no numbers
-MOST_SLICES = 40  # values of a column: the lowest are shown
-BLUE, ORANGE, GREY = "tab:blue", "tab:orange", "0.6"
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MAX_CLASSES_NUMBERED = 40  # the cells of a larger confusion matrix hold no numbers
+MAX_SLICES_DRAWN = 40  # values of a column: the lowest are shown
 
 Figures = Mapping[str, Mapping[str, Any]]
 
@@ -44,42 +32,22 @@ def draw(folder: Path, result: Result) -> list[Path]:
     }
     folder.mkdir(parents=True, exist_ok=True)
     with canvas() as pyplot:
-        return [_save(pyplot, folder / f"{name}.png", DRAWN[name], result) for name, has in pictures.items() if has]
-
-
-@contextmanager
-def canvas() -> Iterator[Any]:
-    """Yield pyplot without a screen, where any label is text: no formula between dollars, no missing-glyph warnings."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import font_manager
-    from matplotlib import pyplot as plt
-
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    families = ["DejaVu Sans", *(name for name in EAST_ASIAN if name in installed)]
-    style = {"font.family": families, "text.parse_math": False, "axes.spines.top": False, "axes.spines.right": False}
-    with mpl.rc_context(style), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield plt
-
-
-def _save(pyplot: Any, path: Path, draw_it: Any, result: Result) -> Path:
-    figure = draw_it(pyplot, result)
-    with staged(path) as beside:
-        figure.savefig(beside, dpi=DPI, format="png")
-    pyplot.close(figure)
-    return path
+        return [
+            save_figure(DRAWINGS[name](pyplot, result), folder / f"{name}.png") for name, has in pictures.items() if has
+        ]
 
 
 def _title(result: Result) -> str:
-    return f"{one_line(asked(result), 50)}\non {one_line(result['dataset'], 36)}, {one_line(result['split'], 14)}"
+    return (
+        f"{printable(answered_by(result), 50)}\non {printable(result['dataset'], 36)}, {printable(result['split'], 14)}"
+    )
 
 
-def _confusion(pyplot: Any, result: Result) -> Any:
-    labels = [one_line(label, 24) for label in result["confusion"]["labels"]]
+def _confusion(pyplot: ModuleType, result: Result) -> Figure:
+    labels = [printable(label, 24) for label in result["confusion"]["labels"]]
     counts = result["confusion"]["counts"]
     size = max(4.6, 2.6 + 0.42 * len(labels))
+    figure: Figure
     figure, axes = pyplot.subplots(figsize=(size + 0.8, size), layout="constrained")
     shares = [[count / max(sum(row), 1) for count in row] for row in counts]
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -91,7 +59,7 @@ def _confusion(pyplot: Any, result: Result) -> Any:
     axes.set_ylabel("true class")
     axes.set_title(f"{_title(result)}: {sum(map(sum, counts))} rows", fontsize=10)
     figure.colorbar(image, ax=axes, shrink=0.8, aspect=30, label="share of the true class's rows")
-    if len(labels) <= MOST_NUMBERS:
+    if len(labels) <= MAX_CLASSES_NUMBERED:
         _number_cells(axes, counts, shares)
     return figure
 
@@ -100,30 +68,31 @@ def _wide(labels: Sequence[str]) -> bool:
     return len(labels) > 4 or max(map(len, labels)) > 14
 
 
-def _number_cells(axes: Any, counts: Sequence[Sequence[int]], shares: Sequence[Sequence[float]]) -> None:
+def _number_cells(axes: Axes, counts: Sequence[Sequence[int]], shares: Sequence[Sequence[float]]) -> None:
     """Write the counts into the cells; where there are few, the zeros too, and the shares below."""
-    few = len(counts) <= 6
+    with_shares = len(counts) <= 6
     for row, of_row in enumerate(counts):
         for column, count in enumerate(of_row):
             share = shares[row][column]
-            if count or few:
-                text = f"{count}\n{share:.0%}" if few else str(count)
+            if count or with_shares:
+                text = f"{count}\n{share:.0%}" if with_shares else str(count)
                 colour = "white" if share > 0.55 else "0.15"
-                axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=11 if few else 7)
+                axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=11 if with_shares else 7)
 
 
-def _calibration(pyplot: Any, result: Result) -> Any:
+def _calibration(pyplot: ModuleType, result: Result) -> Figure:
     bins = result["calibration"]["bins"]
+    figure: Figure
     figure, (diagram, histogram) = pyplot.subplots(
         2, 1, figsize=(5.4, 6), sharex=True, height_ratios=[3, 1], layout="constrained"
     )
-    filled = [one for one in bins if one["count"]]
-    widths = [one["high"] - one["low"] for one in filled]
-    lows = [one["low"] for one in filled]
+    filled = [part for part in bins if part["count"]]
+    widths = [part["high"] - part["low"] for part in filled]
+    lows = [part["low"] for part in filled]
     diagram.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="perfectly calibrated")
     diagram.bar(
         lows,
-        [one["accuracy"] for one in filled],
+        [part["accuracy"] for part in filled],
         widths,
         align="edge",
         color=BLUE,
@@ -131,27 +100,28 @@ def _calibration(pyplot: Any, result: Result) -> Any:
         edgecolor="white",
         label="accuracy of the bin",
     )
-    confidences = [one["confidence"] for one in filled]
+    confidences = [part["confidence"] for part in filled]
     diagram.plot(confidences, confidences, "o", color=ORANGE, markersize=5, label="mean confidence of the bin")
     diagram.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
     diagram.legend(loc="upper left", frameon=False, fontsize=9)
     error = result["metrics"].get("ece", {}).get("value")
     known = "" if error is None else f"\nexpected calibration error (ECE) {number(error)}"
     diagram.set_title(_title(result) + known, fontsize=10)
-    bars = histogram.bar(lows, [one["count"] for one in filled], widths, align="edge", color=GREY, edgecolor="white")
+    bars = histogram.bar(lows, [part["count"] for part in filled], widths, align="edge", color=GREY, edgecolor="white")
     histogram.bar_label(bars, fontsize=7, padding=1)
     histogram.set(xlabel="confidence: the probability of the predicted class", ylabel="rows")
     histogram.margins(y=0.2)
     return figure
 
 
-def _metrics(pyplot: Any, result: Result) -> Any:
+def _metrics(pyplot: ModuleType, result: Result) -> Figure:
     """Draw the metrics between -1 and 1 on one axis, and each of the others on one of its own."""
     metrics = {name: figure for name, figure in result["metrics"].items() if figure["value"] is not None}
     shared = {name: figure for name, figure in metrics.items() if all(-1 <= x <= 1 for x in _reach(figure))}
     groups = ([shared] if shared else []) + [{n: f} for n, f in metrics.items() if n not in shared]
     before = (result.get("baseline") or {}).get("metrics") or {}
     heights = [len(group) + 1.2 for group in groups]
+    figure: Figure
     figure, axes = pyplot.subplots(
         len(groups), 1, figsize=(7, 1 + 0.36 * sum(heights)), height_ratios=heights, squeeze=False, layout="constrained"
     )
@@ -162,7 +132,7 @@ def _metrics(pyplot: Any, result: Result) -> Any:
                 panel.plot(before[name]["baseline"], place, "D", markerfacecolor="none", color=ORANGE, zorder=3)
         if group is shared:
             panel.set_xlim(min(0, *(low - 0.05 for low, _, _ in map(_reach, group.values()))), 1.02)
-    beside = f"; diamond: {one_line(result['baseline']['name'], 40)}" if before else ""
+    beside = f"; diamond: {printable(result['baseline']['name'], 40)}" if before else ""
     figure.suptitle(f"{_title(result)}; {interval_heading(result)}s{beside}", fontsize=10)
     return figure
 
@@ -173,24 +143,25 @@ def _reach(figure: Mapping[str, Any]) -> tuple[float, float, float]:
     return (value, value, value) if low is None or high is None else (low, value, high)
 
 
-def _dots(axes: Any, figures: Figures) -> None:
+def _dots(axes: Axes, figures: Figures) -> None:
     """Draw a dot, an error bar and the number for each figure, the first at the top."""
     for place, figure in enumerate(figures.values()):
         low, value, high = _reach(figure)
         axes.plot([low, high], [place, place], color=BLUE, linewidth=2, alpha=0.5, solid_capstyle="butt")
         axes.plot(value, place, "o", color=BLUE, markersize=6)
         axes.annotate(number(value), (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9)
-    axes.set_yticks(range(len(figures)), [one_line(name, 40) for name in figures])
+    axes.set_yticks(range(len(figures)), [printable(name, 40) for name in figures])
     axes.set_ylim(len(figures) - 0.4, -0.6)
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
 
 
-def _slices(pyplot: Any, result: Result) -> Any:
+def _slices(pyplot: ModuleType, result: Result) -> Figure:
     """Draw the headline metric (or the first that the slices have) of every value, lowest at the top."""
     slices = result["slices"]
     groups = {column: _lowest_first(_sliced(result, breakdown)) for column, breakdown in slices.items()}
     heights = [len(group) + 1.6 for group in groups.values()]
+    figure: Figure
     figure, axes = pyplot.subplots(
         len(groups),
         1,
@@ -203,10 +174,10 @@ def _slices(pyplot: Any, result: Result) -> Any:
     metric = _sliced_metric(result)
     overall = result["metrics"].get(metric, {}).get("value")
     for panel, (column, group) in zip(axes[:, 0], groups.items(), strict=True):
-        _dots(panel, {f"{one_line(value, 28)} ({of['n']})": of for value, of in group})
+        _dots(panel, {f"{printable(value, 28)} ({of['n']})": of for value, of in group})
         cut = len(slices[column]["values"]) - len(group)
         panel.set_title(
-            f"by {one_line(column, 40)}" + (f" ({cut} higher ones left out)" if cut > 0 else ""), fontsize=9
+            f"by {printable(column, 40)}" + (f" ({cut} higher ones left out)" if cut > 0 else ""), fontsize=9
         )
         if overall is not None:
             panel.axvline(overall, color=GREY, linestyle="--", linewidth=1)
@@ -216,7 +187,12 @@ def _slices(pyplot: Any, result: Result) -> Any:
 
 def _sliced_metric(result: Result) -> str:
     headline: str = result["headline"]
-    names = [name for one in result["slices"].values() for part in one["values"].values() for name in part["metrics"]]
+    names = [
+        name
+        for breakdown in result["slices"].values()
+        for part in breakdown["values"].values()
+        for name in part["metrics"]
+    ]
     return headline if headline in names else next(iter(names), headline)
 
 
@@ -227,7 +203,7 @@ def _sliced(result: Result, breakdown: Mapping[str, Any]) -> list[tuple[str, Map
 
 
 def _lowest_first(parts: list[tuple[str, Mapping[str, Any]]]) -> list[tuple[str, Mapping[str, Any]]]:
-    return sorted(parts, key=lambda part: float(part[1]["value"]))[:MOST_SLICES]
+    return sorted(parts, key=lambda part: float(part[1]["value"]))[:MAX_SLICES_DRAWN]
 
 
-DRAWN = {"confusion": _confusion, "calibration": _calibration, "metrics": _metrics, "slices": _slices}
+DRAWINGS = {"confusion": _confusion, "calibration": _calibration, "metrics": _metrics, "slices": _slices}

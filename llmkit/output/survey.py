@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import sys
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from llmkit.output.atomic import staged
-from llmkit.output.formatting import ERASED, REORDERING, Result, one_line
-from llmkit.output.plots import BLUE, DPI, GREY, ORANGE, canvas
+from llmkit.output.canvas import BLUE, GREY, ORANGE, canvas, save_figure
+from llmkit.output.formatting import harmless, printable
 from llmkit.output.report import Report, console
+from llmkit.output.survey_result import (
+    ColumnResult,
+    LengthsResult,
+    PieceKind,
+    PieceResult,
+    RowResult,
+    SplitResult,
+    SurveyResult,
+)
 
-MOST_LABELS = 40  # rows of the table, and bars of the picture
-STYLES = {
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MAX_LABELS_SHOWN = 40  # rows of the table, and bars of the picture
+STYLES: dict[PieceKind, str] = {
     "special": "cyan",
     "padding": "dim",
     "learned": "green",
@@ -23,11 +33,11 @@ STYLES = {
     "answer": "bold green",
     "omitted": "dim italic",
 }
-MARKS = {"unlearned": "⟨{}⟩", "answer": "«{}»", "omitted": " … {} tokens … ", "padding": "{} x{}"}
-LEGEND = {"unlearned": "⟨no loss⟩", "answer": "«the answer»", "padding": "xN: padding"}
+MARKS: dict[PieceKind, str] = {"unlearned": "⟨{}⟩", "answer": "«{}»", "omitted": " … {} tokens … ", "padding": "{} x{}"}
+LEGEND: dict[PieceKind, str] = {"unlearned": "⟨no loss⟩", "answer": "«the answer»", "padding": "xN: padding"}
 
 
-def show(result: Result, report: Report) -> None:
+def show(result: SurveyResult, report: Report) -> None:
     """Print what was found: as one JSON object, or as tables and the rows that were shown."""
     if report.json:
         report.json_line(result)
@@ -35,17 +45,17 @@ def show(result: Result, report: Report) -> None:
     report.table("", ["column", "feature", "role"], [_column(column) for column in result["columns"]])
     header = ["split", "rows", "labelled", "empty", "unusable", "duplicates"]
     splits = result["splits"]
-    report.table("", header, [[one_line(name), *_counts(split)] for name, split in splits.items()])
+    report.table("", header, [[printable(name), *_counts(split)] for name, split in splits.items()])
     if any(split["labels"] for split in splits.values()):
-        report.table("", ["label", *map(one_line, splits)], list(_balance(splits)))
-    lengths = [[one_line(name), *_lengths(split["lengths"])] for name, split in splits.items() if split["lengths"]]
+        report.table("", ["label", *map(printable, splits)], list(_balance(splits)))
+    lengths = [[printable(name), *_lengths(split["lengths"])] for name, split in splits.items() if split["lengths"]]
     over = f"over {result['max_length']}"
     if lengths:
         report.table("", ["tokens", "min", "mean", "median", "p95", "p99", "max", over, "share", "measured"], lengths)
     if result["findings"]:
         rows = [
-            [found["kind"], str(found["rows"]), f"{found['share']:.1%}", one_line(found["sentence"], 400)]
-            for found in result["findings"]
+            [finding["kind"], str(finding["rows"]), f"{finding['share']:.1%}", printable(finding["sentence"], 400)]
+            for finding in result["findings"]
         ]
         report.table("", ["finding", "rows", "share", "what"], rows)
     _show_rows(result["shown"], report)
@@ -55,62 +65,67 @@ def show(result: Result, report: Report) -> None:
     report.say(f"findings: {len(result['findings']) or 'none'}")
 
 
-def _column(column: Mapping[str, Any]) -> list[str]:
-    return [one_line(column["name"], 60), one_line(column["feature"], 200), column["role"] or ""]
+def _column(column: ColumnResult) -> list[str]:
+    return [printable(column["name"], 60), printable(column["feature"], 200), column["role"] or ""]
 
 
-def _counts(split: Mapping[str, Any]) -> list[str]:
-    counts = (str(split[name]) for name in ("empty", "unusable", "duplicates"))
-    return [str(split["rows"]), {None: "", True: "yes", False: "no"}[split["labelled"]], *counts]
+def _counts(split: SplitResult) -> list[str]:
+    labelled = {None: "", True: "yes", False: "no"}[split["labelled"]]
+    return [str(split["rows"]), labelled, str(split["empty"]), str(split["unusable"]), str(split["duplicates"])]
 
 
-def _balance(splits: Mapping[str, Any]) -> Iterator[list[str]]:
+def _balance(splits: Mapping[str, SplitResult]) -> Iterator[list[str]]:
     """Yield for each label how often each split has it, the most usual labels where there are many."""
     totals: dict[str, int] = {}
     for split in splits.values():
         for name, count in (split["labels"] or {}).items():
             totals[name] = totals.get(name, 0) + count
-    most = set(sorted(totals, key=lambda name: -totals[name])[:MOST_LABELS])
+    most_usual = set(sorted(totals, key=lambda name: -totals[name])[:MAX_LABELS_SHOWN])
     for name in totals:
-        if name in most:
-            yield [one_line(name, 60), *(_share(split["labels"] or {}, name) for split in splits.values())]
-    if len(totals) > len(most):
-        yield [f"{len(totals) - len(most)} more", *("" for _ in splits)]
+        if name in most_usual:
+            yield [printable(name, 60), *(_share(split["labels"] or {}, name) for split in splits.values())]
+    if len(totals) > len(most_usual):
+        yield [f"{len(totals) - len(most_usual)} more", *("" for _ in splits)]
 
 
 def _share(labels: Mapping[str, int], name: str) -> str:
     return f"{labels.get(name, 0)} ({labels.get(name, 0) / sum(labels.values()):.1%})" if labels else ""
 
 
-def _lengths(lengths: Mapping[str, Any]) -> list[str]:
-    figures = [f"{lengths[name]:.0f}" for name in ("min", "mean", "median", "p95", "p99", "max")]
-    return [*figures, str(lengths["over"]), f"{lengths['over_share']:.1%}", str(lengths["measured"])]
+def _lengths(lengths: LengthsResult) -> list[str]:
+    figures = (lengths["min"], lengths["mean"], lengths["median"], lengths["p95"], lengths["p99"], lengths["max"])
+    return [
+        *(f"{tokens:.0f}" for tokens in figures),
+        str(lengths["over"]),
+        f"{lengths['over_share']:.1%}",
+        str(lengths["measured"]),
+    ]
 
 
-def _show_rows(shown: Sequence[Mapping[str, Any]], report: Report) -> None:
+def _show_rows(rows: Sequence[RowResult], report: Report) -> None:
     """Print the rows of one batch; what is not learned, is padding or is special is marked, on a terminal in colour."""
     from rich.text import Text
 
-    kinds = {piece["kind"] for row in shown for pieces in row["texts"].values() for piece in pieces}
-    told = ", ".join(says for kind, says in LEGEND.items() if kind in kinds)
-    if shown:
-        report.say(f"the first rows as the model sees them{f' ({told})' if told else ''}:")
-    for number, row in enumerate(shown, start=1):
+    kinds = {piece["kind"] for row in rows for pieces in row["texts"].values() for piece in pieces}
+    legend = ", ".join(text for kind, text in LEGEND.items() if kind in kinds)
+    if rows:
+        report.say(f"the first rows as the model sees them{f' ({legend})' if legend else ''}:")
+    for number, row in enumerate(rows, start=1):
         for name, pieces in row["texts"].items():
             line = Text(f"{number}\t{name}\t")
             for piece in pieces:
                 line.append(_marked(piece), STYLES.get(piece["kind"], ""))
             if row["truth"] is not None and name == next(iter(row["texts"])):
-                line.append(f"\t= {one_line(row['truth'])}", "bold")
+                line.append(f"\t= {printable(row['truth'])}", "bold")
             if sys.stdout.isatty():
                 console().print(line)
             else:
                 report.line(line.plain)
 
 
-def _marked(piece: Mapping[str, Any]) -> str:
+def _marked(piece: PieceResult) -> str:
     """Return the text of a piece on one line, between the marks of its kind."""
-    kind, text = piece["kind"], _harmless(piece["text"])
+    kind, text = piece["kind"], _visible(piece["text"])
     if kind == "padding":
         return f" {MARKS[kind].format(text, piece['tokens'])}"
     if kind == "omitted":
@@ -118,46 +133,42 @@ def _marked(piece: Mapping[str, Any]) -> str:
     return MARKS[kind].format(text) if kind in MARKS else text
 
 
-def _harmless(text: str) -> str:
+def _visible(text: str) -> str:
     """Return a text on one line, with its blanks as they are and nothing in it that steers a terminal."""
-    shown = text.replace("\n", "⏎").replace("\t", "⇥")
-    return "".join("\ufffd" if unicodedata.category(c) in ERASED or c in REORDERING else c for c in shown)
+    return harmless(text.replace("\n", "⏎").replace("\t", "⇥"))
 
 
-def draw(path: Path, result: Result) -> None:
+def draw(path: Path, result: SurveyResult) -> None:
     """Draw a histogram of the lengths in tokens of each split, and of its labels where there are some."""
     splits = result["splits"]
     measured = {name: split["lengths"] for name, split in splits.items() if split["lengths"]}
     labelled = {name: split["labels"] for name, split in splits.items() if split["labels"]}
-    panels = len(measured) + len(labelled)
+    panels = max(len(measured) + len(labelled), 1)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with canvas() as pyplot, staged(path) as beside:
-        figure, axes = pyplot.subplots(
-            max(panels, 1), 1, figsize=(7, 0.6 + 2.4 * max(panels, 1)), squeeze=False, layout="constrained"
-        )
+    with canvas() as pyplot:
+        figure, axes = pyplot.subplots(panels, 1, figsize=(7, 0.6 + 2.4 * panels), squeeze=False, layout="constrained")
         for panel, (name, lengths) in zip(axes[:, 0], measured.items(), strict=False):
             _draw_lengths(panel, name, lengths, result["max_length"])
         for panel, (name, labels) in zip(axes[len(measured) :, 0], labelled.items(), strict=False):
             _draw_labels(panel, name, labels)
-        figure.suptitle(f"{one_line(result['dataset'], 60)}: {result['task']['name']}", fontsize=10)
-        figure.savefig(beside, dpi=DPI, format="png")
-        pyplot.close(figure)
+        figure.suptitle(f"{printable(result['dataset'], 60)}: {result['task']['name']}", fontsize=10)
+        save_figure(figure, path)
 
 
-def _draw_lengths(panel: Any, split: str, lengths: Mapping[str, Any], most: int) -> None:
+def _draw_lengths(panel: Axes, split: str, lengths: LengthsResult, max_length: int) -> None:
     edges, counts = lengths["histogram"]["edges"], lengths["histogram"]["counts"]
     widths = [high - low for low, high in pairwise(edges)]
     panel.bar(edges[:-1], counts, widths, align="edge", color=BLUE, edgecolor="white")
-    title = f"{one_line(split, 30)}: {lengths['measured']} rows, {lengths['over']} of more than {most} tokens"
+    title = f"{printable(split, 30)}: {lengths['measured']} rows, {lengths['over']} of more than {max_length} tokens"
     panel.set(xlabel="tokens", ylabel="rows")
     panel.set_title(title, fontsize=9)
-    if lengths["max"] > most / 2:
-        panel.axvline(most, color=ORANGE, linestyle="--", linewidth=1)
+    if lengths["max"] > max_length / 2:
+        panel.axvline(max_length, color=ORANGE, linestyle="--", linewidth=1)
 
 
-def _draw_labels(panel: Any, split: str, labels: Mapping[str, int]) -> None:
-    shown = sorted(labels.items(), key=lambda item: -item[1])[:MOST_LABELS]
-    bars = panel.bar([one_line(name, 24) for name, _ in shown], [count for _, count in shown], color=GREY)
+def _draw_labels(panel: Axes, split: str, labels: Mapping[str, int]) -> None:
+    drawn = sorted(labels.items(), key=lambda item: -item[1])[:MAX_LABELS_SHOWN]
+    bars = panel.bar([printable(name, 24) for name, _ in drawn], [count for _, count in drawn], color=GREY)
     panel.bar_label(bars, fontsize=7)
-    panel.set_title(f"{one_line(split, 30)}: labels", fontsize=9)
-    panel.tick_params(axis="x", rotation=45 if len(shown) > 6 else 0)
+    panel.set_title(f"{printable(split, 30)}: labels", fontsize=9)
+    panel.tick_params(axis="x", rotation=45 if len(drawn) > 6 else 0)

@@ -6,21 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from llmkit.output.formatting import (
-    MOST_FLIPS,
+    MAX_FLIPS_SHOWN,
     Result,
-    counted,
+    counts_of,
     difference,
     headline_first,
     interval,
     interval_heading,
     metric_name,
     number,
-    one_line,
     p_value,
+    printable,
 )
 from llmkit.output.report import Report
 
-MOST_CLASSES = 12  # a wider confusion matrix is for the JSON and the plot
+MAX_CLASSES_SHOWN = 12  # a wider confusion matrix is for the JSON and the plot
 
 
 def show(results: Sequence[Result], report: Report) -> None:
@@ -36,10 +36,10 @@ def show(results: Sequence[Result], report: Report) -> None:
 
 def _show_one(result: Result, report: Report) -> None:
     cached = ", cached" if result.get("cached") else ""
-    where = f"{one_line(result['dataset'], 300)}, {one_line(result['split'])}"
-    report.say(f"{result['task']} on {where}: {counted(result)}{cached}")
+    where = f"{printable(result['dataset'], 300)}, {printable(result['split'])}"
+    report.say(f"{result['task']} on {where}: {counts_of(result)}{cached}")
     rows = [
-        [one_line(metric_name(name, figure)), number(figure["value"]), interval(figure), str(figure["n"])]
+        [printable(metric_name(name, figure)), number(figure["value"]), interval(figure), str(figure["n"])]
         for name, figure in result["metrics"].items()
     ]
     report.table("", ["metric", "value", interval_heading(result), "n"], rows)
@@ -51,18 +51,18 @@ def _show_one(result: Result, report: Report) -> None:
 
 
 def _met(result: Result) -> Iterator[str]:
-    yield from (one_line(gate["sentence"], 1000) for gate in result.get("gates") or () if gate["met"])
+    yield from (printable(gate["sentence"], 1000) for gate in result.get("gates") or () if gate["met"])
 
 
 def _show_classes(classes: Mapping[str, Any], heading: str, report: Report) -> None:
     keys = ("precision", "recall", "f1")
-    rows = [[one_line(name), *(number(of[key]) for key in keys), str(of["support"])] for name, of in classes.items()]
+    rows = [[printable(name), *(number(of[key]) for key in keys), str(of["support"])] for name, of in classes.items()]
     report.table("", ["class", *keys, "support"], rows)
 
 
 def _show_confusion(confusion: Mapping[str, Any], heading: str, report: Report) -> None:
-    labels = [one_line(label, 40) for label in confusion["labels"]]
-    if len(labels) <= MOST_CLASSES:
+    labels = [printable(label, 40) for label in confusion["labels"]]
+    if len(labels) <= MAX_CLASSES_SHOWN:
         rows = [[label, *map(str, counts)] for label, counts in zip(labels, confusion["counts"], strict=True)]
         report.table("", ["truth \\ predicted", *labels], rows)
 
@@ -70,24 +70,24 @@ def _show_confusion(confusion: Mapping[str, Any], heading: str, report: Report) 
 def _show_slices(slices: Mapping[str, Any], heading: str, report: Report) -> None:
     for column, breakdown in slices.items():
         rows = [
-            [one_line(value, 60), metric, number(figure["value"]), interval(figure), str(figure["n"])]
+            [printable(value, 60), metric, number(figure["value"]), interval(figure), str(figure["n"])]
             for value, part in breakdown["values"].items()
             for metric, figure in part["metrics"].items()
         ]
-        report.table("", [one_line(column, 60), "metric", "value", heading, "n"], rows)
+        report.table("", [printable(column, 60), "metric", "value", heading, "n"], rows)
         gaps = [
-            [metric, number(gap["gap"]), interval(gap), one_line(gap["best"], 60), one_line(gap["worst"], 60)]
+            [metric, number(gap["gap"]), interval(gap), printable(gap["best"], 60), printable(gap["worst"], 60)]
             for metric, gap in breakdown["gaps"].items()
         ]
         if gaps:
-            report.table("", ["metric", f"largest gap over {one_line(column, 60)}", heading, "best", "worst"], gaps)
+            report.table("", ["metric", f"largest gap over {printable(column, 60)}", heading, "best", "worst"], gaps)
 
 
 def _show_baseline(baseline: Mapping[str, Any], heading: str, report: Report) -> None:
-    report.say(f"against {one_line(baseline['name'], 300)}: {baseline['n']} rows paired by content")
+    report.say(f"against {printable(baseline['name'], 300)}: {baseline['n']} rows paired by content")
     rows = [
         [
-            one_line(metric),
+            printable(metric),
             number(paired["baseline"]),
             number(paired["value"]),
             difference(paired["difference"]),
@@ -102,17 +102,17 @@ def _show_baseline(baseline: Mapping[str, Any], heading: str, report: Report) ->
     if flips and flips["changed"]:
         counts = [str(flips[key]) for key in ("fixed", "broken", "changed")]
         report.table("", ["fixed", "broken", "changed"], [counts])
-        shown = [
-            [one_line(row.get("text", row["id"]), 60)]
-            + [one_line(row[key], 40) for key in ("label", "before", "after")]
-            for row in flips["rows"][:MOST_FLIPS]
+        rows = [
+            [printable(row.get("text", row["id"]), 60)]
+            + [printable(row[key], 40) for key in ("label", "before", "after")]
+            for row in flips["rows"][:MAX_FLIPS_SHOWN]
         ]
-        report.table("", ["changed row", "label", "before", "after"], shown)
+        report.table("", ["changed row", "label", "before", "after"], rows)
 
 
 def show_comparison(result: Result, report: Report) -> None:
     """Print how one saved result differs from another."""
-    report.say(f"{one_line(result['after']['name'], 300)} {_of(result['after'])}")
+    report.say(f"{printable(result['after']['name'], 300)} {_of(result['after'])}")
     _show_baseline(
         {**result, **result["before"], "name": f"{result['before']['name']} {_of(result['before'])}"},
         interval_heading(result),
@@ -128,17 +128,17 @@ def _of(side: Mapping[str, Any]) -> str:
 
 def _show_swap(swap: Mapping[str, Any], heading: str, report: Report) -> None:
     report.say(
-        f"swapping the terms of {one_line(swap['terms'], 300)}: {swap['flipped']} of {swap['n']} predictions flip"
+        f"swapping the terms of {printable(swap['terms'], 300)}: {swap['flipped']} of {swap['n']} predictions flip"
     )
     rows = [
-        [" / ".join(one_line(term, 40) for term in pair["terms"]), str(pair["n"]), str(pair["flipped"]), "", ""]
+        [" / ".join(printable(term, 40) for term in pair["terms"]), str(pair["n"]), str(pair["flipped"]), "", ""]
         for pair in swap["pairs"]
     ]
     rows.append(["all", str(swap["n"]), str(swap["flipped"]), number(swap["value"]), interval(swap)])
     report.table("", ["swapped terms", "n", "flipped", "share", heading], rows)
     flipped = [
-        [one_line(row["id"], 40), one_line(row["swapped"]), one_line(row["before"], 40), one_line(row["after"], 40)]
-        for row in swap["rows"][:MOST_FLIPS]
+        [printable(row["id"], 40), printable(row["swapped"]), printable(row["before"], 40), printable(row["after"], 40)]
+        for row in swap["rows"][:MAX_FLIPS_SHOWN]
     ]
     if flipped:
         report.table("", ["flipped row", "swapped text", "before", "after"], flipped)
@@ -151,8 +151,8 @@ def _show_invariance(invariance: Mapping[str, Any], heading: str, report: Report
         f"{invariance['rows']} rows alone and in other company: {invariance['changed']} predictions changed{apart}"
     )
     rows = [
-        [one_line(row["id"], 40), one_line(row["alone"], 60), one_line(row["together"], 60)]
-        for row in invariance["changed_rows"][:MOST_FLIPS]
+        [printable(row["id"], 40), printable(row["alone"], 60), printable(row["together"], 60)]
+        for row in invariance["changed_rows"][:MAX_FLIPS_SHOWN]
     ]
     if rows:
         report.table("", ["row that changes", "alone", "together"], rows)
@@ -174,20 +174,20 @@ def _show_several(results: Sequence[Result], report: Report) -> None:
     report.table("", ["name", "task", "metric", "value", heading, "n", "gates"], rows)
     for result in results:
         for sentence in _met(result):
-            report.say(f"{one_line(result['name'])}: {sentence}")
+            report.say(f"{printable(result['name'])}: {sentence}")
 
 
 def _member_rows(result: Result) -> Iterator[list[str]]:
-    name = one_line(result["name"])
+    name = printable(result["name"])
     if result["status"] != "ok":
-        yield [name, str(result.get("task") or ""), f"{result['status']}: {one_line(result['error'], 300)}", *[""] * 4]
+        yield [name, str(result.get("task") or ""), f"{result['status']}: {printable(result['error'], 300)}", *[""] * 4]
         return
     task, gated = str(result["task"]), {gate["metric"]: gate["value"] for gate in result["gates"]}
     for metric, figure in headline_first(result):
         figures = [number(figure["value"]), interval(figure), str(figure["n"]), _verdict(result, metric)]
-        yield [name, task, one_line(metric_name(metric, figure)), *figures]
+        yield [name, task, printable(metric_name(metric, figure)), *figures]
     for metric in sorted(gated.keys() - result["metrics"].keys()):  # of another name, or no metric at all: swap_flips
-        yield [name, task, one_line(metric), number(gated[metric]), "", "", _verdict(result, metric)]
+        yield [name, task, printable(metric), number(gated[metric]), "", "", _verdict(result, metric)]
 
 
 def _verdict(result: Result, metric: str) -> str:

@@ -6,36 +6,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llmkit.output.atomic import staged
+from llmkit.output.canvas import BLUE, GREY, ORANGE, canvas, save_figure
 from llmkit.output.formatting import metric_name, number
-from llmkit.output.plots import BLUE, DPI, GREY, ORANGE, canvas
 from llmkit.output.report import Report
 
 
-def show_seeds(told: Mapping[str, Any], report: Report) -> None:
+def show_seeds(outcome: Mapping[str, Any], report: Report) -> None:
     """Print the mean and the spread of each metric over seeds."""
     rows = [
-        [metric_name(name, figure), *(number(figure[key]) for key in ("mean", "sd", "min", "max")), str(told["n"])]
-        for name, figure in told["metrics"].items()
+        [metric_name(name, figure), *(number(figure[key]) for key in ("mean", "sd", "min", "max")), str(outcome["n"])]
+        for name, figure in outcome["metrics"].items()
     ]
     report.table("", ["metric", "mean", "sd", "min", "max", "seeds"], rows)
 
 
-def show_trials(told: Mapping[str, Any], report: Report) -> None:
+def show_trials(outcome: Mapping[str, Any], report: Report) -> None:
     """Print the trials of a search in their order."""
-    names = list(told["space"])
+    names = list(outcome["space"])
     rows = [
         [
             str(trial["trial"]),
             number(trial["value"]),
-            _remark(trial, told["best"]),
-            *(_spelled(trial["values"][name]) for name in names),
+            _remark(trial, outcome["best"]),
+            *(_text(trial["values"][name]) for name in names),
             str(trial["steps"] or ""),
             f"{trial['seconds']:g}",
         ]
-        for trial in told["trials"]
+        for trial in outcome["trials"]
     ]
-    report.table("", ["trial", told["by"], "state", *names, "steps", "seconds"], rows)
+    report.table("", ["trial", outcome["by"], "state", *names, "steps", "seconds"], rows)
 
 
 def _remark(trial: Mapping[str, Any], best: int) -> str:
@@ -43,30 +42,28 @@ def _remark(trial: Mapping[str, Any], best: int) -> str:
     return ", ".join(marks)
 
 
-def _spelled(value: Any) -> str:
+def _text(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def draw_trials(folder: Path, told: Mapping[str, Any]) -> Path:
+def draw_trials(folder: Path, outcome: Mapping[str, Any]) -> Path:
     """Draw the value of each trial, the best so far, and the default, into trials.png."""
-    trials = [trial for trial in told["trials"] if trial["value"] is not None]
-    choose = max if told["greater_is_better"] else min
-    with canvas() as pyplot, staged(folder / "trials.png") as beside:
+    trials = [trial for trial in outcome["trials"] if trial["value"] is not None]
+    choose = max if outcome["greater_is_better"] else min
+    with canvas() as pyplot:
         figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
         for state, marker, colour in (("complete", "o", BLUE), ("pruned", "x", GREY)):
-            some = [trial for trial in trials if trial["state"] == state]
-            places, values = [trial["trial"] for trial in some], [trial["value"] for trial in some]
-            if some:
-                axes.plot(places, values, marker, color=colour, label=state)
+            in_state = [trial for trial in trials if trial["state"] == state]
+            numbers, values = [trial["trial"] for trial in in_state], [trial["value"] for trial in in_state]
+            if in_state:
+                axes.plot(numbers, values, marker, color=colour, label=state)
         complete = [trial for trial in trials if trial["state"] == "complete"]
-        so_far = [choose(one["value"] for one in complete[: place + 1]) for place in range(len(complete))]
+        so_far = [choose(trial["value"] for trial in complete[: index + 1]) for index in range(len(complete))]
         axes.step([trial["trial"] for trial in complete], so_far, color=ORANGE, where="post", label="best so far")
-        if told["default_value"] is not None:
-            axes.axhline(told["default_value"], color=GREY, linestyle="--", label="default recipe")
+        if outcome["default_value"] is not None:
+            axes.axhline(outcome["default_value"], color=GREY, linestyle="--", label="default recipe")
         axes.set_xlabel("trial")
-        axes.set_ylabel(f"validation {told['by']}")
+        axes.set_ylabel(f"validation {outcome['by']}")
         axes.xaxis.get_major_locator().set_params(integer=True)
         figure.legend(loc="outside upper center", ncols=4, frameon=False)
-        figure.savefig(beside, dpi=DPI, format="png")
-        pyplot.close(figure)
-    return folder / "trials.png"
+        return save_figure(figure, folder / "trials.png")

@@ -11,7 +11,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.utils import ModelOutput
 
 from llmkit.data.columns import Row, is_string, item_of
-from llmkit.data.conversations import KEYS, Conversation, conversation_of
+from llmkit.data.conversations import ROLE_AND_CONTENT_KEYS, Conversation, conversation_of
 from llmkit.data.labels import Labels
 from llmkit.errors import DataError, ModelError, OptionError
 from llmkit.metrics.observations import Likelihoods, Observations
@@ -243,7 +243,7 @@ def _conversations(rows: Dataset, columns: dict[str, str]) -> Iterator[Conversat
 
 def _lists_messages(feature: object) -> bool:
     item = item_of(feature)
-    return isinstance(item, dict) and any(set(keys) <= set(item) for keys in KEYS)
+    return isinstance(item, dict) and any(set(keys) <= set(item) for keys in ROLE_AND_CONTENT_KEYS)
 
 
 def _fits(role: str, feature: object) -> bool:

@@ -65,11 +65,11 @@ class MultiLabelColumns(SequenceColumns):
         return _columns(dataset, given, usual_among(dataset.column_names, LABEL_COLUMNS))
 
     def first_invalid_row(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
-        return label_sets.fault_in(rows, columns["labels"]) if "labels" in columns else None
+        return label_sets.first_invalid_label_set(rows, columns["labels"]) if "labels" in columns else None
 
     def labels(self, train: Dataset, validation: Dataset | None, columns: dict[str, str]) -> Labels:
         column = columns["labels"]
-        labels = label_names.found_in(label_sets.one_below_the_other(train, column), column)
+        labels = label_names.found_in(label_sets.single_labels(train, column), column)
         if validation is not None:
             validation_labels = [names or () for names in label_sets.sets_of(validation, column)]
             label_names.refuse_others(labels, validation_labels, "validation")
@@ -77,14 +77,14 @@ class MultiLabelColumns(SequenceColumns):
 
     def prediction_labels(self, parts: Sequence[Dataset], columns: dict[str, str]) -> Labels:
         column = columns["labels"]
-        single = [label_sets.one_below_the_other(part, column) for part in parts]
+        single = [label_sets.single_labels(part, column) for part in parts]
         return label_names.found_in(concatenate_datasets(single), column)
 
     def match_labels(
         self, dataset: Dataset, columns: dict[str, str], config: PretrainedConfig, mapping: dict[str, str]
     ) -> Matching:
         column = columns["labels"]
-        return label_names.match(label_sets.one_below_the_other(dataset, column), column, config, mapping)
+        return label_names.match(label_sets.single_labels(dataset, column), column, config, mapping)
 
     def class_column(self, dataset: Dataset, columns: dict[str, str]) -> str | None:
         return columns["labels"]

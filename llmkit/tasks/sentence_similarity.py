@@ -170,7 +170,7 @@ def _pooling(settings: TaskSettings) -> Pooling:
 
 
 def _tokenize(texts: Sequence[object], tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> EncodedColumns:
-    spelled = Dataset.from_dict({"text": [_pooling(settings).spelled(str(text)) for text in texts]})
+    spelled = Dataset.from_dict({"text": [_pooling(settings).with_prompt(str(text)) for text in texts]})
     return tokenize_rows(spelled, tokenizer, replace(settings, columns={"text": "text"}))
 
 

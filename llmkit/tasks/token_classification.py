@@ -21,7 +21,7 @@ from transformers.modeling_outputs import TokenClassifierOutput
 from llmkit import metrics
 from llmkit.data import labels as label_names
 from llmkit.data.columns import Row, is_string, item_of
-from llmkit.data.label_sets import declared_in, one_below_the_other
+from llmkit.data.label_sets import declared_in, single_labels
 from llmkit.data.labels import Labels, Matching, natural
 from llmkit.errors import DataError, ModelError, OptionError, listing
 from llmkit.metrics.observations import OUTSIDE, Observations, Spans, are_single, span_types, spans_of
@@ -64,7 +64,7 @@ class WordColumns(Columns):
 
     def labels(self, train: Dataset, validation: Dataset | None, columns: dict[str, str]) -> Labels:
         column = columns["tags"]
-        labels = label_names.found_in(one_below_the_other(train, column), column)
+        labels = label_names.found_in(single_labels(train, column), column)
         if validation is not None:
             label_names.refuse_others(labels, tags_of(validation, column), "validation")
         return labels
@@ -75,7 +75,7 @@ class WordColumns(Columns):
     def match_labels(
         self, dataset: Dataset, columns: dict[str, str], config: PretrainedConfig, mapping: dict[str, str]
     ) -> Matching:
-        return label_names.match(one_below_the_other(dataset, columns["tags"]), columns["tags"], config, mapping)
+        return label_names.match(single_labels(dataset, columns["tags"]), columns["tags"], config, mapping)
 
     def prediction_labels(self, parts: Sequence[Dataset], columns: dict[str, str]) -> Labels:
         column = columns["tags"]

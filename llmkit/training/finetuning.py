@@ -92,7 +92,7 @@ def run_finetune(request: FinetuneRequest, report: Report, dry_run: bool = False
     trial_run = plan(request, identity, overrides, report)
     share = trial_run.spec.share
     if dry_run and share is not None and trial_run.spec.trains_less:
-        report.say(share.said)
+        report.say(share.description)
     search = None
     if series.search is not None:
         search = Search(trial_run, space_for(request, trial_run, space), series.search, identity)

@@ -24,7 +24,7 @@ from llmkit.options import TaskFlags
 from llmkit.output.curves import draw_curves
 from llmkit.output.plots import draw
 from llmkit.runs.card import write_card
-from llmkit.runs.record import DataRecord, ModelRecord, RecipeRecord, ReferenceRecord, RunRecord, ShareRecord
+from llmkit.runs.record import DataRecord, ModelRecord, RecipeRecord, RunRecord, ShareRecord
 from llmkit.training.loop import trainer
 from llmkit.training.loop.arguments import precision
 from llmkit.training.loop.job import Job, OpenModel, Session
@@ -76,7 +76,7 @@ def learn(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> train
     parameters, share = modules.base_size(network), modules.share(network)
     report.say(f"model: {parameters:,} parameters")
     if share.trained < share.total:
-        report.say(share.said)
+        report.say(share.description)
     recipe = with_learning_rate(recipe, parameters, job.resolved.config, job.lr_multiplier)
     if recipe.checkpoint_activations and not network.supports_gradient_checkpointing:
         raise ModelError(f"--checkpoint-activations: a {type(network).__name__} keeps its activations; leave it out")
@@ -112,7 +112,7 @@ def _begun(job: Job, model: ModelRecord, recipe: Recipe) -> RunRecord:
         "options": dict(job.identity),
         "model": model,
         "teacher": job.teacher.as_dict() if job.teacher else None,
-        "reference": cast("ReferenceRecord", reference.as_dict()) if reference else None,
+        "reference": reference.as_dict() if reference else None,
         "data": data_record(job),
         "max_length": job.settings.max_length,
         "recipe": cast("RecipeRecord", asdict(recipe)),

@@ -142,7 +142,7 @@ def _save_folded(
 ) -> None:
     """Write the model that the adapter makes; it is not kept in memory, as the saved one is asked."""
     merged = models.load_model(resolved, task.auto_class_for(resolved.config), tokenizer, options, merged=True)
-    vars(merged.config).pop(adapters.NOTE, None)
+    vars(merged.config).pop(adapters.BASE_KEY, None)
     models.save(merged, tokenizer, path)
 
 
@@ -193,7 +193,7 @@ def _answers(
 
 def _tolerance(resolved: ResolvedModel, options: ModelOptions, report: Report) -> float:
     """Return by how much numbers of equal answers can differ; halves round more, and four bits are another model."""
-    if adapters.whole_modules(resolved.config, models.pick_device(options.device)) is not None:
+    if adapters.unquantized_base_modules(resolved.config, models.pick_device(options.device)) is not None:
         report.warn(
             "the adapter lies on a base of 4 bits, and is merged into its full weights: only words are compared"
         )

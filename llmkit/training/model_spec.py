@@ -55,7 +55,7 @@ def model_spec(job: Job, adapter: AdapterOptions, options: ModelOptions, must_co
             raise
         return spec
     parameters = modules.base_size(skeleton)
-    unquantized_modules = modules.whole_modules(skeleton) if adapter.qlora else None
+    unquantized_modules = modules.unquantized_modules(skeleton) if adapter.qlora else None
     if adapter.freeze is not None:
         modules.freeze(skeleton, adapter.frozen_layers)
     if adapter.adapts:
@@ -90,12 +90,12 @@ def open_model(job: Job, spec: ModelSpec, options: ModelOptions) -> OpenModel:
 def _from_checkpoint(job: Job, spec: ModelSpec, options: ModelOptions) -> PreTrainedModel:
     """Return the job's model with a head for the task, and an adapter, or some of its weights frozen."""
     auto_class = job.task.auto_class_for(job.resolved.config)
-    wanted = models.Wanted(
-        auto_class, job.task.head_config(job.settings), training=True, whole=spec.unquantized_modules
+    wanted = models.LoadRequest(
+        auto_class, job.task.head_config(job.settings), training=True, unquantized=spec.unquantized_modules
     )
     model, new = models.open_weights(job.resolved, wanted, job.tokenizer, options)
     if spec.adapter.adapts:
-        base = {**models.origin(job.resolved), "whole": spec.unquantized_modules}
+        base: adapters.AdapterBase = {**models.origin(job.resolved), "whole": spec.unquantized_modules}
         return adapters.add_adapter(model, spec.adapter, auto_class, base, new)
     if spec.adapter.freeze is not None:
         modules.freeze(model, spec.adapter.frozen_layers, new)

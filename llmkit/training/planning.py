@@ -16,7 +16,7 @@ from llmkit.data.parts import Part
 from llmkit.data.splits import TrainAndValidation, select
 from llmkit.errors import EmptyError, listing
 from llmkit.inspection.checks import check
-from llmkit.inspection.tokenizer_checks import numbered, require_spelled, sift
+from llmkit.inspection.tokenizer_checks import drop_rows_without_targets, numbered, require_spelled
 from llmkit.metrics import require_known
 from llmkit.models import ResolvedModel
 from llmkit.models.weight_files import weight_fingerprint
@@ -173,7 +173,7 @@ def _model_and_task(
         report.say(f"model: {task.base_model}, the default for {task.name}; -m names another")
         return models.resolve_model(options, report, task.base_model), task, columns
     resolved = student or models.resolve_model(options, report)
-    models.require_whole(resolved)
+    models.require_no_adapter(resolved)
     able = tasks.for_training(resolved.config, data.task, data)
     task, columns = tasks.resolve_task(able, train, data.columns, "finetune", data, resolved.config)
     return resolved, task, columns
@@ -186,7 +186,7 @@ def _checked(
     task, columns, given = chosen.task, chosen.columns, chosen.rows
     parts = _usable(task, given, columns, report)
     rows = replace(given, train=parts[0].rows, validation=parts[1].rows)
-    own_validation = given.own and request.splits.validation is None
+    own_validation = given.has_own_validation and request.splits.validation is None
     labels = task.columns.labels(rows.train, given.validation, columns)
     test = _test(chosen.source, request.splits, rows, columns)
     check(task, columns, [*parts, *test], own_validation, report)
@@ -208,9 +208,9 @@ def _usable_part(task: Task, part: Part, usable: list[int], report: Report) -> P
     if not usable:
         raise EmptyError(f"no usable row among the {count} {name} rows: each lacks its text or its label")
     if len(usable) == count:
-        return replace(part, sifted=True)
+        return replace(part, filtered=True)
     report.warn(f"{count - len(usable)} of {count} {name} rows have {task.columns.unusable_reason}, left out")
-    return replace(part, rows=part.rows.select(usable), numbers=[place + 1 for place in usable], sifted=True)
+    return replace(part, rows=part.rows.select(usable), numbers=[place + 1 for place in usable], filtered=True)
 
 
 def _test(source: Source, splits: SplitOptions, rows: TrainAndValidation, columns: dict[str, str]) -> list[Part]:
@@ -219,7 +219,7 @@ def _test(source: Source, splits: SplitOptions, rows: TrainAndValidation, column
     taken = any("test" in spec for spec in (splits.train_split, rows.name))
     if taken or "test" not in source.splits or not inputs <= set(source.splits["test"].column_names):
         return []
-    return [Part("test", source.splits["test"], sifted=True)]
+    return [Part("test", source.splits["test"], filtered=True)]
 
 
 def _reference(resolved: ResolvedModel) -> Reference:
@@ -246,8 +246,8 @@ def _encoded(
             f"{chosen.source.reference!r} holds too little text for rows of {settings.max_length} tokens; "
             "try --max-length"
         )
-    train = sift(chosen.task, train, parts[0], settings, report)
-    validation = sift(chosen.task, validation, parts[1], settings, report)
+    train = drop_rows_without_targets(chosen.task, train, parts[0], settings, report)
+    validation = drop_rows_without_targets(chosen.task, validation, parts[1], settings, report)
     _say_lengths(train, settings, tokenizer, report)
     warning = encoding.truncation_warning(train)
     if warning is not None:

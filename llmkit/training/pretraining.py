@@ -133,7 +133,7 @@ def _plan(request: PretrainRequest, report: Report) -> tuple[Job, Start]:
 def _check_documents(corpus: Corpus, task: Task, report: Report) -> None:
     """Warn of documents that come again, or that are held out and learned from too."""
     rows = {"training": corpus.rows.train, "held-out": corpus.rows.validation}
-    parts = [Part(name, documents, named=False, sifted=True) for name, documents in rows.items()]
+    parts = [Part(name, documents, named=False, filtered=True) for name, documents in rows.items()]
     check(task, {"text": "text"}, parts, False, report)
 
 
@@ -193,7 +193,7 @@ def _go_on(request: PretrainRequest, report: Report) -> Start:
     if architecture.model_config or architecture.tokenizer or architecture.vocab_size:
         raise OptionError("-m goes on with a model, which has its own architecture and tokenizer; leave out the others")
     resolved = models.resolve_model(options, report)
-    models.require_whole(resolved)
+    models.require_no_adapter(resolved)
     task = tasks.for_model(resolved.config, "pretrain", resolved.name, request.data.task)[0]
     tokenizer = models.load_tokenizer(resolved, options)
     default = task.encoding.default_max_length

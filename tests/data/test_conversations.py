@@ -41,14 +41,14 @@ def test_rows_of_every_shape_become_the_same_messages(row, columns, given):
         assert found.messages[0] == said("user", "Was ist\nein Fuchs?")
     else:
         assert found == Conversation((ASKED, ANSWERED), given)
-    assert found.learned == [1]
+    assert found.completion_turns == [1]
 
 
 def test_every_turn_of_the_assistant_is_learned_but_those_of_a_prompt():
     system = said("system", "Be brief.")
     turns = [system, ASKED, ANSWERED, ASKED, ANSWERED]
-    assert conversation_of({"messages": turns}, CHAT).learned == [2, 4]
-    assert conversation_of({"prompt": turns[:4], "completion": turns[4:]}, PAIR).learned == [4]
+    assert conversation_of({"messages": turns}, CHAT).completion_turns == [2, 4]
+    assert conversation_of({"prompt": turns[:4], "completion": turns[4:]}, PAIR).completion_turns == [4]
     told = {"instruction": "Ja?", "system": "Be brief.", "output": "Nein."}
     found = conversation_of(told, {"prompt": "instruction", "system": "system", "completion": "output"})
     assert [turn["role"] for turn in found.messages] == ["system", "user", "assistant"]

@@ -49,7 +49,7 @@ def test_what_is_written_is_read_again(tmp_path, name):
     assert [row["id"] for row in read.rows] == ["a1", "b2"]
     assert [row["prediction"] for row in read.rows] == [row["prediction"] for row in ROWS]
     assert [row["scores"] for row in read.rows] == [{"no": 0.25, "yes": 0.75}, None]
-    assert (read.column, read.said) == ("prediction", None)
+    assert (read.column, read.note) == ("prediction", None)
     assert [file.name for file in path.parent.iterdir() if file.is_file()] == [path.name]
 
 
@@ -90,7 +90,7 @@ def test_no_half_of_a_file_is_left_and_an_old_one_stays(tmp_path):
 def test_a_stand_in_for_the_prediction_is_taken_and_said(tmp_path, row, column):
     read = read_predictions(write_jsonl(tmp_path / "p.jsonl", [row]))
     assert (read.column, read.rows[0]["prediction"]) == (column, "yes")
-    assert read.said == f"predictions: column {column!r} of {tmp_path / 'p.jsonl'}, which has no 'prediction'"
+    assert read.note == f"predictions: column {column!r} of {tmp_path / 'p.jsonl'}, which has no 'prediction'"
 
 
 def test_a_prediction_wins_over_the_truth_beside_it(tmp_path):

@@ -8,8 +8,9 @@ from conftest import write_csv
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from llmkit.data import Source, open_dataset
-from llmkit.data.splits import CUT_SHARE, Cut, cut_rows, names_file, select, to_measure, train_and_validation
+from llmkit.data.splits import CUT_SHARE, Cut, cut_rows, evaluation_rows, names_file, select, train_and_validation
 from llmkit.errors import DataError, EmptyError
+from llmkit.options import SplitOptions
 from llmkit.tasks import TASKS
 
 labelled = partial(TASKS["text-classification"].columns.has_labels, columns={"text": "text", "label": "label"})
@@ -104,13 +105,15 @@ def test_too_few_rows_are_not_cut():
 @pytest.mark.parametrize("name", ["validation", "validation_matched", "valid", "val", "dev"])
 def test_a_validation_split_is_taken_by_any_of_its_names(name):
     rows = train_and_validation(
-        source_of(train=numbered(9), test=numbered(9), **{name: numbered(3)}), "train", None, None, 42
+        source_of(train=numbered(9), test=numbered(9), **{name: numbered(3)}), SplitOptions(), None, 42
     )
     assert (rows.name, rows.cut, len(rows.train), len(rows.validation)) == (name, None, 9, 3)
 
 
 def test_without_a_validation_split_train_is_cut_and_test_left_alone():
-    rows = train_and_validation(source_of(train=numbered(50), test=numbered(50, 1000)), "train[:40]", None, 30, 7)
+    rows = train_and_validation(
+        source_of(train=numbered(50), test=numbered(50, 1000)), SplitOptions(train_split="train[:40]"), 30, 7
+    )
     assert sorted([*rows.train["i"], *rows.validation["i"]]) == list(range(30))
     assert rows.cut == Cut("train[:40]", CUT_SHARE, 7, 30)
     assert Cut(**json.loads(json.dumps(rows.cut.as_dict()))) == rows.cut
@@ -120,32 +123,36 @@ def test_the_validation_rows_can_be_a_split_a_slice_or_a_file(tmp_path):
     source = source_of(train=numbered(50), validation=numbered(5), test=numbered(4))
     other = write_csv(tmp_path / "other.csv", [{"i": 7}, {"i": 8}])
     for named, count in (("test", 4), ("train[:10%]", 5), (str(other), 2)):
-        rows = train_and_validation(source, "train[10%:]", named, None, 42)
+        rows = train_and_validation(source, SplitOptions(train_split="train[10%:]", validation=named), None, 42)
         assert (rows.name, len(rows.validation), rows.cut) == (named, count, None)
 
 
 def test_a_split_of_the_dataset_wins_over_a_folder_of_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_csv(tmp_path / "test" / "fixtures.csv", [{"i": 99}])
-    rows = train_and_validation(source_of(train=numbered(50), test=numbered(4)), "train", "test", None, 42)
+    rows = train_and_validation(
+        source_of(train=numbered(50), test=numbered(4)), SplitOptions(validation="test"), None, 42
+    )
     assert rows.validation["i"] == [0, 1, 2, 3]
 
 
 def test_of_a_validation_folder_the_validation_rows_are_taken(tmp_path):
     write_csv(tmp_path / "other" / "train.csv", [{"i": 1}])
     write_csv(tmp_path / "other" / "validation.csv", [{"i": 2}])
-    rows = train_and_validation(source_of(train=numbered(50)), "train", str(tmp_path / "other"), None, 42)
+    rows = train_and_validation(
+        source_of(train=numbered(50)), SplitOptions(validation=str(tmp_path / "other")), None, 42
+    )
     assert rows.validation["i"] == [2]
 
 
 def test_eval_takes_validation_before_test_and_never_train():
     good = {"train": texts("a", "b"), "validation": texts("a", "b"), "test": texts("b", "a")}
-    assert to_measure(source_of(**good), None, None, labelled, None)[0] == "validation"
+    assert evaluation_rows(source_of(**good), None, None, labelled, None)[0] == "validation"
     good.pop("validation")
-    assert to_measure(source_of(**good), None, None, labelled, None)[0] == "test"
+    assert evaluation_rows(source_of(**good), None, None, labelled, None)[0] == "test"
     good.pop("test")
     with pytest.raises(DataError, match=r"no validation or test split .* has labels; it has train: name one with --s"):
-        to_measure(source_of(**good), None, None, labelled, None)
+        evaluation_rows(source_of(**good), None, None, labelled, None)
 
 
 classes = Features({"text": Value("string"), "label": ClassLabel(names=["no", "yes"])})
@@ -162,9 +169,9 @@ HIDDEN = {
 @pytest.mark.parametrize("split", HIDDEN.values(), ids=HIDDEN)
 def test_eval_passes_over_a_split_whose_labels_are_hidden(split):
     source = source_of(train=texts("a", "b"), validation=split, test=texts("a", "b"))
-    assert to_measure(source, None, None, labelled, None)[0] == "test"
+    assert evaluation_rows(source, None, None, labelled, None)[0] == "test"
     with pytest.raises(DataError, match="--split"):
-        to_measure(source_of(train=texts("a", "b"), test=split), None, None, labelled, None)
+        evaluation_rows(source_of(train=texts("a", "b"), test=split), None, None, labelled, None)
 
 
 def test_minus_one_among_other_classes_is_a_class():
@@ -174,34 +181,34 @@ def test_minus_one_among_other_classes_is_a_class():
 
 def test_a_split_that_is_named_is_taken_without_a_question():
     source = source_of(train=texts("a", "b"), validation=texts("a"), test=texts(-1, -1))
-    name, rows = to_measure(source, "train[1:]", 5, labelled, None)
+    name, rows = evaluation_rows(source, "train[1:]", 5, labelled, None)
     assert (name, rows["label"][:]) == ("train[1:]", ["b"])
-    assert to_measure(source, "test", None, labelled, None)[0] == "test"
+    assert evaluation_rows(source, "test", None, labelled, None)[0] == "test"
 
 
 def test_one_file_is_what_is_measured_whatever_its_name(tmp_path):
     source = open_dataset(str(write_csv(tmp_path / "mine.csv", [{"text": "a", "label": "x"}])))
-    assert to_measure(source, None, None, labelled, None)[0] == "train"
+    assert evaluation_rows(source, None, None, labelled, None)[0] == "train"
 
 
 def test_eval_finds_the_rows_that_the_training_run_cut():
     source = source_of(train=texts(*"ab" * 50), test=texts("a", "b"))
-    trained = train_and_validation(source, "train[:80]", None, 60, 7)
+    trained = train_and_validation(source, SplitOptions(train_split="train[:80]"), 60, 7)
     cut = Cut(**json.loads(json.dumps(trained.cut.as_dict())))
-    name, rows = to_measure(source, None, None, labelled, cut)
+    name, rows = evaluation_rows(source, None, None, labelled, cut)
     assert (name, rows["text"][:]) == (trained.name, trained.validation["text"][:])
-    assert to_measure(source, None, 2, labelled, cut)[1]["text"][:] == trained.validation["text"][:2]
+    assert evaluation_rows(source, None, 2, labelled, cut)[1]["text"][:] == trained.validation["text"][:2]
 
 
 def test_a_recorded_cut_gives_way_to_a_validation_split():
     source = source_of(train=texts(*"ab" * 50), validation=texts("a", "b"))
-    assert to_measure(source, None, None, labelled, Cut("train", 0.1, 42))[0] == "validation"
+    assert evaluation_rows(source, None, None, labelled, Cut("train", 0.1, 42))[0] == "validation"
 
 
 def test_rows_that_are_trained_on_are_not_measured_on():
     source = source_of(train=numbered(50))
     with pytest.raises(DataError, match="takes rows that --train-split train trains on"):
-        train_and_validation(source, "train", "train[90%:]", None, 42)
+        train_and_validation(source, SplitOptions(validation="train[90%:]"), None, 42)
 
 
 def test_a_split_that_is_called_like_a_file_comes_first(tmp_path, monkeypatch):

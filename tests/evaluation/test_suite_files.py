@@ -6,12 +6,13 @@ import pytest
 import yaml
 
 from llmkit.errors import OptionError
-from llmkit.evaluation.suite_files import SuiteMember, is_suite, kinds_of, read_suite
+from llmkit.evaluation.suite_files import SuiteMember, is_suite, read_suite
 from llmkit.options import DataOptions, EvalOptions, ModelOptions
 from llmkit.options.base import Options
+from llmkit.options.overrides import field_types
 
 KINDS = {
-    **kinds_of(ModelOptions, DataOptions, EvalOptions),
+    **field_types(ModelOptions, DataOptions, EvalOptions),
     "fail_under": list[str] | None,
     "strict": bool,
     "threshold": float | None,
@@ -213,5 +214,5 @@ def test_every_option_of_the_groups_can_be_given_in_a_suite(tmp_path):
             if default is None or isinstance(default, bool | int | float | str):
                 content = {"evals": ["a.csv"], name: default}
                 (tmp_path / "s.yaml").write_text(yaml.safe_dump(content))
-                options = read_suite(str(tmp_path / "s.yaml"), kinds_of(*groups)).members[0].options
+                options = read_suite(str(tmp_path / "s.yaml"), field_types(*groups)).members[0].options
                 assert options == ({} if default is None else {name: default})

@@ -81,6 +81,9 @@ def test_a_folder_is_read_file_after_file_and_a_text_in_pieces_that_lose_nothing
     assert 10 < len(pieces) < 60
     with pytest.raises(DataError, match="is not utf-8; name the file's encoding"):
         rows_of(open_streams(str(tmp_path / "book.txt"), "utf-8", Report()).splits["train"])
+    (tmp_path / "cut.txt").write_bytes("größer".encode()[:3])
+    with pytest.raises(DataError, match="byte 0xc3 is not utf-8"):
+        rows_of(open_streams(str(tmp_path / "cut.txt"), "utf-8", Report()).splits["train"])
 
 
 def test_each_pass_has_all_rows_once_in_an_order_of_the_seed():
@@ -124,7 +127,7 @@ def test_eval_measures_the_rows_that_were_kept_aside(llmkit, tmp_path, classifie
 
 
 def test_pretraining_streams_a_text(llmkit, tmp_path, monkeypatch):
-    monkeypatch.setattr(streams, "PIECE", 2000)
+    monkeypatch.setattr(streams, "CHARACTERS_PER_ROW", 2000)
     (tmp_path / "corpus.txt").write_text("".join(f"{line}\n" for line in tiny.corpus(600).split("\n\n")))
     ran = llmkit(
         "pretrain",
@@ -160,7 +163,7 @@ def test_pretraining_streams_a_text(llmkit, tmp_path, monkeypatch):
 )
 def test_what_cannot_be_streamed_is_one_sentence(llmkit, tmp_path, monkeypatch, classifier, arguments, phrase):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(streams, "BLOCK", 1000)
+    monkeypatch.setattr(streams, "BYTES_PER_READ", 1000)
     monkeypatch.setattr(streaming, "HEAD_ROWS", 30)
     rows = tiny.reviews(60)
     write_jsonl(tmp_path / "rows.jsonl", rows[:20])

@@ -22,7 +22,7 @@ from llmkit.options import (
 )
 from llmkit.options.base import limits
 from llmkit.options.overrides import parse_settings, parse_value
-from llmkit.options.search_space import Choice, Range, read_space
+from llmkit.options.search_space import Categorical, Range, read_space
 
 NAN, INF = float("nan"), float("inf")
 BEAMS = {"num_beams": 2, "num_return_sequences": 2}
@@ -358,6 +358,6 @@ def test_a_search_space_reads_as_it_is_written(tmp_path):
     )
     assert read_space(file) == {
         "learning_rate": Range(1e-5, 1e-3, log=True),
-        "epochs": Range(1, 3, whole=True),
-        "schedule": Choice(("linear", "cosine")),
+        "epochs": Range(1, 3, integer=True),
+        "schedule": Categorical(("linear", "cosine")),
     }

@@ -21,7 +21,7 @@ from llmkit.errors import OptionError
 from llmkit.options import DataOptions, EvalOptions, GateOptions, ModelOptions, ResultOptions
 from llmkit.output import junit, markdown, plots, terminal
 from llmkit.output.atomic import write_whole
-from llmkit.output.formatting import one_line
+from llmkit.output.formatting import printable
 from llmkit.output.report import Report
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -100,14 +100,14 @@ def cases(path: Path) -> dict[str, Any]:
 
 
 def test_any_value_becomes_one_line_that_steers_no_terminal():
-    assert one_line("one\ntwo\r\n three\u2028four\tfive") == "one two three four five"
-    assert one_line("\x1b[2J\x00\ud800\u202e") == "\ufffd[2J\ufffd\ufffd\ufffd"
-    assert one_line(None) == ""
-    assert one_line(0) == "0"
-    assert one_line(["a", "b\nc", 1]) == "a, b c, 1"
-    assert one_line([]) == ""
-    assert one_line("新闻 👩‍💻") == "新闻 👩‍💻"
-    assert one_line("abcdef", 5) == "abcd…"
+    assert printable("one\ntwo\r\n three\u2028four\tfive") == "one two three four five"
+    assert printable("\x1b[2J\x00\ud800\u202e") == "\ufffd[2J\ufffd\ufffd\ufffd"
+    assert printable(None) == ""
+    assert printable(0) == "0"
+    assert printable(["a", "b\nc", 1]) == "a, b c, 1"
+    assert printable([]) == ""
+    assert printable("新闻 👩‍💻") == "新闻 👩‍💻"
+    assert printable("abcdef", 5) == "abcd…"
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -213,7 +213,7 @@ def test_a_figure_that_is_not_a_number_is_said_to_be_none(tmp_path, result):
 
 
 def test_junit_without_its_library_names_the_extra(tmp_path, result, monkeypatch):
-    monkeypatch.setattr(junit.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(OptionError, match=r"--junit needs junitparser: pip install 'llmkit\[eval\]'"):
         junit.write_junit(tmp_path / "report.xml", [result])
     assert list(tmp_path.iterdir()) == []
@@ -315,7 +315,7 @@ def test_no_label_breaks_the_page(result, label):
         [len(row) for row in table] for table in plain.tables
     ]
     if len(label) < 100:
-        assert [one_line(label)] * 4 in [row for table in page.tables for row in table]
+        assert [printable(label)] * 4 in [row for table in page.tables for row in table]
 
 
 def test_at_most_ten_flipped_rows_are_in_the_summary(result):
@@ -368,7 +368,7 @@ def test_the_step_summary_stays_under_its_limit_and_says_that_it_was_cut(tmp_pat
 def test_a_cut_inside_details_closes_them(result):
     content = markdown.render([result]).encode()
     middle = content.index(b"|17|equivalent")
-    cut = markdown._fit(content, middle + len(markdown.CUT) + len(markdown.END_DETAILS)).decode()
+    cut = markdown._fit(content, middle + len(markdown.CUT_NOTE) + len(markdown.END_DETAILS)).decode()
     assert cut.count("<details>") == cut.count("</details>") == 1
 
 

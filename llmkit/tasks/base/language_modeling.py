@@ -17,7 +17,7 @@ from llmkit.data.columns import longest_text, string_columns
 from llmkit.data.labels import Labels
 from llmkit.metrics.observations import Likelihoods, Observations
 from llmkit.options import TaskFlags
-from llmkit.options.search_space import Choice, Range
+from llmkit.options.search_space import Distribution, Range
 from llmkit.tasks.base.answers import Answers, Prediction
 from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Batch, Encoding
@@ -85,10 +85,10 @@ class LanguageModelingTask(Task):
     def supports_label_smoothing(self, settings: TaskSettings) -> bool:
         return True
 
-    def search_space(self, settings: TaskSettings) -> dict[str, Range | Choice]:
+    def search_space(self, settings: TaskSettings) -> dict[str, Distribution]:
         """Return the usual space without label smoothing, by which perplexity loses; texts bear fewer passes."""
         usual = {name: values for name, values in super().search_space(settings).items() if name != "label_smoothing"}
-        return {**usual, "epochs": Range(1, 4, whole=True)}
+        return {**usual, "epochs": Range(1, 4, integer=True)}
 
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
         return self.metrics

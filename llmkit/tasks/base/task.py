@@ -16,7 +16,7 @@ from llmkit.metrics.observations import Observations
 from llmkit.models.config import context_length
 from llmkit.models.lookup import ResolvedModel
 from llmkit.options import DataOptions, TaskFlags
-from llmkit.options.search_space import Choice, Range
+from llmkit.options.search_space import Distribution, Range
 from llmkit.tasks.base.answers import Answers
 from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Encoding
@@ -150,11 +150,11 @@ class Task(ABC):
         """Tell whether the loss is a cross-entropy of `labels`, one class for each, that can be smoothed."""
         return False
 
-    def search_space(self, settings: TaskSettings) -> dict[str, Range | Choice]:
+    def search_space(self, settings: TaskSettings) -> dict[str, Distribution]:
         """Return what a search for a better recipe varies beside the learning rate and the batch size."""
         smoothing = {"label_smoothing": Range(0.0, 0.2)} if self.supports_label_smoothing(settings) else {}
         return {
-            "epochs": Range(2, 5, whole=True),
+            "epochs": Range(2, 5, integer=True),
             "weight_decay": Range(1e-3, 0.3, log=True),
             "warmup": Range(0.0, 0.2),
             **smoothing,

@@ -90,7 +90,7 @@ def render(conversation: Conversation, tokenizer: PreTrainedTokenizerBase) -> Re
     turns = list(conversation.messages)
     text, rendered_turns = _text(turns, tokenizer), 0
     spans: list[CharSpan] = []
-    for index in conversation.learned:
+    for index in conversation.completion_turns:
         prompt = _text(turns[:index], tokenizer, add_generation_prompt=True)
         answered = text if index == len(turns) - 1 else _text(turns[: index + 1], tokenizer)
         if not text.startswith(answered):  # Phi-3's puts the end-of-text token behind the last turn, whatever it is
@@ -121,7 +121,7 @@ def _render_marked(conversation: Conversation, tokenizer: PreTrainedTokenizerBas
     ends = [end + len(eos) if text.startswith(eos, end) else end for _, end in marked]
     spans = [(start, end) for (start, _), end in zip(marked, ends, strict=True) if start >= prompt_end and end > start]
     answers = "\n".join(text[start:end] for start, end in spans)
-    _find_turns(turns, conversation.learned, answers, (0, len(answers)))
+    _find_turns(turns, conversation.completion_turns, answers, (0, len(answers)))
     return Rendering(text, tuple(spans))
 
 

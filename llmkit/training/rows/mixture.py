@@ -213,15 +213,8 @@ def _split(
     first = components[0].source.splits
     if number and splits.validation is not None and names_file(first, splits.validation):  # it counts once
         return TrainAndValidation(train, train.select([]), splits.validation)
-    rows = train_and_validation(
-        source,
-        splits.train_split,
-        splits.validation,
-        data.limit,
-        request.training.seed,
-        data.encoding,
-        task.columns.class_column(train, columns),
-    )
+    column = task.columns.class_column(train, columns)
+    rows = train_and_validation(source, splits, data.limit, request.training.seed, data.encoding, column)
     if rows.cut is None:
         tasks.require_columns(columns, rows.validation, f"--validation {rows.name}")
         tasks.require_valid_rows(task, rows.validation, columns, f"validation{of_dataset}")

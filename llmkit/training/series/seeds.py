@@ -55,7 +55,7 @@ def train_with_seeds(trial_run: TrialRun, count: int, identity: Mapping[str, obj
 def say_plan(trial_run: TrialRun, count: int) -> None:
     """Tell which seeds there will be."""
     first = trial_run.recipe.seed
-    cut = "" if trial_run.job.rows.own else f"; validation is cut by seed {first} for all"
+    cut = "" if trial_run.job.rows.has_own_validation else f"; validation is cut by seed {first} for all"
     trial_run.session.report.say(f"seeds: {first} to {first + count - 1}, all on the same rows{cut}")
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from llmkit.errors import OptionError
 from llmkit.options.requests import FinetuneRequest
-from llmkit.options.search_space import Choice, Range, Space
+from llmkit.options.search_space import Categorical, Range, Space
 from llmkit.training.series.trial import TrialRun
 
 
@@ -34,7 +35,8 @@ def space_for(request: FinetuneRequest, trial_run: TrialRun, named_space: Space 
             raise OptionError(f"--search-space: {task.name} here has no label_smoothing to search")
         for group in groups:
             if name in vars(group):
-                replace(group, **{name: values.ends[0]})  # refuses what does not go together, as with --max-steps
+                changes: dict[str, Any] = {name: values.ends[0]}
+                replace(group, **changes)  # refuses what does not go together, as with --max-steps
     return named_space
 
 
@@ -43,13 +45,13 @@ def _default_space(trial_run: TrialRun) -> Space:
     recipe = trial_run.default_recipe
     rate, rows = recipe.learning_rate, recipe.batch_size
     assert rate is not None  # of the default recipe
-    space: dict[str, Range | Choice] = {
+    space: dict[str, Range | Categorical] = {
         "learning_rate": Range(rate / 5, rate * 5, log=True),
-        "batch_size": Choice(tuple(sorted({max(1, rows // 2), rows, rows * 2}))),
+        "batch_size": Categorical(tuple(sorted({max(1, rows // 2), rows, rows * 2}))),
         **trial_run.job.task.search_space(trial_run.job.settings),
     }
     if recipe.max_steps is not None:
         del space["epochs"]
     if trial_run.spec.adapter.adapts:
-        space["lora_rank"] = Choice((4, 8, 16, 32))
+        space["lora_rank"] = Categorical((4, 8, 16, 32))
     return space
