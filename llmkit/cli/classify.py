@@ -27,13 +27,13 @@ def classify(*, request: ClassifyRequest) -> None:
     rows, talk = request.rows, request.talk
     texts = request.texts or ([] if rows.input else stdin_lines(rows.encoding, "classify"))
     quiet_libraries(talk, request.model.offline)
-    from llmkit.inference.prediction import Predictor, resolve_task
+    from llmkit.inference.prediction import Predictor, resolve_task_and_model
 
     report = Report(talk)
     if request.model.model is None:
         report.say(f"model: {DEFAULT_MODEL}, the default; -m names another")
     roles = [role for role, given in (("pair", request.pair), ("choices", request.choices)) if given]
-    task, resolved = resolve_task("classify", request.model, request.asked, report, DEFAULT_MODEL, roles)
+    task, resolved = resolve_task_and_model("classify", request.model, request.asked, report, DEFAULT_MODEL, roles)
     predictor = Predictor(task, resolved, request.model, request.asked)
     if rows.input:
         answer_file(predictor, rows, talk, report)

@@ -34,12 +34,12 @@ def generate(*, request: GenerateRequest) -> None:
     from llmkit.inference.generation import Generator
     from llmkit.inference.grounded_generation import GroundedGenerator
     from llmkit.inference.opening import open_answerer, require_readable
-    from llmkit.inference.prediction import resolve_task
+    from llmkit.inference.prediction import resolve_task_and_model
     from llmkit.models import BUILTIN_NAME
 
     report = Report(talk)
     roles = () if request.context is None else ("context",)
-    task, resolved = resolve_task("generate", request.model, request.asked, report, BUILTIN_NAME, roles)
+    task, resolved = resolve_task_and_model("generate", request.model, request.asked, report, BUILTIN_NAME, roles)
     if request.model.model is None:
         report.say(
             "model: the built-in one, a small demonstration; -m names another, such as HuggingFaceTB/SmolLM2-135M"

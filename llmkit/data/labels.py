@@ -183,8 +183,8 @@ def spelled_as(name: str, declared: Iterable[str]) -> str | None:
     known = dict.fromkeys(declared)
     if name in known:
         return name
-    alike = [known_name for known_name in known if _folded(known_name) == _folded(name)]
-    return alike[0] if len(alike) == 1 else None
+    candidates = [known_name for known_name in known if _folded(known_name) == _folded(name)]
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def by_number(names: Iterable[str], declared: Iterable[str]) -> dict[str, str]:

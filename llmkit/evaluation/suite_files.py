@@ -129,7 +129,7 @@ class _SuiteParser:
     problems: list[str]
 
     def suite(self, content: Mapping[Any, Any]) -> Suite:
-        given = self.spelled(content, self.file, ("name", "evals"))
+        given = self.field_options(content, self.file, ("name", "evals"))
         name = given.pop("name", None)
         name = Path(self.file).stem if name is None else self.text(name, f"{self.file}: name")
         evals = given.pop("evals", None)
@@ -157,7 +157,7 @@ class _SuiteParser:
             return None
         called = next((item[key] for key in ("name", "dataset") if isinstance(item.get(key), str)), number)
         where = f"{self.file}, member {called!r}"
-        given = self.spelled(item, where, ("name", "dataset"))
+        given = self.field_options(item, where, ("name", "dataset"))
         dataset, name = self.dataset(given.pop("dataset", None), where), given.pop("name", None)
         merged = {**shared, **self.options(given, where)}
         options = {option: value for option, value in merged.items() if value is not None}
@@ -184,19 +184,19 @@ class _SuiteParser:
             self.problems.append(f"{where}: model {error}")
             return member
 
-    def spelled(self, content: Mapping[Any, Any], where: str, own: tuple[str, ...]) -> dict[str, Any]:
+    def field_options(self, content: Mapping[Any, Any], where: str, extra_names: tuple[str, ...]) -> dict[str, Any]:
         """Return the content by the names of fields: fail-under is fail_under."""
-        found: dict[str, Any] = {}
-        known = (*own, *self.kinds)
+        values: dict[str, Any] = {}
+        known = (*extra_names, *self.kinds)
         for key, value in content.items():
             name = field_name(key)
             if name not in known:
                 self.problems.append(f"{where}: there is no option {str(key)!r}{did_you_mean(name, known)}")
-            elif name in found:
+            elif name in values:
                 self.problems.append(f"{where}: {name!r} is given twice")
             else:
-                found[name] = value
-        return found
+                values[name] = value
+        return values
 
     def options(self, given: Mapping[str, object], where: str) -> dict[str, Any]:
         return field_values(given, self.kinds, where, self.problems)

@@ -144,8 +144,8 @@ def _alternatives(terms: Iterable[str]) -> str:
     # terms that begin at one place in the text are alike there, so that sorting by it keeps the longest first
     ordered = sorted(terms, key=lambda term: (ends(term)[0], -len(term)))
     parts = []
-    for (begins, stops), alike in itertools.groupby(ordered, ends):
-        either = "|".join(r"\s+".join(map(re.escape, term.split(" "))) for term in alike)
+    for (begins, stops), grouped in itertools.groupby(ordered, ends):
+        either = "|".join(r"\s+".join(map(re.escape, term.split(" "))) for term in grouped)
         parts.append(f"{f'(?<!{letter})' if begins else ''}(?:{either}){f'(?!{letter})' if stops else ''}")
     return "|".join(parts)
 

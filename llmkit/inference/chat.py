@@ -10,7 +10,7 @@ from typing import Literal
 from llmkit.data.conversations import Message
 from llmkit.errors import DataError, ModelError
 from llmkit.inference.generation import EncodedPrompt, Generator
-from llmkit.inference.prediction import resolve_task
+from llmkit.inference.prediction import resolve_task_and_model
 from llmkit.inference.transcripts import line_of, load_conversation, save_conversation
 from llmkit.options import AskOptions, DecodingOptions, GenerateRequest, GenerationOptions, ModelOptions
 from llmkit.output.report import Report
@@ -37,7 +37,7 @@ class Chat:
     """
 
     def __init__(self, options: ModelOptions, decoding: DecodingOptions, report: Report) -> None:
-        task, resolved = resolve_task("chat", options, AskOptions(), report, CHAT_MODEL)
+        task, resolved = resolve_task_and_model("chat", options, AskOptions(), report, CHAT_MODEL)
         if options.model is None:
             report.say(f"model: {CHAT_MODEL}, the default; -m names another")
         without_system = GenerationOptions(**asdict(replace(decoding, system=None)))

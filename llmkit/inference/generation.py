@@ -15,7 +15,7 @@ from llmkit.data.columns import Row, column_for
 from llmkit.errors import DataError, ModelError, OptionError
 from llmkit.inference.answering import Answerer
 from llmkit.inference.decoding import generation_config, parse_fields
-from llmkit.inference.prediction import resolve_task
+from llmkit.inference.prediction import resolve_task_and_model
 from llmkit.inference.streaming import StopOnRequest, TextStreamer
 from llmkit.models import BUILTIN_NAME, ResolvedModel, context_length
 from llmkit.options import AskOptions, GenerateRequest, GenerationOptions, ModelOptions
@@ -236,7 +236,7 @@ def generate(
     rows = [prompts] if isinstance(prompts, str) else list(prompts)
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
     asked, report = asked or AskOptions(), Report()
-    task, resolved = resolve_task("generate", options, asked, report, BUILTIN_NAME)
+    task, resolved = resolve_task_and_model("generate", options, asked, report, BUILTIN_NAME)
     if not task.answers.continues_prompt:
         raise ModelError(f"{resolved.name!r} is a {task.name} model, which continues no prompt")
     request = GenerateRequest(model=options, asked=asked, decoding=decoding or GenerationOptions())

@@ -91,7 +91,7 @@ def on_device(batch: Batch, model: PreTrainedModel) -> Batch:
     return {name: value.to(model.device) for name, value in batch.items()}
 
 
-def resolve_task(
+def resolve_task_and_model(
     verb: str,
     options: ModelOptions,
     asked: AskOptions,
@@ -230,7 +230,9 @@ def classify(
         raise OptionError(f"{len(rows)} texts and {len(pairs)} --pair texts: one for each is wanted")
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
     asked = asked or AskOptions()
-    task, resolved = resolve_task("classify", options, asked, Report(), inputs=() if pairs is None else ("pair",))
+    task, resolved = resolve_task_and_model(
+        "classify", options, asked, Report(), inputs=() if pairs is None else ("pair",)
+    )
     predictor = Predictor(task, resolved, options, replace(asked, top=top or asked.top))
     inputs: list[Row] = [{predictor.role: text} for text in rows]
     if pairs is not None:

@@ -40,14 +40,17 @@ TASK_TYPES = {  # what peft calls an adapter for these, by the Auto class
 }
 
 
-class AdapterBase(TypedDict):
-    """What an adapter remembers of the model that it is made on; `sketch` is the fingerprint of its weights."""
-
-    name: str
-    revision: str | None
-    commit: NotRequired[str | None]
-    sketch: NotRequired[str]
-    whole: NotRequired[list[str] | None]  # the modules that are not in 4 bits; None: none is
+# what an adapter remembers of the model that it is made on
+AdapterBase = TypedDict(
+    "AdapterBase",
+    {
+        "name": str,
+        "revision": str | None,
+        "commit": NotRequired[str | None],
+        "sketch": NotRequired[str],  # the fingerprint of its weights
+        "whole": NotRequired[list[str] | None],  # the modules that are not in 4 bits; None: none is
+    },
+)
 
 
 def require_available(options: AdapterOptions, device: torch.device) -> None:

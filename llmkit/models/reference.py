@@ -36,13 +36,10 @@ def _open(reference: Reference, auto_class: str, device: str, dtype: torch.dtype
     return loading.load_model(resolved, auto_class, tokenizer, options).eval().to(dtype)
 
 
-class ReferenceFields(TypedDict):
-    """What run.json holds of a reference; `sketch` is the fingerprint of a folder's weights."""
-
-    name: str
-    revision: str | None
-    sketch: str | None
-    beta: float
+# what run.json holds of a reference; "sketch" is the fingerprint of a folder's weights
+ReferenceFields = TypedDict(
+    "ReferenceFields", {"name": str, "revision": str | None, "sketch": str | None, "beta": float}
+)
 
 
 @dataclass(frozen=True)

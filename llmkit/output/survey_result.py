@@ -96,17 +96,19 @@ class RowResult(TypedDict):
     truth: str | None
 
 
-class SurveyResult(TypedDict):
-    """All of it."""
-
-    schema: int
-    dataset: str
-    dataset_commit: str | None
-    task: TaskResult
-    columns: list[ColumnResult]
-    tokenizer: str
-    max_length: int
-    splits: dict[str, SplitResult]
-    near: NearResult | None
-    findings: list[FindingResult]
-    shown: list[RowResult]
+SurveyResult = TypedDict(  # all of it
+    "SurveyResult",
+    {
+        "schema": int,
+        "dataset": str,
+        "dataset_commit": str | None,
+        "task": TaskResult,
+        "columns": list[ColumnResult],
+        "tokenizer": str,
+        "max_length": int,
+        "splits": dict[str, SplitResult],
+        "near": NearResult | None,
+        "findings": list[FindingResult],
+        "shown": list[RowResult],
+    },
+)

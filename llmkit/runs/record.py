@@ -26,26 +26,26 @@ class ModelRecord(TypedDict):
     adapter: bool
 
 
-class TeacherRecord(TypedDict):
-    """The model that a student learned from; `layers`, from 1, are those that it was cut from."""
+# the model that a student learned from; `layers`, from 1, are those that it was cut from
+TeacherRecord = TypedDict(
+    "TeacherRecord",
+    {
+        "name": str,
+        "revision": str | None,
+        "commit": str | None,
+        "sketch": str,  # the fingerprint of its weights
+        "layers": NotRequired[list[int]],
+        "mix": float,
+        "temperature": float,
+        "states": float,
+    },
+)
 
-    name: str
-    revision: str | None
-    commit: str | None
-    sketch: str
-    layers: NotRequired[list[int]]
-    mix: float
-    temperature: float
-    states: float
 
-
-class ReferenceRecord(TypedDict):
-    """The model that answers are measured against."""
-
-    name: str
-    revision: str | None
-    sketch: str | None
-    beta: float
+# the model that answers are measured against; "sketch" is the fingerprint of a folder's weights
+ReferenceRecord = TypedDict(
+    "ReferenceRecord", {"name": str, "revision": str | None, "sketch": str | None, "beta": float}
+)
 
 
 class CutRecord(TypedDict):

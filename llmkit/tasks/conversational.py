@@ -203,7 +203,7 @@ class Conversational(Task):
         if not tokenizer.is_fast:
             raise ModelError(f"{self.name} wants a tokenizer that tells the characters of its tokens (tokenizer.json)")
         template = tokenizer.get_chat_template()
-        return settings.with_own(ConversationalSettings, chat_template=template, packing=bool(flags.packing))
+        return settings.with_specific(ConversationalSettings, chat_template=template, packing=bool(flags.packing))
 
     def check_settings(self, settings: TaskSettings) -> None:
         super().check_settings(settings)

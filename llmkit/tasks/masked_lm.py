@@ -171,7 +171,7 @@ class MaskedLM(DenoisingTask):
     ) -> TaskSettings:
         settings = super().resolve_settings(settings, flags, config, tokenizer)
         fills = (flags.top or DEFAULT_FILLS) if isinstance(flags, AskOptions) else 0  # not to train or to measure
-        return settings.with_own(MaskingSettings, fills=fills)
+        return settings.with_specific(MaskingSettings, fills=fills)
 
     def divergence(
         self, student: torch.Tensor, teacher: torch.Tensor, batch: Batch, temperature: float

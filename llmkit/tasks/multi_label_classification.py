@@ -211,7 +211,9 @@ class MultiLabelClassification(SequenceTask):
         calibrate = flags.threshold == "auto"
         if flags.threshold is not None and not calibrate:
             threshold = float(flags.threshold)
-        return replace(settings, labels=labels, calibrate=calibrate).with_own(MultiLabelSettings, threshold=threshold)
+        return replace(settings, labels=labels, calibrate=calibrate).with_specific(
+            MultiLabelSettings, threshold=threshold
+        )
 
     def head_config(self, settings: TaskSettings) -> dict[str, object]:
         labels = settings.labels.config() if settings.labels else {}
@@ -227,7 +229,7 @@ class MultiLabelClassification(SequenceTask):
             f"threshold: {threshold:g}, which gives the best f1_micro of the {len(observations)} validation rows, "
             f"{after:.4f} ({before:.4f} at {settings.of(MultiLabelSettings).threshold:g})"
         )
-        return settings.with_own(MultiLabelSettings, threshold=threshold), how
+        return settings.with_specific(MultiLabelSettings, threshold=threshold), how
 
     def remark(self, rows: Dataset, settings: TaskSettings) -> str:
         counts = [len(names or ()) for names in label_sets.sets_of(rows, settings.columns["labels"])]

@@ -214,7 +214,7 @@ class MultipleChoice(AlternativesTask):
     ) -> TaskSettings:
         if not is_decoder(config):
             return settings
-        return settings.with_own(AlternativesSettings, template=flags.template or PROMPT_TEMPLATE, likelihood=True)
+        return settings.with_specific(AlternativesSettings, template=flags.template or PROMPT_TEMPLATE, likelihood=True)
 
     def remark(self, rows: Dataset, settings: TaskSettings) -> str | None:
         alternatives = settings.of(AlternativesSettings)

@@ -195,7 +195,7 @@ class PreferenceOptimization(Task):
         default = reference.beta if reference else PreferenceSettings.beta
         beta = flags.beta if flags.beta is not None else default
         settings = replace(settings, reference=replace(reference, beta=beta) if reference else None)
-        return settings.with_own(PreferenceSettings, beta=beta, chat=bool(tokenizer.chat_template))
+        return settings.with_specific(PreferenceSettings, beta=beta, chat=bool(tokenizer.chat_template))
 
     def remark(self, rows: Dataset, settings: TaskSettings) -> str | None:
         preference = settings.of(PreferenceSettings)

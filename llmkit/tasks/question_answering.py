@@ -222,7 +222,7 @@ class QuestionAnswering(Task):
         return type(config) in MODEL_FOR_QUESTION_ANSWERING_MAPPING or self.supports(config)
 
     def with_training_statistics(self, settings: TaskSettings, train: Dataset) -> TaskSettings:
-        return settings.with_own(QuestionAnsweringSettings, no_answer=_count_unanswerable(train, settings) > 0)
+        return settings.with_specific(QuestionAnsweringSettings, no_answer=_count_unanswerable(train, settings) > 0)
 
     def remark(self, rows: Dataset, settings: TaskSettings) -> str | None:
         count = _count_unanswerable(rows, settings)
@@ -247,7 +247,7 @@ class QuestionAnswering(Task):
             )
         default = settings.of(QuestionAnsweringSettings).no_answer or bool(getattr(config, "no_answer", False))
         no_answer = default if flags.no_answer is None else flags.no_answer
-        return settings.with_own(QuestionAnsweringSettings, no_answer=no_answer)
+        return settings.with_specific(QuestionAnsweringSettings, no_answer=no_answer)
 
     def head_config(self, settings: TaskSettings) -> dict[str, object]:
         return {"no_answer": settings.of(QuestionAnsweringSettings).no_answer}

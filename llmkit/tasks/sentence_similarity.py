@@ -146,7 +146,7 @@ class SentenceSimilarity(Task):
     ) -> TaskSettings:
         pooling = read_pooling(Path(tokenizer.name_or_path))
         max_length = min(settings.max_length, pooling.max_length or settings.max_length)
-        return replace(settings, max_length=max_length).with_own(SimilaritySettings, pooling=pooling)
+        return replace(settings, max_length=max_length).with_specific(SimilaritySettings, pooling=pooling)
 
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
         return metrics.names_for(Numbers(np.zeros(1), np.zeros(1)))

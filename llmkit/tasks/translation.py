@@ -107,7 +107,7 @@ class Translation(TextToText):
         source, target = _in_model_codes(source, target, config, tokenizer)
         if source is not None and source == target:
             raise OptionError(f"--source and --target are both {source}: two languages are wanted")
-        return settings.with_own(TextToTextSettings, source=source, target=target)
+        return settings.with_specific(TextToTextSettings, source=source, target=target)
 
     def params_key(self, settings: TaskSettings) -> str:
         languages = settings.of(TextToTextSettings)

@@ -177,7 +177,7 @@ class ZeroShotClassification(AlternativesTask):
                 f"{listing(dataset_names)}; one for each, in this order, is wanted"
             )
         decoder = is_decoder(config)
-        return replace(settings, labels=Labels(dataset_names or names)).with_own(
+        return replace(settings, labels=Labels(dataset_names or names)).with_specific(
             ZeroShotSettings,
             candidates=names,
             template=flags.template or (PROMPT_TEMPLATE if decoder else HYPOTHESIS_TEMPLATE),

@@ -34,7 +34,7 @@ def test_of_every_row_the_answer_is_learned_and_the_end_of_the_turn(real_hub, na
 def test_short_rows_packed_have_the_logits_that_they_have_alone(real_hub, smollm2):
     rows = load_dataset(str(real_hub / "datasets" / DATA / "alpaca_en_demo"), split="train")
     task, tokenizer = TASKS["conversational"], AutoTokenizer.from_pretrained(smollm2)
-    settings = TaskSettings(task.columns.match(rows, {}), 256, own=ConversationalSettings(packing=True))
+    settings = TaskSettings(task.columns.match(rows, {}), 256, specific=ConversationalSettings(packing=True))
     short = task.encoding.encode(rows.select(range(30)), tokenizer, settings, training=True)
     short = short.filter(lambda row: row["length"] < 70).select(range(3))
     (pack,) = task.encoding.pack(short, settings).to_list()

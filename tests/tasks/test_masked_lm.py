@@ -72,7 +72,7 @@ def test_two_rows_of_equal_text_are_masked_differently(tokenizer):
 @pytest.mark.parametrize("share", [0.15, 0.4])
 @pytest.mark.parametrize("whole_words", [False, True])
 def test_the_share_is_masked_in_eighty_ten_ten(tokenizer, prepared, share, whole_words):
-    settings = SETUP.with_own(MaskingSettings, mask_share=share, whole_words=whole_words)
+    settings = SETUP.with_specific(MaskingSettings, mask_share=share, whole_words=whole_words)
     original = torch.tensor(prepared["input_ids"][:])
     usable = torch.tensor(prepared["words"][:]) >= 0
     chosen = masks = kept = 0
@@ -103,7 +103,7 @@ def test_special_tokens_and_padding_are_never_masked(tokenizer):
     prepared = TASK.encoding.encode(rows, tokenizer, replace(SETUP, per_row=True), training=False)
     special = {tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id}
     for epoch in range(50):
-        batch = masked_batch(tokenizer, prepared, SETUP.with_own(MaskingSettings, mask_share=0.5), epoch)
+        batch = masked_batch(tokenizer, prepared, SETUP.with_specific(MaskingSettings, mask_share=0.5), epoch)
         picked = batch["labels"] != -100
         assert not special & set(batch["labels"][picked].tolist())
         assert not (picked & (batch["attention_mask"] == 0)).any()
@@ -115,7 +115,7 @@ def test_whole_word_masking_masks_all_pieces_of_a_word_or_none(tokenizer):
     prepared = TASK.encoding.encode(rows, tokenizer, SETUP, training=True)
     torn = {True: 0, False: 0}
     for whole_words in (True, False):
-        settings = SETUP.with_own(MaskingSettings, whole_words=whole_words)
+        settings = SETUP.with_specific(MaskingSettings, whole_words=whole_words)
         for epoch in range(20):
             picked = (masked_batch(tokenizer, prepared, settings, epoch)["labels"] != -100).numpy()
             for row, words in zip(picked, prepared["words"]):

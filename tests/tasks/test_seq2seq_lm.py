@@ -55,7 +55,7 @@ def spans_of(targets: list[int], marks: list[int]) -> list[list[int]]:
 @pytest.mark.parametrize("share", [0.15, 0.5, 0.9])
 def test_the_spans_put_back_in_place_of_their_sentinels_are_the_text(tokenizer, prepared, share):
     marks = sentinels(tokenizer)
-    pairs = corrupted(tokenizer, prepared, SETUP.with_own(MaskingSettings, mask_share=share))
+    pairs = corrupted(tokenizer, prepared, SETUP.with_specific(MaskingSettings, mask_share=share))
     for original, (inputs, targets) in zip(prepared["input_ids"], pairs, strict=True):
         spans = spans_of(targets, marks)
         assert inputs[-1] == targets[-1] == tokenizer.eos_token_id

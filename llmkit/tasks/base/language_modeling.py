@@ -140,7 +140,9 @@ class DenoisingTask(LanguageModelingTask):
         super().check_settings(replace(settings, per_row=False))
 
     def pretraining_settings(self, settings: TaskSettings, mask_share: float | None, whole_words: bool) -> TaskSettings:
-        return settings.with_own(MaskingSettings, mask_share=mask_share or self.mask_share, whole_words=whole_words)
+        return settings.with_specific(
+            MaskingSettings, mask_share=mask_share or self.mask_share, whole_words=whole_words
+        )
 
     def resolve_settings(
         self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase

@@ -22,7 +22,7 @@ def input_columns(columns: dict[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class TaskSettings:
-    """Columns by role, labels, lengths, seeds, and in `own` the dataclass of what one task alone settles."""
+    """Columns by role, labels, lengths, seeds, and in `specific` the dataclass of what one task alone settles."""
 
     columns: dict[str, str]
     max_length: int
@@ -35,7 +35,7 @@ class TaskSettings:
     seed: int = 42
     reference: Reference | None = None  # the model that a training began from, where answers are measured against it
     calibrate: bool = False  # whether the trained model is to settle something on the validation rows
-    own: object = None
+    specific: object = None
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -48,15 +48,15 @@ class TaskSettings:
         return self.labels.names if self.labels else ()
 
     def as_dict(self) -> dict[str, object]:
-        """Return the value of each field by its name; the fields of `own` stand beside the shared ones."""
+        """Return the value of each field by its name; those of `specific` stand beside the shared ones."""
         shared = asdict(self)
-        own = shared.pop("own") or {}
-        return {**shared, **own}
+        specific = shared.pop("specific") or {}
+        return {**shared, **specific}
 
     def of(self, kind: type[S]) -> S:
         """Return what one task alone settled, as its own dataclass; its defaults where nothing is settled yet."""
-        return self.own if isinstance(self.own, kind) else kind()
+        return self.specific if isinstance(self.specific, kind) else kind()
 
-    def with_own(self, kind: type[S], **changes: object) -> TaskSettings:
+    def with_specific(self, kind: type[S], **changes: object) -> TaskSettings:
         """Return the settings with other values of one task's own dataclass."""
-        return replace(self, own=replace(self.of(kind), **changes))  # type: ignore[type-var]
+        return replace(self, specific=replace(self.of(kind), **changes))  # type: ignore[type-var]

@@ -232,7 +232,7 @@ class TextToText(Task):
         default = int(params.get("max_length") or self.default_target_length)
         length = _target_length(flags, default, context // 2 if chat else context)  # of a chat the prompt takes half
         limit = min(settings.max_length, context - length) if chat else settings.max_length
-        settings = settings.with_own(TextToTextSettings, prefix=prefix, target_length=length, chat=chat)
+        settings = settings.with_specific(TextToTextSettings, prefix=prefix, target_length=length, chat=chat)
         return replace(settings, max_length=limit)
 
     def with_languages(
