@@ -33,7 +33,7 @@ def data(
     """
     quiet_libraries(talk, model.offline)
     from llmkit.inspection.survey import survey
-    from llmkit.output import survey as surveyed
+    from llmkit.output import survey as views
 
     report = Report(talk)
     found = survey(dataset, model, reading, wanted, report, talk.dry_run)
@@ -44,5 +44,5 @@ def data(
     if wanted.output:
         write_whole(wanted.output, to_json(result, indent=1) + "\n")
     if wanted.picture:
-        surveyed.draw(wanted.picture, result)
-    surveyed.show(result, report)
+        views.draw_survey(wanted.picture, result)
+    views.show_survey(result, report)

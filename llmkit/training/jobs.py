@@ -26,7 +26,7 @@ from llmkit.inference.prediction import predict
 from llmkit.models import ResolvedModel, adapters, modules
 from llmkit.options import ModelOptions, RunOptions, TaskFlags
 from llmkit.output.curves import draw_curves
-from llmkit.output.plots import draw
+from llmkit.output.plots import draw_results
 from llmkit.output.report import Report
 from llmkit.runs import RunFolder
 from llmkit.runs.card import write_card
@@ -208,7 +208,7 @@ def _finish(job: Job, fit: trainer.Fit, options: ModelOptions, report: Report) -
     folder, started = job.folder, time.monotonic()
     evaluation = _measure_saved(job, options, report)
     draw_curves(folder.path, job.best)
-    draw(folder.path, evaluation.as_dict())
+    draw_results(folder.path, evaluation.as_dict())
     record = folder.update(
         status="finished",
         result=evaluation.as_dict(),
