@@ -14,7 +14,7 @@ from transformers import GenerationConfig, PreTrainedModel, StoppingCriteriaList
 from transformers.generation.streamers import BaseStreamer
 
 from llmkit import models, tasks
-from llmkit.errors import DataError, ModelError, OptionError
+from llmkit.errors import DataError, ModelError, OptionError, one_line
 from llmkit.inference.prediction import find
 from llmkit.inference.streaming import TextPieces, Until
 from llmkit.models import BUILTIN_NAME, ResolvedModel
@@ -206,7 +206,7 @@ class Generator:
         except (ValueError, TypeError) as error:
             if not self.extra:
                 raise
-            raise OptionError(f"--set: {' '.join(str(error).split())[:200]}") from error
+            raise OptionError(f"--set: {one_line(error, 200)}") from error
         start = 1 if self.encodes else ids.shape[1]
         return [row[start:] for row in made.tolist()]
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from datasets import Sequence, Value
 
-from llmkit.errors import OptionError
+from llmkit.errors.extras import require_extra
 from llmkit.metrics.base import Metric
 from llmkit.metrics.measures import HitShare, Weigher, mean_weigher, remembered
 from llmkit.metrics.observations import Floats, Texts
@@ -166,6 +166,5 @@ def _has_han(observations: Texts) -> bool:
 
 
 def _library(name: str, metric: str) -> Any:
-    if importlib.util.find_spec(name) is None:
-        raise OptionError(f"the metric {metric!r} needs {name}: pip install 'llmkit[eval]'")
+    require_extra(f"the metric {metric!r}", "eval", name)
     return importlib.import_module(name)

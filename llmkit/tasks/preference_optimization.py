@@ -7,7 +7,6 @@ Source: Rafailov et al., Direct Preference Optimization, 2023; padding and log-p
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,6 +19,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from llmkit.data.columns import is_string
 from llmkit.data.labels import Labels
 from llmkit.errors import DataError, ModelError
+from llmkit.errors.extras import require_extra
 from llmkit.metrics.observations import Observations, Preferences
 from llmkit.models import adapters
 from llmkit.models.config import is_decoder
@@ -76,8 +76,7 @@ class PreferenceOptimization(WholeTask):
     def resolve_settings(
         self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
     ) -> TaskSettings:
-        if importlib.util.find_spec("trl") is None:
-            raise ModelError(f"{self.name} needs trl: pip install 'llmkit[dpo]'")
+        require_extra(self.name, "dpo", "trl", error=ModelError)
         known = settings.reference
         beta = flags.beta if flags.beta is not None else known.beta if known else BETA
         reference = replace(known, beta=beta) if known else None

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, Trai
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from llmkit import metrics, models
-from llmkit.errors import Interrupted, OptionError, Stopped
+from llmkit.errors import Interrupted, OptionError, Stopped, one_line
 from llmkit.inference.prediction import predict
 from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.options import ModelOptions
@@ -92,7 +92,7 @@ def _library_arguments(values: dict[str, Any]) -> TrainingArguments:
     try:
         return TrainingArguments(**values)
     except (ValueError, TypeError, ImportError) as error:
-        raise OptionError(f"--set: {' '.join(str(error).split())}") from error
+        raise OptionError(f"--set: {one_line(error)}") from error
 
 
 def precision(options: ModelOptions, device: torch.device) -> dict[str, bool]:

@@ -7,7 +7,6 @@ that is worse on the way than half of the others were is pruned, as Vizier does 
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import shutil
 import time
@@ -19,6 +18,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from llmkit.errors import DivergedError, OptionError, brief
+from llmkit.errors.extras import require_extra
 from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.options.search_space import Categorical, Distribution, Range, Space, described
 from llmkit.output.trials import draw_trials
@@ -42,8 +42,7 @@ def require_optuna() -> None:
     Raises:
         OptionError: it is missing.
     """
-    if importlib.util.find_spec("optuna") is None:
-        raise OptionError("--search needs optuna: pip install 'llmkit[search]'")
+    require_extra("--search", "search", "optuna")
 
 
 def space_for(trial_run: TrialRun, named: Space | None) -> Space:
