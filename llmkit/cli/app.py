@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
-from llmkit.errors import GateMissed, LlmkitError
+from llmkit.errors import GateMissed, LlmkitError, one_line
 from llmkit.options import print_version
 
 # verb -> (module, what `llmkit --help` says of it); a module is imported when its command runs
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LlmkitError as error:
         return _fail(str(error), error.exit_code, error)
     except TyperException as error:
-        return _fail(_one_line(error.format_message()), error.exit_code, error)
+        return _fail(one_line(error.format_message()), error.exit_code, error)
     except (KeyboardInterrupt, typer.Abort) as error:
         return _fail("interrupted, nothing was saved", 130, error)
     except BrokenPipeError:
@@ -119,10 +119,6 @@ def _fail(sentence: str, code: int, error: BaseException) -> int:
     return code
 
 
-def _one_line(message: str) -> str:
-    return " ".join(message.split())
-
-
 def _unexpected(error: Exception) -> int:
     from llmkit.errors.libraries import translate
 
@@ -133,5 +129,5 @@ def _unexpected(error: Exception) -> int:
         return _fail(f"no space left on the disk for {error.filename or 'the output'}", 12, error)
     with tempfile.NamedTemporaryFile("w", prefix="llmkit-", suffix=".log", delete=False, encoding="utf-8") as log:
         traceback.print_exception(error, file=log)
-    summary = _one_line(str(error))[:200]
+    summary = one_line(error, 200)
     return _fail(f"llmkit failed ({type(error).__name__}: {summary}); the traceback is in {log.name}", 3, error)

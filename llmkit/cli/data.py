@@ -44,5 +44,5 @@ def data(
     if looking.output:
         write_whole(looking.output, to_json(result, indent=1) + "\n")
     if looking.picture:
-        views.draw(looking.picture, result)
-    views.show(result, report)
+        views.draw_survey(looking.picture, result)
+    views.show_survey(result, report)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from llmkit.errors import GateMissed, LlmkitError, MembersFailed, OptionError, Stopped
+from llmkit.errors import GateMissed, LlmkitError, MembersFailed, OptionError, Stopped, one_line
 from llmkit.errors.libraries import translate
 from llmkit.evaluation.benchmarks import is_benchmark
 from llmkit.evaluation.gates import missed
@@ -36,7 +36,7 @@ class FailedEvaluation:
         if isinstance(self.error, LlmkitError):
             return self.error
         translated = translate(self.error)
-        summary = " ".join(str(self.error).split())[:200]
+        summary = one_line(self.error, 200)
         return translated or LlmkitError(f"llmkit failed ({type(self.error).__name__}: {summary})")
 
     def as_dict(self, rows: bool = False) -> FailedResult:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmkit.errors import OptionError, did_you_mean, listing
+from llmkit.errors import OptionError, did_you_mean, listing, one_line
 from llmkit.options.overrides import field_name, field_values, text_of
 
 GLUE = ("mrpc", "sst2", "cola", "rte", "stsb", "wnli", "qnli", "mnli", "qqp")
@@ -114,7 +114,7 @@ def _load(reference: str) -> dict[Any, Any]:
     except OSError as error:
         raise OptionError(f"{reference}: {error.strerror or error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise OptionError(f"{reference} is not YAML: {' '.join(str(error).split())}") from None
+        raise OptionError(f"{reference} is not YAML: {one_line(error)}") from None
     if not isinstance(content, dict):
         raise OptionError(f"{reference} must hold a mapping with a list of `evals`")
     return content

@@ -12,7 +12,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from llmkit import tasks
 from llmkit.data.columns import Row, column_for
-from llmkit.errors import DataError, ModelError, OptionError
+from llmkit.errors import DataError, ModelError, OptionError, one_line
 from llmkit.inference.answering import Answerer
 from llmkit.inference.decoding import generation_config, parse_fields
 from llmkit.inference.prediction import resolve_task_and_model
@@ -189,7 +189,7 @@ class Generator(Answerer[EncodedPrompt]):
         except (ValueError, TypeError) as error:
             if not self.fields:
                 raise
-            raise OptionError(f"--set: {' '.join(str(error).split())[:200]}") from error
+            raise OptionError(f"--set: {one_line(error, 200)}") from error
         start = 1 if self.is_encoder_decoder else ids.shape[1]
         return [row[start:] for row in sequences.tolist()]
 

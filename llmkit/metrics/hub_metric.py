@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmkit.errors import HubError, OptionError, did_you_mean
+from llmkit.errors import HubError, OptionError, did_you_mean, one_line
 from llmkit.hub import DEADLINE
 from llmkit.metrics import METRICS
 from llmkit.metrics.observations import ChoiceIds, Classes, Floats, Ints, LabelSets, Numbers, Observations, Spans, Texts
@@ -38,11 +38,11 @@ class HubMetric:
             computed = self._module.compute(**_inputs(observations, self.name))
         except Exception as error:  # it is the code of others: whatever it raises, the metric is what to change
             raise OptionError(
-                f"--metric {self.name}: its code failed: {type(error).__name__}: {_line(error)}"
+                f"--metric {self.name}: its code failed: {type(error).__name__}: {one_line(error, 300)}"
             ) from error
         values = {key: float(value) for key, value in (computed or {}).items() if _is_number(value)}
         if not values:
-            raise OptionError(f"--metric {self.name}: it returned no number; it gave {_line(computed)}")
+            raise OptionError(f"--metric {self.name}: it returned no number; it gave {one_line(computed, 300)}")
         return values
 
     def weighted_values(self, observations: Observations, weights: Floats) -> dict[str, Floats]:
@@ -80,11 +80,13 @@ def open_hub_metric(name: str, trust_remote_code: bool) -> HubMetric:
     except FileNotFoundError as error:
         raise _missing(name) from error
     except ConnectionError as error:
-        raise HubError(f"--metric {name}: the Hub could not be reached: {_line(error)}") from error
+        raise HubError(f"--metric {name}: the Hub could not be reached: {one_line(error, 300)}") from error
     except ImportError as error:
-        raise OptionError(f"--metric {name}: {_line(error)}") from error
+        raise OptionError(f"--metric {name}: {one_line(error, 300)}") from error
     except Exception as error:
-        raise OptionError(f"--metric {name}: it could not be loaded: {type(error).__name__}: {_line(error)}") from error
+        raise OptionError(
+            f"--metric {name}: it could not be loaded: {type(error).__name__}: {one_line(error, 300)}"
+        ) from error
 
 
 def _missing(name: str) -> OptionError | HubError:
@@ -100,7 +102,9 @@ def _missing(name: str) -> OptionError | HubError:
     except (errors.RepositoryNotFoundError, errors.HFValidationError):
         return OptionError(f"--metric: there is no metric {name!r}{did_you_mean(name, METRICS)}, nor on the Hub")
     except Exception as error:
-        return HubError(f"--metric {name}: the Hub could not be asked for it ({_line(error)}); check the network")
+        return HubError(
+            f"--metric {name}: the Hub could not be asked for it ({one_line(error, 300)}); check the network"
+        )
     return OptionError(f"--metric {name}: its page on the Hub holds no metric script")
 
 
@@ -121,7 +125,3 @@ def _inputs(observations: Observations, name: str) -> dict[str, list[Label] | No
 
 def _is_number(value: object) -> bool:
     return isinstance(value, numbers.Real | np.number) and not isinstance(value, bool)
-
-
-def _line(value: object) -> str:
-    return " ".join(str(value).split())[:300]

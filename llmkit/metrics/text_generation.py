@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from datasets import Sequence, Value
 
-from llmkit.errors import OptionError
+from llmkit.errors.extras import require_extra
 from llmkit.metrics.base import Metric, RowFeatures
 from llmkit.metrics.measures import CorrectShare, WeightedValues, memoized, weighted_mean
 from llmkit.metrics.observations import Floats, Texts
@@ -178,6 +178,5 @@ def _has_han(observations: Texts) -> bool:
 
 
 def _library(name: str, metric: str) -> ModuleType:
-    if importlib.util.find_spec(name) is None:
-        raise OptionError(f"the metric {metric!r} needs {name}: pip install 'llmkit[eval]'")
+    require_extra(f"the metric {metric!r}", "eval", name)
     return importlib.import_module(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from llmkit.errors import did_you_mean, listing
+from llmkit.errors.extras import is_installed, needs_extra
 from llmkit.options.base import Options, seed_problems
 from llmkit.options.flags import flag
 
@@ -165,7 +165,7 @@ class RunOptions(Options):
         for name in self.track or ():
             if name not in (*TRACKERS, "none"):
                 yield f"--track takes {listing(TRACKERS)} or none, not {name!r}{did_you_mean(name, TRACKERS)}"
-            elif name != "none" and importlib.util.find_spec(name) is None:
-                yield f"--track {name} needs a library: pip install 'llmkit[{name}]'"
+            elif name != "none" and not is_installed(name):
+                yield needs_extra(f"--track {name}", name, "a library")
         if self.track and "none" in self.track and len(self.track) > 1:
             yield "--track none and another tracker contradict each other"

@@ -20,7 +20,7 @@ MAX_SLICES_DRAWN = 40  # values of a column: the lowest are shown
 Figures = Mapping[str, Mapping[str, Any]]
 
 
-def draw(folder: Path, result: Result) -> list[Path]:
+def draw_results(folder: Path, result: Result) -> list[Path]:
     """Draw what the result holds into the folder, and return the files; a failed result has nothing to draw."""
     if result["status"] != "ok":
         return []

@@ -37,7 +37,7 @@ MARKS: dict[PieceKind, str] = {"unlearned": "⟨{}⟩", "answer": "«{}»", "omi
 LEGEND: dict[PieceKind, str] = {"unlearned": "⟨no loss⟩", "answer": "«the answer»", "padding": "xN: padding"}
 
 
-def show(result: SurveyResult, report: Report) -> None:
+def show_survey(result: SurveyResult, report: Report) -> None:
     """Print what was found: as one JSON object, or as tables and the rows that were shown."""
     if report.json:
         report.json_line(result)
@@ -138,7 +138,7 @@ def _visible(text: str) -> str:
     return harmless(text.replace("\n", "⏎").replace("\t", "⇥"))
 
 
-def draw(path: Path, result: SurveyResult) -> None:
+def draw_survey(path: Path, result: SurveyResult) -> None:
     """Draw a histogram of the lengths in tokens of each split, and of its labels where there are some."""
     splits = result["splits"]
     measured = {name: split["lengths"] for name, split in splits.items() if split["lengths"]}

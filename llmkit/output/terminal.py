@@ -23,7 +23,7 @@ from llmkit.output.report import Report
 MAX_CLASSES_SHOWN = 12  # a wider confusion matrix is for the JSON and the plot
 
 
-def show(results: Sequence[Result], report: Report) -> None:
+def show_results(results: Sequence[Result], report: Report) -> None:
     """Print one result in full, or several in one table with a row for each metric.
 
     Gates that were met are said on stderr. Those that were not are left to the error that ends the command.

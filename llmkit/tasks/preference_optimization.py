@@ -7,7 +7,6 @@ Source: Rafailov et al., Direct Preference Optimization, 2023; padding and log-p
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -189,8 +188,7 @@ class PreferenceOptimization(Task):
     def resolve_settings(
         self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
     ) -> TaskSettings:
-        if importlib.util.find_spec("trl") is None:
-            raise ModelError(f"{self.name} needs trl: pip install 'llmkit[dpo]'")
+        require_extra(self.name, "dpo", "trl", error=ModelError)
         reference = settings.reference
         default = reference.beta if reference else PreferenceSettings.beta
         beta = flags.beta if flags.beta is not None else default

@@ -22,7 +22,7 @@ from llmkit.inference.prediction import PredictionLoop
 from llmkit.models import adapters, modules
 from llmkit.options import TaskFlags
 from llmkit.output.curves import draw_curves
-from llmkit.output.plots import draw
+from llmkit.output.plots import draw_results
 from llmkit.runs.card import write_card
 from llmkit.runs.record import DataRecord, ModelRecord, RecipeRecord, RunRecord, ShareRecord
 from llmkit.training.loop import trainer
@@ -149,7 +149,7 @@ def conclude(job: Job, fit: trainer.Fit, session: Session) -> Trained:
     folder, started = job.folder, time.monotonic()
     evaluation = _evaluate_saved(job, session)
     draw_curves(folder.path, job.best_metric)
-    draw(folder.path, evaluation.as_dict())
+    draw_results(folder.path, evaluation.as_dict())
     run_record = folder.update(
         status="finished",
         result=evaluation.as_dict(),

@@ -80,11 +80,11 @@ def assessed(kind, seen=None, baseline=False):
 def test_a_result_of_each_kind_is_of_the_schema_and_shown_by_every_view(tmp_path, capsys, kind):
     result = json.loads(to_json(assessed(kind, baseline=True).as_dict(rows=True)))
     Draft202012Validator(SCHEMA).validate(result)
-    terminal.show([result], Report())
+    terminal.show_results([result], Report())
     shown = capsys.readouterr().out
     page = markdown.render([result])
     junit.write_junit(tmp_path / "report.xml", [result])
-    drawn = {path.name for path in plots.draw(tmp_path / "plots", result)}
+    drawn = {path.name for path in plots.draw_results(tmp_path / "plots", result)}
     assert drawn == {"metrics.png"}  # nothing else that a picture could be of
     by_class = kind in {"spans", "labels"}
     assert ("support" in shown, "2 classes" in page) == (by_class, by_class)

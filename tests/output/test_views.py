@@ -404,7 +404,7 @@ def test_met_gates_have_no_annotation(result):
 
 
 def test_one_result_is_shown_in_full(result, capsys):
-    terminal.show([result], Report())
+    terminal.show_results([result], Report())
     out, err = capsys.readouterr()
     assert out.splitlines() == [
         "metric\tvalue\t95% interval\tn",
@@ -451,14 +451,14 @@ def test_one_result_is_shown_in_full(result, capsys):
 
 
 def test_a_result_with_little_in_it_is_one_table(language, capsys):
-    terminal.show([language], Report())
+    terminal.show_results([language], Report())
     out, err = capsys.readouterr()
     assert [line.split("\t")[0] for line in out.splitlines()] == ["metric", "perplexity", "loss", "bits_per_byte"]
     assert err == "causal-lm on examples/corpus.txt, train: 4491 tokens, 19471 bytes, cached\n"
 
 
 def test_several_results_are_one_table_with_the_headline_first(result, language, capsys):
-    terminal.show([result, language, FAILED], Report())
+    terminal.show_results([result, language, FAILED], Report())
     out, err = capsys.readouterr()
     rows = [line.split("\t") for line in out.splitlines()]
     assert rows[:3] == [
@@ -474,20 +474,20 @@ def test_several_results_are_one_table_with_the_headline_first(result, language,
 
 def test_a_gate_on_what_is_no_metric_has_a_row_of_its_own(result, language, capsys):
     result["gates"][0] |= {"metric": "swap_flips", "value": 0.075}
-    terminal.show([result, language], Report())
+    terminal.show_results([result, language], Report())
     assert "glue/mrpc\ttext-classification\tswap_flips\t0.0750\t\t\tmet\n" in capsys.readouterr().out
 
 
 def test_a_metric_is_not_met_when_one_of_its_gates_is_not(result, language, capsys):
     result["gates"][1]["metric"] = "f1"
-    terminal.show([result, language], Report())
+    terminal.show_results([result, language], Report())
     assert capsys.readouterr().out.splitlines()[1].endswith("\tNOT met")
 
 
 @pytest.mark.parametrize(("classes", "shown"), [(12, True), (13, False)])
 def test_a_wide_confusion_matrix_is_left_out(result, capsys, classes, shown):
     result["confusion"] = {"labels": [str(i) for i in range(classes)], "counts": [[1] * classes] * classes}
-    terminal.show([result], Report())
+    terminal.show_results([result], Report())
     assert ("truth \\ predicted" in capsys.readouterr().out) is shown
 
 
@@ -498,7 +498,7 @@ def test_rows_that_change_with_their_company_are_listed(result, capsys):
         "changed": 1,
         "changed_rows": [{"id": "7", "alone": "a", "together": "b"}],
     }
-    terminal.show([result], Report())
+    terminal.show_results([result], Report())
     out, err = capsys.readouterr()
     assert out.endswith("row that changes\talone\ttogether\n7\ta\tb\n")
     assert "8 rows alone and in other company: 1 predictions changed\n" in err
@@ -507,7 +507,7 @@ def test_rows_that_change_with_their_company_are_listed(result, capsys):
 def test_a_tiny_p_value_is_said_to_be_small_and_a_missing_one_left_out(result, capsys):
     result["baseline"]["metrics"]["f1"]["p"] = 3e-9
     result["baseline"]["metrics"]["accuracy"] |= {"p": None, "test": None, "low": None, "high": None}
-    terminal.show([result], Report())
+    terminal.show_results([result], Report())
     out = capsys.readouterr().out
     assert "\t<0.0001\tpaired bootstrap\n" in out
     assert "accuracy\t0.8603\t0.8113\t-0.0490\t\t\t\n" in out
@@ -515,9 +515,9 @@ def test_a_tiny_p_value_is_said_to_be_small_and_a_missing_one_left_out(result, c
 
 @pytest.mark.parametrize("label", HOSTILE, ids=ascii)
 def test_no_label_breaks_a_table_in_a_pipe(result, capsys, label):
-    terminal.show([hostile(copy.deepcopy(result), "plain")], Report())
+    terminal.show_results([hostile(copy.deepcopy(result), "plain")], Report())
     plain = capsys.readouterr().out
-    terminal.show([hostile(result, label)], Report())
+    terminal.show_results([hostile(result, label)], Report())
     out = capsys.readouterr().out
     assert [line.count("\t") for line in out.split("\n")] == [line.count("\t") for line in plain.split("\n")]
 
@@ -527,9 +527,9 @@ def test_no_label_steers_a_terminal(result, capsys, monkeypatch, label):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "250")
     plain = "".join("x" for _ in label)
-    terminal.show([hostile(copy.deepcopy(result), plain)], Report())
+    terminal.show_results([hostile(copy.deepcopy(result), plain)], Report())
     expected = capsys.readouterr().out.count("│")
-    terminal.show([hostile(result, label)], Report())
+    terminal.show_results([hostile(result, label)], Report())
     out = capsys.readouterr().out
     assert "\x1b[2J" not in out
     assert out.count("│") == expected
@@ -540,9 +540,9 @@ def test_no_label_is_taken_for_markup_on_a_terminal(result, capsys, monkeypatch,
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "250")
     plain = "x" * len(label)
-    terminal.show([hostile(copy.deepcopy(result), plain)], Report())
+    terminal.show_results([hostile(copy.deepcopy(result), plain)], Report())
     expected = capsys.readouterr().out.count(plain)
-    terminal.show([hostile(result, label)], Report())
+    terminal.show_results([hostile(result, label)], Report())
     assert capsys.readouterr().out.count(label) == expected > 10
 
 
@@ -556,27 +556,27 @@ def shape(path: Path) -> tuple[int, ...]:
 
 
 def test_what_a_result_holds_is_drawn(tmp_path, result):
-    drawn = plots.draw(tmp_path / "pictures", result)
+    drawn = plots.draw_results(tmp_path / "pictures", result)
     assert [path.name for path in drawn] == ["confusion.png", "calibration.png", "metrics.png", "slices.png"]
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == sorted(path.name for path in drawn)
     assert all(min(shape(path)[:2]) > 200 for path in drawn)
 
 
 def test_only_what_a_result_holds_is_drawn(tmp_path, language):
-    assert plots.draw(tmp_path, language) == [tmp_path / "metrics.png"]
-    assert plots.draw(tmp_path / "nothing", FAILED) == []
+    assert plots.draw_results(tmp_path, language) == [tmp_path / "metrics.png"]
+    assert plots.draw_results(tmp_path / "nothing", FAILED) == []
     assert not (tmp_path / "nothing").exists()
 
 
 def test_a_picture_shows_its_figures(tmp_path, result):
-    before = {path.name: path.read_bytes() for path in plots.draw(tmp_path, result)}
-    again = {path.name: path.read_bytes() for path in plots.draw(tmp_path, result)}
+    before = {path.name: path.read_bytes() for path in plots.draw_results(tmp_path, result)}
+    again = {path.name: path.read_bytes() for path in plots.draw_results(tmp_path, result)}
     assert again == before
     result["confusion"]["counts"][0] = [52, 77]
     result["calibration"]["bins"][1]["accuracy"] = 0.1
     result["metrics"]["accuracy"]["low"] = 0.1
     result["slices"]["source"]["values"]["blog"]["metrics"]["f1"]["value"] = 0.5
-    after = {path.name: path.read_bytes() for path in plots.draw(tmp_path, result)}
+    after = {path.name: path.read_bytes() for path in plots.draw_results(tmp_path, result)}
     assert [name for name in after if after[name] == before[name]] == []
 
 
@@ -586,7 +586,7 @@ def test_a_confusion_matrix_grows_with_its_classes(tmp_path, result):
     for classes in (2, 12, 30):
         counts = [[int(i == j) for j in range(classes)] for i in range(classes)]
         result["confusion"] = {"labels": [f"class {i}" for i in range(classes)], "counts": counts}
-        sizes.append(shape(plots.draw(tmp_path, result)[0])[0])
+        sizes.append(shape(plots.draw_results(tmp_path, result)[0])[0])
     assert sizes == sorted(set(sizes))
 
 
@@ -594,7 +594,7 @@ def test_a_confusion_matrix_grows_with_its_classes(tmp_path, result):
 def test_any_label_can_be_drawn_without_a_word(tmp_path, result, label, capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert len(plots.draw(tmp_path, hostile(result, label))) == 4
+        assert len(plots.draw_results(tmp_path, hostile(result, label))) == 4
     assert capsys.readouterr() == ("", "")
 
 
@@ -605,7 +605,7 @@ def test_figures_that_are_missing_or_out_of_range_are_drawn_all_the_same(tmp_pat
     result["metrics"].pop("ece")
     result["slices"]["source"]["values"]["blog"]["metrics"]["f1"] = nothing
     result["confusion"]["counts"][0] = [0, 0]
-    assert len(plots.draw(tmp_path, result)) == 4
+    assert len(plots.draw_results(tmp_path, result)) == 4
 
 
 # the examples

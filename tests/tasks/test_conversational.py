@@ -18,10 +18,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from llmkit.options import CorpusOptions, SplitOptions
 from llmkit.output.report import Report
 from llmkit.tasks import TASKS, TaskSettings
+from llmkit.tasks.conversational import ConversationalSettings
 from llmkit.tasks.encoding.packing import best_fit, collate_packs, leaks
 from llmkit.training.rows import streaming
 
 TASK = TASKS["conversational"]
+PACKING = ConversationalSettings(packing=True)
 EOS = "<|endoftext|>"
 # a German and a Chinese turn, of which no token of the tiny tokenizer is a whole character
 TURNS = [
@@ -101,7 +103,7 @@ def test_what_the_prefixes_tell_is_what_trl_marks(assistant, family):
         rows, _ = prepared([SHAPES["messages"]], assistant, (templates / name).read_text(), length=512)
         learned.append((rows[0]["input_ids"], rows[0]["labels"]))
     assert learned[0] == learned[1]
-    assert rows[0]["learned"] > 0
+    assert rows[0]["target_tokens"] > 0
 
 
 def test_a_mark_that_ends_before_the_end_of_the_turn_is_taken_to_it(assistant):
@@ -132,15 +134,15 @@ def test_figures_are_those_of_a_plain_script(llmkit, assistant, tmp_path):
 
 
 def test_packed_rows_have_the_logits_and_the_loss_that_they_have_alone(assistant):
-    rows, tokenizer = prepared(tiny.conversations(9, seed=1), assistant, packing=True)
+    rows, tokenizer = prepared(tiny.conversations(9, seed=1), assistant, specific=PACKING)
     model = AutoModelForCausalLM.from_pretrained(assistant).eval()
-    settings = TaskSettings({}, 64, packing=True)
+    settings = TaskSettings({}, 64, specific=PACKING)
     packs = TASK.encoding.pack(rows, settings)
     assert len(packs) < len(rows)
     assert max(packs["length"]) <= 64
     assert sum(packs["length"]) == sum(rows["length"])
     batch, seen = collate_packs(packs.to_list()), []
-    assert (batch["labels"] != -100).sum() == sum(rows["learned"])
+    assert (batch["labels"] != -100).sum() == sum(rows["target_tokens"])
     with torch.no_grad():
         packed = model(**batch)
         for number, pack in enumerate(packs.to_list()):
@@ -246,7 +248,7 @@ def test_streamed_conversations_are_packed_and_those_without_an_answer_left_out(
     rows[9]["messages"] = chat("u" + "the good river was cold and the " * 8, "akind")["messages"]
     file = str(write_jsonl(tmp_path / "rows.jsonl", rows))
     opened = streaming.open_stream(file, SplitOptions(streaming=True), CorpusOptions(), Report())
-    settings = TaskSettings({"messages": "messages"}, 64, packing=True)
+    settings = TaskSettings({"messages": "messages"}, 64, specific=PACKING)
     stream = streaming.stream_of(opened, TASK, AutoTokenizer.from_pretrained(assistant), settings)
     packs, seen = iter(stream), 0
     while seen < 20 - opened.skip - 1:  # an epoch: one of its rows has nothing to learn

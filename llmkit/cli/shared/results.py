@@ -42,7 +42,7 @@ def deliver(outcome: Outcome, files: ResultOptions, report: Report) -> None:
     if report.json and not single_failed:
         report.json_line(outcome.as_dict())
     elif not single_failed:  # its error is all there is to say
-        terminal.show(results, report)
+        terminal.show_results(results, report)
     unwritten = markdown.append_step_summary(results)
     if unwritten:
         report.warn(unwritten)
@@ -88,7 +88,7 @@ def _write_predictions(outcome: Outcome, path: Path) -> None:
 
 
 def _draw(results: list[Result], folder: Path, numbered: bool) -> None:
-    from llmkit.output.plots import draw
+    from llmkit.output.plots import draw_results
 
-    for number, result in enumerate(results):
-        draw(folder / f"{number:02d}" if numbered else folder, result)  # of a failed one there is nothing to draw
+    for number, result in enumerate(results):  # of a failed one there is nothing to draw
+        draw_results(folder / f"{number:02d}" if numbered else folder, result)

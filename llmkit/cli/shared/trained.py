@@ -26,5 +26,5 @@ def show_trained(trained: Trained | None, report: Report) -> None:
         return
     if "search" in trained.run_record:
         trials.show_trials(trained.run_record["search"], report)
-    terminal.show([trained.evaluation.as_dict()], report)
+    terminal.show_results([trained.evaluation.as_dict()], report)
     report.say(f"saved in {trained.folder}")

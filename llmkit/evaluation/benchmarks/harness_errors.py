@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from llmkit.errors import DataError, HubError, LlmkitError, OptionError
+from llmkit.errors import DataError, HubError, LlmkitError, OptionError, one_line
 from llmkit.errors.libraries import translate
 from llmkit.output.report import Report
 
@@ -53,7 +53,7 @@ def explained(task: str, dataset: str | None) -> Iterator[None]:
 
 
 def _explain(error: Exception, task: str, dataset: str | None) -> LlmkitError:
-    text = " ".join(str(error).split())[:300]
+    text = one_line(error, 300)
     what = f"dataset {dataset!r} of {task}" if dataset else f"the dataset of {task}"
     known = translate(error, "dataset", dataset or f"of {task}")
     if known is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmkit.errors import OptionError, did_you_mean
+from llmkit.errors.extras import require_extra
 from llmkit.output.documents import JsonObject
 
 if TYPE_CHECKING:
@@ -64,8 +65,7 @@ def check_installed() -> None:
     Raises:
         OptionError: it is not installed.
     """
-    if importlib.util.find_spec("lm_eval") is None:
-        raise OptionError("lm-eval: needs the extra: pip install 'llmkit[lm-eval]'")
+    require_extra("lm-eval:", "lm-eval", "lm_eval", what="the extra")
 
 
 def definition_of(name: str) -> TaskDefinition:

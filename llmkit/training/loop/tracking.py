@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import netrc
 import os
 import uuid
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
+from llmkit.errors.extras import is_installed
 from llmkit.output.report import Report
 from llmkit.runs import RunFolder
 
@@ -21,7 +21,7 @@ WANDB_HOST = "api.wandb.ai"
 def chosen(asked: Sequence[str] | None) -> list[str]:
     """Return the trackers of a run: those that are asked for, else TensorBoard where it is installed."""
     if asked is None:
-        return ["tensorboard"] if importlib.util.find_spec("tensorboard") is not None else []
+        return ["tensorboard"] if is_installed("tensorboard") else []
     return [name for name in dict.fromkeys(asked) if name != "none"]
 
 

@@ -7,7 +7,6 @@ that is worse on the way than half of the others were is pruned, as Vizier does 
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import shutil
 import time
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, cast
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from llmkit.errors import DivergedError, OptionError, brief
+from llmkit.errors import DivergedError, brief
+from llmkit.errors.extras import require_extra
 from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.options.search_space import Space, described
 from llmkit.output.result import SearchResult, TrialOutcome, TrialResult
@@ -46,8 +46,7 @@ def require_optuna() -> None:
     Raises:
         OptionError: it is missing.
     """
-    if importlib.util.find_spec("optuna") is None:
-        raise OptionError("--search needs optuna: pip install 'llmkit[search]'")
+    require_extra("--search", "search", "optuna")
 
 
 class TrialCallback(TrainerCallback):
