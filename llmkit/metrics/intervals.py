@@ -21,13 +21,12 @@ from llmkit.metrics.classification import per_class as class_values
 from llmkit.metrics.counts import weighted_counts as weighted_label_counts
 from llmkit.metrics.hub_metric import HubMetric
 from llmkit.metrics.observations import Classes, Floats, Ints, LabelSets, Observations, Spans
-from llmkit.output.result_parts import ClassIntervals, ClassResult, MetricResult
+from llmkit.output.result_parts import CLASS_METRICS, ClassIntervals, ClassResult, MetricResult
 
 RESAMPLES = 2000
 SEED = 42
 CONFIDENCE = 0.95
 WEIGHTS_PER_CHUNK = 1 << 17  # 1 MiB, which stays in a processor's cache; at least one resample
-CLASS_METRICS: tuple[Literal["precision", "recall", "f1"], ...] = ("precision", "recall", "f1")
 
 
 @dataclass(frozen=True)

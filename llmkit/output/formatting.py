@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import NotRequired, TypedDict
 
-Result = Mapping[str, Any]
+from llmkit.output.result import ComparisonResult, EvaluationResult
+from llmkit.output.result_parts import MetricResult
+
 NumberFormat = Callable[[float | None], str]
 
 MAX_FLIPS_SHOWN = 10
@@ -17,6 +19,19 @@ ERASED_CATEGORIES = {"Cc", "Cs"}  # categories: control characters and halves of
 REORDERING_CHARACTERS = frozenset(
     "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )  # turn the text after them around
+
+
+class Bounded(TypedDict):
+    """What has an interval."""
+
+    low: float | None
+    high: float | None
+
+
+class Averaged(TypedDict):
+    """What can say what it is the figure of."""
+
+    of: NotRequired[str]
 
 
 def number(value: float | None) -> str:
@@ -34,33 +49,35 @@ def p_value(value: float | None) -> str:
     return "<0.0001" if value is not None and value < 0.0001 else number(value)
 
 
-def interval(figure: Mapping[str, Any], write: NumberFormat = number) -> str:
-    """Return `0.8312 to 0.8931` for a figure with the keys low and high; nothing where it has no interval."""
+def interval(figure: Bounded, write: NumberFormat = number) -> str:
+    """Return `0.8312 to 0.8931`; nothing where a figure has no interval."""
     low, high = figure.get("low"), figure.get("high")
     return "" if low is None or high is None else f"{write(low)} to {write(high)}"
 
 
-def interval_heading(result: Result) -> str:
+def interval_heading(result: EvaluationResult | ComparisonResult) -> str:
     """Return the name of the column of intervals: `95% interval`."""
-    return f"{100 * result.get('confidence', 0.95):g}% interval"
+    confidence = result.get("confidence", 0.95)
+    assert isinstance(confidence, int | float)  # a comparison says nothing of it
+    return f"{100 * confidence:g}% interval"
 
 
-def metric_name(name: str, figure: Mapping[str, Any]) -> str:
+def metric_name(name: str, figure: Averaged) -> str:
     """Return a metric's name with what it is the figure of: `f1 (class 'equivalent')`."""
     return f"{name} ({figure['of']})" if figure.get("of") else name
 
 
-def headline_first(result: Result) -> list[tuple[str, Mapping[str, Any]]]:
+def headline_first(result: EvaluationResult) -> list[tuple[str, MetricResult]]:
     """Return the metrics and their figures, the headline at the front."""
     return sorted(result["metrics"].items(), key=lambda item: item[0] != result["headline"])
 
 
-def answered_by(result: Result) -> str:
+def answered_by(result: EvaluationResult) -> str:
     """Return what answered: the model, or the file of predictions."""
     return str(result.get("model") or result.get("predictions") or "")
 
 
-def counts_of(result: Result) -> str:
+def counts_of(result: EvaluationResult) -> str:
     """Return the counts in words: `408 rows`."""
     return ", ".join(f"{count} {what}" for what, count in result["counts"].items())
 

@@ -6,11 +6,13 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmkit.errors.extras import require_extra
 from llmkit.output.atomic import write_whole
-from llmkit.output.formatting import Result, interval, interval_heading, metric_name, number
+from llmkit.output.formatting import interval, interval_heading, metric_name, number
+from llmkit.output.result import EvaluationResult, Result
+from llmkit.output.result_parts import GateResult, MetricResult
 
 if TYPE_CHECKING:
     from junitparser import Properties, TestCase, TestSuite
@@ -45,7 +47,7 @@ def write_junit(path: Path, results: Sequence[Result]) -> None:
     report = JUnitXml("llmkit")
     for result in results:
         report.append(_suite(result))  # add_testsuite would merge two suites that look alike
-    seconds = [float(result.get("seconds") or 0) for result in results]
+    seconds = [float(result.get("seconds") or 0) if result["status"] == "ok" else 0.0 for result in results]
     report.update_statistics()  # counts the cases, and sets the times to the sum of the cases'
     for suite, spent in zip(report, seconds, strict=True):
         suite.time = round(spent, 3)
@@ -59,7 +61,8 @@ def _suite(result: Result) -> TestSuite:
     from junitparser import TestSuite
 
     suite = TestSuite(_clean(result["name"]))
-    versions = {f"versions.{library}": version for library, version in (result.get("versions") or {}).items()}
+    known = result.get("versions") if result["status"] == "ok" else None
+    versions = {f"versions.{library}": version for library, version in (known or {}).items()}
     suite.append(_properties({**result, **versions}, (*ABOUT, *versions)))
     for case in _cases(result):
         suite.append(case)  # add_testcase counts all of them again each time
@@ -80,7 +83,7 @@ def _cases(result: Result) -> Iterator[TestCase]:
         yield _gate_case(result, gate)
 
 
-def _metric_case(result: Result, name: str, figure: Mapping[str, Any]) -> TestCase:
+def _metric_case(result: EvaluationResult, name: str, figure: MetricResult) -> TestCase:
     case = _case(result, name)
     case.append(_properties(figure, ("value", "low", "high", "n", "interval", "of")))
     between = f", {interval_heading(result)} {interval(figure)} ({figure['interval']})" if interval(figure) else ""
@@ -89,7 +92,7 @@ def _metric_case(result: Result, name: str, figure: Mapping[str, Any]) -> TestCa
     return case
 
 
-def _gate_case(result: Result, gate: Mapping[str, Any]) -> TestCase:
+def _gate_case(result: EvaluationResult, gate: GateResult) -> TestCase:
     from junitparser import Failure
 
     case = _case(result, f"{gate['kind']} {gate['metric']}={gate['limit']:g}")
@@ -107,7 +110,7 @@ def _case(result: Result, name: str) -> TestCase:
     return TestCase(_clean(name), classname=_clean(f"llmkit.{result['name']}"))
 
 
-def _properties(values: Mapping[str, Any], names: Sequence[str]) -> Properties:
+def _properties(values: Mapping[str, object], names: Sequence[str]) -> Properties:
     """Return those of the named values that there are."""
     from junitparser import Properties, Property
 

@@ -5,13 +5,12 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from llmkit.output.atomic import write_whole
 from llmkit.output.formatting import (
     MAX_FLIPS_SHOWN,
     NumberFormat,
-    Result,
     answered_by,
     counts_of,
     difference,
@@ -22,6 +21,18 @@ from llmkit.output.formatting import (
     number,
     p_value,
     printable,
+)
+from llmkit.output.result import ComparisonResult, EvaluationResult, Result
+from llmkit.output.result_parts import (
+    CLASS_METRICS,
+    BaselineResult,
+    ClassResult,
+    ColumnSlices,
+    Flips,
+    GateResult,
+    Invariance,
+    MetricResult,
+    SwapResult,
 )
 
 # entities mean nothing to Markdown: unlike a backslash they hold in table cells and inside HTML too
@@ -45,12 +56,19 @@ def write_markdown(path: Path, results: Sequence[Result]) -> None:
     write_whole(path, render(results).encode())
 
 
-def write_comparison(path: Path, result: Result) -> None:
+def write_comparison(path: Path, result: ComparisonResult) -> None:
     """Write how one saved result differs from another."""
     parts = [f"### {_text(result['after']['name'])} against {_text(result['before']['name'])}"]
     if result["gates"]:
         parts.append(_gates(result["gates"]))
-    parts += _baseline({**result, "name": result["before"]["name"]}, "95% interval")
+    baseline: BaselineResult = {
+        "name": result["before"]["name"],
+        "model": result["before"]["model"],
+        "n": result["n"],
+        "metrics": result["metrics"],
+        "flips": result.get("flips"),
+    }
+    parts += _baseline(baseline, "95% interval")
     write_whole(path, ("\n\n".join(parts) + "\n").encode())
 
 
@@ -81,6 +99,7 @@ def annotations(results: Sequence[Result]) -> list[str]:
     for result in results:
         if result["status"] != "ok":
             lines.append(_annotation(f"{result['name']}: {result['status']}", result["error"]))
+            continue
         for gate in result.get("gates") or ():
             if not gate["met"]:
                 lines.append(_annotation(f"{result['name']}: {gate['kind']} {gate['metric']}", gate["sentence"]))
@@ -158,60 +177,85 @@ def _section(result: Result) -> Iterator[str]:
             for name, figure in result["metrics"].items()
         ),
     )
-    for part, of in SECTIONS.items():
-        if result.get(part):
-            yield from of(result[part], interval_heading(result))
+    yield from _parts(result)
     cached = ", cached" if result.get("cached") else ""
     yield f"{_text(result['task'])}: {_text(counts_of(result))}, SHA-256 {_text(result['rows_sha256'][:12])}{cached}"
 
 
-def _gates(gates: Sequence[Mapping[str, Any]]) -> str:
+def _parts(result: EvaluationResult) -> Iterator[str]:
+    """Yield those parts of a result that it has."""
+    heading = interval_heading(result)
+    if baseline := result.get("baseline"):
+        yield from _baseline(baseline, heading)
+    if slices := result.get("slices"):
+        yield from _slices(slices, heading)
+    if swap := result.get("swap"):
+        yield _swap(swap, heading)
+    if invariance := result.get("invariance"):
+        yield from _invariance(invariance)
+    if per_class := result.get("per_class"):
+        yield _classes(per_class)
+
+
+def _gates(gates: Sequence[GateResult]) -> str:
     return "\n".join(f"- {'✅' if gate['met'] else '❌'} {_text(gate['sentence'], 500)}" for gate in gates)
 
 
-def _classes(classes: Mapping[str, Any], heading: str) -> Iterator[str]:
-    keys = ("precision", "recall", "f1")
-    rows = ([name, *(number(of[key]) for key in keys), of["support"]] for name, of in classes.items())
-    yield _details(f"{len(classes)} classes", _table(["class", *keys, "support"], rows))
+def _classes(classes: Mapping[str, ClassResult]) -> str:
+    rows = ([name, *(number(of[key]) for key in CLASS_METRICS), of["support"]] for name, of in classes.items())
+    return _details(f"{len(classes)} classes", _table(["class", *CLASS_METRICS, "support"], rows))
 
 
-def _baseline(baseline: Mapping[str, Any], heading: str) -> Iterator[str]:
+def _baseline(baseline: BaselineResult, heading: str) -> Iterator[str]:
     yield f"**Against the baseline** {_text(baseline['name'])} ({baseline['n']} rows paired by content)"
     rows = (
-        [metric, number(of["baseline"]), number(of["value"]), _with(of, "difference", difference), p_value(of["p"])]
+        [
+            metric,
+            number(of["baseline"]),
+            number(of["value"]),
+            _with(of["difference"], interval(of, difference), difference),
+            p_value(of["p"]),
+        ]
         for metric, of in baseline["metrics"].items()
     )
     yield _table(["metric", "baseline", "now", f"difference ({heading})", "p"], rows)
     flips = baseline.get("flips")
     if flips:
-        yield f"{flips['changed']} predictions changed: {flips['fixed']} fixed, {flips['broken']} broken."
-        keys = ("label", "before", "after")
-        changed = [
-            [printable(row.get("text", row["id"])), *(printable(row[key]) for key in keys)]
-            for row in flips["rows"][:MAX_FLIPS_SHOWN]
-        ]
-        if changed:
-            summary = f"{len(changed)} of the {flips['changed']} rows that changed"
-            yield _details(summary, _table(["row", *keys], changed))
+        yield from _flips(flips)
 
 
-def _with(figure: Mapping[str, Any], key: str = "value", write: NumberFormat = number) -> str:
+def _flips(flips: Flips) -> Iterator[str]:
+    yield f"{flips['changed']} predictions changed: {flips['fixed']} fixed, {flips['broken']} broken."
+    keys: tuple[Literal["label", "before", "after"], ...] = ("label", "before", "after")
+    changed = [
+        [printable(row.get("text", row["id"])), *(printable(row[key]) for key in keys)]
+        for row in flips["rows"][:MAX_FLIPS_SHOWN]
+    ]
+    if changed:
+        summary = f"{len(changed)} of the {flips['changed']} rows that changed"
+        yield _details(summary, _table(["row", *keys], changed))
+
+
+def _with(value: float | None, between: str, write: NumberFormat = number) -> str:
     """Return a figure with its interval in parentheses."""
-    between = interval(figure, write)
-    return write(figure[key]) + (f" ({between})" if between else "")
+    return write(value) + (f" ({between})" if between else "")
 
 
-def _slices(slices: Mapping[str, Any], heading: str) -> Iterator[str]:
+def _metric(metrics: Mapping[str, MetricResult], name: str) -> str:
+    return _with(metrics[name]["value"], interval(metrics[name])) if name in metrics else ""
+
+
+def _slices(slices: Mapping[str, ColumnSlices], heading: str) -> Iterator[str]:
     for column, breakdown in slices.items():
         metrics = list(dict.fromkeys(name for part in breakdown["values"].values() for name in part["metrics"]))
         rows = (
-            [value, part["n"], *(_with(part["metrics"][name]) if name in part["metrics"] else "" for name in metrics)]
+            [value, part["n"], *(_metric(part["metrics"], name) for name in metrics)]
             for value, part in breakdown["values"].items()
         )
         yield f"**Slices** by {_text(column)} ({heading} in parentheses)"
         yield _table([column, "n", *metrics], rows)
         gaps = [
-            f"- largest gap of {_text(name)}: {_with(gap, 'gap')}, best {_text(gap['best'])}, "
+            f"- largest gap of {_text(name)}: {_with(gap['gap'], interval(gap))}, best {_text(gap['best'])}, "
             f"worst {_text(gap['worst'])}"
             for name, gap in breakdown["gaps"].items()
         ]
@@ -219,21 +263,18 @@ def _slices(slices: Mapping[str, Any], heading: str) -> Iterator[str]:
             yield "\n".join(gaps)
 
 
-def _swap(swap: Mapping[str, Any], heading: str) -> Iterator[str]:
+def _swap(swap: SwapResult, heading: str) -> str:
     share = f"{number(swap['value'])}, {heading} {interval(swap)}" if interval(swap) else number(swap["value"])
-    yield (
+    return (
         f"**Swapped terms** of {_text(swap['terms'])}: {swap['flipped']} of {swap['n']} predictions flip "
         f"(a share of {share})."
     )
 
 
-def _invariance(invariance: Mapping[str, Any], heading: str) -> Iterator[str]:
+def _invariance(invariance: Invariance) -> Iterator[str]:
     if invariance["changed"]:
         names = ", ".join(_text(row["id"], 40) for row in invariance["changed_rows"][:MAX_FLIPS_SHOWN])
         yield (
             f"⚠️ **Batch invariance**: {invariance['changed']} of {invariance['rows']} predictions depend on the rows "
             f"beside them: {names}."
         )
-
-
-SECTIONS = {"baseline": _baseline, "slices": _slices, "swap": _swap, "invariance": _invariance, "per_class": _classes}

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmkit.output.canvas import BLUE, GREY, ORANGE, canvas, save_figure
-from llmkit.output.formatting import Result, answered_by, interval_heading, number, printable
+from llmkit.output.formatting import answered_by, interval_heading, number, printable
+from llmkit.output.result import EvaluationResult, Result
+from llmkit.output.result_parts import ColumnSlices, MetricResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 MAX_CLASSES_NUMBERED = 40  # the cells of a larger confusion matrix hold no numbers
 MAX_SLICES_DRAWN = 40  # values of a column: the lowest are shown
 
-Figures = Mapping[str, Mapping[str, Any]]
+Figures = Mapping[str, MetricResult]
 
 
 def draw_results(folder: Path, result: Result) -> list[Path]:
@@ -37,15 +39,16 @@ def draw_results(folder: Path, result: Result) -> list[Path]:
         ]
 
 
-def _title(result: Result) -> str:
+def _title(result: EvaluationResult) -> str:
     return (
         f"{printable(answered_by(result), 50)}\non {printable(result['dataset'], 36)}, {printable(result['split'], 14)}"
     )
 
 
-def _confusion(pyplot: ModuleType, result: Result) -> Figure:
-    labels = [printable(label, 24) for label in result["confusion"]["labels"]]
-    counts = result["confusion"]["counts"]
+def _confusion(pyplot: ModuleType, result: EvaluationResult) -> Figure:
+    matrix = result["confusion"]
+    assert matrix is not None
+    labels, counts = [printable(label, 24) for label in matrix["labels"]], matrix["counts"]
     size = max(4.6, 2.6 + 0.42 * len(labels))
     figure: Figure
     figure, axes = pyplot.subplots(figsize=(size + 0.8, size), layout="constrained")
@@ -80,13 +83,14 @@ def _number_cells(axes: Axes, counts: Sequence[Sequence[int]], shares: Sequence[
                 axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=11 if with_shares else 7)
 
 
-def _calibration(pyplot: ModuleType, result: Result) -> Figure:
-    bins = result["calibration"]["bins"]
+def _calibration(pyplot: ModuleType, result: EvaluationResult) -> Figure:
+    calibration = result["calibration"]
+    assert calibration is not None
     figure: Figure
     figure, (diagram, histogram) = pyplot.subplots(
         2, 1, figsize=(5.4, 6), sharex=True, height_ratios=[3, 1], layout="constrained"
     )
-    filled = [part for part in bins if part["count"]]
+    filled = [part for part in calibration["bins"] if part["count"]]
     widths = [part["high"] - part["low"] for part in filled]
     lows = [part["low"] for part in filled]
     diagram.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="perfectly calibrated")
@@ -104,8 +108,10 @@ def _calibration(pyplot: ModuleType, result: Result) -> Figure:
     diagram.plot(confidences, confidences, "o", color=ORANGE, markersize=5, label="mean confidence of the bin")
     diagram.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
     diagram.legend(loc="upper left", frameon=False, fontsize=9)
-    error = result["metrics"].get("ece", {}).get("value")
-    known = "" if error is None else f"\nexpected calibration error (ECE) {number(error)}"
+    error = result["metrics"].get("ece")
+    known = (
+        f"\nexpected calibration error (ECE) {number(error['value'])}" if error and error["value"] is not None else ""
+    )
     diagram.set_title(_title(result) + known, fontsize=10)
     bars = histogram.bar(lows, [part["count"] for part in filled], widths, align="edge", color=GREY, edgecolor="white")
     histogram.bar_label(bars, fontsize=7, padding=1)
@@ -114,12 +120,13 @@ def _calibration(pyplot: ModuleType, result: Result) -> Figure:
     return figure
 
 
-def _metrics(pyplot: ModuleType, result: Result) -> Figure:
+def _metrics(pyplot: ModuleType, result: EvaluationResult) -> Figure:
     """Draw the metrics between -1 and 1 on one axis, and each of the others on one of its own."""
     metrics = {name: figure for name, figure in result["metrics"].items() if figure["value"] is not None}
     shared = {name: figure for name, figure in metrics.items() if all(-1 <= x <= 1 for x in _reach(figure))}
     groups = ([shared] if shared else []) + [{n: f} for n, f in metrics.items() if n not in shared]
-    before = (result.get("baseline") or {}).get("metrics") or {}
+    baseline = result.get("baseline")
+    before = baseline["metrics"] if baseline else {}
     heights = [len(group) + 1.2 for group in groups]
     figure: Figure
     figure, axes = pyplot.subplots(
@@ -127,38 +134,40 @@ def _metrics(pyplot: ModuleType, result: Result) -> Figure:
     )
     for panel, group in zip(axes[:, 0], groups, strict=True):
         _dots(panel, group)
-        for place, name in enumerate(group):
-            if before.get(name, {}).get("baseline") is not None:
-                panel.plot(before[name]["baseline"], place, "D", markerfacecolor="none", color=ORANGE, zorder=3)
+        for height, name in enumerate(group):
+            if name in before and before[name]["baseline"] is not None:
+                panel.plot(before[name]["baseline"], height, "D", markerfacecolor="none", color=ORANGE, zorder=3)
         if group is shared:
             panel.set_xlim(min(0, *(low - 0.05 for low, _, _ in map(_reach, group.values()))), 1.02)
-    beside = f"; diamond: {printable(result['baseline']['name'], 40)}" if before else ""
+    beside = f"; diamond: {printable(baseline['name'], 40)}" if baseline and before else ""
     figure.suptitle(f"{_title(result)}; {interval_heading(result)}s{beside}", fontsize=10)
     return figure
 
 
-def _reach(figure: Mapping[str, Any]) -> tuple[float, float, float]:
+def _reach(figure: MetricResult) -> tuple[float, float, float]:
     """Return the low end, the value and the high end; three times the value where there is no interval."""
     value, low, high = figure["value"], figure["low"], figure["high"]
+    assert value is not None  # of others nothing is drawn
     return (value, value, value) if low is None or high is None else (low, value, high)
 
 
 def _dots(axes: Axes, figures: Figures) -> None:
     """Draw a dot, an error bar and the number for each figure, the first at the top."""
-    for place, figure in enumerate(figures.values()):
+    for height, figure in enumerate(figures.values()):
         low, value, high = _reach(figure)
-        axes.plot([low, high], [place, place], color=BLUE, linewidth=2, alpha=0.5, solid_capstyle="butt")
-        axes.plot(value, place, "o", color=BLUE, markersize=6)
-        axes.annotate(number(value), (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=9)
+        axes.plot([low, high], [height, height], color=BLUE, linewidth=2, alpha=0.5, solid_capstyle="butt")
+        axes.plot(value, height, "o", color=BLUE, markersize=6)
+        axes.annotate(number(value), (1.01, height), xycoords=("axes fraction", "data"), va="center", fontsize=9)
     axes.set_yticks(range(len(figures)), [printable(name, 40) for name in figures])
     axes.set_ylim(len(figures) - 0.4, -0.6)
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
 
 
-def _slices(pyplot: ModuleType, result: Result) -> Figure:
+def _slices(pyplot: ModuleType, result: EvaluationResult) -> Figure:
     """Draw the headline metric (or the first that the slices have) of every value, lowest at the top."""
     slices = result["slices"]
+    assert slices is not None
     groups = {column: _lowest_first(_sliced(result, breakdown)) for column, breakdown in slices.items()}
     heights = [len(group) + 1.6 for group in groups.values()]
     figure: Figure
@@ -172,7 +181,7 @@ def _slices(pyplot: ModuleType, result: Result) -> Figure:
         layout="constrained",
     )
     metric = _sliced_metric(result)
-    overall = result["metrics"].get(metric, {}).get("value")
+    overall = result["metrics"][metric]["value"] if metric in result["metrics"] else None
     for panel, (column, group) in zip(axes[:, 0], groups.items(), strict=True):
         _dots(panel, {f"{printable(value, 28)} ({of['n']})": of for value, of in group})
         cut = len(slices[column]["values"]) - len(group)
@@ -185,25 +194,25 @@ def _slices(pyplot: ModuleType, result: Result) -> Figure:
     return figure
 
 
-def _sliced_metric(result: Result) -> str:
+def _sliced_metric(result: EvaluationResult) -> str:
     headline: str = result["headline"]
     names = [
         name
-        for breakdown in result["slices"].values()
+        for breakdown in (result["slices"] or {}).values()
         for part in breakdown["values"].values()
         for name in part["metrics"]
     ]
     return headline if headline in names else next(iter(names), headline)
 
 
-def _sliced(result: Result, breakdown: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+def _sliced(result: EvaluationResult, breakdown: ColumnSlices) -> list[tuple[str, MetricResult]]:
     metric = _sliced_metric(result)
     parts = ((value, part["metrics"].get(metric)) for value, part in breakdown["values"].items())
     return [(value, figure) for value, figure in parts if figure and figure["value"] is not None]
 
 
-def _lowest_first(parts: list[tuple[str, Mapping[str, Any]]]) -> list[tuple[str, Mapping[str, Any]]]:
-    return sorted(parts, key=lambda part: float(part[1]["value"]))[:MAX_SLICES_DRAWN]
+def _lowest_first(parts: list[tuple[str, MetricResult]]) -> list[tuple[str, MetricResult]]:
+    return sorted(parts, key=lambda part: _reach(part[1])[1])[:MAX_SLICES_DRAWN]
 
 
 DRAWINGS = {"confusion": _confusion, "calibration": _calibration, "metrics": _metrics, "slices": _slices}

@@ -6,6 +6,7 @@ from typing import Literal, NotRequired, TypedDict
 
 Label = str | float | list[str | float] | None  # a label, a number, a text, or several of them
 Interval = list[float | None]  # low, high
+CLASS_METRICS: tuple[Literal["precision", "recall", "f1"], ...] = ("precision", "recall", "f1")  # of a `ClassResult`
 
 
 class MetricResult(TypedDict):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Literal
 
 from llmkit.output.formatting import (
     MAX_FLIPS_SHOWN,
-    Result,
     counts_of,
     difference,
     headline_first,
@@ -19,6 +18,18 @@ from llmkit.output.formatting import (
     printable,
 )
 from llmkit.output.report import Report
+from llmkit.output.result import ComparedSide, ComparisonResult, EvaluationResult, Result
+from llmkit.output.result_parts import (
+    CLASS_METRICS,
+    BaselineResult,
+    ClassResult,
+    ColumnSlices,
+    ConfusionMatrix,
+    Flips,
+    GateResult,
+    Invariance,
+    SwapResult,
+)
 
 MAX_CLASSES_SHOWN = 12  # a wider confusion matrix is for the JSON and the plot
 
@@ -34,7 +45,7 @@ def show_results(results: Sequence[Result], report: Report) -> None:
         _show_several(results, report)
 
 
-def _show_one(result: Result, report: Report) -> None:
+def _show_one(result: EvaluationResult, report: Report) -> None:
     cached = ", cached" if result.get("cached") else ""
     where = f"{printable(result['dataset'], 300)}, {printable(result['split'])}"
     report.say(f"{result['task']} on {where}: {counts_of(result)}{cached}")
@@ -43,31 +54,48 @@ def _show_one(result: Result, report: Report) -> None:
         for name, figure in result["metrics"].items()
     ]
     report.table("", ["metric", "value", interval_heading(result), "n"], rows)
-    for section, show_it in SECTIONS.items():
-        if result.get(section):
-            show_it(result[section], interval_heading(result), report)
-    for sentence in _met(result):
+    _show_sections(result, report)
+    for sentence in _met(result.get("gates")):
         report.say(sentence)
 
 
-def _met(result: Result) -> Iterator[str]:
-    yield from (printable(gate["sentence"], 1000) for gate in result.get("gates") or () if gate["met"])
+def _show_sections(result: EvaluationResult, report: Report) -> None:
+    """Print those parts of a result that it has."""
+    heading = interval_heading(result)
+    if per_class := result.get("per_class"):
+        _show_classes(per_class, report)
+    if confusion := result.get("confusion"):
+        _show_confusion(confusion, report)
+    if slices := result.get("slices"):
+        _show_slices(slices, heading, report)
+    if baseline := result.get("baseline"):
+        _show_baseline(baseline, heading, report)
+    if swap := result.get("swap"):
+        _show_swap(swap, heading, report)
+    if invariance := result.get("invariance"):
+        _show_invariance(invariance, report)
 
 
-def _show_classes(classes: Mapping[str, Any], heading: str, report: Report) -> None:
-    keys = ("precision", "recall", "f1")
-    rows = [[printable(name), *(number(of[key]) for key in keys), str(of["support"])] for name, of in classes.items()]
-    report.table("", ["class", *keys, "support"], rows)
+def _met(gates: Sequence[GateResult] | None) -> Iterator[str]:
+    yield from (printable(gate["sentence"], 1000) for gate in gates or () if gate["met"])
 
 
-def _show_confusion(confusion: Mapping[str, Any], heading: str, report: Report) -> None:
+def _show_classes(classes: Mapping[str, ClassResult], report: Report) -> None:
+    rows = [
+        [printable(name), *(number(of[key]) for key in CLASS_METRICS), str(of["support"])]
+        for name, of in classes.items()
+    ]
+    report.table("", ["class", *CLASS_METRICS, "support"], rows)
+
+
+def _show_confusion(confusion: ConfusionMatrix, report: Report) -> None:
     labels = [printable(label, 40) for label in confusion["labels"]]
     if len(labels) <= MAX_CLASSES_SHOWN:
         rows = [[label, *map(str, counts)] for label, counts in zip(labels, confusion["counts"], strict=True)]
         report.table("", ["truth \\ predicted", *labels], rows)
 
 
-def _show_slices(slices: Mapping[str, Any], heading: str, report: Report) -> None:
+def _show_slices(slices: Mapping[str, ColumnSlices], heading: str, report: Report) -> None:
     for column, breakdown in slices.items():
         rows = [
             [printable(value, 60), metric, number(figure["value"]), interval(figure), str(figure["n"])]
@@ -83,7 +111,7 @@ def _show_slices(slices: Mapping[str, Any], heading: str, report: Report) -> Non
             report.table("", ["metric", f"largest gap over {printable(column, 60)}", heading, "best", "worst"], gaps)
 
 
-def _show_baseline(baseline: Mapping[str, Any], heading: str, report: Report) -> None:
+def _show_baseline(baseline: BaselineResult, heading: str, report: Report) -> None:
     report.say(f"against {printable(baseline['name'], 300)}: {baseline['n']} rows paired by content")
     rows = [
         [
@@ -100,33 +128,41 @@ def _show_baseline(baseline: Mapping[str, Any], heading: str, report: Report) ->
     report.table("", ["metric", "baseline", "now", "difference", heading, "p", "test"], rows)
     flips = baseline.get("flips")
     if flips and flips["changed"]:
-        counts = [str(flips[key]) for key in ("fixed", "broken", "changed")]
-        report.table("", ["fixed", "broken", "changed"], [counts])
-        rows = [
-            [printable(row.get("text", row["id"]), 60)]
-            + [printable(row[key], 40) for key in ("label", "before", "after")]
-            for row in flips["rows"][:MAX_FLIPS_SHOWN]
-        ]
-        report.table("", ["changed row", "label", "before", "after"], rows)
+        _show_flips(flips, report)
 
 
-def show_comparison(result: Result, report: Report) -> None:
+def _show_flips(flips: Flips, report: Report) -> None:
+    counts = [str(flips["fixed"]), str(flips["broken"]), str(flips["changed"])]
+    report.table("", ["fixed", "broken", "changed"], [counts])
+    keys: tuple[Literal["label", "before", "after"], ...] = ("label", "before", "after")
+    rows = [
+        [printable(row.get("text", row["id"]), 60)] + [printable(row[key], 40) for key in keys]
+        for row in flips["rows"][:MAX_FLIPS_SHOWN]
+    ]
+    report.table("", ["changed row", *keys], rows)
+
+
+def show_comparison(result: ComparisonResult, report: Report) -> None:
     """Print how one saved result differs from another."""
-    report.say(f"{printable(result['after']['name'], 300)} {_of(result['after'])}")
-    _show_baseline(
-        {**result, **result["before"], "name": f"{result['before']['name']} {_of(result['before'])}"},
-        interval_heading(result),
-        report,
-    )
-    for sentence in _met(result):
+    before, after = result["before"], result["after"]
+    report.say(f"{printable(after['name'], 300)} {_of(after)}")
+    baseline: BaselineResult = {
+        "name": f"{before['name']} {_of(before)}",
+        "model": before["model"],
+        "n": result["n"],
+        "metrics": result["metrics"],
+        "flips": result.get("flips"),
+    }
+    _show_baseline(baseline, interval_heading(result), report)
+    for sentence in _met(result.get("gates")):
         report.say(sentence)
 
 
-def _of(side: Mapping[str, Any]) -> str:
+def _of(side: ComparedSide) -> str:
     return f"({side['model'] or 'predictions'} on {side['dataset']})"
 
 
-def _show_swap(swap: Mapping[str, Any], heading: str, report: Report) -> None:
+def _show_swap(swap: SwapResult, heading: str, report: Report) -> None:
     report.say(
         f"swapping the terms of {printable(swap['terms'], 300)}: {swap['flipped']} of {swap['n']} predictions flip"
     )
@@ -144,7 +180,7 @@ def _show_swap(swap: Mapping[str, Any], heading: str, report: Report) -> None:
         report.table("", ["flipped row", "swapped text", "before", "after"], flipped)
 
 
-def _show_invariance(invariance: Mapping[str, Any], heading: str, report: Report) -> None:
+def _show_invariance(invariance: Invariance, report: Report) -> None:
     largest = invariance["largest_difference"]
     apart = "" if largest is None else f", outputs at most {largest:.2g} apart"
     report.say(
@@ -158,22 +194,13 @@ def _show_invariance(invariance: Mapping[str, Any], heading: str, report: Report
         report.table("", ["row that changes", "alone", "together"], rows)
 
 
-SECTIONS = {
-    "per_class": _show_classes,
-    "confusion": _show_confusion,
-    "slices": _show_slices,
-    "baseline": _show_baseline,
-    "swap": _show_swap,
-    "invariance": _show_invariance,
-}
-
-
 def _show_several(results: Sequence[Result], report: Report) -> None:
-    heading = next((interval_heading(result) for result in results if "confidence" in result), "95% interval")
+    complete = [result for result in results if result["status"] == "ok"]
+    heading = next(map(interval_heading, complete), "95% interval")
     rows = [row for result in results for row in _member_rows(result)]
     report.table("", ["name", "task", "metric", "value", heading, "n", "gates"], rows)
-    for result in results:
-        for sentence in _met(result):
+    for result in complete:
+        for sentence in _met(result.get("gates")):
             report.say(f"{printable(result['name'])}: {sentence}")
 
 
@@ -190,6 +217,6 @@ def _member_rows(result: Result) -> Iterator[list[str]]:
         yield [name, task, printable(metric), number(gated[metric]), "", "", _verdict(result, metric)]
 
 
-def _verdict(result: Result, metric: str) -> str:
+def _verdict(result: EvaluationResult, metric: str) -> str:
     met = [gate["met"] for gate in result["gates"] if gate["metric"] == metric]
     return "" if not met else "met" if all(met) else "NOT met"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from llmkit.output.canvas import BLUE, GREY, ORANGE, canvas, save_figure
 from llmkit.output.formatting import metric_name, number
 from llmkit.output.report import Report
+from llmkit.output.result import SearchResult, SeedsResult, TrialResult
 
 
-def show_seeds(outcome: Mapping[str, Any], report: Report) -> None:
+def show_seeds(outcome: SeedsResult, report: Report) -> None:
     """Print the mean and the spread of each metric over seeds."""
     rows = [
         [metric_name(name, figure), *(number(figure[key]) for key in ("mean", "sd", "min", "max")), str(outcome["n"])]
@@ -20,7 +19,7 @@ def show_seeds(outcome: Mapping[str, Any], report: Report) -> None:
     report.table("", ["metric", "mean", "sd", "min", "max", "seeds"], rows)
 
 
-def show_trials(outcome: Mapping[str, Any], report: Report) -> None:
+def show_trials(outcome: SearchResult, report: Report) -> None:
     """Print the trials of a search in their order."""
     names = list(outcome["space"])
     rows = [
@@ -37,7 +36,7 @@ def show_trials(outcome: Mapping[str, Any], report: Report) -> None:
     report.table("", ["trial", outcome["by"], "state", *names, "steps", "seconds"], rows)
 
 
-def _remark(trial: Mapping[str, Any], best: int) -> str:
+def _remark(trial: TrialResult, best: int) -> str:
     marks = [trial["state"], *["default"] * (trial["trial"] == 0), *["best"] * (trial["trial"] == best)]
     return ", ".join(marks)
 
@@ -46,20 +45,21 @@ def _text(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def draw_trials(folder: Path, outcome: Mapping[str, Any]) -> Path:
+def draw_trials(folder: Path, outcome: SearchResult) -> Path:
     """Draw the value of each trial, the best so far, and the default, into trials.png."""
-    trials = [trial for trial in outcome["trials"] if trial["value"] is not None]
+    trials = [(trial, trial["value"]) for trial in outcome["trials"] if trial["value"] is not None]
     choose = max if outcome["greater_is_better"] else min
     with canvas() as pyplot:
         figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
         for state, marker, colour in (("complete", "o", BLUE), ("pruned", "x", GREY)):
-            in_state = [trial for trial in trials if trial["state"] == state]
-            numbers, values = [trial["trial"] for trial in in_state], [trial["value"] for trial in in_state]
-            if in_state:
+            numbers = [trial["trial"] for trial, _ in trials if trial["state"] == state]
+            values = [value for trial, value in trials if trial["state"] == state]
+            if values:
                 axes.plot(numbers, values, marker, color=colour, label=state)
-        complete = [trial for trial in trials if trial["state"] == "complete"]
-        so_far = [choose(trial["value"] for trial in complete[: index + 1]) for index in range(len(complete))]
-        axes.step([trial["trial"] for trial in complete], so_far, color=ORANGE, where="post", label="best so far")
+        complete = [value for trial, value in trials if trial["state"] == "complete"]
+        so_far = [choose(complete[: index + 1]) for index in range(len(complete))]
+        numbers = [trial["trial"] for trial, _ in trials if trial["state"] == "complete"]
+        axes.step(numbers, so_far, color=ORANGE, where="post", label="best so far")
         if outcome["default_value"] is not None:
             axes.axhline(outcome["default_value"], color=GREY, linestyle="--", label="default recipe")
         axes.set_xlabel("trial")

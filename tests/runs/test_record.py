@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
@@ -27,12 +28,14 @@ def problems(value, kind, where: str = "run.json") -> list[str]:
         return min((problems(value, argument, where) for argument in arguments), key=len)
     if kind in (object, typing.Any):
         return []
+    if origin is typing.Literal:
+        return [] if value in arguments else [f"{where}: {value!r} is none of {arguments}"]
     plain = dict if typing.is_typeddict(kind) else (int, float) if kind is float else origin or kind
     if not isinstance(value, plain):
         return [f"{where}: {value!r} is no {kind}"]
     if origin is list:
         return [p for item in value for p in problems(item, arguments[0], where)]
-    if origin is dict:
+    if origin in (dict, Mapping):
         return [p for name, item in value.items() for p in problems(item, arguments[1], f"{where}.{name}")]
     return of_typeddict(value, kind, where) if typing.is_typeddict(kind) else []
 
