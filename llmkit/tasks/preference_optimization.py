@@ -18,6 +18,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from llmkit.data.columns import is_string, item_of
 from llmkit.data.labels import Labels
 from llmkit.errors import DataError, ModelError
+from llmkit.errors.extras import require_extra
 from llmkit.metrics.observations import Observations, Preferences
 from llmkit.models import adapters
 from llmkit.models.config import DECODER_HEADS, is_decoder
