@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from example_results import SCHEMA
 
 os.environ.update(
     HF_HUB_OFFLINE="1",
@@ -360,3 +362,15 @@ def smollm2(real_hub, tmp_path_factory):
         if done.returncode != 0:
             pytest.skip(f"the weights of SmolLM2 cannot be had: {done.stderr.strip().splitlines()[-1:]}")
     return folder
+
+
+@pytest.fixture
+def result() -> dict[str, Any]:
+    """The first example of the schema of results: it has all parts."""
+    return copy.deepcopy(SCHEMA["examples"][0])
+
+
+@pytest.fixture
+def language() -> dict[str, Any]:
+    """A result without classes, gates or a baseline."""
+    return copy.deepcopy(SCHEMA["examples"][2]["results"][0])
