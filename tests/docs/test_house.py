@@ -1,4 +1,4 @@
-"""The house keeps its shape, by the figures that it was built to: folders, signatures, classes, types, layout, words."""
+"""The house keeps the figures that it was built to: folders, signatures, classes, types, layout, words."""
 
 from __future__ import annotations
 
