@@ -27,7 +27,7 @@ HYPER = TrainingOptions(max_steps=3, batch_size=8)
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch):
     """The pictures of each of several runs take longer than their training."""
-    monkeypatch.setattr("llmkit.training.jobs.draw", lambda *given: [])
+    monkeypatch.setattr("llmkit.training.jobs.draw_results", lambda *given: [])
     monkeypatch.setattr("llmkit.training.jobs.draw_curves", lambda *given: None)
 
 

@@ -58,7 +58,7 @@ def of(run: Path) -> dict:
 
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch):
-    monkeypatch.setattr("llmkit.training.jobs.draw", lambda *given: [])
+    monkeypatch.setattr("llmkit.training.jobs.draw_results", lambda *given: [])
     monkeypatch.setattr("llmkit.training.jobs.draw_curves", lambda *given: None)
 
 
