@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from llmkit.cli.shared.trained import show_trained
-from llmkit.options import TalkOptions
+from llmkit.options import FinetuneRequest, TalkOptions
 from llmkit.options.flags import option_groups, with_examples
-from llmkit.options.requests import FinetuneRequest
 from llmkit.output.report import Report, quiet_libraries
 
 

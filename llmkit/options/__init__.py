@@ -1,6 +1,6 @@
 """Option groups: each flag declared once, with its type, default, help and limits.
 
-Commands take groups (`flags.option_groups`), Python callers build them. A group is valid once it exists: its limits are
+Commands take groups (`flags.option_groups`) or a request, which is all of them; Python callers build them. A group is valid once it exists: its limits are
 checked when it is built, and all its problems are reported together, spelled as the user spells flags.
 """
 
@@ -11,11 +11,12 @@ from llmkit.options.base import Options, TalkOptions, print_version
 from llmkit.options.data import CorpusOptions, DataOptions, ReadingOptions, RowOptions, SplitOptions, SurveyOptions
 from llmkit.options.distillation import DistillingOptions
 from llmkit.options.embedding import EmbeddingOptions, RetrievalOptions, VectorRowOptions
-from llmkit.options.evaluation import CompareOptions, EvalOptions, EvalRequest, GateOptions, ResultOptions
-from llmkit.options.generation import ClassifyRequest, DecodingOptions, GenerateRequest, GenerationOptions
+from llmkit.options.evaluation import CompareOptions, EvalOptions, GateOptions, ResultOptions
+from llmkit.options.generation import DecodingOptions, GenerationOptions
 from llmkit.options.model import ModelOptions
 from llmkit.options.pretraining import ArchitectureOptions
 from llmkit.options.publishing import PushOptions
+from llmkit.options.requests import ClassifyRequest, EvalRequest, FinetuneRequest, GenerateRequest, PretrainRequest
 from llmkit.options.tasks import AskOptions, TaskFlags
 from llmkit.options.training import RecipeOptions, RunOptions, SeriesOptions, TrainingOptions, TunedRecipeOptions
 
@@ -32,12 +33,14 @@ __all__ = [
     "EmbeddingOptions",
     "EvalOptions",
     "EvalRequest",
+    "FinetuneRequest",
     "GateOptions",
     "GenerateRequest",
     "GenerationOptions",
     "MergeOptions",
     "ModelOptions",
     "Options",
+    "PretrainRequest",
     "PushOptions",
     "ReadingOptions",
     "RecipeOptions",

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from llmkit.options.base import Options, limit_problems, limits, seed_problems
-from llmkit.options.data import DataOptions
 from llmkit.options.flags import flag
-from llmkit.options.model import ModelOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,21 +184,6 @@ class ResultOptions(Options):
         given = [path.resolve() for path in files.values() if path is not None]
         if len(set(given)) < len(given):
             yield "two of --output, --junit, --markdown and --save-predictions name the same file"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvalRequest:
-    """All that one evaluation is asked: what to measure, on what, what to demand, and where to write it."""
-
-    dataset: Annotated[
-        str,
-        typer.Argument(help="glue/mrpc, org/name, org/name:config, a file, a folder, -, lm-eval:NAMES, a suite.yaml."),
-    ]
-    model: ModelOptions = field(default_factory=ModelOptions)
-    data: DataOptions = field(default_factory=DataOptions)
-    evaluation: EvalOptions = field(default_factory=EvalOptions)
-    gates: GateOptions = field(default_factory=GateOptions)
-    files: ResultOptions = field(default_factory=ResultOptions)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,21 +1,14 @@
-"""How a model is asked: how to decode, and what one call of generate or classify takes."""
+"""The groups of generation: how the tokens of an answer are chosen."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated
 
-import typer
-
-from llmkit.errors import OptionError
-from llmkit.options.base import Options, TalkOptions, seed_problems
-from llmkit.options.data import RowOptions
-from llmkit.options.embedding import RetrievalOptions
+from llmkit.options.base import Options, seed_problems
 from llmkit.options.flags import flag
-from llmkit.options.model import ModelOptions
-from llmkit.options.tasks import AskOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,78 +71,3 @@ class GenerationOptions(DecodingOptions):
             yield "--num-beams searches and --temperature, --top-p and --top-k sample; give one kind"
         if self.system is not None and self.chat is False:
             yield "--system is a part of the chat template, which --no-chat turns off"
-
-
-@dataclass(frozen=True, kw_only=True)
-class GenerateRequest:
-    """What one call of generate takes."""
-
-    prompts: Annotated[list[str] | None, typer.Argument(help="Prompts; without any, standard input is one.")] = None
-    context: Annotated[
-        str | None,
-        flag(panel="Prompt", help="Question answering: the text that holds the answer, a file, or - (stdin)."),
-    ] = None
-    model: ModelOptions = field(default_factory=ModelOptions)
-    asked: AskOptions = field(default_factory=AskOptions)
-    decoding: GenerationOptions = field(default_factory=GenerationOptions)
-    retrieval: RetrievalOptions = field(default_factory=RetrievalOptions)
-    rows: RowOptions = field(default_factory=RowOptions)
-    talk: TalkOptions = field(default_factory=TalkOptions)
-
-    def check(self) -> None:
-        """Refuse what contradicts itself.
-
-        Raises:
-            OptionError: naming the flags.
-        """
-        if self.decoding.echo and (self.rows.input or self.talk.json):
-            raise OptionError("--echo is for text: rows and --json hold the prompt anyway")
-        problems = []
-        if self.prompts and self.rows.input:
-            problems.append("give prompts or --input, not both")
-        if self.context is not None and self.rows.input:
-            problems.append("--context is for the command line; a file's contexts are named by --column context=NAME")
-        if self.context == "-" and not self.prompts:
-            problems.append("--context - takes standard input, so the question must be an argument")
-        if problems:
-            raise OptionError(*problems)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassifyRequest:
-    """What one call of classify takes."""
-
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts; without any, each line of standard input.")] = None
-    pair: Annotated[list[str] | None, flag(panel="Labels", help="The second text of a pair; one for each text.")] = None
-    choices: Annotated[
-        list[str] | None,
-        flag("--choice", "--choices", panel="Labels", help="Multiple choice: an answer to choose from; repeatable."),
-    ] = None
-    model: ModelOptions = field(default_factory=ModelOptions)
-    asked: AskOptions = field(default_factory=AskOptions)
-    rows: RowOptions = field(default_factory=RowOptions)
-    talk: TalkOptions = field(default_factory=TalkOptions)
-
-    def check(self) -> None:
-        """Refuse what contradicts itself.
-
-        Raises:
-            OptionError: naming the flags.
-        """
-        problems = []
-        if self.texts and self.rows.input:
-            problems.append("give texts or --input, not both")
-        for name, given, role in (("--pair", self.pair, "pair"), ("--choice", self.choices, "choices")):
-            if given and self.rows.input:
-                problems.append(f"{name} is for texts on the command line; a file's are named by --column {role}=NAME")
-        texts = len(self.texts or ())
-        if self.pair and len(self.pair) != texts and not self.rows.input:
-            problems.append(f"{texts} texts and {len(self.pair)} --pair texts: one for each is wanted")
-        if problems:
-            raise OptionError(*problems)
-
-    def inputs(self, texts: Sequence[str], role: str) -> list[dict[str, object]]:
-        """Return the inputs of texts, by role; `role` is that of the texts."""
-        choices = {"choices": self.choices} if self.choices else {}
-        pairs = [{"pair": text} for text in self.pair] if self.pair else [{} for _ in texts]
-        return [{role: text, **pair, **choices} for text, pair in zip(texts, pairs, strict=True)]

@@ -1,4 +1,4 @@
-"""What a training is asked for: the groups of a command as one object, in the order in which --help shows them."""
+"""What a command is asked for: its groups as one object, in the order in which --help shows them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ from typing import Annotated
 
 import typer
 
+from llmkit.errors import OptionError
 from llmkit.options.adapters import AdapterOptions
-from llmkit.options.data import CorpusOptions, DataOptions, SplitOptions
+from llmkit.options.base import TalkOptions
+from llmkit.options.data import CorpusOptions, DataOptions, RowOptions, SplitOptions
 from llmkit.options.distillation import DistillingOptions
+from llmkit.options.embedding import RetrievalOptions
+from llmkit.options.evaluation import EvalOptions, GateOptions, ResultOptions
+from llmkit.options.flags import flag
+from llmkit.options.generation import GenerationOptions
 from llmkit.options.model import ModelOptions
 from llmkit.options.pretraining import ArchitectureOptions
+from llmkit.options.tasks import AskOptions
 from llmkit.options.training import RecipeOptions, RunOptions, SeriesOptions, TrainingOptions, TunedRecipeOptions
 
 DATASET_HELP = "glue/mrpc, org/name, org/name:config, a file, a folder, or -; several with weights: a@2 b."
@@ -73,3 +80,93 @@ class PretrainRequest:
             **asdict(self.training),
             **self.recipe.given,
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalRequest:
+    """All that one evaluation is asked: what to measure, on what, what to demand, and where to write it."""
+
+    dataset: Annotated[
+        str,
+        typer.Argument(help="glue/mrpc, org/name, org/name:config, a file, a folder, -, lm-eval:NAMES, a suite.yaml."),
+    ]
+    model: ModelOptions = field(default_factory=ModelOptions)
+    data: DataOptions = field(default_factory=DataOptions)
+    evaluation: EvalOptions = field(default_factory=EvalOptions)
+    gates: GateOptions = field(default_factory=GateOptions)
+    files: ResultOptions = field(default_factory=ResultOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateRequest:
+    """What one call of generate takes."""
+
+    prompts: Annotated[list[str] | None, typer.Argument(help="Prompts; without any, standard input is one.")] = None
+    context: Annotated[
+        str | None,
+        flag(panel="Prompt", help="Question answering: the text that holds the answer, a file, or - (stdin)."),
+    ] = None
+    model: ModelOptions = field(default_factory=ModelOptions)
+    asked: AskOptions = field(default_factory=AskOptions)
+    decoding: GenerationOptions = field(default_factory=GenerationOptions)
+    retrieval: RetrievalOptions = field(default_factory=RetrievalOptions)
+    rows: RowOptions = field(default_factory=RowOptions)
+    talk: TalkOptions = field(default_factory=TalkOptions)
+
+    def check(self) -> None:
+        """Refuse what contradicts itself.
+
+        Raises:
+            OptionError: naming the flags.
+        """
+        if self.decoding.echo and (self.rows.input or self.talk.json):
+            raise OptionError("--echo is for text: rows and --json hold the prompt anyway")
+        problems = []
+        if self.prompts and self.rows.input:
+            problems.append("give prompts or --input, not both")
+        if self.context is not None and self.rows.input:
+            problems.append("--context is for the command line; a file's contexts are named by --column context=NAME")
+        if self.context == "-" and not self.prompts:
+            problems.append("--context - takes standard input, so the question must be an argument")
+        if problems:
+            raise OptionError(*problems)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyRequest:
+    """What one call of classify takes."""
+
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts; without any, each line of standard input.")] = None
+    pair: Annotated[list[str] | None, flag(panel="Labels", help="The second text of a pair; one for each text.")] = None
+    choices: Annotated[
+        list[str] | None,
+        flag("--choice", "--choices", panel="Labels", help="Multiple choice: an answer to choose from; repeatable."),
+    ] = None
+    model: ModelOptions = field(default_factory=ModelOptions)
+    asked: AskOptions = field(default_factory=AskOptions)
+    rows: RowOptions = field(default_factory=RowOptions)
+    talk: TalkOptions = field(default_factory=TalkOptions)
+
+    def check(self) -> None:
+        """Refuse what contradicts itself.
+
+        Raises:
+            OptionError: naming the flags.
+        """
+        problems = []
+        if self.texts and self.rows.input:
+            problems.append("give texts or --input, not both")
+        for name, given, role in (("--pair", self.pair, "pair"), ("--choice", self.choices, "choices")):
+            if given and self.rows.input:
+                problems.append(f"{name} is for texts on the command line; a file's are named by --column {role}=NAME")
+        texts = len(self.texts or ())
+        if self.pair and len(self.pair) != texts and not self.rows.input:
+            problems.append(f"{texts} texts and {len(self.pair)} --pair texts: one for each is wanted")
+        if problems:
+            raise OptionError(*problems)
+
+    def inputs(self, texts: Sequence[str], role: str) -> list[dict[str, object]]:
+        """Return the inputs of texts, by role; `role` is that of the texts."""
+        choices = {"choices": self.choices} if self.choices else {}
+        pairs = [{"pair": text} for text in self.pair] if self.pair else [{} for _ in texts]
+        return [{role: text, **pair, **choices} for text, pair in zip(texts, pairs, strict=True)]

@@ -12,6 +12,7 @@ from llmkit.options import (
     AdapterOptions,
     DataOptions,
     DistillingOptions,
+    FinetuneRequest,
     ModelOptions,
     RunOptions,
     SeriesOptions,
@@ -19,7 +20,6 @@ from llmkit.options import (
     TrainingOptions,
     TunedRecipeOptions,
 )
-from llmkit.options.requests import FinetuneRequest
 from llmkit.options.search_space import described, read_space
 from llmkit.output.report import Report
 from llmkit.training.jobs import Trained, finished

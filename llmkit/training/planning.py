@@ -20,8 +20,7 @@ from llmkit.inspection.tokenizer_checks import drop_rows_without_targets, number
 from llmkit.metrics import require_known
 from llmkit.models import ResolvedModel
 from llmkit.models.weight_files import weight_fingerprint
-from llmkit.options import SplitOptions
-from llmkit.options.requests import FinetuneRequest
+from llmkit.options import FinetuneRequest, SplitOptions
 from llmkit.output.report import Report
 from llmkit.runs import RunFolder
 from llmkit.tasks import Reference, Task, TaskSettings, input_columns

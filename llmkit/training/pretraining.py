@@ -19,12 +19,12 @@ from llmkit.options import (
     ArchitectureOptions,
     CorpusOptions,
     ModelOptions,
+    PretrainRequest,
     RecipeOptions,
     RunOptions,
     SplitOptions,
     TrainingOptions,
 )
-from llmkit.options.requests import PretrainRequest
 from llmkit.output.report import Report
 from llmkit.runs import RunFolder
 from llmkit.tasks import Task, TaskSettings

@@ -9,8 +9,14 @@ import tiny
 from conftest import write_csv, write_jsonl
 
 from llmkit.models import modules
-from llmkit.options import AdapterOptions, DataOptions, DistillingOptions, ModelOptions, TrainingOptions
-from llmkit.options.requests import FinetuneRequest
+from llmkit.options import (
+    AdapterOptions,
+    DataOptions,
+    DistillingOptions,
+    FinetuneRequest,
+    ModelOptions,
+    TrainingOptions,
+)
 from llmkit.output.report import Report
 from llmkit.training.model_spec import open_model
 from llmkit.training.planning import plan

@@ -20,8 +20,7 @@ from llmkit.data.labels import names_of
 from llmkit.data.parts import Part
 from llmkit.data.splits import ComponentRecord, TrainAndValidation, names_file, select, train_and_validation
 from llmkit.errors import DataError, EmptyError, OptionError, listing
-from llmkit.options import CorpusOptions, DataOptions, SplitOptions
-from llmkit.options.requests import FinetuneRequest
+from llmkit.options import CorpusOptions, DataOptions, FinetuneRequest, SplitOptions
 from llmkit.output.report import Report
 from llmkit.tasks import Task
 from llmkit.training.rows.streaming import StreamedDataset, open_stream

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from llmkit.errors import OptionError
-from llmkit.options.requests import FinetuneRequest
+from llmkit.options import FinetuneRequest
 from llmkit.options.search_space import Categorical, Range, Space
 from llmkit.training.series.trial import TrialRun
 
