@@ -1,7 +1,8 @@
 """Option groups: each flag declared once, with its type, default, help and limits.
 
-Commands take groups (`flags.option_groups`) or a request, which is all of them; Python callers build them. A group is valid once it exists: its limits are
-checked when it is built, and all its problems are reported together, spelled as the user spells flags.
+Commands take groups (`flags.option_groups`) or a request, which is all of them; Python callers build them. A group is
+valid once it exists: its limits are checked when it is built, and all its problems are reported together, spelled as
+the user spells flags.
 """
 
 from __future__ import annotations
