@@ -24,31 +24,33 @@ CLOSE = 1e-4
 
 OURS = """
 import json, sys, time
-from llmkit import benchmarks, models
-from llmkit.answers import Answers
+from llmkit import models
+from llmkit.evaluation import benchmarks
+from llmkit.evaluation.answer_session import AnswerSession
+from llmkit.inference.answer_cache import AnswerCache
 from llmkit.options import ModelOptions
-from llmkit.report import Report
+from llmkit.output.report import Report
 names, folder, limit = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 options = ModelOptions(model=folder, dtype="float32", device="cpu")
-answers, report = Answers(), Report()
-located = models.locate(options, report)
+session, report = AnswerSession(AnswerCache()), Report()
+resolved = models.resolve_model(options, report)
 found = {}
-began = time.perf_counter()
-for one in benchmarks.each(benchmarks.task_names("lm-eval:" + ",".join(names)), located, options, report,
-                           limit=limit, answers=answers):
-    if isinstance(one, benchmarks.Failed):
-        raise one.error
-    found[one.name] = {"metrics": one.metrics, "ids": one.ids, "seconds": time.perf_counter() - began}
+for name in benchmarks.task_names("lm-eval:" + ",".join(names)):
     began = time.perf_counter()
+    asked = benchmarks.BenchmarkOptions(limit=limit)
+    (result,) = benchmarks.run([name], resolved, options, report, asked, session)
+    if isinstance(result, benchmarks.FailedBenchmark):
+        raise result.error
+    found[name] = {"metrics": result.metrics, "ids": result.ids, "seconds": time.perf_counter() - began}
 """
 LIKELIHOODS = """
 import lm_eval
-from llmkit.benchmarks import harness, loading, registry
-from llmkit.benchmarks.quiet import quiet
+from llmkit.evaluation.benchmarks import registry, task_loading
+from llmkit.evaluation.benchmarks.harness_errors import quiet
 
 def sampled(model):
     for name in names:
-        task = loading.load(registry.find(name), None, report)[name]
+        task = task_loading.load_tasks(registry.definition_of(name), None, report)[name]
         began = time.perf_counter()
         with quiet(report):
             run = lm_eval.simple_evaluate(model, tasks=[task], limit=limit, bootstrap_iters=0)
@@ -62,20 +64,20 @@ def sampled(model):
 SAMPLED = (
     LIKELIHOODS
     + """
-from llmkit.benchmarks.frugal import FrugalLM, Unloaded
-import torch
-tokenizer = models.load_tokenizer(located, options)
-known = FrugalLM(Unloaded(located.config, torch.device("cpu"), None), tokenizer, answers=answers)  # computes nothing
+from llmkit.evaluation.benchmarks.language_model import FrugalLM, UnloadedModel
+tokenizer = models.load_tokenizer(resolved, options)
+known = FrugalLM(UnloadedModel(resolved, options, tokenizer), tokenizer, session=session)
 for name, run in sampled(known):
     found[name]["answers"] = run["answers"]
     assert run["metrics"] == found[name]["metrics"], (run["metrics"], found[name]["metrics"])
+assert known.computed == 0
 """
 )
 THEIRS = (
     """
 import json, sys, time
 from lm_eval.models.huggingface import HFLM
-from llmkit.report import Report
+from llmkit.output.report import Report
 names, folder, limit = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 report = Report()
 """
