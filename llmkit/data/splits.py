@@ -74,7 +74,11 @@ class TrainAndValidation:
     @property
     def has_own_validation(self) -> bool:
         """Whether the rows to measure on are none that were cut from those to train on."""
-        return self.cut is None and all(record.cut is None for record in self.component_records) and not self.streamed
+        return (
+            self.cut is None
+            and all(component.cut is None for component in self.component_records)
+            and not self.streamed
+        )
 
 
 def select(splits: DatasetDict, spec: str, limit: int | None = None) -> Dataset:

@@ -8,7 +8,7 @@ import math
 import torch
 from transformers import TrainingArguments
 
-from llmkit.errors import OptionError
+from llmkit.errors import OptionError, one_line
 from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.options import ModelOptions
 from llmkit.options.overrides import parse_settings
@@ -60,7 +60,7 @@ def _library_arguments(values: dict[str, object]) -> TrainingArguments:
     try:
         return TrainingArguments(**values)
     except (ValueError, TypeError, ImportError) as error:
-        raise OptionError(f"--set: {' '.join(str(error).split())}") from error
+        raise OptionError(f"--set: {one_line(error)}") from error
 
 
 def precision(options: ModelOptions, device: torch.device) -> dict[str, bool]:
