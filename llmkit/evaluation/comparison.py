@@ -12,7 +12,7 @@ import numpy as np
 from llmkit import metrics
 from llmkit.errors import DataError, listing
 from llmkit.evaluation.gates import Gate, drop_gates, missed
-from llmkit.evaluation.result import SCHEMA
+from llmkit.evaluation.result import SCHEMA_VERSION
 from llmkit.evaluation.result_rows import ObservedUnits, unpack
 from llmkit.metrics.observations import AnswerTexts, ChoiceIds, Classes, LabelSets, Observations
 from llmkit.metrics.significance import Difference, differences
@@ -80,9 +80,10 @@ def read_saved(path: str) -> ComparisonSide:
         raise DataError(f"the result {path!r} cannot be read: {error.strerror or error}") from None
     except ValueError as error:
         raise DataError(f"{path!r} is not JSON: {error}") from None
-    if isinstance(result, dict) and result.get("schema", SCHEMA) != SCHEMA:
+    if isinstance(result, dict) and result.get("schema", SCHEMA_VERSION) != SCHEMA_VERSION:
         raise DataError(
-            f"{path!r} is of schema {result['schema']!r}, and this llmkit reads {SCHEMA}; make it anew with this one"
+            f"{path!r} is of schema {result['schema']!r}, and this llmkit reads {SCHEMA_VERSION}; "
+            "make it anew with this one"
         )
     if isinstance(result, dict) and "results" in result:
         raise DataError(f"{path!r} holds the results of a suite; compare those of its members, each on its own")
@@ -234,7 +235,7 @@ class ComparedResults:
         """Return the versioned result that --json prints."""
         paired = self.comparison.as_dict()
         return {
-            "schema": SCHEMA,
+            "schema": SCHEMA_VERSION,
             "exit_code": int(bool(missed(self.gates))),
             "before": _side(self.comparison.before),
             "after": _side(self.comparison.after),

@@ -13,15 +13,15 @@ from llmkit.evaluation.gates import Gate, missed, require_met
 from llmkit.evaluation.result_rows import pack
 from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.metrics.hub_metric import HubMetric
-from llmkit.metrics.intervals import CONFIDENCE, RESAMPLES, SEED, Estimate
+from llmkit.metrics.intervals import DEFAULT_CONFIDENCE, DEFAULT_RESAMPLES, DEFAULT_SEED, Estimate
 from llmkit.metrics.observations import Observations
 from llmkit.options import GateOptions
 from llmkit.output.result import Breakdown, EvaluationResult, FailedResult, Provenance
 from llmkit.output.result_parts import SwapResult
 
-SCHEMA: Literal[1] = 1
+SCHEMA_VERSION: Literal[1] = 1
 # what a result says where there is nothing to say: a file of predictions has no dtype, a benchmark no columns
-DEFAULTS: Mapping[str, object] = {
+DEFAULT_FIELDS: Mapping[str, object] = {
     "predictions": None,
     "per_class": None,
     "confusion": None,
@@ -50,8 +50,8 @@ class MetricRequest:
     hub: tuple[HubMetric, ...] = ()
     slices: tuple[str, ...] = ()
     gates: GateOptions = field(default_factory=GateOptions)
-    resamples: int = RESAMPLES
-    seed: int = SEED
+    resamples: int = DEFAULT_RESAMPLES
+    seed: int = DEFAULT_SEED
     lower_is_better: frozenset[str] = LOWER_IS_BETTER
 
 
@@ -105,7 +105,7 @@ class Evaluation:
         """Return the versioned result (schemas/evaluation.schema.json), with the rows when they are wanted."""
         subject = self.subject
         fields = {
-            "schema": SCHEMA,
+            "schema": SCHEMA_VERSION,
             "status": "ok",
             "exit_code": int(bool(missed(self.gates))),
             "name": subject.name,
@@ -117,11 +117,11 @@ class Evaluation:
             "counts": dict(subject.counts),
             "headline": subject.headline,
             "metrics": {name: figure.as_dict() for name, figure in self.figures.items()},
-            "confidence": CONFIDENCE,
+            "confidence": DEFAULT_CONFIDENCE,
             "resamples": self.resamples,
             "seed": self.seed,
             "gates": [gate.as_dict() for gate in self.gates],
-            **DEFAULTS,
+            **DEFAULT_FIELDS,
             **self.breakdown,
             **subject.provenance,
         }
@@ -142,7 +142,7 @@ class Evaluation:
 def failed(name: str, dataset: str, model: str | None, error: LlmkitError) -> FailedResult:
     """Return the result of an evaluation that came to nothing."""
     return {
-        "schema": SCHEMA,
+        "schema": SCHEMA_VERSION,
         "status": "stopped" if isinstance(error, Stopped) else "error",
         "exit_code": error.exit_code,
         "name": name,

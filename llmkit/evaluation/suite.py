@@ -10,7 +10,7 @@ from llmkit.errors import GateMissed, LlmkitError, MembersFailed, OptionError, S
 from llmkit.errors.libraries import translate
 from llmkit.evaluation.benchmarks import is_benchmark
 from llmkit.evaluation.gates import missed
-from llmkit.evaluation.result import SCHEMA, Evaluation, failed
+from llmkit.evaluation.result import SCHEMA_VERSION, Evaluation, failed
 from llmkit.evaluation.run import evaluate_request
 from llmkit.evaluation.suite_files import SuiteMember, is_suite, read_suite
 from llmkit.options import DataOptions, EvalOptions, EvalRequest, GateOptions, ModelOptions
@@ -19,7 +19,7 @@ from llmkit.options.overrides import field_types, from_mapping
 from llmkit.output.report import Report
 from llmkit.output.result import FailedResult, Result, SuiteResult
 
-GROUPS: tuple[type[Options], ...] = (ModelOptions, DataOptions, EvalOptions, GateOptions)
+MEMBER_GROUPS: tuple[type[Options], ...] = (ModelOptions, DataOptions, EvalOptions, GateOptions)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Outcome:
         status: Literal["ok", "error", "stopped"] = "ok" if code in {0, 1} else "error"
         if code == Stopped.exit_code:
             status = "stopped"
-        return {"schema": SCHEMA, "suite": self.suite, "status": status, "exit_code": code, "results": results}
+        return {"schema": SCHEMA_VERSION, "suite": self.suite, "status": status, "exit_code": code, "results": results}
 
     def error(self) -> Exception | None:
         """Return what the command must leave with: the members' worst error, else the gates that were missed."""
@@ -129,7 +129,7 @@ def _suite_requests(request: EvalRequest) -> tuple[str, list[tuple[str, EvalRequ
     """Return the name of the suite, and the request and the name of each of its members."""
     if request.evaluation.predictions is not None:
         raise OptionError("--predictions is of one dataset; a suite names a file for each of its members")
-    suite = read_suite(request.dataset, field_types(*GROUPS))
+    suite = read_suite(request.dataset, field_types(*MEMBER_GROUPS))
     return suite.name, [(member.name, _member_request(request, member)) for member in suite.members]
 
 

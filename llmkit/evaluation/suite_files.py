@@ -12,13 +12,14 @@ from typing import Any
 from llmkit.errors import OptionError, did_you_mean, listing, one_line
 from llmkit.options.overrides import field_name, field_values, text_of
 
-GLUE = ("mrpc", "sst2", "cola", "rte", "stsb", "wnli", "qnli", "mnli", "qqp")
-BUILT_IN: dict[str, list[dict[str, Any]]] = {
+GLUE_TASKS = ("mrpc", "sst2", "cola", "rte", "stsb", "wnli", "qnli", "mnli", "qqp")
+BUILT_IN_SUITES: dict[str, list[dict[str, Any]]] = {
     "glue": [
-        {"dataset": f"glue/{name}", **({"split": "validation_matched"} if name == "mnli" else {})} for name in GLUE
+        {"dataset": f"glue/{name}", **({"split": "validation_matched"} if name == "mnli" else {})}
+        for name in GLUE_TASKS
     ]
 }
-PLACEHOLDERS = ("name", "config")
+MODEL_PLACEHOLDERS = ("name", "config")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class SuiteMember:
 
         def value(match: re.Match[str]) -> str:
             if match[1] not in values:
-                near = did_you_mean(match[1], PLACEHOLDERS)
+                near = did_you_mean(match[1], MODEL_PLACEHOLDERS)
                 raise OptionError(f"{template!r}: there is no {match[0]}{near}; a suite knows {{name}} and {{config}}")
             return values[match[1]]
 
@@ -63,7 +64,7 @@ def is_suite(reference: str) -> bool:
     """Tell whether what the user typed names a suite: a YAML file, there or not, or a built-in that is no path here."""
     if Path(reference).suffix.lower() in {".yaml", ".yml"}:
         return not Path(reference).is_dir()
-    return reference in BUILT_IN and not Path(reference).exists()
+    return reference in BUILT_IN_SUITES and not Path(reference).exists()
 
 
 def read_suite(reference: str, kinds: Mapping[str, object]) -> Suite:
@@ -80,8 +81,8 @@ def read_suite(reference: str, kinds: Mapping[str, object]) -> Suite:
     Raises:
         OptionError: with all that is wrong, each with the file, the member and the key.
     """
-    if reference in BUILT_IN and not Path(reference).exists():
-        content: dict[Any, Any] = {"name": reference, "evals": BUILT_IN[reference]}
+    if reference in BUILT_IN_SUITES and not Path(reference).exists():
+        content: dict[Any, Any] = {"name": reference, "evals": BUILT_IN_SUITES[reference]}
     else:
         content = _load(reference)
     problems: list[str] = []
@@ -97,7 +98,7 @@ def _load(reference: str) -> dict[Any, Any]:
     path = Path(reference)
     if not path.is_file():
         near = did_you_mean(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
-        raise OptionError(f"there is no suite {reference!r}{near}; built in: {listing(BUILT_IN)}")
+        raise OptionError(f"there is no suite {reference!r}{near}; built in: {listing(BUILT_IN_SUITES)}")
 
     class Loader(yaml.SafeLoader):
         """Refuses a key that is given twice: YAML would drop the first, and a gate with it."""

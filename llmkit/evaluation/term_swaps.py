@@ -26,9 +26,9 @@ from llmkit.output.result_parts import Label, SwappedPair, SwappedRow, SwapResul
 
 TermPairs = Sequence[tuple[str, str]]
 MAX_FLIPS_SHOWN = 20
-HEADINGS = {("a", "b"), ("from", "to"), ("term", "swap"), ("term_a", "term_b"), ("term1", "term2")}
+TERM_HEADINGS = {("a", "b"), ("from", "to"), ("term", "swap"), ("term_a", "term_b"), ("term1", "term2")}
 # scripts that put no space between words, or hang particles on them: Thai to Khmer, kana, Han, Hangul
-SPACELESS = (
+SPACELESS_SCRIPTS = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 )
 
@@ -57,7 +57,7 @@ def read_terms(path: Path, encoding: str = "utf-8") -> list[tuple[str, str]]:
     line = 1
     for number, row in enumerate(reader):
         cells = [" ".join(cell.split()) for cell in row]
-        if any(cells) and not (number == 0 and tuple(map(str.lower, cells)) in HEADINGS):
+        if any(cells) and not (number == 0 and tuple(map(str.lower, cells)) in TERM_HEADINGS):
             pairs.append(_pair(cells, f"{path}, line {line}"))
         line = reader.line_num + 1
     if not pairs:
@@ -136,7 +136,7 @@ def _capitalized(term: str) -> str:
 
 def _alternatives(terms: Iterable[str]) -> str:
     """Return a pattern of terms, the longest first, with no letter of a spaced script beyond an end that is one."""
-    letter = f"(?:[^\\W{SPACELESS}]|[{_marks()}])"
+    letter = f"(?:[^\\W{SPACELESS_SCRIPTS}]|[{_marks()}])"
 
     def ends(term: str) -> tuple[bool, bool]:
         return bool(re.match(letter, term[0])), bool(re.match(letter, term[-1]))

@@ -23,9 +23,9 @@ from llmkit.metrics.hub_metric import HubMetric
 from llmkit.metrics.observations import Classes, Floats, Ints, LabelSets, Observations, Spans
 from llmkit.output.result_parts import CLASS_METRICS, ClassIntervals, ClassResult, MetricResult
 
-RESAMPLES = 2000
-SEED = 42
-CONFIDENCE = 0.95
+DEFAULT_RESAMPLES = 2000
+DEFAULT_SEED = 42
+DEFAULT_CONFIDENCE = 0.95
 WEIGHTS_PER_CHUNK = 1 << 17  # 1 MiB, which stays in a processor's cache; at least one resample
 
 
@@ -58,7 +58,11 @@ class Estimate:
 
 
 def estimate(
-    name: str, observations: Observations, resamples: int = RESAMPLES, seed: int = SEED, confidence: float = CONFIDENCE
+    name: str,
+    observations: Observations,
+    resamples: int = DEFAULT_RESAMPLES,
+    seed: int = DEFAULT_SEED,
+    confidence: float = DEFAULT_CONFIDENCE,
 ) -> Estimate:
     """Return the metric of the observations with its interval.
 
@@ -74,9 +78,9 @@ def estimate(
 def estimates(
     names: Iterable[str],
     observations: Observations,
-    resamples: int = RESAMPLES,
-    seed: int = SEED,
-    confidence: float = CONFIDENCE,
+    resamples: int = DEFAULT_RESAMPLES,
+    seed: int = DEFAULT_SEED,
+    confidence: float = DEFAULT_CONFIDENCE,
 ) -> dict[str, Estimate]:
     """Return several metrics of the same observations with their intervals; they share the resamples.
 
@@ -108,7 +112,9 @@ def estimates(
     return results
 
 
-def resampled_values(name: str, observations: Observations, resamples: int = RESAMPLES, seed: int = SEED) -> Floats:
+def resampled_values(
+    name: str, observations: Observations, resamples: int = DEFAULT_RESAMPLES, seed: int = DEFAULT_SEED
+) -> Floats:
     """Return the metric's value in each resample, (resamples,): NaN where it is not defined."""
     return _resampled(metrics.resolve((name,), observations), observations, resamples, seed)[name]
 
@@ -159,7 +165,7 @@ def weights(counts: Ints, resamples: int, seed: int) -> Iterator[Floats]:
         yield times.astype(np.float64)
 
 
-def percentiles(values: Floats | None, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+def percentiles(values: Floats | None, confidence: float = DEFAULT_CONFIDENCE) -> tuple[float, float] | None:
     """Return the interval that holds the middle of the resampled values (NaN left out); None when half are NaN."""
     if values is None or np.isnan(values).sum() * 2 > len(values):
         return None
@@ -170,7 +176,7 @@ def percentiles(values: Floats | None, confidence: float = CONFIDENCE) -> tuple[
     return None if math.isnan(low) or math.isnan(high) else (float(low), float(high))
 
 
-def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+def wilson(successes: int, trials: int, confidence: float = DEFAULT_CONFIDENCE) -> tuple[float, float] | None:
     """Return Wilson's score interval of a proportion; None of no trials."""
     if trials == 0:
         return None
@@ -179,7 +185,10 @@ def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple
 
 
 def per_class(
-    observations: Classes, resamples: int = RESAMPLES, seed: int = SEED, confidence: float = CONFIDENCE
+    observations: Classes,
+    resamples: int = DEFAULT_RESAMPLES,
+    seed: int = DEFAULT_SEED,
+    confidence: float = DEFAULT_CONFIDENCE,
 ) -> dict[str, ClassResult]:
     """Return precision, recall, F1 and support of each class by name, and `intervals` of the three (None: no such)."""
     results = class_values(observations)
@@ -203,7 +212,10 @@ def per_class(
 
 
 def per_label(
-    observations: LabelSets | Spans, resamples: int = RESAMPLES, seed: int = SEED, confidence: float = CONFIDENCE
+    observations: LabelSets | Spans,
+    resamples: int = DEFAULT_RESAMPLES,
+    seed: int = DEFAULT_SEED,
+    confidence: float = DEFAULT_CONFIDENCE,
 ) -> dict[str, ClassResult]:
     """Return what `per_class` does, of each label or type of span; all intervals are bootstrapped over the rows."""
     ones, weighted = np.ones(len(observations), dtype=np.int64), weighted_label_counts(observations)
@@ -230,9 +242,9 @@ def _listed(bounds: tuple[float, float] | None) -> list[float | None] | None:
 def hub_estimates(
     metric: HubMetric,
     observations: Observations,
-    resamples: int = RESAMPLES,
-    seed: int = SEED,
-    confidence: float = CONFIDENCE,
+    resamples: int = DEFAULT_RESAMPLES,
+    seed: int = DEFAULT_SEED,
+    confidence: float = DEFAULT_CONFIDENCE,
 ) -> dict[str, Estimate]:
     """Return every number that a Hub metric computes, with its interval; each resample is a call of its code."""
     numbers = metric.value(observations)

@@ -16,7 +16,7 @@ from llmkit.metrics.base import Metric, RowFeatures
 from llmkit.metrics.measures import CorrectShare, WeightedValues, weighted_mean
 from llmkit.metrics.observations import Floats, Observations, Preferences
 
-PAPER = "https://arxiv.org/abs/2305.18290"
+DPO_PAPER = "https://arxiv.org/abs/2305.18290"
 
 
 class PreferenceMetric(Metric[Preferences]):
@@ -24,7 +24,7 @@ class PreferenceMetric(Metric[Preferences]):
 
     observed = Preferences
     needs = "pairs of answers of which one is preferred"
-    source = PAPER
+    source = DPO_PAPER
     inputs = "margins, before: log-probability of the preferred answer less that of the other; before: by the reference"
 
     @classmethod

@@ -15,8 +15,8 @@ from llmkit.metrics.measures import WeightedValues, safe_divide, weight_below, w
 from llmkit.metrics.observations import Bools, Classes, Floats, Ints, LabelSets, Observations
 from llmkit.output.result_parts import CalibrationBin
 
-BINS = 10
-EDGES = np.linspace(0, 1, BINS + 1)
+CALIBRATION_BINS = 10
+BIN_EDGES = np.linspace(0, 1, CALIBRATION_BINS + 1)
 
 
 class ProbabilityMetric(Metric[Classes]):
@@ -176,23 +176,25 @@ class ExpectedCalibrationError(ProbabilityMetric):
     def weighted_values(self, observations: Classes) -> WeightedValues:
         confidence, correct, bins = _reliability(observations)
         rows = np.arange(len(bins))
-        gaps = sparse.csr_array((correct - confidence, (rows, bins)), shape=(len(bins), BINS))
+        gaps = sparse.csr_array((correct - confidence, (rows, bins)), shape=(len(bins), CALIBRATION_BINS))
         return lambda weights: safe_divide(np.abs(weights @ gaps).sum(1), weights.sum(1))
 
 
 def calibration_bins(observations: Classes) -> list[CalibrationBin]:
     """Return the rows by confidence in the top class, 10 bins: count, mean confidence, accuracy (None if empty)."""
     confidence, correct, bins = _reliability(observations)
-    counts, confidences, hits = (np.bincount(bins, weights, BINS) for weights in (None, confidence, correct))
+    counts, confidences, hits = (
+        np.bincount(bins, weights, CALIBRATION_BINS) for weights in (None, confidence, correct)
+    )
     return [
         {
-            "low": round(float(EDGES[index]), 1),
-            "high": round(float(EDGES[index + 1]), 1),
+            "low": round(float(BIN_EDGES[index]), 1),
+            "high": round(float(BIN_EDGES[index + 1]), 1),
             "count": int(counts[index]),
             "confidence": float(confidences[index] / counts[index]) if counts[index] else None,
             "accuracy": float(hits[index] / counts[index]) if counts[index] else None,
         }
-        for index in range(BINS)
+        for index in range(CALIBRATION_BINS)
     ]
 
 
@@ -201,7 +203,7 @@ def _reliability(observations: Classes) -> tuple[Floats, Floats, Ints]:
     probabilities = _probabilities(observations)
     confidence = probabilities.max(1)
     correct = (probabilities.argmax(1) == observations.truth).astype(np.float64)
-    bins = np.searchsorted(EDGES[1:-1], confidence, side="left")
+    bins = np.searchsorted(BIN_EDGES[1:-1], confidence, side="left")
     return confidence, correct, bins
 
 

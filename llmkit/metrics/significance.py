@@ -16,7 +16,7 @@ from scipy import stats
 
 from llmkit import metrics
 from llmkit.metrics import AnyMeasure
-from llmkit.metrics.intervals import CONFIDENCE, RESAMPLES, SEED, finite, percentiles, weights
+from llmkit.metrics.intervals import DEFAULT_CONFIDENCE, DEFAULT_RESAMPLES, DEFAULT_SEED, finite, percentiles, weights
 from llmkit.metrics.observations import Classes, Floats, Ints, LabelSets, Likelihoods, Observations, Samples
 from llmkit.output.result_parts import PairedMetric
 
@@ -69,9 +69,9 @@ def compare(
     name: str,
     before: Observations,
     after: Observations,
-    resamples: int = RESAMPLES,
-    seed: int = SEED,
-    confidence: float = CONFIDENCE,
+    resamples: int = DEFAULT_RESAMPLES,
+    seed: int = DEFAULT_SEED,
+    confidence: float = DEFAULT_CONFIDENCE,
 ) -> Difference:
     """Return how the metric differs between two sets of observations of the same units in the same order.
 
@@ -86,9 +86,9 @@ def differences(
     names: Iterable[str],
     before: Observations,
     after: Observations,
-    resamples: int = RESAMPLES,
-    seed: int = SEED,
-    confidence: float = CONFIDENCE,
+    resamples: int = DEFAULT_RESAMPLES,
+    seed: int = DEFAULT_SEED,
+    confidence: float = DEFAULT_CONFIDENCE,
 ) -> dict[str, Difference]:
     """Return `compare` of several metrics; they share the resamples.
 

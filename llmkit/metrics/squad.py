@@ -19,7 +19,7 @@ from llmkit.metrics.measures import CorrectShare, WeightedValues, memoized, weig
 from llmkit.metrics.observations import AnswerTexts, Floats, Texts
 from llmkit.metrics.text_generation import TextMetric
 
-ARTICLES = re.compile(r"\b(a|an|the)\b")
+ARTICLE_WORDS = re.compile(r"\b(a|an|the)\b")
 SPACELESS_CHARACTER = re.compile("([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af])")
 ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -32,7 +32,7 @@ def answer_tokens(text: str) -> list[str]:
     plain = text.lower()
     if SPACELESS_CHARACTER.search(plain):
         plain = "".join(letter for letter in plain if not unicodedata.category(letter).startswith("P"))
-    return SPACELESS_CHARACTER.sub(r" \1 ", ARTICLES.sub(" ", plain.translate(ASCII_PUNCTUATION))).split()
+    return SPACELESS_CHARACTER.sub(r" \1 ", ARTICLE_WORDS.sub(" ", plain.translate(ASCII_PUNCTUATION))).split()
 
 
 @memoized

@@ -23,9 +23,11 @@ from llmkit.metrics.observations import Floats, Texts
 if TYPE_CHECKING:
     from sacrebleu.metrics.base import Metric as SacrebleuMetric
 
-HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
+HAN_CHARACTER = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
 # rouge_score's own tokens (Lin 2004: runs of a-z and 0-9), and each character of a script written without spaces
-TOKEN = re.compile("[a-z0-9]+|[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U000323af]")
+ROUGE_TOKEN = re.compile(
+    "[a-z0-9]+|[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U000323af]"
+)
 
 
 class TextMetric(Metric[Texts]):
@@ -157,7 +159,7 @@ class Tokenizer:
 
     def tokenize(self, text: str) -> list[str]:
         """Return the tokens of a text, in lower case."""
-        return TOKEN.findall(text.lower())
+        return ROUGE_TOKEN.findall(text.lower())
 
 
 @memoized
@@ -174,7 +176,7 @@ def _rouge_scores(observations: Texts) -> dict[str, Floats]:
 
 @memoized
 def _has_han(observations: Texts) -> bool:
-    return any(HAN.search(text) for texts in observations.references for text in texts)
+    return any(HAN_CHARACTER.search(text) for texts in observations.references for text in texts)
 
 
 def _library(name: str, metric: str) -> ModuleType:

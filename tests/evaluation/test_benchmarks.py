@@ -58,7 +58,7 @@ def pair(request, tokenizer):
 def made(kind, tokenizer, batch_size=None, dtype=torch.float32, **settings):
     from lm_eval.models.huggingface import HFLM
 
-    from llmkit.evaluation.benchmarks.language_model import FrugalLM
+    from llmkit.evaluation.benchmarks.language_model import PrefixSharingLM
 
     torch.manual_seed(0)
     config = AutoConfig.for_model(
@@ -71,7 +71,7 @@ def made(kind, tokenizer, batch_size=None, dtype=torch.float32, **settings):
     )
     model = AutoModelForCausalLM.from_config(config).to(dtype).eval()
     length = None if kind in {"llama", "gpt2", "mistral", "gemma2"} else tiny.CONTEXT
-    ours = FrugalLM(model, tokenizer, batch_size, max_length=length)
+    ours = PrefixSharingLM(model, tokenizer, batch_size, max_length=length)
     return ours, HFLM(model, tokenizer=tokenizer, batch_size=3, max_length=length)
 
 
@@ -222,11 +222,11 @@ def test_a_model_whose_mask_is_not_obeyed_is_found_out(tokenizer, monkeypatch):
 
 
 def test_a_model_that_refuses_a_gathered_head_is_read_whole(tokenizer, monkeypatch):
-    from llmkit.evaluation.benchmarks.language_model import FrugalLM
+    from llmkit.evaluation.benchmarks.language_model import PrefixSharingLM
 
     ours, theirs = made("llama", tokenizer)
     monkeypatch.setattr(type(ours.model), "get_output_embeddings", lambda self: None)
-    whole = FrugalLM(ours.model, tokenizer)
+    whole = PrefixSharingLM(ours.model, tokenizer)
     assert not whole.forward.gathers
     monkeypatch.undo()
     requests = questions(len(tokenizer))

@@ -305,9 +305,9 @@ def test_rouge_of_chinese_equals_rouge_score_with_each_character_spelled_as_a_wo
 def test_the_rouge_tokens_of_a_text_without_such_characters_are_those_of_rouge_score(text):
     from rouge_score import tokenize
 
-    from llmkit.metrics.text_generation import TOKEN, Tokenizer
+    from llmkit.metrics.text_generation import ROUGE_TOKEN, Tokenizer
 
-    plain = "".join(letter for letter in text if not (TOKEN.match(letter) and ord(letter) > 127))
+    plain = "".join(letter for letter in text if not (ROUGE_TOKEN.match(letter) and ord(letter) > 127))
     assert Tokenizer().tokenize(plain) == tokenize.tokenize(plain, None)
 
 

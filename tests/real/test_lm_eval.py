@@ -64,9 +64,9 @@ def sampled(model):
 SAMPLED = (
     LIKELIHOODS
     + """
-from llmkit.evaluation.benchmarks.language_model import FrugalLM, UnloadedModel
+from llmkit.evaluation.benchmarks.language_model import PrefixSharingLM, UnloadedModel
 tokenizer = models.load_tokenizer(resolved, options)
-known = FrugalLM(UnloadedModel(resolved, options, tokenizer), tokenizer, session=session)
+known = PrefixSharingLM(UnloadedModel(resolved, options, tokenizer), tokenizer, session=session)
 for name, run in sampled(known):
     found[name]["answers"] = run["answers"]
     assert run["metrics"] == found[name]["metrics"], (run["metrics"], found[name]["metrics"])

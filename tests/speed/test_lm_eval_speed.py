@@ -32,7 +32,7 @@ def pair(request, llama):
     from lm_eval.models.huggingface import HFLM
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    from llmkit.evaluation.benchmarks.language_model import FrugalLM
+    from llmkit.evaluation.benchmarks.language_model import PrefixSharingLM
 
     logging.getLogger("lm_eval").setLevel(logging.CRITICAL)
     torch.manual_seed(0)
@@ -49,7 +49,11 @@ def pair(request, llama):
     )
     model = AutoModelForCausalLM.from_config(config).to(getattr(torch, request.param)).eval()
     tokenizer = AutoTokenizer.from_pretrained(llama)
-    return FrugalLM(model, tokenizer, max_length=2048), HFLM(model, tokenizer=tokenizer, batch_size=8), request.param
+    return (
+        PrefixSharingLM(model, tokenizer, max_length=2048),
+        HFLM(model, tokenizer=tokenizer, batch_size=8),
+        request.param,
+    )
 
 
 @pytest.mark.parametrize(

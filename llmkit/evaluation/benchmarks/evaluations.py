@@ -16,7 +16,7 @@ from llmkit.evaluation import benchmarks
 from llmkit.evaluation.answer_session import open_session, origin_of
 from llmkit.evaluation.assessing import assess
 from llmkit.evaluation.benchmarks import BenchmarkOptions, BenchmarkResult, FailedBenchmark
-from llmkit.evaluation.benchmarks.registry import PREFIX
+from llmkit.evaluation.benchmarks.registry import BENCHMARK_PREFIX
 from llmkit.evaluation.comparison import ComparisonSide, looks_saved, read_saved
 from llmkit.evaluation.gates import require_intervals
 from llmkit.evaluation.plan import seed_of
@@ -170,7 +170,7 @@ def _evaluation(
     subject = Subject(
         name=result.name,
         task="lm-eval",
-        dataset=f"{PREFIX}{result.name}",
+        dataset=f"{BENCHMARK_PREFIX}{result.name}",
         split=result.split or "",
         model=request.model.model,
         headline=next((name for name in HEADLINES if name in result.metrics), next(iter(result.metrics))),

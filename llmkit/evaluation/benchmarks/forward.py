@@ -12,8 +12,10 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from llmkit.evaluation.benchmarks.prefix_packing import PackedRow, ScoringRequest, pack_requests
 
-CLOSE = 1e-4  # of the logits' size: float32 differences between two shapes of the same computation
-CLOSE_IN_HALF = 0.1  # of the error that a row without a mask has: bfloat16 rounds too coarsely for a fixed bound
+FLOAT32_TOLERANCE = 1e-4  # of the logits' size: float32 differences between two shapes of the same computation
+HALF_PRECISION_TOLERANCE = (
+    0.1  # of the error that a row without a mask has: bfloat16 rounds too coarsely for a fixed bound
+)
 POSITIONS_PER_CHUNK = 256  # positions whose float32 copies of the logits exist at once
 WINDOW_SETTINGS = ("sliding_window", "attention_chunk_size", "window_size")
 LENGTH_DEPENDENT_ROPES = {"dynamic", "longrope"}
@@ -97,7 +99,7 @@ class Forward:
             gathered = self.logits([row], slots)
         except Exception:  # what a model raises for a shape that it does not expect is its own affair
             return False
-        return gathered.shape == plain.shape and _distance(gathered, plain) <= CLOSE * _size(plain)
+        return gathered.shape == plain.shape and _distance(gathered, plain) <= FLOAT32_TOLERANCE * _size(plain)
 
     def _trees_proven(self) -> bool:
         """Tell whether a tree's logits are those of its branches, each computed alone."""
@@ -120,8 +122,8 @@ class Forward:
         except Exception:  # a forward without position ids, or that builds on a 2-D mask, says so in many ways
             return False
         if self.model.dtype == torch.float32:
-            return error <= CLOSE * _size(plain) < wrong
-        return error <= CLOSE_IN_HALF * wrong
+            return error <= FLOAT32_TOLERANCE * _size(plain) < wrong
+        return error <= HALF_PRECISION_TOLERANCE * wrong
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from llmkit.output.report import Report
 if TYPE_CHECKING:
     from lm_eval.api.task import ConfigurableTask
 
-    from llmkit.evaluation.benchmarks.language_model import FrugalLM
+    from llmkit.evaluation.benchmarks.language_model import PrefixSharingLM
 
 FEWSHOT_SEED = 1234  # lm-eval's own: the same examples as everyone's
 DEFAULT_SEEDS = (0, 1234, 1234)  # lm-eval's own of Python, NumPy and torch
@@ -71,14 +71,14 @@ def run(
         Stopped: a signal asked for it, and `session` keeps what was done.
     """
     check_installed()
-    from llmkit.evaluation.benchmarks.language_model import FrugalLM, UnloadedModel
+    from llmkit.evaluation.benchmarks.language_model import PrefixSharingLM, UnloadedModel
 
     options = options or BenchmarkOptions()
     tokenizer = models.load_tokenizer(resolved, model_options)
     _check_chat(resolved, tokenizer, options, report)
     unloaded = UnloadedModel(resolved, model_options, tokenizer)
     with quiet(report):
-        lm = FrugalLM(unloaded, tokenizer, options.batch_size, session=session, report=report)
+        lm = PrefixSharingLM(unloaded, tokenizer, options.batch_size, session=session, report=report)
     return [result for name in names for result in _run_name(lm, name, options, report)]
 
 
@@ -113,7 +113,7 @@ def _takes_system_messages(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def _run_name(
-    lm: FrugalLM, name: str, options: BenchmarkOptions, report: Report
+    lm: PrefixSharingLM, name: str, options: BenchmarkOptions, report: Report
 ) -> Iterator[BenchmarkResult | FailedBenchmark]:
     """Yield the figures of each task that a name stands for, or why it has none."""
     report.debug(f"lm-eval: {name}")
@@ -159,7 +159,7 @@ def _set_fewshot(task: ConfigurableTask, num_fewshot: int | None) -> None:
     task.set_fewshot_seed(seed=FEWSHOT_SEED)
 
 
-def _evaluate(lm: FrugalLM, task: ConfigurableTask, options: BenchmarkOptions) -> JsonObject:
+def _evaluate(lm: PrefixSharingLM, task: ConfigurableTask, options: BenchmarkOptions) -> JsonObject:
     # not simple_evaluate: it asks the machine about itself for a second or two, at each call
     from lm_eval import evaluate
 

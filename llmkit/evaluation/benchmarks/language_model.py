@@ -73,7 +73,7 @@ class UnloadedModel:
         return models.load_model(self.resolved, kind, self.tokenizer, self.options)
 
 
-class FrugalLM(HFLM):
+class PrefixSharingLM(HFLM):
     """HFLM around a model of ours. `batch_size` rows go through it together; None: as many as fit well.
 
     What the answers of `session` hold is not computed again, and what is computed is added to them, a batch at a time;

@@ -16,7 +16,7 @@ from llmkit.output.documents import JsonObject
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
 
-PREFIX = "lm-eval:"
+BENCHMARK_PREFIX = "lm-eval:"
 TASK_LINE = re.compile(r"""^task:[ \t]*["']?([^\s"'#\[]+)""", re.MULTILINE)
 GROUP_LINE = re.compile(r"^group:", re.MULTILINE)
 
@@ -39,7 +39,7 @@ class TaskDefinition:
 
 def is_benchmark(reference: str) -> bool:
     """Tell whether a dataset's name asks for lm-eval's benchmarks."""
-    return reference.startswith(PREFIX)
+    return reference.startswith(BENCHMARK_PREFIX)
 
 
 def task_names(reference: str) -> list[str]:
@@ -49,7 +49,7 @@ def task_names(reference: str) -> list[str]:
         OptionError: lm-eval is not installed, there is no name, or some are unknown.
     """
     check_installed()
-    names = [name.strip() for name in reference.removeprefix(PREFIX).split(",") if name.strip()]
+    names = [name.strip() for name in reference.removeprefix(BENCHMARK_PREFIX).split(",") if name.strip()]
     if not names:
         raise OptionError("lm-eval: names no task; lm-eval:hellaswag,arc_easy names two")
     problems = [problem for name in names if (problem := _problem(name))]
