@@ -31,9 +31,6 @@ def generate(*, request: GenerateRequest) -> None:
     rows, talk = request.rows, request.talk
     prompts = request.prompts or ([] if rows.input else [stdin_prompt(rows.encoding)])
     quiet_libraries(talk, request.model.offline)
-    from llmkit.inference.generation import Generator
-    from llmkit.inference.grounded_generation import GroundedGenerator
-    from llmkit.inference.opening import open_answerer, require_readable
     from llmkit.inference.prediction import resolve_task_and_model
     from llmkit.models import BUILTIN_NAME
 
@@ -44,6 +41,11 @@ def generate(*, request: GenerateRequest) -> None:
         report.say(
             "model: the built-in one, a small demonstration; -m names another, such as HuggingFaceTB/SmolLM2-135M"
         )
+    # a model that is not there is known before generation is imported
+    from llmkit.inference.generation import Generator
+    from llmkit.inference.grounded_generation import GroundedGenerator
+    from llmkit.inference.opening import open_answerer, require_readable
+
     require_readable(task, request)
     answerer = open_answerer(task, resolved, request, report)
     if rows.input:
