@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypedDict
 
 import torch
 from transformers import PreTrainedModel
 
 from llmkit.models import loading, lookup
 from llmkit.options import ModelOptions
+from llmkit.output.documents import ReferenceRecord
 from llmkit.output.report import Report
 
 
@@ -36,12 +36,6 @@ def _open(reference: Reference, auto_class: str, device: str, dtype: torch.dtype
     return loading.load_model(resolved, auto_class, tokenizer, options).eval().to(dtype)
 
 
-# what run.json holds of a reference; "sketch" is the fingerprint of a folder's weights
-ReferenceFields = TypedDict(
-    "ReferenceFields", {"name": str, "revision": str | None, "sketch": str | None, "beta": float}
-)
-
-
 @dataclass(frozen=True)
 class Reference:
     """The model that a training began from, where answers are measured by what has changed since."""
@@ -51,6 +45,6 @@ class Reference:
     weight_fingerprint: str | None = None  # of a folder's weights: see `weight_files`
     beta: float = 0.1  # how closely the training held to it
 
-    def as_dict(self) -> ReferenceFields:
+    def as_dict(self) -> ReferenceRecord:
         """Return what run.json holds of it."""
         return {"name": self.name, "revision": self.revision, "sketch": self.weight_fingerprint, "beta": self.beta}

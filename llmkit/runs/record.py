@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
-from llmkit.output.documents import JsonObject
+from llmkit.output.documents import JsonObject, ReferenceRecord
 from llmkit.output.result import EvaluationResult, SearchResult, SeedsResult, TrainingSummary
 
 
@@ -39,12 +39,6 @@ TeacherRecord = TypedDict(
         "temperature": float,
         "states": float,
     },
-)
-
-
-# the model that answers are measured against; "sketch" is the fingerprint of a folder's weights
-ReferenceRecord = TypedDict(
-    "ReferenceRecord", {"name": str, "revision": str | None, "sketch": str | None, "beta": float}
 )
 
 
