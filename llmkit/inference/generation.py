@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 from transformers import StoppingCriteriaList, set_seed
 from transformers.generation.streamers import BaseStreamer
 
@@ -24,6 +23,7 @@ from llmkit.runs.interrupts import StopRequest
 from llmkit.tasks import Task, TaskSettings
 from llmkit.tasks.base.answers import Answer
 from llmkit.tasks.encoding.chat_templates import chat_text
+from llmkit.tasks.encoding.collation import pad_inputs
 
 
 @dataclass(frozen=True)
@@ -169,9 +169,10 @@ class Generator(Answerer[EncodedPrompt]):
         """Return the new tokens of each sequence, those of a prompt one after the other."""
         model = self.model
         criteria = None if stop_request is None else StoppingCriteriaList([StopOnRequest(stop_request)])
-        side = "right" if self.is_encoder_decoder else "left"  # a decoder goes on from the end
         padding = self.tokenizer.pad_token_id or 0  # a tokenizer without any special token has none
-        ids, mask = _padded([prompt.ids for prompt in prompts], padding, side)
+        # a decoder goes on from the end
+        inputs = pad_inputs([prompt.ids for prompt in prompts], padding, "right" if self.is_encoder_decoder else "left")
+        ids, mask = inputs["input_ids"], inputs["attention_mask"]
         config = generation_config(
             model.generation_config, self.decoding, self.tokenizer, self.forced_tokens, self.fields
         )
@@ -201,13 +202,6 @@ class Generator(Answerer[EncodedPrompt]):
             if text.startswith(before):
                 return str(text[len(before) :])
         return str(self.tokenizer.decode(new, skip_special_tokens=True))
-
-
-def _padded(prompts: Sequence[list[int]], padding: int, side: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the ids and the mask of prompts, (prompts, tokens)."""
-    rows = [torch.tensor(ids) for ids in prompts]
-    ids = pad_sequence(rows, batch_first=True, padding_value=padding, padding_side=side)
-    return ids, pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side=side)
 
 
 def _before(text: str, stops: Sequence[str]) -> str:
