@@ -18,6 +18,7 @@ from datasets import Dataset
 from datasets.table import InMemoryTable
 
 from llmkit.errors import DataError, EmptyError, listing
+from llmkit.options import FileOptions
 
 FORMATS = ("csv", "tsv", "json", "jsonl", "parquet", "txt", "arrow")
 csv.field_size_limit((1 << 31) - 1)  # the module's own limit, 128 KiB, is less than a document
@@ -32,7 +33,7 @@ def format_of(path: Path) -> str | None:
     return {"ndjson": "jsonl", "md": "txt", "text": "txt"}.get(ending, ending if ending in FORMATS else None)
 
 
-def read_file(path: Path, encoding: str = "utf-8") -> Dataset:
+def read_file(path: Path, options: FileOptions | None = None) -> Dataset:
     """Read one data file as a dataset with typed columns; a text file becomes one document.
 
     Raises:
@@ -43,7 +44,7 @@ def read_file(path: Path, encoding: str = "utf-8") -> Dataset:
     if kind in {"parquet", "arrow"}:
         dataset = _binary(path, kind)
     else:
-        text = _text(path, encoding)
+        text = _text(path, (options or FileOptions()).encoding)
         if kind == "txt":
             dataset = Dataset.from_dict({"text": [text]})
         elif kind in {"csv", "tsv"}:
@@ -55,7 +56,7 @@ def read_file(path: Path, encoding: str = "utf-8") -> Dataset:
     return dataset
 
 
-def read_rows(path: Path, encoding: str = "utf-8") -> list[FileRow]:
+def read_rows(path: Path, options: FileOptions | None = None) -> list[FileRow]:
     """Read one data file as rows that can be written again as they were: cells of a table stay text.
 
     A text file has a row for each line, in the column `text`.
@@ -67,7 +68,7 @@ def read_rows(path: Path, encoding: str = "utf-8") -> list[FileRow]:
     if kind in {"parquet", "arrow"}:
         rows: list[FileRow] = _binary(path, kind).to_list()
     else:
-        text = _text(path, encoding)
+        text = _text(path, (options or FileOptions()).encoding)
         if kind == "txt":
             lines = text.removesuffix("\n").split("\n")
             rows = [{"text": line.removesuffix("\r")} for line in lines]

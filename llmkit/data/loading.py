@@ -15,8 +15,10 @@ from datasets import Dataset, DatasetDict, IterableDatasetDict, Translation, loa
 
 from llmkit import hub
 from llmkit.data import files
+from llmkit.data.conversions import Conversion, converted
 from llmkit.errors import DataError, EmptyError, HubError, OptionError, did_you_mean, listing, one_line
 from llmkit.errors.libraries import translated
+from llmkit.options import FileOptions
 from llmkit.output.report import Report
 
 # names that people type, and where the Hub keeps them today
@@ -50,6 +52,7 @@ class Source:
     splits: DatasetDict
     benchmark: str | None = None  # "glue/mrpc": the name that benchmarks' own metrics go by
     commit: str | None = None
+    conversions: tuple[Conversion, ...] = ()  # that its rows went through
 
     @property
     def slug(self) -> str:
@@ -60,6 +63,12 @@ class Source:
     def any(self) -> Dataset:
         """The split that columns and features are read from: train if there is one."""
         return self.splits.get("train", next(iter(self.splits.values())))
+
+    def convert(self, conversions: Iterable[Conversion]) -> Source:
+        """Return the dataset with its rows read in other ways."""
+        new = tuple(conversions)
+        splits = DatasetDict({name: converted(part, new) for name, part in self.splits.items()})
+        return replace(self, splits=splits, conversions=(*self.conversions, *new)) if new else self
 
 
 def weights_of(references: Iterable[str]) -> dict[str, float]:
@@ -91,7 +100,7 @@ def _weight_of(reference: str) -> tuple[str, float]:
 
 
 def open_dataset(
-    reference: str, *, revision: str | None = None, encoding: str = "utf-8", report: Report | None = None
+    reference: str, options: FileOptions | None = None, *, revision: str | None = None, report: Report | None = None
 ) -> Source:
     """Open `reference` and return its splits.
 
@@ -100,7 +109,7 @@ def open_dataset(
         EmptyError: it holds no rows.
         HubError: the Hub cannot be reached or refuses access.
     """
-    source = _opened(reference, revision, encoding, report or Report())
+    source = _opened(reference, revision, options or FileOptions(), report or Report())
     return replace(source, splits=DatasetDict({name: unfolded(part) for name, part in source.splits.items()}))
 
 
@@ -117,18 +126,18 @@ def unfolded(dataset: Dataset) -> Dataset:
     return dataset.flatten().rename_columns(columns)
 
 
-def _opened(reference: str, revision: str | None, encoding: str, report: Report) -> Source:
+def _opened(reference: str, revision: str | None, options: FileOptions, report: Report) -> Source:
     if reference == "-":
-        return Source(reference, DatasetDict(train=_stdin(encoding)))
+        return Source(reference, DatasetDict(train=_stdin(options.encoding)))
     path, config = local_path(reference)
     if path is None:
         return _from_hub(reference, revision, report)
     if path.is_file() and config:
         raise DataError(f"{str(path)!r} is a file, which has no configuration {config!r}")
     if path.is_file():
-        return Source(reference, DatasetDict({split_of(Path(path.name)): files.read_file(path, encoding)}))
+        return Source(reference, DatasetDict({split_of(Path(path.name)): files.read_file(path, options)}))
     benchmark = f"{path.name}/{config}" if config else None
-    return Source(reference, _folder(path, config, encoding), benchmark)
+    return Source(reference, _folder(path, config, options), benchmark)
 
 
 def _stdin(encoding: str) -> Dataset:
@@ -182,7 +191,7 @@ def split_of(path: Path) -> str:
     return "train"
 
 
-def _folder(path: Path, config: str | None, encoding: str) -> DatasetDict:
+def _folder(path: Path, config: str | None, options: FileOptions) -> DatasetDict:
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
         try:
             loaded = load_from_disk(str(path))
@@ -192,7 +201,7 @@ def _folder(path: Path, config: str | None, encoding: str) -> DatasetDict:
     if "configs:" in _read_if_there(path / "README.md") or config:
         with translated("dataset", str(path)):
             return load_splits(str(path), config)
-    return _grouped(path, encoding)
+    return _grouped(path, options)
 
 
 def files_by_split(folder: Path) -> dict[str, list[Path]]:
@@ -214,11 +223,11 @@ def _is_data(inside: Path) -> bool:
     return not hidden and inside.suffix.lower() != ".md" and files.format_of(inside) is not None
 
 
-def _grouped(folder: Path, encoding: str) -> DatasetDict:
+def _grouped(folder: Path, options: FileOptions) -> DatasetDict:
     from datasets import concatenate_datasets
 
     groups = files_by_split(folder)
-    read = {split: [files.read_file(path, encoding) for path in paths] for split, paths in groups.items()}
+    read = {split: [files.read_file(path, options) for path in paths] for split, paths in groups.items()}
     try:
         return DatasetDict({split: concatenate_datasets(parts) for split, parts in read.items()})
     except ValueError as error:

@@ -17,6 +17,7 @@ from llmkit.data.columns import Row
 from llmkit.data.label_sets import as_list, label_set_problem
 from llmkit.data.labels import by_number, spelled_as
 from llmkit.errors import DataError, OptionError, did_you_mean, listing, shortened
+from llmkit.options import FileOptions
 from llmkit.output.atomic import staged
 from llmkit.output.report import to_json
 
@@ -74,7 +75,7 @@ class Predictions:
         return f"predictions: column {self.column!r} of {self.path}, which has no 'prediction'"
 
 
-def read_predictions(path: Path, encoding: str = "utf-8") -> Predictions:
+def read_predictions(path: Path, options: FileOptions | None = None) -> Predictions:
     """Read any system's output: rows with a `prediction`, or else a label, answer, output, completion or score.
 
     A .json file can also be one object from ids to texts.
@@ -85,7 +86,7 @@ def read_predictions(path: Path, encoding: str = "utf-8") -> Predictions:
     """
     if not path.is_file():
         raise DataError(f"there is no file {str(path)!r}")
-    rows = _one_each(files.read_rows(path, encoding), path)
+    rows = _one_each(files.read_rows(path, options), path)
     column = _prediction_column(path, dict.fromkeys(name for row in rows for name in row))
     for number, row in enumerate(rows, start=1):
         if row.get(column) is None:

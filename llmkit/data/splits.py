@@ -16,7 +16,7 @@ from llmkit.data.label_sets import holds_sets, sets_of
 from llmkit.data.labels import names_of
 from llmkit.data.loading import Source, open_dataset
 from llmkit.errors import DataError, EmptyError, did_you_mean, listing
-from llmkit.options import SplitOptions
+from llmkit.options import FileOptions, SplitOptions
 
 CUT_SHARE = 0.1
 VALIDATIONS = ("validation", "validation_matched", "valid", "val", "dev")
@@ -122,7 +122,7 @@ def train_and_validation(
     splits: SplitOptions,
     limit: int | None,
     seed: int,
-    encoding: str = "utf-8",
+    options: FileOptions | None = None,
     column: str | None = None,
 ) -> TrainAndValidation:
     """Return training rows and the rows to measure on, cut from train when the dataset has none.
@@ -134,7 +134,7 @@ def train_and_validation(
         splits: which of its rows; `validation` can be a file too.
         limit: rows of each at most.
         seed: of the cut.
-        encoding: of a file that `splits.validation` names.
+        options: how to read a file that `splits.validation` names.
         column: of class labels, if any: no label's last training row is cut.
 
     Raises:
@@ -143,7 +143,7 @@ def train_and_validation(
     """
     train, validation = select(source.splits, splits.train_split, limit), splits.validation
     if validation is not None and names_file(source.splits, validation):
-        others = open_dataset(validation, encoding=encoding).splits
+        others = open_dataset(validation, options).convert(source.conversions).splits
         name = next((name for name in (*VALIDATIONS, *others) if name in others), "train")
         return TrainAndValidation(train, select(others, name, limit), validation)
     name = validation or next((name for name in VALIDATIONS if name in source.splits), "")

@@ -20,6 +20,7 @@ from llmkit import hub
 from llmkit.data import files, loading
 from llmkit.errors import DataError, EmptyError, OptionError, brief
 from llmkit.errors.libraries import translated
+from llmkit.options import FileOptions
 from llmkit.output.report import Report
 
 ROWS_PER_BATCH = 1000  # at most, where the format does not say
@@ -77,11 +78,11 @@ class FileStream(RowStream):
     """The rows of data files, one file after the other."""
 
     paths: tuple[Path, ...]
-    encoding: str
+    options: FileOptions
 
     def read(self) -> Iterator[Dataset]:
         for path in self.paths:
-            for batch in _of_file(path, self.encoding):
+            for batch in _of_file(path, self.options.encoding):
                 yield loading.unfolded(batch)
 
 
@@ -118,7 +119,7 @@ class Streams:
     commit: str | None = None
 
 
-def open_streams(reference: str, encoding: str, report: Report) -> Streams:
+def open_streams(reference: str, options: FileOptions, report: Report) -> Streams:
     """Open a dataset without reading it.
 
     Raises:
@@ -130,10 +131,10 @@ def open_streams(reference: str, encoding: str, report: Report) -> Streams:
         raise OptionError("--streaming reads rows again and again, which standard input cannot give; save it to a file")
     path, config = loading.local_path(reference)
     if path is not None and path.is_file():
-        return Streams(reference, {loading.split_of(Path(path.name)): stream_files([path], encoding)})
+        return Streams(reference, {loading.split_of(Path(path.name)): stream_files([path], options)})
     if path is not None and not config and not (path / "README.md").is_file():
         groups = loading.files_by_split(path)
-        return Streams(reference, {split: stream_files(paths, encoding) for split, paths in groups.items()})
+        return Streams(reference, {split: stream_files(paths, options) for split, paths in groups.items()})
     name, config = (str(path), config) if path is not None else loading.hub_name(reference)
     commit = hub.commit("dataset", name, None, report) if path is None else None
     with translated("dataset", name):
@@ -141,13 +142,13 @@ def open_streams(reference: str, encoding: str, report: Report) -> Streams:
     return Streams(reference, {split: LibraryStream(rows) for split, rows in loaded.items()}, commit)
 
 
-def stream_files(paths: Iterable[Path], encoding: str) -> RowStream:
+def stream_files(paths: Iterable[Path], options: FileOptions) -> RowStream:
     """Return the rows of data files, one file after the other.
 
     Raises:
         DataError: a format that cannot be read in parts.
     """
-    stream = FileStream(tuple(paths), encoding)
+    stream = FileStream(tuple(paths), options)
     for path in stream.paths:
         kind = files.format_of(path)
         if kind == "json":

@@ -113,7 +113,7 @@ def _task_and_split(
 ) -> tuple[Task, SplitRows]:
     data = request.data
     able = tasks.for_model(resolved.config, "eval", resolved.name, data.task, data)
-    source = open_dataset(request.dataset, encoding=data.encoding, report=report)
+    source = open_dataset(request.dataset, data, report=report)
     task, columns = tasks.resolve_task(able, source.any(), data.columns, "eval", data, resolved.config)
     has_labels = partial(task.columns.has_labels, columns=columns)
     name, rows = evaluation_rows(source, request.evaluation.split, data.limit, has_labels, _cut_of(run_record, source))

@@ -22,7 +22,7 @@ from llmkit.evaluation.joining import join
 from llmkit.evaluation.plan import SplitRows, check_slices, gated_metrics, requested_metrics, seed_of, usable_rows
 from llmkit.evaluation.result import Evaluation, MetricRequest, Subject
 from llmkit.metrics.observations import Observations, Texts
-from llmkit.options import DataOptions, EvalRequest
+from llmkit.options import DataOptions, EvalRequest, FileOptions
 from llmkit.output.report import Report
 from llmkit.output.result import Provenance
 from llmkit.tasks import Task, TaskSettings
@@ -75,10 +75,10 @@ def evaluate_predictions(
     _refuse_model_flags(request)
     data, baseline = request.data, request.gates.baseline
     saved = read_saved(baseline) if baseline else None
-    source = open_dataset(request.dataset, encoding=data.encoding, report=report)
+    source = open_dataset(request.dataset, data, report=report)
     scored = _scored_rows(request, source, report)
     check_slices(scored.rows, scored.metric_request)
-    observations, ids = _observed(scored, path, data.encoding, report)
+    observations, ids = _observed(scored, path, data, report)
     if dry_run:
         return None
     subject = Subject(
@@ -128,9 +128,9 @@ def _has_text_task(source: Source, data: DataOptions) -> bool:
     return first is not None and set(TEXT_METRICS) <= set(first.metric_names(None))
 
 
-def _observed(scored: ScoredRows, path: Path, encoding: str, report: Report) -> tuple[Observations, list[str]]:
+def _observed(scored: ScoredRows, path: Path, options: FileOptions, report: Report) -> tuple[Observations, list[str]]:
     """Return what the file predicts for each row, and the content ids of the rows."""
-    predictions = read_predictions(path, encoding)
+    predictions = read_predictions(path, options)
     if predictions.note:
         report.say(predictions.note)
     ids = row_ids([scored.rows[column] for column in scored.settings.inputs.values() or scored.rows.column_names])

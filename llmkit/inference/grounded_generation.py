@@ -24,7 +24,7 @@ class GroundedGenerator(Generator):
         retrieval = request.retrieval
         self.passages_per_prompt = retrieval.passages_per_prompt
         embedder = open_embedder(retrieval.embedder, request.model, report)
-        self.knowledge = KnowledgeBase.open(str(retrieval.retrieve), embedder, request.rows.encoding, report)
+        self.knowledge = KnowledgeBase.open(str(retrieval.retrieve), embedder, request.rows, report)
 
     def prompt(self, text: str, name: str = "the prompt") -> EncodedPrompt:
         """Return a prompt of as many passages as fit, the nearest first, and the question.

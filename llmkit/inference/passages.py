@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit.data import files, open_dataset
 from llmkit.errors import DataError, EmptyError, HubError, ModelError, listing
+from llmkit.options import FileOptions
 from llmkit.output.report import Report
 from llmkit.tasks.base.language_modeling import text_column
 
@@ -55,7 +56,7 @@ class Passage:
         return document.title or (document.file if document.row is None else f"{document.file}, row {document.row}")
 
 
-def read_documents(reference: str, encoding: str, report: Report) -> list[Document]:
+def read_documents(reference: str, options: FileOptions, report: Report) -> list[Document]:
     """Return the documents of a folder of files, or of whatever else `open_dataset` opens: a row each.
 
     Raises:
@@ -65,11 +66,11 @@ def read_documents(reference: str, encoding: str, report: Report) -> list[Docume
     """
     path = Path(reference).expanduser()
     if path.is_dir() and not _is_dataset(path):
-        documents = list(_of_folder(path, encoding, report))
+        documents = list(_of_folder(path, options, report))
     elif path.is_file() and files.format_of(path) == "txt":
-        documents = list(_of_file(path, path.name, encoding, report))
+        documents = list(_of_file(path, path.name, options, report))
     else:
-        documents = list(_of_dataset(reference, path, encoding, report))
+        documents = list(_of_dataset(reference, path, options, report))
     documents = [document for document in documents if document.text.strip()]
     if not documents:
         raise EmptyError(
@@ -84,7 +85,7 @@ def _is_dataset(folder: Path) -> bool:
     return saved or (card.is_file() and "configs:" in card.read_text(encoding="utf-8", errors="replace"))
 
 
-def _of_folder(folder: Path, encoding: str, report: Report) -> Iterator[Document]:
+def _of_folder(folder: Path, options: FileOptions, report: Report) -> Iterator[Document]:
     paths = {path: path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()}
     visible = [path for path, name in paths.items() if not any(part.startswith(".") for part in name.parts)]
     readable = [path for path in visible if files.format_of(path) is not None]
@@ -93,12 +94,12 @@ def _of_folder(folder: Path, encoding: str, report: Report) -> Iterator[Document
             f"{len(visible) - len(readable)} of {len(visible)} files in {folder} are of other kinds and left out"
         )
     for path in readable:
-        yield from _of_file(path, paths[path].as_posix(), encoding, report)
+        yield from _of_file(path, paths[path].as_posix(), options, report)
 
 
-def _of_file(path: Path, name: str, encoding: str, report: Report) -> Iterator[Document]:
+def _of_file(path: Path, name: str, options: FileOptions, report: Report) -> Iterator[Document]:
     try:
-        rows = files.read_file(path, encoding)
+        rows = files.read_file(path, options)
     except EmptyError:
         return
     if files.format_of(path) == "txt":
@@ -107,9 +108,9 @@ def _of_file(path: Path, name: str, encoding: str, report: Report) -> Iterator[D
         yield from _of_rows(rows, name, report)
 
 
-def _of_dataset(reference: str, path: Path, encoding: str, report: Report) -> Iterator[Document]:
+def _of_dataset(reference: str, path: Path, options: FileOptions, report: Report) -> Iterator[Document]:
     try:
-        source = open_dataset(reference, encoding=encoding, report=report)
+        source = open_dataset(reference, options, report=report)
     except (DataError, HubError) as error:
         if path.exists():
             raise

@@ -18,7 +18,7 @@ from llmkit.inference.embedding import DEFAULT_MODEL, Embedder
 from llmkit.inference.passages import Passage, cut, read_documents
 from llmkit.inference.vector_cache import VectorCache, Vectors, content_key
 from llmkit.models.fingerprints import fingerprints
-from llmkit.options import EmbeddingOptions, ModelOptions
+from llmkit.options import EmbeddingOptions, FileOptions, ModelOptions
 from llmkit.output.report import Report
 
 BATCH_SIZE = 32  # passages per forward pass
@@ -51,14 +51,14 @@ class KnowledgeBase:
         self.passages, self.vectors, self.embedder = passages, vectors, embedder
 
     @classmethod
-    def open(cls, reference: str, embedder: Embedder, encoding: str, report: Report) -> KnowledgeBase:
+    def open(cls, reference: str, embedder: Embedder, options: FileOptions, report: Report) -> KnowledgeBase:
         """Read the texts of a folder, a file or a dataset, cut them into passages, and embed those that are new.
 
         Raises:
             DataError: there is no such folder, file or dataset, or a file cannot be read.
             EmptyError: there is no text.
         """
-        documents = read_documents(reference, encoding, report)
+        documents = read_documents(reference, options, report)
         passages = cut(documents, embedder.tokenizer, embedder.max_length)
         texts = {content_key(passage.text): passage.text for passage in passages}
         with contextlib.closing(cache_of(embedder, report)) as cache:

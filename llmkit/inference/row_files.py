@@ -37,7 +37,7 @@ def read_rows(options: RowOptions) -> list[dict[str, Any]]:
         raise OptionError("--input names the file of rows")
     if not path.is_file():
         raise DataError(f"there is no file {str(path)!r}")
-    rows = files.read_rows(path, options.encoding)[: options.limit]
+    rows = files.read_rows(path, options)[: options.limit]
     if options.output and options.output.suffix == ".csv":  # one heading for all rows, in all chunks
         names = dict.fromkeys(name for row in rows for name in row)
         rows = [{**names, **row} for row in rows]
@@ -132,7 +132,7 @@ class RowWriter:
 def identity_of(options: RowOptions, **more: object) -> str:
     """Return a digest of the input's bytes and the options: what makes two commands the same one."""
     digest = hashlib.sha256(options.input.read_bytes() if options.input else b"")
-    names = ("column", "limit", "batch_size", "encoding")
+    names = ("column", "limit", "batch_size", "encoding", "delimiter", "header", "skip_rows", "comment")
     values = {**{name: getattr(options, name) for name in names}, **more}
     digest.update(json.dumps(values, sort_keys=True, default=str).encode())
     return digest.hexdigest()

@@ -120,7 +120,7 @@ def survey(
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
     data, survey_options, report = data or DataOptions(), survey_options or SurveyOptions(), report or Report()
     tasks.for_inspection(None, data.task, data)  # a wrong name is known before any download
-    source = open_dataset(dataset, encoding=data.encoding, report=report)
+    source = open_dataset(dataset, data, report=report)
     parts = _parts(source, data.limit)
     resolved = models.resolve_model(options, report, BUILTIN_NAME)
     able = tasks.for_inspection(None if options.model is None else resolved.config, data.task, data)

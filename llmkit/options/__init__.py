@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from llmkit.options.adapters import AdapterOptions, MergeOptions
 from llmkit.options.base import Options, TalkOptions, print_version
-from llmkit.options.data import CorpusOptions, DataOptions, ReadingOptions, RowOptions, SplitOptions, SurveyOptions
+from llmkit.options.data import (
+    CorpusOptions,
+    DataOptions,
+    FileOptions,
+    ReadingOptions,
+    RowOptions,
+    SplitOptions,
+    SurveyOptions,
+)
 from llmkit.options.distillation import DistillingOptions
 from llmkit.options.embedding import EmbeddingOptions, RetrievalOptions, VectorRowOptions
 from llmkit.options.evaluation import CompareOptions, EvalOptions, GateOptions, ResultOptions
@@ -34,6 +42,7 @@ __all__ = [
     "EmbeddingOptions",
     "EvalOptions",
     "EvalRequest",
+    "FileOptions",
     "FinetuneRequest",
     "GateOptions",
     "GenerateRequest",

@@ -13,14 +13,36 @@ from llmkit.options.tasks import TaskFlags
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadingOptions(Options):
+class FileOptions(Options):
+    """How data files are read, where they do not tell themselves."""
+
+    encoding: Annotated[str, flag(panel="Data", help="Character encoding of text files.")] = "utf-8"
+    delimiter: Annotated[
+        str | None, flag(panel="Data", help="What stands between the cells of a CSV; else told from its first lines.")
+    ] = None
+    header: Annotated[
+        bool, flag("--header/--no-header", panel="Data", help="Does a table begin with the names of its columns.")
+    ] = True
+    skip_rows: Annotated[int, flag(panel="Data", help="Lines above the header of a table, left out.")] = 0
+    comment: Annotated[str | None, flag(panel="Data", help="Leave out lines of a table that begin so, e.g. #.")] = None
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        yield from self.at_least(0, "skip_rows")
+        if self.delimiter is not None and len(self.delimiter) != 1:
+            yield f"--delimiter is one character, not {self.delimiter!r}"
+        if self.comment is not None and not self.comment.strip():
+            yield "--comment takes what such lines begin with, as #"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions(FileOptions):
     """How to read rows, whatever they are for."""
 
     column: Annotated[
         list[str] | None, flag(panel="Data", help="role=name, e.g. text=review or label=stars; repeatable.")
     ] = None
     limit: Annotated[int | None, flag(panel="Data", help="Use at most so many rows (of each split).")] = None
-    encoding: Annotated[str, flag(panel="Data", help="Character encoding of text files.")] = "utf-8"
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()

@@ -170,7 +170,7 @@ def _task_of(resolved: ResolvedModel) -> Task:
 def _read_prompts(task: Task, options: MergeOptions) -> list[Row]:
     """Return the inputs by role of the rows of --prompts."""
     assert options.prompts is not None
-    rows = files.read_rows(options.prompts, options.encoding)[: options.limit]
+    rows = files.read_rows(options.prompts, options)[: options.limit]
     roles = task.columns.input_roles or ("prompt",)
     require_roles(options.columns, roles)
     if task.columns.input_roles:

@@ -10,6 +10,7 @@ from datasets import Dataset, DatasetDict
 
 from llmkit.data import fingerprint, hub_name, open_dataset
 from llmkit.errors import DataError, EmptyError, HubError
+from llmkit.options import FileOptions
 
 A, B = {"text": "a", "label": "x"}, {"text": "b", "label": "y"}
 
@@ -223,7 +224,7 @@ def test_bad_standard_input_is_refused_in_one_sentence(standard_input, data, err
 
 def test_standard_input_is_read_in_the_named_encoding(standard_input):
     standard_input("好".encode("gb18030"))
-    assert open_dataset("-", encoding="gb18030").splits["train"]["text"] == ["好"]
+    assert open_dataset("-", FileOptions(encoding="gb18030")).splits["train"]["text"] == ["好"]
 
 
 def test_a_fingerprint_depends_on_the_rows_and_their_order_and_on_nothing_else(tmp_path):

@@ -60,7 +60,7 @@ def open_components(
             raise OptionError("--streaming takes one dataset without a weight; a folder of several files is one")
         streamed = open_stream(next(iter(weights)), splits, data, report)
         return [MixtureComponent(streamed.source, 1.0)], streamed
-    sources = {name: open_dataset(name, encoding=data.encoding, report=report) for name in weights}
+    sources = {name: open_dataset(name, data, report=report) for name in weights}
     return [MixtureComponent(source, weights[name]) for name, source in sources.items()], None
 
 
@@ -213,7 +213,7 @@ def _split(
     if number and splits.validation is not None and names_file(first, splits.validation):  # it counts once
         return TrainAndValidation(train, train.select([]), splits.validation)
     column = task.columns.class_column(train, columns)
-    rows = train_and_validation(source, splits, data.limit, request.training.seed, data.encoding, column)
+    rows = train_and_validation(source, splits, data.limit, request.training.seed, data, column)
     if rows.cut is None:
         tasks.require_columns(columns, rows.validation, f"--validation {rows.name}")
         tasks.require_valid_rows(task, rows.validation, columns, f"validation{of_dataset}")

@@ -62,7 +62,7 @@ def open_stream(reference: str, splits: SplitOptions, data: CorpusOptions, repor
         OptionError: a slice, or standard input.
         DataError, EmptyError, HubError: there is no such dataset, split or row.
     """
-    streams, most = open_streams(reference, data.encoding, report), min(HEAD_ROWS, data.limit or HEAD_ROWS)
+    streams, most = open_streams(reference, data, report), min(HEAD_ROWS, data.limit or HEAD_ROWS)
     rows = _split(streams, splits.train_split, "--train-split")
     head = rows.head(most, HEAD_CHARACTERS)
     validation = splits.validation or next((name for name in VALIDATIONS if name in streams.splits), None)
