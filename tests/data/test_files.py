@@ -12,6 +12,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from llmkit.data.files import FORMATS, from_rows, read_file, read_rows
 from llmkit.errors import DataError, EmptyError
+from llmkit.options import FileOptions
 
 ROWS = [{"text": "a, b", "label": "x"}, {"text": "ça 大", "label": "y"}]
 
@@ -48,7 +49,7 @@ def rows_of(tmp_path):
     def read(name: str, content: str | bytes, **options: object) -> list[dict[str, object]]:
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return read_file(path, **options).to_list()
+        return read_file(path, FileOptions(**options)).to_list()
 
     return read
 

@@ -18,7 +18,7 @@ from signalling import Signalling
 from llmkit.data import open_dataset, streams
 from llmkit.data.streams import RowStream, open_streams
 from llmkit.errors import DataError, Stopped
-from llmkit.options import RunOptions, SplitOptions, TrainingOptions
+from llmkit.options import FileOptions, RunOptions, SplitOptions, TrainingOptions
 from llmkit.output.report import Report
 from llmkit.training.finetuning import finetune
 from llmkit.training.rows import streaming
@@ -55,7 +55,7 @@ def rows_of(stream: RowStream, **which: int) -> list[dict]:
 def test_a_stream_has_the_rows_of_the_file(tmp_path, name):
     path = written(tmp_path, name)
     whole = open_dataset(str(path)).splits["train"]
-    stream = open_streams(str(path), "utf-8", Report()).splits["train"]
+    stream = open_streams(str(path), FileOptions(), Report()).splits["train"]
     assert rows_of(stream) == whole.to_list()
     assert rows_of(stream, skip=1700, limit=2100) == whole.to_list()[1700:2100]
     batches = list(stream.batches())
@@ -69,21 +69,24 @@ def test_a_folder_is_read_file_after_file_and_a_text_in_pieces_that_lose_nothing
     write_jsonl(tmp_path / "train-1.jsonl", ROWS[:10])
     write_jsonl(tmp_path / "train-2.jsonl", ROWS[10:30])
     write_jsonl(tmp_path / "test.jsonl", ROWS[30:35])
-    splits = open_streams(str(tmp_path), "utf-8", Report()).splits
+    splits = open_streams(str(tmp_path), FileOptions(), Report()).splits
     assert [row["text"] for row in rows_of(splits["train"])] == [row["text"] for row in ROWS[:30]]
     assert len(rows_of(splits["test"])) == 5
     text = "".join(f"Zeile {number}: größer als 漢字\n" for number in range(60_000))
     (tmp_path / "book.txt").write_text(text, encoding="gb18030")
     pieces = [
-        row["text"] for row in rows_of(open_streams(str(tmp_path / "book.txt"), "gb18030", Report()).splits["train"])
+        row["text"]
+        for row in rows_of(
+            open_streams(str(tmp_path / "book.txt"), FileOptions(encoding="gb18030"), Report()).splits["train"]
+        )
     ]
     assert "".join(pieces) == text
     assert 10 < len(pieces) < 60
     with pytest.raises(DataError, match="is not utf-8; name the file's encoding"):
-        rows_of(open_streams(str(tmp_path / "book.txt"), "utf-8", Report()).splits["train"])
+        rows_of(open_streams(str(tmp_path / "book.txt"), FileOptions(), Report()).splits["train"])
     (tmp_path / "cut.txt").write_bytes("größer".encode()[:3])
     with pytest.raises(DataError, match="byte 0xc3 is not utf-8"):
-        rows_of(open_streams(str(tmp_path / "cut.txt"), "utf-8", Report()).splits["train"])
+        rows_of(open_streams(str(tmp_path / "cut.txt"), FileOptions(), Report()).splits["train"])
 
 
 def test_each_pass_has_all_rows_once_in_an_order_of_the_seed():

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from llmkit.errors import DataError, EmptyError, HubError
 from llmkit.inference.passages import Document, Passage, cut, read_documents
-from llmkit.options import TalkOptions
+from llmkit.options import FileOptions, TalkOptions
 from llmkit.output.report import Report
 
 LONG = "the fox was good and the king was cold. " * 30  # 10 tokens a sentence
@@ -84,7 +84,7 @@ def documents(reference, said: list[str] | None = None, encoding: str = "utf-8")
     report = Report(TalkOptions())
     if said is not None:
         report.say = said.append  # type: ignore[method-assign]
-    return read_documents(str(reference), encoding, report)
+    return read_documents(str(reference), FileOptions(encoding=encoding), report)
 
 
 def test_a_folder_gives_its_texts_and_the_rows_of_its_tables(tmp_path):
