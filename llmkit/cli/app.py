@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import shlex
 import sys
 import tempfile
 import traceback
@@ -15,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
-from llmkit.errors import GateMissed, LlmkitError, one_line
+from llmkit.errors import GateMissed, LlmkitError, UndecidedError, one_line
 from llmkit.options import print_version
 
 # verb -> (module, what `llmkit --help` says of it); a module is imported when its command runs
@@ -91,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     except LlmkitError as error:
-        return _fail(str(error), error.exit_code, error)
+        return _fail(_message(error, sys.argv[1:] if argv is None else argv), error.exit_code, error)
     except TyperException as error:
         return _fail(one_line(error.format_message()), error.exit_code, error)
     except (KeyboardInterrupt, typer.Abort) as error:
@@ -117,6 +118,15 @@ def _fail(sentence: str, code: int, error: BaseException) -> int:
         traceback.print_exception(error)
     print(f"error: {sentence}", file=sys.stderr)
     return code
+
+
+def _message(error: LlmkitError, argv: Sequence[str]) -> str:
+    """Return what is said of an error; of data that can be read in several ways, the command for each."""
+    if not isinstance(error, UndecidedError):
+        return str(error)
+    typed = shlex.join(argv)
+    lines = [f"  {phrase}\n    llmkit {typed} {flags}" for phrase, flags in error.readings]
+    return "\n".join([f"{error.sentence}; one of these says which:", *lines])
 
 
 def _unexpected(error: Exception) -> int:

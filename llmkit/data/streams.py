@@ -18,6 +18,7 @@ from datasets.table import InMemoryTable
 
 from llmkit import hub
 from llmkit.data import files, loading
+from llmkit.data.conversions import Conversion, converted
 from llmkit.errors import DataError, EmptyError, OptionError, brief
 from llmkit.errors.libraries import translated
 from llmkit.options import FileOptions
@@ -95,6 +96,18 @@ class LibraryStream(RowStream):
     def read(self) -> Iterator[Dataset]:
         for batch in self.rows.iter(batch_size=ROWS_PER_BATCH):
             yield loading.unfolded(Dataset.from_dict(batch, features=self.rows.features))
+
+
+@dataclass(frozen=True)
+class ConvertedStream(RowStream):
+    """The rows of a stream, read in other ways."""
+
+    rows: RowStream
+    conversions: tuple[Conversion, ...]
+
+    def read(self) -> Iterator[Dataset]:
+        for batch in self.rows.batches():
+            yield converted(batch, self.conversions)
 
 
 def _with_features(batch: Dataset, features: Features, start: int) -> Dataset:

@@ -5,6 +5,7 @@
     ├── GateMissed         1   a gate was not met: the model is worse, nothing is broken
     ├── OptionError        2   a flag, or two that do not go together
     ├── DataError          2   a dataset, a file or a row
+    │   └── UndecidedError 2   data that can be read in several ways
     ├── ModelError         2   a model or a tokenizer
     ├── HubError           4   the Hub, the network, access
     ├── EmptyError         5   nothing to train or evaluate on
@@ -56,6 +57,14 @@ class OptionError(LlmkitError):
 
 class DataError(LlmkitError):
     exit_code = 2
+
+
+class UndecidedError(DataError):
+    """Data that can be read in several ways; `readings` holds a phrase and the flags of each."""
+
+    def __init__(self, sentence: str, readings: tuple[tuple[str, str], ...]) -> None:
+        self.sentence, self.readings = sentence, readings
+        super().__init__(f"{sentence}: say {' or '.join(flags for _, flags in readings)}")
 
 
 class ModelError(LlmkitError):

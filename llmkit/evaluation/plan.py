@@ -114,7 +114,10 @@ def _task_and_split(
     data = request.data
     able = tasks.for_model(resolved.config, "eval", resolved.name, data.task, data)
     source = open_dataset(request.dataset, data, report=report)
-    task, columns = tasks.resolve_task(able, source.any(), data.columns, "eval", data, resolved.config)
+    resolution = tasks.resolve_task(able, tasks.Evidence.of(source), data.columns, "eval", data, resolved.config)
+    task, columns = resolution.task, resolution.columns
+    source = source.convert(resolution.conversions)
+    report.say_all(resolution.sentences())
     has_labels = partial(task.columns.has_labels, columns=columns)
     name, rows = evaluation_rows(source, request.evaluation.split, data.limit, has_labels, _cut_of(run_record, source))
     tasks.require_valid_rows(task, rows, columns, name)

@@ -178,7 +178,10 @@ def _labelled_rows(request: EvalRequest, source: Source, report: Report) -> Scor
         raise OptionError(
             f"--task {candidates[0].name}: a file of predictions can be scored for {those}, or by a text metric"
         )
-    task, columns = tasks.resolve_task(able, source.any(), data.columns, "eval", data)
+    resolution = tasks.resolve_task(able, tasks.Evidence.of(source), data.columns, "eval", data)
+    task, columns = resolution.task, resolution.columns
+    source = source.convert(resolution.conversions)
+    report.say_all(resolution.sentences())
     name, rows = evaluation_rows(
         source, evaluation.split, data.limit, partial(task.columns.has_labels, columns=columns)
     )

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -124,13 +124,15 @@ def survey(
     parts = _parts(source, data.limit)
     resolved = models.resolve_model(options, report, BUILTIN_NAME)
     able = tasks.for_inspection(None if options.model is None else resolved.config, data.task, data)
-    task, columns = tasks.resolve_task(able, parts[0].rows, data.columns, "data", data, resolved.config)
-    why = "--task names it" if data.task else f"the first whose columns are there: {task.columns.requirement()}"
-    more = tuple(
-        able_task.name for able_task in able if able_task is not task and _fits(able_task, parts[0].rows, data)
-    )
+    evidence = tasks.Evidence.of(source, parts[0].rows)
+    resolution = tasks.resolve_task(able, evidence, data.columns, "data", data, resolved.config)
+    task, columns = resolution.task, resolution.columns
+    parts = [replace(part, rows=resolution.convert(part.rows)) for part in parts]
+    why = "--task names it" if data.task else resolution.reason
+    more = tuple(dict.fromkeys(other.name for other, _ in resolution.others if other is not task))
     resolved_task = ResolvedTask(task, columns, why, more)
     _say_task(resolved_task, report)
+    report.say_all(resolution.sentences())
     inputs = input_columns(columns)
     for part in parts:
         tasks.require_columns(inputs, part.rows, f"split {part.name}")
@@ -189,10 +191,6 @@ def _parts(source: Source, limit: int | None) -> list[Part]:
     if not parts:
         raise EmptyError(f"{source.reference!r} holds no rows")
     return parts
-
-
-def _fits(task: Task, rows: Dataset, data: DataOptions) -> bool:
-    return set(data.columns) <= set(task.columns.roles) and task.columns.match(rows, data.columns) is not None
 
 
 def _first_usable(resolved: ResolvedTask, inspected: Inspected) -> Dataset:

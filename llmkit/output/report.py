@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -53,6 +53,11 @@ class Report:
         """Tell what is being done or was chosen."""
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)
+
+    def say_all(self, texts: Iterable[str]) -> None:
+        """Tell several things, each on a line."""
+        for text in texts:
+            self.say(text)
 
     def debug(self, text: str) -> None:
         """Tell what only --verbose wants to know."""

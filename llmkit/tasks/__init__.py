@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from datasets import Dataset
 from transformers import PretrainedConfig
 
-from llmkit.errors import DataError, ModelError, OptionError, did_you_mean, listing
+from llmkit.data.evidence import Evidence
+from llmkit.errors import ModelError, OptionError, did_you_mean, listing
 from llmkit.models.reference import Reference
 from llmkit.options import TaskFlags
 from llmkit.tasks.base.settings import TARGET_ROLES, TaskSettings, input_columns
@@ -15,6 +15,13 @@ from llmkit.tasks.base.task import Task, max_length_for, settings_for
 from llmkit.tasks.causal_lm import CausalLM
 from llmkit.tasks.conversational import Conversational
 from llmkit.tasks.masked_lm import MaskedLM
+from llmkit.tasks.matching.resolution import (
+    Resolution,
+    require_columns,
+    require_roles,
+    require_valid_rows,
+    resolve_task,
+)
 from llmkit.tasks.multi_label_classification import MultiLabelClassification
 from llmkit.tasks.multiple_choice import MultipleChoice
 from llmkit.tasks.preference_optimization import PreferenceOptimization
@@ -51,7 +58,9 @@ TASKS: dict[str, Task] = {
 __all__ = [
     "TARGET_ROLES",
     "TASKS",
+    "Evidence",
     "Reference",
+    "Resolution",
     "Task",
     "TaskSettings",
     "for_inspection",
@@ -182,84 +191,6 @@ def for_inspection(config: PretrainedConfig | None, name: str | None, flags: Tas
     if name is None or "finetune" in get_task(name).commands:
         return for_training(config, name, flags)
     return requested_tasks("eval", name, flags)
-
-
-def resolve_task(
-    tasks: Sequence[Task],
-    dataset: Dataset,
-    given: dict[str, str],
-    command: str,
-    flags: TaskFlags | None = None,
-    config: PretrainedConfig | None = None,
-) -> tuple[Task, dict[str, str]]:
-    """Return the first of the tasks that the dataset fits, and its columns by role: see `Task.assign`.
-
-    Raises:
-        DataError: a column does not exist, or no task fits.
-        OptionError: a column is given a role that no task has, or two roles.
-    """
-    require_roles(given, {role for task in tasks for role in task.columns.roles})
-    if len(set(given.values())) < len(given):
-        raise OptionError("--column: one column cannot have two roles")
-    require_columns(given, dataset)
-    for task in tasks:
-        has_roles = set(given) <= set(task.columns.roles)
-        columns = task.columns.match(dataset, given) if has_roles else None
-        if columns is None and has_roles and len(tasks) == 1:
-            columns = task.columns.explicit_columns(dataset, given)
-        if columns is None:
-            continue
-        if len(set(columns.values())) < len(columns):
-            raise OptionError(
-                f"one column cannot be both: {', '.join(f'{role}={name}' for role, name in columns.items())}"
-            )
-        return task, task.columns.assign(columns, dataset, given, flags or TaskFlags(), config)
-    requirement = "; ".join(f"{task.name} wants {task.columns.requirement()}" for task in tasks)
-    role = tasks[0].columns.roles[0]
-    raise DataError(
-        f"the columns ({_columns(dataset)}) fit no task of {command}: {requirement}; name them, as in "
-        f"--column {role}=NAME"
-    )
-
-
-def require_valid_rows(task: Task, rows: Dataset, columns: dict[str, str], where: str) -> None:
-    """Refuse rows that contradict themselves, as tags that are fewer than the words; `where` says whose rows they are.
-
-    Raises:
-        DataError: naming the first such row, from 1.
-    """
-    invalid = task.columns.first_invalid_row(rows, columns)
-    if invalid is not None:
-        place, problem = invalid
-        raise DataError(f"{where}, row {place + 1}: {problem}")
-
-
-def require_roles(given: Iterable[str], roles: Collection[str]) -> None:
-    """Refuse a --column whose role no task in question has.
-
-    Raises:
-        OptionError: naming the roles that there are.
-    """
-    for role in given:
-        if role not in roles:
-            near = did_you_mean(role, roles)
-            raise OptionError(f"--column: there is no role {role!r}{near}; there are {listing(sorted(roles))}")
-
-
-def require_columns(given: Mapping[str, str], dataset: Dataset, where: str = "the dataset") -> None:
-    """Refuse a --column that the dataset does not have; `where` says which rows these are.
-
-    Raises:
-        DataError: naming the nearest column and those that there are.
-    """
-    for role, column in given.items():
-        if column not in dataset.column_names:
-            near = did_you_mean(column, dataset.column_names)
-            raise DataError(f"there is no column {column!r} for {role}{near}; {where} has {_columns(dataset)}")
-
-
-def _columns(dataset: Dataset) -> str:
-    return listing(dataset.column_names)
 
 
 def _names(tasks: Iterable[Task]) -> str:

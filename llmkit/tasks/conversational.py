@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets import Dataset
@@ -12,12 +12,14 @@ from transformers.utils import ModelOutput
 
 from llmkit.data.columns import Row, is_string, item_of
 from llmkit.data.conversations import ROLE_AND_CONTENT_KEYS, Conversation, conversation_of
+from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
 from llmkit.errors import DataError, ModelError, OptionError
 from llmkit.metrics.observations import Likelihoods, Observations
 from llmkit.models.config import DECODER_HEADS, is_decoder
 from llmkit.options import AskOptions, TaskFlags
 from llmkit.tasks.base.answers import Answers, Prediction
+from llmkit.tasks.base.candidates import Candidate
 from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Batch, Collator, EncodedRow, Encoding
 from llmkit.tasks.base.language_modeling import likelihoods, score_tokens
@@ -26,6 +28,7 @@ from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding.assistant_masks import encode_conversations, render
 from llmkit.tasks.encoding.collation import collate_causal
 from llmkit.tasks.encoding.packing import collate_packs, leaks, pack
+from llmkit.tasks.matching.dialogues import conversation_candidates
 
 METRICS = ("perplexity", "loss", "accuracy")
 MESSAGE_COLUMNS = ("messages", "conversations")
@@ -55,19 +58,12 @@ class ConversationalColumns(Columns):
     def requirement(self) -> str:
         return "a list of messages (or conversations), a prompt and its completion, or an instruction and its output"
 
-    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
-        if "messages" in given:
-            return given if len(given) == 1 else None
-        features = dataset.features
-        names = [name for name in MESSAGE_COLUMNS if name in features and _lists_messages(features[name])]
-        if names and not given:
-            return {"messages": names[0]}
-        for usual in TEXT_COLUMNS:
-            present = {role: name for role, name in usual.items() if name in features and _fits(role, features[name])}
-            columns = present | given
-            if {"prompt", "completion"} <= set(columns):
-                return {role: columns[role] for role in self.roles if role in columns}
-        return None
+    def candidates(self, evidence: Evidence, given: Mapping[str, str], flags: TaskFlags) -> list[Candidate]:
+        found = conversation_candidates(evidence, given)
+        return [replace(each, columns=self._in_order(each.columns)) for each in found]
+
+    def _in_order(self, columns: dict[str, str]) -> dict[str, str]:
+        return {role: columns[role] for role in self.roles if role in columns}
 
     def explicit_columns(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         names = [name for name in MESSAGE_COLUMNS if name in dataset.features]

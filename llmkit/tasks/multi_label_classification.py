@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from llmkit import metrics
 from llmkit.data import label_sets
 from llmkit.data import labels as label_names
 from llmkit.data.columns import Row, usual_among
+from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels, Matching
 from llmkit.data.predictions import as_probabilities, as_sets
 from llmkit.errors import ModelError, OptionError
@@ -23,21 +24,22 @@ from llmkit.metrics.observations import Bools, Floats, LabelSets, Observations
 from llmkit.metrics.thresholds import DEFAULT_THRESHOLD, best_threshold
 from llmkit.options import TaskFlags
 from llmkit.tasks.base.answers import Answer, Prediction
+from llmkit.tasks.base.candidates import Candidate
 from llmkit.tasks.base.encoding import Batch, Collator, Encoding
 from llmkit.tasks.base.sequence_classification import (
     SequenceAnswers,
     SequenceColumns,
     SequenceTask,
     text_cell,
-    text_columns,
     tokenize_rows,
 )
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.encoding import divergences
 from llmkit.tasks.encoding.collation import pad_batch
+from llmkit.tasks.matching.classes import text_choices
+from llmkit.tasks.matching.label_lists import LISTS, label_list_candidates
 
 PROBLEM_TYPE = "multi_label_classification"  # transformers chooses the loss by it: one sigmoid for each label
-LABEL_COLUMNS = ("labels", "label", "topics", "categories", "classes", "genres", "tags", "标签", "类别")
 METRICS = ("f1_micro", "f1_macro", "precision_micro", "recall_micro", "exact_match", "average_precision", "roc_auc")
 
 
@@ -57,12 +59,13 @@ class MultiLabelColumns(SequenceColumns):
     def requirement(self) -> str:
         return 'a text (or two) and a list of labels (["price", "food"]; in a CSV as JSON)'
 
-    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
-        usual = usual_among(dataset.column_names, LABEL_COLUMNS)
-        return _columns(dataset, given, [name for name in usual if label_sets.holds_sets(dataset, name)])
+    def candidates(self, evidence: Evidence, given: Mapping[str, str], flags: TaskFlags) -> list[Candidate]:
+        return label_list_candidates(evidence, given)
 
     def explicit_columns(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
-        return _columns(dataset, given, usual_among(dataset.column_names, LABEL_COLUMNS))
+        usual = usual_among(dataset.column_names, LISTS)
+        texts = text_choices(Evidence(dataset), given, usual[0]) if usual else []
+        return {**texts[0], "labels": usual[0]} if texts else None
 
     def first_invalid_row(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
         return label_sets.first_invalid_label_set(rows, columns["labels"]) if "labels" in columns else None
@@ -264,12 +267,6 @@ def config_threshold(config: PretrainedConfig) -> float:
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 < threshold < 1:
         raise ModelError(f"the model's config.json has the threshold {threshold!r}; a number between 0 and 1 is wanted")
     return float(threshold)
-
-
-def _columns(dataset: Dataset, given: dict[str, str], candidates: Sequence[str]) -> dict[str, str] | None:
-    column = given.get("labels") or next(iter(candidates), None)
-    texts = text_columns(dataset, given, column) if column else {}
-    return {**texts, "labels": column} if texts and column else None
 
 
 def _merged(probabilities: Floats, merge: Sequence[int], labels: int) -> Floats:

@@ -18,6 +18,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from llmkit import metrics
 from llmkit.data.columns import Row, is_label, is_string, item_of
+from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
 from llmkit.errors import DataError, shortened
 from llmkit.metrics.observations import ChoiceIds, Observations, softmax
@@ -32,6 +33,7 @@ from llmkit.tasks.base.alternatives import (
     encode_continuations,
 )
 from llmkit.tasks.base.answers import Answer, Prediction
+from llmkit.tasks.base.candidates import Candidate
 from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Batch, EncodedRow
 from llmkit.tasks.base.settings import TaskSettings
@@ -59,16 +61,9 @@ class MultipleChoiceColumns(Columns):
     def requirement(self) -> str:
         return "a question, its choices (a list, or columns such as ending0, ending1) and the answer"
 
-    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
-        names = dataset.column_names
-        answer = given.get("answer") or next((name for name in ANSWER_COLUMNS if name in names), None)
-        choices = _choice_columns(dataset, given, answer)
-        question = given.get("question") or next((name for name in QUESTION_COLUMNS if name in names), None)
-        if not choices or answer is None or question is None or not is_string(dataset.features[question]):
-            return None
-        if not is_label(dataset.features[answer]):
-            return None
-        return {"question": question, **choices, "answer": answer}
+    def candidates(self, evidence: Evidence, given: Mapping[str, str], flags: TaskFlags) -> list[Candidate]:
+        columns = _columns(evidence.rows, dict(given))
+        return [Candidate(columns, reason="a question, its choices and an answer")] if columns else []
 
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
         answers = dataset[columns["answer"]][:] if columns["answer"] in dataset.column_names else ()
@@ -247,6 +242,19 @@ def _encode_choices(
         return {"input_ids": ids, "first": firsts}
     encoded = tokenizer([question] * len(choices), choices, truncation=True, max_length=settings.max_length)
     return {name: encoded[name] for name in TOKEN_COLUMNS if name in encoded}
+
+
+def _columns(dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+    """Return a question, its choices and the answer, by role, or None."""
+    names = dataset.column_names
+    answer = given.get("answer") or next((name for name in ANSWER_COLUMNS if name in names), None)
+    choices = _choice_columns(dataset, given, answer)
+    question = given.get("question") or next((name for name in QUESTION_COLUMNS if name in names), None)
+    if not choices or answer is None or question is None or not is_string(dataset.features[question]):
+        return None
+    if not is_label(dataset.features[answer]):
+        return None
+    return {"question": question, **choices, "answer": answer}
 
 
 def _choice_columns(dataset: Dataset, given: Mapping[str, str], answer: str | None) -> dict[str, str]:

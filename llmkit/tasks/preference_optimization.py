@@ -7,7 +7,7 @@ Source: Rafailov et al., Direct Preference Optimization, 2023; padding and log-p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.data.columns import is_string, item_of
+from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
 from llmkit.errors import DataError, ModelError
 from llmkit.errors.extras import require_extra
@@ -25,11 +26,13 @@ from llmkit.models.config import DECODER_HEADS, is_decoder
 from llmkit.models.reference import reference_for
 from llmkit.options import TaskFlags
 from llmkit.tasks.base.answers import Answers, Prediction
+from llmkit.tasks.base.candidates import Candidate
 from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Batch, Collator, EncodedRow, Encoding
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding.preference_pairs import ANSWER_ROLES, encode_pair, preference_pair
+from llmkit.tasks.matching.dialogues import preference_candidates
 
 AUTO_CLASS = "AutoModelForCausalLM"
 REWARD_METRICS = ("reward_accuracy", "reward_margin", "dpo_loss")  # of what has changed since the reference
@@ -53,14 +56,12 @@ class PreferenceColumns(Columns):
     def requirement(self) -> str:
         return "a prompt, a chosen and a rejected answer (texts or messages; the prompt may begin both)"
 
-    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
-        named = {role: given.get(role, role) for role in self.roles}
-        columns = {role: name for role, name in named.items() if name in dataset.column_names}
-        features = {role: dataset.features[name] for role, name in columns.items()}
-        if not set(ANSWER_ROLES) <= set(columns) or not all(map(_holds_answers, features.values())):
-            return None
-        are_conversations = not any(is_string(features[role]) for role in ANSWER_ROLES)
-        return columns if "prompt" in columns or are_conversations else None
+    def candidates(self, evidence: Evidence, given: Mapping[str, str], flags: TaskFlags) -> list[Candidate]:
+        found = preference_candidates(evidence, given)
+        return [replace(each, columns=self._in_order(each.columns)) for each in found]
+
+    def _in_order(self, columns: dict[str, str]) -> dict[str, str]:
+        return {role: columns[role] for role in self.roles if role in columns}
 
     def first_invalid_row(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
         for index, row in enumerate(rows):

@@ -6,7 +6,7 @@ sum of start and end logits. Source: Devlin et al., BERT, 2019, 4.2 and 4.3 (no 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,13 +15,15 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
 from llmkit import metrics
-from llmkit.data.columns import Row, is_string
+from llmkit.data.columns import Row
+from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
 from llmkit.data.predictions import cell_text
 from llmkit.errors import ModelError, OptionError
 from llmkit.metrics.observations import AnswerTexts, Observations, softmax
 from llmkit.options import TaskFlags
 from llmkit.tasks.base.answers import Answer, Answers, Prediction
+from llmkit.tasks.base.candidates import Candidate
 from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Batch, Collator, EncodedRow, Encoding
 from llmkit.tasks.base.settings import TaskSettings
@@ -29,6 +31,7 @@ from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding.collation import INPUTS, pad_batch, pad_sequences
 from llmkit.tasks.encoding.context_windows import best_spans, candidates_of, windows_of
 from llmkit.tasks.encoding.squad_answers import SQUAD_FORMAT, problem_with_answers, raw_answers, reference_answers
+from llmkit.tasks.matching.questions import answer_candidates
 
 ROWS_PER_SLICE = 1000  # that are tokenized at a time: the offsets of their tokens take far more memory than the tokens
 MIN_WINDOW = 16  # tokens that hold a question and a piece of its context
@@ -52,17 +55,8 @@ class QuestionColumns(Columns):
     def requirement(self) -> str:
         return f"a question, a context and answers such as {SQUAD_FORMAT}, or an answer and its answer_start"
 
-    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
-        texts = {role: given.get(role, role) for role in self.input_roles}
-        if not all(is_string(dataset.features.get(column)) for column in texts.values()):
-            return None
-        start = given.get("answer_start", "answer_start")
-        names = ("answers", "answer") if start in dataset.column_names else ("answers",)
-        answers = given.get("answers") or next((name for name in names if name in dataset.column_names), None)
-        if answers is None:
-            return None
-        flat = start in dataset.column_names and not isinstance(dataset.features.get(answers), dict)
-        return {**texts, "answers": answers, **({"answer_start": start} if flat else {})}
+    def candidates(self, evidence: Evidence, given: Mapping[str, str], flags: TaskFlags) -> list[Candidate]:
+        return answer_candidates(evidence, given)
 
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
         column = columns["answers"]

@@ -5,7 +5,7 @@ Source: Agirre et al., SemEval-2012 Task 6, 2012; Cer et al., SemEval-2017 Task 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
@@ -16,19 +16,21 @@ from datasets import Dataset, Value
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import metrics
+from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
 from llmkit.metrics.observations import Numbers, Observations
 from llmkit.models.pooling import MODES, Pooling, pooled, read_pooling
 from llmkit.options import TaskFlags
 from llmkit.tasks.base.answers import Answers, Prediction
+from llmkit.tasks.base.candidates import Candidate
 from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Batch, Collator, EncodedRow, Encoding
-from llmkit.tasks.base.sequence_classification import EncodedColumns, text_columns, tokenize_rows
+from llmkit.tasks.base.sequence_classification import EncodedColumns, tokenize_rows
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding.collation import INPUTS, pad_batch
+from llmkit.tasks.matching.classes import class_candidates
 
-LABEL_COLUMNS = ("label", "score", "similarity", "similarity_score", "relatedness_score", "labels")
 HEAD_SUFFIXES = ("HeadModel", "HeadsModel")  # the names of bare models end in Model alone
 PAIR_PREFIX = "pair_"  # begins the names of the second text's columns
 
@@ -49,12 +51,10 @@ class SimilarityColumns(Columns):
     def requirement(self) -> str:
         return "two texts and a number of how alike they are (a model without a head does no more: finetune it first)"
 
-    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
-        label = given.get("label") or next((name for name in LABEL_COLUMNS if name in dataset.column_names), None)
-        if label is None or not _is_number(dataset.features[label]):
-            return None
-        texts = text_columns(dataset, given, label)
-        return {**texts, "label": label} if "pair" in texts else None
+    def candidates(self, evidence: Evidence, given: Mapping[str, str], flags: TaskFlags) -> list[Candidate]:
+        found = class_candidates(evidence, given)
+        features = evidence.features
+        return [each for each in found if "pair" in each.columns and _is_number(features[each.columns["label"]])]
 
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
         if columns["label"] not in dataset.column_names:

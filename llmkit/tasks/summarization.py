@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit.data.columns import is_string
+from llmkit.data.evidence import Evidence
+from llmkit.errors import listing
+from llmkit.options import TaskFlags
+from llmkit.tasks.base.candidates import Candidate
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.text_to_text import PREFIXED_FAMILIES, GeneratedText, PairColumns, TextToText, TextToTextEncoding
 from llmkit.tasks.encoding.source_texts import holds_text_lists
+from llmkit.tasks.matching.text_pairs import text_and_summary
 
 TEXT_PAIRS = (
     ("document", "summary"),
@@ -37,18 +41,18 @@ class SummaryColumns(PairColumns):
     def requirement(self) -> str:
         return "a text and its summary (document and summary, article and highlights)"
 
-    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+    def candidates(self, evidence: Evidence, given: Mapping[str, str], flags: TaskFlags) -> list[Candidate]:
         if "text" in given and "target" in given:
-            return {role: given[role] for role in self.roles}
-        features = dataset.features
+            return [Candidate({role: given[role] for role in self.roles})]
+        features = evidence.features
         pairs = [pair for pair in TEXT_PAIRS if all(name in features and _is_text(features[name]) for name in pair)]
         if all(name in features and holds_text_lists(features[name]) for name in LIST_PAIR):
             pairs.append(LIST_PAIR)
         for pair in pairs:
-            columns = dict(zip(self.roles, pair, strict=True)) | given
+            columns = {**dict(zip(self.roles, pair, strict=True)), **given}
             if len(set(columns.values())) == len(columns):
-                return columns
-        return None
+                return [Candidate(columns, reason=f"{listing(columns.values())} are called so")]
+        return text_and_summary(evidence, given)
 
 
 class Summarization(TextToText):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -13,40 +13,27 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit import metrics
 from llmkit.data import labels as label_names
-from llmkit.data.columns import Row, is_label, usual_among
+from llmkit.data.columns import Row
+from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels, Matching, merged_probabilities
 from llmkit.data.predictions import as_classes, as_numbers, as_probabilities
 from llmkit.errors import OptionError, did_you_mean, listing
 from llmkit.metrics.observations import Classes, Floats, Numbers, Observations, softmax
 from llmkit.options import TaskFlags
 from llmkit.tasks.base.answers import Answer, Prediction
+from llmkit.tasks.base.candidates import Candidate
 from llmkit.tasks.base.encoding import Batch, Collator, Encoding
 from llmkit.tasks.base.sequence_classification import (
     SequenceAnswers,
     SequenceColumns,
     SequenceTask,
     text_cell,
-    text_columns,
     tokenize_rows,
 )
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.encoding import divergences
 from llmkit.tasks.encoding.collation import pad_batch
-
-LABEL_COLUMNS = (
-    "label",
-    "labels",
-    "class",
-    "category",
-    "sentiment",
-    "target",
-    "score",
-    "stars",
-    "rating",
-    "similarity",
-    "标签",
-    "类别",
-)
+from llmkit.tasks.matching.classes import class_candidates
 
 # https://gluebenchmark.com/tasks: the first of each is the headline here
 GLUE_METRICS = {
@@ -68,12 +55,8 @@ class ClassColumns(SequenceColumns):
     def requirement(self) -> str:
         return "a text (or two) and a label"
 
-    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
-        label = given.get("label") or _label_column(dataset)
-        if label is None or not is_label(dataset.features[label]):
-            return None
-        texts = text_columns(dataset, given, label)
-        return {**texts, "label": label} if texts else None
+    def candidates(self, evidence: Evidence, given: Mapping[str, str], flags: TaskFlags) -> list[Candidate]:
+        return class_candidates(evidence, given)
 
     def labels(self, train: Dataset, validation: Dataset | None, columns: dict[str, str]) -> Labels:
         labels = label_names.found_in(train, columns["label"])
@@ -289,9 +272,3 @@ def label_ids(rows: Dataset, column: str, labels: Labels) -> list[int] | list[fl
         return [float(value) for value in rows[column][:]]
     ids = {name: number for number, name in enumerate(labels.names)}
     return [ids[name] for name in label_names.names_of(rows, column) if name is not None]
-
-
-def _label_column(dataset: Dataset) -> str | None:
-    usual = usual_among(dataset.column_names, LABEL_COLUMNS)
-    classes = [name for name, kind in dataset.features.items() if isinstance(kind, ClassLabel)]
-    return next(iter(classes or usual), None)

@@ -20,13 +20,15 @@ from transformers.modeling_outputs import TokenClassifierOutput
 
 from llmkit import metrics
 from llmkit.data import labels as label_names
-from llmkit.data.columns import Row, is_string, item_of
+from llmkit.data.columns import Row
+from llmkit.data.evidence import Evidence
 from llmkit.data.label_sets import declared_in, single_labels
 from llmkit.data.labels import Labels, Matching, natural
 from llmkit.errors import DataError, ModelError, OptionError, listing
 from llmkit.metrics.observations import OUTSIDE, Observations, Spans, are_single, span_types, spans_of
 from llmkit.options import AskOptions, TaskFlags
 from llmkit.tasks.base.answers import Answer, Answers, Prediction
+from llmkit.tasks.base.candidates import Candidate
 from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Batch, Collator, EncodedRow, Encoding
 from llmkit.tasks.base.settings import TaskSettings
@@ -36,6 +38,7 @@ from llmkit.tasks.encoding.collation import IGNORED, pad_batch, pad_sequences
 from llmkit.tasks.encoding.word_tags import first_invalid_tags, predicted_tags, tags_of
 from llmkit.tasks.encoding.word_windows import tag_probabilities, word_windows
 from llmkit.tasks.encoding.words import word_bounds, words_in
+from llmkit.tasks.matching.word_tags import tag_candidates
 
 TOKEN_COLUMNS = ("tokens", "words")
 TAG_COLUMNS = ("ner_tags", "ner", "tags", "labels", "pos_tags", "pos", "upos", "chunk_tags")
@@ -54,13 +57,8 @@ class WordColumns(Columns):
     def requirement(self) -> str:
         return "a list of words (tokens) and a list of their tags"
 
-    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
-        lists = [name for name, feature in dataset.features.items() if is_string(item_of(feature))]
-        tokens = given.get("tokens") or next((name for name in TOKEN_COLUMNS if name in lists), None)
-        tags = given.get("tags") or next((name for name in TAG_COLUMNS if name in dataset.column_names), None)
-        if tokens not in lists or tags is None or tokens is None:
-            return None
-        return {"tokens": tokens, "tags": tags}
+    def candidates(self, evidence: Evidence, given: Mapping[str, str], flags: TaskFlags) -> list[Candidate]:
+        return tag_candidates(evidence, given)
 
     def labels(self, train: Dataset, validation: Dataset | None, columns: dict[str, str]) -> Labels:
         column = columns["tags"]

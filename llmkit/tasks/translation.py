@@ -14,8 +14,10 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit.data.columns import string_columns
+from llmkit.data.evidence import Evidence
 from llmkit.errors import DataError, ModelError, OptionError, listing
 from llmkit.options import TaskFlags
+from llmkit.tasks.base.candidates import Candidate
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.text_to_text import (
     PREFIXED_FAMILIES,
@@ -27,6 +29,7 @@ from llmkit.tasks.base.text_to_text import (
     task_params,
 )
 from llmkit.tasks.encoding import language_codes
+from llmkit.tasks.matching.text_pairs import source_and_target
 
 TRANSLATION_FAMILIES = frozenset({"marian", "fsmt", "m2m_100", "mbart", "nllb-moe"})
 PARAMS_KEY = re.compile("translation_(.+)_to_(.+)")
@@ -40,15 +43,16 @@ class TranslationColumns(PairColumns):
     def requirement(self) -> str:
         return "texts in two languages (columns such as en and de)"
 
-    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
+    def candidates(self, evidence: Evidence, given: Mapping[str, str], flags: TaskFlags) -> list[Candidate]:
         if "text" in given and "target" in given:
-            return {role: given[role] for role in self.roles}
-        free = [name for name in _language_columns(dataset) if name not in given.values()]
+            return [Candidate({role: given[role] for role in self.roles})]
+        free = [name for name in _language_columns(evidence.rows) if name not in given.values()]
         open_roles = [role for role in self.roles if role not in given]
         if len(free) < len(open_roles):
-            return None
+            return source_and_target(evidence, given)
         columns = {**given, **dict(zip(open_roles, free, strict=False))}
-        return {role: columns[role] for role in self.roles}
+        reason = f"{listing(free)} are languages"
+        return [Candidate({role: columns[role] for role in self.roles}, reason=reason)]
 
     def assign(
         self,

@@ -17,6 +17,7 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.data.columns import Row
+from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels, Matching
 from llmkit.errors import OptionError, listing
 from llmkit.metrics.observations import Classes, Floats, Observations, softmax
@@ -32,6 +33,7 @@ from llmkit.tasks.base.alternatives import (
     flatten_alternatives,
 )
 from llmkit.tasks.base.answers import Answer, Prediction
+from llmkit.tasks.base.candidates import Candidate
 from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Batch, EncodedRow
 from llmkit.tasks.base.sequence_classification import TEXT_COLUMNS, text_cell
@@ -63,9 +65,12 @@ class ZeroShotColumns(ClassColumns):
     input_roles = ("text",)
     column_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": TEXT_COLUMNS}
 
-    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
-        columns = super().match(dataset, given)
-        return columns and {role: name for role, name in columns.items() if role in self.roles}
+    def candidates(self, evidence: Evidence, given: Mapping[str, str], flags: TaskFlags) -> list[Candidate]:
+        found = super().candidates(evidence, given, flags)
+        return [replace(each, columns=self._of_one_text(each.columns)) for each in found]
+
+    def _of_one_text(self, columns: dict[str, str]) -> dict[str, str]:
+        return {role: name for role, name in columns.items() if role in self.roles}
 
     def match_file(self, rows: Sequence[Row], given: dict[str, str]) -> dict[str, str]:
         return Columns.match_file(self, rows, given)

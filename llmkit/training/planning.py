@@ -150,7 +150,12 @@ def _chosen_rows(
     components, streamed = mixture.open_components(request.dataset, request.data, request.splits, report)
     first = select(components[0].source.splits, request.splits.train_split, request.data.limit)
     student = teacher.student if teacher else None
-    resolved, task, columns = _model_and_task(request, first, student, report)
+    evidence = tasks.Evidence.of(components[0].source, first)
+    resolved, resolution = _model_and_task(request, evidence, student, report)
+    task, columns = resolution.task, resolution.columns
+    report.say_all(resolution.sentences())
+    components = mixture.converted(components, resolution.conversions)
+    streamed = streamed and streamed.convert(resolution.conversions)
     path = request.run.output or Path("runs") / f"{mixture.slug(components)}-{resolved.slug}"
     distillation.refuse_teachers_folder(teacher, path)
     folder = runs.open_run(path, request.run, command_identity, resolved.path)
@@ -162,20 +167,20 @@ def _chosen_rows(
 
 
 def _model_and_task(
-    request: FinetuneRequest, train: Dataset, student: ResolvedModel | None, report: Report
-) -> tuple[ResolvedModel, Task, dict[str, str]]:
-    """Return the model that is named or cut from a teacher, the task that the rows fit, and its columns by role."""
+    request: FinetuneRequest, evidence: tasks.Evidence, student: ResolvedModel | None, report: Report
+) -> tuple[ResolvedModel, tasks.Resolution]:
+    """Return the model that is named or cut from a teacher, and the task that the rows fit, with its columns."""
     options, data = request.model, request.data
     if options.model is None and student is None:
         able = tasks.for_training(None, data.task, data)
-        task, columns = tasks.resolve_task(able, train, data.columns, "finetune", data)
+        resolution = tasks.resolve_task(able, evidence, data.columns, "finetune", data)
+        task = resolution.task
         report.say(f"model: {task.base_model}, the default for {task.name}; -m names another")
-        return models.resolve_model(options, report, task.base_model), task, columns
+        return models.resolve_model(options, report, task.base_model), resolution
     resolved = student or models.resolve_model(options, report)
     models.require_no_adapter(resolved)
     able = tasks.for_training(resolved.config, data.task, data)
-    task, columns = tasks.resolve_task(able, train, data.columns, "finetune", data, resolved.config)
-    return resolved, task, columns
+    return resolved, tasks.resolve_task(able, evidence, data.columns, "finetune", data, resolved.config)
 
 
 def _checked(

@@ -10,9 +10,11 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit.data.columns import Row, column_for
+from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels, Matching
 from llmkit.errors import DataError, OptionError
 from llmkit.options import TaskFlags
+from llmkit.tasks.base.candidates import Candidate
 from llmkit.tasks.base.settings import TARGET_ROLES, TaskSettings
 
 
@@ -31,8 +33,23 @@ class Columns(ABC):
         self.task = task
 
     @abstractmethod
+    def candidates(self, evidence: Evidence, given: Mapping[str, str], flags: TaskFlags) -> list[Candidate]:
+        """Return the ways to read a dataset as this task, the surest first; none where it cannot be this task."""
+
     def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
-        """Return the columns by role when the dataset can be this task, else None."""
+        """Return the columns by role when rows can be this task, else None."""
+        found = self.candidates(Evidence(dataset), given, TaskFlags())
+        return found[0].columns if found else None
+
+    def refine(
+        self, candidate: Candidate, evidence: Evidence, flags: TaskFlags, config: PretrainedConfig | None
+    ) -> Candidate:
+        """Return the reading that was chosen, with what its rows tell when all of them are read.
+
+        Raises:
+            DataError: they cannot be read so; the row is named.
+        """
+        return candidate
 
     def explicit_columns(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         """Return the columns by their names where nothing matches and no other task is in question.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -14,12 +14,15 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import ModelOutput
 
 from llmkit.data.columns import longest_text, string_columns
+from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
 from llmkit.metrics.observations import Likelihoods, Observations
 from llmkit.options import TaskFlags
 from llmkit.options.search_space import Distribution, Range
 from llmkit.tasks.base.answers import Answers, Prediction
+from llmkit.tasks.base.candidates import Candidate, Confidence
 from llmkit.tasks.base.columns import Columns
+from llmkit.tasks.base.documents import informative_columns
 from llmkit.tasks.base.encoding import Batch, Encoding
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import Task
@@ -31,8 +34,13 @@ class TextColumns(Columns):
 
     roles = ("text",)
 
-    def match(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
-        return text_column(dataset, given)
+    def candidates(self, evidence: Evidence, given: Mapping[str, str], flags: TaskFlags) -> list[Candidate]:
+        columns = text_column(evidence.rows, dict(given))
+        if columns is None:
+            return []
+        if "text" in given or not informative_columns(evidence, columns["text"]):
+            return [Candidate(columns, Confidence.CERTAIN, "a text is all there is")]
+        return [Candidate(columns, Confidence.UNLIKELY, "the text alone")]
 
     def requirement(self) -> str:
         return "a text"

@@ -8,25 +8,15 @@ from typing import Any, ClassVar
 from datasets import Dataset
 from transformers import BatchEncoding, PretrainedConfig, PreTrainedTokenizerBase
 
-from llmkit.data.columns import Row, longest_text, string_columns, usual_among
+from llmkit.data.columns import Row
 from llmkit.tasks.base.answers import Answers, Prediction
 from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Batch
+from llmkit.tasks.base.names import PAIRS
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding.collation import INPUTS, rows_at_limit, truncated
 
-PAIR_COLUMNS = (
-    ("sentence1", "sentence2"),
-    ("premise", "hypothesis"),
-    ("question1", "question2"),
-    ("question", "sentence"),
-    ("question", "passage"),
-    ("text", "text_pair"),
-    ("text1", "text2"),
-    ("text_a", "text_b"),
-    ("query", "passage"),
-)
 TEXT_COLUMNS = ("text", "sentence", "content", "review", "comment", "document", "title", "文本", "内容", "评论")
 TEXT_ROLES = ("text", "pair")
 
@@ -56,7 +46,7 @@ class SequenceColumns(Columns):
     column_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": TEXT_COLUMNS, "pair": ()}
 
     def match_file(self, rows: Sequence[Row], given: dict[str, str]) -> dict[str, str]:
-        pair = next((pair for pair in PAIR_COLUMNS if set(pair) <= set(rows[0])), None)
+        pair = next((pair for pair in PAIRS if set(pair) <= set(rows[0])), None)
         if pair is not None and "text" not in given:
             return {"text": pair[0], "pair": given.get("pair", pair[1])}
         return super().match_file(rows, given)
@@ -74,19 +64,6 @@ class SequenceAnswers(Answers):
 def text_cell(row: Row) -> str:
     """Return the cell of a table that shows the text of a row and, below it, its partner."""
     return "\n".join(str(row[role]) for role in TEXT_ROLES if role in row)
-
-
-def text_columns(dataset: Dataset, given: dict[str, str], label: str) -> dict[str, str]:
-    """Return the columns of the text and, if there is one, of its partner; none where there is no text."""
-    if "text" in given:
-        return {role: given[role] for role in TEXT_ROLES if role in given}
-    names = [name for name in string_columns(dataset) if name != label]
-    pair = next((pair for pair in PAIR_COLUMNS if set(pair) <= set(names)), None)
-    if pair:
-        return {"text": pair[0], "pair": given.get("pair", pair[1])}
-    text = next(iter(usual_among(names, TEXT_COLUMNS)), None) or (longest_text(dataset, names) if names else None)
-    columns = {"text": text} if text else {}
-    return columns | ({"pair": given["pair"]} if columns and "pair" in given else {})
 
 
 def tokenize_rows(rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> EncodedColumns:

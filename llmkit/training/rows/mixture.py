@@ -16,6 +16,7 @@ from transformers import PretrainedConfig
 from llmkit import tasks
 from llmkit.data import Source, open_dataset, weights_of
 from llmkit.data.columns import is_string
+from llmkit.data.conversions import Conversion
 from llmkit.data.labels import names_of
 from llmkit.data.parts import Part
 from llmkit.data.splits import ComponentRecord, TrainAndValidation, names_file, select, train_and_validation
@@ -64,6 +65,12 @@ def open_components(
     return [MixtureComponent(source, weights[name]) for name, source in sources.items()], None
 
 
+def converted(components: Sequence[MixtureComponent], conversions: Sequence[Conversion]) -> list[MixtureComponent]:
+    """Return the components with the rows of the first read in other ways."""
+    first, *others = components
+    return [replace(first, source=first.source.convert(conversions)), *others]
+
+
 def align_columns(
     components: Sequence[MixtureComponent],
     task: Task,
@@ -84,9 +91,12 @@ def align_columns(
         train = select(component.source.splits, splits.train_split)
         given = {role: name for role, name in data.columns.items() if name in train.column_names}
         try:
-            _, original = tasks.resolve_task([task], train, given, "finetune", data, config)
+            evidence = tasks.Evidence.of(component.source, train)
+            resolution = tasks.resolve_task([task], evidence, given, "finetune", data, config)
+            component = replace(component, source=component.source.convert(resolution.conversions))
         except DataError as error:
             raise DataError(f"{component.source.reference}: {error}") from error
+        original = resolution.columns
         if original.keys() != columns.keys():
             raise DataError(
                 f"{component.source.reference} has {listing(original)}, where {components[0].source.reference} has "

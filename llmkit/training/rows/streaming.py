@@ -6,8 +6,8 @@ are held out to measure on where the dataset has no validation split.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit import tasks
 from llmkit.data import Source
+from llmkit.data.conversions import Conversion
 from llmkit.data.labels import refuse_others
 from llmkit.data.parts import Part
 from llmkit.data.splits import VALIDATIONS, label_sets_of
-from llmkit.data.streams import RowStream, Streams, open_streams
+from llmkit.data.streams import ConvertedStream, RowStream, Streams, open_streams
 from llmkit.errors import DataError, EmptyError, OptionError, did_you_mean, listing
 from llmkit.inspection.tokenizer_checks import require_spelled
 from llmkit.options import CorpusOptions, SplitOptions, TrainingOptions
@@ -43,6 +44,11 @@ class StreamedDataset:
     skip: int  # rows at the beginning that are held out
     limit: int | None
     measured: str  # the rows to measure on, as a split expression
+
+    def convert(self, conversions: Sequence[Conversion]) -> StreamedDataset:
+        """Return the dataset with its rows read in other ways, those of the stream as they come."""
+        rows = ConvertedStream(self.rows, tuple(conversions)) if conversions else self.rows
+        return replace(self, source=self.source.convert(conversions), rows=rows)
 
 
 def require_steps(splits: SplitOptions, training: TrainingOptions) -> None:

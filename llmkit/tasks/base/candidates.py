@@ -1,0 +1,28 @@
+"""A way to read a dataset: as which task, with which columns, and how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from llmkit.data.conversions import Conversion
+
+
+class Confidence(IntEnum):
+    """How sure a reading of a dataset is."""
+
+    UNLIKELY = 0  # only where it is asked for
+    POSSIBLE = 1  # by what the columns hold alone
+    LIKELY = 2  # by what they hold, and by names that say the same in other words
+    CERTAIN = 3  # by the task's own names of columns, or by a structure that nothing else has
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to read a dataset as one task: its columns by role, how sure that is, and why."""
+
+    columns: dict[str, str]
+    confidence: Confidence = Confidence.CERTAIN
+    reason: str = ""  # a phrase; what the columns are called and hold
+    conversions: tuple[Conversion, ...] = ()
+    problem: str = ""  # a sentence: why the dataset cannot be read so, though it is this task's

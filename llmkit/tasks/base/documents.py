@@ -1,0 +1,23 @@
+"""Whether a text is all there is: what language models learn from."""
+
+from __future__ import annotations
+
+from llmkit.data.evidence import ColumnProfile, Evidence
+from llmkit.tasks.base import names
+
+
+def informative_columns(evidence: Evidence, text: str) -> list[str]:
+    """Return the columns beside a text that say more than where it comes from."""
+    return [column.name for column in evidence.columns.values() if column.name != text and _is_informative(column)]
+
+
+def _is_informative(column: ColumnProfile) -> bool:
+    if column.is_blank or column.is_constant or column.is_identifier:
+        return False
+    if column.pattern in {"url", "date", "email", "path"}:
+        return False
+    if column.is_number and not column.can_be_class:
+        return names.has_word(column.name, names.LABEL_WORDS)
+    if column.can_be_class and names.has_word(column.name, names.LABEL_WORDS - names.METADATA_WORDS):
+        return True
+    return not names.has_word(column.name, names.METADATA_WORDS)

@@ -1,0 +1,154 @@
+"""Which columns are a text, its partner and its label: for tasks of one label a row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from datasets import ClassLabel
+
+from llmkit.data.columns import usual_among
+from llmkit.data.evidence import ColumnProfile, Evidence
+from llmkit.tasks.base import names
+from llmkit.tasks.base.candidates import Candidate, Confidence
+
+MIN_FILLED = 0.5  # of the cells of a label that is not called so by its whole name
+
+
+def class_candidates(evidence: Evidence, given: Mapping[str, str]) -> list[Candidate]:
+    """Return the ways to read a dataset as texts with a label, the surest first."""
+    candidates = []
+    for confidence, label in _labels(evidence, given):
+        choices = text_choices(evidence, given, label.name)
+        if confidence is Confidence.POSSIBLE and len(choices) > 1:
+            candidates += [_candidate(texts, label, confidence) for texts in choices]
+        elif choices:
+            candidates.append(_candidate(choices[0], label, confidence))
+    return candidates
+
+
+def _candidate(texts: dict[str, str], label: ColumnProfile, confidence: Confidence) -> Candidate:
+    how = "is called so" if confidence is Confidence.CERTAIN else f"holds {label.summary}"
+    return Candidate({**texts, "label": label.name}, confidence, f"{label.name} {how}")
+
+
+def _labels(evidence: Evidence, given: Mapping[str, str]) -> list[tuple[Confidence, ColumnProfile]]:
+    """Return the columns that can be the label, the surest first, of those that say the same the first."""
+    columns = evidence.columns
+    if "label" in given:
+        return [(Confidence.CERTAIN, columns[given["label"]])]
+    declared = [column for column in columns.values() if isinstance(column.feature, ClassLabel)]
+    usual = [columns[name] for name in usual_among(columns, names.LABELS)]
+    whole = [column for column in (*(declared if len(declared) == 1 else ()), *usual) if _holds_labels(column)]
+    if whole:
+        return [(Confidence.CERTAIN, whole[0])]
+    free = [column for column in columns.values() if column.name not in given.values()]
+    likely = [column for column in free if _is_called_label(column) and column.filled >= MIN_FILLED]
+    strong = [column for column in likely if not _is_weakly_called(column)] or likely
+    exact = [column for column in strong if len(column.words_of_name) == 1]
+    found = [(Confidence.LIKELY, column) for column in (exact if len(exact) == 1 else strong)]
+    if not found:
+        others = [column for column in free if _can_be_label(column)]
+        found = [(Confidence.POSSIBLE, column) for column in others]
+    return _unlike(found)
+
+
+def _unlike(found: list[tuple[Confidence, ColumnProfile]]) -> list[tuple[Confidence, ColumnProfile]]:
+    """Leave out labels that are another one in other words, as a name beside an id."""
+    kept = list[tuple[Confidence, ColumnProfile]]()
+    for confidence, column in found:
+        if not any(_say_the_same(column, other) for _, other in kept):
+            kept.append((confidence, column))
+    return kept
+
+
+def _say_the_same(one: ColumnProfile, other: ColumnProfile) -> bool:
+    if len(one.cells) != len(other.cells) or one.distinct != other.distinct:
+        return False
+    return len(set(zip(map(str, one.cells), map(str, other.cells), strict=True))) == one.distinct
+
+
+def _holds_labels(column: ColumnProfile) -> bool:
+    """Tell whether a column that is called a label can be one: a class, a name, a number, or nothing yet."""
+    if column.is_list or isinstance(column.feature, dict):
+        return False
+    return not (column.is_text and not column.repeats and len(column.cells) > 1)
+
+
+def _is_called_label(column: ColumnProfile) -> bool:
+    words = column.words_of_name
+    named = names.has_word(column.name, names.LABEL_WORDS) and not names.has_word(column.name, names.OTHER_WORDS)
+    flagged = bool(words) and words[0] in {"is", "has"} and column.is_flag
+    holds = column.can_be_class or column.is_number
+    few = len(column.cells) < 3 and not column.is_text and not column.is_list and not isinstance(column.feature, dict)
+    return (named or flagged) and (holds or few) and not column.is_constant
+
+
+def _is_weakly_called(column: ColumnProfile) -> bool:
+    strong = names.LABEL_WORDS - names.WEAK_LABEL_WORDS
+    return not names.has_word(column.name, strong)
+
+
+def _can_be_label(column: ColumnProfile) -> bool:
+    """Tell whether a column can be the label by what it holds alone."""
+    if isinstance(column.feature, ClassLabel):
+        return True
+    if not column.can_be_class or column.is_identifier or column.filled < MIN_FILLED:
+        return False
+    named_otherwise = names.has_word(column.name, names.OTHER_WORDS | names.METADATA_WORDS)
+    return not named_otherwise or names.has_word(column.name, names.LABEL_WORDS)
+
+
+def text_choices(evidence: Evidence, given: Mapping[str, str], *taken: str) -> list[dict[str, str]]:
+    """Return the text of a row, with its partner where there is one, for each column that can be the text.
+
+    The likeliest is first; a pair of columns that are named as one is the only one.
+    """
+    if "text" in given:
+        return [{role: given[role] for role in ("text", "pair") if role in given}]
+    columns = [column for column in evidence.strings(taken) if not column.is_blank] or evidence.strings(taken)
+    columns = columns or _numbers_as_texts(evidence, taken)
+    pair = pair_among([column for column in columns if column.name not in given.values()])
+    if pair is not None:
+        return [{"text": pair[0], "pair": given.get("pair", pair[1])}]
+    more = {"pair": given["pair"]} if "pair" in given else {}
+    return [{"text": column.name, **more} for column in ranked_texts(columns) if column.name not in more.values()]
+
+
+def pair_among(columns: list[ColumnProfile]) -> tuple[str, str] | None:
+    """Return two texts that are compared: named as pairs are, or alike but for a number."""
+    known = {column.name.lower(): column.name for column in columns}
+    for first, second in names.PAIRS:
+        if first in known and second in known:
+            return known[first], known[second]
+    texts = [column for column in columns if column.is_text]
+    alike = [
+        (one.name, other.name)
+        for place, one in enumerate(texts)
+        for other in texts[place + 1 :]
+        if names.are_numbered_alike(one.name, other.name)
+    ]
+    return alike[0] if len(alike) == 1 else None
+
+
+def ranked_texts(columns: list[ColumnProfile]) -> list[ColumnProfile]:
+    """Return the columns that can be the text: those called so first, then the one with the most characters."""
+    by_name = [
+        column
+        for _, column in sorted(names.ranked_by_name(columns, names.TEXT_WORDS), key=lambda pair: pair[0])
+        if column.is_text or len(column.words_of_name) == 1 or column.distinct == len(column.cells)
+    ]
+    by_name = [column for column in by_name if not column.can_be_class or column.name.lower() in {"text", "sentence"}]
+    texts = [column for column in columns if column.is_text and not (column.can_be_class and not column.words > 3)]
+    longest = sorted(texts, key=lambda column: -column.characters)
+    others = sorted(
+        (column for column in columns if not column.is_identifier and not column.can_be_class),
+        key=lambda column: -column.characters,
+    )
+    rest = columns if not (by_name or longest or others) else []
+    return list(dict.fromkeys([*by_name, *longest, *others, *rest]))
+
+
+def _numbers_as_texts(evidence: Evidence, taken: tuple[str, ...]) -> list[ColumnProfile]:
+    """Return a column of numbers that is called a text."""
+    found = [column for column in evidence.columns.values() if column.is_number and column.name not in taken]
+    return [column for column in found if names.has_word(column.name, names.TEXT_WORDS[:14])]

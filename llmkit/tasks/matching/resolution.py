@@ -1,0 +1,233 @@
+"""The task of a dataset: the surest reading of its columns; two that are close are refused with the flags of each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from datasets import Dataset
+from transformers import PretrainedConfig
+
+from llmkit.data import Source
+from llmkit.data.conversions import Conversion, converted
+from llmkit.data.evidence import Evidence
+from llmkit.errors import DataError, OptionError, UndecidedError, did_you_mean, listing
+from llmkit.options import TaskFlags
+from llmkit.tasks.base.candidates import Candidate, Confidence
+from llmkit.tasks.base.task import Task
+
+MOST_READINGS = 6  # that a refusal lists
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """The task that a dataset is read as, its columns by role, and how its rows are converted for it."""
+
+    task: Task
+    candidate: Candidate
+    others: tuple[tuple[Task, Candidate], ...] = ()  # readings that are less sure
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns by role, as they are called after the conversions."""
+        return self.candidate.columns
+
+    @property
+    def conversions(self) -> tuple[Conversion, ...]:
+        """How rows are read in other ways before the task reads them."""
+        return self.candidate.conversions
+
+    @property
+    def reason(self) -> str:
+        """A phrase: why it is this task."""
+        return self.candidate.reason
+
+    def convert(self, rows: Dataset) -> Dataset:
+        """Return rows as the task reads them."""
+        return converted(rows, self.conversions)
+
+    def sentences(self) -> list[str]:
+        """Return what is said of the choice: what was converted, and the flags of the next reading."""
+        said = [conversion.sentence for conversion in self.conversions if conversion.sentence]
+        if self.others:
+            task, candidate = self.others[0]
+            said.append(f"another reading: {flags_of(task, candidate)} ({candidate.reason})")
+        return said
+
+
+def resolve_task(
+    tasks: Sequence[Task],
+    evidence: Evidence,
+    given: dict[str, str],
+    command: str,
+    flags: TaskFlags | None = None,
+    config: PretrainedConfig | None = None,
+) -> Resolution:
+    """Return the surest reading of a dataset as one of the tasks.
+
+    Raises:
+        DataError: a column does not exist, or no task fits.
+        UndecidedError: several readings are as sure as each other.
+        OptionError: a column is given a role that no task has, or two roles.
+    """
+    flags = flags or TaskFlags()
+    require_roles(given, {role for task in tasks for role in task.columns.roles})
+    if len(set(given.values())) < len(given):
+        raise OptionError("--column: one column cannot have two roles")
+    require_columns({role: name for role, name in given.items() if not _is_several(name, evidence)}, evidence.rows)
+    readings = _readings(tasks, evidence, given, flags, command)
+    if not readings:
+        raise _no_task(tasks, evidence, given, command)
+    task, candidate = readings[0]
+    _require_decided(readings, given, evidence)
+    if candidate.problem:
+        raise DataError(candidate.problem)
+    candidate = replace(candidate, columns=_assigned(task, candidate, evidence, given, flags, config))
+    _require_one_type(candidate, evidence)
+    candidate = task.columns.refine(candidate, evidence, flags, config)
+    return Resolution(task, candidate, tuple(readings[1:]))
+
+
+def _is_several(name: str, evidence: Evidence) -> bool:
+    """Tell whether --column names several columns with commas between them."""
+    return name not in evidence.features and "," in name and set(name.split(",")) <= set(evidence.features)
+
+
+def _readings(
+    tasks: Sequence[Task], evidence: Evidence, given: dict[str, str], flags: TaskFlags, command: str
+) -> list[tuple[Task, Candidate]]:
+    """Return all readings, the surest first, and of those as sure as each other that of the earlier task."""
+    found: list[tuple[Task, Candidate]] = []
+    for task in tasks:
+        if set(given) <= set(task.columns.roles):
+            found += [(task, candidate) for candidate in task.columns.candidates(evidence, given, flags)]
+            if not found and len(tasks) == 1:
+                columns = task.columns.explicit_columns(evidence.rows, given)
+                found += [(task, Candidate(columns))] if columns else []
+    if len(tasks) > 1 and command in {"finetune", "data"}:
+        found = [(task, candidate) for task, candidate in found if candidate.confidence > Confidence.UNLIKELY]
+    return sorted(found, key=lambda reading: -reading[1].confidence)
+
+
+def _require_decided(readings: Sequence[tuple[Task, Candidate]], given: Mapping[str, str], evidence: Evidence) -> None:
+    """Refuse readings of which none is surer than the next.
+
+    A surer name decides between tasks, so that the earlier task is taken; what columns hold alone does not.
+    """
+    task, first = readings[0]
+    rivals = [
+        (other, candidate)
+        for other, candidate in readings[1:]
+        if candidate.confidence == first.confidence
+        and (other is task or first.confidence is Confidence.POSSIBLE)
+        and candidate.columns != first.columns
+    ]
+    if rivals:
+        several = [(task, first), *rivals][:MOST_READINGS]
+        raise UndecidedError(
+            f"the columns ({listing(evidence.features)}) can be read in {len(several)} ways, and none is surer",
+            tuple((f"{each.name}: {candidate.reason}", flags_of(each, candidate)) for each, candidate in several),
+        )
+
+
+def flags_of(task: Task, candidate: Candidate) -> str:
+    """Return the flags that ask for a reading."""
+    columns = " ".join(f"--column {role}={_quoted(name)}" for role, name in candidate.columns.items())
+    return f"--task {task.name} {columns}"
+
+
+def _quoted(name: str) -> str:
+    import shlex
+
+    return shlex.quote(name)
+
+
+def _assigned(
+    task: Task,
+    candidate: Candidate,
+    evidence: Evidence,
+    given: dict[str, str],
+    flags: TaskFlags,
+    config: PretrainedConfig | None,
+) -> dict[str, str]:
+    columns = candidate.columns
+    if len(set(columns.values())) < len(columns):
+        raise OptionError(f"one column cannot be both: {', '.join(f'{role}={name}' for role, name in columns.items())}")
+    return task.columns.assign(columns, evidence.rows, given, flags, config)
+
+
+def _require_one_type(candidate: Candidate, evidence: Evidence) -> None:
+    """Refuse a column whose values are of no one type.
+
+    Raises:
+        DataError: naming the files or splits that hold others.
+    """
+    written = {name for conversion in candidate.conversions for name in conversion.writes}
+    for name in candidate.columns.values():
+        if name in evidence.mixed and name not in written:
+            raise DataError(evidence.mixed[name])
+
+
+def _no_task(tasks: Sequence[Task], evidence: Evidence, given: Mapping[str, str], command: str) -> DataError:
+    """Return the error on columns that no task takes: what each column holds, and how to say what it is."""
+    if len(tasks) == 1 or given:
+        requirement = "; ".join(f"{task.name} wants {task.columns.requirement()}" for task in tasks[:4])
+        role = tasks[0].columns.roles[0]
+        return DataError(
+            f"the columns ({listing(evidence.features)}) fit no task of {command}: {requirement}; name them, as in "
+            f"--column {role}=NAME"
+        )
+    held = listing(f"{column.name}: {column.summary}" for column in evidence.columns.values())
+    task = next((task for task in tasks if "label" in task.columns.roles), tasks[0])
+    roles = " ".join(f"--column {role}=NAME" for role in task.columns.roles[:1])
+    return DataError(
+        f"no column says which task this is ({held}): name it and its columns, as in --task {task.name} {roles}; "
+        f"{_alone(tasks)}learns from the text alone"
+    )
+
+
+def _alone(tasks: Sequence[Task]) -> str:
+    names = [task.name for task in tasks if task.columns.roles == ("text",)]
+    return f"--task {names[0]} " if names else "pretrain "
+
+
+def require_roles(given: Iterable[str], roles: Collection[str]) -> None:
+    """Refuse a --column whose role no task in question has.
+
+    Raises:
+        OptionError: naming the roles that there are.
+    """
+    for role in given:
+        if role not in roles:
+            near = did_you_mean(role, roles)
+            raise OptionError(f"--column: there is no role {role!r}{near}; there are {listing(sorted(roles))}")
+
+
+def require_columns(given: Mapping[str, str], dataset: Dataset, where: str = "the dataset") -> None:
+    """Refuse a --column that the dataset does not have; `where` says which rows these are.
+
+    Raises:
+        DataError: naming the nearest column and those that there are.
+    """
+    for role, column in given.items():
+        if column not in dataset.column_names:
+            near = did_you_mean(column, dataset.column_names)
+            there = listing(dataset.column_names)
+            raise DataError(f"there is no column {column!r} for {role}{near}; {where} has {there}")
+
+
+def require_valid_rows(task: Task, rows: Dataset, columns: dict[str, str], where: str) -> None:
+    """Refuse rows that contradict themselves, as tags that are fewer than the words; `where` says whose rows they are.
+
+    Raises:
+        DataError: naming the first such row, from 1.
+    """
+    invalid = task.columns.first_invalid_row(rows, columns)
+    if invalid is not None:
+        place, problem = invalid
+        raise DataError(f"{where}, row {place + 1}: {problem}")
+
+
+def source_of(resolution: Resolution, source: Source) -> Source:
+    """Return a dataset with its rows as the task reads them."""
+    return source.convert(resolution.conversions)
