@@ -132,10 +132,10 @@ def survey(
     more = tuple(dict.fromkeys(other.name for other, _ in resolution.others if other is not task))
     resolved_task = ResolvedTask(task, columns, why, more)
     _say_task(resolved_task, report)
-    report.say_all(resolution.sentences())
+    report.say_all(resolution.sentences(with_reason=False))
     inputs = input_columns(columns)
     for part in parts:
-        tasks.require_columns(inputs, part.rows, f"split {part.name}")
+        tasks.require_split_columns(task, inputs, part.rows, f"split {part.name}")
         present = {role: name for role, name in columns.items() if name in part.rows.column_names}
         tasks.require_valid_rows(task, part.rows, present, part.name)
     counter = open_token_counter(task, columns, parts[0].rows, resolved, options, data)

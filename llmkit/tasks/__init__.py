@@ -19,6 +19,7 @@ from llmkit.tasks.matching.resolution import (
     Resolution,
     require_columns,
     require_roles,
+    require_split_columns,
     require_valid_rows,
     resolve_task,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "requested_tasks",
     "require_columns",
     "require_roles",
+    "require_split_columns",
     "require_valid_rows",
     "resolve_task",
     "settings_for",

@@ -12,12 +12,13 @@ def informative_columns(evidence: Evidence, text: str) -> list[str]:
 
 
 def _is_informative(column: ColumnProfile) -> bool:
-    if column.is_blank or column.is_constant or column.is_identifier:
+    if column.is_blank or column.is_constant or column.pattern in {"url", "date", "email", "path"}:
         return False
-    if column.pattern in {"url", "date", "email", "path"}:
+    if names.has_word(column.name, names.LABEL_WORDS) and not column.is_text:
+        is_label = column.can_be_class or column.is_number or column.pattern == "number"
+        return is_label and not names.has_word(column.name, names.CORPUS_WORDS)
+    if column.is_identifier or (column.is_number and not column.can_be_class):
         return False
-    if column.is_number and not column.can_be_class:
-        return names.has_word(column.name, names.LABEL_WORDS)
-    if column.can_be_class and names.has_word(column.name, names.LABEL_WORDS - names.METADATA_WORDS):
-        return True
+    if column.is_text:
+        return not names.has_word(column.name, names.TITLE_WORDS)
     return not names.has_word(column.name, names.METADATA_WORDS)

@@ -38,7 +38,9 @@ class TextColumns(Columns):
         columns = text_column(evidence.rows, dict(given))
         if columns is None:
             return []
-        if "text" in given or not informative_columns(evidence, columns["text"]):
+        text = evidence.columns[columns["text"]]
+        is_label = len(evidence.columns) > 1 and text.can_be_class and not text.is_text
+        if "text" in given or not (is_label or informative_columns(evidence, text.name)):
             return [Candidate(columns, Confidence.CERTAIN, "a text is all there is")]
         return [Candidate(columns, Confidence.UNLIKELY, "the text alone")]
 

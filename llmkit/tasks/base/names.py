@@ -61,6 +61,8 @@ METADATA_WORDS = frozenset(
         "作者 来源 日期 链接 时间 网址 编号 序号"
     )
 )
+TITLE_WORDS = frozenset(_words("title author authors name chapter book section meta metadata url source_url 标题 作者"))
+CORPUS_WORDS = frozenset(_words("language lang quality"))  # what crawled texts are rated and sorted by
 TEXT_WORDS = _words(
     "text sentence content review comment document tweet body message utterance post article passage "
     "statement paragraph abstract description headline title question query phrase email sms claim "

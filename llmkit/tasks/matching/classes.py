@@ -78,7 +78,7 @@ def _is_called_label(column: ColumnProfile) -> bool:
     words = column.words_of_name
     named = names.has_word(column.name, names.LABEL_WORDS) and not names.has_word(column.name, names.OTHER_WORDS)
     flagged = bool(words) and words[0] in {"is", "has"} and column.is_flag
-    holds = column.can_be_class or column.is_number
+    holds = column.can_be_class or column.is_number or column.pattern == "number"
     few = len(column.cells) < 3 and not column.is_text and not column.is_list and not isinstance(column.feature, dict)
     return (named or flagged) and (holds or few) and not column.is_constant
 
@@ -92,10 +92,11 @@ def _can_be_label(column: ColumnProfile) -> bool:
     """Tell whether a column can be the label by what it holds alone."""
     if isinstance(column.feature, ClassLabel):
         return True
-    if not column.can_be_class or column.is_identifier or column.filled < MIN_FILLED:
+    if not column.can_be_class or column.filled < MIN_FILLED:
         return False
-    named_otherwise = names.has_word(column.name, names.OTHER_WORDS | names.METADATA_WORDS)
-    return not named_otherwise or names.has_word(column.name, names.LABEL_WORDS)
+    if names.has_word(column.name, names.LABEL_WORDS):
+        return True
+    return not (column.is_identifier or names.has_word(column.name, names.OTHER_WORDS | names.METADATA_WORDS))
 
 
 def text_choices(evidence: Evidence, given: Mapping[str, str], *taken: str) -> list[dict[str, str]]:

@@ -18,6 +18,7 @@ USUAL_PAIRS = (  # of which no column says anything else
     ("instruction", "response"),
     ("instruction", "completion"),
 )
+ENDS_OF_SENTENCES = (".", "!", "?", "\u3002", "\uff01", "\uff1f")
 ANSWERS_IN_CONTEXT = 0.8  # of the answers stand in the context, from which on they are extracted and not written
 BESIDE_MESSAGES = ("system", "tools", "history")
 JUDGING_WORDS = frozenset({"label", "desirable", "good", "thumbs", "rating", "feedback", "preferred", "preference"})
@@ -85,9 +86,15 @@ def _of_texts(evidence: Evidence, given: Mapping[str, str]) -> list[Candidate]:
         else f"{prompt.name} asks, {completion.name} answers"
     )
     confidence = Confidence.CERTAIN if sure else Confidence.LIKELY
-    if not sure and completion.can_be_class and completion.words < 2:  # yes and no, or A to D
+    if not sure and _are_closed(completion):
         confidence = Confidence.POSSIBLE
     return [Candidate(columns, confidence, reason)]
+
+
+def _are_closed(column: ColumnProfile) -> bool:
+    """Tell whether answers are a few words that repeat, as yes and no or A to D: classes rather than what is said."""
+    sentences = sum(str(cell).rstrip().endswith(ENDS_OF_SENTENCES) for cell in column.cells)
+    return column.can_be_class and column.words < 2 and sentences < 0.5 * len(column.cells)
 
 
 def _prompt_and_completion(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from datasets import Dataset
 from transformers import PretrainedConfig
 
-from llmkit.data import Source
 from llmkit.data.conversions import Conversion, converted
+from llmkit.data.conversions.renamed import RenamedColumn
 from llmkit.data.evidence import Evidence
 from llmkit.errors import DataError, OptionError, UndecidedError, did_you_mean, listing
 from llmkit.options import TaskFlags
@@ -46,13 +47,21 @@ class Resolution:
         """Return rows as the task reads them."""
         return converted(rows, self.conversions)
 
-    def sentences(self) -> list[str]:
-        """Return what is said of the choice: what was converted, and the flags of the next reading."""
-        said = [conversion.sentence for conversion in self.conversions if conversion.sentence]
-        if self.others:
-            task, candidate = self.others[0]
-            said.append(f"another reading: {flags_of(task, candidate)} ({candidate.reason})")
-        return said
+    def sentences(self, with_reason: bool = True) -> list[str]:
+        """Return what is said of the choice: why, the flags of the next reading, and what is converted."""
+        another = next((reading for reading in self.others if self._is_near(reading[1])), None)
+        flags = f"for another reading: {flags_of(*another)}" if another else "--task and --column say otherwise"
+        said = []
+        if with_reason and (another or self.candidate.confidence < Confidence.CERTAIN):
+            said.append(f"read as {self.task.name}: {self.reason}; {flags}")
+        elif another:
+            said.append(flags)
+        return said + [conversion.sentence for conversion in self.conversions if conversion.sentence]
+
+    def _is_near(self, other: Candidate) -> bool:
+        """Tell whether another reading is worth a word: one of other columns that is hardly less sure."""
+        near = other.confidence >= max(Confidence.POSSIBLE, self.candidate.confidence - 1)
+        return near and set(other.columns.values()) != set(self.columns.values()) and len(other.columns) > 1
 
 
 def resolve_task(
@@ -74,6 +83,8 @@ def resolve_task(
     require_roles(given, {role for task in tasks for role in task.columns.roles})
     if len(set(given.values())) < len(given):
         raise OptionError("--column: one column cannot have two roles")
+    renamed = {role: name for role, name in given.items() if _is_of_another_split(name, evidence)}
+    given = {role: name for role, name in given.items() if role not in renamed}
     require_columns({role: name for role, name in given.items() if not _is_several(name, evidence)}, evidence.rows)
     readings = _readings(tasks, evidence, given, flags, command)
     if not readings:
@@ -83,9 +94,16 @@ def resolve_task(
     if candidate.problem:
         raise DataError(candidate.problem)
     candidate = replace(candidate, columns=_assigned(task, candidate, evidence, given, flags, config))
+    renames = tuple(RenamedColumn(name, candidate.columns[role]) for role, name in renamed.items())
+    candidate = replace(candidate, conversions=(*renames, *candidate.conversions))
     _require_one_type(candidate, evidence)
     candidate = task.columns.refine(candidate, evidence, flags, config)
     return Resolution(task, candidate, tuple(readings[1:]))
+
+
+def _is_of_another_split(name: str, evidence: Evidence) -> bool:
+    """Tell whether --column names a column that only another split has."""
+    return name not in evidence.features and any(name in part.column_names for part in evidence.parts.values())
 
 
 def _is_several(name: str, evidence: Evidence) -> bool:
@@ -137,8 +155,6 @@ def flags_of(task: Task, candidate: Candidate) -> str:
 
 
 def _quoted(name: str) -> str:
-    import shlex
-
     return shlex.quote(name)
 
 
@@ -216,6 +232,24 @@ def require_columns(given: Mapping[str, str], dataset: Dataset, where: str = "th
             raise DataError(f"there is no column {column!r} for {role}{near}; {where} has {there}")
 
 
+def require_split_columns(task: Task, columns: Mapping[str, str], rows: Dataset, where: str) -> None:
+    """Refuse a split that lacks columns which the others have; `where` says which.
+
+    Raises:
+        DataError: naming them, and the flag where the split has one that is called otherwise.
+    """
+    missing = {role: name for role, name in columns.items() if name not in rows.column_names}
+    if not missing:
+        return
+    role, name = next(iter(missing.items()))
+    candidates = task.columns.candidates(Evidence(rows), {}, TaskFlags())
+    instead = candidates[0].columns.get(role) if candidates else None
+    free = [column for column in rows.column_names if column not in columns.values()]
+    likely = instead or (free[0] if len(free) == 1 else None)
+    advice = f"--column {role}={_quoted(likely or 'NAME')} names it there"
+    raise DataError(f"{where} has no column {name!r} for {role}, only {listing(rows.column_names)}: {advice}")
+
+
 def require_valid_rows(task: Task, rows: Dataset, columns: dict[str, str], where: str) -> None:
     """Refuse rows that contradict themselves, as tags that are fewer than the words; `where` says whose rows they are.
 
@@ -226,8 +260,3 @@ def require_valid_rows(task: Task, rows: Dataset, columns: dict[str, str], where
     if invalid is not None:
         place, problem = invalid
         raise DataError(f"{where}, row {place + 1}: {problem}")
-
-
-def source_of(resolution: Resolution, source: Source) -> Source:
-    """Return a dataset with its rows as the task reads them."""
-    return source.convert(resolution.conversions)

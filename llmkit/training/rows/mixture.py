@@ -225,7 +225,7 @@ def _split(
     column = task.columns.class_column(train, columns)
     rows = train_and_validation(source, splits, data.limit, request.training.seed, data, column)
     if rows.cut is None:
-        tasks.require_columns(columns, rows.validation, f"--validation {rows.name}")
+        tasks.require_split_columns(task, columns, rows.validation, f"--validation {rows.name}")
         tasks.require_valid_rows(task, rows.validation, columns, f"validation{of_dataset}")
     return replace(rows, validation=rows.validation.select_columns(train.column_names)) if several else rows
 
