@@ -102,7 +102,7 @@ class Translation(TextToText):
         self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
     ) -> TaskSettings:
         names = [settings.columns.get(role, "") for role in self.columns.roles]
-        of_columns = [name if language_codes.is_language(name) else None for name in names]
+        of_columns = [language_codes.code_of(name) for name in names]
         of_model = _languages_of(config) or (None, None)
         source, target = (
             flag or (trained if trained and (not column or language_codes.are_same(trained, column)) else column)

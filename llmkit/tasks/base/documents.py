@@ -17,6 +17,8 @@ def _is_informative(column: ColumnProfile) -> bool:
     if names.has_word(column.name, names.LABEL_WORDS) and not column.is_text:
         is_label = column.can_be_class or column.is_number or column.pattern == "number"
         return is_label and not names.has_word(column.name, names.CORPUS_WORDS)
+    if column.can_be_class and names.has_word(column.name, names.PERSON_WORDS):
+        return True
     if column.is_identifier or (column.is_number and not column.can_be_class):
         return False
     if column.is_text:

@@ -19,6 +19,7 @@ from llmkit.data.labels import Labels
 from llmkit.metrics.observations import Likelihoods, Observations
 from llmkit.options import TaskFlags
 from llmkit.options.search_space import Distribution, Range
+from llmkit.tasks.base import names
 from llmkit.tasks.base.answers import Answers, Prediction
 from llmkit.tasks.base.candidates import Candidate, Confidence
 from llmkit.tasks.base.columns import Columns
@@ -42,7 +43,10 @@ class TextColumns(Columns):
         is_label = len(evidence.columns) > 1 and text.can_be_class and not text.is_text
         if "text" in given or not (is_label or informative_columns(evidence, text.name)):
             return [Candidate(columns, Confidence.CERTAIN, "a text is all there is")]
-        return [Candidate(columns, Confidence.UNLIKELY, "the text alone")]
+        others = informative_columns(evidence, text.name)
+        only_people = all(names.has_word(name, names.PERSON_WORDS) for name in others)
+        confidence = Confidence.POSSIBLE if only_people and not is_label else Confidence.UNLIKELY
+        return [Candidate(columns, confidence, "the text alone")]
 
     def requirement(self) -> str:
         return "a text"

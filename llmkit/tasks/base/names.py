@@ -62,6 +62,7 @@ METADATA_WORDS = frozenset(
     )
 )
 TITLE_WORDS = frozenset(_words("title author authors name chapter book section meta metadata url source_url 标题 作者"))
+PERSON_WORDS = frozenset(_words("author artist speaker character writer poet"))  # who can be told by a text
 CORPUS_WORDS = frozenset(_words("language lang quality"))  # what crawled texts are rated and sorted by
 TEXT_WORDS = _words(
     "text sentence content review comment document tweet body message utterance post article passage "

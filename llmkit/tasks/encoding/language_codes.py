@@ -26,6 +26,7 @@ xh xho Xhosa;yi ydd Yiddish;yo yor Yoruba;zh zho Chinese;zu zul Zulu
 """
 _ROWS = [row.split() for row in _TABLE.replace("\n", ";").split(";") if row]
 ENGLISH_NAMES = {two: name for two, _, name in _ROWS}
+_OF_NAMES = {name.lower(): two for two, name in ENGLISH_NAMES.items()}
 _TWO_LETTERS = {three: two for two, three, _ in _ROWS}
 _CODE = re.compile("[a-z]{2,3}(?:[-_][A-Z]?[A-Za-z]{1,3})?")  # de, deu, de_DE, de-DE, deu_Latn
 _MODEL_CODE = re.compile("[a-z]{2}_[A-Z]{2}|[a-z]{3}_[A-Z][a-z]{3}")  # as mBART and NLLB spell them
@@ -34,12 +35,19 @@ _MODEL_CODE = re.compile("[a-z]{2}_[A-Z]{2}|[a-z]{3}_[A-Z][a-z]{3}")  # as mBART
 def language_of(code: str) -> str:
     """Return the two letters of a language, or its code without region and script where it has none."""
     letters = re.split("[-_]", code.strip("_<>"))[0].lower()
-    return _TWO_LETTERS.get(letters, letters)
+    return _OF_NAMES.get(letters) or _TWO_LETTERS.get(letters, letters)
 
 
 def is_language(name: str) -> bool:
-    """Tell whether a name, as of a column, is the code of a language. `id` is not: it numbers rows."""
-    return name != "id" and _CODE.fullmatch(name) is not None and language_of(name) in ENGLISH_NAMES
+    """Tell whether a name, as of a column, is a language: its code, or in English. `id` is none: it numbers rows."""
+    return code_of(name) is not None
+
+
+def code_of(name: str) -> str | None:
+    """Return the code of a language that a column is called by, as it is written; of English names two letters."""
+    if name != "id" and _CODE.fullmatch(name) is not None and language_of(name) in ENGLISH_NAMES:
+        return name
+    return _OF_NAMES.get(name.lower())
 
 
 def are_same(first: str, second: str) -> bool:

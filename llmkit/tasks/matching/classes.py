@@ -45,11 +45,11 @@ def _labels(evidence: Evidence, given: Mapping[str, str]) -> list[tuple[Confiden
     likely = [column for column in free if _is_called_label(column) and column.filled >= MIN_FILLED]
     strong = [column for column in likely if not _is_weakly_called(column)] or likely
     exact = [column for column in strong if len(column.words_of_name) == 1]
-    found = [(Confidence.LIKELY, column) for column in (exact if len(exact) == 1 else strong)]
-    if not found:
-        others = [column for column in free if _can_be_label(column)]
-        found = [(Confidence.POSSIBLE, column) for column in others]
-    return _unlike(found)
+    named = exact if len(exact) == 1 else strong
+    others = [column for column in free if _can_be_label(column) and column not in named]
+    if named and not (others and all(map(_is_weakly_called, named))):
+        return _unlike([(Confidence.LIKELY, column) for column in named])
+    return _unlike([(Confidence.POSSIBLE, column) for column in (*named, *others)])
 
 
 def _unlike(found: list[tuple[Confidence, ColumnProfile]]) -> list[tuple[Confidence, ColumnProfile]]:
@@ -96,7 +96,8 @@ def _can_be_label(column: ColumnProfile) -> bool:
         return False
     if names.has_word(column.name, names.LABEL_WORDS):
         return True
-    return not (column.is_identifier or names.has_word(column.name, names.OTHER_WORDS | names.METADATA_WORDS))
+    others = (names.OTHER_WORDS | names.METADATA_WORDS) - names.PERSON_WORDS
+    return not (column.is_identifier or names.has_word(column.name, others))
 
 
 def text_choices(evidence: Evidence, given: Mapping[str, str], *taken: str) -> list[dict[str, str]]:
@@ -139,6 +140,9 @@ def ranked_texts(columns: list[ColumnProfile]) -> list[ColumnProfile]:
         if column.is_text or len(column.words_of_name) == 1 or column.distinct == len(column.cells)
     ]
     by_name = [column for column in by_name if not column.can_be_class or column.name.lower() in {"text", "sentence"}]
+    if by_name and names.has_word(by_name[0].name, names.TITLE_WORDS):  # of something longer
+        by_name.sort(key=lambda column: names.has_word(column.name, names.TITLE_WORDS))
+        by_name = by_name if not names.has_word(by_name[0].name, names.TITLE_WORDS) else []
     texts = [column for column in columns if column.is_text and not (column.can_be_class and not column.words > 3)]
     longest = sorted(texts, key=lambda column: -column.characters)
     others = sorted(

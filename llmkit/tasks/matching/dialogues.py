@@ -112,7 +112,8 @@ def _prompt_and_completion(
         if prompt is not None and completion is not None:
             return prompt, completion, True
     texts = [column for column in usable if not column.is_identifier or column.is_number]
-    prompt = columns[given["prompt"]] if "prompt" in given else names.first_named(texts, names.PROMPT_WORDS)
+    asking = [column for column in texts if not names.has_word(column.name, names.SYSTEM_WORDS)]
+    prompt = columns[given["prompt"]] if "prompt" in given else names.first_named(asking, names.PROMPT_WORDS)
     rest = [column for column in texts if prompt is None or column.name != prompt.name]
     completion = (
         columns[given["completion"]] if "completion" in given else names.first_named(rest, names.COMPLETION_WORDS)

@@ -25,7 +25,8 @@ def answer_candidates(evidence: Evidence, given: Mapping[str, str]) -> list[Cand
     taken = {column.name for column in (question, context) if column is not None}
     others = [column for column in columns.values() if column.name not in {*taken, *given.values()}]
     answers = _column(evidence, given, "answers") or _named(
-        [column for column in others if not column.is_number], ANSWER_WORDS
+        [column for column in others if column.is_string or column.is_list or isinstance(column.feature, dict)],
+        ANSWER_WORDS,
     )
     if question is None or context is None or answers is None:
         return []

@@ -137,7 +137,7 @@ def _require_decided(readings: Sequence[tuple[Task, Candidate]], given: Mapping[
         (other, candidate)
         for other, candidate in readings[1:]
         if candidate.confidence == first.confidence
-        and (other is task or first.confidence is Confidence.POSSIBLE)
+        and (other is task or first.confidence is Confidence.POSSIBLE or _are_of_one_text(first, candidate))
         and candidate.columns != first.columns
     ]
     if rivals:
@@ -146,6 +146,12 @@ def _require_decided(readings: Sequence[tuple[Task, Candidate]], given: Mapping[
             f"the columns ({listing(evidence.features)}) can be read in {len(several)} ways, and none is surer",
             tuple((f"{each.name}: {candidate.reason}", flags_of(each, candidate)) for each, candidate in several),
         )
+
+
+def _are_of_one_text(first: Candidate, other: Candidate) -> bool:
+    """Tell whether two likely readings take the same text for different ends, as a summary and a class."""
+    likely = first.confidence is Confidence.LIKELY
+    return likely and "text" in first.columns and first.columns["text"] == other.columns.get("text")
 
 
 def flags_of(task: Task, candidate: Candidate) -> str:
