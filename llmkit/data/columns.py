@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 from datasets import ClassLabel, Dataset, Value
 
 from llmkit.errors import DataError
 
 Row = Mapping[str, Any]  # the cells of a row of a dataset or of a file, by column
+
+
+def cell_text(value: object) -> str:
+    """Return the text of a cell, which is blank where there is none; 0 and False are something."""
+    return "" if value is None else str(value)
+
+
+def cells_of(dataset: Dataset, column: str) -> pa.ChunkedArray:
+    """Return the cells of a column as arrow holds them, in the order of the rows."""
+    table = dataset.select_columns([column]).with_format("arrow")[:]
+    return table.column(column)
 
 
 def string_columns(dataset: Dataset) -> list[str]:
@@ -45,7 +57,7 @@ def usual_among(names: Iterable[str], usual: Sequence[str]) -> list[str]:
 def longest_text(dataset: Dataset, names: Sequence[str]) -> str:
     """Return the column with the most characters, judged on the first 1,000 rows."""
     head = dataset.select(range(min(1000, len(dataset))))
-    return max(names, key=lambda name: sum(len(str(text or "")) for text in head[name]))
+    return max(names, key=lambda name: sum(len(cell_text(text)) for text in head[name]))
 
 
 def column_for(rows: Sequence[Row], role: str, given: dict[str, str], usual: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
+from llmkit.data.columns import cells_of
 from llmkit.metrics.observations import Bools, Ints
 
 ROWS_PER_SLICE = 10_000  # that are written as JSON at once
@@ -21,19 +22,13 @@ def content_codes(parts: Sequence[Dataset], columns: Sequence[str]) -> list[Ints
     The numbers count from 0 over all parts. A null is like no value but another null.
     """
     sizes = [len(part) for part in parts]
-    codes = _joint([_encoded([part_column(part, column) for part in parts]) for column in columns])
+    codes = _joint([_encoded([cells_of(part, column) for part in parts]) for column in columns])
     return np.split(codes, np.cumsum(sizes)[:-1])
-
-
-def part_column(part: Dataset, column: str) -> pa.ChunkedArray:
-    """Return the cells of a column as arrow holds them, in the order of the rows."""
-    table = part.select_columns([column]).with_format("arrow")[:]
-    return table.column(column)
 
 
 def is_blank(part: Dataset, column: str) -> Bools:
     """Tell of each row whether a column holds nothing, null, white space or an empty list: (n,)."""
-    cells = part_column(part, column)
+    cells = cells_of(part, column)
     blank = cells.is_null()
     if _is_text(cells.type):
         blank = pc.or_kleene(blank, pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(cells)), 0))
@@ -45,7 +40,7 @@ def is_blank(part: Dataset, column: str) -> Bools:
 
 def readable_texts(part: Dataset, columns: Mapping[str, str]) -> list[str]:
     """Return what a person would read of the columns of each row, one below the other."""
-    cells = [[_text_of(cell) for cell in part_column(part, column).to_pylist()] for column in columns.values()]
+    cells = [[_text_of(cell) for cell in cells_of(part, column).to_pylist()] for column in columns.values()]
     return ["\n".join(row) for row in zip(*cells, strict=True)]
 
 
