@@ -13,7 +13,7 @@ from llmkit.errors import DataError
 Row = Mapping[str, Any]  # the cells of a row of a dataset or of a file, by column
 
 
-def cell_text(value: object) -> str:
+def text_of(value: object) -> str:
     """Return the text of a cell, which is blank where there is none; 0 and False are something."""
     return "" if value is None else str(value)
 
@@ -57,7 +57,7 @@ def usual_among(names: Iterable[str], usual: Sequence[str]) -> list[str]:
 def longest_text(dataset: Dataset, names: Sequence[str]) -> str:
     """Return the column with the most characters, judged on the first 1,000 rows."""
     head = dataset.select(range(min(1000, len(dataset))))
-    return max(names, key=lambda name: sum(len(cell_text(text)) for text in head[name]))
+    return max(names, key=lambda name: sum(len(text_of(text)) for text in head[name]))
 
 
 def column_for(rows: Sequence[Row], role: str, given: dict[str, str], usual: Sequence[str]) -> str:

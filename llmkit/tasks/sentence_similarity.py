@@ -16,6 +16,7 @@ from datasets import Dataset, Value
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import metrics
+from llmkit.data.columns import text_of
 from llmkit.data.labels import Labels
 from llmkit.metrics.observations import Numbers, Observations
 from llmkit.models.pooling import MODES, Pooling, pooled, read_pooling
@@ -67,7 +68,7 @@ class SimilarityColumns(Columns):
         return [
             index
             for index, (*texts, label) in enumerate(rows)
-            if label is not None and isfinite(label) and all(str(text or "").strip() for text in texts)
+            if label is not None and isfinite(label) and all(text_of(text).strip() for text in texts)
         ]
 
 

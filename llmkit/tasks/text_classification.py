@@ -13,7 +13,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit import metrics
 from llmkit.data import labels as label_names
-from llmkit.data.columns import Row, is_label, usual_among
+from llmkit.data.columns import Row, is_label, text_of, usual_among
 from llmkit.data.labels import Labels, Matching, merged_probabilities
 from llmkit.data.predictions import as_classes, as_numbers, as_probabilities
 from llmkit.errors import OptionError, did_you_mean, listing
@@ -114,7 +114,7 @@ class ClassColumns(SequenceColumns):
             has_label = [value is not None and value == value for value in dataset[columns["label"]][:]]
         elif "label" in columns:
             has_label = [name is not None for name in label_names.names_of(dataset, columns["label"])]
-        return [index for index, text in enumerate(texts) if has_label[index] and str(text or "").strip()]
+        return [index for index, text in enumerate(texts) if has_label[index] and text_of(text).strip()]
 
 
 class ClassEncoding(Encoding):
