@@ -15,12 +15,13 @@ from itertools import combinations
 import numpy as np
 from datasets import Dataset
 
+from llmkit.data.columns import are_blank
 from llmkit.data.label_sets import holds_sets, sets_of
 from llmkit.data.labels import names_of, natural
 from llmkit.data.parts import Part
 from llmkit.errors import EmptyError, listing
 from llmkit.inspection.findings import Finding, RowsOf, finding_of
-from llmkit.inspection.row_codes import content_codes, is_blank
+from llmkit.inspection.row_codes import content_codes
 from llmkit.metrics.observations import Bools, Ints
 from llmkit.output.report import Report
 from llmkit.tasks import Task, input_columns
@@ -107,7 +108,7 @@ def _require_worth(train: Inspected, validation: Inspected, kept_apart: bool) ->
 def _inspected(task: Task, columns: Columns, part: Part, codes: Ints) -> Inspected:
     inputs = input_columns(columns)
     needed = [column for role, column in inputs.items() if role not in task.columns.optional_roles]
-    empty = np.any([is_blank(part.rows, column) for column in needed], axis=0)
+    empty = np.any([are_blank(part.rows, column) for column in needed], axis=0)
     has_targets = inputs != columns and set(columns.values()) <= set(part.rows.column_names)
     labelled = has_targets and task.columns.has_labels(part.rows, columns)
     return Inspected(part, codes, empty, labelled, _labels_of(task, part.rows, columns) if labelled else {})

@@ -19,7 +19,7 @@ from llmkit.data.conversions.written_numbers import NOT_FINITE, NumberStyle, par
 
 Kind = Literal["classes", "booleans", "integers", "floats", "text", "blank", "other"]
 
-TRUTHS = ("true", "false")
+TRUE_OR_FALSE = ("true", "false")
 FEW = 10  # distinct numbers, up to which they are classes where they repeat
 NEARLY_ALL = 0.8  # of the numbers differ: they measure something
 MEASURES = re.compile(  # words of a column's name that say that its numbers measure something
@@ -78,9 +78,9 @@ class LabelEvidence:
         )
 
     @property
-    def is_of_truths(self) -> bool:
+    def is_boolean(self) -> bool:
         """Whether the texts are true and false, in any case."""
-        return bool(pc.all(pc.is_in(pc.utf8_lower(self.texts), pa.array(TRUTHS, self.texts.type))).as_py())
+        return bool(pc.all(pc.is_in(pc.utf8_lower(self.texts), pa.array(TRUE_OR_FALSE, self.texts.type))).as_py())
 
     @property
     def measures(self) -> bool:

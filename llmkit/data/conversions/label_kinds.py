@@ -24,7 +24,7 @@ class _Labels:
     names: frozenset[str]
 
     @property
-    def shown(self) -> str:
+    def phrase(self) -> str:
         """The kind, and a few of the labels."""
         names = [shortened(name)[1:-1] for name in sorted(self.names)]
         return f"{self.kind} ({listing(names, 4)})" if names else self.kind
@@ -45,7 +45,7 @@ def require_one_kind(parts: Mapping[str, Dataset], column: str) -> None:
     for name, labels in kinds.items():
         if first is not None and _contradict(kinds[first], labels):
             raise DataError(
-                f"column {column!r} holds {kinds[first].shown} in {first}, and {labels.shown} in {name}: write the "
+                f"column {column!r} holds {kinds[first].phrase} in {first}, and {labels.phrase} in {name}: write the "
                 f"labels of both in one way{_pairs(kinds[first], labels)}"
             )
 
@@ -64,7 +64,7 @@ def _labels_of(part: Dataset, column: str) -> _Labels | None:
         names = frozenset(f"{value:g}" for value in evidence.values[:TO_COMPARE])
         return None if names == {"-1"} else _Labels(_numbers(evidence), names)  # benchmarks hide test labels as -1
     names = frozenset(evidence.texts.slice(0, TO_COMPARE).to_pylist())
-    if evidence.is_of_truths:
+    if evidence.is_boolean:
         return _Labels("true or false", names)
     is_number = evidence.style is not None and not re.match(r"[+-]?0\d", min(names))
     return _Labels(_numbers(evidence) if is_number else "names", names)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from datasets import Dataset, DatasetInfo, Value
 from datasets.table import InMemoryTable
 
-from llmkit.data.columns import cells_of
+from llmkit.data.columns import cells_of, class_names
 from llmkit.data.conversions.base import Conversion
 from llmkit.data.conversions.label_evidence import Kind, LabelEvidence, evidence_of, kind_of
 from llmkit.data.conversions.label_reading import CLASSES, WRITTEN_AS_FLOAT, LabelReading, read, reading
@@ -54,7 +54,7 @@ class LabelConversion(Conversion):
         elif self.target == "bool":
             written = pc.equal(pc.utf8_lower(trimmed(cells)), "true") if is_text else cells
         else:
-            written = trimmed(cells) if is_text else _names(cells)
+            written = class_names(cells)
         features = rows.features.copy()
         features[self.column] = Value(self.target)
         kind = features.arrow_schema.field(self.column).type
@@ -112,7 +112,7 @@ def find(parts: Mapping[str, Dataset], column: str, regression: bool | None) -> 
 def _target(evidence: LabelEvidence, read: LabelReading) -> Target | None:
     """Return the type that the labels get; None where they stay as they are."""
     kinds = evidence.kinds
-    if kinds == {"booleans", "text"} and evidence.is_of_truths:
+    if kinds == {"booleans", "text"} and evidence.is_boolean:
         return "bool"
     if not kinds or not kinds <= {"integers", "floats", "text"}:
         return None
@@ -128,15 +128,6 @@ def _target(evidence: LabelEvidence, read: LabelReading) -> Target | None:
 
 def _as_text(kinds: frozenset[Kind]) -> Target | None:
     return None if kinds == {"text"} else "string"
-
-
-def _names(cells: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return numbers as they are written, whole ones without a point; NaN is no label."""
-    if pa.types.is_integer(cells.type):
-        return pc.cast(cells, pa.large_string())
-    values = pc.cast(cells, pa.float64(), safe=False)
-    written = pc.replace_substring_regex(pc.cast(values, pa.large_string()), r"\.0$", "")
-    return pc.if_else(pc.is_nan(values), None, written)
 
 
 def _require_all_usable(parts: Mapping[str, Dataset], conversion: LabelConversion) -> None:
