@@ -21,6 +21,7 @@ from llmkit.data.labels import names_of, natural
 from llmkit.data.parts import Part
 from llmkit.errors import EmptyError, listing
 from llmkit.inspection.findings import Finding, RowsOf, finding_of
+from llmkit.inspection.lookalikes import differences, lookalikes
 from llmkit.inspection.row_codes import content_codes
 from llmkit.metrics.observations import Bools, Ints
 from llmkit.output.report import Report
@@ -66,6 +67,7 @@ def inspect(task: Task, columns: Columns, parts: Sequence[Part]) -> Inspection:
         findings += _unusable(task, columns, rows, first=rows is train)
         findings += _repeated(task, columns, rows)
         findings += _labels_amiss(train, rows)
+        findings += _labels_alike(train, rows)
     for earlier, later in combinations(inspected, 2):
         findings += _shared(task, columns, earlier, later)
     return Inspection(inspected, tuple(findings))
@@ -193,6 +195,24 @@ def _labels_amiss(train: Inspected, inspected: Inspected) -> Iterator[Finding]:
         if name not in train.labels:
             what = f"have the label {name!r}, which no {train.part.name} row has"
             yield from finding_of("unseen-label", part, places, what, twins=nothing, label=name)
+
+
+def _labels_alike(train: Inspected, inspected: Inspected) -> Iterator[Finding]:
+    """Find labels that look like one that more rows have, or that training has; and those that one row has."""
+    part, labels = inspected.part, inspected.labels
+    counts = {name: count for name, (count, _) in (labels | train.labels).items()}
+    for group in lookalikes(counts):
+        usual = max([name for name in group if name in train.labels] or group, key=counts.__getitem__)
+        often = counts[usual]
+        for name in group:
+            if name != usual and name in labels and (inspected is train or name not in train.labels):
+                count = f"of {often} {'row' if often == 1 else 'rows'}"
+                what = f"have the label {name!r}, which looks like {usual!r} {count}: {differences(name, usual)}"
+                yield from finding_of("lookalike-label", part, labels[name][1], what, label=name)
+    single = [places for count, places in labels.values() if count == 1]
+    if inspected is train and len(single) < len(labels) and len(part.rows) > MAX_TRIAL_ROWS:
+        places = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *single]))
+        yield from finding_of("single-label", part, places, "have a label that no other row has")
 
 
 def _shared(task: Task, columns: Columns, earlier: Inspected, later: Inspected) -> Iterator[Finding]:
