@@ -120,7 +120,7 @@ class SimilarityAnswers(Answers):
         settings: TaskSettings,
     ) -> Observations:
         cosines = np.asarray(predictions, dtype=np.float64)[:, 0]
-        return Numbers(np.asarray(encoded["labels"], dtype=np.float64), cosines)
+        return Numbers(np.asarray(encoded["labels"][:], dtype=np.float64), cosines)
 
 
 class SentenceSimilarity(Task):

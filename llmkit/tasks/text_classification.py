@@ -142,12 +142,12 @@ class ClassAnswers(SequenceAnswers):
     ) -> Observations:
         logits, names = np.asarray(predictions, dtype=np.float64), settings.class_names
         if not names:
-            return Numbers(np.asarray(encoded["labels"], dtype=np.float64), logits[:, 0])
+            return Numbers(np.asarray(encoded["labels"][:], dtype=np.float64), logits[:, 0])
         probabilities = softmax(logits)
         if settings.merge is not None:
             probabilities = merged_probabilities(probabilities, settings.merge, len(names))
         predicted = (logits if settings.merge is None else probabilities).argmax(-1)
-        truth = np.asarray(encoded["labels"], dtype=np.int64)
+        truth = np.asarray(encoded["labels"][:], dtype=np.int64)
         return Classes(truth, predicted, names, probabilities, positive_class(settings))
 
     def arrays_from_predictions(
@@ -248,7 +248,7 @@ class TextClassification(SequenceTask):
     def class_counts(self, encoded: Dataset, settings: TaskSettings) -> list[int] | None:
         if not settings.class_names:
             return None
-        counts: list[int] = np.bincount(encoded["labels"], minlength=len(settings.class_names)).tolist()
+        counts: list[int] = np.bincount(encoded["labels"][:], minlength=len(settings.class_names)).tolist()
         return counts
 
 
