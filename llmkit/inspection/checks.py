@@ -28,6 +28,7 @@ from llmkit.output.report import Report
 from llmkit.tasks import Task, input_columns
 
 MAX_TRIAL_ROWS = 20  # who trains on one row, so often, wants to see that it can be learned
+MAX_LABELS_COMPARED = 10_000  # more are no classes
 Columns = dict[str, str]
 Places = dict[str, tuple[int, Ints]]  # of each label: how often it is there, and in which rows
 
@@ -128,10 +129,13 @@ def _labels_of(task: Task, rows: Dataset, columns: Columns) -> Places:
         for name, often in Counter(names).items():
             counts[name] += often * int(times[cell])
             cells_with.setdefault(name, []).append(cell)
-    return {
-        name: (counts[name], np.flatnonzero(np.isin(cell_of_row, cells_with[name])))
-        for name in sorted(counts, key=natural)
+    rows_by_cell = np.argsort(cell_of_row, kind="stable")
+    edges = np.cumsum([0, *times])
+    places = {
+        name: np.sort(np.concatenate([rows_by_cell[edges[cell] : edges[cell + 1]] for cell in cells_of_name]))
+        for name, cells_of_name in cells_with.items()
     }
+    return {name: (counts[name], places[name]) for name in sorted(counts, key=natural)}
 
 
 def _names_of(rows: Dataset, column: str) -> list[tuple[str, ...]]:
@@ -200,6 +204,8 @@ def _labels_amiss(train: Inspected, inspected: Inspected) -> Iterator[Finding]:
 def _labels_alike(train: Inspected, inspected: Inspected) -> Iterator[Finding]:
     """Find labels that look like one that more rows have, or that training has; and those that one row has."""
     part, labels = inspected.part, inspected.labels
+    if len(labels) > MAX_LABELS_COMPARED:
+        return
     counts = {name: count for name, (count, _) in (labels | train.labels).items()}
     for group in lookalikes(counts):
         usual = max([name for name in group if name in train.labels] or group, key=counts.__getitem__)
