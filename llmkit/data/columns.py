@@ -5,11 +5,63 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, Value
 
 from llmkit.errors import DataError
 
 Row = Mapping[str, Any]  # the cells of a row of a dataset or of a file, by column
+
+
+def text_of(value: object) -> str:
+    """Return the text of a cell, which is blank where there is none; 0 and False are something."""
+    return "" if value is None else str(value)
+
+
+def cells_of(dataset: Dataset, column: str) -> pa.ChunkedArray:
+    """Return the cells of a column as arrow holds them, in the order of the rows."""
+    table = dataset.select_columns([column]).with_format("arrow")[:]
+    return table.column(column)
+
+
+def are_blank(dataset: Dataset, column: str) -> npt.NDArray[np.bool_]:
+    """Tell of each row whether a column holds nothing, null, white space or an empty list: (n,)."""
+    cells = cells_of(dataset, column)
+    blank = cells.is_null()
+    if is_text_type(cells.type):
+        blank = pc.or_kleene(blank, pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(cells)), 0))
+    elif is_list_type(cells.type):
+        blank = pc.or_kleene(blank, pc.equal(pc.list_value_length(cells), 0))
+    found: npt.NDArray[np.bool_] = blank.to_numpy().astype(bool)
+    return found
+
+
+def is_text_type(kind: pa.DataType) -> bool:
+    """Tell whether arrow's type is one of texts."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def is_list_type(kind: pa.DataType) -> bool:
+    """Tell whether arrow's type is one of lists."""
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def class_names(cells: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the names of classes in cells of any type: 1 for 1.0, true for True, null for NaN and blank texts."""
+    kind = cells.type
+    if pa.types.is_boolean(kind):
+        return pc.if_else(cells, "true", "false")
+    if not pa.types.is_floating(kind) and not pa.types.is_decimal(kind):
+        names = pc.utf8_trim_whitespace(pc.cast(cells, pa.large_string()))
+        return pc.if_else(pc.equal(names, ""), None, names)
+    values = pc.cast(cells, pa.float64(), safe=False)
+    whole = pc.and_(pc.equal(pc.trunc(values), values), pc.less(pc.abs(values), float(1 << 53)))
+    integers = pc.cast(pc.if_else(whole, values, 0), pa.int64())
+    names = pc.if_else(whole, pc.cast(integers, pa.large_string()), pc.cast(values, pa.large_string()))
+    return pc.if_else(pc.is_nan(values), None, names)
 
 
 def string_columns(dataset: Dataset) -> list[str]:
@@ -45,7 +97,7 @@ def usual_among(names: Iterable[str], usual: Sequence[str]) -> list[str]:
 def longest_text(dataset: Dataset, names: Sequence[str]) -> str:
     """Return the column with the most characters, judged on the first 1,000 rows."""
     head = dataset.select(range(min(1000, len(dataset))))
-    return max(names, key=lambda name: sum(len(str(text or "")) for text in head[name]))
+    return max(names, key=lambda name: sum(len(text_of(text)) for text in head[name]))
 
 
 def column_for(rows: Sequence[Row], role: str, given: dict[str, str], usual: Sequence[str]) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, Features, Value
 
+from llmkit.data.columns import text_of
+
 LABEL_TYPES = ("string", "large_string", "int", "uint", "null")  # how the types of names, ids and empty lists begin
 
 
@@ -20,7 +22,7 @@ def holds_sets(dataset: Dataset, column: str) -> bool:
         return isinstance(element, ClassLabel) or (isinstance(element, Value) and element.dtype.startswith(LABEL_TYPES))
     if getattr(feature, "dtype", None) not in {"string", "large_string"}:
         return False
-    first = next((cell for cell in dataset[column][:] if str(cell or "").strip()), None)
+    first = next((cell for cell in dataset[column][:] if text_of(cell).strip()), None)
     return isinstance(as_list(first), list)
 
 

@@ -12,9 +12,11 @@ import numpy.typing as npt
 from datasets import ClassLabel, Dataset, Value
 from transformers import PretrainedConfig
 
+from llmkit.data.columns import cells_of, class_names
 from llmkit.errors import DataError, OptionError, did_you_mean, listing
 
 MAX_LABELS_SHOWN = 12  # names, or flags, that a sentence holds
+INTEGER = re.compile(r"-?[0-9]+")
 DIGITS, PLACEHOLDER = re.compile(r"([0-9]+)"), re.compile(r"label[_ -]([0-9]+)", re.IGNORECASE)
 
 
@@ -61,15 +63,19 @@ def is_number(dataset: Dataset, column: str) -> bool:
 
 
 def names_of(dataset: Dataset, column: str) -> list[str | None]:
-    """Return the label name of each row; None where a row has none (null, empty, or -1 of a class label)."""
-    feature, values = dataset.features[column], dataset[column][:]
+    """Return the label name of each row; None where a row has none (null, empty, or -1 of a class label).
+
+    Raises:
+        DataError: the column holds lists or objects.
+    """
+    feature = dataset.features[column]
     if isinstance(feature, ClassLabel):
+        values = dataset[column][:]
         return [feature.names[value] if value is not None and value >= 0 else None for value in values]
-    if feature.dtype == "bool":
-        return [None if value is None else str(value).lower() for value in values]
-    if feature.dtype.startswith(("int", "uint")):
-        return [None if value is None else str(value) for value in values]
-    return [(value or "").strip() or None for value in values]
+    if not isinstance(feature, Value):
+        raise DataError(f"column {column!r} holds lists or objects, and a label is a name or a number")
+    names: list[str | None] = class_names(cells_of(dataset, column)).to_pylist()
+    return names
 
 
 def found_in(dataset: Dataset, column: str) -> Labels:
@@ -212,6 +218,10 @@ def _is_regression(dataset: Dataset, column: str, model: Labels) -> bool:
     feature = dataset.features[column]
     is_integer = not isinstance(feature, ClassLabel) and getattr(feature, "dtype", "").startswith(("int", "uint"))
     number = is_number(dataset, column) or (model.regression and is_integer)  # stars as integers are numbers too
+    if number and not model.regression:
+        number = any(
+            not INTEGER.fullmatch(name) for name in names_of(dataset, column) if name
+        )  # pandas writes 1.0 beside blanks
     if model.regression != number:
         kinds = ("numbers", "classes") if number else ("classes", "numbers")
         raise DataError(f"column {column!r} holds {kinds[0]} and the model predicts {kinds[1]}")
@@ -248,7 +258,7 @@ def _ordered(reached: Iterable[str], declared: Sequence[str], feature: ClassLabe
     if isinstance(feature, ClassLabel):
         place = {name: number for number, name in enumerate(declared)}
         return tuple(sorted(names, key=lambda name: (place.get(name, len(place)), natural(name))))
-    if feature.dtype == "bool" or feature.dtype.startswith(("int", "uint")):
+    if feature.dtype.startswith(("bool", "int", "uint", "float")):
         return tuple(sorted(names, key=natural))
     return names
 

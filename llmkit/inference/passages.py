@@ -13,6 +13,7 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.data import files, open_dataset
+from llmkit.data.columns import text_of
 from llmkit.errors import DataError, EmptyError, HubError, ModelError, listing
 from llmkit.options import FileOptions
 from llmkit.output.report import Report
@@ -128,7 +129,7 @@ def _of_rows(rows: Dataset, name: str, report: Report) -> Iterator[Document]:
     title_column = next(usable, None)
     titles = rows[title_column] if title_column else [None] * len(rows)
     for number, (text, title) in enumerate(zip(rows[columns["text"]], titles, strict=True), start=1):
-        yield Document(name, str(text or ""), number, None if title is None else str(title))
+        yield Document(name, text_of(text), number, None if title is None else str(title))
 
 
 def cut(documents: Sequence[Document], tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Passage]:

@@ -15,17 +15,20 @@ from itertools import combinations
 import numpy as np
 from datasets import Dataset
 
+from llmkit.data.columns import are_blank
 from llmkit.data.label_sets import holds_sets, sets_of
 from llmkit.data.labels import names_of, natural
 from llmkit.data.parts import Part
 from llmkit.errors import EmptyError, listing
 from llmkit.inspection.findings import Finding, RowsOf, finding_of
-from llmkit.inspection.row_codes import content_codes, is_blank
+from llmkit.inspection.lookalikes import differences, lookalikes
+from llmkit.inspection.row_codes import content_codes
 from llmkit.metrics.observations import Bools, Ints
 from llmkit.output.report import Report
 from llmkit.tasks import Task, input_columns
 
 MAX_TRIAL_ROWS = 20  # who trains on one row, so often, wants to see that it can be learned
+MAX_LABELS_COMPARED = 10_000  # more are no classes
 Columns = dict[str, str]
 Places = dict[str, tuple[int, Ints]]  # of each label: how often it is there, and in which rows
 
@@ -65,6 +68,7 @@ def inspect(task: Task, columns: Columns, parts: Sequence[Part]) -> Inspection:
         findings += _unusable(task, columns, rows, first=rows is train)
         findings += _repeated(task, columns, rows)
         findings += _labels_amiss(train, rows)
+        findings += _labels_alike(train, rows)
     for earlier, later in combinations(inspected, 2):
         findings += _shared(task, columns, earlier, later)
     return Inspection(inspected, tuple(findings))
@@ -107,7 +111,7 @@ def _require_worth(train: Inspected, validation: Inspected, kept_apart: bool) ->
 def _inspected(task: Task, columns: Columns, part: Part, codes: Ints) -> Inspected:
     inputs = input_columns(columns)
     needed = [column for role, column in inputs.items() if role not in task.columns.optional_roles]
-    empty = np.any([is_blank(part.rows, column) for column in needed], axis=0)
+    empty = np.any([are_blank(part.rows, column) for column in needed], axis=0)
     has_targets = inputs != columns and set(columns.values()) <= set(part.rows.column_names)
     labelled = has_targets and task.columns.has_labels(part.rows, columns)
     return Inspected(part, codes, empty, labelled, _labels_of(task, part.rows, columns) if labelled else {})
@@ -125,10 +129,13 @@ def _labels_of(task: Task, rows: Dataset, columns: Columns) -> Places:
         for name, often in Counter(names).items():
             counts[name] += often * int(times[cell])
             cells_with.setdefault(name, []).append(cell)
-    return {
-        name: (counts[name], np.flatnonzero(np.isin(cell_of_row, cells_with[name])))
-        for name in sorted(counts, key=natural)
+    rows_by_cell = np.argsort(cell_of_row, kind="stable")
+    edges = np.cumsum([0, *times])
+    places = {
+        name: np.sort(np.concatenate([rows_by_cell[edges[cell] : edges[cell + 1]] for cell in cells_of_name]))
+        for name, cells_of_name in cells_with.items()
     }
+    return {name: (counts[name], places[name]) for name in sorted(counts, key=natural)}
 
 
 def _names_of(rows: Dataset, column: str) -> list[tuple[str, ...]]:
@@ -192,6 +199,26 @@ def _labels_amiss(train: Inspected, inspected: Inspected) -> Iterator[Finding]:
         if name not in train.labels:
             what = f"have the label {name!r}, which no {train.part.name} row has"
             yield from finding_of("unseen-label", part, places, what, twins=nothing, label=name)
+
+
+def _labels_alike(train: Inspected, inspected: Inspected) -> Iterator[Finding]:
+    """Find labels that look like one that more rows have, or that training has; and those that one row has."""
+    part, labels = inspected.part, inspected.labels
+    if len(labels) > MAX_LABELS_COMPARED:
+        return
+    counts = {name: count for name, (count, _) in (labels | train.labels).items()}
+    for group in lookalikes(counts):
+        usual = max([name for name in group if name in train.labels] or group, key=counts.__getitem__)
+        often = counts[usual]
+        for name in group:
+            if name != usual and name in labels and (inspected is train or name not in train.labels):
+                count = f"of {often} {'row' if often == 1 else 'rows'}"
+                what = f"have the label {name!r}, which looks like {usual!r} {count}: {differences(name, usual)}"
+                yield from finding_of("lookalike-label", part, labels[name][1], what, label=name)
+    single = [places for count, places in labels.values() if count == 1]
+    if inspected is train and len(single) < len(labels) and len(part.rows) > MAX_TRIAL_ROWS:
+        places = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *single]))
+        yield from finding_of("single-label", part, places, "have a label that no other row has")
 
 
 def _shared(task: Task, columns: Columns, earlier: Inspected, later: Inspected) -> Iterator[Finding]:

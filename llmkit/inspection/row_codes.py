@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
+from llmkit.data.columns import cells_of, is_list_type, is_text_type
 from llmkit.metrics.observations import Bools, Ints
 
 ROWS_PER_SLICE = 10_000  # that are written as JSON at once
@@ -21,31 +22,13 @@ def content_codes(parts: Sequence[Dataset], columns: Sequence[str]) -> list[Ints
     The numbers count from 0 over all parts. A null is like no value but another null.
     """
     sizes = [len(part) for part in parts]
-    codes = _joint([_encoded([part_column(part, column) for part in parts]) for column in columns])
+    codes = _joint([_encoded([cells_of(part, column) for part in parts]) for column in columns])
     return np.split(codes, np.cumsum(sizes)[:-1])
-
-
-def part_column(part: Dataset, column: str) -> pa.ChunkedArray:
-    """Return the cells of a column as arrow holds them, in the order of the rows."""
-    table = part.select_columns([column]).with_format("arrow")[:]
-    return table.column(column)
-
-
-def is_blank(part: Dataset, column: str) -> Bools:
-    """Tell of each row whether a column holds nothing, null, white space or an empty list: (n,)."""
-    cells = part_column(part, column)
-    blank = cells.is_null()
-    if _is_text(cells.type):
-        blank = pc.or_kleene(blank, pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(cells)), 0))
-    elif _is_list(cells.type):
-        blank = pc.or_kleene(blank, pc.equal(pc.list_value_length(cells), 0))
-    are_blank: Bools = blank.to_numpy().astype(bool)
-    return are_blank
 
 
 def readable_texts(part: Dataset, columns: Mapping[str, str]) -> list[str]:
     """Return what a person would read of the columns of each row, one below the other."""
-    cells = [[_text_of(cell) for cell in part_column(part, column).to_pylist()] for column in columns.values()]
+    cells = [[_text_of(cell) for cell in cells_of(part, column).to_pylist()] for column in columns.values()]
     return ["\n".join(row) for row in zip(*cells, strict=True)]
 
 
@@ -68,7 +51,7 @@ def _encoded(columns: list[pa.ChunkedArray]) -> Ints:
 def _numbered(cells: pa.Array) -> Ints:
     if pa.types.is_null(cells.type):
         return np.zeros(len(cells), dtype=np.int64)
-    if _is_list(cells.type):
+    if is_list_type(cells.type):
         return _joint([_numbered_lists(cells), cells.is_null().to_numpy(zero_copy_only=False)])
     if pa.types.is_struct(cells.type):
         fields = [_numbered(_wide(field)) for field in cells.flatten()]
@@ -98,15 +81,7 @@ def _joint(codes: Sequence[Ints | Bools]) -> Ints:
 
 def _wide(cells: pa.Array) -> pa.Array:
     """Return texts with 64-bit offsets: those of a million rows can be more than 2 GiB."""
-    return pc.cast(cells, pa.large_string()) if _is_text(cells.type) else cells
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+    return pc.cast(cells, pa.large_string()) if is_text_type(cells.type) else cells
 
 
 def _as_json(column: pa.ChunkedArray) -> pa.ChunkedArray:

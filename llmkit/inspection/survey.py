@@ -162,7 +162,7 @@ def _surveyed(
     lengths: dict[str, LengthsResult | None] = {}
     for inspected in inspection.parts:
         name, places = inspected.part.name, token_lengths.sampled(inspected.filled)
-        rows = inspected.part.rows.select(places)
+        rows = inspected.part.rows.select_columns(list(counter.inputs.values())).select(places)
         sizes = counter.lengths(rows)
         lengths[name] = token_lengths.describe(sizes, counter.limit) if len(sizes) else None
         if task.encoding.overlong_rows is None:

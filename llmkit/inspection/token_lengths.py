@@ -51,8 +51,8 @@ class TokenCounter:
             return np.array(list(map(len, ids)), dtype=np.int64)
         settings = replace(self.settings, columns=self.inputs, max_length=UNBOUNDED, per_row=True)
         encoded = self.task.encoding.encode(rows, self.tokenizer, settings, training=False)
-        places = np.array(encoded["row"] if "row" in encoded.column_names else range(len(encoded)), dtype=np.int64)
-        sizes = np.array(encoded["length"], dtype=np.int64)
+        places = np.array(encoded["row"][:] if "row" in encoded.column_names else range(len(encoded)), dtype=np.int64)
+        sizes = np.array(encoded["length"][:], dtype=np.int64)
         of_rows = places < len(rows)  # zero-shot asks once more, without a text
         return np.bincount(places[of_rows], sizes[of_rows], len(rows)).astype(np.int64)
 

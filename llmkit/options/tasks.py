@@ -34,6 +34,10 @@ class TaskFlags(Options):
         bool | None,
         flag("--no-answer/--always-answer", panel="Tasks", help="Question answering: may the answer be that none is."),
     ] = None
+    regression: Annotated[
+        bool | None,
+        flag("--regression/--classes", panel="Tasks", help="Text classification: labels are numbers, or classes."),
+    ] = None
     labels: Annotated[
         str | None, flag(panel="Tasks", help='Zero-shot: the labels to choose from, e.g. "sport,politics".')
     ] = None

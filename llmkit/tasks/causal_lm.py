@@ -11,6 +11,7 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import ModelOutput
 
+from llmkit.data.columns import text_of
 from llmkit.metrics.observations import Observations
 from llmkit.models.config import DECODER_HEADS, is_decoder
 from llmkit.models.tokenizer_training import train_bpe
@@ -50,7 +51,7 @@ class CausalLMEncoding(BlockEncoding):
     def encode(
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
     ) -> Dataset:
-        texts = [str(text or "") for text in rows[settings.columns["text"]][:]]
+        texts = [text_of(text) for text in rows[settings.columns["text"]][:]]
         if training:
             blocks = split_into_blocks(_stream(texts, tokenizer), settings.max_length)
             return Dataset.from_dict({"input_ids": blocks, "length": [len(block) for block in blocks]})

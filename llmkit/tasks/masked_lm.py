@@ -14,7 +14,7 @@ import torch
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit.data.columns import Row
+from llmkit.data.columns import Row, text_of
 from llmkit.errors import ModelError
 from llmkit.models.tokenizer_training import train_wordpiece
 from llmkit.options import AskOptions, TaskFlags
@@ -70,7 +70,7 @@ class MaskedLMEncoding(BlockEncoding):
     def encode(
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
     ) -> Dataset:
-        texts = [str(text or "") for text in rows[settings.columns["text"]][:]]
+        texts = [text_of(text) for text in rows[settings.columns["text"]][:]]
         if settings.of(MaskingSettings).fills:
             inputs = tokenizer(texts)
             return Dataset.from_dict({**inputs, "length": [len(ids) for ids in inputs["input_ids"]]})

@@ -15,7 +15,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from llmkit import metrics
 from llmkit.data import label_sets
 from llmkit.data import labels as label_names
-from llmkit.data.columns import Row, usual_among
+from llmkit.data.columns import Row, text_of, usual_among
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels, Matching
 from llmkit.data.predictions import as_probabilities, as_sets
@@ -101,7 +101,7 @@ class MultiLabelColumns(SequenceColumns):
 
     def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
         texts, labels = dataset[columns["text"]][:], label_sets.sets_of(dataset, columns["labels"])
-        return [index for index, text in enumerate(texts) if labels[index] is not None and str(text or "").strip()]
+        return [index for index, text in enumerate(texts) if labels[index] is not None and text_of(text).strip()]
 
 
 class MultiLabelEncoding(Encoding):

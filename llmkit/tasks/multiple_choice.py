@@ -17,7 +17,7 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import metrics
-from llmkit.data.columns import Row, is_label, is_string, item_of
+from llmkit.data.columns import Row, is_label, is_string, item_of, text_of
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
 from llmkit.errors import DataError, shortened
@@ -94,7 +94,7 @@ class MultipleChoiceColumns(Columns):
         return [
             index
             for index, row in enumerate(dataset)
-            if str(row[question] or "").strip() and row[answer] not in NO_ANSWER
+            if text_of(row[question]).strip() and row[answer] not in NO_ANSWER
         ]
 
     def sample_inputs(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, object]]:
@@ -176,7 +176,7 @@ class MultipleChoiceAnswers(AlternativesAnswers):
         return ["question", "choice", "score"]
 
     def cells(self, row: Row, answer: Answer) -> list[str]:
-        return score_cells(str(row["question"] or ""), answer)
+        return score_cells(text_of(row["question"]), answer)
 
 
 class MultipleChoice(AlternativesTask):

@@ -15,7 +15,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
 from llmkit import metrics
-from llmkit.data.columns import Row
+from llmkit.data.columns import Row, text_of
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
 from llmkit.data.predictions import cell_text
@@ -67,7 +67,7 @@ class QuestionColumns(Columns):
             return None
         pairs = zip(rows[columns["context"]][:], raw_answers(rows, columns), strict=True)
         for place, (context, answers) in enumerate(pairs):
-            problem = None if answers is None else problem_with_answers(str(context or ""), answers)
+            problem = None if answers is None else problem_with_answers(text_of(context), answers)
             if problem is not None:
                 return place, problem
         return None
@@ -78,7 +78,7 @@ class QuestionColumns(Columns):
         return [
             row
             for row, (question, context, answers) in enumerate(rows)
-            if (question or "").strip() and (context or "").strip() and answers is not None
+            if text_of(question).strip() and text_of(context).strip() and answers is not None
         ]
 
 
@@ -188,7 +188,7 @@ class ExtractedAnswers(Answers):
 
     def cells(self, row: Row, answer: Answer) -> list[str]:
         if answer["score"] is None:
-            return [str(row["question"] or ""), "", "", "", ""]
+            return [text_of(row["question"]), "", "", "", ""]
         ranked = answer.get("answers") or [answer]
         columns = [[candidate[key] for candidate in ranked] for key in ("answer", "score", "start", "end")]
         columns[0] = [text or "(no answer)" for text in columns[0]]

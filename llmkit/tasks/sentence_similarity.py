@@ -16,6 +16,7 @@ from datasets import Dataset, Value
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import metrics
+from llmkit.data.columns import text_of
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
 from llmkit.metrics.observations import Numbers, Observations
@@ -67,7 +68,7 @@ class SimilarityColumns(Columns):
         return [
             index
             for index, (*texts, label) in enumerate(rows)
-            if label is not None and isfinite(label) and all(str(text or "").strip() for text in texts)
+            if label is not None and isfinite(label) and all(text_of(text).strip() for text in texts)
         ]
 
 
@@ -119,7 +120,7 @@ class SimilarityAnswers(Answers):
         settings: TaskSettings,
     ) -> Observations:
         cosines = np.asarray(predictions, dtype=np.float64)[:, 0]
-        return Numbers(np.asarray(encoded["labels"], dtype=np.float64), cosines)
+        return Numbers(np.asarray(encoded["labels"][:], dtype=np.float64), cosines)
 
 
 class SentenceSimilarity(Task):

@@ -15,6 +15,7 @@ import torch
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from llmkit.data.columns import text_of
 from llmkit.errors import ModelError
 from llmkit.models.tokenizer_training import SENTINEL, train_bpe_with_sentinels
 from llmkit.tasks.base.encoding import Batch, Collator, EncodedRow
@@ -48,7 +49,7 @@ class Seq2SeqLMEncoding(BlockEncoding):
     def encode(
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
     ) -> Dataset:
-        texts = [str(text or "") for text in rows[settings.columns["text"]][:]]
+        texts = [text_of(text) for text in rows[settings.columns["text"]][:]]
         documents = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
         if not settings.per_row or training:
             documents = [[token for document in documents for token in document]]

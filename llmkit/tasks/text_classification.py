@@ -13,13 +13,13 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit import metrics
 from llmkit.data import labels as label_names
-from llmkit.data.columns import Row
+from llmkit.data.columns import Row, are_blank
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels, Matching, merged_probabilities
 from llmkit.data.predictions import as_classes, as_numbers, as_probabilities
 from llmkit.errors import OptionError, did_you_mean, listing
 from llmkit.metrics.observations import Classes, Floats, Numbers, Observations, softmax
-from llmkit.options import TaskFlags
+from llmkit.options import AskOptions, TaskFlags
 from llmkit.tasks.base.answers import Answer, Prediction
 from llmkit.tasks.base.candidates import Candidate
 from llmkit.tasks.base.encoding import Batch, Collator, Encoding
@@ -91,13 +91,10 @@ class ClassColumns(SequenceColumns):
         return super().targets(rows, columns) if is_number else label_names.names_of(rows, columns["label"])
 
     def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
-        texts = dataset[columns["text"]][:]
-        has_label = [True] * len(dataset)
-        if "label" in columns and label_names.is_number(dataset, columns["label"]):
-            has_label = [value is not None and value == value for value in dataset[columns["label"]][:]]
-        elif "label" in columns:
-            has_label = [name is not None for name in label_names.names_of(dataset, columns["label"])]
-        return [index for index, text in enumerate(texts) if has_label[index] and str(text or "").strip()]
+        usable = ~are_blank(dataset, columns["text"])
+        if "label" in columns:
+            usable &= [name is not None for name in label_names.names_of(dataset, columns["label"])]
+        return [int(place) for place in np.flatnonzero(usable)]
 
 
 class ClassEncoding(Encoding):
@@ -128,12 +125,12 @@ class ClassAnswers(SequenceAnswers):
     ) -> Observations:
         logits, names = np.asarray(predictions, dtype=np.float64), settings.class_names
         if not names:
-            return Numbers(np.asarray(encoded["labels"], dtype=np.float64), logits[:, 0])
+            return Numbers(np.asarray(encoded["labels"][:], dtype=np.float64), logits[:, 0])
         probabilities = softmax(logits)
         if settings.merge is not None:
             probabilities = merged_probabilities(probabilities, settings.merge, len(names))
         predicted = (logits if settings.merge is None else probabilities).argmax(-1)
-        truth = np.asarray(encoded["labels"], dtype=np.int64)
+        truth = np.asarray(encoded["labels"][:], dtype=np.int64)
         return Classes(truth, predicted, names, probabilities, positive_class(settings))
 
     def arrays_from_predictions(
@@ -181,6 +178,7 @@ class TextClassification(SequenceTask):
     columns = ClassColumns(name)
     encoding = ClassEncoding(name)
     answers = ClassAnswers(name, encoding)
+    flags = frozenset({"regression"})
     supports_distillation = True
 
     def supports(self, config: PretrainedConfig) -> bool:
@@ -196,6 +194,10 @@ class TextClassification(SequenceTask):
     def resolve_settings(
         self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
     ) -> TaskSettings:
+        if flags.regression is not None and isinstance(flags, AskOptions):
+            raise OptionError(
+                "--regression and --classes are about the labels of rows, and a text to classify has none"
+            )
         return settings if settings.labels is not None else replace(settings, labels=Labels.of_model(config))
 
     def head_config(self, settings: TaskSettings) -> dict[str, object]:
@@ -229,7 +231,7 @@ class TextClassification(SequenceTask):
     def class_counts(self, encoded: Dataset, settings: TaskSettings) -> list[int] | None:
         if not settings.class_names:
             return None
-        counts: list[int] = np.bincount(encoded["labels"], minlength=len(settings.class_names)).tolist()
+        counts: list[int] = np.bincount(encoded["labels"][:], minlength=len(settings.class_names)).tolist()
         return counts
 
 

@@ -20,7 +20,7 @@ from transformers.modeling_outputs import TokenClassifierOutput
 
 from llmkit import metrics
 from llmkit.data import labels as label_names
-from llmkit.data.columns import Row
+from llmkit.data.columns import Row, text_of
 from llmkit.data.evidence import Evidence
 from llmkit.data.label_sets import declared_in, single_labels
 from llmkit.data.labels import Labels, Matching, natural
@@ -217,7 +217,7 @@ class WordTags(Answers):
         entities = answer["entities"] or []
         columns = [[entity[key] for entity in entities] for key in ("text", "type", "score", "start", "end")]
         columns[2] = [f"{score:.4f}" for score in columns[2]]
-        return [str(row["text"] or ""), *("\n".join(map(str, column)) for column in columns)]
+        return [text_of(row["text"]), *("\n".join(map(str, column)) for column in columns)]
 
 
 class TokenClassification(Task):

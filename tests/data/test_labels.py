@@ -90,6 +90,33 @@ def test_one_class_is_too_few(dataset, phrase):
         found_in(dataset, "label")
 
 
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ((0.0, 1.0, None, float("nan")), ["0", "1", None, None]),
+        ((1.5, -2.0), ["1.5", "-2"]),
+        ((True, False, None), ["true", "false", None]),
+        ((0, -7, None), ["0", "-7", None]),
+        (("0", " a ", "", " \t", None), ["0", "a", None, None, None]),
+        ((None, None), [None, None]),
+    ],
+)
+def test_a_label_is_named_as_it_is_written(values, names):
+    assert names_of(column(*values), "label") == names
+
+
+def test_lists_have_no_names():
+    with pytest.raises(DataError, match="holds lists or objects"):
+        names_of(column([1], [2]), "label")
+
+
+def test_classes_that_pandas_wrote_as_decimals_are_matched():
+    matching = match(column(0.0, 1.0, None), "label", config_of("0", "1"))
+    assert matching.labels.names == ("0", "1")
+    with pytest.raises(DataError, match="holds numbers and the model predicts classes"):
+        match(column(0.5, 1.0), "label", config_of("0", "1"))
+
+
 def test_names_go_into_the_config_and_come_back(tmp_path):
     config_of("1", "2", "10").save_pretrained(tmp_path)
     config = BertConfig.from_pretrained(tmp_path)

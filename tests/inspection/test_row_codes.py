@@ -10,8 +10,9 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmkit.data.columns import are_blank
 from llmkit.inspection.near_duplicates import _jaccard, near_groups, rows_per_band
-from llmkit.inspection.row_codes import content_codes, is_blank
+from llmkit.inspection.row_codes import content_codes
 
 TEXT = st.none() | st.text(alphabet="ab \u3000é中\0", max_size=3)
 KINDS: dict[str, st.SearchStrategy[Any]] = {
@@ -52,8 +53,8 @@ def test_several_columns_are_taken_together_and_selected_rows_in_their_order():
 
 def test_blank_is_null_white_space_or_an_empty_list():
     rows = Dataset.from_dict({"text": [None, "", " \t\u3000\n", "a"], "list": [None, [], ["a"], [""]]})
-    assert is_blank(rows, "text").tolist() == [True, True, True, False]
-    assert is_blank(rows, "list").tolist() == [True, True, False, False]
+    assert are_blank(rows, "text").tolist() == [True, True, True, False]
+    assert are_blank(rows, "list").tolist() == [True, True, False, False]
 
 
 def sentences(rows: int, seed: int, letters: str = "abcdefghijklmnopqrstuvwxyz") -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from llmkit.data.columns import Row, column_for
+from llmkit.data.columns import Row, column_for, text_of
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels, Matching
 from llmkit.errors import DataError, OptionError
@@ -137,7 +137,7 @@ class Columns(ABC):
 
     def is_answerable(self, inputs: Row) -> bool:
         """Tell whether the inputs of a row, by role, ask anything: all that the task needs is there and not blank."""
-        return all(str(inputs.get(role) or "").strip() for role in self.required_roles)
+        return all(text_of(inputs.get(role)).strip() for role in self.required_roles)
 
     def sample_inputs(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
         """Return inputs by role, made of any texts: what a model is asked where no rows are given."""

@@ -13,7 +13,7 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import ModelOutput
 
-from llmkit.data.columns import longest_text, string_columns
+from llmkit.data.columns import longest_text, string_columns, text_of
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
 from llmkit.metrics.observations import Likelihoods, Observations
@@ -177,7 +177,7 @@ def text_column(dataset: Dataset, given: dict[str, str]) -> dict[str, str] | Non
 
 def usable_texts(dataset: Dataset, columns: dict[str, str]) -> list[int]:
     """Return the indices of the rows whose text is not blank."""
-    return [row for row, text in enumerate(dataset[columns["text"]][:]) if str(text or "").strip()]
+    return [row for row, text in enumerate(dataset[columns["text"]][:]) if text_of(text).strip()]
 
 
 def split_into_blocks(ids: list[int], size: int) -> list[list[int]]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from datasets import Dataset
 from transformers import BatchEncoding, PretrainedConfig, PreTrainedTokenizerBase
 
-from llmkit.data.columns import Row
+from llmkit.data.columns import Row, text_of
 from llmkit.tasks.base.answers import Answers, Prediction
 from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Batch
@@ -85,10 +85,10 @@ def tokenize(
 ) -> BatchEncoding:
     """Tokenize texts, or pairs of texts, truncated to `max_length` tokens if given; nothing is padded."""
     limits = {"truncation": max_length is not None, "max_length": max_length}
-    firsts = [str(text if text is not None else "") for text in texts]
+    firsts = [text_of(text) for text in texts]
     if pairs is None:
         return tokenizer(firsts, **limits)
-    seconds = [str(text if text is not None else "") for text in pairs]
+    seconds = [text_of(text) for text in pairs]
     if tokenizer.sep_token is None:  # a decoder's tokenizer would run the two together
         joined = [f"{first}\n{second}" for first, second in zip(firsts, seconds, strict=True)]
         return tokenizer(joined, **limits)

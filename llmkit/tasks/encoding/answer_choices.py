@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from datasets import ClassLabel
 
-from llmkit.data.columns import Row
+from llmkit.data.columns import Row, text_of
 from llmkit.data.label_sets import as_list
 from llmkit.errors import shortened
 
@@ -61,7 +61,7 @@ def invalid_choices(row: Row, columns: Mapping[str, str]) -> str | None:
         texts = [row[columns[role]] for role in _choice_roles(columns)]
     if len(texts) < 2:
         return f"{len(texts) or 'no'} choice{'' if texts else 's'}, and two or more are wanted"
-    empty = next((number for number, text in enumerate(texts) if not str(text or "").strip()), None)
+    empty = next((number for number, text in enumerate(texts) if not text_of(text).strip()), None)
     if empty is not None:
         return f"choice {empty + 1} of {len(texts)} is empty"
     answer = row[columns["answer"]] if "answer" in columns else None

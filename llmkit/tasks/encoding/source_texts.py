@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from llmkit.data.columns import is_string, item_of
+from llmkit.data.columns import is_string, item_of, text_of
 from llmkit.tasks.encoding.chat_templates import chat_ids
 from llmkit.tasks.encoding.collation import INPUTS, rows_at_limit, truncated
 
@@ -21,7 +21,7 @@ def joined_text(cell: object) -> str:
 def references_in(cell: object) -> list[str]:
     """Return the references that a cell holds, without blank ones."""
     texts = cell if isinstance(cell, list) else [cell]
-    return [str(text) for text in texts if str("" if text is None else text).strip()]
+    return [str(text) for text in texts if text_of(text).strip()]
 
 
 def holds_text_lists(feature: object) -> bool:
