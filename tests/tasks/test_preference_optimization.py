@@ -17,12 +17,13 @@ from signalling import Signalling
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llmkit import metrics
+from llmkit.data.preferences import preference_pair
 from llmkit.errors import DataError, Stopped
 from llmkit.inference.prediction import predict
 from llmkit.options import AdapterOptions, DataOptions, RunOptions, TrainingOptions, TunedRecipeOptions
 from llmkit.output.report import Report
 from llmkit.tasks import TASKS, Reference, TaskSettings
-from llmkit.tasks.encoding.preference_pairs import EncodedPair, encode_pair, preference_pair
+from llmkit.tasks.encoding.preference_pairs import EncodedPair, encode_pair
 from llmkit.training.finetuning import finetune
 
 TASK = TASKS["preference-optimization"]
