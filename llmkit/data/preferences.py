@@ -71,6 +71,8 @@ def _parted(
 ) -> tuple[list[Turn], list[Turn], list[Turn]]:
     """Return the prompt of a row and what both answers add to it."""
     prompt, (chosen, rejected) = prompt_turns(cells, dialect), answers
+    if prompt and prompt[-1].role == "assistant" and prompt[-1].is_blank:
+        prompt = prompt[:-1]  # a dialogue up to where the answer begins
     if dialect is not None and dialect.merge_turns:
         prompt, chosen, rejected = joined(prompt), joined(chosen), joined(rejected)
     if chosen[0].role == "assistant" and not (len(chosen) > 1 and len(rejected) > 1):

@@ -222,7 +222,7 @@ BAD = {
     "its chosen and rejected answers are the same": {"rejected": GOOD_ROW["chosen"]},
     "it has no prompt": {"prompt": []},
     "its chosen answer is to be one turn of the assistant's, and has user": {"chosen": [turn("user", "x")]},
-    "turn 1 is the assistant's, out of order": {"prompt": [turn("assistant", "x")]},
+    "turn 2 is the assistant's, out of order": {"prompt": [turn("assistant", "x")]},
     "and has assistant, user, assistant": {
         "chosen": [turn("assistant", "x"), turn("user", "y"), turn("assistant", "z")]
     },

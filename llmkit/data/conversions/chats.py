@@ -79,9 +79,9 @@ class ChatConversion(Conversion):
     @property
     def sentence(self) -> str:
         names = ", ".join(f"{role}={name}" for role, name in self.sources)
-        silent = "; nothing is learned of the history" if "history" in dict(self.sources) else ""
+        history = "; nothing is learned of the history" if "history" in dict(self.sources) else ""
         merged = "; neighbours of one role are joined" if self.merge_turns else ""
-        return f"conversations are made of {names}{silent}{merged}{self.skipped.phrase}"
+        return f"conversations are made of {names}{history}{merged}{self.skipped.phrase}"
 
     def apply(self, rows: Dataset) -> Dataset:
         found = list(self.read(rows))
@@ -118,9 +118,9 @@ def find(rows: Dataset, columns: Mapping[str, str], flags: TaskFlags) -> ChatCon
         DataError: more rows are invalid than --skip-invalid lets go.
     """
     media = media_columns(rows)
-    told = flags.role or flags.merge_turns or flags.skip_invalid is not None
+    flagged = flags.role or flags.merge_turns or flags.skip_invalid is not None
     apart = set(columns) & {"tools", "history"} or {"messages", "system"} <= set(columns)
-    if not (told or apart or media or any(_needs_reading(rows, role, name) for role, name in columns.items())):
+    if not (flagged or apart or media or any(_needs_reading(rows, role, name) for role, name in columns.items())):
         return None
     conversion = ChatConversion(
         tuple(columns.items()), media, tuple(flags.speakers.items()), bool(flags.merge_turns), flags.skip_invalid
@@ -218,8 +218,8 @@ def _without_hint(error: str) -> str:
 def _written(conversation: Conversation | None) -> list[dict[str, str | bool | None]] | None:
     if conversation is None:
         return None
-    learned = set(conversation.completion_turns)
-    return [canonical(message, place in learned) for place, message in enumerate(conversation.messages)]
+    with_loss = set(conversation.completion_turns)
+    return [canonical(message, place in with_loss) for place, message in enumerate(conversation.messages)]
 
 
 def _needs_reading(rows: Dataset, role: str, name: str) -> bool:

@@ -126,8 +126,8 @@ def find(rows: Dataset, columns: Mapping[str, str], flags: TaskFlags) -> Prefere
     apart = {"system", "input"} & set(columns)
     pairs = [name for role, name in columns.items() if role in PAIR_ROLES]
     plain = [is_string(rows.features[name]) and not hold_messages(rows, name) for name in pairs]
-    told = flags.role or flags.merge_turns or flags.skip_invalid is not None
-    if not (dialogues or media or apart or told or any(_needs_reading(rows, name) for name in pairs)):
+    flagged = flags.role or flags.merge_turns or flags.skip_invalid is not None
+    if not (dialogues or media or apart or flagged or any(_needs_reading(rows, name) for name in pairs)):
         return None
     conversion = PreferenceConversion(
         tuple(columns.items()),
@@ -158,7 +158,7 @@ def are_dialogues(texts: list[str | None]) -> bool:
 
 
 def dialogue(row: Row, name: str) -> list[dict[str, str]]:
-    """Return the messages of a cell that is a dialogue; a last Assistant: that says nothing yet is none.
+    """Return the messages of a cell that is a dialogue.
 
     Raises:
         DataError: a phrase: it is no dialogue.
@@ -168,8 +168,7 @@ def dialogue(row: Row, name: str) -> list[dict[str, str]]:
         raise DataError(f"its {name} is {shortened_repr(row[name])}, and a dialogue of Human: and Assistant: is wanted")
     pieces = SPEAKER.split(text)[1:]
     roles = ["assistant" if speaker == "Assistant" else "user" for speaker in pieces[::2]]
-    messages = [{"role": role, "content": content.strip()} for role, content in zip(roles, pieces[1::2], strict=True)]
-    return messages[:-1] if messages[-1] == {"role": "assistant", "content": ""} else messages
+    return [{"role": role, "content": content.strip()} for role, content in zip(roles, pieces[1::2], strict=True)]
 
 
 def judgement_column(rows: Dataset, columns: Mapping[str, str]) -> str | None:

@@ -21,7 +21,7 @@ from llmkit.data.conversations import INVALID_ROWS, Conversation, tool_name
 from llmkit.data.turns import Message
 from llmkit.errors import DataError, ModelError, brief, listing, shortened
 from llmkit.tasks.encoding.collation import IGNORED
-from llmkit.tasks.encoding.tool_calls import name_pattern, template_message, wants_text, written_pieces
+from llmkit.tasks.encoding.tool_calls import name_pattern, printed_as_python, template_message, written_pieces
 
 GENERATION_BLOCK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 OTHER_TEMPLATE = "--chat-template FILE takes another"
@@ -154,20 +154,26 @@ def _template_for(conversation: Conversation, tokenizer: PreTrainedTokenizerBase
     """
     template = _Template(tokenizer, tuple(json.loads(conversation.tools)) if conversation.tools else ())
     turns = conversation.messages
-    if template.tools:
-        text, bare = template.text(turns), replace(template, tools=()).text(turns)
-        missing = [tool_name(tool) for tool in template.tools if not re.search(name_pattern(tool_name(tool)), text)]
-        if missing or text == bare:
-            names = listing(missing or map(tool_name, template.tools))
-            raise DataError(f"the chat template does not write its tools ({names}); {OTHER_ROWS}")
     calls = [turn for turn in turns if "tool_calls" in turn]
-    if not calls:
+    if calls and _wants_text(template, turns, calls):
+        template = replace(template, arguments_as_text=True)
+    if not template.tools:
         return template
+    text, bare = template.text(turns), replace(template, tools=()).text(turns)
+    missing = [tool_name(tool) for tool in template.tools if not re.search(name_pattern(tool_name(tool)), text)]
+    if missing or text == bare:
+        names = listing(missing or map(tool_name, template.tools))
+        raise DataError(f"the chat template does not write its tools ({names}); {OTHER_ROWS}")
+    return template
+
+
+def _wants_text(template: _Template, turns: Sequence[Message], calls: Sequence[Message]) -> bool:
+    """Tell whether a template fails on arguments that are objects, or prints them as Python does."""
     try:
         text = template.text(turns)
     except DataError:
-        return replace(template, arguments_as_text=True)
-    return replace(template, arguments_as_text=any(wants_text(turn, text) for turn in calls))
+        return True
+    return any(printed_as_python(turn, text) for turn in calls)
 
 
 def _render_marked(conversation: Conversation, template: _Template) -> Rendering:
@@ -206,8 +212,8 @@ def _of_turns(spans: list[CharSpan], conversation: Conversation) -> list[CharSpa
             f"the chat template marks {len(joint)} parts of {len(places)} turns of the assistant, "
             f"so which have no loss cannot be told; {OTHER_ROWS}"
         )
-    learned = set(conversation.completion_turns)
-    return [span for place, span in zip(places, joint, strict=True) if place in learned]
+    with_loss = set(conversation.completion_turns)
+    return [span for place, span in zip(places, joint, strict=True) if place in with_loss]
 
 
 def _find_turns(turns: Sequence[Message], indices: Sequence[int], text: str, span: CharSpan) -> int:

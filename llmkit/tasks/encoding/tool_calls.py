@@ -26,8 +26,8 @@ def calls_of(message: Message) -> list[dict[str, object]]:
     return calls
 
 
-def wants_text(message: Message, text: str) -> bool:
-    """Tell whether a template printed the arguments of a call as Python does: it joins texts, and knows no objects."""
+def printed_as_python(message: Message, text: str) -> bool:
+    """Tell whether a text holds the arguments of a call as Python prints objects: the template expects JSON there."""
     arguments = (_function(call).get("arguments") for call in calls_of(message))
     return any(isinstance(value, dict) and value and str(value) in text for value in arguments)
 
