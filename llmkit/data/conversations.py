@@ -65,11 +65,7 @@ def conversation_of(row: Row, columns: Mapping[str, str], dialect: Dialect = PLA
     if dialect.merge_turns:
         turns = joined([*(Turn(turn.message, False) for turn in turns[:given]), *turns[given:]])
         given = 0 if not prompt else next((n for n, turn in enumerate(turns) if turn.has_loss), 0)
-    try:
-        require_turns([turn.message for turn in turns], may_open=True, may_call=True)
-    except DataError as error:
-        twice = any(turn.role == after.role for turn, after in pairwise(turns))
-        raise DataError(f"{error}; {OUT_OF_ORDER if twice else INVALID_ROWS}") from None
+    require_ordered([turn.message for turn in turns], may_open=True, may_call=True)
     if turns[0].role == "system" and turns[0].is_blank:
         turns, given = turns[1:], max(given - 1, 0)  # an empty column; what templates say without one is better
     if any(turn.is_blank for turn in turns):
@@ -118,6 +114,19 @@ def require_turns(
         raise DataError(f"the last turn is the {messages[-1]['role']}'s, and the {ends}'s is wanted: {TURN_ORDER}")
     if not any(message["role"] == "user" for message in messages):
         raise DataError("no turn is the user's, so there is nothing to answer")
+
+
+def require_ordered(messages: Sequence[Message], may_open: bool = False, may_call: bool = False) -> None:
+    """Refuse rows that `require_turns` refuses, with the flags that let them go.
+
+    Raises:
+        DataError: a phrase that names the turn and the flags.
+    """
+    try:
+        require_turns(messages, may_open=may_open, may_call=may_call)
+    except DataError as error:
+        twice = any(turn["role"] == after["role"] for turn, after in pairwise(messages))
+        raise DataError(f"{error}; {OUT_OF_ORDER if twice else INVALID_ROWS}") from None
 
 
 def prompt_turns(cells: Mapping[str, object], dialect: Dialect | None = None) -> list[Turn]:

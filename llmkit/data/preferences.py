@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llmkit.data.columns import Row
-from llmkit.data.conversations import INVALID_ROWS, prompt_turns, require_turns, with_system
+from llmkit.data.conversations import INVALID_ROWS, prompt_turns, require_ordered, with_system
 from llmkit.data.turns import Dialect, Message, Turn, joined, turns_of
 from llmkit.errors import DataError, listing
 
@@ -56,7 +56,7 @@ def preference_pair(row: Row, columns: Mapping[str, str], dialect: Dialect | Non
             raise DataError(
                 f"its {role} answer is to be one turn of the assistant's, and has {listing(speakers)}; {INVALID_ROWS}"
             )
-        require_turns([*messages, *answer], may_open=True)
+        require_ordered([*messages, *answer], may_open=True)
     return PreferencePair(messages, (answers[0], answers[1]), is_text)
 
 
