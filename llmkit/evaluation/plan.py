@@ -84,7 +84,7 @@ def plan(request: EvalRequest, report: Report) -> Plan:
     settings = _settings(task, model, split, request, report)
     metric_request = requested_metrics(task, settings, request)
     task.check_settings(settings)
-    require_spelled(task, Part(split.split, split.rows), model.tokenizer, settings)
+    require_spelled(task, Part(split.split, split.rows), model.tokenizer, settings, report)
     rows = usable_rows(split, task.columns.evaluation_rows(split.rows, settings), task, report)
     if metric_request.slices and not task.answers.one_row_per_unit(settings):
         raise OptionError("--slice needs figures of single rows: add --per-row")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from llmkit.data.conversations import Message
+from llmkit.data.turns import Message
 from llmkit.errors import DataError, ModelError
 from llmkit.inference.generation import EncodedPrompt, Generator
 from llmkit.inference.prediction import resolve_task_and_model

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmkit.data.columns import Row
-from llmkit.data.conversations import Message, messages_of, require_turns
+from llmkit.data.conversations import messages_of, require_turns
 from llmkit.data.files import decode, read_rows
+from llmkit.data.turns import Message
 from llmkit.errors import DataError
 from llmkit.output.atomic import write_whole
 from llmkit.output.report import to_json

@@ -142,7 +142,7 @@ def survey(
     _say_tokens(counter, options.model is not None, report)
     if counter.settings is not None:
         for part in parts:
-            require_spelled(task, part, counter.tokenizer, counter.settings)
+            require_spelled(task, part, counter.tokenizer, counter.settings, report)
     return None if dry_run else _surveyed(source, resolved_task, counter, parts, survey_options, report)
 
 

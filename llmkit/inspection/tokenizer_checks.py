@@ -32,8 +32,10 @@ def numbered(parts: Sequence[Part], rows: TrainAndValidation) -> list[Part]:
     ]
 
 
-def require_spelled(task: Task, part: Part, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> None:
-    """Refuse rows that the model's tokenizer cannot spell, as turns that its chat template drops.
+def require_spelled(
+    task: Task, part: Part, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, report: Report | None = None
+) -> None:
+    """Refuse rows that the model's tokenizer cannot spell, as turns that its chat template drops; or say which go.
 
     Raises:
         DataError: naming the first such row.
@@ -44,6 +46,11 @@ def require_spelled(task: Task, part: Part, tokenizer: PreTrainedTokenizerBase, 
         first = part.rows[place][next(iter(settings.inputs.values()))]
         row = f"row {part.number(place)}" if part.named else f"the row {shortened(first)}"
         raise DataError(f"{part.name}, {row}: {reason}")
+    left_out = task.encoding.unencodable_rows(part.rows, tokenizer, settings) if report else {}
+    if report and left_out:
+        place, reason = next(iter(left_out.items()))
+        first = f" (row {part.number(place)}: {reason})" if part.named else f" ({reason})"
+        report.warn(f"{len(left_out)} of {len(part.rows)} {part.name} rows are invalid, left out{first}")
 
 
 def drop_rows_without_targets(

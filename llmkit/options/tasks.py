@@ -11,6 +11,8 @@ from typing import Annotated
 from llmkit.options.base import Options, is_number
 from llmkit.options.flags import flag
 
+SPEAKER_ROLES = ("user", "assistant", "system", "tool")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskFlags(Options):
@@ -57,6 +59,18 @@ class TaskFlags(Options):
         bool | None,
         flag("--packing/--no-packing", panel="Tasks", help="Finetune on conversations: several in one sequence."),
     ] = None
+    role: Annotated[
+        list[str] | None,
+        flag(panel="Tasks", help="Conversations: whose turns a name is, narrator=assistant; repeatable."),
+    ] = None
+    merge_turns: Annotated[
+        bool | None,
+        flag("--merge-turns/--no-merge-turns", panel="Tasks", help="Conversations: join neighbours of one role."),
+    ] = None
+    skip_invalid: Annotated[
+        float | None,
+        flag(panel="Tasks", help="Conversations: leave out invalid rows, if they are at most this share; 0.1 usually."),
+    ] = None
     beta: Annotated[
         float | None,
         flag(panel="Tasks", help="Preferences: how closely DPO holds the model to what it was; default 0.1."),
@@ -67,6 +81,7 @@ class TaskFlags(Options):
         yield from self.at_least(1, "target_length")
         if self.beta is not None and not 0 < self.beta < math.inf:
             yield f"--beta must be more than 0, not {self.beta:g}"
+        yield from self._conversation_problems()
         if self.threshold not in (None, "auto") and not (
             is_number(str(self.threshold)) and 0 < float(str(self.threshold)) < 1
         ):
@@ -80,6 +95,20 @@ class TaskFlags(Options):
     def given(self) -> list[str]:
         """The names of the fields that were set."""
         return [field.name for field in fields(TaskFlags) if getattr(self, field.name) is not None]
+
+    @property
+    def speakers(self) -> dict[str, str]:
+        """The roles of conversations by the names, in lower case, that the user gave them."""
+        pairs = (pair.rpartition("=") for pair in self.role or ())
+        return {name.strip().lower(): role for name, _, role in pairs}
+
+    def _conversation_problems(self) -> Iterator[str]:
+        if self.skip_invalid is not None and not 0 < self.skip_invalid <= 1:
+            yield f"--skip-invalid is the share of rows that can be left out, as 0.1, not {self.skip_invalid:g}"
+        for pair in self.role or ():
+            name, _, role = pair.rpartition("=")
+            if not name.strip() or role not in SPEAKER_ROLES:
+                yield f"--role takes name=role, the role one of {', '.join(SPEAKER_ROLES)}, not {pair!r}"
 
     @property
     def label_names(self) -> tuple[str, ...]:

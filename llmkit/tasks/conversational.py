@@ -12,8 +12,10 @@ from transformers.utils import ModelOutput
 
 from llmkit.data.columns import Row, is_string, item_of
 from llmkit.data.conversations import ROLE_AND_CONTENT_KEYS, Conversation, conversation_of
+from llmkit.data.conversions.chats import MIN_ROWS, require_few
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
+from llmkit.data.turns import ROLE_AND_CONTENT_KEYS
 from llmkit.errors import DataError, ModelError, OptionError
 from llmkit.metrics.observations import Likelihoods, Observations
 from llmkit.models.config import DECODER_HEADS, is_decoder
@@ -46,13 +48,14 @@ class ConversationalSettings:
 
     chat_template: str = ""
     packing: bool = False
+    skip_invalid: float | None = None  # the share of rows that can be left out because they are invalid
 
 
 class ConversationalColumns(Columns):
     """A list of messages, or texts of the user and of the assistant."""
 
-    roles = ("messages", "prompt", "completion", "input", "system")
-    optional_roles = frozenset({"input", "system"})
+    roles = ("messages", "prompt", "completion", "input", "system", "history", "tools")
+    optional_roles = frozenset({"input", "system", "history", "tools"})
     unusable_reason = "no answer of the assistant, or a blank turn"
 
     def requirement(self) -> str:
@@ -90,13 +93,23 @@ class ConversationalEncoding(Encoding):
     def first_unencodable_row(
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
     ) -> tuple[int, str] | None:
-        for index, conversation in enumerate(_conversations(rows, settings.columns)):
-            try:
-                if conversation is not None:
-                    render(conversation, tokenizer)
-            except DataError as error:
-                return index, str(error)
+        share, errors = settings.of(ConversationalSettings).skip_invalid, _errors(rows, tokenizer, settings.columns)
+        if share is None:
+            return next(errors, None)
+        invalid = dict(errors)
+        try:
+            first = next(iter(invalid.values()), "")
+            require_few(len(invalid), max(len(rows), MIN_ROWS), share, first)
+        except DataError as error:
+            return next(iter(invalid)), str(error)
         return None
+
+    def unencodable_rows(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
+    ) -> dict[int, str]:
+        if settings.of(ConversationalSettings).skip_invalid is None:
+            return {}
+        return dict(_errors(rows, tokenizer, settings.columns))
 
     def encode(
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
@@ -107,7 +120,8 @@ class ConversationalEncoding(Encoding):
             DataError: the template cannot spell a row.
         """
         numbered = enumerate(_conversations(rows, settings.columns))
-        usable = [(row, conversation) for row, conversation in numbered if conversation is not None]
+        left_out = self.unencodable_rows(rows, tokenizer, settings)
+        usable = [(row, found) for row, found in numbered if found is not None and row not in left_out]
         encoded: list[EncodedRow] = []
         for start in range(0, len(usable), ROWS_PER_BATCH):
             numbers, conversations = zip(*usable[start : start + ROWS_PER_BATCH], strict=True)
@@ -168,7 +182,7 @@ class Conversational(Task):
     auto_class = "AutoModelForCausalLM"
     heads = DECODER_HEADS
     base_model = "HuggingFaceTB/SmolLM2-135M-Instruct"
-    flags = frozenset({"chat_template", "packing"})
+    flags = frozenset({"chat_template", "packing", "role", "merge_turns", "skip_invalid"})
     commands = frozenset({"finetune", "eval", "generate"})
     eval_batch_size = 8
     invariance_rows = 2
@@ -189,6 +203,10 @@ class Conversational(Task):
         """Return the settings with the chat template, which a given one becomes of the tokenizer too."""
         if flags.packing and isinstance(flags, AskOptions):
             raise OptionError("--packing is for finetune; one prompt at a time is answered")
+        if isinstance(flags, AskOptions) and (flags.role or flags.merge_turns or flags.skip_invalid):
+            raise OptionError(
+                "--role, --merge-turns and --skip-invalid are for rows to learn from, and not for prompts"
+            )
         if flags.chat_template is not None:
             tokenizer.chat_template = _read_template(flags.chat_template)
         if not tokenizer.chat_template:
@@ -199,7 +217,9 @@ class Conversational(Task):
         if not tokenizer.is_fast:
             raise ModelError(f"{self.name} wants a tokenizer that tells the characters of its tokens (tokenizer.json)")
         template = tokenizer.get_chat_template()
-        return settings.with_specific(ConversationalSettings, chat_template=template, packing=bool(flags.packing))
+        return settings.with_specific(
+            ConversationalSettings, chat_template=template, packing=bool(flags.packing), skip_invalid=flags.skip_invalid
+        )
 
     def check_settings(self, settings: TaskSettings) -> None:
         super().check_settings(settings)
@@ -235,6 +255,16 @@ def _rows_of(rows: Dataset, columns: dict[str, str]) -> Iterator[Row]:
 
 def _conversations(rows: Dataset, columns: dict[str, str]) -> Iterator[Conversation | None]:
     return (conversation_of(row, columns) for row in _rows_of(rows, columns))
+
+
+def _errors(rows: Dataset, tokenizer: PreTrainedTokenizerBase, columns: dict[str, str]) -> Iterator[tuple[int, str]]:
+    """Yield the rows that the chat template cannot spell, and why."""
+    for index, conversation in enumerate(_conversations(rows, columns)):
+        try:
+            if conversation is not None:
+                render(conversation, tokenizer)
+        except DataError as error:
+            yield index, str(error)
 
 
 def _lists_messages(feature: object) -> bool:

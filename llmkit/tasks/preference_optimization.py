@@ -18,6 +18,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from llmkit.data.columns import is_string, item_of
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
+from llmkit.data.preferences import ANSWER_ROLES, preference_pair
 from llmkit.errors import DataError, ModelError
 from llmkit.errors.extras import require_extra
 from llmkit.metrics.observations import Observations, Preferences
@@ -31,10 +32,11 @@ from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Batch, Collator, EncodedRow, Encoding
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import Task
-from llmkit.tasks.encoding.preference_pairs import ANSWER_ROLES, encode_pair, preference_pair
+from llmkit.tasks.encoding.preference_pairs import encode_pair
 from llmkit.tasks.matching.dialogues import preference_candidates
 
 AUTO_CLASS = "AutoModelForCausalLM"
+ROWS_PER_BATCH = 1000  # that are read at a time
 REWARD_METRICS = ("reward_accuracy", "reward_margin", "dpo_loss")  # of what has changed since the reference
 
 
@@ -49,7 +51,8 @@ class PreferenceSettings:
 class PreferenceColumns(Columns):
     """A prompt and two answers to it; the prompt may stand at the beginning of both."""
 
-    roles = ("prompt", *ANSWER_ROLES)
+    roles = ("prompt", *ANSWER_ROLES, "input", "system")
+    optional_roles = frozenset({"input", "system"})
     alternative_roles = ANSWER_ROLES
     unusable_reason = "no prompt or no answers"
 
@@ -65,6 +68,8 @@ class PreferenceColumns(Columns):
 
     def first_invalid_row(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
         for index, row in enumerate(rows):
+            if all(row[columns[role]] is None for role in ANSWER_ROLES):
+                continue  # left out
             try:
                 preference_pair(row, columns)
             except DataError as error:
@@ -72,7 +77,12 @@ class PreferenceColumns(Columns):
         return None
 
     def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
-        return list(range(len(dataset)))  # a row without an answer is refused: see `first_invalid_row`
+        answers = dataset.select_columns([columns[role] for role in ANSWER_ROLES]).with_format("arrow")
+        tables = answers.iter(ROWS_PER_BATCH)
+        pairs = (
+            pair for table in tables for pair in zip(*(c.is_valid().to_pylist() for c in table.columns), strict=True)
+        )
+        return [place for place, pair in enumerate(pairs) if any(pair)]  # a row with one alone is refused
 
     def sample_inputs(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, str]]:
         following = [*texts[1:], *texts[:1]]
@@ -106,6 +116,17 @@ class PreferenceEncoding(Encoding):
                 }
             )
         return Dataset.from_list(encoded)
+
+    def rows_without_targets(self, encoded: Dataset) -> list[int]:
+        """Return the places of pairs whose answers are the same as far as they are read."""
+        pairs = zip(encoded["chosen_ids"], encoded["rejected_ids"], strict=True)
+        return [place for place, (chosen, rejected) in enumerate(pairs) if chosen == rejected]
+
+    def truncation_warning(self, encoded: Dataset) -> str | None:
+        count = len(self.rows_without_targets(encoded))
+        if not count:
+            return None
+        return f"{count} of {len(encoded)} pairs have answers that are the same within --max-length, and tell nothing"
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
         from trl.trainer.dpo_trainer import DataCollatorForPreference
@@ -167,7 +188,7 @@ class PreferenceOptimization(Task):
     auto_class = AUTO_CLASS
     heads = DECODER_HEADS
     base_model = "HuggingFaceTB/SmolLM2-135M-Instruct"
-    flags = frozenset({"beta"})
+    flags = frozenset({"beta", "role", "merge_turns", "skip_invalid"})
     commands = frozenset({"finetune", "eval"})
     logged_metrics = REWARD_METRICS
     needs_reference_outputs = True

@@ -97,7 +97,7 @@ def _job(request: FinetuneRequest, command_identity: dict[str, object], teacher:
     settings = _settings(chosen, request, labels, rows.train, tokenizer)
     parts = numbered(parts, chosen.rows)
     for part in parts:
-        require_spelled(task, part, tokenizer, settings)
+        require_spelled(task, part, tokenizer, settings, report)
     best_metric = request.training.metric or task.headline_metric(settings)
     require_known(best_metric, task.metric_names(labels), "--metric")
     _say_plan(resolved, task, settings, rows, report)

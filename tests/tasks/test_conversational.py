@@ -282,7 +282,7 @@ def test_data_shows_the_mask_and_the_roles_that_may_be_blank(llmkit, assistant, 
 
 
 def chat(*turns: str) -> dict:
-    roles = {"s": "system", "u": "user", "a": "assistant", "t": "tool"}
+    roles = {"s": "system", "u": "user", "a": "assistant", "n": "narrator"}
     return {"messages": [{"role": roles[turn[0]], "content": turn[1:]} for turn in turns]}
 
 
@@ -295,7 +295,7 @@ GOOD = [chat("uja", "anein")] * 3
     [
         ([*GOOD, chat("uja")], tiny.CHAT, "row 4: no turn is the assistant's"),
         ([*GOOD, chat("uja", "uja", "anein")], tiny.CHAT, "row 4: turn 2 is the user's, out of order"),
-        ([*GOOD, chat("uja", "tnein")], tiny.CHAT, "row 4: turn 2 has the role 'tool'"),
+        ([*GOOD, chat("uja", "nnein")], tiny.CHAT, "row 4: turn 2 has the role 'narrator'"),
         ([*GOOD, chat("sgut", "uja", "anein")], DROPPING, "row 4: the chat template drops or changes turn 1, the"),
         ([chat("uja", "anein", "uja", "anein")] * 3, CHANGING, "row 1: the chat template spells what is before turn 2"),
         ([*GOOD, chat("uja", "anein", "uja", "anein")], LAST, "row 4: the chat template spells turn 2 otherwise"),

@@ -17,12 +17,13 @@ from signalling import Signalling
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llmkit import metrics
+from llmkit.data.preferences import preference_pair
 from llmkit.errors import DataError, Stopped
 from llmkit.inference.prediction import predict
 from llmkit.options import AdapterOptions, DataOptions, RunOptions, TrainingOptions, TunedRecipeOptions
 from llmkit.output.report import Report
 from llmkit.tasks import TASKS, Reference, TaskSettings
-from llmkit.tasks.encoding.preference_pairs import EncodedPair, encode_pair, preference_pair
+from llmkit.tasks.encoding.preference_pairs import EncodedPair, encode_pair
 from llmkit.training.finetuning import finetune
 
 TASK = TASKS["preference-optimization"]
@@ -221,7 +222,7 @@ BAD = {
     "its chosen and rejected answers are the same": {"rejected": GOOD_ROW["chosen"]},
     "it has no prompt": {"prompt": []},
     "its chosen answer is to be one turn of the assistant's, and has user": {"chosen": [turn("user", "x")]},
-    "turn 1 is the assistant's, out of order": {"prompt": [turn("assistant", "x")]},
+    "turn 2 is the assistant's, out of order": {"prompt": [turn("assistant", "x")]},
     "and has assistant, user, assistant": {
         "chosen": [turn("assistant", "x"), turn("user", "y"), turn("assistant", "z")]
     },

@@ -19,8 +19,6 @@ ROWS = 60
 SCHEMAS = (Path(__file__).parent.parent / "support" / "schemas.txt").read_text(encoding="utf-8")
 DECIDED, UNDECIDED, UNKNOWN = (part.strip().splitlines()[1:] for part in SCHEMAS.split("\n\n"))
 WORDS = [f"{first}{last}" for first in ("ro", "ba", "ti", "ne", "lu") for last in ("om", "st", "ed", "ly", "ng")]
-    f"{first}{second}" for first in ("ro", "ba", "ti", "ne", "lu", "ka") for second in ("om", "st", "ed", "ly", "ng")
-]
 
 
 @pytest.fixture

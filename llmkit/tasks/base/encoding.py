@@ -47,6 +47,12 @@ class Encoding(ABC):
         """Return the index of the first row that this tokenizer cannot spell and a phrase on why, or None."""
         return None
 
+    def unencodable_rows(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
+    ) -> dict[int, str]:
+        """Return the indices of rows that `encode` leaves out as the settings ask, and a phrase on each."""
+        return {}
+
     def first_unanswerable_row(
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
     ) -> tuple[int, str] | None:

@@ -6,22 +6,26 @@ model is asked with (the rendering of the turns before it, generation prompt inc
 
 from __future__ import annotations
 
+import json
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from jinja2 import TemplateSyntaxError
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from llmkit.data.conversations import Conversation, Message
-from llmkit.errors import DataError, ModelError, brief, shortened
+from llmkit.data.conversations import INVALID_ROWS, Conversation, tool_name
+from llmkit.data.turns import Message
+from llmkit.errors import DataError, ModelError, brief, listing, shortened
 from llmkit.tasks.encoding.collation import IGNORED
+from llmkit.tasks.encoding.tool_calls import name_pattern, printed_as_python, template_message, written_pieces
 
 GENERATION_BLOCK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 OTHER_TEMPLATE = "--chat-template FILE takes another"
+OTHER_ROWS = f"{OTHER_TEMPLATE}, and {INVALID_ROWS}"
 MARKED_TEMPLATE = (
     "so what the assistant writes cannot be told; --chat-template FILE takes one that marks it by {% generation %}"
 )
@@ -45,6 +49,37 @@ class Rendering:
             first, stop = bisect_right(ends, start), bisect_left(starts, end)
             mask[first:stop] = [True] * (stop - first)
         return mask
+
+
+@dataclass(frozen=True)
+class _Template:
+    """A tokenizer's chat template with what one conversation gives it beside messages."""
+
+    tokenizer: PreTrainedTokenizerBase
+    tools: tuple[dict[str, object], ...] = ()
+    arguments_as_text: bool = False
+
+    def text(self, messages: Sequence[Message], add_generation_prompt: bool = False) -> str:
+        """Return messages in the template."""
+        return self.render(messages, add_generation_prompt=add_generation_prompt)[0]
+
+    def render(self, messages: Sequence[Message], **flags: bool) -> tuple[str, list[CharSpan]]:
+        """Return messages as `apply_chat_template` spells them, and the characters that the template marks."""
+        try:
+            rendered, marked = render_jinja_template(
+                [[template_message(message, self.arguments_as_text) for message in messages]],
+                tools=list(self.tools) or None,
+                chat_template=self.tokenizer.get_chat_template(),
+                **self.tokenizer.special_tokens_map,
+                **flags,
+            )
+        except TemplateSyntaxError as error:
+            raise ModelError(
+                f"the chat template is broken: {brief(error)} (line {error.lineno}); {OTHER_TEMPLATE}"
+            ) from error
+        except Exception as error:  # templates raise what they like
+            raise DataError(f"the chat template refuses it: {brief(error)}; {OTHER_ROWS}") from error
+        return str(rendered[0]), marked[0] if marked else []
 
 
 def encode_conversations(
@@ -84,15 +119,15 @@ def render(conversation: Conversation, tokenizer: PreTrainedTokenizerBase) -> Re
         DataError: a phrase: the template refuses the turns, or drops or changes one.
         ModelError: the template is broken.
     """
-    template = tokenizer.get_chat_template()
-    if GENERATION_BLOCK.search(template):
-        return _render_marked(conversation, tokenizer)
+    template = _template_for(conversation, tokenizer)
+    if GENERATION_BLOCK.search(tokenizer.get_chat_template()):
+        return _render_marked(conversation, template)
     turns = list(conversation.messages)
-    text, rendered_turns = _text(turns, tokenizer), 0
+    text, rendered_turns, rendered_end = template.text(turns), 0, 0
     spans: list[CharSpan] = []
     for index in conversation.completion_turns:
-        prompt = _text(turns[:index], tokenizer, add_generation_prompt=True)
-        answered = text if index == len(turns) - 1 else _text(turns[: index + 1], tokenizer)
+        prompt = template.text(turns[:index], add_generation_prompt=True)
+        answered = text if index == len(turns) - 1 else template.text(turns[: index + 1])
         if not text.startswith(answered):  # Phi-3's puts the end-of-text token behind the last turn, whatever it is
             answered = answered.removesuffix(tokenizer.eos_token or "")
         if not answered.startswith(prompt):
@@ -103,26 +138,82 @@ def render(conversation: Conversation, tokenizer: PreTrainedTokenizerBase) -> Re
             raise DataError(
                 f"the chat template spells turn {index + 1} otherwise where others follow, {MARKED_TEMPLATE}"
             )
-        _find_turns(turns, range(rendered_turns, index), text, (spans[-1][1] if spans else 0, len(prompt)))
+        _find_turns(turns, range(rendered_turns, index), text, (rendered_end, len(prompt)))
         _find_turns(turns, range(index, index + 1), text, (len(prompt), len(answered)))
         spans.append((len(prompt), len(answered)))
-        rendered_turns = index + 1
+        rendered_turns, rendered_end = index + 1, len(answered)
+    _find_turns(turns, range(rendered_turns, len(turns)), text, (rendered_end, len(text)))
     return Rendering(text, tuple(spans))
 
 
-def _render_marked(conversation: Conversation, tokenizer: PreTrainedTokenizerBase) -> Rendering:
+def _template_for(conversation: Conversation, tokenizer: PreTrainedTokenizerBase) -> _Template:
+    """Return the template with the tools of a conversation, and with the arguments of calls in the form it reads.
+
+    Raises:
+        DataError: a phrase: the template does not write the tools.
+    """
+    template = _Template(tokenizer, tuple(json.loads(conversation.tools)) if conversation.tools else ())
+    turns = conversation.messages
+    calls = [turn for turn in turns if "tool_calls" in turn]
+    if calls and _wants_text(template, turns, calls):
+        template = replace(template, arguments_as_text=True)
+    if not template.tools:
+        return template
+    text, bare = template.text(turns), replace(template, tools=()).text(turns)
+    missing = [tool_name(tool) for tool in template.tools if not re.search(name_pattern(tool_name(tool)), text)]
+    if missing or text == bare:
+        names = listing(missing or map(tool_name, template.tools))
+        raise DataError(f"the chat template does not write its tools ({names}); {OTHER_ROWS}")
+    return template
+
+
+def _wants_text(template: _Template, turns: Sequence[Message], calls: Sequence[Message]) -> bool:
+    """Tell whether a template fails on arguments that are objects, or prints them as Python does."""
+    try:
+        text = template.text(turns)
+    except DataError:
+        return True
+    return any(printed_as_python(turn, text) for turn in calls)
+
+
+def _render_marked(conversation: Conversation, template: _Template) -> Rendering:
     """Return the rendering of a template that marks what the assistant writes."""
     turns = list(conversation.messages)
-    text, marked = _render(turns, tokenizer, return_assistant_tokens_mask=True)
+    text, marked = template.render(turns, return_assistant_tokens_mask=True)
     _find_turns(turns, range(len(turns)), text, (0, len(text)))
     prompt_end = _find_turns(turns, range(conversation.given), text, (0, len(text)))
-    eos = tokenizer.eos_token or ""
+    eos = template.tokenizer.eos_token or ""
     # a model that is not taught to end its turn never ends it
     ends = [end + len(eos) if text.startswith(eos, end) else end for _, end in marked]
-    spans = [(start, end) for (start, _), end in zip(marked, ends, strict=True) if start >= prompt_end and end > start]
+    spans = [(start, end) for (start, _), end in zip(marked, ends, strict=True) if end > start]
+    if conversation.without_loss:
+        spans = _of_turns(spans, conversation)
+    spans = [(start, end) for start, end in spans if start >= prompt_end]
     answers = "\n".join(text[start:end] for start, end in spans)
     _find_turns(turns, conversation.completion_turns, answers, (0, len(answers)))
     return Rendering(text, tuple(spans))
+
+
+def _of_turns(spans: list[CharSpan], conversation: Conversation) -> list[CharSpan]:
+    """Return the marked spans of the turns that are learned.
+
+    Raises:
+        DataError: a phrase: it is not one span for each turn of the assistant.
+    """
+    joint: list[CharSpan] = []
+    for start, end in spans:  # an end of text can be marked by itself
+        if joint and start <= joint[-1][1]:
+            joint[-1] = (joint[-1][0], max(end, joint[-1][1]))
+        else:
+            joint.append((start, end))
+    places = [place for place, turn in enumerate(conversation.messages) if turn["role"] == "assistant"]
+    if len(joint) != len(places):
+        raise DataError(
+            f"the chat template marks {len(joint)} parts of {len(places)} turns of the assistant, "
+            f"so which have no loss cannot be told; {OTHER_ROWS}"
+        )
+    with_loss = set(conversation.completion_turns)
+    return [span for place, span in zip(places, joint, strict=True) if place in with_loss]
 
 
 def _find_turns(turns: Sequence[Message], indices: Sequence[int], text: str, span: CharSpan) -> int:
@@ -133,33 +224,13 @@ def _find_turns(turns: Sequence[Message], indices: Sequence[int], text: str, spa
     """
     start, end = span
     for index in indices:
-        content = turns[index]["content"].strip()
-        position = text.find(content, start, end)
-        if position < 0:
-            raise DataError(
-                f"the chat template drops or changes turn {index + 1}, the {turns[index]['role']}'s "
-                f"{shortened(content)}; {OTHER_TEMPLATE}"
-            )
-        start = position + len(content)
+        for name, patterns in written_pieces(turns[index]):
+            matches = (re.compile(pattern).search(text, start, end) for pattern in patterns)
+            match = next((match for match in matches if match), None)
+            if match is None:
+                raise DataError(
+                    f"the chat template drops or changes turn {index + 1}, the {turns[index]['role']}'s "
+                    f"{name or shortened(turns[index]['content'].strip())}; {OTHER_ROWS}"
+                )
+            start = match.end()
     return start
-
-
-def _text(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, add_generation_prompt: bool = False) -> str:
-    return _render(messages, tokenizer, add_generation_prompt=add_generation_prompt)[0]
-
-
-def _render(
-    messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, **flags: bool
-) -> tuple[str, list[CharSpan]]:
-    """Return messages in the template, as `apply_chat_template` spells them, and the characters that it marks."""
-    try:
-        rendered, marked = render_jinja_template(
-            [list(messages)], chat_template=tokenizer.get_chat_template(), **tokenizer.special_tokens_map, **flags
-        )
-    except TemplateSyntaxError as error:
-        raise ModelError(
-            f"the chat template is broken: {brief(error)} (line {error.lineno}); {OTHER_TEMPLATE}"
-        ) from error
-    except Exception as error:  # templates raise what they like
-        raise DataError(f"the chat template refuses it: {brief(error)}; {OTHER_TEMPLATE}") from error
-    return str(rendered[0]), marked[0] if marked else []
