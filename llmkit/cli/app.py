@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
+from llmkit.cli.shared.standard_streams import prepare_streams, readable_arguments
 from llmkit.errors import GateMissed, LlmkitError, one_line
 from llmkit.options import print_version
 
@@ -82,7 +83,9 @@ def root(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run llmkit with `argv` (default: the process's own) and return its exit code."""
     try:
-        code = app(args=list(argv) if argv is not None else None, prog_name="llmkit", standalone_mode=False)
+        prepare_streams()
+        arguments = readable_arguments(sys.argv[1:] if argv is None else argv)
+        code = app(args=arguments, prog_name="llmkit", standalone_mode=False)
         sys.stdout.flush()
         if code == 130:  # Typer's answer to Ctrl-C
             raise KeyboardInterrupt
