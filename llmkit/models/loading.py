@@ -124,7 +124,7 @@ def open_weights(
         check_headers(adapter_folder, resolved.name)
         model = adapters.open_adapter(model, adapter_folder, resolved.name, request.merged, new)
         model = model.base_model if request.auto_class == "AutoModel" else model
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+    if len(tokenizer) > len(model.get_input_embeddings().weight):  # of an adapter's wrapper too
         raise ModelError(f"{resolved.name!r} has a tokenizer of {len(tokenizer)} tokens and embeddings for fewer")
     return model if unquantized is not None else model.to(device), new
 
