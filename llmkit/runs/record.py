@@ -50,6 +50,7 @@ class CutRecord(TypedDict):
     seed: int
     limit: int | None
     column: str | None
+    document: NotRequired[str]
 
 
 class ComponentOfMix(TypedDict):

@@ -18,7 +18,14 @@ from llmkit.data import Source, open_dataset, weights_of
 from llmkit.data.columns import is_string
 from llmkit.data.labels import names_of
 from llmkit.data.parts import Part
-from llmkit.data.splits import ComponentRecord, TrainAndValidation, names_file, select, train_and_validation
+from llmkit.data.splits import (
+    ComponentRecord,
+    TrainAndValidation,
+    beginning_and_end,
+    names_file,
+    select,
+    train_and_validation,
+)
 from llmkit.errors import DataError, EmptyError, OptionError, listing
 from llmkit.options import CorpusOptions, DataOptions, FinetuneRequest, SplitOptions
 from llmkit.output.report import Report
@@ -213,7 +220,9 @@ def _split(
     if number and splits.validation is not None and names_file(first, splits.validation):  # it counts once
         return TrainAndValidation(train, train.select([]), splits.validation)
     column = task.columns.class_column(train, columns)
-    rows = train_and_validation(source, splits, data.limit, request.training.seed, data, column)
+    document, seed = columns["text"] if task.architectures and "text" in columns else None, request.training.seed
+    rows = beginning_and_end(source, splits, data.limit, seed, document) if document is not None else None
+    rows = rows or train_and_validation(source, splits, data.limit, seed, data, column)
     if rows.cut is None:
         tasks.require_columns(columns, rows.validation, f"--validation {rows.name}")
         tasks.require_valid_rows(task, rows.validation, columns, f"validation{of_dataset}")
