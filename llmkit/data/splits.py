@@ -60,7 +60,7 @@ class ComponentRecord:
 
     def as_dict(self) -> dict[str, object]:
         """Return the fields for run.json."""
-        return asdict(self)
+        return {**asdict(self), "cut": self.cut.as_dict() if self.cut else None}
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,10 @@ def resolve_model(
         resolved = ResolvedModel(
             name, path, PretrainedConfig(), path.name, options.revision, on_hub=True, cached_only=cached_only
         )
-    if adapters.is_adapter(resolved.path):
+    is_adapter = adapters.is_adapter(resolved.path)
+    if options.revision is not None and not (resolved.on_hub or is_adapter):
+        raise OptionError(f"--revision names a version on the Hub, and {name!r} is on this machine: leave it out")
+    if is_adapter:
         resolved = replace(resolved, base=_base_of(resolved, options, report, base))
     resolved = replace(resolved, config=_config(resolved, options))
     if not resolved.on_hub:
@@ -100,7 +103,9 @@ def _base_of(adapter: ResolvedModel, options: ModelOptions, report: Report, name
             f"the adapter {adapter.name!r} does not say which base it was made on, in its {adapters.CONFIG}"
         )
     try:
-        base = resolve_model(replace(options, model=named or recorded, revision=revision), report)
+        own = options.revision is None and Path(named or recorded).expanduser().exists()
+        opening = replace(options, model=named or recorded, revision=None if own else revision)
+        base = resolve_model(opening, report)
     except (ModelError, HubError) as error:
         raise type(error)(
             f"{error}; it is the base of the adapter {adapter.name!r}, by its {adapters.CONFIG}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -61,7 +60,7 @@ class TaskFlags(Options):
     def problems(self) -> Iterator[str]:
         yield from super().problems()
         yield from self.at_least(1, "target_length")
-        if self.beta is not None and not 0 < self.beta < math.inf:
+        if self.beta is not None and not self.beta > 0:
             yield f"--beta must be more than 0, not {self.beta:g}"
         if self.threshold not in (None, "auto") and not (
             is_number(str(self.threshold)) and 0 < float(str(self.threshold)) < 1

@@ -32,6 +32,8 @@ from llmkit.output.report import Report
 from llmkit.tasks import Task
 from llmkit.training.rows.streaming import StreamedDataset, open_stream
 
+MOST_WEIGHT = 1000  # of a dataset: its rows are copied so often
+
 
 @dataclass(frozen=True)
 class MixtureComponent:
@@ -62,6 +64,9 @@ def open_components(
         DataError, EmptyError, HubError: as `open_dataset`, or as `open_stream`.
     """
     weights = weights_of(references)
+    heavy = next((name for name, weight in weights.items() if weight > MOST_WEIGHT), None)
+    if heavy is not None:
+        raise OptionError(f"{heavy}@{weights[heavy]:g}: a weight is at most {MOST_WEIGHT}")
     if splits.streaming:
         if list(weights.values()) != [1.0]:
             raise OptionError("--streaming takes one dataset without a weight; a folder of several files is one")
