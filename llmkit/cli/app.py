@@ -16,8 +16,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
-from llmkit.errors import GateMissed, LlmkitError, UndecidedError, one_line
+from llmkit.cli.shared.standard_streams import prepare_streams, readable_arguments
+from llmkit.errors import GateMissed, LlmkitError, OptionError, UndecidedError, one_line
 from llmkit.options import print_version
+from llmkit.options.config_file import MAY_BE_EMPTY
 
 # verb -> (module, what `llmkit --help` says of it); a module is imported when its command runs
 COMMANDS = {
@@ -51,11 +53,30 @@ class LazyGroup(TyperGroup):
         return name, command if name is None else _load(name), rest
 
 
+class CheckedCommand(TyperCommand):
+    """A command that takes no empty value for a flag: an empty path would be the current folder."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Return the arguments that are left over.
+
+        Raises:
+            OptionError: naming each flag that was given nothing.
+        """
+        given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        flags = {parameter.name: parameter.opts[0] for parameter in self.params if parameter.opts}
+        repeated = {name: value if isinstance(value, list | tuple) else [value] for name, value in given.items()}
+        empty = [name for name, values in repeated.items() if "" in values and name not in MAY_BE_EMPTY]
+        if empty:
+            raise OptionError(*(f"{flags[name]} must not be empty" for name in empty))
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
+
+
 def _load(name: str) -> Any:
     module = COMMANDS[name][0]
     function = getattr(importlib.import_module(f"llmkit.cli.{module}"), module)
     loaded = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    loaded.command(name, context_settings=CONTEXT, epilog=function.epilog)(function)
+    loaded.command(name, cls=CheckedCommand, context_settings=CONTEXT, epilog=function.epilog)(function)
     return typer.main.get_command(loaded)
 
 
@@ -83,7 +104,9 @@ def root(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run llmkit with `argv` (default: the process's own) and return its exit code."""
     try:
-        code = app(args=list(argv) if argv is not None else None, prog_name="llmkit", standalone_mode=False)
+        prepare_streams()
+        arguments = readable_arguments(sys.argv[1:] if argv is None else argv)
+        code = app(args=arguments, prog_name="llmkit", standalone_mode=False)
         sys.stdout.flush()
         if code == 130:  # Typer's answer to Ctrl-C
             raise KeyboardInterrupt

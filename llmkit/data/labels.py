@@ -13,7 +13,7 @@ from datasets import ClassLabel, Dataset, Value
 from transformers import PretrainedConfig
 
 from llmkit.data.columns import cells_of, class_names
-from llmkit.errors import DataError, OptionError, did_you_mean, listing
+from llmkit.errors import DataError, ModelError, OptionError, did_you_mean, listing
 
 MAX_LABELS_SHOWN = 12  # names, or flags, that a sentence holds
 INTEGER = re.compile(r"-?[0-9]+")
@@ -43,11 +43,22 @@ class Labels:
 
     @classmethod
     def of_model(cls, config: PretrainedConfig) -> Labels:
-        """Read the labels from a model's config."""
+        """Read the labels from a model's config.
+
+        Raises:
+            ModelError: it does not name each output once, by its number from 0.
+        """
         is_single = config.num_labels == 1 and config.problem_type != "multi_label_classification"
         if is_single or config.problem_type == "regression":
             return cls(())
-        return cls(tuple(str(config.id2label[number]) for number in range(config.num_labels)))
+        names = dict(config.id2label)
+        outputs = range(len(names))
+        if sorted(names) != list(outputs) or None in names.values():
+            raise ModelError(
+                f"the model's config.json names its outputs {listing(f'{n}: {names[n]!r}' for n in sorted(names))} in "
+                f"id2label; a name for each of 0 to {outputs[-1]} is wanted: correct it there"
+            )
+        return cls(tuple(str(names[number]) for number in outputs))
 
 
 def natural(name: str) -> tuple[tuple[tuple[int, int | str], ...], str]:

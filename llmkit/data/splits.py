@@ -19,6 +19,7 @@ from llmkit.errors import DataError, EmptyError, did_you_mean, listing
 from llmkit.options import FileOptions, SplitOptions
 
 CUT_SHARE = 0.1
+END_SHARE = 0.05  # of a document whose end is held out
 VALIDATIONS = ("validation", "validation_matched", "valid", "val", "dev")
 
 
@@ -31,10 +32,18 @@ class Cut:
     seed: int
     limit: int | None = None
     column: str | None = None  # of the labels: no label's last training row is taken
+    document: str | None = None  # the column of a single text, of which the end is taken
 
     def as_dict(self) -> dict[str, object]:
         """Return the fields for run.json."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "document" or value is not None}
+
+    @property
+    def name(self) -> str:
+        """What the rows are called."""
+        return (
+            f"{self.split}, {self.share:.0%} cut" if self.document is None else f"the last {self.share:.0%} of the text"
+        )
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,7 @@ class ComponentRecord:
 
     def as_dict(self) -> dict[str, object]:
         """Return the fields for run.json."""
-        return asdict(self)
+        return {**asdict(self), "cut": self.cut.as_dict() if self.cut else None}
 
 
 @dataclass(frozen=True)
@@ -153,7 +162,34 @@ def train_and_validation(
     cut = Cut(splits.train_split, CUT_SHARE, seed, limit, column)
     places = cut_places(train, cut)
     kept, held_out = map(train.select, places)
-    return TrainAndValidation(kept, held_out, f"{splits.train_split}, {CUT_SHARE:.0%} cut", cut, places=places)
+    return TrainAndValidation(kept, held_out, cut.name, cut, places=places)
+
+
+def beginning_and_end(
+    source: Source, splits: SplitOptions, limit: int | None, seed: int, column: str
+) -> TrainAndValidation | None:
+    """Return the beginning and the end of the one text that a dataset holds, to train on and to measure on.
+
+    None where it holds more rows, or others to measure on.
+
+    Raises:
+        EmptyError: the text is too short to be cut.
+    """
+    train = select(source.splits, splits.train_split, limit)
+    if len(train) != 1 or splits.validation is not None or any(name in source.splits for name in VALIDATIONS):
+        return None
+    cut = Cut(splits.train_split, END_SHARE, seed, limit, document=column)
+    return TrainAndValidation(*cut_rows(train, cut), cut.name, cut)
+
+
+def cut_end(text: str) -> tuple[str, str]:
+    """Cut the last part off a document, at a paragraph, a line or a word, whichever is near."""
+    near = int(len(text) * (1 - END_SHARE))
+    for mark in ("\n\n", "\n", " "):
+        place = text.find(mark, near, near + len(text) // 20 + 1)
+        if place > 0:
+            return text[:place], text[place + len(mark) :]
+    return text[:near], text[near:]
 
 
 def names_file(splits: DatasetDict, validation: str) -> bool:
@@ -174,7 +210,18 @@ def _range(part: _Slice, splits: DatasetDict) -> range:
 
 
 def cut_rows(rows: Dataset, cut: Cut) -> tuple[Dataset, Dataset]:
-    """Split rows in two: see `cut_places`."""
+    """Split rows in two, see `cut_places`; or the one text that they are.
+
+    Raises:
+        EmptyError: there are too few, or the text is too short.
+    """
+    if cut.document is not None and len(rows) == 1:
+        row = rows[0]
+        parts = cut_end(str(row[cut.document] or "").rstrip())
+        if not all(map(str.strip, parts)):
+            raise EmptyError("the one text is too short to train on and to measure on; give --validation, or more text")
+        start, end = (Dataset.from_list([{**row, cut.document: part}], features=rows.features) for part in parts)
+        return start, end
     kept, held_out = map(rows.select, cut_places(rows, cut))
     return kept, held_out
 
@@ -227,7 +274,7 @@ def evaluation_rows(
         return split, select(source.splits, split, limit)
     if cut is not None and not any(name in source.splits for name in VALIDATIONS):
         rows = cut_rows(select(source.splits, cut.split, cut.limit), cut)[1]
-        return f"{cut.split}, {cut.share:.0%} cut", rows.select(range(min(limit, len(rows)))) if limit else rows
+        return cut.name, rows.select(range(min(limit, len(rows)))) if limit else rows
     for name in (*VALIDATIONS, "test"):
         if name in source.splits and labelled(source.splits[name]):
             return name, select(source.splits, name, limit)

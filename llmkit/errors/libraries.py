@@ -92,6 +92,9 @@ def _network(error: BaseException, what: str) -> LlmkitError | None:
 
 def _machine(error: BaseException) -> LlmkitError | None:
     text = str(error)
+    if isinstance(error, UnicodeEncodeError) and "surrogates not allowed" in text:
+        what = f"\\u{ord(error.object[error.start]):04x}, which is half of a character (a lone surrogate)"
+        return DataError(f"a text holds {what}; write the whole character, or remove it")
     out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if out_of_memory or (isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate" in text):
         return ResourceError("out of memory; try a smaller --batch-size or --max-length")

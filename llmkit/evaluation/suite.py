@@ -92,11 +92,14 @@ def evaluate_all(request: EvalRequest, report: Report, dry_run: bool = False) ->
     """Run what the dataset names: one evaluation, the benchmarks of an `lm-eval:` list, or the members of a suite.
 
     Raises:
-        OptionError: the suite itself cannot be read. (What goes wrong in a member stands in the outcome.)
+        OptionError: the suite itself cannot be read, or --strict comes without a gate. (What goes wrong in a member
+            stands in the outcome.)
     """
     suite, requests = None, [(request.dataset, request)]
     if is_suite(request.dataset) and not is_benchmark(request.dataset):
         suite, requests = _suite_requests(request)
+    if request.gates.strict and not any(member.gates.named for _, member in requests):
+        raise OptionError("--strict makes gates stricter, and there is none: add --fail-under, --max-drop or another")
     results: list[Evaluation | FailedEvaluation] = []
     for name, member in requests:
         if suite is not None:

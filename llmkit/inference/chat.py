@@ -9,6 +9,7 @@ from typing import Literal
 
 from llmkit.data.turns import Message
 from llmkit.errors import DataError, ModelError
+from llmkit.errors.characters import require_characters
 from llmkit.inference.generation import EncodedPrompt, Generator
 from llmkit.inference.prediction import resolve_task_and_model
 from llmkit.inference.transcripts import line_of, load_conversation, save_conversation
@@ -181,6 +182,7 @@ class Chat:
         return rendered(self.generator.tokenizer, messages, ask=True)
 
     def _token_ids(self, text: str) -> list[int]:
+        require_characters(text, "the conversation")
         return list(self.generator.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     @staticmethod

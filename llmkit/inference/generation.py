@@ -12,6 +12,7 @@ from transformers.generation.streamers import BaseStreamer
 from llmkit import tasks
 from llmkit.data.columns import Row, column_for
 from llmkit.errors import DataError, ModelError, OptionError, one_line
+from llmkit.errors.characters import require_characters
 from llmkit.inference.answering import Answerer
 from llmkit.inference.decoding import generation_config, parse_fields
 from llmkit.inference.prediction import resolve_task_and_model
@@ -89,6 +90,7 @@ class Generator(Answerer[EncodedPrompt]):
         Raises:
             DataError: the prompt is empty, or longer than the model's context; `name` is what it is called.
         """
+        require_characters(text, name)
         if not self.task.columns.is_answerable({"text": text}):
             return EncodedPrompt(text, [], 0)
         ids = self.token_ids(text)

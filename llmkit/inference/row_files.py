@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from llmkit.data import files
 from llmkit.data.columns import Row
 from llmkit.errors import DataError, Interrupted, OptionError, Stopped
+from llmkit.errors.characters import require_characters_in_rows
 from llmkit.options import RowOptions
 from llmkit.output.atomic import write_whole
 from llmkit.output.report import Report, to_json
@@ -38,6 +39,7 @@ def read_rows(options: RowOptions) -> list[dict[str, Any]]:
     if not path.is_file():
         raise DataError(f"there is no file {str(path)!r}")
     rows = files.read_rows(path, options)[: options.limit]
+    require_characters_in_rows(rows, str(path))
     if options.output and options.output.suffix == ".csv":  # one heading for all rows, in all chunks
         names = dict.fromkeys(name for row in rows for name in row)
         rows = [{**names, **row} for row in rows]

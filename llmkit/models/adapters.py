@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NotRequired, TypedDict, TypeGuard
+from typing import TYPE_CHECKING, NotRequired, TypedDict, TypeGuard, cast
 
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
@@ -239,14 +239,28 @@ def open_adapter(
             adapted = PeftModel.from_pretrained(model, str(folder), torch_device="cpu")
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         raise ModelError(f"the adapter {name!r} does not fit its base, a {base}: {brief(error)}") from error
-    expected = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
-    lacking = sorted((expected ^ saved) | {key for key in missing if f"base_model.model.{key}" not in saved})
+    needed, possible = (set(get_peft_model_state_dict(adapted, save_embedding_layers=whole)) for whole in (False, True))
+    others = {key for key in missing if f"base_model.model.{key}" not in saved}
+    lacking = sorted((needed - saved) | (saved - possible) | others)
     if lacking:
         raise ModelError(
             f"the adapter {name!r} does not fit its base, a {base}: one of them lacks {listing(lacking, 3)}"
         )
-    opened: PreTrainedModel = adapted.merge_and_unload(safe_merge=True) if merged else adapted.get_base_model()
-    return opened
+    if not merged:
+        return cast("PreTrainedModel", adapted.get_base_model())
+    _untie(model)
+    return cast("PreTrainedModel", adapted.merge_and_unload(safe_merge=True))
+
+
+def _untie(model: PreTrainedModel) -> None:
+    """Give a head that shares its weights with the embeddings its own, where an adapter changes one of the two."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    ends = [model.get_input_embeddings(), model.get_output_embeddings()]
+    adapted = [end.get_base_layer() if isinstance(end, BaseTunerLayer) else end for end in ends]
+    if adapted != ends and None not in ends and adapted[0].weight is adapted[1].weight:
+        adapted[1].weight = torch.nn.Parameter(adapted[1].weight.detach().clone(), requires_grad=False)
+        model.config.tie_word_embeddings = False
 
 
 def require_same_base(config: PretrainedConfig, weight_fingerprint: str, name: str, base: str) -> None:

@@ -114,7 +114,9 @@ def open_weights(
     }
     if unquantized is not None:
         arguments |= {"quantization_config": adapters.four_bits(unquantized), "device_map": {"": device}}
-    model, new = _from_pretrained(resolved, request.auto_class, folder, arguments)
+    model, new, misshapen = _from_pretrained(resolved, request.auto_class, folder, arguments)
+    if resolved.base is None and request.head is None and misshapen:
+        raise ModelError(f"{resolved.name!r} has other weights than its config.json says: {listing(misshapen, 3)}")
     if resolved.base is None:
         _check_complete(resolved, model, new, request.head is not None, bare=request.auto_class == "AutoModel")
     else:
@@ -122,15 +124,15 @@ def open_weights(
         check_headers(adapter_folder, resolved.name)
         model = adapters.open_adapter(model, adapter_folder, resolved.name, request.merged, new)
         model = model.base_model if request.auto_class == "AutoModel" else model
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+    if len(tokenizer) > len(model.get_input_embeddings().weight):  # of an adapter's wrapper too
         raise ModelError(f"{resolved.name!r} has a tokenizer of {len(tokenizer)} tokens and embeddings for fewer")
     return model if unquantized is not None else model.to(device), new
 
 
 def _from_pretrained(
     resolved: ResolvedModel, auto_class: str, folder: Path, arguments: Mapping[str, object]
-) -> tuple[PreTrainedModel, list[str]]:
-    """Return the model that a folder holds, and the names of its weights that are not there, or of other shapes.
+) -> tuple[PreTrainedModel, list[str], list[str]]:
+    """Return the model that a folder holds, the names of its weights that are new, and a phrase on each of other shape.
 
     It is of the class that opens the weights: of an adapter, that of the model that it was made on.
     """
@@ -146,7 +148,13 @@ def _from_pretrained(
         reason = "its pickle holds more than tensors, or is damaged" if pickled else brief(error)
         name = (resolved.base or resolved).name
         raise ModelError(f"the weights of {name!r} cannot be loaded: {reason}") from error
-    return model, sorted(set(info["missing_keys"]) | {entry[0] for entry in info.get("mismatched_keys") or ()})
+    mismatched = sorted(info.get("mismatched_keys") or ())
+    misshapen = [f"{name} is {_shape(there)}, not {_shape(wanted)}" for name, there, wanted in mismatched]
+    return model, sorted({*info["missing_keys"], *(entry[0] for entry in mismatched)}), misshapen
+
+
+def _shape(sizes: Iterable[int]) -> str:
+    return " x ".join(map(str, sizes))
 
 
 def origin(resolved: ResolvedModel) -> adapters.AdapterBase:

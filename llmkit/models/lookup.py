@@ -13,7 +13,7 @@ from llmkit import hub
 from llmkit.errors import HubError, ModelError, OptionError, brief
 from llmkit.models import adapters
 from llmkit.models.builtin import BUILTIN
-from llmkit.models.weight_files import check_headers, weight_fingerprint
+from llmkit.models.weight_files import check_headers, head_outputs, weight_fingerprint
 from llmkit.options import ModelOptions
 from llmkit.output.report import Report
 
@@ -78,7 +78,10 @@ def resolve_model(
         resolved = ResolvedModel(
             name, path, PretrainedConfig(), path.name, options.revision, on_hub=True, cached_only=cached_only
         )
-    if adapters.is_adapter(resolved.path):
+    is_adapter = adapters.is_adapter(resolved.path)
+    if options.revision is not None and not (resolved.on_hub or is_adapter):
+        raise OptionError(f"--revision names a version on the Hub, and {name!r} is on this machine: leave it out")
+    if is_adapter:
         resolved = replace(resolved, base=_base_of(resolved, options, report, base))
     resolved = replace(resolved, config=_config(resolved, options))
     if not resolved.on_hub:
@@ -100,7 +103,9 @@ def _base_of(adapter: ResolvedModel, options: ModelOptions, report: Report, name
             f"the adapter {adapter.name!r} does not say which base it was made on, in its {adapters.CONFIG}"
         )
     try:
-        base = resolve_model(replace(options, model=named or recorded, revision=revision), report)
+        own = options.revision is None and Path(named or recorded).expanduser().exists()
+        opening = replace(options, model=named or recorded, revision=None if own else revision)
+        base = resolve_model(opening, report)
     except (ModelError, HubError) as error:
         raise type(error)(
             f"{error}; it is the base of the adapter {adapter.name!r}, by its {adapters.CONFIG}"
@@ -134,11 +139,19 @@ def _config(resolved: ResolvedModel, options: ModelOptions) -> PretrainedConfig:
             raise ValueError("it holds no object")
         if "auto_map" in values and not options.trust_remote_code:
             raise ModelError(f"{name!r} brings its own Python code; --trust-remote-code runs it, if you trust it")
-        return AutoConfig.from_pretrained(folder, trust_remote_code=options.trust_remote_code)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=options.trust_remote_code)
+        return config if values.get("id2label") or values.get("num_labels") else _with_outputs(config, folder)
     except ModelError:
         raise
     except Exception as error:  # a config can be wrong in as many ways as there are models
         raise ModelError(f"{name!r} has a config.json that cannot be used: {brief(error)}") from error
+
+
+def _with_outputs(config: PretrainedConfig, folder: Path) -> PretrainedConfig:
+    """Return the config of a classifier that names no label with as many labels as the weights have outputs."""
+    if (config.architectures or [""])[0].endswith(("ForSequenceClassification", "ForTokenClassification")):
+        config.num_labels = head_outputs(folder) or config.num_labels
+    return config
 
 
 def weights_folder(resolved: ResolvedModel) -> Path:

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 from llmkit.errors import ModelError, brief
 
+HEADS = ("classifier", "score", "classifier.out_proj", "classification_head.out_proj")  # of classifiers
 BYTES_PER_TENSOR = 4096  # that a fingerprint reads: a digest of all would read all of a model at each start
 
 
@@ -29,6 +30,19 @@ def check_headers(folder: Path, name: str) -> None:
                 pass
         except (SafetensorError, OSError) as error:
             raise ModelError(f"{file} is truncated or no safetensors file: {brief(error)}") from error
+
+
+def head_outputs(folder: Path) -> int | None:
+    """Return how many outputs the head of a classifier has, by its weights; None where these do not tell."""
+    from safetensors import safe_open
+
+    found = set()
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as weights:
+            names = {f"{head}.weight" for head in HEADS}.intersection(weights.keys())
+            shapes = [weights.get_slice(name).get_shape() for name in names]
+            found |= {int(shape[0]) for shape in shapes if len(shape) == 2}
+    return found.pop() if len(found) == 1 else None
 
 
 def weight_fingerprint(folder: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -75,11 +75,11 @@ class AdapterOptions(Options):
 
     def problems(self) -> Iterator[str]:
         yield from self.at_least(1, "lora_rank")
-        if self.lora_alpha is not None and not 0 < self.lora_alpha < math.inf:
+        if self.lora_alpha is not None and not self.lora_alpha > 0:
             yield f"--lora-alpha must be more than 0, not {self.lora_alpha:g}"
         if not all(self.targets):
             yield "--lora-targets takes names of modules, with commas between them"
-        if self.freeze not in (None, ALL) and not str(self.freeze).isdecimal():
+        if self.freeze not in (None, ALL) and not re.fullmatch("[0-9]{1,4}", str(self.freeze)):
             yield f"--freeze takes all or a number of layers, not {self.freeze!r}"
         if self.freeze is not None and self.adapts:
             yield f"--freeze and --{'lora' if self.lora else 'qlora'} exclude each other: an adapter's base is frozen"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,43 @@ import typer
 from llmkit.errors import OptionError
 from llmkit.options.config_file import read_config
 from llmkit.options.flags import flag
+
+TOKENS, ROWS = 1_000_000, 65_536  # more of a context, and of a batch, than any model or machine takes
+LIMITS: dict[str, tuple[float, float]] = {  # the least and the most of an option, beyond which it hangs or fails
+    "accumulate": (1, ROWS),
+    "batch_size": (1, ROWS),
+    "beta": (1e-6, 1000),
+    "check_invariance": (0, TOKENS),
+    "distill_states": (0, 1e6),
+    "distill_temperature": (1e-3, 1000),
+    "epochs": (1e-6, 100_000),
+    "learning_rate": (1e-12, 100),
+    "limit": (1, 10**12),
+    "lora_alpha": (1e-6, 1e6),
+    "lora_rank": (1, 16_384),
+    "max_length": (4, TOKENS),
+    "max_new_tokens": (1, TOKENS),
+    "max_steps": (1, 10**9),
+    "num_beams": (1, 1024),
+    "num_fewshot": (0, 1000),
+    "num_return_sequences": (1, 1024),
+    "passages": (1, 1000),
+    "patience": (1, TOKENS),
+    "repetition_penalty": (0.01, 100),
+    "resamples": (0, 100_000),
+    "search": (2, 10_000),
+    "seeds": (2, 1000),
+    "skip_rows": (0, 10**9),
+    "stride": (1, TOKENS),
+    "student_layers": (1, 10_000),
+    "target_length": (1, TOKENS),
+    "temperature": (1e-4, 1000),
+    "top": (1, TOKENS),
+    "top_k": (1, TOKENS),
+    "vocab_size": (64, 2_000_000),
+    "warmup": (0, 10**9),
+    "weight_decay": (0, 1000),
+}
 
 
 def print_version(asked: bool) -> None:
@@ -29,13 +67,21 @@ class Options:
     """A group of options that refuses to exist with a bad value."""
 
     def __post_init__(self) -> None:
-        problems = tuple(self.problems())
+        problems = (*self.problems(), *self.beyond_limits())
         if problems:
             raise OptionError(*problems)
 
     def problems(self) -> Iterator[str]:
         """Yield a phrase for each value out of its limits."""
         yield from ()
+
+    def beyond_limits(self) -> Iterator[str]:
+        """Yield a phrase for each number above 0 that is beyond the limits of its option."""
+        for name in (field.name for field in fields(self) if field.name in LIMITS):
+            value, (least, most) = getattr(self, name), LIMITS[name]
+            if isinstance(value, int | float) and (value > most or 0 < value < min(least, 1)):
+                bound = f"at most {_spelled(most)}" if value > most else f"at least {_spelled(least)}"
+                yield f"--{name.replace('_', '-')} must be {bound}, not {_spelled(value)}"
 
     def at_least(self, least: float, *names: str) -> Iterator[str]:
         """Yield a phrase for each named option that is set and lower than `least`."""
@@ -84,9 +130,14 @@ class TalkOptions(Options):
             yield "--quiet and --verbose contradict each other"
 
 
+def _spelled(value: float) -> str:
+    """Return a number as a person writes it; one of very many digits is shortened."""
+    return str(value) if isinstance(value, int) and abs(value) < 10**15 else f"{value:g}"
+
+
 def seed_problems(seed: int) -> Iterator[str]:
     """Yield a phrase for a seed that the random generators do not take."""
-    if seed < 0:
+    if not seed >= 0:  # so that NaN fails too
         yield f"--seed must be at least 0, not {seed}"
     if seed >= 2**32:
         yield f"--seed must be less than 2**32, not {seed}"
@@ -110,8 +161,8 @@ def limits(pairs: list[str] | None) -> dict[str, float]:
 
 
 def is_number(text: str) -> bool:
-    """Tell whether `text` is a number other than NaN."""
+    """Tell whether `text` is a finite number."""
     try:
-        return float(text) == float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False

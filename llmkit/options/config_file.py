@@ -9,6 +9,8 @@ import typer
 from llmkit.errors import OptionError, did_you_mean, one_line
 from llmkit.options.overrides import field_name
 
+MAY_BE_EMPTY = ("context", "pair", "prefix", "system", "system_instruction", "texts", "prompts")  # texts that are read
+
 
 def read_config(context: typer.Context, path: Path | None) -> Path | None:
     """Make the file's values the defaults of the command that `context` parses.
@@ -26,6 +28,8 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
             raise OptionError(f"{path}: {context.info_name} has no option {key!r}{did_you_mean(name, known)}")
         if isinstance(value, dict):  # set: {weight_decay: 0.1} reads as --set weight_decay=0.1
             value = [f"{inner}={text}" for inner, text in value.items()]
+        if value == "" and name not in MAY_BE_EMPTY:
+            raise OptionError(f"{path}: {key} must not be empty")
         defaults[name] = value
     context.default_map = defaults
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Annotated
@@ -62,11 +61,11 @@ class DistillingOptions(Options):
         yield from self.at_least(1, "student_layers")
         if self.teacher is not None and not self.teacher.strip():
             yield "--teacher must not be empty"
-        if not 0 < self.temperature < math.inf:
+        if not self.temperature > 0:
             yield f"--distill-temperature must be more than 0, not {self.temperature:g}"
         if not 0 <= self.alpha <= 1:
             yield f"--distill-mix must lie between 0 and 1, not {self.alpha:g}"
-        if self.distill_states is not None and not 0 <= self.distill_states < math.inf:
+        if self.distill_states is not None and not self.distill_states >= 0:
             yield f"--distill-states must be a number of at least 0, not {self.distill_states:g}"
         if self.distill_states and self.student_layers is None:
             yield "--distill-states needs --student-layers: only a student that is cut has the states of its teacher"

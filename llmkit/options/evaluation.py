@@ -210,3 +210,5 @@ class CompareOptions(Options):
         yield from self.at_least(100, "resamples")
         yield from seed_problems(self.seed)
         yield from self.writable_file(self.markdown, "--markdown")
+        if self.strict and not self.max_drop:
+            yield "--strict makes a gate stricter, and there is none: add --max-drop"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
@@ -36,11 +35,11 @@ class DecodingOptions(Options):
     def problems(self) -> Iterator[str]:
         yield from self.at_least(1, "max_new_tokens", "top_k")
         yield from seed_problems(self.seed)
-        if self.temperature is not None and not 0 < self.temperature < math.inf:
+        if self.temperature is not None and not self.temperature > 0:
             yield f"--temperature must be more than 0, not {self.temperature}; leave it out for greedy decoding"
         if self.top_p is not None and not 0 < self.top_p <= 1:
             yield f"--top-p must be in (0, 1], not {self.top_p}"
-        if self.repetition_penalty is not None and not 0 < self.repetition_penalty < math.inf:
+        if self.repetition_penalty is not None and not self.repetition_penalty > 0:
             yield f"--repetition-penalty must be more than 0, not {self.repetition_penalty}"
         if any(not text for text in self.stop or ()):
             yield "--stop must not be empty"

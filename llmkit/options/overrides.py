@@ -148,7 +148,10 @@ def convert(value: object, kind: object) -> Any:
         return value
     if kind is int or kind is float:
         return _number(value, kind)
-    return Path(text_of(value)) if kind is Path else text_of(value)
+    text = text_of(value)
+    if kind is Path and not text:
+        raise ValueError("a path")
+    return Path(text) if kind is Path else text
 
 
 def main_type(kind: object) -> object:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -79,7 +78,7 @@ class TaskFlags(Options):
     def problems(self) -> Iterator[str]:
         yield from super().problems()
         yield from self.at_least(1, "target_length")
-        if self.beta is not None and not 0 < self.beta < math.inf:
+        if self.beta is not None and not self.beta > 0:
             yield f"--beta must be more than 0, not {self.beta:g}"
         yield from self._conversation_problems()
         if self.threshold not in (None, "auto") and not (

@@ -56,7 +56,7 @@ class RecipeOptions(Options):
         yield from self.at_least(1, "accumulate", "patience")
         for name in ("warmup", "weight_decay"):
             value = getattr(self, name)
-            if value is not None and not 0 <= value < math.inf:
+            if value is not None and not value >= 0:
                 yield f"--{name.replace('_', '-')} must be at least 0, not {value:g}"
         if self.warmup is not None and 1 < self.warmup < math.inf and self.warmup != int(self.warmup):
             yield f"--warmup takes a share of the steps below 1, or a whole number of them, not {self.warmup:g}"
@@ -94,9 +94,9 @@ class SeriesOptions(Options):
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def problems(self) -> Iterator[str]:
-        if self.seeds is not None and self.seeds < 2:
+        if self.seeds is not None and not self.seeds >= 2:
             yield f"--seeds must be at least 2, not {self.seeds}: one seed has no spread"
-        if self.search is not None and self.search < 2:
+        if self.search is not None and not self.search >= 2:
             yield f"--search must be at least 2, not {self.search}: the first trial is the default recipe"
         if self.seeds is not None and self.search is not None:
             yield "--seeds and --search exclude each other; search first, and train the best recipe over seeds then"
@@ -125,9 +125,9 @@ class TrainingOptions(Options):
     ] = None
 
     def problems(self) -> Iterator[str]:
-        if self.epochs is not None and not 0 < self.epochs < math.inf:
+        if self.epochs is not None and not self.epochs > 0:
             yield f"--epochs must be more than 0, not {self.epochs}"
-        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+        if self.learning_rate is not None and not self.learning_rate > 0:
             yield f"--learning-rate must be more than 0, not {self.learning_rate}"
         yield from self.at_least(1, "max_steps", "batch_size")
         yield from seed_problems(self.seed)

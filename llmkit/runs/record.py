@@ -50,6 +50,7 @@ class CutRecord(TypedDict):
     seed: int
     limit: int | None
     column: str | None
+    document: NotRequired[str]
 
 
 class ComponentOfMix(TypedDict):
@@ -74,7 +75,8 @@ class DataRecord(TypedDict):
     validation: str
     cut: CutRecord | None
     mix: list[ComponentOfMix] | None
-    streaming: NotRequired[bool]  # in place of the three that follow
+    streaming: NotRequired[bool]
+    head_sha256: NotRequired[str]  # of the first rows of a stream, in place of the three that follow
     train_rows: NotRequired[int]
     train_sha256: NotRequired[str]
     train_tokens: NotRequired[int]

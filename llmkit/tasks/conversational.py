@@ -11,7 +11,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.utils import ModelOutput
 
 from llmkit.data.columns import Row, is_string, item_of
-from llmkit.data.conversations import ROLE_AND_CONTENT_KEYS, Conversation, conversation_of
+from llmkit.data.conversations import Conversation, conversation_of
 from llmkit.data.conversions.chats import MIN_ROWS, require_few
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels

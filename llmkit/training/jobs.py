@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from llmkit import data, models, runs
-from llmkit.errors import ModelError
+from llmkit.errors import DataError, ModelError
 from llmkit.evaluation import Evaluation
 from llmkit.evaluation.assessing import assess
 from llmkit.evaluation.measuring import measure
@@ -216,7 +216,7 @@ def _saved_plan(job: Job, session: Session) -> Plan:
 def data_record(job: Job) -> DataRecord:
     """Return what run.json says of the data: enough to find the same rows again."""
     rows, labels = job.rows, job.settings.labels
-    trained_on = {"streaming": True} if job.stream else _trained_on(job)
+    trained_on = _head(job) if job.stream else _trained_on(job)
     document = {
         "reference": job.reference,
         "commit": job.source.commit,
@@ -232,7 +232,31 @@ def data_record(job: Job) -> DataRecord:
     return cast("DataRecord", document)
 
 
+def _head(job: Job) -> dict[str, object]:
+    return {"streaming": True, "head_sha256": data.fingerprint(job.rows.train)}
+
+
 def _trained_on(job: Job) -> dict[str, object]:
     rows = job.rows.train
     tokens = sum(job.encoded_train["length"])
     return {"train_rows": len(rows), "train_sha256": data.fingerprint(rows), "train_tokens": tokens}
+
+
+def require_same_data(job: Job) -> None:
+    """Refuse to go on with a run, or to take it for finished, on other rows than it was begun with.
+
+    Raises:
+        DataError: the rows to train on, or those to measure on, are not those that its run.json tells of.
+    """
+    recorded = None if job.run.overwrite else (runs.read_run(job.folder.path) or {}).get("data")
+    if not recorded:
+        return
+    now, own = data_record(job), job.rows.has_own_validation
+    parts = {"train_sha256": "to train on", "head_sha256": "to train on", "validation_sha256": "to measure on"}
+    changed = [part for name, part in parts.items() if recorded.get(name, now.get(name)) != now.get(name)]
+    if changed:
+        others = own and changed == ["to measure on"] and job.rows.name not in job.source.splits
+        raise DataError(
+            f"{job.rows.name if others else job.reference} holds other rows {' and '.join(changed)} than the run in "
+            f"{str(job.folder.path)!r} was begun with: put the old ones back to go on with it; --overwrite starts anew"
+        )

@@ -26,6 +26,7 @@ from llmkit.runs import RunFolder
 from llmkit.tasks import Reference, Task, TaskSettings, input_columns
 from llmkit.training import distillation
 from llmkit.training.distillation import Teacher
+from llmkit.training.jobs import require_same_data
 from llmkit.training.loop.job import Job, Session, between_steps
 from llmkit.training.loop.recipe import Recipe, amended, class_weights, finetuning_recipe, with_learning_rate
 from llmkit.training.model_spec import ModelSpec, model_spec
@@ -62,6 +63,7 @@ def plan(
     """
     teacher = distillation.find_teacher(request.distilling, request.model, request.adapter.adapts, report)
     job = _job(request, command_identity, teacher, report)
+    require_same_data(job)
     must_count = request.series.search is not None
     spec = model_spec(job, request.adapter, request.model, must_count)
     weights = class_weights(request.recipe, job.task, job.settings, job.encoded_train, report)

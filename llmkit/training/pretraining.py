@@ -29,7 +29,7 @@ from llmkit.output.report import Report
 from llmkit.runs import RunFolder
 from llmkit.tasks import Task, TaskSettings
 from llmkit.tasks.base.language_modeling import text_column
-from llmkit.training.jobs import Trained, finished, train
+from llmkit.training.jobs import Trained, finished, require_same_data, train
 from llmkit.training.loop.arguments import checked_overrides, precision
 from llmkit.training.loop.job import Job, OpenModel, Session, between_steps
 from llmkit.training.loop.recipe import Recipe, amended, require_one_schedule
@@ -127,7 +127,9 @@ def _plan(request: PretrainRequest, report: Report) -> tuple[Job, Start]:
     start = _start(corpus, request, report)
     _check_documents(corpus, start.task, report)
     job = _job(corpus, start, request, folder, report)
-    return (job if streamed is None else _streamed(job, streamed, data)), start
+    job = job if streamed is None else _streamed(job, streamed, data)
+    require_same_data(job)
+    return job, start
 
 
 def _check_documents(corpus: Corpus, task: Task, report: Report) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from llmkit.cli.shared.sources import say_sources
+from llmkit.errors import EmptyError
 from llmkit.options import RowOptions, TalkOptions
 from llmkit.output.report import Report
 
@@ -49,14 +50,21 @@ def answer_file(
         columns = answerer.columns(rows, options.columns)
         if answerer.announces_columns:
             report.say(f"columns: {', '.join(f'{role}={name}' for role, name in columns.items())}")
-    names = [f"row {number}" for number in range(1, len(rows) + 1)]
-    prepared = answerer.prepare(inputs_of(rows, columns), names)
+    names, inputs = [f"row {number}" for number in range(1, len(rows) + 1)], inputs_of(rows, columns)
+    if options.input and not any(_asks(row) for row in inputs):
+        raise EmptyError(f"{options.input}: nothing to answer, none of {len(rows)} rows has a {answerer.role}")
+    prepared = answerer.prepare(inputs, names)
     if talk.dry_run:
         report.say(f"dry run: {answerer.dry_run(prepared, columns)}")
     elif options.output and options.output.suffix in answerer.one_piece_endings:
         answerer.write_in_one_piece(rows, prepared, options, report)
     else:
         process(rows, prepared, answerer, options, report)
+
+
+def _asks(inputs: Row) -> bool:
+    """Tell whether any of the inputs of a row holds more than blanks."""
+    return any(value.strip() if isinstance(value, str) else value for value in inputs.values())
 
 
 def prompt_names(count: int) -> list[str]:

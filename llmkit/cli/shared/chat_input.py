@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llmkit.errors import DataError
+from llmkit.errors.characters import from_bytes
 from llmkit.output.report import Report
 
 TURN_MARK, CONTINUATION_MARK = "> ", "... "  # before a turn, and before the lines that go on with it
@@ -45,6 +46,11 @@ class Turns:
                 if not self.typed:
                     raise
                 self.report.error_line("\n(Ctrl-D or /quit leaves)")
+                continue
+            except DataError as error:  # a person types the line again
+                if not self.typed:
+                    raise
+                self.report.error_line(str(error))
                 continue
             if turn is None:
                 return
@@ -90,7 +96,8 @@ class Turns:
                     return None
         except EOFError:
             return None
-        except UnicodeDecodeError as error:
-            raise DataError(f"standard input is not {error.encoding}, after line {self.line}") from None
         self.line += 1
-        return line.rstrip("\r\n")
+        try:
+            return from_bytes(line).rstrip("\r\n")
+        except UnicodeError:
+            raise DataError(f"line {self.line} of standard input is not utf-8") from None

@@ -77,7 +77,7 @@ def collate_packs(packs: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, Any
 def leaks(model: PreTrainedModel) -> bool:
     """Tell whether a row's logits differ in a pack and by itself, from two rows of random tokens."""
     generator = torch.Generator().manual_seed(0)
-    vocabulary = model.get_input_embeddings().num_embeddings
+    vocabulary = len(model.get_input_embeddings().weight)
     first, second = (torch.randint(vocabulary, (PROBE_TOKENS,), generator=generator).tolist() for _ in range(2))
     positions = list(range(PROBE_TOKENS))
     was_training = model.training

@@ -9,7 +9,7 @@ import numpy as np
 from datasets import Dataset
 
 from llmkit.data import Source
-from llmkit.data.splits import VALIDATIONS, ComponentRecord, TrainAndValidation, select
+from llmkit.data.splits import END_SHARE, VALIDATIONS, ComponentRecord, TrainAndValidation, cut_end, select
 from llmkit.errors import DataError, EmptyError, listing
 from llmkit.options import CorpusOptions, SplitOptions
 from llmkit.output.report import Report
@@ -17,7 +17,7 @@ from llmkit.tasks import require_roles
 from llmkit.tasks.base.language_modeling import text_column, usable_texts
 from llmkit.training.rows.mixture import MixtureComponent
 
-HELD_OUT_SHARE = 0.05
+HELD_OUT_SHARE = END_SHARE  # of the documents too
 FEW_DOCUMENTS = 20  # under which the held-out text is the end of each rather than whole documents
 
 
@@ -79,7 +79,7 @@ def _documents(
         held_out = set(order[:count].tolist())
         kept = [text for row, text in enumerate(train) if row not in held_out]
         return kept, [train[row] for row in sorted(held_out)], f"{HELD_OUT_SHARE:.0%} of the documents, seed {seed}"
-    pairs = [_cut_end(text) for text in train]
+    pairs = [cut_end(text) for text in train]
     kept, ends = [start for start, _ in pairs], [end for _, end in pairs if end.strip()]
     return kept, ends, f"the last {HELD_OUT_SHARE:.0%} of each document"
 
@@ -90,13 +90,3 @@ def _texts(rows: Dataset, data: CorpusOptions) -> list[str]:
         raise DataError(f"there is no text column among {listing(rows.column_names)}; name it with --column text=NAME")
     texts = rows[columns["text"]][:]
     return [str(texts[row]) for row in usable_texts(rows, columns)]
-
-
-def _cut_end(text: str) -> tuple[str, str]:
-    """Cut the last part off a document, at a paragraph, a line or a word, whichever is near."""
-    near = int(len(text) * (1 - HELD_OUT_SHARE))
-    for mark in ("\n\n", "\n", " "):
-        place = text.find(mark, near, near + len(text) // 20 + 1)
-        if place > 0:
-            return text[:place], text[place + len(mark) :]
-    return text[:near], text[near:]

@@ -19,12 +19,21 @@ from llmkit.data.columns import is_string
 from llmkit.data.conversions import Conversion
 from llmkit.data.labels import names_of
 from llmkit.data.parts import Part
-from llmkit.data.splits import ComponentRecord, TrainAndValidation, names_file, select, train_and_validation
+from llmkit.data.splits import (
+    ComponentRecord,
+    TrainAndValidation,
+    beginning_and_end,
+    names_file,
+    select,
+    train_and_validation,
+)
 from llmkit.errors import DataError, EmptyError, OptionError, listing
 from llmkit.options import CorpusOptions, DataOptions, FinetuneRequest, SplitOptions
 from llmkit.output.report import Report
 from llmkit.tasks import Task
 from llmkit.training.rows.streaming import StreamedDataset, open_stream
+
+MOST_WEIGHT = 1000  # of a dataset: its rows are copied so often
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,9 @@ def open_components(
         DataError, EmptyError, HubError: as `open_dataset`, or as `open_stream`.
     """
     weights = weights_of(references)
+    heavy = next((name for name, weight in weights.items() if weight > MOST_WEIGHT), None)
+    if heavy is not None:
+        raise OptionError(f"{heavy}@{weights[heavy]:g}: a weight is at most {MOST_WEIGHT}")
     if splits.streaming:
         if list(weights.values()) != [1.0]:
             raise OptionError("--streaming takes one dataset without a weight; a folder of several files is one")
@@ -223,7 +235,9 @@ def _split(
     if number and splits.validation is not None and names_file(first, splits.validation):  # it counts once
         return TrainAndValidation(train, train.select([]), splits.validation)
     column = task.columns.class_column(train, columns)
-    rows = train_and_validation(source, splits, data.limit, request.training.seed, data, column)
+    document, seed = columns["text"] if task.architectures and "text" in columns else None, request.training.seed
+    rows = beginning_and_end(source, splits, data.limit, seed, document) if document is not None else None
+    rows = rows or train_and_validation(source, splits, data.limit, seed, data, column)
     if rows.cut is None:
         tasks.require_split_columns(task, columns, rows.validation, f"--validation {rows.name}")
         tasks.require_valid_rows(task, rows.validation, columns, f"validation{of_dataset}")

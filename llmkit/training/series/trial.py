@@ -80,7 +80,12 @@ def series(trial_run: TrialRun, identity: Mapping[str, object]) -> Iterator[Stop
     if job.run.overwrite:
         job.folder.clear()
     job.folder.update(
-        status="running", command=job.command, task=job.task.name, options=dict(identity), **runs.environment()
+        status="running",
+        command=job.command,
+        task=job.task.name,
+        options=dict(identity),
+        data=jobs.data_record(job),
+        **runs.environment(),
     )
     with StopRequest(trial_run.session.report) as stop_request:
         try:
