@@ -202,6 +202,11 @@ class Evidence:
             profiles[name] = ColumnProfile(name, feature, filled, len(cells))
         return profiles
 
+    def parts_with(self, column: str) -> dict[str, Dataset]:
+        """Return the splits that have a column, that which counts most first."""
+        parts = self.parts or {"train": self.rows}
+        return {name: part for name, part in parts.items() if column in part.column_names}
+
     def texts(self, but: Sequence[str] = ()) -> list[ColumnProfile]:
         """Return the columns that hold texts, but for some."""
         return [column for column in self.columns.values() if column.is_text and column.name not in but]

@@ -24,6 +24,7 @@ from llmkit.inspection.findings import Finding, RowsOf, finding_of
 from llmkit.inspection.row_codes import readable_texts
 from llmkit.inspection.token_lengths import TokenCounter, open_token_counter
 from llmkit.inspection.tokenizer_checks import require_spelled
+from llmkit.inspection.unused import say_unused
 from llmkit.metrics.observations import Ints
 from llmkit.models import BUILTIN_NAME
 from llmkit.options import DataOptions, ModelOptions, SurveyOptions
@@ -133,6 +134,7 @@ def survey(
     resolved_task = ResolvedTask(task, columns, why, more)
     _say_task(resolved_task, report)
     report.say_all(resolution.sentences(with_reason=False))
+    say_unused(resolution, evidence.rows, report)
     inputs = input_columns(columns)
     for part in parts:
         tasks.require_split_columns(task, inputs, part.rows, f"split {part.name}")

@@ -12,6 +12,8 @@ from datasets import ClassLabel, Dataset
 
 from llmkit.data.columns import cells_of, is_list_type, is_text_type
 from llmkit.errors import listing
+from llmkit.output.report import Report
+from llmkit.tasks import Resolution
 
 ROWS_READ = 2000  # of a dataset, the first
 MANY = 20  # rows, from which on a column whose cells all differ can be told to number them
@@ -141,3 +143,12 @@ def _share(texts: pa.ChunkedArray, pattern: str) -> float:
 
 def _quoted(name: str) -> str:
     return f'"{name}"' if re.search(r"\s", name) else name
+
+
+def say_unused(resolution: Resolution, rows: Dataset, report: Report) -> None:
+    """Name the columns that could matter and that the task does not read."""
+    used = {*resolution.columns.values(), *(name for each in resolution.conversions for name in each.reads)}
+    free = [role for role in resolution.task.columns.roles if role not in resolution.columns]
+    text = sentence(unused_columns(rows, used), free)
+    if text is not None:
+        report.say(text)

@@ -12,7 +12,9 @@ from transformers.utils import ModelOutput
 
 from llmkit.data.columns import Row, is_string, item_of
 from llmkit.data.conversations import Conversation, conversation_of
+from llmkit.data.conversions import chats
 from llmkit.data.conversions.chats import MIN_ROWS, require_few
+from llmkit.data.conversions.preferences import judgement_column
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
 from llmkit.data.turns import ROLE_AND_CONTENT_KEYS
@@ -30,7 +32,7 @@ from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding.assistant_masks import encode_conversations, render
 from llmkit.tasks.encoding.collation import collate_causal
 from llmkit.tasks.encoding.packing import collate_packs, leaks, pack
-from llmkit.tasks.matching.dialogues import conversation_candidates
+from llmkit.tasks.matching.dialogues import conversation_candidates, unpaired_problem
 
 METRICS = ("perplexity", "loss", "accuracy")
 MESSAGE_COLUMNS = ("messages", "conversations")
@@ -64,6 +66,17 @@ class ConversationalColumns(Columns):
     def candidates(self, evidence: Evidence, given: Mapping[str, str], flags: TaskFlags) -> list[Candidate]:
         found = conversation_candidates(evidence, given)
         return [replace(each, columns=self._in_order(each.columns)) for each in found]
+
+    def refine(
+        self, candidate: Candidate, evidence: Evidence, flags: TaskFlags, config: PretrainedConfig | None
+    ) -> Candidate:
+        judged = judgement_column(evidence.rows, candidate.columns)
+        if judged is not None and "prompt" in candidate.columns:
+            return replace(candidate, problem=unpaired_problem(judged))
+        conversion = chats.find(evidence.rows, candidate.columns, flags)
+        if conversion is None:
+            return candidate
+        return replace(candidate, columns=conversion.columns, conversions=(*candidate.conversions, conversion))
 
     def _in_order(self, columns: dict[str, str]) -> dict[str, str]:
         return {role: columns[role] for role in self.roles if role in columns}

@@ -16,6 +16,7 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.data.columns import is_string, item_of
+from llmkit.data.conversions import preferences
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
 from llmkit.data.preferences import ANSWER_ROLES, preference_pair
@@ -62,6 +63,14 @@ class PreferenceColumns(Columns):
     def candidates(self, evidence: Evidence, given: Mapping[str, str], flags: TaskFlags) -> list[Candidate]:
         found = preference_candidates(evidence, given)
         return [replace(each, columns=self._in_order(each.columns)) for each in found]
+
+    def refine(
+        self, candidate: Candidate, evidence: Evidence, flags: TaskFlags, config: PretrainedConfig | None
+    ) -> Candidate:
+        conversion = preferences.find(evidence.rows, candidate.columns, flags)
+        if conversion is None:
+            return candidate
+        return replace(candidate, columns=conversion.columns, conversions=(*candidate.conversions, conversion))
 
     def _in_order(self, columns: dict[str, str]) -> dict[str, str]:
         return {role: columns[role] for role in self.roles if role in columns}

@@ -30,7 +30,7 @@ from llmkit.tasks.base.sequence_classification import EncodedColumns, tokenize_r
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding.collation import INPUTS, pad_batch
-from llmkit.tasks.matching.classes import class_candidates
+from llmkit.tasks.matching.classes import class_candidates, with_labels_read
 
 HEAD_SUFFIXES = ("HeadModel", "HeadsModel")  # the names of bare models end in Model alone
 PAIR_PREFIX = "pair_"  # begins the names of the second text's columns
@@ -56,6 +56,11 @@ class SimilarityColumns(Columns):
         found = class_candidates(evidence, given)
         features = evidence.features
         return [each for each in found if "pair" in each.columns and _is_number(features[each.columns["label"]])]
+
+    def refine(
+        self, candidate: Candidate, evidence: Evidence, flags: TaskFlags, config: PretrainedConfig | None
+    ) -> Candidate:
+        return with_labels_read(candidate, evidence, regression=True)
 
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
         if columns["label"] not in dataset.column_names:

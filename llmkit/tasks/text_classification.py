@@ -33,7 +33,7 @@ from llmkit.tasks.base.sequence_classification import (
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.encoding import divergences
 from llmkit.tasks.encoding.collation import pad_batch
-from llmkit.tasks.matching.classes import class_candidates
+from llmkit.tasks.matching.classes import class_candidates, with_labels_read
 
 # https://gluebenchmark.com/tasks: the first of each is the headline here
 GLUE_METRICS = {
@@ -57,6 +57,12 @@ class ClassColumns(SequenceColumns):
 
     def candidates(self, evidence: Evidence, given: Mapping[str, str], flags: TaskFlags) -> list[Candidate]:
         return class_candidates(evidence, given)
+
+    def refine(
+        self, candidate: Candidate, evidence: Evidence, flags: TaskFlags, config: PretrainedConfig | None
+    ) -> Candidate:
+        of_model = None if config is None else Labels.of_model(config).regression
+        return with_labels_read(candidate, evidence, of_model if flags.regression is None else flags.regression)
 
     def labels(self, train: Dataset, validation: Dataset | None, columns: dict[str, str]) -> Labels:
         labels = label_names.found_in(train, columns["label"])

@@ -38,6 +38,7 @@ from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Batch, EncodedRow
 from llmkit.tasks.base.sequence_classification import TEXT_COLUMNS, text_cell
 from llmkit.tasks.base.settings import TaskSettings
+from llmkit.tasks.matching.classes import with_labels_read
 from llmkit.tasks.text_classification import (
     ClassColumns,
     TextClassification,
@@ -68,6 +69,11 @@ class ZeroShotColumns(ClassColumns):
     def candidates(self, evidence: Evidence, given: Mapping[str, str], flags: TaskFlags) -> list[Candidate]:
         found = super().candidates(evidence, given, flags)
         return [replace(each, columns=self._of_one_text(each.columns)) for each in found]
+
+    def refine(
+        self, candidate: Candidate, evidence: Evidence, flags: TaskFlags, config: PretrainedConfig | None
+    ) -> Candidate:
+        return with_labels_read(candidate, evidence, regression=False)
 
     def _of_one_text(self, columns: dict[str, str]) -> dict[str, str]:
         return {role: name for role, name in columns.items() if role in self.roles}

@@ -17,6 +17,7 @@ from llmkit.data.splits import TrainAndValidation, select
 from llmkit.errors import EmptyError, listing
 from llmkit.inspection.checks import check
 from llmkit.inspection.tokenizer_checks import drop_rows_without_targets, numbered, require_spelled
+from llmkit.inspection.unused import say_unused
 from llmkit.metrics import require_known
 from llmkit.models import ResolvedModel
 from llmkit.models.weight_files import weight_fingerprint
@@ -156,6 +157,7 @@ def _chosen_rows(
     resolved, resolution = _model_and_task(request, evidence, student, report)
     task, columns = resolution.task, resolution.columns
     report.say_all(resolution.sentences())
+    say_unused(resolution, evidence.rows, report)
     components = mixture.converted(components, resolution.conversions)
     streamed = streamed and streamed.convert(resolution.conversions)
     path = request.run.output or Path("runs") / f"{mixture.slug(components)}-{resolved.slug}"

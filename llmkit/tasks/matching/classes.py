@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from datasets import ClassLabel
 
 from llmkit.data.columns import usual_among
+from llmkit.data.conversions import label_values
+from llmkit.data.conversions.label_kinds import require_one_kind
+from llmkit.data.conversions.renamed import NumbersAsText
 from llmkit.data.evidence import ColumnProfile, Evidence
 from llmkit.tasks.base import names
 from llmkit.tasks.base.candidates import Candidate, Confidence
@@ -157,3 +161,28 @@ def _numbers_as_texts(evidence: Evidence, taken: tuple[str, ...]) -> list[Column
     """Return a column of numbers that is called a text."""
     found = [column for column in evidence.columns.values() if column.is_number and column.name not in taken]
     return [column for column in found if names.has_word(column.name, names.TEXT_WORDS[:14])]
+
+
+def with_labels_read(candidate: Candidate, evidence: Evidence, regression: bool | None) -> Candidate:
+    """Return a reading with its labels in one type over all splits, as numbers or as classes, and its texts as texts.
+
+    `regression` is what a flag or a model says; None: what the labels are decides.
+
+    Raises:
+        DataError: splits contradict each other, or a cell is no number where numbers are asked for.
+    """
+    texts = tuple(
+        NumbersAsText(name)
+        for role, name in candidate.columns.items()
+        if role in {"text", "pair"} and name in evidence.columns and evidence.columns[name].is_number
+    )
+    label = candidate.columns.get("label", "")
+    parts = evidence.parts_with(label)
+    if not parts or any(isinstance(part.features[label], ClassLabel) for part in parts.values()):
+        return replace(candidate, conversions=(*candidate.conversions, *texts))
+    require_one_kind(parts, label)
+    read = label_values.reading(parts, label, regression)
+    conversion = label_values.find(parts, label, regression)
+    found = (conversion,) if conversion is not None else ()
+    remark = read.sentence if read.decided and conversion is None else ""
+    return replace(candidate, conversions=(*candidate.conversions, *texts, *found), remark=remark)

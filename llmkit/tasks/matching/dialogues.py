@@ -21,7 +21,6 @@ USUAL_PAIRS = (  # of which no column says anything else
 ENDS_OF_SENTENCES = (".", "!", "?", "\u3002", "\uff01", "\uff1f")
 ANSWERS_IN_CONTEXT = 0.8  # of the answers stand in the context, from which on they are extracted and not written
 BESIDE_MESSAGES = ("system", "tools", "history")
-JUDGING_WORDS = frozenset({"label", "desirable", "good", "thumbs", "rating", "feedback", "preferred", "preference"})
 
 
 def conversation_candidates(evidence: Evidence, given: Mapping[str, str]) -> list[Candidate]:
@@ -195,11 +194,10 @@ def _answer(columns: list[ColumnProfile], given: Mapping[str, str], role: str, w
     return exact or (named.name if named else None)
 
 
-def judged_column(evidence: Evidence, columns: Mapping[str, str]) -> str | None:
-    """Return the column that says whether an answer is good, as data for KTO has it, or None."""
-    for column in evidence.columns.values():
-        if column.name in columns.values() or not column.is_flag or column.is_list:
-            continue
-        if set(column.words_of_name) & JUDGING_WORDS or column.name.lower() in JUDGING_WORDS:
-            return column.name
-    return None
+def unpaired_problem(column: str) -> str:
+    """Return the sentence on answers that a column judges: who learns from all of them learns the bad ones too."""
+    return (
+        f"{column} says which answers are good and which are bad, and training would learn from both: keep the rows "
+        f"with good answers in a file of their own without {column}, or name what is wanted, as in "
+        f"--task text-classification --column label={column}"
+    )

@@ -56,7 +56,8 @@ class Resolution:
             said.append(f"read as {self.task.name}: {self.reason}; {flags}")
         elif another:
             said.append(flags)
-        return said + [conversion.sentence for conversion in self.conversions if conversion.sentence]
+        said += [conversion.sentence for conversion in self.conversions if conversion.sentence]
+        return [*said, self.candidate.remark] if self.candidate.remark else said
 
     def _is_near(self, other: Candidate) -> bool:
         """Tell whether another reading is worth a word: one of other columns that is hardly less sure."""
@@ -91,13 +92,13 @@ def resolve_task(
         raise _no_task(tasks, evidence, given, command)
     task, candidate = readings[0]
     _require_decided(readings, given, evidence)
-    if candidate.problem:
-        raise DataError(candidate.problem)
     candidate = replace(candidate, columns=_assigned(task, candidate, evidence, given, flags, config))
     renames = tuple(RenamedColumn(name, candidate.columns[role]) for role, name in renamed.items())
     candidate = replace(candidate, conversions=(*renames, *candidate.conversions))
     _require_one_type(candidate, evidence)
-    candidate = task.columns.refine(candidate, evidence, flags, config)
+    candidate = task.columns.refine(candidate, evidence, flags, config if command == "eval" else None)
+    if candidate.problem:
+        raise DataError(candidate.problem)
     return Resolution(task, candidate, tuple(readings[1:]))
 
 
