@@ -17,6 +17,7 @@ import pyarrow as pa
 from datasets import Dataset
 from datasets.table import InMemoryTable
 
+from llmkit.data.formats import conll
 from llmkit.errors import DataError, EmptyError, listing
 from llmkit.options import FileOptions
 
@@ -30,7 +31,8 @@ def format_of(path: Path) -> str | None:
     """Return the data format that the file's name ends in, without its compression, or None."""
     suffixes = [s for s in path.suffixes if s.lower() not in COMPRESSIONS]
     ending = suffixes[-1].lower().lstrip(".") if suffixes else ""
-    return {"ndjson": "jsonl", "md": "txt", "text": "txt"}.get(ending, ending if ending in FORMATS else None)
+    others = {"ndjson": "jsonl", "md": "txt", "text": "txt", **dict.fromkeys(conll.ENDINGS, "txt")}
+    return others.get(ending, ending if ending in FORMATS else None)
 
 
 def read_file(path: Path, options: FileOptions | None = None) -> Dataset:
@@ -46,7 +48,8 @@ def read_file(path: Path, options: FileOptions | None = None) -> Dataset:
     else:
         text = _text(path, (options or FileOptions()).encoding)
         if kind == "txt":
-            dataset = Dataset.from_dict({"text": [text]})
+            sentences = conll.read_conll(text, str(path), certain=conll.is_named_so(path.name))
+            dataset = Dataset.from_dict({"text": [text]}) if sentences is None else sentences
         elif kind in {"csv", "tsv"}:
             dataset = _table(path, text, delimiter_of(kind, text))
         else:

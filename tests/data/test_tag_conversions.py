@@ -145,9 +145,8 @@ def test_class_ids_are_looked_at_by_their_names_and_minus_100_stays():
     plain = rows.cast_column("ner_tags", List(Value("int64")))
     assert tags.find(plain, "tokens", "ner_tags") is None
     written = rows_of([["S-PER", "-100", "B-PER", "-100", "E-PER"]], [["a", "b", "c", "d", "e"]])
-    assert tags.find(written, "tokens", "ner_tags").apply(written)["ner_tags"][:] == [
-        ["B-PER", "-100", "B-PER", "-100", "I-PER"]
-    ]
+    converted = tags.find(written, "tokens", "ner_tags").apply(written)
+    assert converted["ner_tags"][:] == [["B-PER", "-100", "B-PER", "-100", "I-PER"]]
 
 
 def test_what_was_found_holds_for_other_rows_and_tags():
