@@ -18,6 +18,7 @@ from datasets import Dataset
 from datasets.table import InMemoryTable
 
 from llmkit.data.formats import conll
+from llmkit.data.formats.annotations import read_annotations, span_objects
 from llmkit.errors import DataError, EmptyError, listing
 from llmkit.options import FileOptions
 
@@ -216,6 +217,9 @@ def _objects(path: Path, kind: str, text: str) -> list[FileRow]:
         if text.lstrip().startswith("{") and error.msg == "Extra data":  # lines of objects under the name .json
             return json_lines(text, str(path))
         raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
+    annotated = read_annotations(value, str(path))
+    if annotated is not None:
+        return annotated
     rows = [value] if isinstance(value, dict) else value
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: a list of objects is wanted")
@@ -251,7 +255,8 @@ def from_rows(rows: list[FileRow], where: object = "the rows") -> Dataset:
     names = dict.fromkeys(name for row in rows for name in row)
     columns: dict[str, pa.Array] = {}
     for name in names:
-        values = [row.get(name) for row in rows]
+        cells = [row.get(name) for row in rows]
+        values = span_objects(cells) or cells  # arrow cannot hold [start, end, label]
         try:
             columns[name] = pa.array(values)
         except (pa.ArrowException, UnicodeError, OverflowError) as error:
