@@ -136,6 +136,20 @@ def test_tags_as_they_should_be_and_parts_of_speech_stay(written):
     assert tags.find(rows_of(written), "tokens", "ner_tags") is None
 
 
+@pytest.mark.parametrize(
+    ("words", "of_tags"),
+    [
+        (["hello", "bye", "hi"], ["greeting", "parting", "greeting"]),
+        (["hello", "good bye", "hi"], ["['a']", "['a', 'b']", "['c']"]),
+        ([[1, 2], [3]], [[["a"], ["b"]], [["c"]]]),
+        ([[{"a": 1}]], [["O"]]),
+        (["", None], ["", None]),
+    ],
+)
+def test_classes_of_texts_are_no_tags(words, of_tags):
+    assert tags.find(Dataset.from_dict({"tokens": words, "ner_tags": of_tags}), "tokens", "ner_tags") is None
+
+
 def test_class_ids_are_looked_at_by_their_names_and_minus_100_stays():
     names = ["O", "B-PER", "E-PER", "S-PER", "I-PER"]
     features = Features({"tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=names))})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 from datasets import Dataset, List, Value
 
-from llmkit.data.columns import is_string, item_of
+from llmkit.data.columns import is_label, is_string, item_of
 from llmkit.data.conversions.base import Conversion
 from llmkit.data.conversions.lists import items_in, list_in
 from llmkit.data.conversions.tag_schemes import (
@@ -105,7 +105,8 @@ def find(rows: Dataset, tokens: str, tags: str) -> TagConversion | None:
 def _readings(rows: Dataset, tokens: str, tags: str) -> tuple[CellReading, CellReading] | None:
     """Return how the cells of words and of tags are read, or None where they are not as many."""
     texts = [name for name in (tokens, tags) if item_of(rows.features[name]) is None]
-    if any(not is_string(rows.features[name]) for name in texts):
+    items = [item_of(rows.features[name]) for name in (tokens, tags) if name not in texts]
+    if not all(map(is_label, items)) or any(not is_string(rows.features[name]) for name in texts):
         return None
     if not texts:
         return CellReading(), CellReading()
@@ -114,13 +115,16 @@ def _readings(rows: Dataset, tokens: str, tags: str) -> tuple[CellReading, CellR
         for word, tag in zip(rows[tokens][:], rows[tags][:], strict=True)
         if word is not None and tag is not None
     ]
-    best, most = None, 0.0
+    best, most = None, 0
     for words in (CellReading(), CellReading(CHARACTERS)) if tokens in texts else (CellReading(),):
         for cells in map(CellReading, SEPARATORS) if tags in texts else (CellReading(),):
             equal = sum(len(words.items(word) or ()) == len(cells.items(tag) or ()) for word, tag in pairs)
             if equal > most:
                 best, most = (words, cells), equal
-    return best if most >= MOST * len(pairs) else None
+    if best is None or most < MOST * len(pairs):
+        return None
+    several = sum(len(best[1].items(tag) or ()) > 1 for _, tag in pairs)
+    return best if several >= len(pairs) / 2 else None  # a class of a text of one word is no tag
 
 
 def _names(rows: Dataset, column: str, reading: CellReading) -> Iterator[list[str] | None]:
