@@ -5,7 +5,7 @@ import json
 import pytest
 from datasets import Dataset
 
-from llmkit.data.conversions import spans
+from llmkit.data.conversions import spans, token_spans
 from llmkit.data.files import from_rows, read_file
 from llmkit.data.formats.annotations import read_annotations, span_objects
 from llmkit.errors import DataError
@@ -234,3 +234,28 @@ def test_a_broken_pair_is_named():
 )
 def test_lists_of_other_things_stay(cells):
     assert span_objects(cells) is None
+
+
+def test_spans_of_words_are_tags():
+    rows = from_rows(
+        [
+            {"tokenized_text": ["New", "Delhi", "is", "big"], "ner": [[0, 1, "loc"], [1, 1, "x"], [3, 3, "size"]]},
+            {"tokenized_text": ["It", "rains"], "ner": []},
+        ]
+    )
+    assert spans.find(rows) is None
+    conversion = token_spans.find(rows)
+    assert "the longest is kept (1 left out)" in conversion.sentence
+    converted = conversion.apply(rows)
+    assert converted["tokens"][:] == [["New", "Delhi", "is", "big"], ["It", "rains"]]
+    assert converted["tags"][:] == [["B-loc", "I-loc", "O", "B-size"], ["O", "O"]]
+    beyond = from_rows([{"tokenized_text": ["a"], "ner": [[0, 1, "x"]]}])
+    with pytest.raises(DataError, match=r"row 1: the span \[0, 1\] 'x' is none of 1 words"):
+        token_spans.find(beyond).apply(beyond)
+
+
+@pytest.mark.parametrize(
+    "row", [{"tokenized_text": ["a"], "ner": []}, {"tokenized_text": "a", "ner": ["x"]}, {"ner": 1}]
+)
+def test_other_rows_have_no_spans_of_words(row):
+    assert token_spans.find(from_rows([row])) is None

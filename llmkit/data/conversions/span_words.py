@@ -24,9 +24,13 @@ def kept_spans(text: str, spans: Iterable[Span], place: int) -> list[Span]:
     Raises:
         DataError: a span lies outside of the text, or holds no word; the row at the place is named, from 1.
     """
+    return longest(_without_blanks(text, span, place) for span in dict.fromkeys(spans))
+
+
+def longest(spans: Iterable[Span]) -> list[Span]:
+    """Return spans in their order; of those that overlap the longest, and of equal ones the first."""
     kept: list[Span] = []
-    inner = [_without_blanks(text, span, place) for span in dict.fromkeys(spans)]
-    for span in sorted(inner, key=lambda span: (span.start - span.end, span.start)):
+    for span in sorted(spans, key=lambda span: (span.start - span.end, span.start)):
         if all(span.end <= other.start or other.end <= span.start for other in kept):
             kept.append(span)
     return sorted(kept)

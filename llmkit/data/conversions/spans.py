@@ -62,9 +62,9 @@ class SpanConversion(Conversion):
         return ", ".join(notes)
 
     def apply(self, rows: Dataset) -> Dataset:
-        kept = [place for place, cell in enumerate(_cells(rows, self.spans)) if cell is not None]
+        kept = [place for place, cell in enumerate(span_cells(rows, self.spans)) if cell is not None]
         words, tags = list[list[str]](), list[list[str]]()
-        cells, texts = _cells(rows, self.spans), rows[self.text][:]
+        cells, texts = span_cells(rows, self.spans), rows[self.text][:]
         for place in kept:
             text = texts[place] or ""
             found = _spans_of(text, cells[place] or [], place, self.inclusive)
@@ -88,7 +88,7 @@ def find(rows: Dataset) -> SpanConversion | None:
     if any(is_string(item_of(rows.features[name])) for name in usual_among(rows.column_names, ("tokens", "words"))):
         return None  # the words are there
     for spans in usual_among(rows.column_names, SPAN_NAMES):
-        cells = _cells(rows, spans)
+        cells = span_cells(rows, spans)
         if not any(cells) or not all(_is_span(item) for cell in cells for item in cell or ()):
             continue
         texts = [name for name in usual_among(string_columns(rows), TEXT_NAMES) if name != spans]
@@ -110,7 +110,7 @@ def _conversion(rows: Dataset, text: str, spans: str, cells: Sequence[list[Row] 
     return SpanConversion(text, spans, inclusive, sum(cell is None for cell in cells), overlapping)
 
 
-def _cells(rows: Dataset, column: str) -> list[list[Row] | None]:
+def span_cells(rows: Dataset, column: str) -> list[list[Row] | None]:
     """Return the spans of each row as objects; None where it has none because nobody looked, or rejected it."""
     values = [_listed(cell) for cell in rows[column][:]]
     objects = span_objects(values) or values
