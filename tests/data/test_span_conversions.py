@@ -5,7 +5,7 @@ import json
 import pytest
 from datasets import Dataset
 
-from llmkit.data.conversions import spans, token_spans
+from llmkit.data.conversions.tagging import spans, token_spans
 from llmkit.data.files import from_rows, read_file
 from llmkit.data.formats.annotations import read_annotations, span_objects
 from llmkit.errors import DataError

@@ -5,8 +5,8 @@ import json
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 
-from llmkit.data.conversions import tags
-from llmkit.data.conversions.lists import list_in
+from llmkit.data.conversions.tagging import tags
+from llmkit.data.conversions.tagging.lists import list_in
 from llmkit.errors import DataError
 
 WORDS = [["Anna", "met", "Bob", "Ray", "in", "New", "Delhi", "City"], ["Eve", "Li", "Lou", "left"], ["Rain", "fell"]]
@@ -143,6 +143,7 @@ def test_tags_as_they_should_be_and_parts_of_speech_stay(written):
         (["hello", "good bye", "hi"], ["['a']", "['a', 'b']", "['c']"]),
         ([[1, 2], [3]], [[["a"], ["b"]], [["c"]]]),
         ([[{"a": 1}]], [["O"]]),
+        ([["a", "b"]], [[0.5, 1.0]]),
         (["", None], ["", None]),
     ],
 )

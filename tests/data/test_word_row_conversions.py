@@ -5,7 +5,7 @@ from itertools import chain
 import pytest
 from datasets import Dataset
 
-from llmkit.data.conversions import words
+from llmkit.data.conversions.tagging import words
 from llmkit.data.files import read_file
 from llmkit.errors import DataError
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from datasets import Dataset, Features, List, Value
 
-from llmkit.data.conversions.tag_schemes import OUTSIDE, marks_are_last
+from llmkit.data.conversions.tagging.tag_schemes import OUTSIDE, marks_are_last
 from llmkit.errors import DataError, shortened
 
 ENDINGS = ("conll", "conllu", "bio", "iob", "iob2")

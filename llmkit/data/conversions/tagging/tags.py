@@ -11,8 +11,8 @@ from datasets import Dataset, List, Value
 
 from llmkit.data.columns import is_label, is_string, item_of
 from llmkit.data.conversions.base import Conversion
-from llmkit.data.conversions.lists import items_in, list_in
-from llmkit.data.conversions.tag_schemes import (
+from llmkit.data.conversions.tagging.lists import items_in, list_in
+from llmkit.data.conversions.tagging.tag_schemes import (
     OUTSIDE,
     OUTSIDE_NAMES,
     TagScheme,
@@ -105,8 +105,9 @@ def find(rows: Dataset, tokens: str, tags: str) -> TagConversion | None:
 def _readings(rows: Dataset, tokens: str, tags: str) -> tuple[CellReading, CellReading] | None:
     """Return how the cells of words and of tags are read, or None where they are not as many."""
     texts = [name for name in (tokens, tags) if item_of(rows.features[name]) is None]
-    items = [item_of(rows.features[name]) for name in (tokens, tags) if name not in texts]
-    if not all(map(is_label, items)) or any(not is_string(rows.features[name]) for name in texts):
+    if any(not is_string(rows.features[name]) for name in texts):
+        return None
+    if (tokens not in texts and not is_string(item_of(rows.features[tokens]))) or not _can_be_tags(rows, tags):
         return None
     if not texts:
         return CellReading(), CellReading()
@@ -125,6 +126,14 @@ def _readings(rows: Dataset, tokens: str, tags: str) -> tuple[CellReading, CellR
         return None
     several = sum(len(best[1].items(tag) or ()) > 1 for _, tag in pairs)
     return best if several >= len(pairs) / 2 else None  # a class of a text of one word is no tag
+
+
+def _can_be_tags(rows: Dataset, column: str) -> bool:
+    """Tell whether a column of strings, or of lists, holds what can be tags: no lists in lists, no broken numbers."""
+    item = item_of(rows.features[column])
+    if not str(getattr(item, "dtype", "")).startswith("float"):
+        return item is None or is_label(item)
+    return all(tag is None or tag.is_integer() for cell in rows[column][:] for tag in cell or ())
 
 
 def _names(rows: Dataset, column: str, reading: CellReading) -> Iterator[list[str] | None]:

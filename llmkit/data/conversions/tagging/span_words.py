@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from llmkit.data.conversions.tag_schemes import OUTSIDE
+from llmkit.data.conversions.tagging.tag_schemes import OUTSIDE
 from llmkit.data.words import word_bounds
 from llmkit.errors import DataError
 

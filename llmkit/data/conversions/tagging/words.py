@@ -16,7 +16,7 @@ from datasets.table import InMemoryTable
 
 from llmkit.data.columns import string_columns
 from llmkit.data.conversions.base import Conversion
-from llmkit.data.conversions.tag_schemes import OUTSIDE, marks_are_last
+from llmkit.data.conversions.tagging.tag_schemes import OUTSIDE, marks_are_last
 from llmkit.errors import DataError
 
 WORD_NAMES = frozenset({"word", "words", "token", "tokens", "form", "wort", "mot", "palabra", "字", "词", "单词"})

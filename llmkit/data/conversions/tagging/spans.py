@@ -12,7 +12,7 @@ from datasets import Dataset, List, Value
 
 from llmkit.data.columns import Row, is_string, item_of, string_columns, usual_among
 from llmkit.data.conversions.base import Conversion
-from llmkit.data.conversions.span_words import Span, kept_spans, tagged_words
+from llmkit.data.conversions.tagging.span_words import Span, kept_spans, tagged_words
 from llmkit.data.formats.annotations import span_objects
 from llmkit.errors import DataError, shortened
 

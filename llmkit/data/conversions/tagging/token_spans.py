@@ -9,9 +9,9 @@ from datasets import Dataset, List, Value
 
 from llmkit.data.columns import is_string, item_of
 from llmkit.data.conversions.base import Conversion
-from llmkit.data.conversions.span_words import Span, longest
-from llmkit.data.conversions.spans import span_cells
-from llmkit.data.conversions.tag_schemes import OUTSIDE
+from llmkit.data.conversions.tagging.span_words import Span, longest
+from llmkit.data.conversions.tagging.spans import span_cells
+from llmkit.data.conversions.tagging.tag_schemes import OUTSIDE
 from llmkit.errors import DataError
 
 WORDS, SPANS = "tokenized_text", "ner"
@@ -57,19 +57,16 @@ def find(rows: Dataset) -> TokenSpanConversion | None:
     """Return how spans of words are made into tags, or None where there are none."""
     if not {WORDS, SPANS} <= {*rows.column_names} or not is_string(item_of(rows.features[WORDS])):
         return None
-    spans = _spans(rows)
-    if not any(spans):
+    if not any(isinstance(one, dict) for cell in span_cells(rows, SPANS) for one in cell or ()):
         return None
+    spans = _spans(rows)
     return TokenSpanConversion(sum(len(of_row) - len(longest(of_row)) for of_row in spans))
 
 
 def _spans(rows: Dataset) -> list[list[Span]]:
     """Return the spans of each row, each once, with one past the last word."""
-    return [
-        list(
-            dict.fromkeys(
-                Span(int(str(one["start"])), int(str(one["end"])) + 1, str(one["label"])) for one in cell or ()
-            )
-        )
-        for cell in span_cells(rows, SPANS)
-    ]
+    rows_of_spans = []
+    for cell in span_cells(rows, SPANS):
+        spans = [Span(int(str(one["start"])), int(str(one["end"])) + 1, str(one["label"])) for one in cell or ()]
+        rows_of_spans.append(list(dict.fromkeys(spans)))
+    return rows_of_spans
