@@ -34,7 +34,7 @@ from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding import divergences
 from llmkit.tasks.encoding.collation import IGNORED, pad_batch, pad_sequences
-from llmkit.tasks.encoding.word_tags import first_invalid_tags, predicted_tags, tags_of, without_unlabelled
+from llmkit.tasks.encoding.word_tags import first_invalid_tags, labels_of, predicted_tags, tags_of, without_unlabelled
 from llmkit.tasks.encoding.word_windows import tag_probabilities, word_windows
 
 TOKEN_COLUMNS = ("tokens", "words")
@@ -66,8 +66,7 @@ class WordColumns(Columns):
         column = columns["tags"]
         labels = label_names.found_in(single_labels(train, column), column)
         if validation is not None:
-            rows = [[tag for tag in tags if tag != UNLABELLED] for tags in tags_of(validation, column)]
-            label_names.refuse_others(labels, rows, "validation")
+            label_names.refuse_others(labels, labels_of(validation, column), "validation")
         return labels
 
     def class_column(self, dataset: Dataset, columns: dict[str, str]) -> str | None:
@@ -80,7 +79,7 @@ class WordColumns(Columns):
 
     def prediction_labels(self, parts: Sequence[Dataset], columns: dict[str, str]) -> Labels:
         column = columns["tags"]
-        names = {tag for part in parts for tags in tags_of(part, column) for tag in tags} - {UNLABELLED}
+        names = {tag for part in parts for tags in labels_of(part, column) for tag in tags}
         return Labels(tuple(declared_in(parts[0], column) or sorted(names, key=natural)))
 
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
@@ -90,8 +89,8 @@ class WordColumns(Columns):
         return first_invalid_tags(rows, columns["tokens"], columns["tags"]) if "tags" in columns else None
 
     def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
-        pairs = zip(dataset[columns["tokens"]][:], tags_of(dataset, columns["tags"]), strict=True)
-        return [row for row, (words, tags) in enumerate(pairs) if words and {*tags} - {UNLABELLED}]
+        pairs = zip(dataset[columns["tokens"]][:], labels_of(dataset, columns["tags"]), strict=True)
+        return [row for row, (words, labels) in enumerate(pairs) if words and labels]
 
 
 class WordEncoding(Encoding):

@@ -164,6 +164,35 @@ def test_class_ids_are_looked_at_by_their_names_and_minus_100_stays():
     assert converted["ner_tags"][:] == [["B-PER", "-100", "B-PER", "-100", "I-PER"]]
 
 
+@pytest.mark.parametrize(
+    ("written", "wanted"),
+    [
+        (
+            [["S", "B", "E"], ["B", "M", "E"]],
+            [["B-ENTITY", "B-ENTITY", "I-ENTITY"], ["B-ENTITY", "I-ENTITY", "I-ENTITY"]],
+        ),
+        ([["per", "0", "0"], ["0", "0", "loc"]], [["per", "O", "O"], ["O", "O", "loc"]]),
+        ([["B-A", "0", "O"], ["o", "", "B-A"]], [["B-A", "O", "O"], ["O", "O", "B-A"]]),
+        ([["X", "b_a", "o"], ["o", "i_a", "o"]], [["X", "B-A", "O"], ["O", "B-A", "O"]]),
+    ],
+)
+def test_odd_sets_of_tags(written, wanted):
+    rows = rows_of(written, [["a", "b", "c"]] * 2)
+    assert tags.find(rows, "tokens", "ner_tags").apply(rows)["ner_tags"][:] == wanted
+
+
+@pytest.mark.parametrize("written", [[["NN", None], ["VB", "NN"]], [["X", "B-A"], ["O", "B-A"]], [None, None]])
+def test_blanks_among_parts_of_speech_and_marks_of_tokenizers_stay(written):
+    assert tags.find(rows_of(written, [["a", "b"]] * 2), "tokens", "ner_tags") is None
+
+
+def test_rows_without_words_keep_their_place():
+    rows = rows_of(["B-PER O O", None, "", "O O O"], ["Anna left .", None, "", "Rain fell ."])
+    converted = tags.find(rows, "tokens", "ner_tags").apply(rows)
+    assert converted["ner_tags"][:] == [["B-PER", "O", "O"], None, None, ["O", "O", "O"]]
+    assert converted["tokens"][1:3] == [None, None]
+
+
 def test_what_was_found_holds_for_other_rows_and_tags():
     conversion = tags.find(rows_of(BIOES), "tokens", "ner_tags")
     other = rows_of([["S-ORG", "B-ORG", "I-ORG", "E-ORG"], None], [["a", "b", "c", "d"], None])

@@ -43,6 +43,8 @@ def read_annotations(value: object, where: str) -> Rows | None:
 
 def span_objects(cells: Sequence[object]) -> list[object] | None:
     """Return cells of lists of [start, end, label] as lists of objects, or None where they are something else."""
+    if not isinstance(next((cell for cell in cells if cell is not None), None), list):
+        return None
     is_list = [isinstance(cell, list) for cell in cells]
     items = [item for cell in cells if isinstance(cell, list) for item in cell]
     if not items or not all(map(_is_triple, items)):

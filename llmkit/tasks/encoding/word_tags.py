@@ -19,6 +19,11 @@ def tags_of(rows: Dataset, column: str) -> list[tuple[str, ...]]:
     return [tuple(names.get(tag, str(tag).strip()) for tag in tags or ()) for tags in rows[column][:]]
 
 
+def labels_of(rows: Dataset, column: str) -> list[tuple[str, ...]]:
+    """Return the names of the tags of each row without UNLABELLED."""
+    return [tuple(tag for tag in tags if tag != UNLABELLED) for tags in tags_of(rows, column)]
+
+
 def without_unlabelled(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> tuple[TagRows, TagRows]:
     """Return the tags of both sides of the words that have a label."""
     kept = [

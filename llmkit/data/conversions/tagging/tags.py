@@ -13,6 +13,7 @@ from llmkit.data.columns import is_label, is_string, item_of
 from llmkit.data.conversions.base import Conversion
 from llmkit.data.conversions.tagging.lists import items_in, list_in
 from llmkit.data.conversions.tagging.tag_schemes import (
+    BEGINS,
     OUTSIDE,
     OUTSIDE_NAMES,
     TagScheme,
@@ -187,7 +188,7 @@ def _differences(scheme: TagScheme, counts: Counter[str]) -> Iterator[str]:
         if parsed is None:
             yield f"{name!r} is {OUTSIDE}" if name else f"a blank is {OUTSIDE}"
         elif "-".join(parsed) != name:
-            changed.append(f"{name!r} is {'-'.join(parsed)}")
+            changed.append(f"{name!r} is {'B' if parsed[0] in BEGINS else 'I'}-{parsed[1]}")
     if changed:
         yield listing(changed, 2)
 
