@@ -250,9 +250,8 @@ class TokenClassification(Task):
         if isinstance(flags, AskOptions) and flags.top is not None:
             raise OptionError(f"--top: {self.name} gives each word its likeliest tag alone")
         labels = Labels.of_model(config) if settings.labels is None else settings.labels
-        names = [
-            name for name in labels.names if name.startswith(UNSUPPORTED_MARKS) and f"B-{name[2:]}" in labels.names
-        ]
+        marked = [name for name in labels.names if name.startswith(UNSUPPORTED_MARKS)]
+        names = [name for name in marked if f"B-{name[2:]}" in labels.names]
         if names:
             raise DataError(
                 f"tags such as {listing(map(repr, names[:2]))} are BIOES, BILOU or BMES, and IOB2 is wanted: "
