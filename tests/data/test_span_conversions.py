@@ -119,6 +119,15 @@ def test_files_of_tools_are_rows(name, tmp_path):
     assert (converted["tokens"][:], converted["tags"][:]) == (TOKENS, TAGS)
 
 
+def test_the_text_is_that_in_which_the_spans_lie():
+    rows = Dataset.from_dict(
+        {"title": ["a"], "review": ["Anna left"], "spans": [[{"start": 0, "end": 4, "label": "X"}]]}
+    )
+    assert spans.find(rows).text == "review"
+    assert spans.find(rows.rename_columns({"title": "text"})).text == "review"
+    assert spans.find(rows.remove_columns("review")) is None
+
+
 def test_words_are_split_where_spans_begin_and_end():
     rows = Dataset.from_dict({"text": ["unhappily so"], "spans": [[{"start": 2, "end": 7, "label": "X"}]]})
     converted = spans.find(rows).apply(rows)

@@ -91,11 +91,11 @@ def find(rows: Dataset) -> SpanConversion | None:
         cells = span_cells(rows, spans)
         if not any(cells) or not all(_is_span(item) for cell in cells for item in cell or ()):
             continue
-        texts = [name for name in usual_among(string_columns(rows), TEXT_NAMES) if name != spans]
-        texts = texts or [name for name in string_columns(rows) if name != spans]
-        if texts:
-            text = texts[0] if len(texts) == 1 else _best_text(rows, texts, cells)
-            return _conversion(rows, text, spans, cells)
+        strings = [name for name in string_columns(rows) if name != spans]
+        named = usual_among(strings, TEXT_NAMES)
+        fitting = [name for name in (*named, *strings) if _all_lie_in(rows[name][:], cells)]
+        if fitting or named:
+            return _conversion(rows, [*fitting, *named][0], spans, cells)
     return None
 
 
@@ -217,10 +217,6 @@ def _of_other_words(text: str, wording: Wording, place: int) -> DataError:
     return DataError(f"{where} {held}: the same characters are wanted")
 
 
-def _best_text(rows: Dataset, names: Sequence[str], cells: Sequence[list[Row] | None]) -> str:
-    """Return the first column of strings in which all spans lie, else the first."""
-    for name in names:
-        pairs = [(text or "", cell) for text, cell in zip(rows[name][:], cells, strict=True) if cell]
-        if all(int(str(_value(item, ENDS))) <= len(text) for text, cell in pairs for item in cell):
-            return name
-    return names[0]
+def _all_lie_in(texts: Sequence[str | None], cells: Sequence[list[Row] | None]) -> bool:
+    pairs = [(text or "", cell) for text, cell in zip(texts, cells, strict=True) if cell]
+    return all(int(str(_value(item, ENDS))) <= len(text) for text, cell in pairs for item in cell)
