@@ -17,6 +17,8 @@ import pyarrow as pa
 from datasets import Dataset
 from datasets.table import InMemoryTable
 
+from llmkit.data.formats import conll
+from llmkit.data.formats.annotations import read_annotations, span_objects
 from llmkit.errors import DataError, EmptyError, listing
 from llmkit.options import FileOptions
 
@@ -30,7 +32,8 @@ def format_of(path: Path) -> str | None:
     """Return the data format that the file's name ends in, without its compression, or None."""
     suffixes = [s for s in path.suffixes if s.lower() not in COMPRESSIONS]
     ending = suffixes[-1].lower().lstrip(".") if suffixes else ""
-    return {"ndjson": "jsonl", "md": "txt", "text": "txt"}.get(ending, ending if ending in FORMATS else None)
+    others = {"ndjson": "jsonl", "md": "txt", "text": "txt", **dict.fromkeys(conll.ENDINGS, "txt")}
+    return others.get(ending, ending if ending in FORMATS else None)
 
 
 def read_file(path: Path, options: FileOptions | None = None) -> Dataset:
@@ -46,7 +49,8 @@ def read_file(path: Path, options: FileOptions | None = None) -> Dataset:
     else:
         text = _text(path, (options or FileOptions()).encoding)
         if kind == "txt":
-            dataset = Dataset.from_dict({"text": [text]})
+            sentences = conll.read_conll(text, str(path), certain=conll.is_named_so(path.name))
+            dataset = Dataset.from_dict({"text": [text]}) if sentences is None else sentences
         elif kind in {"csv", "tsv"}:
             dataset = _table(path, text, delimiter_of(kind, text))
         else:
@@ -213,6 +217,9 @@ def _objects(path: Path, kind: str, text: str) -> list[FileRow]:
         if text.lstrip().startswith("{") and error.msg == "Extra data":  # lines of objects under the name .json
             return json_lines(text, str(path))
         raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
+    annotated = read_annotations(value, str(path))
+    if annotated is not None:
+        return annotated
     rows = [value] if isinstance(value, dict) else value
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: a list of objects is wanted")
@@ -248,7 +255,8 @@ def from_rows(rows: list[FileRow], where: object = "the rows") -> Dataset:
     names = dict.fromkeys(name for row in rows for name in row)
     columns: dict[str, pa.Array] = {}
     for name in names:
-        values = [row.get(name) for row in rows]
+        cells = [row.get(name) for row in rows]
+        values = span_objects(cells) or cells  # arrow cannot hold [start, end, label]
         try:
             columns[name] = pa.array(values)
         except (pa.ArrowException, UnicodeError, OverflowError) as error:

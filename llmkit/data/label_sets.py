@@ -12,6 +12,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from llmkit.data.columns import text_of
 
 LABEL_TYPES = ("string", "large_string", "int", "uint", "null")  # how the types of names, ids and empty lists begin
+UNLABELLED = "-100"  # of a word without a label: it teaches nothing and is not measured, as in transformers' examples
 
 
 def holds_sets(dataset: Dataset, column: str) -> bool:
@@ -32,7 +33,15 @@ def sets_of(dataset: Dataset, column: str) -> list[tuple[str, ...] | None]:
     Rows are valid: see `first_invalid_label_set`.
     """
     declared, cells = declared_in(dataset, column), map(as_list, dataset[column][:])
-    return [tuple(_name(label, declared) for label in cell) if isinstance(cell, list) else None for cell in cells]
+    return [
+        tuple(_name(label, declared) for label in cell if not is_unlabelled(label)) if isinstance(cell, list) else None
+        for cell in cells
+    ]
+
+
+def is_unlabelled(label: object) -> bool:
+    """Tell whether a label says that there is none."""
+    return label == -100 or label == UNLABELLED
 
 
 def first_invalid_label_set(dataset: Dataset, column: str) -> tuple[int, str] | None:
@@ -78,7 +87,7 @@ def single_labels(dataset: Dataset, column: str) -> Dataset:
     """Return the labels of all rows as a column of that name with one label in each row, as `labels` reads them."""
     element = getattr(dataset.features[column], "feature", None)
     cells = dataset[column][:] if element is not None else sets_of(dataset, column)
-    labels = [label for cell in cells for label in cell or ()]
+    labels = [label for cell in cells for label in cell or () if not is_unlabelled(label)]
     return Dataset.from_dict({column: labels}, features=Features({column: element or Value("string")}))
 
 

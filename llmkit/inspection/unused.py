@@ -147,7 +147,7 @@ def _quoted(name: str) -> str:
 
 def say_unused(resolution: Resolution, rows: Dataset, report: Report) -> None:
     """Name the columns that could matter and that the task does not read."""
-    used = {*resolution.columns.values(), *(name for each in resolution.conversions for name in each.reads)}
+    used = resolution.columns_read
     free = [role for role in resolution.task.columns.roles if role not in resolution.columns]
     text = sentence(unused_columns(rows, used), free)
     if text is not None:

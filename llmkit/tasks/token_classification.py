@@ -22,8 +22,9 @@ from llmkit import metrics
 from llmkit.data import labels as label_names
 from llmkit.data.columns import Row, text_of
 from llmkit.data.evidence import Evidence
-from llmkit.data.label_sets import declared_in, single_labels
+from llmkit.data.label_sets import UNLABELLED, declared_in, single_labels
 from llmkit.data.labels import Labels, Matching, natural
+from llmkit.data.words import word_bounds, words_in
 from llmkit.errors import DataError, ModelError, OptionError, listing
 from llmkit.metrics.observations import OUTSIDE, Observations, Spans, are_single, span_types, spans_of
 from llmkit.options import AskOptions, TaskFlags
@@ -35,14 +36,14 @@ from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding import divergences
 from llmkit.tasks.encoding.collation import IGNORED, pad_batch, pad_sequences
-from llmkit.tasks.encoding.word_tags import first_invalid_tags, predicted_tags, tags_of
+from llmkit.tasks.encoding.word_tags import first_invalid_tags, labels_of, predicted_tags, tags_of, without_unlabelled
 from llmkit.tasks.encoding.word_windows import tag_probabilities, word_windows
 from llmkit.tasks.encoding.words import word_bounds, words_in
 from llmkit.tasks.matching.word_tags import tag_candidates
 
 TOKEN_COLUMNS = ("tokens", "words")
 TAG_COLUMNS = ("ner_tags", "ner", "tags", "labels", "pos_tags", "pos", "upos", "chunk_tags")
-UNSUPPORTED_MARKS = ("S-", "E-", "U-", "L-")  # of BIOES and BILOU: a span of one word, and the last word of a span
+UNSUPPORTED_MARKS = ("S-", "E-", "U-", "L-", "M-", "W-")  # of BIOES, BILOU and BMES: one word, last word, middle word
 
 
 class WordColumns(Columns):
@@ -64,7 +65,7 @@ class WordColumns(Columns):
         column = columns["tags"]
         labels = label_names.found_in(single_labels(train, column), column)
         if validation is not None:
-            label_names.refuse_others(labels, tags_of(validation, column), "validation")
+            label_names.refuse_others(labels, labels_of(validation, column), "validation")
         return labels
 
     def class_column(self, dataset: Dataset, columns: dict[str, str]) -> str | None:
@@ -77,8 +78,8 @@ class WordColumns(Columns):
 
     def prediction_labels(self, parts: Sequence[Dataset], columns: dict[str, str]) -> Labels:
         column = columns["tags"]
-        names = sorted({tag for part in parts for tags in tags_of(part, column) for tag in tags}, key=natural)
-        return Labels(tuple(declared_in(parts[0], column) or names))
+        names = {tag for part in parts for tags in labels_of(part, column) for tag in tags}
+        return Labels(tuple(declared_in(parts[0], column) or sorted(names, key=natural)))
 
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
         return columns["tags"] in dataset.column_names and any(dataset[columns["tags"]][:])
@@ -87,8 +88,8 @@ class WordColumns(Columns):
         return first_invalid_tags(rows, columns["tokens"], columns["tags"]) if "tags" in columns else None
 
     def usable_rows(self, dataset: Dataset, columns: dict[str, str]) -> list[int]:
-        pairs = zip(dataset[columns["tokens"]][:], dataset[columns["tags"]][:], strict=True)
-        return [row for row, (words, tags) in enumerate(pairs) if words and tags]
+        pairs = zip(dataset[columns["tokens"]][:], labels_of(dataset, columns["tags"]), strict=True)
+        return [row for row, (words, labels) in enumerate(pairs) if words and labels]
 
 
 class WordEncoding(Encoding):
@@ -101,22 +102,23 @@ class WordEncoding(Encoding):
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
     ) -> Dataset:
         tags = tags_of(rows, settings.columns["tags"]) if "tags" in settings.columns else None
-        ids = {name: number for number, name in enumerate(_names(settings))}
+        ids = {name: number for number, name in enumerate(_names(settings))} | {UNLABELLED: IGNORED}
         columns: dict[str, list[object]] = {name: [] for name in ("input_ids", "words", "row", "length")}
         if tags is not None:
             columns |= {"labels": [], "tags": []}
         column = settings.columns.get("tokens")  # where there is none, words are found in a text
         words = rows[column][:] if column else [words_in(text) for text in rows[settings.columns["text"]][:]]
         for window in word_windows(words, tokenizer, settings.max_length):
-            if training and not window.begins_a_word:
+            of_row = None if tags is None else tags[window.row]
+            labels = [IGNORED if word < 0 or of_row is None else ids[of_row[word]] for word in window.words]
+            if training and max(labels, default=IGNORED) < 0:
                 continue  # without a tag, its loss would be no number
             columns["input_ids"].append(window.input_ids)
             columns["words"].append(window.words)
             columns["row"].append(window.row)
             columns["length"].append(len(window.words))
-            if tags is not None:
-                of_row = tags[window.row]
-                columns["labels"].append([IGNORED if word < 0 else ids[of_row[word]] for word in window.words])
+            if of_row is not None:
+                columns["labels"].append(labels)
                 columns["tags"].append(of_row)
         return Dataset.from_dict(columns)
 
@@ -167,14 +169,14 @@ class WordTags(Answers):
         for row, of_row in probabilities.items():
             tags = {word: names[int(of_word.argmax())] for word, of_word in of_row.items()}
             predicted.append(tuple(tags.get(word, OUTSIDE) for word in range(len(truth[row]))))
-        return Spans(tuple(truth.values()), tuple(predicted), span_types(names), are_single(names))
+        return Spans(*without_unlabelled(truth.values(), predicted), span_types(names), are_single(names))
 
     def arrays_from_predictions(
         self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings
     ) -> Observations:
         column, names = settings.columns["tags"], _names(settings)
         truth, declared = tags_of(rows, column), declared_in(rows, column)
-        predicted = [predicted_tags(row, len(tags), declared) for tags, row in zip(truth, predictions, strict=True)]
+        predicted = [predicted_tags(row, tags, declared) for tags, row in zip(truth, predictions, strict=True)]
         types, predicted_types = span_types(names), span_types(tag for tags in predicted for tag in tags)
         if predicted_types and not set(types) & set(predicted_types):
             raise DataError(
@@ -182,7 +184,7 @@ class WordTags(Answers):
                 f"{listing(map(repr, types))}, and none is the same"
             )
         all_types = tuple(dict.fromkeys((*types, *predicted_types)))
-        return Spans(tuple(truth), tuple(predicted), all_types, are_single(names))
+        return Spans(*without_unlabelled(truth, predicted), all_types, are_single(names))
 
     def format(
         self,
@@ -247,21 +249,22 @@ class TokenClassification(Task):
         if isinstance(flags, AskOptions) and flags.top is not None:
             raise OptionError(f"--top: {self.name} gives each word its likeliest tag alone")
         labels = Labels.of_model(config) if settings.labels is None else settings.labels
-        names = [
-            name for name in labels.names if name.startswith(UNSUPPORTED_MARKS) and f"B-{name[2:]}" in labels.names
-        ]
+        marked = [name for name in labels.names if name.startswith(UNSUPPORTED_MARKS)]
+        names = [name for name in marked if f"B-{name[2:]}" in labels.names]
         if names:
             raise DataError(
-                f"tags such as {listing(map(repr, names[:2]))} are BIOES or BILOU, and IOB2 is wanted: "
-                "write B- for S- and U-, and I- for E- and L-"
+                f"tags such as {listing(map(repr, names[:2]))} are BIOES, BILOU or BMES, and IOB2 is wanted: "
+                "write B- for S-, U- and W-, and I- for M-, E- and L-"
             )
         return replace(settings, labels=labels)
 
     def remark(self, rows: Dataset, settings: TaskSettings) -> str | None:
         names = _names(settings)
-        if not names or not all(name.isdecimal() for name in names):
-            return None
-        return "the tags are numbers without names, so words are measured one by one; B-PER and the like mark entities"
+        if names and all(name.isdecimal() for name in names):
+            return "the tags are numbers without names, so words are measured one by one; B-PER and such mark entities"
+        if OUTSIDE in names and span_types(names) == tuple(name for name in names if name != OUTSIDE):
+            return "no tag begins with B- or I-, so words side by side with the same tag are one entity"
+        return None
 
     def head_config(self, settings: TaskSettings) -> dict[str, object]:
         labels = {} if settings.labels is None else settings.labels.config()

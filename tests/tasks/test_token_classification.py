@@ -8,10 +8,11 @@ import pytest
 import tiny
 import torch
 from conftest import write_jsonl
-from datasets import ClassLabel, Dataset, Features, List, Value
+from datasets import ClassLabel, Dataset, DatasetInfo, Features, List, Value
 from evaluating import Files, read_jsonl, trained, valid, values
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
+from llmkit.data.labels import Labels
 from llmkit.data.splits import Cut, cut_rows
 from llmkit.metrics.observations import spans_of
 from llmkit.tasks import TASKS, TaskSettings
@@ -227,7 +228,7 @@ def test_a_string_of_tags_a_wrong_prediction_and_an_unseen_tag_are_sentences(llm
     marked = write_jsonl(tmp_path / "m.jsonl", [{"tokens": ["a", "fox", "a"], "tags": ["S-X", "B-X", "E-X"]}] * 3)
     ran = llmkit("finetune", marked, "-m", tagger, "-o", tmp_path / "run")
     assert ran.code == 2
-    assert "tags such as 'E-X', 'S-X' are BIOES or BILOU, and IOB2 is wanted" in ran.error
+    assert "tags such as 'E-X', 'S-X' are BIOES, BILOU or BMES, and IOB2 is wanted" in ran.error
     assert not (tmp_path / "run").exists()
 
 
@@ -295,3 +296,37 @@ def test_scores_are_probabilities_of_the_words_tags(run):
         chances = torch.softmax(model(**encoded).logits[0].double(), -1).max(-1).values.tolist()
     firsts = [encoded.word_ids().index(word) for word in (3, 4)]
     assert found["score"] == pytest.approx(np.mean([chances[place] for place in firsts]), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["ids", "classes", "strings"])
+def test_a_word_with_minus_100_has_no_label(llmkit, run, tmp_path, kind):
+    rows = [{"tokens": row["tokens"], "ner_tags": ["-100", *row["ner_tags"][1:]]} for row in tiny.entities(24, seed=5)]
+    names = sorted({tag for row in rows for tag in row["ner_tags"]} - {"-100"})
+    ids = [[-100 if tag == "-100" else names.index(tag) for tag in row["ner_tags"]] for row in rows]
+    tags = [row["ner_tags"] for row in rows] if kind == "strings" else ids
+    dataset = Dataset.from_dict({"tokens": [row["tokens"] for row in rows], "ner_tags": tags})
+    if kind == "classes":
+        features = Features({"tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=names))})
+        dataset = Dataset(dataset.data.table, info=DatasetInfo(features=features))
+    columns = {"tokens": "tokens", "tags": "ner_tags"}
+    wanted = [str(number) for number in range(len(names))] if kind == "ids" else names
+    assert [*TASK.columns.labels(dataset, dataset, columns).names] == wanted
+    assert TASK.columns.first_invalid_row(dataset, columns) is None
+    if kind == "ids":
+        return
+    dataset.save_to_disk(str(tmp_path / "saved"))
+    files = Files(tmp_path)
+    ran = llmkit("eval", tmp_path / "saved", "--split", "train", "-m", run, *files.flags, "--json")
+    assert ran.code == 0, ran.err
+    assert [row["label"] for row in files.rows] == [row["ner_tags"][1:] for row in rows]
+    again = llmkit("eval", tmp_path / "saved", "--split", "train", "--predictions", files.predictions, "--json")
+    assert valid(again.json)["metrics"] == ran.json["metrics"]
+
+
+def test_training_learns_nothing_of_words_without_a_label(run):
+    dataset = Dataset.from_dict({"tokens": [["Anna", "came"], ["Bob"]], "tags": [["B-PER", "-100"], ["-100"]]})
+    settings = TaskSettings(columns={"tokens": "tokens", "tags": "tags"}, labels=Labels(("B-PER", "O")), max_length=16)
+    encoded = TASK.encoding.encode(dataset, AutoTokenizer.from_pretrained(run), settings, training=True)
+    assert {tag for tags in encoded["labels"] for tag in tags} == {-100, 0}
+    assert encoded["row"][:] == [0]
+    assert TASK.columns.usable_rows(dataset, settings.columns) == [0]

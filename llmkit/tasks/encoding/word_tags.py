@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from datasets import Dataset
 
 from llmkit.data.columns import Row, item_of
-from llmkit.data.label_sets import as_list, declared_in
+from llmkit.data.label_sets import UNLABELLED, as_list, declared_in, is_unlabelled
 from llmkit.errors import DataError, shortened
+
+TagRows = tuple[tuple[str, ...], ...]
 
 
 def tags_of(rows: Dataset, column: str) -> list[tuple[str, ...]]:
-    """Return the names of the tags of each row; none where it is null."""
-    names = declared_in(rows, column)
-    return [tuple(names[tag] if names else str(tag).strip() for tag in tags or ()) for tags in rows[column][:]]
+    """Return the names of the tags of each row, UNLABELLED among them; none where it is null."""
+    names = dict(enumerate(declared_in(rows, column)))
+    return [tuple(names.get(tag, str(tag).strip()) for tag in tags or ()) for tags in rows[column][:]]
+
+
+def labels_of(rows: Dataset, column: str) -> list[tuple[str, ...]]:
+    """Return the names of the tags of each row without UNLABELLED."""
+    return [tuple(tag for tag in tags if tag != UNLABELLED) for tags in tags_of(rows, column)]
+
+
+def without_unlabelled(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> tuple[TagRows, TagRows]:
+    """Return the tags of both sides of the words that have a label."""
+    kept = [
+        [(label, tag) for label, tag in zip(*row, strict=True) if label != UNLABELLED]
+        for row in zip(truth, predicted, strict=True)
+    ]
+    return tuple(tuple(tag for tag, _ in row) for row in kept), tuple(tuple(tag for _, tag in row) for row in kept)
 
 
 def first_invalid_tags(rows: Dataset, words_column: str, tags_column: str) -> tuple[int, str] | None:
@@ -42,6 +58,8 @@ def problem_with_tags(words: Sequence[object], tags: Sequence[object], declared:
 
 
 def _problem_with_tag(tag: object, declared: Sequence[str]) -> str | None:
+    if is_unlabelled(tag):
+        return None
     if declared and isinstance(tag, int) and not 0 <= tag < len(declared):
         return f"the tag {tag} has no name; there are {len(declared)}, from 0"
     is_id = isinstance(tag, int) and not isinstance(tag, bool) and tag >= 0
@@ -50,8 +68,10 @@ def _problem_with_tag(tag: object, declared: Sequence[str]) -> str | None:
     return None
 
 
-def predicted_tags(row: Row, words: int, declared: Sequence[str]) -> tuple[str, ...]:
+def predicted_tags(row: Row, truth: Sequence[str], declared: Sequence[str]) -> tuple[str, ...]:
     """Return the tags in a row of a file of predictions: a list, in a CSV as JSON, or a string with blanks.
+
+    There is one for each word, or one for each word that has a label; words without one are UNLABELLED then.
 
     Raises:
         DataError: they are not as many as the words, or one is no tag; the row is named.
@@ -60,11 +80,18 @@ def predicted_tags(row: Row, words: int, declared: Sequence[str]) -> tuple[str, 
     if isinstance(tags, str):
         tags = tags.split()
     where = f"predictions, row {row['place']}"
-    if not isinstance(tags, list) or len(tags) != words:
+    places = [place for place, label in enumerate(truth) if label != UNLABELLED]
+    if not isinstance(tags, list) or len(tags) not in {len(truth), len(places)}:
         text = shortened(row["prediction"])
-        raise DataError(f"{where}: a list of {words} tags is wanted, one for each word, not {text}")
+        raise DataError(f"{where}: a list of {len(truth)} tags is wanted, one for each word, not {text}")
+    if any(map(is_unlabelled, tags)):
+        raise DataError(f"{where}: {UNLABELLED} is no prediction: a tag for each word is wanted")
     names = declared if all(isinstance(tag, int) for tag in tags) else ()  # of integers, which are ids then
     problem = problem_with_tags(tags, tags, names)
     if problem is not None:
         raise DataError(f"{where}: {problem}")
-    return tuple(names[tag] if names else str(tag).strip() for tag in tags)
+    predicted = [names[tag] if names else str(tag).strip() for tag in tags]
+    if len(predicted) < len(truth):
+        by_place = dict(zip(places, predicted, strict=True))
+        predicted = [by_place.get(place, UNLABELLED) for place in range(len(truth))]
+    return tuple(predicted)

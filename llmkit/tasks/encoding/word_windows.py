@@ -10,8 +10,8 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.data.labels import merged_probabilities
+from llmkit.data.words import join_words, token_words
 from llmkit.metrics.observations import Floats, softmax
-from llmkit.tasks.encoding.words import join_words, token_words
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ class Resolution:
     task: Task
     candidate: Candidate
     others: tuple[tuple[Task, Candidate], ...] = ()  # readings that are less sure
+    columns_read: frozenset[str] = frozenset()  # of the rows as they are
 
     @property
     def columns(self) -> dict[str, str]:
@@ -96,10 +97,11 @@ def resolve_task(
     renames = tuple(RenamedColumn(name, candidate.columns[role]) for role, name in renamed.items())
     candidate = replace(candidate, conversions=(*renames, *candidate.conversions))
     _require_one_type(candidate, evidence)
+    read = {*candidate.columns.values(), *(name for each in candidate.conversions for name in each.reads)}
     candidate = task.columns.refine(candidate, evidence, flags, config if command == "eval" else None)
     if candidate.problem:
         raise DataError(candidate.problem)
-    return Resolution(task, candidate, tuple(readings[1:]))
+    return Resolution(task, candidate, tuple(readings[1:]), frozenset(read))
 
 
 def _is_of_another_split(name: str, evidence: Evidence) -> bool:
