@@ -38,7 +38,6 @@ from llmkit.tasks.encoding import divergences
 from llmkit.tasks.encoding.collation import IGNORED, pad_batch, pad_sequences
 from llmkit.tasks.encoding.word_tags import first_invalid_tags, labels_of, predicted_tags, tags_of, without_unlabelled
 from llmkit.tasks.encoding.word_windows import tag_probabilities, word_windows
-from llmkit.tasks.encoding.words import word_bounds, words_in
 from llmkit.tasks.matching.word_tags import tag_candidates
 
 TOKEN_COLUMNS = ("tokens", "words")
