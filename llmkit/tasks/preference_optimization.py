@@ -33,7 +33,7 @@ from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Batch, Collator, EncodedRow, Encoding
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import Task
-from llmkit.tasks.encoding.preference_pairs import encode_pair
+from llmkit.tasks.encoding.preference_pairs import encode_pair, needs_template
 from llmkit.tasks.matching.dialogues import preference_candidates
 
 AUTO_CLASS = "AutoModelForCausalLM"
@@ -47,6 +47,7 @@ class PreferenceSettings:
 
     beta: float = 0.1
     chat: bool = False  # in the chat template, else as plain text
+    are_messages: bool = False  # whether the rows that are trained on hold messages, which need a template
 
 
 class PreferenceColumns(Columns):
@@ -225,7 +226,13 @@ class PreferenceOptimization(Task):
         default = reference.beta if reference else PreferenceSettings.beta
         beta = flags.beta if flags.beta is not None else default
         settings = replace(settings, reference=replace(reference, beta=beta) if reference else None)
+        if settings.of(PreferenceSettings).are_messages and not tokenizer.chat_template:
+            raise ModelError(needs_template(tokenizer))
         return settings.with_specific(PreferenceSettings, beta=beta, chat=bool(tokenizer.chat_template))
+
+    def with_training_statistics(self, settings: TaskSettings, train: Dataset) -> TaskSettings:
+        features = [train.features[settings.columns[role]] for role in ANSWER_ROLES]
+        return settings.with_specific(PreferenceSettings, are_messages=not all(map(is_string, features)))
 
     def remark(self, rows: Dataset, settings: TaskSettings) -> str | None:
         preference = settings.of(PreferenceSettings)

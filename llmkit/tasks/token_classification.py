@@ -38,7 +38,7 @@ from llmkit.tasks.encoding import divergences
 from llmkit.tasks.encoding.collation import IGNORED, pad_batch, pad_sequences
 from llmkit.tasks.encoding.word_tags import first_invalid_tags, labels_of, predicted_tags, tags_of, without_unlabelled
 from llmkit.tasks.encoding.word_windows import tag_probabilities, word_windows
-from llmkit.tasks.matching.word_tags import tag_candidates
+from llmkit.tasks.matching.word_tags import tag_candidates, with_tags_read
 
 TOKEN_COLUMNS = ("tokens", "words")
 TAG_COLUMNS = ("ner_tags", "ner", "tags", "labels", "pos_tags", "pos", "upos", "chunk_tags")
@@ -59,6 +59,11 @@ class WordColumns(Columns):
 
     def candidates(self, evidence: Evidence, given: Mapping[str, str], flags: TaskFlags) -> list[Candidate]:
         return tag_candidates(evidence, given)
+
+    def refine(
+        self, candidate: Candidate, evidence: Evidence, flags: TaskFlags, config: PretrainedConfig | None
+    ) -> Candidate:
+        return with_tags_read(candidate, evidence)
 
     def labels(self, train: Dataset, validation: Dataset | None, columns: dict[str, str]) -> Labels:
         column = columns["tags"]

@@ -47,11 +47,14 @@ def encode_pair(pair: PreferencePair, tokenizer: PreTrainedTokenizerBase) -> Enc
         texts = (prompt + answer[0]["content"] for answer in pair.answers)
         chosen, rejected = (_with_eos(list(tokenizer(text)["input_ids"]), tokenizer) for text in texts)
     else:
-        raise ModelError(
-            f"{tokenizer.name_or_path!r} has no chat template, which rows of messages need; -m names a chat model"
-        )
+        raise ModelError(needs_template(tokenizer))
     common = min(common_length(prompt_ids, chosen), common_length(prompt_ids, rejected))
     return EncodedPair(prompt_ids[:common], (chosen[common:], rejected[common:]))
+
+
+def needs_template(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the sentence on messages that a tokenizer cannot write."""
+    return f"{tokenizer.name_or_path!r} has no chat template, which rows of messages need; -m names a chat model"
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -93,6 +93,8 @@ def resolve_task(
         raise _no_task(tasks, evidence, given, command)
     task, candidate = readings[0]
     _require_decided(readings, given, evidence)
+    if candidate.problem:
+        raise DataError(candidate.problem)
     candidate = replace(candidate, columns=_assigned(task, candidate, evidence, given, flags, config))
     renames = tuple(RenamedColumn(name, candidate.columns[role]) for role, name in renamed.items())
     candidate = replace(candidate, conversions=(*renames, *candidate.conversions))

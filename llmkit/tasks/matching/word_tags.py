@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from llmkit.data.columns import is_string, item_of
+from llmkit.data.conversions import Conversion, converted
+from llmkit.data.conversions.tagging import spans, tags, token_spans, words
 from llmkit.data.evidence import ColumnProfile, Evidence
 from llmkit.data.label_sets import as_list
+from llmkit.errors import DataError
 from llmkit.tasks.base import names
 from llmkit.tasks.base.candidates import Candidate, Confidence
 
@@ -19,16 +23,49 @@ MIN_EQUAL = 0.95  # of the rows have a tag for each word: the rest is named when
 
 
 def tag_candidates(evidence: Evidence, given: Mapping[str, str]) -> list[Candidate]:
-    """Return the ways to read columns of lists as words and their tags."""
+    """Return the ways to read a dataset as words and their tags: spans in a text, a word a row, or lists of one length.
+
+    What is found, but cannot be read, is a reading with a problem.
+    """
+    try:
+        made: Conversion | None = spans.find(evidence.rows) or token_spans.find(evidence.rows)
+    except DataError as error:
+        return [Candidate({}, Confidence.CERTAIN, "spans of a text", problem=str(error))]
+    try:
+        made = made or words.find(evidence.rows)
+    except DataError as error:
+        return [*_of_lists(evidence, given), Candidate({}, Confidence.UNLIKELY, "a word a row", problem=str(error))]
+    if made is None:
+        return _of_lists(evidence, given)
+    column = given.get("tags", "tags")
+    columns = {"tokens": "tokens", "tags": column if column in made.writes else "tags"}
+    return [Candidate(columns, Confidence.CERTAIN, "words and tags are made of its rows", (made,))]
+
+
+def with_tags_read(candidate: Candidate, evidence: Evidence) -> Candidate:
+    """Return a reading with its tags as lists of names in IOB2.
+
+    Raises:
+        DataError: they are written in two ways that contradict each other.
+    """
+    if candidate.problem:
+        return candidate
+    rows = converted(evidence.rows, candidate.conversions)
+    found = tags.find(rows, candidate.columns["tokens"], candidate.columns["tags"])
+    return candidate if found is None else replace(candidate, conversions=(*candidate.conversions, found))
+
+
+def _of_lists(evidence: Evidence, given: Mapping[str, str]) -> list[Candidate]:
+    """Return the way to read columns of lists as words and their tags."""
     lists = {column.name: column for column in evidence.columns.values() if _sequence(column)}
-    words = [column for column in lists.values() if _holds_words(column) and column.name not in given.values()]
-    words = [lists[given["tokens"]]] if given.get("tokens") in lists else words
+    of_words = [column for column in lists.values() if _holds_words(column) and column.name not in given.values()]
+    of_words = [lists[given["tokens"]]] if given.get("tokens") in lists else of_words
     found = []
-    for tokens in sorted(words, key=lambda column: _place(column.name, TOKEN_WORDS)):
-        tags = [column for column in lists.values() if column.name != tokens.name and _match(tokens, column)]
+    for tokens in sorted(of_words, key=lambda column: _place(column.name, TOKEN_WORDS)):
+        of_tags = [column for column in lists.values() if column.name != tokens.name and _match(tokens, column)]
         if "tags" in given:
-            tags = [column for column in evidence.columns.values() if column.name == given["tags"]]
-        for column in sorted(tags, key=lambda column: _place(column.name, TAG_WORDS)):
+            of_tags = [column for column in evidence.columns.values() if column.name == given["tags"]]
+        for column in sorted(of_tags, key=lambda column: _place(column.name, TAG_WORDS)):
             named = names.has_word(column.name, TAG_WORDS) and names.has_word(tokens.name, TOKEN_WORDS)
             certain = "tags" in given or (named and not (tokens.is_string and column.is_string and column.words < 1))
             confidence = Confidence.CERTAIN if certain else Confidence.LIKELY
