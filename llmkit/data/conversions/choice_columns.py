@@ -20,7 +20,7 @@ NAME = re.compile(
 BARE = 3  # columns named by nothing but a letter, A, B and C, that are choices
 NUMBERS = ("string", "large_string", "int", "uint", "float", "double", "decimal", "null")  # types of a choice
 RIGHT = ("correct_answer", "right_answer", "correct", "correct_option", "answer")  # the text of the right choice
-WRONG = re.compile(r"(distractor|incorrect|incorrect_answer|wrong|wrong_answer|false_answer)[ _.-]*([0-9]|1[0-9])")
+WRONG = re.compile(r"(distractor|(incorrect|wrong|false)([ _.-]?(answer|option|choice))?)[ _.-]*(?P<mark>[0-9]|1[0-9])")
 WRONG_LISTS = ("distractors", "incorrect_answers", "wrong_answers", "incorrect_options")
 
 
@@ -31,7 +31,7 @@ def find_choice_columns(names: Sequence[str], features: Mapping[str, object]) ->
     """
     series: dict[str, dict[int, str]] = {}
     for name in names:
-        match = NAME.fullmatch(name.strip().lower())
+        match = NAME.fullmatch(name.strip().lower().strip("().:"))
         if match is not None and _holds_choice(features.get(name)):
             mark = match["mark"]
             place = int(mark) if mark.isdigit() else ord(mark) - ord("a")
@@ -46,8 +46,12 @@ def find_distractors(names: Sequence[str], features: Mapping[str, object]) -> tu
     by_lower_case = {name.lower(): name for name in names}
     lists = [by_lower_case[name] for name in WRONG_LISTS if name in by_lower_case]
     lists = [name for name in lists if is_string(item_of(features.get(name))) or is_string(features.get(name))]
-    single = [name for name in names if WRONG.fullmatch(name.lower()) and _holds_choice(features.get(name))]
-    return tuple(lists[:1] or sorted(single, key=lambda name: int(WRONG.fullmatch(name.lower())[2])))  # type: ignore[index]
+    single = [
+        (int(match["mark"]), name)
+        for name in names
+        if (match := WRONG.fullmatch(name.lower())) is not None and _holds_choice(features.get(name))
+    ]
+    return tuple(lists[:1]) or tuple(name for _, name in sorted(single))
 
 
 def _run(kind: str, columns: dict[int, str]) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ class ChoiceConversion(Conversion):
 
     @property
     def sentence(self) -> str:
-        return ", ".join(self.how)
+        return "; ".join(filter(None, self.how))
 
     def apply(self, rows: Dataset) -> Dataset:
         found, answers = _rows_of_choices(rows, self.choices), None
@@ -135,17 +135,18 @@ def _is_plain(cell: object, choices: Choices) -> bool:
 def _phrases(rows: Dataset, conversion: ChoiceConversion, found: Sequence[Choices], decided: bool) -> Iterator[str]:
     """Yield what is said of a conversion; `decided`: by what the answers are, not by a flag."""
     sources = conversion.choices
-    yield f"choices={listing(sources)}"
-    if len(sources) > 1 and conversion.named:
-        yield "fewer where the last of them are blank"
-    elif len(sources) == 1 and not _are_plain(rows, conversion, found):
-        yield f"read as {len(found[0].texts)} choices such as {shortened(found[0].texts[0])}"
+    if len(sources) > 1:
+        fewer = ", fewer where the last of them are blank" if conversion.named else ""
+        yield f"choices: columns {listing(sources)}{fewer}"
+    elif not _are_plain(rows, conversion, found):
+        first = found[0].texts
+        yield f"choices: {sources[0]!r}, in the first row {len(first)} from {shortened(first[0])} on" if first else ""
     if conversion.answer is None:
         return
-    yield f"answer={conversion.answer} {PHRASES[conversion.reading]}"
-    if conversion.reading == "1" and decided:
-        largest = max(len(row.texts) for row in found)
-        yield f"as no 0 occurs and {largest} does (--answers-from 0 counts from 0)"
+    largest = max(len(row.texts) for row in found)
+    one = f", as no 0 occurs and {largest} does (--answers-from 0 counts from 0)"
+    why = one if conversion.reading == "1" and decided else ""
+    yield f"answers: {conversion.answer!r} {PHRASES[conversion.reading]}{why}"
 
 
 def _sources(rows: Dataset, columns: Mapping[str, str]) -> tuple[str, ...]:

@@ -68,23 +68,22 @@ def find(rows: Dataset, context: str, offsets: str | None = None) -> PositionCon
     """Return how columns of positions are made into answers, or None where there are no two such columns.
 
     Raises:
-        DataError: whether an end is the last character of its answer cannot be told.
+        DataError: whether the character at an end belongs to the answer cannot be told.
     """
     starts, ends = (usual_among(rows.column_names, names) for names in (STARTS, ENDS))
     if not starts or not ends:
         return None
-    readings = [
-        PositionConversion(context, starts[0], ends[0], last, offsets or "characters") for last in (False, True)
-    ]
-    whole = [all(_is_whole(*triple, reading) for triple in _triples(rows, reading)) for reading in readings]
-    if not any(start is not None for _, start, _ in _triples(rows, readings[0])) or not any(whole):
+    unit = offsets or "characters"
+    readings = [PositionConversion(context, starts[0], ends[0], last, unit) for last in (False, True)]
+    if all(start is None for _, start, _ in _triples(rows, readings[0])):
         return None
-    if all(whole):
+    whole = [all(_is_whole(*triple, reading) for triple in _triples(rows, reading)) for reading in readings]
+    if not any(whole):
         raise DataError(
-            f"columns {starts[0]!r} and {ends[0]!r} say where answers are, and nothing tells whether the character at "
-            f"{ends[0]!r} belongs to them; add a column of the answers' texts and name it: --column answers=NAME"
+            f"columns {starts[0]!r} and {ends[0]!r} seem to say where answers are, and words would be cut whether "
+            f"or not the character at {ends[0]!r} belongs to them; name a column of their texts: --column answers=NAME"
         )
-    return readings[whole.index(True)]
+    return readings[whole.index(True)]  # ends that belong to answers would cut words if they did not
 
 
 def _triples(rows: Dataset, found: PositionConversion) -> Iterator[tuple[str, int | None, int | None]]:

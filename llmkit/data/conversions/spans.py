@@ -32,7 +32,9 @@ def spans_in(cell: object, start: object = None) -> list[Span] | None:
     if is_blank(cell):
         return []
     if isinstance(cell, Mapping):
-        texts = next((cell[key] for key in TEXT_KEYS if key in cell), None)
+        if not any(key in cell for key in TEXT_KEYS):
+            return None
+        texts = next(cell[key] for key in TEXT_KEYS if key in cell)
         starts = next((cell[key] for key in START_KEYS if key in cell), start)
         return spans_in(texts, starts) if not isinstance(texts, Mapping) else None
     if not isinstance(cell, list):
