@@ -19,6 +19,7 @@ from datasets.table import InMemoryTable
 
 from llmkit.data.formats import conll
 from llmkit.data.formats.annotations import read_annotations, span_objects
+from llmkit.data.formats.squad import read_squad
 from llmkit.errors import DataError, EmptyError, listing
 from llmkit.options import FileOptions
 
@@ -210,16 +211,17 @@ def _broken_row(path: Path, text: str, delimiter: str) -> DataError | None:
 
 def _objects(path: Path, kind: str, text: str) -> list[FileRow]:
     if kind == "jsonl":
-        return json_lines(text, str(path))
+        rows = json_lines(text, str(path))
+        return read_squad(rows, str(path)) or rows
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         if text.lstrip().startswith("{") and error.msg == "Extra data":  # lines of objects under the name .json
             return json_lines(text, str(path))
         raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
-    annotated = read_annotations(value, str(path))
-    if annotated is not None:
-        return annotated
+    claimed = read_annotations(value, str(path)) or read_squad(value, str(path))
+    if claimed is not None:
+        return claimed
     rows = [value] if isinstance(value, dict) else value
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: a list of objects is wanted")

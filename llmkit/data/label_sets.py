@@ -1,4 +1,4 @@
-"""Sets of labels: those that hold of each row, in a column of lists, or of lists in JSON as a CSV holds them."""
+"""Sets of labels: those that hold of each row, in a column of lists, or of lists in JSON or Python in a CSV."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from datasets import ClassLabel, Dataset, Features, Value
 
 from llmkit.data.columns import text_of
+from llmkit.data.conversions.literals import value_of
 
 LABEL_TYPES = ("string", "large_string", "int", "uint", "null")  # how the types of names, ids and empty lists begin
 UNLABELLED = "-100"  # of a word without a label: it teaches nothing and is not measured, as in transformers' examples
@@ -74,13 +75,8 @@ def label_set_problem(cell: object, declared: Iterable[str] = ()) -> str | None:
 
 
 def as_list(cell: object) -> Any:
-    """Return the list that a string spells in JSON; anything else as it is."""
-    if isinstance(cell, str) and cell.lstrip().startswith("["):
-        try:
-            return json.loads(cell)
-        except ValueError:
-            return cell
-    return cell
+    """Return the list or dictionary that a text spells in JSON or in Python's way; anything else as it is."""
+    return value_of(cell)
 
 
 def single_labels(dataset: Dataset, column: str) -> Dataset:

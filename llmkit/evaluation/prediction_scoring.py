@@ -29,7 +29,8 @@ from llmkit.tasks import Task, TaskSettings
 
 TEXT_METRICS = ("bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "exact_match")
 DEFAULT_TEXT_METRICS = ("exact_match", "chrf", "rougeL")
-COLUMN_FLAGS = ("source", "target")  # what a task's flags say of the columns; the others are for a model
+# what a task's flags say of the columns; the others are for a model
+COLUMN_FLAGS = ("source", "target", "offsets", "answers_from", "label_separator")
 TEXT_TASK = "text-to-text"  # where what is predicted is a text
 
 

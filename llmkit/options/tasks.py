@@ -7,10 +7,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
+from llmkit.errors import listing
 from llmkit.options.base import Options, is_number
 from llmkit.options.flags import flag
 
 SPEAKER_ROLES = ("user", "assistant", "system", "tool")
+OFFSETS = ("characters", "utf-16", "utf-8")  # what answer_start can count
+ANSWERS_FROM = ("0", "1", "letter", "text")  # how an answer can name its choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,26 @@ class TaskFlags(Options):
     regression: Annotated[
         bool | None,
         flag("--regression/--classes", panel="Tasks", help="Text classification: labels are numbers, or classes."),
+    ] = None
+    offsets: Annotated[
+        str | None,
+        flag(
+            metavar="characters|utf-16|utf-8",
+            panel="Tasks",
+            help="Question answering: what answer_start counts; default characters.",
+        ),
+    ] = None
+    answers_from: Annotated[
+        str | None,
+        flag(
+            metavar="0|1|letter|text",
+            panel="Tasks",
+            help="Multiple choice: how the answer names a choice: by its number from 0 or 1, its letter or its text.",
+        ),
+    ] = None
+    label_separator: Annotated[
+        str | None,
+        flag(panel="Tasks", help='Multi-label: what separates the names of labels in a cell, such as "," or "|".'),
     ] = None
     labels: Annotated[
         str | None, flag(panel="Tasks", help='Zero-shot: the labels to choose from, e.g. "sport,politics".')
@@ -87,6 +110,12 @@ class TaskFlags(Options):
             yield f"--threshold must lie between 0 and 1, or be auto, not {self.threshold!r}"
         if self.labels is not None and len(set(self.label_names)) < 2:
             yield f"--labels takes two or more names with commas between them, not {self.labels!r}"
+        for name, choices in (("offsets", OFFSETS), ("answers_from", ANSWERS_FROM)):
+            value = getattr(self, name)
+            if value is not None and value not in choices:
+                yield f"--{name.replace('_', '-')} is one of {listing(choices)}, not {value!r}"
+        if self.label_separator is not None and not self.label_separator.strip(" "):
+            yield "--label-separator is what stands between the names of labels, such as ',', and cannot be blank"
         if self.template is not None and self.template.count("{}") != 1:
             yield f"--template must hold {{}} once, where a label goes, not {self.template!r}"
 

@@ -192,7 +192,7 @@ class MultiLabelClassification(SequenceTask):
 
     name = "multi-label-classification"
     pipeline_tag = "text-classification"  # the Hub has no name of its own for it
-    flags = frozenset({"threshold"})
+    flags = frozenset({"threshold", "label_separator"})
     columns = MultiLabelColumns(name)
     encoding = MultiLabelEncoding(name)
     answers = MultiLabelAnswers(name, encoding)

@@ -18,6 +18,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from llmkit import metrics
 from llmkit.data.columns import Row, is_label, is_string, item_of, text_of
+from llmkit.data.conversions.questions.choice_answers import choice_number
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
 from llmkit.errors import DataError, shortened
@@ -37,7 +38,7 @@ from llmkit.tasks.base.candidates import Candidate
 from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Batch, EncodedRow
 from llmkit.tasks.base.settings import TaskSettings
-from llmkit.tasks.encoding.answer_choices import choice_names, choice_number, choices_of, invalid_choices, right_choice
+from llmkit.tasks.encoding.answer_choices import choice_names, choices_of, invalid_choices, right_choice
 from llmkit.tasks.text_classification import ranked, score_cells
 
 QUESTION_COLUMNS = ("question", "question_stem", "goal", "query", "ctx", "startphrase", "premise", "sent1", "context")
@@ -185,7 +186,7 @@ class MultipleChoice(AlternativesTask):
     name = "multiple-choice"
     auto_class = "AutoModelForMultipleChoice"
     heads = ("ForMultipleChoice",)
-    flags = frozenset({"template"})
+    flags = frozenset({"template", "answers_from"})
     commands = frozenset({"finetune", "eval", "classify"})
     base_model = "distilbert/distilbert-base-uncased"
     columns = MultipleChoiceColumns(name)

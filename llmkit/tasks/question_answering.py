@@ -204,7 +204,7 @@ class QuestionAnswering(Task):
     heads = ("ForQuestionAnswering", "ForQuestionAnsweringSimple")
     base_model = "distilbert/distilbert-base-uncased"
     commands = frozenset({"finetune", "eval", "generate"})
-    flags = frozenset({"no_answer"})
+    flags = frozenset({"no_answer", "offsets"})
 
     columns = QuestionColumns(name)
     encoding = WindowEncoding(name)

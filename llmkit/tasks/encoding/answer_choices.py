@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from datasets import ClassLabel
 
 from llmkit.data.columns import Row, text_of
+from llmkit.data.conversions.questions.choice_answers import choice_number
 from llmkit.data.label_sets import as_list
 from llmkit.errors import shortened
 
@@ -33,21 +33,6 @@ def right_choice(row: Row, columns: Mapping[str, str], feature: object) -> int:
         return int(answer)
     number = choice_number(answer, choices_of(row, columns), choice_names(row, columns))
     return -1 if number is None else number
-
-
-def choice_number(answer: object, choices: Sequence[str], names: Sequence[str] | None) -> int | None:
-    """Return the number of the choice that an answer names: by its name, its text, its letter, or its number from 0."""
-    text = str(answer).strip()
-    for known in (names, choices if isinstance(answer, str) else None):
-        if known and text in known:
-            return list(known).index(text)
-    if re.fullmatch(r"\d+", text):
-        number = int(text)
-    elif re.fullmatch(r"[A-Ha-h]", text):
-        number = ord(text.upper()) - ord("A")
-    else:
-        return None
-    return number if number < len(choices) else None
 
 
 def invalid_choices(row: Row, columns: Mapping[str, str]) -> str | None:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from datasets import ClassLabel
 
 from llmkit.data.columns import usual_among
-from llmkit.data.conversions import label_values
-from llmkit.data.conversions.label_kinds import require_one_kind
+from llmkit.data.conversions.labels import values as label_values
+from llmkit.data.conversions.labels.kinds import require_one_kind
 from llmkit.data.conversions.renamed import NumbersAsText
 from llmkit.data.evidence import ColumnProfile, Evidence
 from llmkit.tasks.base import names

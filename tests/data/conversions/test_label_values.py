@@ -10,8 +10,8 @@ from datasets import ClassLabel, Dataset, Features
 from datasets.table import InMemoryTable
 
 from llmkit.data.conversions import converted
-from llmkit.data.conversions.label_kinds import require_one_kind
-from llmkit.data.conversions.label_values import find, reading
+from llmkit.data.conversions.labels.kinds import require_one_kind
+from llmkit.data.conversions.labels.values import find, reading
 from llmkit.errors import DataError
 
 

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from llmkit.data.columns import cells_of
-from llmkit.data.conversions.label_evidence import FEW, NEARLY_ALL, LabelEvidence, evidence_of, kind_of
-from llmkit.data.conversions.written_numbers import NOT_FINITE, POINT, NumberStyle, is_formatted, parsed, trimmed
+from llmkit.data.conversions.labels.evidence import FEW, NEARLY_ALL, LabelEvidence, evidence_of, kind_of
+from llmkit.data.conversions.labels.written_numbers import NOT_FINITE, POINT, NumberStyle, is_formatted, parsed, trimmed
 from llmkit.errors import DataError
 
 CLASSES, NUMBERS = "--classes", "--regression"

@@ -13,9 +13,9 @@ from datasets.table import InMemoryTable
 
 from llmkit.data.columns import cells_of, class_names
 from llmkit.data.conversions.base import Conversion
-from llmkit.data.conversions.label_evidence import Kind, LabelEvidence, evidence_of, kind_of
-from llmkit.data.conversions.label_reading import CLASSES, WRITTEN_AS_FLOAT, LabelReading, read, reading
-from llmkit.data.conversions.written_numbers import NOT_FINITE, NumberStyle, likeliest_style, parsed, trimmed
+from llmkit.data.conversions.labels.evidence import Kind, LabelEvidence, evidence_of, kind_of
+from llmkit.data.conversions.labels.reading import CLASSES, WRITTEN_AS_FLOAT, LabelReading, read, reading
+from llmkit.data.conversions.labels.written_numbers import NOT_FINITE, NumberStyle, likeliest_style, parsed, trimmed
 from llmkit.errors import DataError
 
 __all__ = ["LabelConversion", "LabelReading", "find", "reading"]

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, Value
 
 from llmkit.data.columns import cells_of
-from llmkit.data.conversions.written_numbers import NOT_FINITE, NumberStyle, parsed, style_of, trimmed
+from llmkit.data.conversions.labels.written_numbers import NOT_FINITE, NumberStyle, parsed, style_of, trimmed
 
 Kind = Literal["classes", "booleans", "integers", "floats", "text", "blank", "other"]
 

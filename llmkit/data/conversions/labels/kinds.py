@@ -9,7 +9,7 @@ from typing import Literal
 
 from datasets import Dataset
 
-from llmkit.data.conversions.label_evidence import LabelEvidence, evidence_of, kind_of
+from llmkit.data.conversions.labels.evidence import LabelEvidence, evidence_of, kind_of
 from llmkit.errors import DataError, listing, shortened
 
 LabelKind = Literal["true or false", "whole numbers", "numbers with fractions", "names", "lists or objects"]

@@ -1,0 +1,1 @@
+"""Questions with their answers in a context, or with their choices, as people have them."""
