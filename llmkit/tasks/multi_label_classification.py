@@ -37,7 +37,7 @@ from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.encoding import divergences
 from llmkit.tasks.encoding.collation import pad_batch
 from llmkit.tasks.matching.classes import text_choices
-from llmkit.tasks.matching.label_lists import LISTS, label_list_candidates
+from llmkit.tasks.matching.label_lists import LISTS, label_list_candidates, with_label_lists_read
 
 PROBLEM_TYPE = "multi_label_classification"  # transformers chooses the loss by it: one sigmoid for each label
 METRICS = ("f1_micro", "f1_macro", "precision_micro", "recall_micro", "exact_match", "average_precision", "roc_auc")
@@ -60,7 +60,12 @@ class MultiLabelColumns(SequenceColumns):
         return 'a text (or two) and a list of labels (["price", "food"]; in a CSV as JSON)'
 
     def candidates(self, evidence: Evidence, given: Mapping[str, str], flags: TaskFlags) -> list[Candidate]:
-        return label_list_candidates(evidence, given)
+        return label_list_candidates(evidence, given, flags.label_separator)
+
+    def refine(
+        self, candidate: Candidate, evidence: Evidence, flags: TaskFlags, config: PretrainedConfig | None
+    ) -> Candidate:
+        return with_label_lists_read(candidate, evidence, flags.label_separator)
 
     def explicit_columns(self, dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
         usual = usual_among(dataset.column_names, LISTS)

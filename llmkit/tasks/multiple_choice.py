@@ -6,7 +6,6 @@ takes the likeliest choice, `accuracy_norm` the one that is likeliest per charac
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -17,7 +16,7 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import metrics
-from llmkit.data.columns import Row, is_label, is_string, item_of, text_of
+from llmkit.data.columns import Row, text_of
 from llmkit.data.conversions.questions.choice_answers import choice_number
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
@@ -39,13 +38,15 @@ from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Batch, EncodedRow
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.encoding.answer_choices import choice_names, choices_of, invalid_choices, right_choice
+from llmkit.tasks.matching.questions import (
+    LISTS_OF_CHOICES,
+    MOST_CHOICES,
+    QUESTIONS,
+    choice_candidates,
+    with_choices_read,
+)
 from llmkit.tasks.text_classification import ranked, score_cells
 
-QUESTION_COLUMNS = ("question", "question_stem", "goal", "query", "ctx", "startphrase", "premise", "sent1", "context")
-LIST_COLUMNS = ("choices", "options", "endings", "candidates")
-ANSWER_COLUMNS = ("answerKey", "answer", "label", "gold", "correct", "correct_answer", "answer_idx", "target")
-CHOICE_COLUMN = re.compile(r"(choice|ending|sol|option|opt|answer)[_ ]?([0-9]|[a-h])", re.IGNORECASE)
-MAX_CHOICE_COLUMNS = 10  # of choices that stand in columns of their own
 NO_ANSWER = (None, "", -1, "-1")
 PROMPT_TEMPLATE = "Question: {}\nAnswer:"
 
@@ -53,18 +54,22 @@ PROMPT_TEMPLATE = "Question: {}\nAnswer:"
 class MultipleChoiceColumns(Columns):
     """A question, its choices in a list or in columns of their own, and the right one."""
 
-    roles = ("question", "choices", "answer", *(f"choice{number}" for number in range(MAX_CHOICE_COLUMNS)))
+    roles = ("question", "choices", "answer", *(f"choice{number}" for number in range(MOST_CHOICES)))
     input_roles = ("question", "choices")
     required_roles = ("question", "choices")
-    column_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"question": QUESTION_COLUMNS, "choices": LIST_COLUMNS}
+    column_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"question": QUESTIONS, "choices": LISTS_OF_CHOICES}
     unusable_reason = "no question or no answer"
 
     def requirement(self) -> str:
         return "a question, its choices (a list, or columns such as ending0, ending1) and the answer"
 
     def candidates(self, evidence: Evidence, given: Mapping[str, str], flags: TaskFlags) -> list[Candidate]:
-        columns = _columns(evidence.rows, dict(given))
-        return [Candidate(columns, reason="a question, its choices and an answer")] if columns else []
+        return choice_candidates(evidence, given)
+
+    def refine(
+        self, candidate: Candidate, evidence: Evidence, flags: TaskFlags, config: PretrainedConfig | None
+    ) -> Candidate:
+        return with_choices_read(candidate, evidence, flags.answers_from)
 
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
         answers = dataset[columns["answer"]][:] if columns["answer"] in dataset.column_names else ()
@@ -243,30 +248,3 @@ def _encode_choices(
         return {"input_ids": ids, "first": firsts}
     encoded = tokenizer([question] * len(choices), choices, truncation=True, max_length=settings.max_length)
     return {name: encoded[name] for name in TOKEN_COLUMNS if name in encoded}
-
-
-def _columns(dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
-    """Return a question, its choices and the answer, by role, or None."""
-    names = dataset.column_names
-    answer = given.get("answer") or next((name for name in ANSWER_COLUMNS if name in names), None)
-    choices = _choice_columns(dataset, given, answer)
-    question = given.get("question") or next((name for name in QUESTION_COLUMNS if name in names), None)
-    if not choices or answer is None or question is None or not is_string(dataset.features[question]):
-        return None
-    if not is_label(dataset.features[answer]):
-        return None
-    return {"question": question, **choices, "answer": answer}
-
-
-def _choice_columns(dataset: Dataset, given: Mapping[str, str], answer: str | None) -> dict[str, str]:
-    """Return the column of lists of choices, or else those that hold one choice each, by role."""
-    explicit = {role: name for role, name in given.items() if role.startswith("choice")}
-    if explicit:
-        return explicit
-    for name in LIST_COLUMNS:
-        kind = dataset.features.get(name)
-        if kind is not None and (isinstance(kind, dict) or is_string(kind) or is_string(item_of(kind))):
-            return {"choices": name}
-    numbered = [name for name in dataset.column_names if CHOICE_COLUMN.fullmatch(name)]
-    texts = [name for name in numbered if is_string(dataset.features[name]) and name != answer][:MAX_CHOICE_COLUMNS]
-    return {f"choice{number}": name for number, name in enumerate(sorted(texts))} if len(texts) > 1 else {}

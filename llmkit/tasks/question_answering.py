@@ -31,7 +31,7 @@ from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding.collation import INPUTS, pad_batch, pad_sequences
 from llmkit.tasks.encoding.context_windows import best_spans, candidates_of, windows_of
 from llmkit.tasks.encoding.squad_answers import SQUAD_FORMAT, problem_with_answers, raw_answers, reference_answers
-from llmkit.tasks.matching.questions import answer_candidates
+from llmkit.tasks.matching.questions import answer_candidates, with_answers_read
 
 ROWS_PER_SLICE = 1000  # that are tokenized at a time: the offsets of their tokens take far more memory than the tokens
 MIN_WINDOW = 16  # tokens that hold a question and a piece of its context
@@ -57,6 +57,11 @@ class QuestionColumns(Columns):
 
     def candidates(self, evidence: Evidence, given: Mapping[str, str], flags: TaskFlags) -> list[Candidate]:
         return answer_candidates(evidence, given)
+
+    def refine(
+        self, candidate: Candidate, evidence: Evidence, flags: TaskFlags, config: PretrainedConfig | None
+    ) -> Candidate:
+        return with_answers_read(candidate, evidence, flags.offsets)
 
     def has_labels(self, dataset: Dataset, columns: dict[str, str]) -> bool:
         column = columns["answers"]

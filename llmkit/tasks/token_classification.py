@@ -36,7 +36,14 @@ from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding import divergences
 from llmkit.tasks.encoding.collation import IGNORED, pad_batch, pad_sequences
-from llmkit.tasks.encoding.word_tags import first_invalid_tags, labels_of, predicted_tags, tags_of, without_unlabelled
+from llmkit.tasks.encoding.word_tags import (
+    first_invalid_tags,
+    found_tags,
+    labels_of,
+    predicted_tags,
+    tags_of,
+    without_unlabelled,
+)
 from llmkit.tasks.encoding.word_windows import tag_probabilities, word_windows
 from llmkit.tasks.matching.word_tags import tag_candidates, with_tags_read
 
@@ -67,7 +74,7 @@ class WordColumns(Columns):
 
     def labels(self, train: Dataset, validation: Dataset | None, columns: dict[str, str]) -> Labels:
         column = columns["tags"]
-        labels = label_names.found_in(single_labels(train, column), column)
+        labels = found_tags(train, column)
         if validation is not None:
             label_names.refuse_others(labels, labels_of(validation, column), "validation")
         return labels

@@ -25,5 +25,6 @@ class Candidate:
     confidence: Confidence = Confidence.CERTAIN
     reason: str = ""  # a phrase; what the columns are called and hold
     conversions: tuple[Conversion, ...] = ()
+    flags: str = ""  # that have to be given where another task can read the rows too
     remark: str = ""  # a sentence on how it is read, with the flag for another way
     problem: str = ""  # a sentence: why the dataset cannot be read so, though it is this task's

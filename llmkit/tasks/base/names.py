@@ -42,7 +42,7 @@ LABEL_WORDS = frozenset(
 )
 WEAK_LABEL_WORDS = frozenset(
     _words(  # which name a label where nothing else is named so
-        "type gold score subject language lang rank grade target priority difficulty nota note"
+        "type gold subject language lang rank grade target priority difficulty nota note"
     )
 )
 OTHER_WORDS = frozenset(

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from datasets import Dataset
 
 from llmkit.data.columns import Row, item_of
-from llmkit.data.label_sets import UNLABELLED, as_list, declared_in, is_unlabelled
+from llmkit.data.label_sets import UNLABELLED, as_list, declared_in, is_unlabelled, single_labels
+from llmkit.data.labels import Labels, found_in
 from llmkit.errors import DataError, shortened
 
 TagRows = tuple[tuple[str, ...], ...]
@@ -22,6 +23,19 @@ def tags_of(rows: Dataset, column: str) -> list[tuple[str, ...]]:
 def labels_of(rows: Dataset, column: str) -> list[tuple[str, ...]]:
     """Return the names of the tags of each row without UNLABELLED."""
     return [tuple(tag for tag in tags if tag != UNLABELLED) for tags in tags_of(rows, column)]
+
+
+def found_tags(train: Dataset, column: str) -> Labels:
+    """Return the tags of training rows; ids without names count from 0, also where only one of them occurs.
+
+    Raises:
+        DataError: no row has a tag, or all have the same name.
+    """
+    single = single_labels(train, column)
+    ids = {tag for tag in single[column][:] if isinstance(tag, int)}
+    if not declared_in(train, column) and len(ids) == 1 and ids != {0}:
+        return Labels(tuple(map(str, range(max(ids) + 1))))
+    return found_in(single, column)
 
 
 def without_unlabelled(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> tuple[TagRows, TagRows]:

@@ -46,7 +46,7 @@ def _labels(evidence: Evidence, given: Mapping[str, str]) -> list[tuple[Confiden
     if whole:
         return [(Confidence.CERTAIN, whole[0])]
     free = [column for column in columns.values() if column.name not in given.values()]
-    likely = [column for column in free if _is_called_label(column) and column.filled >= MIN_FILLED]
+    likely = [column for column in free if is_called_label(column) and column.filled >= MIN_FILLED]
     strong = [column for column in likely if not _is_weakly_called(column)] or likely
     exact = [column for column in strong if len(column.words_of_name) == 1]
     named = exact if len(exact) == 1 else strong
@@ -78,7 +78,8 @@ def _holds_labels(column: ColumnProfile) -> bool:
     return not (column.is_text and not column.repeats and len(column.cells) > 1)
 
 
-def _is_called_label(column: ColumnProfile) -> bool:
+def is_called_label(column: ColumnProfile) -> bool:
+    """Tell whether a column is called a label in some words, and can be one."""
     words = column.words_of_name
     named = names.has_word(column.name, names.LABEL_WORDS) and not names.has_word(column.name, names.OTHER_WORDS)
     flagged = bool(words) and words[0] in {"is", "has"} and column.is_flag

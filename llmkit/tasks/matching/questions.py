@@ -3,15 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from llmkit.data.columns import is_string, item_of
+from llmkit.data.columns import is_label, is_string, item_of, usual_among
+from llmkit.data.conversions.questions import answers, choices
+from llmkit.data.conversions.questions.choice_columns import find_choice_columns, find_distractors
 from llmkit.data.evidence import ColumnProfile, Evidence
+from llmkit.errors import listing
 from llmkit.tasks.base import names
 from llmkit.tasks.base.candidates import Candidate, Confidence
 
 QUESTION_WORDS = ("question", "query", "q", "问题", "pregunta", "frage", "вопрос", "質問", "질문")
 CONTEXT_WORDS = ("context", "passage", "paragraph", "article", "document", "上下文", "材料", "文章", "段落", "contexto")
 ANSWER_WORDS = ("answers", "answer", "答案", "respuesta", "antwort", "ответ", "回答")
+QUESTIONS = (
+    "question",
+    "question_stem",
+    "goal",
+    "query",
+    "ctx",
+    "startphrase",
+    "premise",
+    "sent1",
+    "context",
+    "problem",
+)
+LISTS_OF_CHOICES = ("choices", "options", "endings", "candidates", "选项")
+KEY_NAMES = (  # of the right choice
+    *(
+        "answerKey",
+        "answer_key",
+        "answer",
+        "label",
+        "gold",
+        "correct",
+        "correct_answer",
+        "correct_option",
+        "answer_idx",
+    ),
+    *("answer_index", "target", "cop", "key", "solution", "答案"),
+)
+MOST_CHOICES = 10  # that stand in columns of their own
 START_WORDS = ("answer_start", "start", "begin")
 
 
@@ -24,23 +56,23 @@ def answer_candidates(evidence: Evidence, given: Mapping[str, str]) -> list[Cand
     context = _column(evidence, given, "context") or _named(rest, CONTEXT_WORDS)
     taken = {column.name for column in (question, context) if column is not None}
     others = [column for column in columns.values() if column.name not in {*taken, *given.values()}]
-    answers = _column(evidence, given, "answers") or _named(
+    answer = _column(evidence, given, "answers") or _named(
         [column for column in others if column.is_string or column.is_list or isinstance(column.feature, dict)],
         ANSWER_WORDS,
     )
-    if question is None or context is None or answers is None:
+    if question is None or context is None or answer is None:
         return []
-    starts = [column for column in others if column.is_number or (column.is_list and column.name != answers.name)]
+    starts = [column for column in others if column.is_number or (column.is_list and column.name != answer.name)]
     start = _column(evidence, given, "answer_start") or next(
         (column for column in starts if column.name.lower() in START_WORDS), None
     )
-    found = {"question": question.name, "context": context.name, "answers": answers.name}
-    structured = not answers.is_string or start is not None
-    if not structured and not _stand_in(evidence, context, answers):
+    found = {"question": question.name, "context": context.name, "answers": answer.name}
+    structured = not answer.is_string or start is not None
+    if not structured and not _stand_in(evidence, context, answer):
         return []
-    if start is not None and not isinstance(answers.feature, dict):
+    if start is not None and not isinstance(answer.feature, dict):
         found["answer_start"] = start.name
-    reason = f"{answers.name} stand in {context.name}"
+    reason = f"{answer.name} stand in {context.name}"
     return [Candidate(found, Confidence.CERTAIN if structured else Confidence.LIKELY, reason)]
 
 
@@ -64,14 +96,66 @@ def _stand_in(evidence: Evidence, context: ColumnProfile, answers: ColumnProfile
     return bool(inside) and sum(inside) >= 0.5 * len(inside)
 
 
-def choice_columns(evidence: Evidence, given: Mapping[str, str], listed: tuple[str, ...]) -> str | None:
-    """Return the column of lists of choices, by its name or by what it holds."""
+def with_answers_read(candidate: Candidate, evidence: Evidence, offsets: str | None) -> Candidate:
+    """Return a reading with its answers as SQuAD has them.
+
+    Raises:
+        DataError: where an answer stands cannot be told; the row is named.
+    """
+    found = answers.find(evidence.rows, candidate.columns, offsets)
+    if found is None:
+        return candidate
+    columns = {role: name for role, name in candidate.columns.items() if role != "answer_start"}
+    return replace(candidate, columns={**columns, "answers": "answers"}, conversions=(*candidate.conversions, found))
+
+
+def choice_candidates(evidence: Evidence, given: Mapping[str, str]) -> list[Candidate]:
+    """Return a question, its choices in a list or in columns of their own, and the answer."""
     columns = evidence.columns
-    by_name = [columns[name] for name in listed if name in columns]
-    fitting = [column for column in by_name if _holds_choices(column)]
-    return fitting[0].name if fitting else None
+    choices = _choices(evidence, given)
+    taken = {*choices.values(), *given.values()}
+    answer = given.get("answer") or next(
+        (name for name in usual_among([name for name in columns if name not in taken], KEY_NAMES)), None
+    )
+    if not choices or answer is None or not is_label(evidence.features[answer]):
+        return []
+    free = [column for column in evidence.strings() if column.name not in {*taken, answer}]
+    usual = usual_among([column.name for column in free], QUESTIONS)
+    texts = [column.name for column in free if column.is_text]
+    question = given.get("question") or next(iter([*usual, *texts]), None)
+    if question is None or not is_string(evidence.features[question]):
+        return []
+    found = {"question": question, **choices, "answer": answer}
+    return [Candidate(found, Confidence.CERTAIN, f"{answer} is one of {listing(choices.values(), 4)}")]
+
+
+def _choices(evidence: Evidence, given: Mapping[str, str]) -> dict[str, str]:
+    """Return the column of lists of choices, or else those that hold one choice each, by role."""
+    explicit = {role: name for role, name in given.items() if role.startswith("choice")}
+    if explicit:
+        return explicit
+    columns = evidence.columns
+    listed = [name for name in usual_among(columns, LISTS_OF_CHOICES) if _holds_choices(columns[name])]
+    if listed:
+        return {"choices": listed[0]}
+    names_left = [name for name in columns if name not in given.values()]
+    single = find_choice_columns(names_left, evidence.features) or find_distractors(names_left, evidence.features)
+    return {f"choice{number}": name for number, name in enumerate(single[:MOST_CHOICES])}
 
 
 def _holds_choices(column: ColumnProfile) -> bool:
     kind = column.feature
     return isinstance(kind, dict) or is_string(kind) or is_string(item_of(kind)) or isinstance(item_of(kind), dict)
+
+
+def with_choices_read(candidate: Candidate, evidence: Evidence, answers_from: str | None) -> Candidate:
+    """Return a reading with a list of choices, and its answer as the task takes it.
+
+    Raises:
+        DataError: how the answers name a choice cannot be told.
+    """
+    found = choices.find(evidence.rows, candidate.columns, answers_from)
+    if found is None:
+        return candidate
+    columns = {"question": candidate.columns["question"], "choices": "choices", "answer": "answer"}
+    return replace(candidate, columns=columns, conversions=(*candidate.conversions, found))

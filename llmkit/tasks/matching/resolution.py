@@ -138,6 +138,9 @@ def _require_decided(readings: Sequence[tuple[Task, Candidate]], given: Mapping[
     A surer name decides between tasks, so that the earlier task is taken; what columns hold alone does not.
     """
     task, first = readings[0]
+    if first.flags and len({other.name for other, _ in readings}) > 1:
+        rivals = [next(reading for reading in readings if reading[0] is not task)]
+        raise _undecided([(task, first), *rivals], evidence)
     rivals = [
         (other, candidate)
         for other, candidate in readings[1:]
@@ -146,11 +149,14 @@ def _require_decided(readings: Sequence[tuple[Task, Candidate]], given: Mapping[
         and candidate.columns != first.columns
     ]
     if rivals:
-        several = [(task, first), *rivals][:MOST_READINGS]
-        raise UndecidedError(
-            f"the columns ({listing(evidence.features)}) can be read in {len(several)} ways, and none is surer",
-            tuple((f"{each.name}: {candidate.reason}", flags_of(each, candidate)) for each, candidate in several),
-        )
+        raise _undecided([(task, first), *rivals][:MOST_READINGS], evidence)
+
+
+def _undecided(readings: Sequence[tuple[Task, Candidate]], evidence: Evidence) -> UndecidedError:
+    return UndecidedError(
+        f"the columns ({listing(evidence.features)}) can be read in {len(readings)} ways, and none is surer",
+        tuple((f"{task.name}: {candidate.reason}", flags_of(task, candidate)) for task, candidate in readings),
+    )
 
 
 def _are_of_one_text(first: Candidate, other: Candidate) -> bool:
@@ -162,7 +168,7 @@ def _are_of_one_text(first: Candidate, other: Candidate) -> bool:
 def flags_of(task: Task, candidate: Candidate) -> str:
     """Return the flags that ask for a reading."""
     columns = " ".join(f"--column {role}={_quoted(name)}" for role, name in candidate.columns.items())
-    return f"--task {task.name} {columns}"
+    return f"--task {task.name} {columns} {candidate.flags}".rstrip()
 
 
 def _quoted(name: str) -> str:
