@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from conftest import write_jsonl
 from datasets import Dataset
 
 from llmkit.data.conversions import preferences
@@ -163,3 +164,19 @@ def test_a_column_that_calls_some_answers_bad_is_found(name, values, found):
     rows = Dataset.from_list([{"prompt": "p", "completion": "c", name: value} for value in values])
     column = preferences.judgement_column(rows, {"prompt": "prompt", "completion": "completion"})
     assert column == (name if found else None)
+
+
+def test_answers_that_are_the_same_where_they_are_cut_are_left_out_or_refused(llmkit, assistant, tmp_path):
+    long = "the good river was cold and the " * 6
+    rows = [{"prompt": "p", "chosen": f"{number}", "rejected": "x"} for number in range(40)]
+    for number in (7, 21):
+        rows[number - 1] = {"prompt": "p", "chosen": f"{long}a", "rejected": f"{long}b"}
+    file = write_jsonl(tmp_path / "rows.jsonl", rows)
+    flags = ("-m", assistant, "--max-length", "32", "--dry-run", "-o", tmp_path / "run", "--validation", file)
+    ran = llmkit("finetune", file, *flags)
+    assert ran.code == 0, ran.err
+    assert "2 of 40 training rows have nothing to learn within 32 tokens (rows 7, 21), left out" in ran.err
+    many = llmkit("finetune", write_jsonl(tmp_path / "many.jsonl", [*rows, *[rows[6]] * 3]), *flags)
+    assert many.code == 2
+    assert "5 of 43 training rows have nothing to learn within 32 tokens" in many.error
+    assert "more than 10%: take more with --max-length" in many.error
