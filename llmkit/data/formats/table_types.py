@@ -1,0 +1,100 @@
+"""The type of a column whose cells are written as text: numbers only where each cell reads back as it is."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+HEAD = 1000  # cells that most columns of text are known by
+BOOLS = ({"True", "False"}, {"true", "false"}, {"TRUE", "FALSE"})
+WHOLE = r"^-?(?:0|[1-9][0-9]*)$"
+DECIMAL = r"^-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$"
+WORD = r"(?i)^-?(?:nan|inf|infinity)$"
+EXPONENT = r"[eE]"
+EXPONENT_OF_REPR = r"e[-+][0-9]{2,}$"  # as Python writes small and large numbers: 1e-05
+FILLED_UP = r"\.[0-9]+0$"  # 1.10, which reads back as 1.1
+LONG = r"^-?[0-9]{17,}$"  # more digits than a float keeps
+MOST_VERSIONS = 30  # different names with points; scores by hand have more values
+LOOKS_NUMERIC = r"^\s*[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\s*$"
+
+
+def written_kind(column: pa.ChunkedArray) -> str:
+    """Return what the cells of a column hold: null, bool, int, float or text."""
+    if _kind(column.slice(0, HEAD)) == "text" and _is_plain_text(column.slice(0, HEAD)):
+        return "text"
+    return _kind(column)
+
+
+def _is_plain_text(column: pa.ChunkedArray) -> bool:
+    """Tell whether a cell of these is no number and no word for true or false, whatever the others are."""
+    cells = _filled(column)
+    numbers = pc.or_(pc.match_substring_regex(cells, LOOKS_NUMERIC), pc.match_substring_regex(cells, WORD))
+    return not (pc.all(numbers).as_py() or set(cells.to_pylist()) <= set().union(*BOOLS))
+
+
+def _filled(column: pa.ChunkedArray) -> pa.Array:
+    """Return the different cells that hold something, without the blanks around them."""
+    cells = pc.unique(pc.utf8_trim_whitespace(pc.unique(column)))
+    return cells.filter(pc.and_(pc.is_valid(cells), pc.not_equal(cells, "")))
+
+
+def _kind(column: pa.ChunkedArray) -> str:
+    cells = _filled(column)
+    if not len(cells):
+        return "null" if pc.all(pc.equal(column, "")).as_py() is not False else "text"
+    if len(cells) <= 2 and any(set(cells.to_pylist()) <= words for words in BOOLS):
+        return "bool"
+    if _all(cells, WHOLE):
+        return "int" if _fits_int64(cells) else "text"
+    words = pc.match_substring_regex(cells, WORD)
+    numbers = cells.filter(pc.invert(words))
+    return "float" if _all(numbers, DECIMAL) and _reads_back(numbers, len(column)) else "text"
+
+
+def _all(cells: pa.Array, pattern: str) -> bool:
+    return pc.all(pc.match_substring_regex(cells, pattern)).as_py() is not False
+
+
+def _any(cells: pa.Array, pattern: str) -> bool:
+    return pc.any(pc.match_substring_regex(cells, pattern)).as_py() is True
+
+
+def _fits_int64(cells: pa.Array) -> bool:
+    try:
+        return bool(pc.all(pc.equal(pc.cast(pc.cast(cells, pa.int64()), pa.string()), cells)).as_py())
+    except pa.ArrowInvalid:
+        return False
+
+
+def _reads_back(numbers: pa.Array, rows: int) -> bool:
+    """Tell whether different decimals of so many rows are numbers, and not names such as versions (1.10, 1.1, 2.0)."""
+    if _any(numbers, LONG):
+        return False
+    if _any(numbers, EXPONENT):
+        plain = numbers.filter(pc.match_substring_regex(numbers, EXPONENT))
+        has_points = _any(numbers, r"\.") and _all(numbers, r"[.eE]")
+        return has_points or _all(plain, EXPONENT_OF_REPR)
+    if not _any(numbers, FILLED_UP):
+        return True
+    places = pc.utf8_length(pc.replace_substring_regex(numbers, r"^[^.]*\.?", ""))
+    if len(pc.unique(places)) == 1 or len(numbers) > MOST_VERSIONS:
+        return True
+    values = pc.unique(pc.cast(numbers, pa.float64()))
+    return len(values) == len(numbers) and 2 * len(numbers) > rows
+
+
+def converted_cells(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
+    """Return cells as values of a kind; a blank one is null where they are no text.
+
+    Raises:
+        pa.ArrowInvalid: a cell is no such value.
+    """
+    if kind == "text":
+        return column
+    if kind == "null":
+        return pa.chunked_array([pa.nulls(len(column))])
+    cells = pc.utf8_trim_whitespace(column)
+    cells = pc.if_else(pc.equal(cells, ""), pa.scalar(None, pa.string()), cells)
+    if kind == "bool":
+        return pc.equal(pc.utf8_lower(cells), "true")
+    return pc.cast(cells, pa.int64() if kind == "int" else pa.float64())
