@@ -49,7 +49,7 @@ def batches_of(path: Path, options: FileOptions, kinds: dict[str, str]) -> Itera
         for batch in _of_parquet(path) if kind == "parquet" else _of_arrow(path):
             part = binary.part_of(str(path), binary.checked(pa.Table.from_batches([batch])))
             yield Dataset(InMemoryTable(part.table))
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeError) as error:
         raise DataError(f"{path}: {brief(error)}") from error
 
 

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from llmkit.data.formats.part import Part
 from llmkit.data.formats.values import as_json
-from llmkit.errors import DataError, brief
+from llmkit.errors import DataError, brief, listing
 
 METADATA = b"huggingface"
 
@@ -20,7 +20,7 @@ def read(where: str, kind: str, data: bytes) -> Part:
     """
     try:
         return part_of(where, checked(_table(kind, data)))
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeError) as error:
         raise DataError(f"{where} is not a readable {kind} file: {brief(error)}") from error
 
 
@@ -48,6 +48,11 @@ def checked(table: pa.Table) -> pa.Table:
 
 def part_of(where: str, table: pa.Table) -> Part:
     """Return a table with plain types: decimals are floats, dates are text, bytes are text where they are UTF-8."""
+    names = table.column_names
+    odd = sorted({name for name in names if names.count(name) > 1 or "\0" in name})
+    if odd:
+        listed = listing(map(repr, odd))
+        raise DataError(f"{where}: columns cannot be called {listed}; two have one name, or the file is damaged")
     changed: dict[str, pa.ChunkedArray] = {}
     mixed: dict[str, str] = {}
     for field in table.schema:

@@ -105,6 +105,8 @@ def data_in_header(header: Record, rows: Sequence[Record]) -> str | None:
     if not rows or _is_counted(header.cells):
         return None
     is_named = any(cell.strip().lower() in NAMES for cell in header.cells)
+    if is_named and not any(len(cell.split()) > 2 for cell in header.cells):
+        return None
     numbers = [cell for cell in header.cells if NUMBER.fullmatch(cell)]
     for place, cell in enumerate(header.cells):
         column = [record.cells[place].strip() for record in rows if place < len(record.cells)]

@@ -7,7 +7,6 @@ import pyarrow.compute as pc
 
 HEAD = 1000  # cells that most columns of text are known by
 BOOLS = ({"True", "False"}, {"true", "false"}, {"TRUE", "FALSE"})
-WHOLE = r"^-?(?:0|[1-9][0-9]*)$"
 DECIMAL = r"^-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$"
 WORD = r"(?i)^-?(?:nan|inf|infinity)$"
 EXPONENT = r"[eE]"
@@ -32,22 +31,28 @@ def _is_plain_text(column: pa.ChunkedArray) -> bool:
     return not (pc.all(numbers).as_py() or set(cells.to_pylist()) <= set().union(*BOOLS))
 
 
-def _filled(column: pa.ChunkedArray) -> pa.Array:
-    """Return the different cells that hold something, without the blanks around them."""
-    cells = pc.unique(pc.utf8_trim_whitespace(pc.unique(column)))
-    return cells.filter(pc.and_(pc.is_valid(cells), pc.not_equal(cells, "")))
+def _filled(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the cells that hold something, without the blanks around them; each once where most come again."""
+    head = column.slice(0, HEAD)
+    cells = pc.unique(column) if 2 * len(pc.unique(head)) <= len(head) else column
+    if _any(cells, r"^\s|\s$"):
+        cells = pc.utf8_trim_whitespace(cells)
+    return cells.filter(pc.not_equal(cells, ""))
 
 
 def _kind(column: pa.ChunkedArray) -> str:
     cells = _filled(column)
     if not len(cells):
         return "null" if pc.all(pc.equal(column, "")).as_py() is not False else "text"
-    if len(cells) <= 2 and any(set(cells.to_pylist()) <= words for words in BOOLS):
-        return "bool"
-    if _all(cells, WHOLE):
-        return "int" if _fits_int64(cells) else "text"
-    words = pc.match_substring_regex(cells, WORD)
-    numbers = cells.filter(pc.invert(words))
+    if _fits_int64(cells):
+        return "int"
+    if any(cells[0].as_py() in words for words in BOOLS):
+        return "bool" if any(set(pc.unique(cells).to_pylist()) <= words for words in BOOLS) else "text"
+    numbers = cells
+    if pc.any(pc.match_substring(cells, "n", ignore_case=True)).as_py():  # as in nan and infinity
+        numbers = cells.filter(pc.invert(pc.match_substring_regex(cells, WORD)))
+    if len(numbers) < len(cells) and _all(numbers, DECIMAL) and not _any(numbers, r"[.eE]"):
+        return "float"  # whole numbers beside nan or infinity
     return "float" if _all(numbers, DECIMAL) and _reads_back(numbers, len(column)) else "text"
 
 
@@ -61,6 +66,7 @@ def _any(cells: pa.Array, pattern: str) -> bool:
 
 def _fits_int64(cells: pa.Array) -> bool:
     try:
+        pc.cast(cells.slice(0, 100), pa.int64())  # the first ones mostly tell
         return bool(pc.all(pc.equal(pc.cast(pc.cast(cells, pa.int64()), pa.string()), cells)).as_py())
     except pa.ArrowInvalid:
         return False
@@ -68,14 +74,17 @@ def _fits_int64(cells: pa.Array) -> bool:
 
 def _reads_back(numbers: pa.Array, rows: int) -> bool:
     """Tell whether different decimals of so many rows are numbers, and not names such as versions (1.10, 1.1, 2.0)."""
-    if _any(numbers, LONG):
-        return False
-    if _any(numbers, EXPONENT):
+    whole = numbers.filter(pc.invert(pc.match_substring(numbers, ".")))
+    if _any(whole, LONG) or (len(whole) == len(numbers) and not _any(numbers, EXPONENT)):
+        return False  # whole numbers that no integer holds
+    if pc.any(pc.match_substring(numbers, "e", ignore_case=True)).as_py():
         plain = numbers.filter(pc.match_substring_regex(numbers, EXPONENT))
-        has_points = _any(numbers, r"\.") and _all(numbers, r"[.eE]")
+        has_points = len(whole) < len(numbers) and _all(whole, EXPONENT)
         return has_points or _all(plain, EXPONENT_OF_REPR)
-    if not _any(numbers, FILLED_UP):
+    ends = numbers.filter(pc.ends_with(numbers, "0"))
+    if not _any(ends, FILLED_UP):
         return True
+    numbers = pc.unique(numbers)
     places = pc.utf8_length(pc.replace_substring_regex(numbers, r"^[^.]*\.?", ""))
     if len(pc.unique(places)) == 1 or len(numbers) > MOST_VERSIONS:
         return True
@@ -93,7 +102,7 @@ def converted_cells(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
         return column
     if kind == "null":
         return pa.chunked_array([pa.nulls(len(column))])
-    cells = pc.utf8_trim_whitespace(column)
+    cells = pc.utf8_trim_whitespace(column) if _any(column, r"^\s|\s$") else column
     cells = pc.if_else(pc.equal(cells, ""), pa.scalar(None, pa.string()), cells)
     if kind == "bool":
         return pc.equal(pc.utf8_lower(cells), "true")
