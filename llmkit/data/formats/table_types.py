@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
+BLANK = re.compile(rb"[\s\x80-\xff]")
 HEAD = 1000  # cells that most columns of text are known by
 BOOLS = ({"True", "False"}, {"true", "false"}, {"TRUE", "FALSE"})
 DECIMAL = r"^-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$"
@@ -35,9 +38,16 @@ def _filled(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return the cells that hold something, without the blanks around them; each once where most come again."""
     head = column.slice(0, HEAD)
     cells = pc.unique(column) if 2 * len(pc.unique(head)) <= len(head) else column
-    if _any(cells, r"^\s|\s$"):
+    if _has_blanks(cells):
         cells = pc.utf8_trim_whitespace(cells)
     return cells.filter(pc.not_equal(cells, ""))
+
+
+def _has_blanks(cells: pa.Array | pa.ChunkedArray) -> bool:
+    """Tell whether blanks may stand in the cells; to look at their bytes is faster than to trim each."""
+    chunks = cells.chunks if isinstance(cells, pa.ChunkedArray) else [cells]
+    texts = [buffer for chunk in chunks if (buffer := chunk.buffers()[2]) is not None]
+    return any(BLANK.search(memoryview(buffer)) is not None for buffer in texts)
 
 
 def _kind(column: pa.ChunkedArray) -> str:
@@ -102,7 +112,7 @@ def converted_cells(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
         return column
     if kind == "null":
         return pa.chunked_array([pa.nulls(len(column))])
-    cells = pc.utf8_trim_whitespace(column) if _any(column, r"^\s|\s$") else column
+    cells = pc.utf8_trim_whitespace(column) if _has_blanks(column) else column
     cells = pc.if_else(pc.equal(cells, ""), pa.scalar(None, pa.string()), cells)
     if kind == "bool":
         return pc.equal(pc.utf8_lower(cells), "true")
