@@ -131,7 +131,8 @@ def _of_lines(path: Path, encoding: str) -> Iterator[Dataset]:
     for text in texts_of(path, encoding):
         rows = files.json_lines(text, str(path), number)
         for start in range(0, len(rows), ROWS_PER_BATCH):
-            yield files.from_rows(rows[start : start + ROWS_PER_BATCH], path)
+            where = f"{path}, from line {number} on"
+            yield files.from_rows(rows[start : start + ROWS_PER_BATCH], where)
         number += text.count("\n")
 
 

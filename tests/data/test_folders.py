@@ -156,7 +156,7 @@ def test_a_sheet_of_a_workbook_is_read(tmp_path, capsys):
     ]
     assert "sheet 'Sheet' is read" in capsys.readouterr().err
     assert rows(f"{tmp_path / 'a.xlsx'}:Other")["train"] == [{"text": "three"}]
-    with pytest.raises(DataError, match="no sheet 'Others' .*; it has Sheet, Other"):
+    with pytest.raises(DataError, match=r"no sheet 'Others' .*; it has Sheet, Other"):
         rows(f"{tmp_path / 'a.xlsx'}:Others")
     (tmp_path / "b.xlsx").write_bytes(b"PK")
     with pytest.raises(DataError, match="not a readable xlsx file"):
