@@ -167,16 +167,15 @@ def _left_trimmed(table: pa.Table) -> pa.Table:
 def _broken_row(where: str, layout: Layout, text: str, first: int) -> DataError | None:
     """Find the first row that has not as many cells as the header, by its line."""
     dialect, width = layout.dialect, len(layout.names)
-    wanted = len([name for name in layout.names if name]) if layout.names[-1:] == ("",) else width
+    is_longer = width > 1 and not layout.names[-1]  # than the names, by a delimiter at the end of the first row
+    wanted = f"the first row has {width}, with an empty last one" if is_longer else f"the header has {width}"
     line = first
     try:
         for record in dialect.records(text, first):
             line = record.line
             if len(record.cells) != width:
                 hint = "; --comment '#' leaves out lines that begin with #" if record.cells[0].startswith("#") else ""
-                return DataError(
-                    f"{where}, line {record.line}: {len(record.cells)} cells where the header has {wanted}{hint}"
-                )
+                return DataError(f"{where}, line {record.line}: {len(record.cells)} cells where {wanted}{hint}")
     except csv.Error as error:
         return DataError(f"{where}, line {line}: {error}")
     return None
