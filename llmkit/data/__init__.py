@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from llmkit.data.folders import files_by_split, split_of
 from llmkit.data.loading import (
     Source,
-    files_by_split,
     fingerprint,
     hub_name,
     load_splits,
     local_path,
     open_dataset,
-    split_of,
     unfolded,
     weights_of,
 )

@@ -183,7 +183,7 @@ class Evidence:
     @classmethod
     def of(cls, source: Source, rows: Dataset | None = None) -> Evidence:
         """Return what a dataset holds; `rows` are those that count most, else its split to train on."""
-        return cls(source.any() if rows is None else rows, dict(source.splits), getattr(source, "mixed", {}))
+        return cls(source.any() if rows is None else rows, dict(source.splits), source.mixed)
 
     @property
     def features(self) -> Features:

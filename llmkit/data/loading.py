@@ -7,8 +7,8 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict, IterableDatasetDict, Translation, load_dataset, load_from_disk
@@ -16,6 +16,11 @@ from datasets import Dataset, DatasetDict, IterableDatasetDict, Translation, loa
 from llmkit import hub
 from llmkit.data import files
 from llmkit.data.conversions import Conversion, converted
+from llmkit.data.folders import WHOLE_NAMES, read_folder, split_of
+from llmkit.data.formats import Part
+from llmkit.data.formats.json_values import json_rows
+from llmkit.data.formats.rows import part_of_rows
+from llmkit.data.formats.schemas import between_splits, unified
 from llmkit.errors import DataError, EmptyError, HubError, OptionError, did_you_mean, listing, one_line
 from llmkit.errors.libraries import translated
 from llmkit.options import FileOptions
@@ -32,16 +37,6 @@ HOMES = {
     "wikitext": "Salesforce/wikitext",
     "yelp_polarity": "fancyzhx/yelp_polarity",
 }
-SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
 
 
 @dataclass(frozen=True)
@@ -53,6 +48,7 @@ class Source:
     benchmark: str | None = None  # "glue/mrpc": the name that benchmarks' own metrics go by
     commit: str | None = None
     conversions: tuple[Conversion, ...] = ()  # that its rows went through
+    mixed: Mapping[str, str] = field(default_factory=dict)  # columns without one type: what is wrong, and what to do
 
     @property
     def slug(self) -> str:
@@ -68,7 +64,9 @@ class Source:
         """Return the dataset with its rows read in other ways."""
         new = tuple(conversions)
         splits = DatasetDict({name: converted(part, new) for name, part in self.splits.items()})
-        return replace(self, splits=splits, conversions=(*self.conversions, *new)) if new else self
+        written = {name for one in new for name in one.writes}
+        mixed = {name: sentence for name, sentence in self.mixed.items() if name not in written}
+        return replace(self, splits=splits, conversions=(*self.conversions, *new), mixed=mixed) if new else self
 
 
 def weights_of(references: Iterable[str]) -> dict[str, float]:
@@ -100,16 +98,28 @@ def _weight_of(reference: str) -> tuple[str, float]:
 
 
 def open_dataset(
-    reference: str, options: FileOptions | None = None, *, revision: str | None = None, report: Report | None = None
+    reference: str,
+    options: FileOptions | None = None,
+    *,
+    revision: str | None = None,
+    report: Report | None = None,
+    text_columns: Collection[str] = (),
 ) -> Source:
-    """Open `reference` and return its splits.
+    """Open `reference` and return its splits, with one type for each column; `Source.mixed` names those without one.
+
+    Args:
+        reference: a benchmark, a Hub name, a file, a sheet or table of a file, a folder, or `-` for stdin.
+        options: how files are read.
+        revision: of a dataset on the Hub.
+        report: where it is said how files were read.
+        text_columns: columns of files that are text whatever they look like, as they are in other rows of the same use.
 
     Raises:
         DataError: there is no such dataset, configuration or file, or a row is broken.
         EmptyError: it holds no rows.
         HubError: the Hub cannot be reached or refuses access.
     """
-    source = _opened(reference, revision, options or FileOptions(), report or Report())
+    source = _opened(reference, revision, Reading(options or FileOptions(), report or Report(), text_columns))
     return replace(source, splits=DatasetDict({name: unfolded(part) for name, part in source.splits.items()}))
 
 
@@ -126,30 +136,43 @@ def unfolded(dataset: Dataset) -> Dataset:
     return dataset.flatten().rename_columns(columns)
 
 
-def _opened(reference: str, revision: str | None, options: FileOptions, report: Report) -> Source:
+@dataclass(frozen=True)
+class Reading:
+    """How files are read, and where that is said."""
+
+    options: FileOptions
+    report: Report
+    text_columns: Collection[str]
+
+    def source(self, reference: str, parts: Mapping[str, Sequence[Part]], benchmark: str | None = None) -> Source:
+        """Return files as a dataset."""
+        splits, mixed = unified(parts, self.text_columns)
+        return Source(reference, splits, benchmark, mixed=mixed)
+
+
+def _opened(reference: str, revision: str | None, reading: Reading) -> Source:
     if reference == "-":
-        return Source(reference, DatasetDict(train=_stdin(options.encoding)))
+        return reading.source(reference, {"train": [_stdin(reading.options.encoding)]})
     path, config = local_path(reference)
     if path is None:
-        return _from_hub(reference, revision, report)
-    if path.is_file() and config:
-        raise DataError(f"{str(path)!r} is a file, which has no configuration {config!r}")
+        return _from_hub(reference, revision, reading.report)
     if path.is_file():
-        return Source(reference, DatasetDict({split_of(Path(path.name)): files.read_file(path, options)}))
-    benchmark = f"{path.name}/{config}" if config else None
-    return Source(reference, _folder(path, config, options), benchmark)
+        part = files.read_part(path, reading.options, config)
+        part.tell(reading.report)
+        return reading.source(reference, {split_of(Path(path.name)): [part]})
+    return _folder(reference, path, config, reading)
 
 
-def _stdin(encoding: str) -> Dataset:
+def _stdin(encoding: str) -> Part:
     text = files.decode(sys.stdin.buffer.read(), encoding, "standard input")
     if not text.strip():
         raise EmptyError("standard input is empty")
     if text.lstrip().startswith("{"):
-        return files.from_rows(files.json_lines(text, "standard input"), "standard input")
+        return part_of_rows(json_rows(text, "jsonl", "standard input")[0], "standard input")
     if text.lstrip().startswith("["):
         with contextlib.suppress(ValueError, TypeError, AttributeError):  # not JSON after all: it is a text
-            return files.from_rows(json.loads(text), "standard input")
-    return Dataset.from_dict({"text": [text]})
+            return part_of_rows(json.loads(text), "standard input")
+    return part_of_rows([{"text": text}], "standard input")
 
 
 def local_path(reference: str) -> tuple[Path | None, str | None]:
@@ -181,57 +204,34 @@ def _near_file(path: Path) -> str:
     return did_you_mean(path.name, [p.name for p in folder.iterdir()]) if folder.is_dir() else ""
 
 
-def split_of(path: Path) -> str:
-    """Return the split that a file's name, or else its folder's, tells: dev.csv is validation, data.csv is train."""
-    for name in reversed(path.parts):
-        words = name.lower().replace("-", "_").replace(".", "_").split("_")
-        for word in words:
-            if word in SPLIT_WORDS:
-                return SPLIT_WORDS[word]
-    return "train"
-
-
-def _folder(path: Path, config: str | None, options: FileOptions) -> DatasetDict:
+def _folder(reference: str, path: Path, config: str | None, reading: Reading) -> Source:
+    benchmark = f"{path.name}/{config}" if config else None
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
-        try:
-            loaded = load_from_disk(str(path))
-        except Exception as error:  # a damaged folder fails in arrow's, json's or the file system's way
-            raise DataError(f"the dataset saved in {str(path)!r} cannot be read: {error}") from error
-        return loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
+        splits = _saved(path, reading.report)
+        return Source(reference, splits, benchmark, mixed=between_splits(splits))
     if "configs:" in _read_if_there(path / "README.md") or config:
         with translated("dataset", str(path)):
-            return load_splits(str(path), config)
-    return _grouped(path, options)
+            splits = load_splits(str(path), config)
+        return Source(reference, splits, benchmark, mixed=between_splits(splits))
+    return reading.source(reference, read_folder(path, reading.options, reading.report), benchmark)
 
 
-def files_by_split(folder: Path) -> dict[str, list[Path]]:
-    """Return the data files of a folder by the split that each is of.
-
-    Raises:
-        DataError: there is none.
-    """
-    groups: dict[str, list[Path]] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and _is_data(path.relative_to(folder))):
-        groups.setdefault(split_of(path.relative_to(folder)), []).append(path)
-    if not groups:
-        raise DataError(f"the folder {str(folder)!r} holds no data file ({', '.join(files.FORMATS)})")
-    return groups
-
-
-def _is_data(inside: Path) -> bool:
-    hidden = any(part.startswith(".") for part in inside.parts)
-    return not hidden and inside.suffix.lower() != ".md" and files.format_of(inside) is not None
-
-
-def _grouped(folder: Path, options: FileOptions) -> DatasetDict:
-    from datasets import concatenate_datasets
-
-    groups = files_by_split(folder)
-    read = {split: [files.read_file(path, options) for path in paths] for split, paths in groups.items()}
+def _saved(path: Path, report: Report) -> DatasetDict:
+    """Return the splits that `datasets` saved, under the names that splits have here."""
     try:
-        return DatasetDict({split: concatenate_datasets(parts) for split, parts in read.items()})
-    except ValueError as error:
-        raise DataError(f"the files in {str(folder)!r} have columns of different types: {error}") from error
+        loaded = load_from_disk(str(path))
+        splits = loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
+        for part in splits.values():
+            part.data.validate(full=True)  # to read a damaged table can end the process
+    except Exception as error:  # a damaged folder fails in arrow's, json's or the file system's way
+        raise DataError(f"the dataset saved in {str(path)!r} cannot be read: {error}") from error
+    names = {name: WHOLE_NAMES.get(name.lower(), name) for name in splits}
+    if len(set(names.values())) < len(names):
+        return splits
+    for name, usual in names.items():
+        if name != usual:
+            report.say(f"{path}: the split {name!r} is read as {usual}")
+    return DatasetDict({names[name]: part for name, part in splits.items()})
 
 
 def _read_if_there(path: Path) -> str:
@@ -253,7 +253,7 @@ def _from_hub(reference: str, revision: str | None, report: Report) -> Source:
     with translated("dataset", name):
         splits = load_splits(name, config, revision=revision)
     benchmark = f"{name.split('/')[-1]}/{config}" if config else name.split("/")[-1]
-    return Source(reference, splits, benchmark, sha)
+    return Source(reference, splits, benchmark, sha, mixed=between_splits(splits))
 
 
 def load_splits(

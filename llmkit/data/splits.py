@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from datasets import Dataset, DatasetDict, ReadInstruction, concatenate_datasets
 
+from llmkit.data.columns import string_columns
 from llmkit.data.label_sets import holds_sets, sets_of
 from llmkit.data.labels import names_of
 from llmkit.data.loading import Source, open_dataset
@@ -152,7 +153,11 @@ def train_and_validation(
     """
     train, validation = select(source.splits, splits.train_split, limit), splits.validation
     if validation is not None and names_file(source.splits, validation):
-        others = open_dataset(validation, options).convert(source.conversions).splits
+        others = (
+            open_dataset(validation, options, text_columns=string_columns(source.any()))
+            .convert(source.conversions)
+            .splits
+        )
         name = next((name for name in (*VALIDATIONS, *others) if name in others), "train")
         return TrainAndValidation(train, select(others, name, limit), validation)
     name = validation or next((name for name in VALIDATIONS if name in source.splits), "")

@@ -7,26 +7,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, zip_longest
 from pathlib import Path
 
 import pyarrow as pa
 from datasets import Dataset, Features, IterableDataset, concatenate_datasets
-from datasets.table import InMemoryTable
 
 from llmkit import hub
 from llmkit.data import files, loading
 from llmkit.data.conversions import Conversion, converted
+from llmkit.data.file_batches import ROWS_PER_BATCH, batches_of, texts_of
+from llmkit.data.folders import class_folders, files_by_split, split_of
+from llmkit.data.formats import Part, tables
 from llmkit.errors import DataError, EmptyError, OptionError, brief
 from llmkit.errors.libraries import translated
 from llmkit.options import FileOptions
 from llmkit.output.report import Report
-
-ROWS_PER_BATCH = 1000  # at most, where the format does not say
-BYTES_PER_READ = 1 << 20
-CHARACTERS_PER_ROW = 64_000  # of a text file
 
 
 class RowStream(ABC):
@@ -82,9 +80,26 @@ class FileStream(RowStream):
     options: FileOptions
 
     def read(self) -> Iterator[Dataset]:
+        kinds: dict[str, str] = {}  # of the columns of tables, as the first rows tell them
         for path in self.paths:
-            for batch in _of_file(path, self.options.encoding):
+            for batch in batches_of(path, self.options, kinds):
                 yield loading.unfolded(batch)
+
+
+@dataclass(frozen=True)
+class ClassStream(RowStream):
+    """The texts of a folder per class, in turns."""
+
+    by_class: Mapping[str, tuple[Path, ...]]
+    options: FileOptions
+
+    def read(self) -> Iterator[Dataset]:
+        turns = zip_longest(*([(path, name) for path in self.by_class[name]] for name in sorted(self.by_class)))
+        pairs = [pair for turn in turns for pair in turn if pair is not None]
+        for start in range(0, len(pairs), ROWS_PER_BATCH):
+            rows = pairs[start : start + ROWS_PER_BATCH]
+            texts = [files.decode(files.bytes_of(path), self.options.encoding, str(path)) for path, _ in rows]
+            yield Dataset.from_dict({"text": texts, "label": [name for _, name in rows]})
 
 
 @dataclass(frozen=True)
@@ -114,13 +129,29 @@ def _with_features(batch: Dataset, features: Features, start: int) -> Dataset:
     """Return rows with these features, which rows that were read earlier have."""
     if batch.features == features:
         return batch
+    rows = f"rows {start + 1} to {start + len(batch)}"
+    for name in features:
+        before, after = (_kind(part.get(name)) for part in (features, batch.features))
+        if before and after and before != after:
+            raise DataError(
+                f"{rows} hold {after} in the column {name!r} where the first rows hold {before}; write it alike in all "
+                "rows, or leave --streaming out, so that all rows are read before the type is told"
+            )
     try:
         columns = {name: batch[name][:] if name in batch.column_names else [None] * len(batch) for name in features}
         return Dataset.from_dict(columns, features=features)
     except (pa.ArrowException, TypeError, ValueError) as error:
-        raise DataError(
-            f"rows {start + 1} to {start + len(batch)} have other columns than the first: {brief(error)}"
-        ) from error
+        raise DataError(f"{rows} have other columns than the first: {brief(error)}") from error
+
+
+def _kind(feature: object) -> str | None:
+    """Return what a column holds where that is one value, or None."""
+    kind = getattr(feature, "dtype", None)
+    if not isinstance(kind, str):
+        return None
+    if kind in {"string", "large_string"}:
+        return "text"
+    return {"bool": "true or false"}.get(kind, "numbers" if kind.startswith(("int", "uint", "float")) else None)
 
 
 @dataclass(frozen=True)
@@ -144,10 +175,9 @@ def open_streams(reference: str, options: FileOptions, report: Report) -> Stream
         raise OptionError("--streaming reads rows again and again, which standard input cannot give; save it to a file")
     path, config = loading.local_path(reference)
     if path is not None and path.is_file():
-        return Streams(reference, {loading.split_of(Path(path.name)): stream_files([path], options)})
+        return Streams(reference, {split_of(Path(path.name)): stream_files([path], options, report)})
     if path is not None and not config and not (path / "README.md").is_file():
-        groups = loading.files_by_split(path)
-        return Streams(reference, {split: stream_files(paths, options) for split, paths in groups.items()})
+        return Streams(reference, _of_folder(path, options, report))
     name, config = (str(path), config) if path is not None else loading.hub_name(reference)
     commit = hub.commit("dataset", name, None, report) if path is None else None
     with translated("dataset", name):
@@ -155,109 +185,35 @@ def open_streams(reference: str, options: FileOptions, report: Report) -> Stream
     return Streams(reference, {split: LibraryStream(rows) for split, rows in loaded.items()}, commit)
 
 
-def stream_files(paths: Iterable[Path], options: FileOptions) -> RowStream:
-    """Return the rows of data files, one file after the other.
+def _of_folder(folder: Path, options: FileOptions, report: Report) -> dict[str, RowStream]:
+    classes = class_folders(folder)
+    if classes is None:
+        groups = files_by_split(folder, report)
+        return {split: stream_files(paths, options, report) for split, paths in groups.items()}
+    report.say(classes.sentence)
+    return {
+        split: ClassStream({name: tuple(paths) for name, paths in by_class.items()}, options)
+        for split, by_class in classes.splits.items()
+    }
+
+
+def stream_files(paths: Iterable[Path], options: FileOptions, report: Report | None = None) -> RowStream:
+    """Return the rows of data files, one file after the other; how tables are read is said.
 
     Raises:
-        DataError: a format that cannot be read in parts.
+        DataError: a format that cannot be read in parts, or a table whose layout cannot be told.
     """
     stream = FileStream(tuple(paths), options)
     for path in stream.paths:
         kind = files.format_of(path)
         if kind == "json":
             raise DataError(f"{path} is one JSON value, which is read whole; --streaming takes lines of JSON (.jsonl)")
+        if kind in files.HOLDERS:
+            raise DataError(f"{path} is read whole; leave --streaming out, or save it as .csv or .jsonl")
         if kind in {"parquet", "arrow"} and path.suffix.lower() in files.COMPRESSIONS:
             raise DataError(f"{path} is compressed as a whole; --streaming takes {kind} files as they are")
+        if kind in {"csv", "tsv"} and report is not None:
+            head = next(texts_of(path, options.encoding), "")
+            layout = tables.layout_of(str(path), kind, head, options)
+            Part(str(path), pa.table({}), said=layout.dialect.said).tell(report)
     return stream
-
-
-def _of_file(path: Path, encoding: str) -> Iterator[Dataset]:
-    kind = files.format_of(path)
-    if kind in {"parquet", "arrow"}:
-        batches = _of_parquet(path) if kind == "parquet" else _of_arrow(path)
-    elif kind in {"csv", "tsv"}:
-        batches = _of_table(path, kind, encoding)
-    else:
-        yield from _of_lines(path, encoding) if kind == "jsonl" else _of_text(path, encoding)
-        return
-    try:
-        for batch in batches:
-            yield Dataset(InMemoryTable(pa.Table.from_batches([batch])))
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: {brief(error)}") from error
-
-
-def _of_parquet(path: Path) -> Iterator[pa.RecordBatch]:
-    import pyarrow.parquet
-
-    with pyarrow.parquet.ParquetFile(path) as file:
-        yield from file.iter_batches(batch_size=ROWS_PER_BATCH)
-
-
-def _of_arrow(path: Path) -> Iterator[pa.RecordBatch]:
-    with pa.OSFile(str(path)) as source:
-        try:
-            yield from pa.ipc.open_stream(source)
-        except pa.ArrowInvalid:
-            reader = pa.ipc.open_file(source)
-            yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
-
-
-def _of_table(path: Path, kind: str, encoding: str) -> Iterator[pa.RecordBatch]:
-    import pyarrow.csv
-
-    delimiter = files.delimiter_of(kind, next(_texts(path, encoding), ""))
-    with _opened(path) as stream:
-        options = files.table_options(delimiter, BYTES_PER_READ, encoding)
-        reader = pyarrow.csv.open_csv(stream, **options)
-        names = files.checked_header(path, reader.schema.names)
-        yield from (pa.RecordBatch.from_arrays(batch.columns, names) for batch in reader)
-
-
-def _of_lines(path: Path, encoding: str) -> Iterator[Dataset]:
-    number = 1
-    for text in _texts(path, encoding):
-        rows = files.json_lines(text, str(path), number)
-        for start in range(0, len(rows), ROWS_PER_BATCH):
-            yield files.from_rows(rows[start : start + ROWS_PER_BATCH], path)
-        number += text.count("\n")
-
-
-def _of_text(path: Path, encoding: str) -> Iterator[Dataset]:
-    for text in _texts(path, encoding):
-        lines, rows, size = list[str](), list[str](), 0
-        for line in text.splitlines(keepends=True):
-            lines.append(line)
-            size += len(line)
-            if size >= CHARACTERS_PER_ROW:
-                rows.append("".join(lines))
-                lines, size = [], 0
-        rows.append("".join(lines))
-        yield Dataset.from_dict({"text": [row for row in rows if row]})
-
-
-def _opened(path: Path) -> pa.NativeFile:
-    try:
-        return pa.input_stream(str(path), compression=files.COMPRESSIONS.get(path.suffix.lower()))
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{path} cannot be read: {brief(error)}") from error
-
-
-def _texts(path: Path, encoding: str) -> Iterator[str]:
-    """Yield the text of a file in pieces of whole lines, of about a block each."""
-    decoder, rest = files.decoder_of(encoding), ""
-    with _opened(path) as stream:
-        while True:
-            block = stream.read(BYTES_PER_READ)
-            try:
-                text = rest + decoder.decode(block, final=not block)
-            except UnicodeDecodeError as error:
-                raise files.wrong_encoding(str(path), error.object, error.start, encoding) from None
-            if not block:
-                break
-            end = text.rfind("\n") + 1
-            rest = text[end:]
-            if end:
-                yield text[:end]
-    if text:
-        yield text

@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from llmkit.data.files import FORMATS, from_rows, read_file, read_rows
+from llmkit.data.files import FORMATS, HOLDERS, from_rows, read_file, read_rows
 from llmkit.errors import DataError, EmptyError
 from llmkit.options import FileOptions
 
@@ -55,7 +55,7 @@ def rows_of(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind not in HOLDERS])
 def test_every_format_reads_plain_and_compressed(rows_of, kind, ending):
     found = rows_of(f"data.{kind}{ending}", compressed(plain_bytes(kind), ending))
     assert found == (ROWS if kind != "txt" else [{"text": "a, b\nça 大\n"}])
@@ -109,6 +109,9 @@ def test_parquet_keeps_the_class_names_that_datasets_wrote(tmp_path):
             '{"text": "a"}\n\n{"text": "b", "n": 2}\n',
             [{"text": "a", "n": None}, {"text": "b", "n": 2}],
             id="a key that some rows lack",
+        ),
+        pytest.param(
+            "a.jsonl", '{"t": 1}\n{"t": 1180591620717411303424}\n', [{"t": "1"}, {"t": str(2**70)}], id="71 bits"
         ),
         pytest.param("a.jsonl", '{"n": 1}\n{"n": 2.5}\n', [{"n": 1.0}, {"n": 2.5}], id="integers and floats"),
         pytest.param("a.jsonl", '{"text": "a\u2028b"}\r\n', [{"text": "a\u2028b"}], id="line separator in JSON"),
@@ -171,7 +174,6 @@ def test_both_ways_to_read_name_the_same_broken_line(tmp_path, read):
         pytest.param("a.jsonl", '{"text": "a"}\n["b"]\n', ["line 2", "object"], id="a JSON line that is no object"),
         pytest.param("a.jsonl", '{"t": "a"}\n{"t": 1}\n', ["'t'", "str in row 1", "int in row 2"], id="mixed types"),
         pytest.param("a.jsonl", '{"t": "cut \\ud83d"}\n', ["'t'"], id="half of a character"),
-        pytest.param("a.jsonl", '{"t": 1}\n{"t": 1180591620717411303424}\n', ["'t'"], id="an integer of 71 bits"),
         pytest.param("a.json", '[{"text": "a"},\n{"text": }]', ["line 2", "not JSON"], id="broken JSON"),
         pytest.param("a.json", "[1, 2]", ["a list of objects"], id="JSON without objects"),
         pytest.param("a.csv.gz", b"text\na\n", ["cannot be read"], id="no gzip under the name .gz"),
@@ -179,7 +181,7 @@ def test_both_ways_to_read_name_the_same_broken_line(tmp_path, read):
         pytest.param("a.csv.zst", b"text\na\n", ["cannot be read"], id="no zstd under the name .zst"),
         pytest.param("a.parquet", b"PAR1 and no more", ["not a readable parquet file"], id="half a parquet file"),
         pytest.param("a.arrow", b"no arrow", ["not a readable arrow file"], id="no arrow"),
-        pytest.param("a.xlsx", b"PK", ["unknown format", "parquet"], id="a format that llmkit does not read"),
+        pytest.param("a.docx", b"PK", ["unknown format", "parquet"], id="a format that llmkit does not read"),
     ],
 )
 def test_a_broken_file_is_refused_in_one_sentence_that_names_the_place(rows_of, tmp_path, name, content, phrases):

@@ -65,7 +65,7 @@ def test_what_save_to_disk_wrote_is_opened(tmp_path):
     Dataset.from_list([A]).save_to_disk(tmp_path / "one")
     DatasetDict(train=Dataset.from_list([A]), dev=Dataset.from_list([B])).save_to_disk(tmp_path / "two")
     assert rows_by_split(tmp_path / "one") == {"train": [A]}
-    assert rows_by_split(tmp_path / "two") == {"train": [A], "dev": [B]}
+    assert rows_by_split(tmp_path / "two") == {"train": [A], "validation": [B]}
 
 
 def test_damaged_output_of_save_to_disk_is_refused(tmp_path):
@@ -142,10 +142,21 @@ def test_a_folder_without_data_is_refused(tmp_path):
         open_dataset(str(tmp_path))
 
 
-def test_files_of_one_split_must_agree_in_their_columns(tmp_path):
+def test_a_column_without_one_type_in_the_files_of_a_split_is_named(tmp_path):
     write_csv(tmp_path / "train-1.csv", [{"text": "a", "label": 1}])
     write_csv(tmp_path / "train-2.csv", [{"text": "b", "label": "x"}])
-    with pytest.raises(DataError, match=r"different types.*label"):
+    source = open_dataset(str(tmp_path))
+    assert source.splits["train"].to_list() == [{"text": "a", "label": "1"}, {"text": "b", "label": '"x"'}]
+    assert list(source.mixed) == ["label"]
+    assert f"{tmp_path / 'train-1.csv'} holds whole numbers ('1')" in source.mixed["label"]
+    assert f"{tmp_path / 'train-2.csv'} holds text ('x')" in source.mixed["label"]
+
+
+def test_files_of_one_split_must_agree_in_their_columns(tmp_path):
+    write_csv(tmp_path / "train-1.csv", [{"text": "a", "label": 1}])
+    write_csv(tmp_path / "train-2.csv", [{"text": "b", "label": 1}])
+    write_csv(tmp_path / "train-3.csv", [{"review": "b", "label": 1}])
+    with pytest.raises(DataError, match=r"train-3.csv has the columns review, label, and .*train-1.csv"):
         open_dataset(str(tmp_path))
 
 

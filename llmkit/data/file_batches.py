@@ -1,0 +1,180 @@
+"""Data files a few rows at a time: what is read is never all in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset
+from datasets.table import InMemoryTable
+
+from llmkit.data import files
+from llmkit.data.formats import binary, tables
+from llmkit.data.formats.dialects import Dialect
+from llmkit.data.formats.schemas import KINDS as HELD
+from llmkit.data.formats.schemas import TYPES as ARROW_TYPES
+from llmkit.data.formats.table_types import converted_cells, written_kind
+from llmkit.data.formats.text import marked, refuse_unmarked_utf16
+from llmkit.errors import DataError, brief
+from llmkit.options import FileOptions
+
+ROWS_PER_BATCH = 1000  # at most, where the format does not say
+BYTES_PER_READ = 1 << 20
+CHARACTERS_PER_ROW = 64_000  # of a text file
+LONGEST_ROW = 1 << 26  # characters of a row of a table, over which a quote that nothing closes is looked for
+
+
+def batches_of(path: Path, options: FileOptions, kinds: dict[str, str]) -> Iterator[Dataset]:
+    """Yield the rows of a data file.
+
+    Args:
+        path: the file.
+        options: how it is read.
+        kinds: what the columns of tables hold, as the first rows tell; it is added to.
+
+    Raises:
+        DataError: the file is broken, or a column holds something else than its first rows.
+    """
+    kind = files.format_of(path)
+    if kind in {"csv", "tsv"}:
+        yield from _of_table(path, kind, options, kinds)
+        return
+    if kind not in {"parquet", "arrow"}:
+        yield from _of_lines(path, options.encoding) if kind == "jsonl" else _of_text(path, options.encoding)
+        return
+    try:
+        for batch in _of_parquet(path) if kind == "parquet" else _of_arrow(path):
+            part = binary.part_of(str(path), binary.checked(pa.Table.from_batches([batch])))
+            yield Dataset(InMemoryTable(part.table))
+    except (OSError, pa.ArrowException, UnicodeError) as error:
+        raise DataError(f"{path}: {brief(error)}") from error
+
+
+def _of_parquet(path: Path) -> Iterator[pa.RecordBatch]:
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path) as file:
+        yield from file.iter_batches(batch_size=ROWS_PER_BATCH)
+
+
+def _of_arrow(path: Path) -> Iterator[pa.RecordBatch]:
+    with pa.OSFile(str(path)) as source:
+        try:
+            yield from pa.ipc.open_stream(source)
+        except pa.ArrowInvalid:
+            reader = pa.ipc.open_file(source)
+            yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
+
+
+def _of_table(path: Path, kind: str, options: FileOptions, kinds: dict[str, str]) -> Iterator[Dataset]:
+    pieces = texts_of(path, options.encoding)
+    head = next(pieces, "")
+    layout = tables.layout_of(str(path), kind, head, options)
+    columns: list[str] = []
+    line = layout.line
+    for text in _whole_rows(layout.dialect, chain([head[layout.start :]], pieces)):
+        part = tables.part_of(str(path), layout, tables.cells_of(str(path), layout, text, line))
+        if part.mixed:
+            raise DataError(next(iter(part.mixed.values())))
+        if columns and part.table.column_names != columns:
+            raise DataError(f"{path}: from line {line} on the last column, which has no name, holds something")
+        columns = part.table.column_names
+        if part.table.num_rows:
+            yield Dataset(InMemoryTable(_typed(f"{path}, from line {line} on", part.table, kinds)))
+        line += text.count("\n")
+
+
+def _typed(where: str, table: pa.Table, kinds: dict[str, str]) -> pa.Table:
+    """Return cells with the types that the first rows told; the types of columns that are new are told from these."""
+    columns = {}
+    for name in table.column_names:
+        kind = "text" if kinds.get(name) == "text" else written_kind(table[name])
+        before = kinds.setdefault(name, kind)
+        if kind != before and kind != "null" and (kind, before) != ("int", "float"):
+            raise DataError(
+                f"{where}: the column {name!r} does not hold {HELD[before]} alone, as the first rows do; write it "
+                "alike in all rows, or leave --streaming out, so that all rows are read before the type is told"
+            )
+        cells = converted_cells(table[name], kind)
+        columns[name] = cells if kind == before or before == "text" else pc.cast(cells, ARROW_TYPES[before])
+    return pa.table(columns)
+
+
+def _whole_rows(dialect: Dialect, pieces: Iterable[str]) -> Iterator[str]:
+    """Yield the pieces of a table's text cut at the end of a row, and not in a cell that goes over lines."""
+    rest = ""
+    for piece in pieces:
+        text = rest + piece
+        end = len(text)
+        if dialect.quoting and len(text) < LONGEST_ROW and _is_open(dialect, text):
+            line = max((record.line for record in dialect.records(text)), default=1)
+            end = 0
+            for _ in range(line - 1):
+                end = text.find("\n", end) + 1
+        rest = text[end:]
+        if end:
+            yield text[:end]
+    if rest:
+        yield rest
+
+
+def _is_open(dialect: Dialect, text: str) -> bool:
+    """Tell whether a text ends in a quoted cell that goes on."""
+    return '"' in text and any(not cell["end"] for cell in dialect.quoted.finditer(text))
+
+
+def _of_lines(path: Path, encoding: str) -> Iterator[Dataset]:
+    number = 1
+    for text in texts_of(path, encoding):
+        rows = files.json_lines(text, str(path), number)
+        for start in range(0, len(rows), ROWS_PER_BATCH):
+            where = f"{path}, from line {number} on"
+            yield files.from_rows(rows[start : start + ROWS_PER_BATCH], where)
+        number += text.count("\n")
+
+
+def _of_text(path: Path, encoding: str) -> Iterator[Dataset]:
+    for text in texts_of(path, encoding):
+        lines, rows, size = list[str](), list[str](), 0
+        for line in text.splitlines(keepends=True):
+            lines.append(line)
+            size += len(line)
+            if size >= CHARACTERS_PER_ROW:
+                rows.append("".join(lines))
+                lines, size = [], 0
+        rows.append("".join(lines))
+        yield Dataset.from_dict({"text": [row for row in rows if row]})
+
+
+def _opened(path: Path) -> pa.NativeFile:
+    try:
+        return pa.input_stream(str(path), compression=files.COMPRESSIONS.get(path.suffix.lower()))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{path} cannot be read: {brief(error)}") from error
+
+
+def texts_of(path: Path, encoding: str) -> Iterator[str]:
+    """Yield the text of a file in pieces of whole lines, of about a block each."""
+    decoder, rest = None, ""
+    with _opened(path) as stream:
+        while True:
+            block = stream.read(BYTES_PER_READ)
+            if decoder is None:
+                encoding = marked(block, encoding)
+                refuse_unmarked_utf16(block, encoding, str(path))
+                decoder = files.decoder_of(encoding)
+            try:
+                text = rest + decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                raise files.wrong_encoding(str(path), error.object, error.start, encoding) from None
+            if not block:
+                break
+            end = text.rfind("\n") + 1
+            rest = text[end:]
+            if end:
+                yield text[:end]
+    if text:
+        yield text
