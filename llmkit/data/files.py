@@ -119,7 +119,7 @@ def _of_text(path: Path, kind: str, options: FileOptions) -> Part:
     text, warning = _text(path, options.encoding)
     sentences = conll.read_conll(text, where, certain=conll.is_named_so(path.name)) if kind == "txt" else None
     if sentences is not None:
-        said: tuple[str, ...] = (f"lines of words and tags are {len(sentences)} sentences, as CoNLL has them",)
+        said: tuple[str, ...] = (f"lines of words and tags are read as CoNLL has them; sentences: {len(sentences)}",)
         part = Part(where, sentences.data.table, said=said)
     elif kind == "txt":
         part = Part(where, pa.table({"text": pa.array([text], pa.string())}))

@@ -18,6 +18,7 @@ from llmkit.errors import DataError, shortened
 
 ENDINGS = ("conll", "conllu", "bio", "iob", "iob2")
 DOCUMENT_MARK = "-DOCSTART-"
+LEAST_LINES = 4  # of words, below which a text is no CoNLL by what it holds
 HEAD = 50_000  # characters that tell whether a text can be such at all
 MOST = 0.95  # of the lines: how many must have the same number of fields
 MOST_TAGS, OFTEN = 100, 3  # distinct tags that a column can have, and how often each comes on average at least
@@ -63,7 +64,7 @@ def read_conll(text: str, where: str, certain: bool = False) -> Dataset | None:
     lines = [line for sentence in sentences for line in sentence]
     fields = _usual_fields(lines)
     layout = None
-    if fields >= 2:
+    if fields >= 2 and (certain or len(lines) >= LEAST_LINES):
         table = [line for _, line in lines if len(line) == fields]
         layout = _layout(table, sentences, certain)
     if layout is None:

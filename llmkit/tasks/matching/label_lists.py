@@ -69,7 +69,8 @@ def _of_indicators(evidence: Evidence, given: Mapping[str, str], columns: tuple[
 
 def _separated(evidence: Evidence, given: Mapping[str, str], separator: str | None) -> list[Candidate]:
     """Return the reading of cells that hold names with a separator; without a flag it has to be asked for."""
-    able = [column for column in evidence.columns.values() if column.is_string and not column.is_identifier]
+    strings = [column for column in evidence.columns.values() if column.is_string and column.pattern != "number"]
+    able = [column for column in strings if not column.is_identifier]
     usual = [column for name in LISTS for column in able if column.name.lower() == name]
     named = usual or [column for column in able if names.has_word(column.name, names.LABEL_WORDS)]
     for column in named:
