@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from llmkit.data.columns import Row
-from llmkit.data.texts_of_cells import parsed, without_nulls
+from llmkit.data.conversions.literals import parsed, without_nulls
 from llmkit.data.turns import Dialect, Message, Turn, joined, turns_of
 from llmkit.errors import DataError, shortened_repr
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from llmkit.data.texts_of_cells import without_nulls
+from llmkit.data.conversions.literals import without_nulls
 from llmkit.errors import DataError, listing, shortened_repr
 
 Message = dict[str, str]  # role and content; of a call also tool_calls (JSON), of its result tool_call_id and name

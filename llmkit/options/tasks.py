@@ -131,8 +131,7 @@ class TaskFlags(Options):
         return {name.strip().lower(): role for name, _, role in pairs}
 
     def _conversation_problems(self) -> Iterator[str]:
-        if self.skip_invalid is not None and not 0 < self.skip_invalid <= 1:
-            yield f"--skip-invalid is the share of rows that can be left out, as 0.1, not {self.skip_invalid:g}"
+        yield from self.at_least(0, "skip_invalid")
         for pair in self.role or ():
             name, _, role = pair.rpartition("=")
             if not name.strip() or role not in SPEAKER_ROLES:

@@ -61,8 +61,14 @@ class ClassColumns(SequenceColumns):
     def refine(
         self, candidate: Candidate, evidence: Evidence, flags: TaskFlags, config: PretrainedConfig | None
     ) -> Candidate:
-        of_model = None if config is None else Labels.of_model(config).regression
-        return with_labels_read(candidate, evidence, of_model if flags.regression is None else flags.regression)
+        if flags.regression is not None or config is None:
+            return with_labels_read(candidate, evidence, flags.regression)
+        label = evidence.columns.get(candidate.columns["label"])
+        of_model = Labels.of_model(config).regression
+        could_be = label is not None and (label.is_number or label.pattern == "number")
+        is_whole = label is not None and not label.has_fractions
+        settled = could_be and (of_model or is_whole)  # else what the labels are, which is refused then
+        return with_labels_read(candidate, evidence, of_model if settled else None)
 
     def labels(self, train: Dataset, validation: Dataset | None, columns: dict[str, str]) -> Labels:
         labels = label_names.found_in(train, columns["label"])

@@ -21,10 +21,10 @@ from transformers.modeling_outputs import TokenClassifierOutput
 from llmkit import metrics
 from llmkit.data import labels as label_names
 from llmkit.data.columns import Row, text_of
+from llmkit.data.conversions.tagging.word_bounds import word_bounds, words_in
 from llmkit.data.evidence import Evidence
 from llmkit.data.label_sets import UNLABELLED, declared_in, single_labels
 from llmkit.data.labels import Labels, Matching, natural
-from llmkit.data.words import word_bounds, words_in
 from llmkit.errors import DataError, ModelError, OptionError, listing
 from llmkit.metrics.observations import OUTSIDE, Observations, Spans, are_single, span_types, spans_of
 from llmkit.options import AskOptions, TaskFlags

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmkit.data.words import join_words, token_words, word_bounds
+from llmkit.data.conversions.tagging.word_bounds import join_words, token_words, word_bounds
 
 
 @pytest.mark.parametrize(

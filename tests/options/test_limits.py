@@ -22,7 +22,7 @@ NUMBERS = [
     for field in dataclasses.fields(group)
     if main_type(field_types(group)[field.name]) in (int, float)
 ]
-BEYOND = (10**30, 1e300, -1, float("nan"), float("inf"), float("-inf"))
+BEYOND = (10**41, 1e300, -1, float("nan"), float("inf"), float("-inf"))
 
 
 def named(pair: tuple[type, str]) -> str:

@@ -220,7 +220,7 @@ def test_a_string_of_choices_and_a_wrong_prediction_are_sentences(llmkit, choose
     strings = write_jsonl(tmp_path / "s.jsonl", [{**GOOD, "choices": "x or y"}] * 2)
     ran = llmkit("eval", strings, "-m", chooser)
     assert ran.code == 2
-    assert "row 1: its choices are 'x or y', and a list of texts is wanted" in ran.error
+    assert "row 1: the choices 'x or y' are no list of texts" in ran.error
     data = write_jsonl(tmp_path / "rows.jsonl", [{**GOOD, "id": 1}])
     predictions = write_jsonl(tmp_path / "p.jsonl", [{"id": 1, "prediction": "w"}])
     ran = llmkit("eval", data, "--predictions", predictions)

@@ -142,7 +142,7 @@ def test_files_are_summarized_by_the_usual_column(llmkit, summarizer, tmp_path):
 
 @pytest.mark.parametrize("task", ["translation", "summarization"])
 def test_a_chat_model_is_told_in_words(llmkit, models_root, tmp_path, task):
-    folder = models_root / "chat"
+    folder = models_root / "chat-of-texts"
     if not folder.exists():
         tiny.llama_folder(folder, seed=3, chat_template=TEMPLATE)
     rows, text = (tiny.translations(9), "en") if task == "translation" else (ROWS[:9], "document")

@@ -15,7 +15,7 @@ from datasets import Dataset, Features, List, Value, concatenate_datasets
 from llmkit.data.columns import Row, is_string, item_of
 from llmkit.data.conversations import INVALID_ROWS, Conversation, conversation_of
 from llmkit.data.conversions.base import Conversion
-from llmkit.data.texts_of_cells import parsed
+from llmkit.data.conversions.literals import parsed
 from llmkit.data.turns import CALL_KEYS, LOSS_KEYS, MASK_KEYS, ROLE_AND_CONTENT_KEYS, ROLE_KEYS, Dialect, Message
 from llmkit.errors import DataError, shortened_repr
 from llmkit.options import TaskFlags

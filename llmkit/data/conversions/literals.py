@@ -9,7 +9,7 @@ import math
 import re
 import tokenize
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 OPENING = ("[", "{", "(", "array(", "np.array(", "numpy.array(")
 NAMES = {"null": None, "nan": math.nan, "NaN": math.nan, "true": True, "false": False}
@@ -37,6 +37,19 @@ def value_of(cell: object) -> object:
             return _evaluated(ast.parse(source, mode="eval").body)
     except (ValueError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError):
         return cell
+
+
+def parsed(text: str) -> list[object] | dict[str, object] | None:
+    """Return the list or the object that a text spells, or None where it spells none."""
+    value = value_of(text)
+    return value if isinstance(value, list | dict) else None
+
+
+def without_nulls(value: object) -> object:
+    """Return a value without the keys that are null, which Arrow gives to objects that lack a key of others."""
+    if isinstance(value, Mapping):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def is_spelled(cell: object) -> bool:

@@ -166,13 +166,14 @@ class DenoisingTask(LanguageModelingTask):
 
 
 def text_column(dataset: Dataset, given: dict[str, str]) -> dict[str, str] | None:
-    """Return the text column: the one given, else `text`, else the string column with the most characters."""
+    """Return the text column: the one given, else `text`, else the longest strings that are no links."""
     if "text" in given:
         return {"text": given["text"]}
     names = string_columns(dataset)
-    if not names:
-        return None
-    return {"text": "text" if "text" in names else longest_text(dataset, names)}
+    if "text" in names or not names:
+        return {"text": "text"} if names else None
+    prose = [column.name for column in Evidence(dataset).strings()]
+    return {"text": longest_text(dataset, prose or names)}
 
 
 def usable_texts(dataset: Dataset, columns: dict[str, str]) -> list[int]:

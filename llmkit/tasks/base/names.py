@@ -116,7 +116,7 @@ def ranked_by_name(
     return found
 
 
-def are_numbered_alike(first: str, second: str) -> bool:
+def differ_by_a_number(first: str, second: str) -> bool:
     """Tell whether two names differ by a number or a letter at an end: sent_1 and sent_2, text_a and text_b."""
     ones, others = name_words(first), name_words(second)
     if len(ones) != len(others) or ones == others:

@@ -9,8 +9,8 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from llmkit.data.conversions.tagging.word_bounds import join_words, token_words
 from llmkit.data.labels import merged_probabilities
-from llmkit.data.words import join_words, token_words
 from llmkit.metrics.observations import Floats, softmax
 
 

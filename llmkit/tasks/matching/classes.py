@@ -122,19 +122,19 @@ def text_choices(evidence: Evidence, given: Mapping[str, str], *taken: str) -> l
 
 
 def pair_among(columns: list[ColumnProfile]) -> tuple[str, str] | None:
-    """Return two texts that are compared: named as pairs are, or alike but for a number."""
+    """Return two texts that are compared: named as pairs are, or the same but for a number."""
     known = {column.name.lower(): column.name for column in columns}
     for first, second in names.PAIRS:
         if first in known and second in known:
             return known[first], known[second]
     texts = [column for column in columns if column.is_text]
-    alike = [
+    numbered = [
         (one.name, other.name)
         for place, one in enumerate(texts)
         for other in texts[place + 1 :]
-        if names.are_numbered_alike(one.name, other.name)
+        if names.differ_by_a_number(one.name, other.name)
     ]
-    return alike[0] if len(alike) == 1 else None
+    return numbered[0] if len(numbered) == 1 else None
 
 
 def ranked_texts(columns: list[ColumnProfile]) -> list[ColumnProfile]:

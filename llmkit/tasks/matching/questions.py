@@ -31,7 +31,7 @@ QUESTIONS = (
 LISTS_OF_CHOICES = ("choices", "options", "endings", "candidates", "选项")
 KEY_NAMES = (  # of the right choice
     *(
-        "answerKey",
+        "answerkey",
         "answer_key",
         "answer",
         "label",
@@ -67,7 +67,7 @@ def answer_candidates(evidence: Evidence, given: Mapping[str, str]) -> list[Cand
         (column for column in starts if column.name.lower() in START_WORDS), None
     )
     found = {"question": question.name, "context": context.name, "answers": answer.name}
-    structured = not answer.is_string or start is not None
+    structured = not answer.is_string or start is not None or answer.name == "answers"
     if not structured and not _stand_in(evidence, context, answer):
         return []
     if start is not None and not isinstance(answer.feature, dict):

@@ -210,12 +210,12 @@ def _no_task(tasks: Sequence[Task], evidence: Evidence, given: Mapping[str, str]
             f"the columns ({listing(evidence.features)}) fit no task of {command}: {requirement}; name them, as in "
             f"--column {role}=NAME"
         )
-    held = listing(f"{column.name}: {column.summary}" for column in evidence.columns.values())
+    held = listing(f"{column.name} holds {column.summary}" for column in evidence.columns.values())
     task = next((task for task in tasks if "label" in task.columns.roles), tasks[0])
     roles = " ".join(f"--column {role}=NAME" for role in task.columns.roles[:1])
     return DataError(
-        f"no column says which task this is ({held}): name it and its columns, as in --task {task.name} {roles}; "
-        f"{_alone(tasks)}learns from the text alone"
+        f"the columns ({listing(evidence.features)}) fit no task of {command} for sure: {held}; name it and its "
+        f"columns, as in --task {task.name} {roles}; {_alone(tasks)}learns from the text alone"
     )
 
 

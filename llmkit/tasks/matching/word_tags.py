@@ -87,7 +87,7 @@ def _sequence(column: ColumnProfile) -> bool:
     """Tell whether cells are lists of words, of tags or of ids, as lists or as text of such."""
     if column.is_list:
         return not isinstance(item_of(column.feature), dict) and item_of(item_of(column.feature)) is None
-    return column.is_string and bool(column.cells) and (column.cells[0].lstrip().startswith("[") or column.words >= 1)
+    return column.is_string and bool(column.cells)
 
 
 def _items(column: ColumnProfile, cell: object) -> Sequence[object] | None:
@@ -106,6 +106,8 @@ def _holds_words(column: ColumnProfile) -> bool:
 
 def _match(tokens: ColumnProfile, tags: ColumnProfile) -> bool:
     """Tell whether the lists of two columns are equally long, and the items of one come again as tags do."""
+    if tokens.name in {"tokens", "words"} and tags.name in {"tags", "ner_tags", "pos_tags"}:
+        return True  # what is wrong with a row is said then
     if len(tokens.cells) != len(tags.cells) or not tags.cells:
         return not tags.cells and not tokens.cells and tags.is_list
     if tags.is_string and not tokens.is_list and not tags.cells[0].lstrip().startswith("["):

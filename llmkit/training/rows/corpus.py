@@ -69,10 +69,10 @@ def _documents(
     source: Source, data: CorpusOptions, splits: SplitOptions, seed: int
 ) -> tuple[list[str], list[str], str]:
     """Return the documents to train on, those that are held out, and a phrase on where these come from."""
-    train = _texts(select(source.splits, splits.train_split, data.limit), data)
+    train = _texts(source, splits.train_split, data)
     name = splits.validation or next((name for name in VALIDATIONS if name in source.splits), None)
     if name is not None:
-        return train, _texts(select(source.splits, name, data.limit), data), f"split {name}"
+        return train, _texts(source, name, data), f"split {name}"
     if len(train) >= FEW_DOCUMENTS:
         order = np.random.default_rng(seed).permutation(len(train))
         count = max(1, round(len(train) * HELD_OUT_SHARE))
@@ -84,9 +84,12 @@ def _documents(
     return kept, ends, f"the last {HELD_OUT_SHARE:.0%} of each document"
 
 
-def _texts(rows: Dataset, data: CorpusOptions) -> list[str]:
+def _texts(source: Source, split: str, data: CorpusOptions) -> list[str]:
+    rows = select(source.splits, split, data.limit)
     columns = text_column(rows, data.columns)
     if columns is None or columns["text"] not in rows.column_names:
         raise DataError(f"there is no text column among {listing(rows.column_names)}; name it with --column text=NAME")
+    if columns["text"] in source.mixed:
+        raise DataError(source.mixed[columns["text"]])
     texts = rows[columns["text"]][:]
     return [str(texts[row]) for row in usable_texts(rows, columns)]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from llmkit.data.conversions.tagging.tag_schemes import OUTSIDE
-from llmkit.data.words import word_bounds
+from llmkit.data.conversions.tagging.word_bounds import word_bounds
 from llmkit.errors import DataError
 
 
