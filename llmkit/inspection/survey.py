@@ -10,17 +10,18 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
-from datasets import ClassLabel, Dataset
+from datasets import Dataset
 
 from llmkit import models, tasks
 from llmkit.data import Source, open_dataset
 from llmkit.data.parts import Part
 from llmkit.data.splits import VALIDATIONS
-from llmkit.errors import EmptyError, listing
+from llmkit.errors import EmptyError
 from llmkit.inspection import near_duplicates, token_lengths
 from llmkit.inspection.batch_preview import RowPreview, preview_batch
 from llmkit.inspection.checks import Inspected, inspect
 from llmkit.inspection.findings import Finding, RowsOf, finding_of
+from llmkit.inspection.readings import ResolvedTask
 from llmkit.inspection.row_codes import readable_texts
 from llmkit.inspection.token_lengths import TokenCounter, open_token_counter
 from llmkit.inspection.tokenizer_checks import require_spelled
@@ -29,35 +30,10 @@ from llmkit.metrics.observations import Ints
 from llmkit.models import BUILTIN_NAME
 from llmkit.options import DataOptions, ModelOptions, SurveyOptions
 from llmkit.output.report import Report
-from llmkit.output.survey_result import ColumnResult, LengthsResult, SplitResult, SurveyResult, TaskResult
-from llmkit.tasks import Task, input_columns
+from llmkit.output.survey_result import LengthsResult, SplitResult, SurveyResult
+from llmkit.tasks import input_columns
 
 PREVIEW_AMONG = 1000  # first rows, among which those are sought that are shown
-
-
-@dataclass(frozen=True)
-class ResolvedTask:
-    """The task that finetuning would take, and the columns by their roles in it."""
-
-    task: Task
-    columns: dict[str, str]
-    why: str
-    alternatives: tuple[str, ...]  # tasks that the columns would do for too
-
-    def as_dict(self) -> TaskResult:
-        """Return the fields that --json prints."""
-        return {
-            "name": self.task.name,
-            "why": self.why,
-            "others": list(self.alternatives),
-            "columns": self.columns,
-            "pieces": self.task.encoding.overlong_rows,
-        }
-
-    @property
-    def has_targets(self) -> bool:
-        """Whether a column is beside those of the inputs."""
-        return input_columns(self.columns) != self.columns
 
 
 @dataclass(frozen=True)
@@ -81,7 +57,7 @@ class Survey:
             "dataset": self.source.reference,
             "dataset_commit": self.source.commit,
             "task": self.resolved.as_dict(),
-            "columns": list(_columns(self.source.any(), self.resolved.columns)),
+            "columns": list(self.resolved.columns_of_file()),
             "tokenizer": self.counter.name,
             "max_length": self.counter.limit,
             "splits": {inspected.part.name: self._split(inspected) for inspected in self.parts},
@@ -129,11 +105,8 @@ def survey(
     resolution = tasks.resolve_task(able, evidence, data.columns, "data", data, resolved.config)
     task, columns = resolution.task, resolution.columns
     parts = [replace(part, rows=resolution.convert(part.rows)) for part in parts]
-    why = "--task names it" if data.task else resolution.reason
-    more = tuple(dict.fromkeys(other.name for other, _ in resolution.others if other is not task))
-    resolved_task = ResolvedTask(task, columns, why, more)
-    _say_task(resolved_task, report)
-    report.say_all(resolution.sentences(with_reason=False))
+    resolved_task = ResolvedTask(resolution, evidence, data.task is not None)
+    resolved_task.tell(report)
     say_unused(resolution, evidence.rows, report)
     inputs = input_columns(columns)
     for part in parts:
@@ -253,31 +226,6 @@ def _near_shared(
     near = (twins >= 0) & ~np.isin(later.codes[originals], earlier.codes[earlier_originals])
     what = f"are nearly {earlier.part.name} rows"
     yield from finding_of("near-overlap", later.part, originals[near], what, twins=RowsOf(earlier.part, twins[near]))
-
-
-def _columns(rows: Dataset, columns: dict[str, str]) -> Iterator[ColumnResult]:
-    roles = {name: role for role, name in columns.items()}
-    for name, feature in rows.features.items():
-        yield {"name": name, "feature": _feature(feature), "role": roles.get(name)}
-
-
-def _feature(feature: object) -> str:
-    """Return a feature as a person says it: string, list of string, class label of 2."""
-    if isinstance(feature, ClassLabel):
-        return f"class label of {feature.num_classes}: {listing(feature.names)}"
-    if isinstance(feature, dict):
-        return f"{{{', '.join(f'{name}: {_feature(inner)}' for name, inner in feature.items())}}}"
-    item = getattr(feature, "feature", None)
-    if item is not None:
-        return f"list of {_feature(item)}"
-    return str(getattr(feature, "dtype", feature))
-
-
-def _say_task(resolved: ResolvedTask, report: Report) -> None:
-    columns = ", ".join(f"{role}={name}" for role, name in resolved.columns.items())
-    report.say(f"task: {resolved.task.name}; columns {columns} ({resolved.why})")
-    if resolved.alternatives:
-        report.debug(f"other tasks that would do: {listing(resolved.alternatives)}; --task names one")
 
 
 def _say_tokens(counter: TokenCounter, is_named: bool, report: Report) -> None:

@@ -16,6 +16,7 @@ from llmkit.output.survey_result import (
     LengthsResult,
     PieceKind,
     PieceResult,
+    ReadingResult,
     RowResult,
     SplitResult,
     SurveyResult,
@@ -42,7 +43,10 @@ def show_survey(result: SurveyResult, report: Report) -> None:
     if report.json:
         report.json_line(result)
         return
-    report.table("", ["column", "feature", "role"], [_column(column) for column in result["columns"]])
+    report.table("", ["column", "feature", "holds", "role"], [_column(column) for column in result["columns"]])
+    readings = result["task"]["readings"]
+    if len(readings) > 1:
+        report.table("", ["reading", "columns", "confidence", "why"], list(map(_reading, readings)))
     header = ["split", "rows", "labelled", "empty", "unusable", "duplicates"]
     splits = result["splits"]
     report.table("", header, [[printable(name), *_counts(split)] for name, split in splits.items()])
@@ -66,7 +70,13 @@ def show_survey(result: SurveyResult, report: Report) -> None:
 
 
 def _column(column: ColumnResult) -> list[str]:
-    return [printable(column["name"], 60), printable(column["feature"], 200), column["role"] or ""]
+    feature = printable(column["feature"], 200)
+    return [printable(column["name"], 60), feature, printable(column["holds"], 60), column["role"] or ""]
+
+
+def _reading(reading: ReadingResult) -> list[str]:
+    columns = ", ".join(f"{role}={name}" for role, name in reading["columns"].items())
+    return [reading["task"], printable(columns, 200), reading["confidence"], printable(reading["why"], 200)]
 
 
 def _counts(split: SplitResult) -> list[str]:

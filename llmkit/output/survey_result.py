@@ -7,12 +7,22 @@ from typing import Literal, TypedDict
 PieceKind = Literal["text", "special", "padding", "learned", "unlearned", "answer", "omitted"]
 
 
+class ReadingResult(TypedDict):
+    """One way to read the columns; the first of them was taken."""
+
+    task: str
+    columns: dict[str, str]
+    confidence: str
+    why: str
+
+
 class TaskResult(TypedDict):
     """The task that finetuning would take."""
 
     name: str
     why: str
     others: list[str]
+    readings: list[ReadingResult]
     columns: dict[str, str]
     pieces: str | None
 
@@ -22,6 +32,7 @@ class ColumnResult(TypedDict):
 
     name: str
     feature: str
+    holds: str
     role: str | None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from datasets import Dataset
 from transformers import PretrainedConfig
@@ -27,6 +27,7 @@ class Resolution:
     task: Task
     candidate: Candidate
     others: tuple[tuple[Task, Candidate], ...] = ()  # readings that are less sure
+    columns_of_file: dict[str, str] = field(default_factory=dict)  # by role, before the conversions that follow
     columns_read: frozenset[str] = frozenset()  # of the rows as they are
 
     @property
@@ -99,11 +100,12 @@ def resolve_task(
     renames = tuple(RenamedColumn(name, candidate.columns[role]) for role, name in renamed.items())
     candidate = replace(candidate, conversions=(*renames, *candidate.conversions))
     _require_one_type(candidate, evidence)
-    read = {*candidate.columns.values(), *(name for each in candidate.conversions for name in each.reads)}
+    columns = candidate.columns
+    read = {*columns.values(), *(name for each in candidate.conversions for name in each.reads)}
     candidate = task.columns.refine(candidate, evidence, flags, config if command == "eval" else None)
     if candidate.problem:
         raise DataError(candidate.problem)
-    return Resolution(task, candidate, tuple(readings[1:]), frozenset(read))
+    return Resolution(task, candidate, tuple(readings[1:]), columns, frozenset(read))
 
 
 def _is_of_another_split(name: str, evidence: Evidence) -> bool:
