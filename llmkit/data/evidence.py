@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from datasets import ClassLabel, Dataset, Features, Value
 
 from llmkit.data.columns import is_string, item_of
 from llmkit.data.loading import Source
 
-SAMPLE_ROWS = 2000  # spread over all rows, as those of a sorted dataset begin with one class
+SAMPLE_ROWS = 2000  # of all rows, as those of a sorted dataset begin with one class
 MOST_CLASSES = 1000
 CLASS_CHARACTERS = 60  # the name of a class is not longer on average
 WORDS_OF_TEXT = 1.8  # on average, from which cells with blanks are texts and no names
@@ -38,6 +39,14 @@ NAME_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_a-zA-Z]+|\d+")
 def name_words(name: str) -> tuple[str, ...]:
     """Return the words of a column's name in lower case: airlineSentiment_1 is airline, sentiment, 1."""
     return tuple(part.lower() for part in NAME_PARTS.findall(name))
+
+
+def sampled(rows: Dataset, most: int) -> Dataset:
+    """Return so many rows at most, drawn from all of them: every n-th of rows that take turns would be of one class."""
+    if len(rows) <= most:
+        return rows
+    drawn = np.random.default_rng(0).choice(len(rows), most, replace=False)
+    return rows.select(np.sort(drawn))
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,8 +202,7 @@ class Evidence:
     @cached_property
     def columns(self) -> dict[str, ColumnProfile]:
         """What each column holds, by its name, in the order of the columns."""
-        step = max(1, len(self.rows) // SAMPLE_ROWS)
-        sample = self.rows.with_format(None).select(range(0, len(self.rows), step))
+        sample = sampled(self.rows.with_format(None), SAMPLE_ROWS)
         profiles = {}
         for name, feature in self.rows.features.items():
             cells = sample[name][:]

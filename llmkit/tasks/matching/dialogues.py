@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llmkit.data.columns import item_of
-from llmkit.data.evidence import ColumnProfile, Evidence
+from llmkit.data.evidence import ColumnProfile, Evidence, sampled
 from llmkit.tasks.base import names
 from llmkit.tasks.base.candidates import Candidate, Confidence
 
@@ -154,8 +154,7 @@ def _is_extracted(evidence: Evidence, columns: Mapping[str, str]) -> bool:
     context, answers = columns.get("input"), columns["completion"]
     if context is None:
         return False
-    step = max(1, len(evidence.rows) // 200)
-    rows = evidence.rows.select(range(0, len(evidence.rows), step))
+    rows = sampled(evidence.rows, 200)
     pairs = [(str(row[context] or ""), str(row[answers] or "")) for row in rows]
     inside = [answer.strip() in text for text, answer in pairs if text.strip() and answer.strip()]
     return bool(inside) and sum(inside) >= ANSWERS_IN_CONTEXT * len(inside)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from llmkit.data.columns import is_label, is_string, item_of, usual_among
 from llmkit.data.conversions.questions import answers, choices
 from llmkit.data.conversions.questions.choice_columns import find_choice_columns, find_distractors
-from llmkit.data.evidence import ColumnProfile, Evidence
+from llmkit.data.evidence import ColumnProfile, Evidence, sampled
 from llmkit.errors import listing
 from llmkit.tasks.base import names
 from llmkit.tasks.base.candidates import Candidate, Confidence
@@ -89,8 +89,7 @@ def _stand_in(evidence: Evidence, context: ColumnProfile, answers: ColumnProfile
     """Tell whether most answers stand in their contexts, or are written as SQuAD writes them."""
     if answers.cells and answers.cells[0].lstrip().startswith(("{", "[")):
         return True
-    step = max(1, len(evidence.rows) // 200)
-    rows = evidence.rows.select(range(0, len(evidence.rows), step))
+    rows = sampled(evidence.rows, 200)
     pairs = [(str(row[context.name] or ""), str(row[answers.name] or "").strip()) for row in rows]
     inside = [answer in text for text, answer in pairs if answer]
     return bool(inside) and sum(inside) >= 0.5 * len(inside)
