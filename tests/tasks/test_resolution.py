@@ -127,6 +127,19 @@ def test_what_was_chosen_by_what_columns_hold_is_said(make):
     assert resolved(make({"text": "text", "label": "joy|anger"})).sentences() == []
 
 
+def test_a_reading_of_what_the_conversion_reads_is_no_other_reading():
+    rows = Dataset.from_dict(
+        {
+            "Sentence #": ["Sentence: 1", None, None, "Sentence: 2", None],
+            "Word": ["Anna", "lives", "here", "Tom", "sings"],
+            "Tag": ["B-PER", "O", "O", "B-PER", "O"],
+        }
+    )
+    resolution = resolved(rows)
+    assert resolution.task.name == "token-classification"
+    assert not [said for said in resolution.sentences() if "another reading" in said]
+
+
 def resolved(rows: Dataset, task: str | None = None, given: dict[str, str] | None = None) -> tasks.Resolution:
     able = tasks.for_inspection(None, task, DataOptions())
     return tasks.resolve_task(able, Evidence(rows), given or {}, "finetune", DataOptions(), None)
