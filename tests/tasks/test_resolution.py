@@ -127,6 +127,17 @@ def test_what_was_chosen_by_what_columns_hold_is_said(make):
     assert resolved(make({"text": "text", "label": "joy|anger"})).sentences() == []
 
 
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"text": "long"}, "a text is all there is"),
+        ({"text": "long", "url": "url"}, "the other columns do not say more than text"),
+    ],
+)
+def test_a_text_is_all_there_is_only_where_no_column_stands_beside_it(make, columns, reason):
+    assert resolved(make(columns)).reason == reason
+
+
 def test_a_reading_of_what_the_conversion_reads_is_no_other_reading():
     rows = Dataset.from_dict(
         {
