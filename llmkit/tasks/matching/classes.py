@@ -128,13 +128,13 @@ def pair_among(columns: list[ColumnProfile]) -> tuple[str, str] | None:
         if first in known and second in known:
             return known[first], known[second]
     texts = [column for column in columns if column.is_text]
-    alike = [
+    numbered = [
         (one.name, other.name)
         for place, one in enumerate(texts)
         for other in texts[place + 1 :]
         if names.are_numbered_alike(one.name, other.name)
     ]
-    return alike[0] if len(alike) == 1 else None
+    return numbered[0] if len(numbered) == 1 else None
 
 
 def ranked_texts(columns: list[ColumnProfile]) -> list[ColumnProfile]:
