@@ -1,4 +1,4 @@
-"""Every example of docs/data.md: its commands print the lines that stand below them, in their order."""
+"""The examples of docs/data.md, and that of the README: commands print the lines that stand below them, in order."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
-from data_page import BLOCK, PAGE, Step, examples, steps_of
+from data_page import BLOCK, PAGE, README, Step, examples, steps_of
 
-EXAMPLES = examples()
+EXAMPLES = examples(PAGE)
 COMMANDS = [step for steps in EXAMPLES for step in steps if step.arguments[0] == "llmkit"]
 
 
-@pytest.mark.parametrize("steps", EXAMPLES, ids=lambda steps: steps[0].command[:40])
+@pytest.mark.parametrize("steps", EXAMPLES + examples(README), ids=lambda steps: steps[0].command[:40])
 def test_an_example_prints_what_the_page_shows(llmkit, tmp_path, monkeypatch, steps):
     monkeypatch.chdir(tmp_path)
     for step in steps:
@@ -25,6 +25,7 @@ def test_an_example_prints_what_the_page_shows(llmkit, tmp_path, monkeypatch, st
 
 def test_the_page_shows_files_makes_them_and_runs_commands_alone():
     assert len(COMMANDS) > 40
+    assert len(examples(README)) == 1
     assert {step.arguments[0] for steps in EXAMPLES for step in steps} == {"cat", "head", "python", "llmkit"}
     assert [step.command for step in COMMANDS if not step.shown] == []
     assert PAGE.read_text(encoding="utf-8").count("```") == 2 * len(EXAMPLES)

@@ -1,8 +1,8 @@
-"""The examples of docs/data.md: files that are shown or made, commands, and the lines that they print.
+"""The examples of docs/data.md and the README's: files that are shown or made, commands, and the lines that they print.
 
 In a console block, `$ cat FILE` shows a whole file, `$ head FILES` several of them, each below `==> FILE <==`,
 `$ python -c '...'` makes one, and what stands below `$ llmkit ...` are lines that it prints, in their order.
-As a program it prints the page with what the commands say now: `python tests/support/data_page.py > page.md`.
+As a program it prints a page with what the commands say now: `python tests/support/data_page.py docs/data.md > new.md`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "data.md"
+ROOT = Path(__file__).parents[2]
+PAGE, README = ROOT / "docs" / "data.md", ROOT / "README.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NOT_OF_READING = ("tokens: ", "the first rows ", "findings: ", "warning: ")  # what `llmkit data` says beside
 
@@ -63,19 +64,30 @@ def steps_of(block: str) -> list[Step]:
     return [Step(command, tuple(shown)) for command, *shown in (part.splitlines() for part in parts)]
 
 
-def examples() -> list[list[Step]]:
-    """Return the steps of each console block of the page."""
-    return [steps_of(found[1]) for found in BLOCK.finditer(PAGE.read_text(encoding="utf-8"))]
+def examples(page: Path) -> list[list[Step]]:
+    """Return the steps of each console block of a page that begins with a file."""
+    blocks = [steps_of(found[1]) for found in BLOCK.finditer(page.read_text(encoding="utf-8"))]
+    return [steps for steps in blocks if has_file(steps)]
+
+
+def has_file(steps: list[Step]) -> bool:
+    """Tell whether a block begins with a file; those of the README that do not are run by `test_readme`."""
+    return steps[0].arguments[0] in {"cat", "head", "python"}
 
 
 def main() -> None:
-    """Print the page with the lines that its commands print now."""
-    text, parent = PAGE.read_text(encoding="utf-8"), Path.cwd()
+    """Print a page with the lines that its commands print now."""
+    text, parent = Path(sys.argv[1]).read_text(encoding="utf-8"), Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        page = BLOCK.sub(lambda found: f"```console\n{''.join(_run_again(steps_of(found[1])))}```", text)
+        page = BLOCK.sub(_again, text)
         os.chdir(parent)
     sys.stdout.write(page)
+
+
+def _again(found: re.Match[str]) -> str:
+    steps = steps_of(found[1])
+    return f"```console\n{''.join(_run_again(steps))}```" if has_file(steps) else found[0]
 
 
 def _run_again(steps: list[Step]) -> Iterator[str]:
