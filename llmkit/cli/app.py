@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import re
 import shlex
 import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -37,6 +39,7 @@ COMMANDS = {
     "cache": ("cache", "Show or clear what eval keeps of models' answers."),
 }
 
+COLUMN = re.compile(r"[a-z_]+\d*=.")  # role=name
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 
@@ -62,6 +65,7 @@ class CheckedCommand(TyperCommand):
         Raises:
             OptionError: naming each flag that was given nothing.
         """
+        args = _one_column_each(args)
         given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         flags = {parameter.name: parameter.opts[0] for parameter in self.params if parameter.opts}
         repeated = {name: value if isinstance(value, list | tuple) else [value] for name, value in given.items()}
@@ -70,6 +74,17 @@ class CheckedCommand(TyperCommand):
             raise OptionError(*(f"{flags[name]} must not be empty" for name in empty))
         rest: list[str] = super().parse_args(ctx, args)
         return rest
+
+
+def _one_column_each(args: Sequence[str]) -> list[str]:
+    """Return arguments in which each of several columns behind one --column has the flag: text=a label=b."""
+    each = list[str]()
+    for place, argument in enumerate(args):
+        follows = each[-2:-1] == ["--column"] and "--" not in args[:place]
+        if follows and COLUMN.match(argument) and not Path(argument).exists():
+            each.append("--column")
+        each.append(argument)
+    return each
 
 
 def _load(name: str) -> Any:

@@ -30,7 +30,7 @@ NAMED: tuple[tuple[str, str], ...] = (
     (r"images?|pictures?|photos?|audios?|videos?|pixel_?values|图片", "images or sounds"),
     (r"train|loss|mask|trainable|train_?on|include", "what is trained on"),
     (r"split|fold|subset|is_?test|is_?train", "a split"),
-    (r"(?:ner|pos|chunk)?_?tags?|pos|entities|spans", "tags"),
+    (r"(?:ner|pos|chunk)?_?tags?|pos|chunks?|entities|spans", "tags"),
 )
 CONSTANT_MATTERS = frozenset({"tools", "a system prompt or an instruction", "earlier turns", "images or sounds"})
 NO_MATTER = re.compile(

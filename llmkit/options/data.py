@@ -40,7 +40,7 @@ class ReadingOptions(FileOptions):
     """How to read rows, whatever they are for."""
 
     column: Annotated[
-        list[str] | None, flag(panel="Data", help="role=name, e.g. text=review or label=stars; repeatable.")
+        list[str] | None, flag(panel="Data", help="role=name, e.g. text=review label=stars; repeatable.")
     ] = None
     limit: Annotated[int | None, flag(panel="Data", help="Use at most so many rows (of each split).")] = None
 

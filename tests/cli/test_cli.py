@@ -283,3 +283,28 @@ def test_a_dry_run_prints_nothing_on_stdout_and_writes_nothing(
         ran = llmkit(*line, "--dry-run", *flags)
         assert (ran.code, ran.out, "dry run" in ran.err) == (0, "", True)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--column", "label=Class Index", "text=Description"),
+        ("--column", "label=Class Index", "--column", "text=Description"),
+        ("--column", "text=Description", "--limit", "4", "--column", "label=Class Index"),
+    ],
+)
+def test_one_column_flag_takes_several_columns(llmkit, tmp_path, flags):
+    file = tmp_path / "news.csv"
+    rows = ["1,A goal,The cup is won at last", "2,A law,The law is passed today"] * 2
+    file.write_text("\n".join(["Class Index,Title,Description", *rows]))
+    ran = llmkit("data", file, *flags)
+    assert ran.code == 0, ran.err
+    assert "columns text=Description, label=Class Index" in ran.err
+
+
+def test_a_file_whose_name_looks_like_a_column_is_a_file(llmkit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text=1.csv").write_text("body,label\nThe sun is out,a\nThe rain is back,b\n")
+    ran = llmkit("data", "--column", "text=body", "text=1.csv")
+    assert ran.code == 0, ran.err
+    assert "columns text=body, label=label" in ran.err

@@ -96,3 +96,26 @@ def test_json_that_cannot_be_rows_is_refused_in_one_sentence(tmp_path, name, con
 def test_words_for_no_number_are_floats(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"n": NaN}\n{"n": -Infinity}\n{"n": 1}\n')
     assert str(open_dataset(str(tmp_path / "a.jsonl")).any()["n"][:]) == "[nan, -inf, 1.0]"
+
+
+PARTS = [{"type": "text", "text": "What is"}, {"type": "text", "text": "a fox?"}]
+
+
+@pytest.mark.parametrize("contents", [(PARTS, "An animal."), ("Hello.", PARTS)])
+@pytest.mark.parametrize("keys", [("role", "content"), ("from", "value")])
+def test_turns_of_texts_and_of_parts_are_one_chat(llmkit, tmp_path, contents, keys):
+    role, content = keys
+    turns = [{role: who, content: said} for who, said in zip(("user", "assistant"), contents, strict=True)]
+    plain = [{role: "user", content: "Why?"}, {role: "assistant", content: "So."}]
+    file = tmp_path / "chat.jsonl"
+    file.write_text("\n".join(json.dumps({"messages": row}) for row in (turns, plain)))
+    ran = llmkit("data", file)
+    assert ran.code == 0, ran.err
+    assert "task: conversational" in ran.err
+    assert "\ntrain\t2\t" in ran.out
+
+
+def test_lists_of_no_turns_keep_their_mixed_types(tmp_path):
+    file = tmp_path / "mixed.jsonl"
+    file.write_text('{"text": "one", "messages": [{"a": 1}, 2]}\n{"text": "two", "messages": ["x", 1]}')
+    assert "messages" in open_dataset(str(file), report=Report()).mixed

@@ -127,6 +127,40 @@ def test_what_was_chosen_by_what_columns_hold_is_said(make):
     assert resolved(make({"text": "text", "label": "joy|anger"})).sentences() == []
 
 
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"text": "long"}, "a text is all there is"),
+        ({"text": "long", "url": "url"}, "the other columns do not say more than text"),
+    ],
+)
+def test_a_text_is_all_there_is_only_where_no_column_stands_beside_it(make, columns, reason):
+    assert resolved(make(columns)).reason == reason
+
+
+def test_a_reading_of_what_the_conversion_reads_is_no_other_reading():
+    rows = Dataset.from_dict(
+        {
+            "Sentence #": ["Sentence: 1", None, None, "Sentence: 2", None],
+            "Word": ["Anna", "lives", "here", "Tom", "sings"],
+            "Tag": ["B-PER", "O", "O", "B-PER", "O"],
+        }
+    )
+    resolution = resolved(rows)
+    assert resolution.task.name == "token-classification"
+    assert not [said for said in resolution.sentences() if "another reading" in said]
+
+
+def test_other_tags_that_are_asked_for_are_said_as_those_that_are_read():
+    rows = Dataset.from_dict(
+        {"sent_id": [1, 1, 2], "word": ["Anna", "sings", "Tom"], "tag": ["B-PER", "O", "B-PER"], "pos": ["N", "V", "N"]}
+    )
+    said = resolved(rows, "token-classification", {"tags": "pos"}).sentences()
+    assert "tags from pos" in said[0]
+    assert "tags too" not in said[0]
+    assert "tags from tag; pos holds tags too (--column tags=pos)" in resolved(rows).sentences()[0]
+
+
 def resolved(rows: Dataset, task: str | None = None, given: dict[str, str] | None = None) -> tasks.Resolution:
     able = tasks.for_inspection(None, task, DataOptions())
     return tasks.resolve_task(able, Evidence(rows), given or {}, "finetune", DataOptions(), None)

@@ -115,7 +115,8 @@ def data_in_header(header: Record, rows: Sequence[Record]) -> str | None:
         if not column or not cell.strip() or (is_named and again < 2):
             continue
         if again and _repeats(column, again, is_named):
-            return f"{_short(cell)} in column {place + 1} comes again {again} times below it"
+            times = "once" if again == 1 else f"{again} times"
+            return f"{_short(cell)} in column {place + 1} comes again {times} below it"
         kind = None if is_named else _kind_of_data(cell.strip(), len(numbers), len(header.cells))
         if kind is not None and sum(bool(kind[1].fullmatch(value)) for value in column) >= 0.8 * len(column):
             return f"{_short(cell)} in column {place + 1} is {kind[0]}, as the cells below it are"

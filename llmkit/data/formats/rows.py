@@ -9,6 +9,7 @@ import pyarrow as pa
 from llmkit.data.formats.annotations import span_objects
 from llmkit.data.formats.part import FileRow, Part
 from llmkit.data.formats.values import as_json
+from llmkit.data.turns import ROLE_KEYS
 from llmkit.errors import DataError, listing
 from llmkit.errors.characters import require_characters_in_rows
 
@@ -34,6 +35,8 @@ def part_of_rows(rows: Sequence[FileRow], where: object = "the rows", said: tupl
                 raise DataError(f"{where}: column {name!r} holds a value that cannot be kept: {error}") from error
             texts = [None if value is None else as_json(value) for value in values]
             columns[name] = pa.array(texts, pa.string())
+            if _are_turns(values):
+                continue  # texts in some turns and lists of parts in others, which are read from JSON too
             mixed[name] = (
                 f"{where}: column {name!r} mixes types: {_types_of(values)}; write all of its values alike, "
                 "or read another column"
@@ -60,6 +63,15 @@ def _is_broken(values: Sequence[object]) -> bool:
     except UnicodeError:
         return True
     return False
+
+
+def _are_turns(values: Iterable[object]) -> bool:
+    """Tell whether values are lists of the turns of chats."""
+    lists = [value for value in values if value is not None]
+    if not lists or not all(isinstance(value, list) for value in lists):
+        return False
+    turns = [turn for value in lists if isinstance(value, list) for turn in value]
+    return bool(turns) and all(isinstance(turn, dict) and any(key in turn for key in ROLE_KEYS) for turn in turns)
 
 
 def _types_of(values: Iterable[object]) -> str:

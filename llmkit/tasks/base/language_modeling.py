@@ -42,7 +42,9 @@ class TextColumns(Columns):
         text = evidence.columns[columns["text"]]
         is_label = len(evidence.columns) > 1 and text.can_be_class and not text.is_text
         if "text" in given or not (is_label or informative_columns(evidence, text.name)):
-            return [Candidate(columns, Confidence.CERTAIN, "a text is all there is")]
+            alone = len(evidence.columns) == 1
+            reason = "a text is all there is" if alone else f"the other columns do not say more than {text.name}"
+            return [Candidate(columns, Confidence.CERTAIN, reason)]
         others = informative_columns(evidence, text.name)
         only_people = all(names.has_word(name, names.PERSON_WORDS) for name in others)
         confidence = Confidence.POSSIBLE if only_people and not is_label else Confidence.UNLIKELY

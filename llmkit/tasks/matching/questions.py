@@ -72,7 +72,7 @@ def answer_candidates(evidence: Evidence, given: Mapping[str, str]) -> list[Cand
         return []
     if start is not None and not isinstance(answer.feature, dict):
         found["answer_start"] = start.name
-    reason = f"{answer.name} stand in {context.name}"
+    reason = f"what {answer.name} holds stands in {context.name}"
     return [Candidate(found, Confidence.CERTAIN if structured else Confidence.LIKELY, reason)]
 
 

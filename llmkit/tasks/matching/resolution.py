@@ -64,7 +64,9 @@ class Resolution:
     def _is_near(self, other: Candidate) -> bool:
         """Tell whether another reading is worth a word: one of other columns that is hardly less sure."""
         near = other.confidence >= max(Confidence.POSSIBLE, self.candidate.confidence - 1)
-        return near and set(other.columns.values()) != set(self.columns.values()) and len(other.columns) > 1
+        names, own = set(other.columns.values()), set(self.columns.values())
+        converted_names = {name for conversion in self.conversions for name in conversion.reads}
+        return near and names != own and not names <= converted_names and len(other.columns) > 1
 
 
 def resolve_task(

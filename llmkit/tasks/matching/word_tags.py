@@ -39,6 +39,8 @@ def tag_candidates(evidence: Evidence, given: Mapping[str, str]) -> list[Candida
         return _of_lists(evidence, given)
     column = given.get("tags", "tags")
     columns = {"tokens": "tokens", "tags": column if column in made.writes else "tags"}
+    if isinstance(made, words.WordRowConversion) and column in made.others:
+        made = replace(made, chosen=column)
     return [Candidate(columns, Confidence.CERTAIN, "words and tags are made of its rows", (made,))]
 
 

@@ -45,6 +45,7 @@ class WordRowConversion(Conversion):
     sentences: tuple[str, ...]  # the columns that say which sentence a word is of; none: blank rows stand between
     others: tuple[str, ...] = ()  # columns of strings that are kept, as lists
     other_tags: tuple[str, ...] = ()  # those of them that hold tags too
+    chosen: str | None = None  # the one of them that is read in place of `tag`
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -57,7 +58,10 @@ class WordRowConversion(Conversion):
     @property
     def sentence(self) -> str:
         of_what = f"rows with the same {' and '.join(self.sentences)}" if self.sentences else "rows up to a blank one"
-        said = f"one word a row: {of_what} are a sentence, with tokens from {self.word} and tags from {self.tag}"
+        said = f"one word a row: {of_what} are a sentence, with tokens from {self.word} and tags from "
+        said += self.chosen or self.tag
+        if self.chosen:
+            return said
         flags = ", ".join(f"--column tags={name}" for name in self.other_tags)
         verb = "holds" if len(self.other_tags) == 1 else "hold"
         return f"{said}; {', '.join(self.other_tags)} {verb} tags too ({flags})" if flags else said

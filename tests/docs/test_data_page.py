@@ -1,0 +1,60 @@
+"""The examples of docs/data.md, and that of the README: commands print the lines that stand below them, in order."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from data_page import BLOCK, PAGE, README, Step, examples, steps_of
+
+EXAMPLES = examples(PAGE)
+COMMANDS = [step for steps in EXAMPLES for step in steps if step.arguments[0] == "llmkit"]
+
+
+@pytest.mark.parametrize("steps", EXAMPLES + examples(README), ids=lambda steps: steps[0].command[:40])
+def test_an_example_prints_what_the_page_shows(llmkit, tmp_path, monkeypatch, steps):
+    monkeypatch.chdir(tmp_path)
+    for step in steps:
+        step.make(Path())
+        if step.arguments[0] == "llmkit":
+            ran = llmkit(*step.arguments[1:])
+            assert in_order(step.shown, ran.err.splitlines()) == [], ran.err
+            assert ran.code == (2 if is_refusal(step) else 0)
+
+
+def test_the_page_shows_files_makes_them_and_runs_commands_alone():
+    assert len(COMMANDS) > 40
+    assert len(examples(README)) == 1
+    assert {step.arguments[0] for steps in EXAMPLES for step in steps} == {"cat", "head", "python", "llmkit"}
+    assert [step.command for step in COMMANDS if not step.shown] == []
+    assert PAGE.read_text(encoding="utf-8").count("```") == 2 * len(EXAMPLES)
+
+
+def test_the_links_of_the_page_lead_to_its_headings():
+    text = BLOCK.sub("", PAGE.read_text(encoding="utf-8"))
+    headings = {
+        re.sub(r"[^\w ]", "", title).lower().replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text, re.M)
+    }
+    linked = set(re.findall(r"\]\(#([\w-]+)\)", text))
+    assert len(linked) > 10
+    assert linked <= headings
+
+
+def test_files_of_several_names_are_parted_by_their_titles(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (step,) = steps_of("$ head a/*.txt\n==> a/x.txt <==\none\ntwo\n==> a/y.txt <==\nthree\n")
+    step.make(Path())
+    assert Path("a/x.txt").read_text(encoding="utf-8") == "one\ntwo\n"
+    assert Path("a/y.txt").read_text(encoding="utf-8") == "three\n"
+
+
+def in_order(wanted: tuple[str, ...], lines: list[str]) -> list[str]:
+    """Return the lines wanted that do not come, or not behind those before them."""
+    rest = iter(lines)
+    return [line for line in wanted if line not in rest]
+
+
+def is_refusal(step: Step) -> bool:
+    """Tell whether a command is refused, as one of its lines says."""
+    return any(line.startswith("error: ") for line in step.shown)
