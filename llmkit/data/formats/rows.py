@@ -34,10 +34,7 @@ def part_of_rows(rows: Sequence[FileRow], where: object = "the rows", said: tupl
                 raise DataError(f"{where}: column {name!r} holds a value that cannot be kept: {error}") from error
             texts = [None if value is None else as_json(value) for value in values]
             columns[name] = pa.array(texts, pa.string())
-            mixed[name] = (
-                f"{where}: column {name!r} mixes types: {_types_of(values)}; write all of its values alike, "
-                "or read another column"
-            )
+            mixed[name] = f"{where}: column {name!r} mixes types: {_types_of(values)}; write all of its values alike"
     return Part(str(where), pa.table(columns) if columns else pa.table({}), mixed=mixed, said=said)
 
 
