@@ -17,7 +17,15 @@ from llmkit.data.formats.dialects import delimiter_of
 from llmkit.data.formats.json_values import json_lines, json_rows
 from llmkit.data.formats.rows import part_of_rows
 from llmkit.data.formats.schemas import unified
-from llmkit.data.formats.text import COMPRESSIONS, bytes_of, decode, decoder_of, warning_of, wrong_encoding
+from llmkit.data.formats.text import (
+    COMPRESSIONS,
+    bytes_of,
+    decode,
+    decoder_of,
+    labelled_lines,
+    warning_of,
+    wrong_encoding,
+)
 from llmkit.errors import DataError, EmptyError
 from llmkit.options import FileOptions
 from llmkit.output.report import Report
@@ -122,7 +130,7 @@ def _of_text(path: Path, kind: str, options: FileOptions) -> Part:
         said: tuple[str, ...] = (f"lines of words and tags are read as CoNLL has them; sentences: {len(sentences)}",)
         part = Part(where, sentences.data.table, said=said)
     elif kind == "txt":
-        part = Part(where, pa.table({"text": pa.array([text], pa.string())}))
+        part = Part(where, pa.table({"text": pa.array([text], pa.string())}), said=labelled_lines(text))
     elif kind in {"csv", "tsv"}:
         part = tables.read(where, kind, text, options)
     else:

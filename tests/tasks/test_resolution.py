@@ -113,6 +113,21 @@ def test_columns_that_say_nothing_are_no_text_to_learn_from(make, line):
     assert all(name in str(refused.value) for name in columns)
 
 
+@pytest.mark.parametrize(("count", "held"), [(4, "A|B|C|D"), (4, "B|D"), (5, "A|C|E"), (2, "A|B")])
+def test_a_table_without_a_header_is_of_choices_where_its_last_column_holds_their_letters(make, count, held):
+    choices = {f"column_{number}": "short" for number in range(2, count + 2)}
+    resolution = resolved(make({"column_1": "text", **choices, f"column_{count + 2}": held}))
+    assert resolution.task.name == "multiple-choice"
+    assert resolution.candidate.reason == f"column_{count + 2} holds the letters of the {count} columns before it"
+
+
+@pytest.mark.parametrize("held", ["A|B|C|D|E", "yes|no", "=A"])
+def test_other_last_columns_are_no_letters_of_choices(make, held):
+    columns = {"column_1": "text", **{f"column_{number}": "short" for number in range(2, 6)}, "column_6": held}
+    with pytest.raises(DataError):
+        resolved(make(columns), "multiple-choice")
+
+
 def test_a_language_model_is_taken_where_it_is_asked_for(make):
     rows = make({"text": "text", "emotion": "joy|anger"})
     assert resolved(rows, "causal-lm").columns == {"text": "text"}

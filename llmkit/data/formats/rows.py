@@ -37,10 +37,7 @@ def part_of_rows(rows: Sequence[FileRow], where: object = "the rows", said: tupl
             columns[name] = pa.array(texts, pa.string())
             if _are_turns(values):
                 continue  # texts in some turns and lists of parts in others, which are read from JSON too
-            mixed[name] = (
-                f"{where}: column {name!r} mixes types: {_types_of(values)}; write all of its values alike, "
-                "or read another column"
-            )
+            mixed[name] = f"{where}: column {name!r} mixes types: {_types_of(values)}; write all of its values alike"
     return Part(str(where), pa.table(columns) if columns else pa.table({}), mixed=mixed, said=said)
 
 

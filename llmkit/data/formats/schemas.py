@@ -248,7 +248,7 @@ def _sentence(name: str, held: Sequence[Held]) -> str:
         if one.kind != "null":
             kinds.setdefault(one.kind, one)
     holdings = listing([one.sentence for one in kinds.values()][:SENTENCE_PARTS])
-    return f"column {name!r} has no one type: {holdings}; write it alike in all files, or read another column"
+    return f"column {name!r} has no one type: {holdings}; write it alike in all files"
 
 
 def between_splits(splits: DatasetDict) -> dict[str, str]:

@@ -26,6 +26,8 @@ PAIRS = (
     ("query", "document"),
     ("claim", "evidence"),
     ("anchor", "positive"),
+    ("prompt", "completion"),
+    ("prompt", "response"),
 )
 
 # words of names: a column that is called by one of them likely holds what they say

@@ -118,6 +118,7 @@ def text_choices(evidence: Evidence, given: Mapping[str, str], *taken: str) -> l
     if pair is not None:
         return [{"text": pair[0], "pair": given.get("pair", pair[1])}]
     more = {"pair": given["pair"]} if "pair" in given else {}
+    columns = [column for column in columns if not column.is_constant] or columns
     return [{"text": column.name, **more} for column in ranked_texts(columns) if column.name not in more.values()]
 
 

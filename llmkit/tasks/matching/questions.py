@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -44,6 +45,8 @@ KEY_NAMES = (  # of the right choice
     *("answer_index", "target", "cop", "key", "solution", "答案"),
 )
 MOST_CHOICES = 10  # that stand in columns of their own
+LETTERS = "ABCDEFGHIJ"  # of the choices
+NO_NAME = re.compile(r"column_\d+")  # of a table without a header
 START_WORDS = ("answer_start", "start", "begin")
 
 
@@ -116,6 +119,8 @@ def choice_candidates(evidence: Evidence, given: Mapping[str, str]) -> list[Cand
     answer = given.get("answer") or next(
         (name for name in usual_among([name for name in columns if name not in taken], KEY_NAMES)), None
     )
+    if not choices and not given:
+        return _choices_by_place(evidence)
     if not choices or answer is None or not is_label(evidence.features[answer]):
         return []
     free = [column for column in evidence.strings() if column.name not in {*taken, answer}]
@@ -140,6 +145,22 @@ def _choices(evidence: Evidence, given: Mapping[str, str]) -> dict[str, str]:
     names_left = [name for name in columns if name not in given.values()]
     single = find_choice_columns(names_left, evidence.features) or find_distractors(names_left, evidence.features)
     return {f"choice{number}": name for number, name in enumerate(single[:MOST_CHOICES])}
+
+
+def _choices_by_place(evidence: Evidence) -> list[Candidate]:
+    """Return the question, the choices and the answer of a table without a header, where the last is one's letter."""
+    columns = list(evidence.columns.values())
+    if not 4 <= len(columns) <= MOST_CHOICES + 2 or not all(NO_NAME.fullmatch(column.name) for column in columns):
+        return []
+    question, *choices, answer = columns
+    held = {str(cell).strip() for cell in answer.cells}
+    if not question.is_text or len(held) < 2 or not held <= set(LETTERS[: len(choices)]):
+        return []
+    if not all(column.is_string or column.is_number for column in choices):
+        return []
+    by_role = {f"choice{number}": column.name for number, column in enumerate(choices)}
+    reason = f"{answer.name} holds the letters of the {len(choices)} columns before it"
+    return [Candidate({"question": question.name, **by_role, "answer": answer.name}, Confidence.LIKELY, reason)]
 
 
 def _holds_choices(column: ColumnProfile) -> bool:

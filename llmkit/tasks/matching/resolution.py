@@ -200,9 +200,9 @@ def _require_one_type(candidate: Candidate, evidence: Evidence) -> None:
         DataError: naming the files or splits that hold others.
     """
     written = {name for conversion in candidate.conversions for name in conversion.writes}
-    for name in candidate.columns.values():
+    for role, name in candidate.columns.items():
         if name in evidence.mixed and name not in written:
-            raise DataError(evidence.mixed[name])
+            raise DataError(f"{evidence.mixed[name]}, or read another column: --column {role}=NAME")
 
 
 def _no_task(tasks: Sequence[Task], evidence: Evidence, given: Mapping[str, str], command: str) -> DataError:
