@@ -231,8 +231,8 @@ def test_invalid_rows_are_left_out_and_counted_up_to_a_share():
     assert converted(rows, CHAT, skip_invalid=0.15)[1].skipped.count == 3
     with pytest.raises(DataError, match="row 2: turn 2"):
         conversion.apply(Dataset.from_list([{"messages": [ASKED, ANSWERED]}, *[rows[4]] * 3]))
-    for share in (0, 1.5, float("nan")):
-        with pytest.raises(OptionError, match="--skip-invalid is the share of rows"):
+    for share in (-0.1, 1.5, float("nan")):
+        with pytest.raises(OptionError, match="--skip-invalid must be"):
             DataOptions(skip_invalid=share)
 
 

@@ -16,6 +16,7 @@ NAMES = {"null": None, "nan": math.nan, "NaN": math.nan, "true": True, "false": 
 ARRAYS = {"array", "np", "numpy"}
 # what may be numpy's: a call, or items with nothing but a blank between them, which Python would join
 NUMPY_LIKE = re.compile(r"array\(|[\"'\d.]\s+[\"'\d+-]")
+BETWEEN_OBJECTS = re.compile(r"\}\s*\n\s*\{")  # numpy writes no commas; a line end in a text is written \n
 OPERANDS = frozenset({tokenize.STRING, tokenize.NUMBER})
 
 
@@ -23,7 +24,7 @@ def value_of(cell: object) -> object:
     """Return the list or dictionary that a text spells; anything else, and a text that spells none, as it is."""
     if not isinstance(cell, str):
         return cell
-    text = cell.strip()
+    text = BETWEEN_OBJECTS.sub("}, {", cell.strip())
     if not text.startswith(OPENING):
         return cell
     try:

@@ -64,7 +64,7 @@ def read_conll(text: str, where: str, certain: bool = False) -> Dataset | None:
     lines = [line for sentence in sentences for line in sentence]
     fields = _usual_fields(lines)
     layout = None
-    if fields >= 2 and (certain or len(lines) >= LEAST_LINES):
+    if fields >= 2:
         table = [line for _, line in lines if len(line) == fields]
         layout = _layout(table, sentences, certain)
     if layout is None:
@@ -130,7 +130,7 @@ def _layout(table: Sequence[list[str]], sentences: Sequence[Sequence[Line]], cer
     marked = [number for number in range(word + 1, fields) if _is_marked(columns[number])]
     if marked and any(cell != OUTSIDE for number in marked for cell in columns[number]):
         tags = marked[-1]
-    elif certain or _holds_tags(columns[-1], sentences, word):
+    elif certain or (len(table) >= LEAST_LINES and _holds_tags(columns[-1], sentences, word)):
         tags = fields - 1
     else:
         return None
