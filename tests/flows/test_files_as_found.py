@@ -19,6 +19,12 @@ NEEDS = {  # what finetune asks for with these models, and no other: exit 2
 MORE = {"mt_src_tgt": ("--prefix", "to German: ")}  # of finetune
 
 
+def test_the_table_has_every_kind_and_none_twice():
+    in_flows = {"poem", "dpo_identical_after_cut"}  # test_files_as_found_trained.py
+    assert {case.kind for case in CASES} | in_flows == set(KINDS)
+    assert len({case.name for case in CASES}) == len(CASES)
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_file_is_read_as_what_it_is_or_refused_with_its_flag(llmkit, tmp_path, case):
     ran = llmkit("data", KINDS[case.kind](tmp_path), *case.flags, "--json")
