@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from found import chats, classes, questions, tables, words
-from found.cases import CASES, Case
+from found.cases import CASES
+from found.wanted import Case
 from found.writing import Writer
 
 __all__ = ["CASES", "KINDS", "Case"]
