@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -43,6 +43,7 @@ class ResolvedTask:
     columns: dict[str, str]
     why: str
     alternatives: tuple[str, ...]  # tasks that the columns would do for too
+    given_columns: Mapping[str, str]  # as the dataset calls them
 
     def as_dict(self) -> TaskResult:
         """Return the fields that --json prints."""
@@ -50,7 +51,7 @@ class ResolvedTask:
             "name": self.task.name,
             "why": self.why,
             "others": list(self.alternatives),
-            "columns": self.columns,
+            "columns": dict(self.given_columns),
             "pieces": self.task.encoding.overlong_rows,
         }
 
@@ -81,7 +82,7 @@ class Survey:
             "dataset": self.source.reference,
             "dataset_commit": self.source.commit,
             "task": self.resolved.as_dict(),
-            "columns": list(_columns(self.source.any(), self.resolved.columns)),
+            "columns": list(_columns(self.source.any(), self.resolved.given_columns)),
             "tokenizer": self.counter.name,
             "max_length": self.counter.limit,
             "splits": {inspected.part.name: self._split(inspected) for inspected in self.parts},
@@ -131,7 +132,7 @@ def survey(
     parts = [replace(part, rows=resolution.convert(part.rows)) for part in parts]
     why = "--task names it" if data.task else resolution.reason
     more = tuple(dict.fromkeys(other.name for other, _ in resolution.others if other is not task))
-    resolved_task = ResolvedTask(task, columns, why, more)
+    resolved_task = ResolvedTask(task, columns, why, more, resolution.given_columns)
     _say_task(resolved_task, report)
     report.say_all(resolution.sentences(with_reason=False))
     say_unused(resolution, evidence.rows, report)
@@ -255,8 +256,10 @@ def _near_shared(
     yield from finding_of("near-overlap", later.part, originals[near], what, twins=RowsOf(earlier.part, twins[near]))
 
 
-def _columns(rows: Dataset, columns: dict[str, str]) -> Iterator[ColumnResult]:
+def _columns(rows: Dataset, columns: Mapping[str, str]) -> Iterator[ColumnResult]:
     roles = {name: role for role, name in columns.items()}
+    several = {role: name.split(",") for role, name in columns.items() if name not in rows.column_names}
+    roles |= {name: role for role, parts in several.items() for name in parts}
     for name, feature in rows.features.items():
         yield {"name": name, "feature": _feature(feature), "role": roles.get(name)}
 
@@ -274,7 +277,7 @@ def _feature(feature: object) -> str:
 
 
 def _say_task(resolved: ResolvedTask, report: Report) -> None:
-    columns = ", ".join(f"{role}={name}" for role, name in resolved.columns.items())
+    columns = ", ".join(f"{role}={name}" for role, name in resolved.given_columns.items())
     report.say(f"task: {resolved.task.name}; columns {columns} ({resolved.why})")
     if resolved.alternatives:
         report.debug(f"other tasks that would do: {listing(resolved.alternatives)}; --task names one")

@@ -40,7 +40,8 @@ class TextColumns(Columns):
         if columns is None:
             return []
         text = evidence.columns[columns["text"]]
-        is_label = len(evidence.columns) > 1 and text.can_be_class and not text.is_text
+        is_called = names.has_word(text.name, names.STRONG_LABEL_WORDS)
+        is_label = (len(evidence.columns) > 1 or is_called) and text.can_be_class and not text.is_text
         if "text" in given or not (is_label or informative_columns(evidence, text.name)):
             return [Candidate(columns, Confidence.CERTAIN, "a text is all there is")]
         others = informative_columns(evidence, text.name)
@@ -169,10 +170,11 @@ def text_column(dataset: Dataset, given: dict[str, str]) -> dict[str, str] | Non
     """Return the text column: the one given, else `text`, else the string column with the most characters."""
     if "text" in given:
         return {"text": given["text"]}
-    names = string_columns(dataset)
-    if not names:
+    strings = string_columns(dataset)
+    if not strings:
         return None
-    return {"text": "text" if "text" in names else longest_text(dataset, names)}
+    named = [name for name in strings if name.strip()] or strings
+    return {"text": "text" if "text" in named else longest_text(dataset, named)}
 
 
 def usable_texts(dataset: Dataset, columns: dict[str, str]) -> list[int]:

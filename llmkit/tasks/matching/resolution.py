@@ -35,6 +35,11 @@ class Resolution:
         return self.candidate.columns
 
     @property
+    def given_columns(self) -> dict[str, str]:
+        """The columns by role as the dataset calls them."""
+        return self.candidate.given_columns
+
+    @property
     def conversions(self) -> tuple[Conversion, ...]:
         """How rows are read in other ways before the task reads them."""
         return self.candidate.conversions
@@ -167,7 +172,7 @@ def _are_of_one_text(first: Candidate, other: Candidate) -> bool:
 
 def flags_of(task: Task, candidate: Candidate) -> str:
     """Return the flags that ask for a reading."""
-    columns = " ".join(f"--column {role}={_quoted(name)}" for role, name in candidate.columns.items())
+    columns = " ".join(f"--column {role}={_quoted(name)}" for role, name in candidate.given_columns.items())
     return f"--task {task.name} {columns} {candidate.flags}".rstrip()
 
 
@@ -243,7 +248,7 @@ def require_columns(given: Mapping[str, str], dataset: Dataset, where: str = "th
         DataError: naming the nearest column and those that there are.
     """
     for role, column in given.items():
-        if column not in dataset.column_names:
+        if column not in dataset.column_names or not column.strip():
             near = did_you_mean(column, dataset.column_names)
             there = listing(dataset.column_names)
             raise DataError(f"there is no column {column!r} for {role}{near}; {where} has {there}")
