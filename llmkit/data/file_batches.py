@@ -14,6 +14,7 @@ from datasets.table import InMemoryTable
 from llmkit.data import files
 from llmkit.data.formats import binary, tables
 from llmkit.data.formats.dialects import Dialect
+from llmkit.data.formats.rows import fasttext_rows, has_several_labels
 from llmkit.data.formats.schemas import KINDS as HELD
 from llmkit.data.formats.schemas import TYPES as ARROW_TYPES
 from llmkit.data.formats.table_types import converted_cells, written_kind
@@ -42,6 +43,16 @@ def batches_of(path: Path, options: FileOptions, kinds: dict[str, str]) -> Itera
     if kind in {"csv", "tsv"}:
         yield from _of_table(path, kind, options, kinds)
         return
+    if kind == "txt":
+        head = next(texts_of(path, options.encoding), "")
+        table_options = files.options_of_table(str(path), head, options)
+        is_labelled = head.lstrip().startswith("__label__") and files.labelled_lines(head) is not None
+        if is_labelled:
+            yield from _of_labelled_lines(path, options.encoding, has_several_labels(head))
+            return
+        if table_options is not None:
+            yield from _of_table(path, "csv", table_options, kinds)
+            return
     if kind not in {"parquet", "arrow"}:
         yield from _of_lines(path, options.encoding) if kind == "jsonl" else _of_text(path, options.encoding)
         return
@@ -134,6 +145,15 @@ def _of_lines(path: Path, encoding: str) -> Iterator[Dataset]:
             where = f"{path}, from line {number} on"
             yield files.from_rows(rows[start : start + ROWS_PER_BATCH], where)
         number += text.count("\n")
+
+
+def _of_labelled_lines(path: Path, encoding: str, several: bool) -> Iterator[Dataset]:
+    for text in texts_of(path, encoding):
+        rows = fasttext_rows(text, several)
+        if rows is None:
+            raise DataError(f"{path}: a line does not begin with __label__, as the first ones do; write all alike")
+        for start in range(0, len(rows), ROWS_PER_BATCH):
+            yield files.from_rows(rows[start : start + ROWS_PER_BATCH], path)
 
 
 def _of_text(path: Path, encoding: str) -> Iterator[Dataset]:
