@@ -88,8 +88,9 @@ def _of_table(path: Path, kind: str, options: FileOptions, kinds: dict[str, str]
     line = layout.line
     for text in _whole_rows(layout.dialect, chain([head[layout.start :]], pieces)):
         part = tables.part_of(str(path), layout, tables.cells_of(str(path), layout, text, line))
-        if part.mixed:
-            raise DataError(next(iter(part.mixed.values())))
+        mixed = next((sentence for name, sentence in part.mixed.items() if name.strip()), None)
+        if mixed is not None:
+            raise DataError(mixed)
         if columns and part.table.column_names != columns:
             raise DataError(f"{path}: from line {line} on the last column, which has no name, holds something")
         columns = part.table.column_names

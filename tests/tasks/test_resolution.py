@@ -144,3 +144,11 @@ def flag_pairs(flags: str) -> Iterator[tuple[str, str]]:
 def asked_for(flags: str) -> tuple[str, dict[str, str]]:
     pairs = list(flag_pairs(flags))
     return pairs[0][1], dict(value.split("=", 1) for name, value in pairs if name == "--column")
+
+
+@pytest.mark.parametrize("words", ["accept|reject", "accept|ignore", "accept|reject|ignore"])
+def test_labels_that_a_person_rejected_are_not_learned(make, words):
+    rows = make({"text": "text", "label": "a|b|c|d|e", "answer": words})
+    with pytest.raises(DataError, match="--column label=answer"):
+        resolved(rows)
+    assert resolved(rows, None, {"label": "answer"}).columns == {"text": "text", "label": "answer"}

@@ -27,7 +27,22 @@ def class_candidates(evidence: Evidence, given: Mapping[str, str]) -> list[Candi
             candidates += [_candidate(texts, label, confidence) for texts in choices]
         elif choices:
             candidates.append(_candidate(choices[0], label, confidence))
-    return candidates
+    return [_with_judgements(candidate, evidence) for candidate in candidates]
+
+
+def _with_judgements(candidate: Candidate, evidence: Evidence) -> Candidate:
+    """Return a reading with the problem that a person rejected some of the labels, as prodigy writes it."""
+    judged = evidence.columns.get("answer")
+    words = {str(cell).lower() for cell in judged.cells} if judged is not None else set()
+    if not words <= {"accept", "reject", "ignore"} or not words & {"reject", "ignore"}:
+        return candidate
+    if "answer" in candidate.columns.values():
+        return candidate
+    sentence = (
+        "answer says that some labels were rejected or ignored, and training would learn them: keep the rows with "
+        "'accept' in a file of their own without answer, or train on the judgement by --column label=answer"
+    )
+    return replace(candidate, problem=sentence)
 
 
 def _candidate(texts: dict[str, str], label: ColumnProfile, confidence: Confidence) -> Candidate:
@@ -142,13 +157,13 @@ def pair_among(columns: list[ColumnProfile]) -> tuple[str, str] | None:
         if first in known and second in known:
             return known[first], known[second]
     texts = [column for column in columns if column.is_text]
-    alike = [
+    numbered = [
         (one.name, other.name)
         for place, one in enumerate(texts)
         for other in texts[place + 1 :]
         if names.are_numbered_alike(one.name, other.name)
     ]
-    return alike[0] if len(alike) == 1 else None
+    return numbered[0] if len(numbered) == 1 else None
 
 
 def ranked_texts(columns: list[ColumnProfile]) -> list[ColumnProfile]:

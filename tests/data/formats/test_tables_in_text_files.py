@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,22 @@ def test_standard_input_is_read_as_files_are(tmp_path, monkeypatch, text, rows):
     monkeypatch.setattr("sys.stdin", path.open(encoding="utf-8"))
     found = open_dataset("-").splits["train"].to_list()
     assert found == rows if rows is not None else len(found) == 4
+
+
+@pytest.mark.parametrize(
+    ("choices", "rows"),
+    [
+        ([["Good"], ["Bad"], []], [("a 0", "Good"), ("a 1", "Bad"), ("a 2", None)]),
+        ([["Good", "Bad"], ["Bad"]], [("a 0", ["Good", "Bad"]), ("a 1", ["Bad"])]),
+    ],
+)
+def test_classes_of_label_studio_are_labels(tmp_path, choices, rows):
+    items = [
+        {
+            "data": {"text": f"a {number}"},
+            "annotations": [{"result": [{"value": {"choices": names}, "to_name": "text", "type": "choices"}]}],
+        }
+        for number, names in enumerate(choices)
+    ]
+    path = _written(tmp_path, json.dumps(items), "data.json")
+    assert [tuple(row.values()) for row in files.read_file(path)] == rows
