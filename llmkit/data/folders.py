@@ -96,6 +96,7 @@ def read_folder(folder: Path, options: FileOptions, report: Report) -> dict[str,
         return {
             split: [_of_classes(f"{folder}, {split}", by_class, options)] for split, by_class in classes.splits.items()
         }
+    _say_documents(folder, report)
     parts: dict[str, list[Part]] = {}
     empty: list[EmptyError] = []
     for split, paths in files_by_split(folder, report).items():
@@ -115,6 +116,17 @@ def read_folder(folder: Path, options: FileOptions, report: Report) -> dict[str,
     for split, group in parts.items():
         _refuse_other_columns(split, group)
     return parts
+
+
+def _say_documents(folder: Path, report: Report) -> None:
+    """Say of texts in folders, which could be classes, that each is a document."""
+    texts = [path for path in folder.rglob("*.txt") if _is_data(path.relative_to(folder))]
+    names = sorted({path.parent.name for path in texts if path.parent != folder} - set(WHOLE_NAMES))
+    if len(names) > 1:
+        report.say(
+            f"{folder}: each text file is a document, and its folder ({listing(names, 4)}) is not read; names with "
+            "numbers, as 1.txt, tell that folders are classes"
+        )
 
 
 def _without_documents(parts: Mapping[str, list[Part]], report: Report) -> dict[str, list[Part]]:
