@@ -14,7 +14,7 @@ from datasets.table import InMemoryTable
 from llmkit.data import files
 from llmkit.data.formats import binary, tables
 from llmkit.data.formats.dialects import Dialect
-from llmkit.data.formats.rows import fasttext_rows, has_several_labels
+from llmkit.data.formats.rows import fasttext_rows
 from llmkit.data.formats.schemas import KINDS as HELD
 from llmkit.data.formats.schemas import TYPES as ARROW_TYPES
 from llmkit.data.formats.table_types import converted_cells, written_kind
@@ -46,9 +46,8 @@ def batches_of(path: Path, options: FileOptions, kinds: dict[str, str]) -> Itera
     if kind == "txt":
         head = next(texts_of(path, options.encoding), "")
         table_options = files.options_of_table(str(path), head, options)
-        is_labelled = head.lstrip().startswith("__label__") and files.labelled_lines(head) is not None
-        if is_labelled:
-            yield from _of_labelled_lines(path, options.encoding, has_several_labels(head))
+        if fasttext_rows(head):
+            yield from _of_labelled_lines(path, options.encoding)
             return
         if table_options is not None:
             yield from _of_table(path, "csv", table_options, kinds)
@@ -148,13 +147,11 @@ def _of_lines(path: Path, encoding: str) -> Iterator[Dataset]:
         number += text.count("\n")
 
 
-def _of_labelled_lines(path: Path, encoding: str, several: bool) -> Iterator[Dataset]:
+def _of_labelled_lines(path: Path, encoding: str) -> Iterator[Dataset]:
     for text in texts_of(path, encoding):
-        rows = fasttext_rows(text, several)
-        if rows is None:
-            raise DataError(f"{path}: a line does not begin with __label__, as the first ones do; write all alike")
-        for start in range(0, len(rows), ROWS_PER_BATCH):
-            yield files.from_rows(rows[start : start + ROWS_PER_BATCH], path)
+        lines = [line for line in text.splitlines() if line.strip()]
+        for start in range(0, len(lines), ROWS_PER_BATCH):
+            yield Dataset.from_dict({"text": lines[start : start + ROWS_PER_BATCH]})
 
 
 def _of_text(path: Path, encoding: str) -> Iterator[Dataset]:

@@ -15,7 +15,7 @@ from datasets import Dataset
 from llmkit.data.formats import FileRow, Part, binary, conll, databases, spreadsheets, tables
 from llmkit.data.formats.dialects import delimiter_in_text, delimiter_of
 from llmkit.data.formats.json_values import json_lines, json_rows
-from llmkit.data.formats.rows import fasttext_rows, has_several_labels, part_of_rows
+from llmkit.data.formats.rows import fasttext_rows, part_of_rows
 from llmkit.data.formats.schemas import unified
 from llmkit.data.formats.text import COMPRESSIONS, bytes_of, decode, decoder_of, warning_of, wrong_encoding
 from llmkit.errors import DataError, EmptyError
@@ -139,20 +139,18 @@ def _of_lines(where: str, text: str, options: FileOptions) -> Part:
     if sentences is not None:
         said = f"lines of words and tags are read as CoNLL has them; sentences: {len(sentences)}"
         return Part(where, sentences.data.table, said=(said,))
-    labelled = labelled_lines(text) if text.lstrip().startswith("__label__") else None
+    labelled = fasttext_rows(text)
     if labelled:
-        said = "lines are read as fastText has them: __label__NAME, and a text"
+        said = (
+            "each line is a text, with the __label__NAME that it begins with; to train a classifier, write a table "
+            "with the columns text and label"
+        )
         return part_of_rows(labelled, where, (said,))
     table_options = options_of_table(where, text, options)
     if table_options is None:
         return Part(where, pa.table({"text": pa.array([text], pa.string())}))
     part = tables.read(where, "csv", text, table_options)
     return replace(part, said=(_table_sentence(table_options), *part.said))
-
-
-def labelled_lines(text: str) -> list[FileRow] | None:
-    """Return the rows of a text file that fastText reads, or None where it is none."""
-    return fasttext_rows(text, has_several_labels(text))
 
 
 def options_of_table(where: str, text: str, options: FileOptions) -> FileOptions | None:

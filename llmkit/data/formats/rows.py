@@ -13,7 +13,7 @@ from llmkit.data.formats.values import as_json
 from llmkit.errors import DataError, listing
 from llmkit.errors.characters import require_characters_in_rows
 
-FASTTEXT = re.compile(r"\s*((?:__label__\S+[ \t]*)+)(.*)")
+FASTTEXT = re.compile(r"\s*__label__\S+\s.*")
 INT64 = range(-(2**63), 2**63)
 
 
@@ -43,27 +43,10 @@ def part_of_rows(rows: Sequence[FileRow], where: object = "the rows", said: tupl
     return Part(str(where), pa.table(columns) if columns else pa.table({}), mixed=mixed, said=said)
 
 
-def fasttext_rows(text: str, several: bool) -> list[FileRow] | None:
-    """Return the label and the text of each line `__label__good a text`, as fastText reads them; None: a line is none.
-
-    Args:
-        text: of the file.
-        several: whether lines have lists of labels.
-    """
-    rows: list[FileRow] = []
-    for line in filter(str.strip, text.splitlines()):
-        found = FASTTEXT.fullmatch(line)
-        if found is None:
-            return None
-        names = [name.removeprefix("__label__").rstrip(",") for name in found[1].split()]
-        labels = {"labels": names} if several else {"label": names[0]}
-        rows.append({"text": found[2].strip(), **labels})
-    return rows
-
-
-def has_several_labels(text: str) -> bool:
-    """Tell whether a line of a file of fastText has more than one label."""
-    return re.search(r"^\s*__label__\S+[ \t,]+__label__", text, re.MULTILINE) is not None
+def fasttext_rows(text: str) -> list[FileRow] | None:
+    """Return the lines of a text file where each begins with a label, as fastText reads them; None: one does not."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return [{"text": line} for line in lines] if all(map(FASTTEXT.fullmatch, lines)) else None
 
 
 def typed(values: Sequence[object]) -> pa.Array:
