@@ -157,12 +157,18 @@ class ColumnProfile:
         return is_flat and self.characters <= CLASS_CHARACTERS
 
     @property
+    def measures(self) -> bool:
+        """Whether cells are numbers, also as $3 or 3,5, that are no few classes and number no rows."""
+        return (self.is_number or self.pattern == "number") and not (self.can_be_class or self.is_identifier)
+
+    @property
     def is_identifier(self) -> bool:
         """Whether cells number or name the rows: all differ and are no text."""
         words = set(self.words_of_name)
         named = bool(words & {"id", "ids", "idx", "index", "uuid", "guid", "qid", "uid", "pid", "key", "unnamed"})
         unique = self.distinct == len(self.cells) > 1
-        by_pattern = self.pattern in {"identifier", "number", "path", "url", "email"}
+        has_marks = self.pattern == "number" and any(re.search(r"[^\d\s]", cell) for cell in self.cells)
+        by_pattern = self.pattern in {"identifier", "number", "path", "url", "email"} and not has_marks
         return (unique and (by_pattern or (self.is_number and not self.has_fractions))) or (named and not self.is_text)
 
     @property
@@ -172,6 +178,8 @@ class ColumnProfile:
             return "nothing"
         if self.pattern in {"url", "date", "email", "path"}:
             return {"url": "links", "date": "dates", "email": "addresses", "path": "file names"}[self.pattern]
+        if self.is_constant and not self.is_list:
+            return f"{str(self.cells[0])[:40]!r} alone"
         if self.can_be_class:
             return f"{self.distinct} values that repeat"
         if self.is_string:
@@ -201,10 +209,11 @@ class Evidence:
 
     @cached_property
     def columns(self) -> dict[str, ColumnProfile]:
-        """What each column holds, by its name, in the order of the columns."""
+        """What each column with a name holds, by its name, in the order of the columns."""
         sample = sampled(self.rows.with_format(None), SAMPLE_ROWS)
         profiles = {}
-        for name, feature in self.rows.features.items():
+        named = {name: feature for name, feature in self.rows.features.items() if name.strip()}
+        for name, feature in (named or self.rows.features).items():
             cells = sample[name][:]
             filled = [cell for cell in cells if cell is not None and not (isinstance(cell, str) and not cell.strip())]
             profiles[name] = ColumnProfile(name, feature, filled, len(cells))

@@ -14,6 +14,7 @@ from datasets.table import InMemoryTable
 from llmkit.data import files
 from llmkit.data.formats import binary, tables
 from llmkit.data.formats.dialects import Dialect
+from llmkit.data.formats.rows import fasttext_rows
 from llmkit.data.formats.schemas import KINDS as HELD
 from llmkit.data.formats.schemas import TYPES as ARROW_TYPES
 from llmkit.data.formats.table_types import converted_cells, written_kind
@@ -42,6 +43,15 @@ def batches_of(path: Path, options: FileOptions, kinds: dict[str, str]) -> Itera
     if kind in {"csv", "tsv"}:
         yield from _of_table(path, kind, options, kinds)
         return
+    if kind == "txt":
+        head = next(texts_of(path, options.encoding), "")
+        table_options = files.options_of_table(str(path), head, options)
+        if fasttext_rows(head):
+            yield from _of_labelled_lines(path, options.encoding)
+            return
+        if table_options is not None:
+            yield from _of_table(path, "csv", table_options, kinds)
+            return
     if kind not in {"parquet", "arrow"}:
         yield from _of_lines(path, options.encoding) if kind == "jsonl" else _of_text(path, options.encoding)
         return
@@ -77,8 +87,9 @@ def _of_table(path: Path, kind: str, options: FileOptions, kinds: dict[str, str]
     line = layout.line
     for text in _whole_rows(layout.dialect, chain([head[layout.start :]], pieces)):
         part = tables.part_of(str(path), layout, tables.cells_of(str(path), layout, text, line))
-        if part.mixed:
-            raise DataError(next(iter(part.mixed.values())))
+        mixed = next((sentence for name, sentence in part.mixed.items() if name.strip()), None)
+        if mixed is not None:
+            raise DataError(mixed)
         if columns and part.table.column_names != columns:
             raise DataError(f"{path}: from line {line} on the last column, which has no name, holds something")
         columns = part.table.column_names
@@ -134,6 +145,13 @@ def _of_lines(path: Path, encoding: str) -> Iterator[Dataset]:
             where = f"{path}, from line {number} on"
             yield files.from_rows(rows[start : start + ROWS_PER_BATCH], where)
         number += text.count("\n")
+
+
+def _of_labelled_lines(path: Path, encoding: str) -> Iterator[Dataset]:
+    for text in texts_of(path, encoding):
+        lines = [line for line in text.splitlines() if line.strip()]
+        for start in range(0, len(lines), ROWS_PER_BATCH):
+            yield Dataset.from_dict({"text": lines[start : start + ROWS_PER_BATCH]})
 
 
 def _of_text(path: Path, encoding: str) -> Iterator[Dataset]:

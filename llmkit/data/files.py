@@ -13,19 +13,11 @@ import pyarrow as pa
 from datasets import Dataset
 
 from llmkit.data.formats import FileRow, Part, binary, conll, databases, spreadsheets, tables
-from llmkit.data.formats.dialects import delimiter_of
+from llmkit.data.formats.dialects import delimiter_in_text, delimiter_of
 from llmkit.data.formats.json_values import json_lines, json_rows
-from llmkit.data.formats.rows import part_of_rows
+from llmkit.data.formats.rows import fasttext_rows, part_of_rows
 from llmkit.data.formats.schemas import unified
-from llmkit.data.formats.text import (
-    COMPRESSIONS,
-    bytes_of,
-    decode,
-    decoder_of,
-    labelled_lines,
-    warning_of,
-    wrong_encoding,
-)
+from llmkit.data.formats.text import COMPRESSIONS, bytes_of, decode, decoder_of, warning_of, wrong_encoding
 from llmkit.errors import DataError, EmptyError
 from llmkit.options import FileOptions
 from llmkit.output.report import Report
@@ -123,20 +115,58 @@ def read_part(path: Path, options: FileOptions | None = None, inside: str | None
 
 
 def _of_text(path: Path, kind: str, options: FileOptions) -> Part:
-    where = str(path)
     text, warning = _text(path, options.encoding)
-    sentences = conll.read_conll(text, where, certain=conll.is_named_so(path.name)) if kind == "txt" else None
-    if sentences is not None:
-        said: tuple[str, ...] = (f"lines of words and tags are read as CoNLL has them; sentences: {len(sentences)}",)
-        part = Part(where, sentences.data.table, said=said)
-    elif kind == "txt":
-        part = Part(where, pa.table({"text": pa.array([text], pa.string())}), said=labelled_lines(text))
-    elif kind in {"csv", "tsv"}:
-        part = tables.read(where, kind, text, options)
-    else:
-        rows, said = json_rows(text, kind, where)
-        part = part_of_rows(rows, path, said)
+    part = part_of_text(str(path), kind, text, options)
     return replace(part, warnings=(*part.warnings, warning)) if warning else part
+
+
+def part_of_text(where: str, kind: str, text: str, options: FileOptions) -> Part:
+    """Read a text of some format: csv, tsv, json, jsonl, or txt, whose lines can be rows of a table too.
+
+    Raises:
+        DataError: a broken row; its line is named.
+    """
+    if kind == "txt":
+        return _of_lines(where, text, options)
+    if kind in {"csv", "tsv"}:
+        return tables.read(where, kind, text, options)
+    rows, said = json_rows(text, kind, where)
+    return part_of_rows(rows, where, said)
+
+
+def _of_lines(where: str, text: str, options: FileOptions) -> Part:
+    sentences = conll.read_conll(text, where, certain=conll.is_named_so(Path(where).name))
+    if sentences is not None:
+        said = f"lines of words and tags are read as CoNLL has them; sentences: {len(sentences)}"
+        return Part(where, sentences.data.table, said=(said,))
+    labelled = fasttext_rows(text)
+    if labelled:
+        said = (
+            "each line is a text, with the __label__NAME that it begins with; to train a classifier, write a table "
+            "with the columns text and label"
+        )
+        return part_of_rows(labelled, where, (said,))
+    table_options = options_of_table(where, text, options)
+    if table_options is None:
+        return Part(where, pa.table({"text": pa.array([text], pa.string())}))
+    part = tables.read(where, "csv", text, table_options)
+    return replace(part, said=(_table_sentence(table_options), *part.said))
+
+
+def options_of_table(where: str, text: str, options: FileOptions) -> FileOptions | None:
+    """Return how a text file is read whose lines are rows of a table, by a flag or by its first lines; None: prose."""
+    if where.lower().endswith(".md"):
+        return None
+    if options.delimiter is None and not options.header:
+        return options
+    delimiter = options.delimiter or delimiter_in_text(text)
+    return None if delimiter is None else replace(options, delimiter=delimiter)
+
+
+def _table_sentence(options: FileOptions) -> str:
+    mark = "tabs" if options.delimiter == "\t" else repr(options.delimiter)
+    between = f" with {mark} between the cells" if options.delimiter else ""
+    return f"its lines are rows of a table{between} (in a file called .md, they are one text)"
 
 
 def read_rows(path: Path, options: FileOptions | None = None, report: Report | None = None) -> list[FileRow]:
@@ -150,6 +180,9 @@ def read_rows(path: Path, options: FileOptions | None = None, report: Report | N
     options, kind, where = options or FileOptions(), _format(path), str(path)
     if kind in {"txt", "json", "jsonl"}:
         text, _ = _text(path, options.encoding)
+        table_options = options_of_table(where, text, options) if kind == "txt" else None
+        if table_options is not None:
+            return tables.rows_of(where, "csv", text, table_options)
         if kind == "txt":
             lines = text.removesuffix("\n").split("\n")
             return [{"text": line.removesuffix("\r")} for line in lines]

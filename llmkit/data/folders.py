@@ -96,6 +96,7 @@ def read_folder(folder: Path, options: FileOptions, report: Report) -> dict[str,
         return {
             split: [_of_classes(f"{folder}, {split}", by_class, options)] for split, by_class in classes.splits.items()
         }
+    _say_documents(folder, report)
     parts: dict[str, list[Part]] = {}
     empty: list[EmptyError] = []
     for split, paths in files_by_split(folder, report).items():
@@ -117,10 +118,22 @@ def read_folder(folder: Path, options: FileOptions, report: Report) -> dict[str,
     return parts
 
 
+def _say_documents(folder: Path, report: Report) -> None:
+    """Say of texts in folders, which could be classes, that each is a document."""
+    texts = [path for path in folder.rglob("*.txt") if _is_data(path.relative_to(folder))]
+    names = sorted({path.parent.name for path in texts if path.parent != folder} - set(WHOLE_NAMES))
+    if len(names) > 1:
+        report.say(
+            f"{folder}: each text file is a document, and its folder ({listing(names, 4)}) is not read; names with "
+            "numbers, as 1.txt, tell that folders are classes"
+        )
+
+
 def _without_documents(parts: Mapping[str, list[Part]], report: Report) -> dict[str, list[Part]]:
     """Return the files without those of plain text beside tables that have more than texts."""
     all_parts = [part for group in parts.values() for part in group]
-    texts = {part.where for part in all_parts if files.format_of(Path(part.where)) == "txt"}
+    plain = [part for part in all_parts if part.table.column_names == ["text"]]
+    texts = {part.where for part in plain if files.format_of(Path(part.where)) == "txt"}
     if not texts or all(part.where in texts or part.table.column_names == ["text"] for part in all_parts):
         return dict(parts)
     report.say(f"not read, as they are plain text beside files with columns: {listing(sorted(texts))}")
@@ -194,15 +207,27 @@ def class_folders(folder: Path) -> ClassFolders | None:
     paths = [path for path in paths if path.parent.name not in left_out]
     if not paths or any(path.suffix.lower() != ".txt" for path in paths):
         return None
+    top = _top(folder, paths)
     splits: dict[str, dict[str, list[Path]]] = {}
     for path in paths:
-        inside = path.relative_to(folder).parts[:-1]
+        inside = path.relative_to(top).parts[:-1]
         above = [WHOLE_NAMES.get(name.lower()) for name in inside]
         if len(inside) not in {1, 2} or above[-1] is not None or (len(inside) == 2 and above[0] is None):
             return None
         split = above[0] if len(inside) == 2 and above[0] is not None else "train"
         splits.setdefault(split, {}).setdefault(inside[-1], []).append(path)
     return ClassFolders(folder, splits, tuple(left_out)) if _are_classes(splits) else None
+
+
+def _top(folder: Path, paths: Sequence[Path]) -> Path:
+    """Return the folder that holds all files in several folders: aclImdb of data/aclImdb/train/pos/1.txt."""
+    while len(inside := {path.relative_to(folder).parts[0] for path in paths}) == 1:
+        name = min(inside)
+        is_file = any(len(path.relative_to(folder).parts) == 1 for path in paths)
+        if is_file or name.lower() in WHOLE_NAMES:
+            break
+        folder = folder / name
+    return folder
 
 
 def _are_classes(splits: Mapping[str, Mapping[str, list[Path]]]) -> bool:
@@ -223,9 +248,6 @@ def _of_classes(where: str, by_class: Mapping[str, Iterable[Path]], options: Fil
     texts, labels = list[str](), list[str]()
     for name in sorted(by_class):
         for path in by_class[name]:
-            try:
-                texts.append(files.read_part(path, options).table["text"][0].as_py())
-            except EmptyError:
-                texts.append("")
+            texts.append(files.decode(files.bytes_of(path), options.encoding, str(path)))
             labels.append(name)
     return Part(where, pa.table({"text": pa.array(texts, pa.string()), "label": pa.array(labels, pa.string())}))

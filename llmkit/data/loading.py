@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
@@ -18,8 +17,7 @@ from llmkit.data import files
 from llmkit.data.conversions import Conversion, converted
 from llmkit.data.folders import WHOLE_NAMES, read_folder, split_of
 from llmkit.data.formats import Part
-from llmkit.data.formats.json_values import json_rows
-from llmkit.data.formats.rows import part_of_rows
+from llmkit.data.formats.json_values import is_json
 from llmkit.data.formats.schemas import between_splits, unified
 from llmkit.errors import DataError, EmptyError, HubError, OptionError, did_you_mean, listing, one_line
 from llmkit.errors.libraries import translated
@@ -152,7 +150,7 @@ class Reading:
 
 def _opened(reference: str, revision: str | None, reading: Reading) -> Source:
     if reference == "-":
-        return reading.source(reference, {"train": [_stdin(reading.options.encoding)]})
+        return reading.source(reference, {"train": [_stdin(reading.options, reading.report)]})
     path, config = local_path(reference)
     if path is None:
         return _from_hub(reference, revision, reading.report)
@@ -163,16 +161,15 @@ def _opened(reference: str, revision: str | None, reading: Reading) -> Source:
     return _folder(reference, path, config, reading)
 
 
-def _stdin(encoding: str) -> Part:
-    text = files.decode(sys.stdin.buffer.read(), encoding, "standard input")
+def _stdin(options: FileOptions, report: Report) -> Part:
+    """Read standard input as a file of what it holds: JSON, lines of it, a table, or a text."""
+    where, data = "standard input", sys.stdin.buffer.read()
+    text = files.decode(data, options.encoding, where)
     if not text.strip():
-        raise EmptyError("standard input is empty")
-    if text.lstrip().startswith("{"):
-        return part_of_rows(json_rows(text, "jsonl", "standard input")[0], "standard input")
-    if text.lstrip().startswith("["):
-        with contextlib.suppress(ValueError, TypeError, AttributeError):  # not JSON after all: it is a text
-            return part_of_rows(json.loads(text), "standard input")
-    return part_of_rows([{"text": text}], "standard input")
+        raise EmptyError(f"{where} is empty")
+    part = files.part_of_text(where, "json" if is_json(text) else "txt", text, options)
+    part.tell(report)
+    return part
 
 
 def local_path(reference: str) -> tuple[Path | None, str | None]:

@@ -116,8 +116,7 @@ def _parts(splits: DatasetDict, spec: str) -> list[_Slice]:
     sizes = {name: len(dataset) for name, dataset in splits.items()}
     name = spec.split("[")[0].split("+")[0].strip()
     if name not in sizes:
-        first = next(iter(sizes), "")
-        advice = f": --train-split {first} trains on it" if name == "train" and len(sizes) == 1 else ""
+        advice = f": --train-split {next(iter(sizes))} trains on that one" if name == "train" else ""
         there = f"the dataset has {listing(sizes)}{advice}"
         raise DataError(f"there is no split {name!r}{did_you_mean(name, sizes)}; {there}")
     try:

@@ -45,7 +45,7 @@ class ResolvedTask:
             "why": self.why,
             "others": list(others),
             "readings": list(self._readings()),
-            "columns": self.columns,
+            "columns": self.resolution.given_columns,
             "pieces": self.task.encoding.overlong_rows,
         }
 
@@ -56,7 +56,8 @@ class ResolvedTask:
 
     def columns_of_file(self) -> Iterator[ColumnResult]:
         """Yield what each column of the dataset is called, holds, and is to the task."""
-        roles = {name: role for role, name in {**self.columns, **self.resolution.columns_of_file}.items()}
+        named = {**self.columns, **self.resolution.given_columns}
+        roles = {part: role for role, name in named.items() for part in (name, *name.split(","))}
         profiles = self.evidence.columns
         for name, feature in self.evidence.features.items():
             holds = profiles[name].summary
@@ -64,15 +65,15 @@ class ResolvedTask:
 
     def tell(self, report: Report) -> None:
         """Say which task it is, why, and what else it could be."""
-        columns = ", ".join(f"{role}={name}" for role, name in self.columns.items())
+        columns = ", ".join(f"{role}={name}" for role, name in self.resolution.given_columns.items())
         report.say(f"task: {self.task.name}; columns {columns} ({self.why})")
         report.say_all(self.resolution.sentences(with_reason=False))
 
     def _readings(self) -> Iterator[ReadingResult]:
         taken = self.resolution
-        yield _reading(taken.task, taken.candidate, taken.columns_of_file)
+        yield _reading(taken.task, taken.candidate, taken.given_columns)
         for task, candidate in taken.others:
-            yield _reading(task, candidate, candidate.columns)
+            yield _reading(task, candidate, candidate.given_columns)
 
 
 def _reading(task: Task, candidate: Candidate, columns: dict[str, str]) -> ReadingResult:

@@ -57,7 +57,7 @@ def unused_columns(rows: Dataset, used: Collection[str]) -> list[UnusedColumn]:
     found = []
     for name, feature in rows.features.items():
         is_part = any(name in use or use.startswith(f"{name}.") for use in used)
-        column = None if is_part else _described(name, feature, cells_of(head, name))
+        column = None if is_part or not name.strip() else _described(name, feature, cells_of(head, name))
         if column is not None:
             found.append(column)
     return found

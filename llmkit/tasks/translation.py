@@ -17,7 +17,7 @@ from llmkit.data.columns import string_columns
 from llmkit.data.evidence import Evidence
 from llmkit.errors import DataError, ModelError, OptionError, listing
 from llmkit.options import TaskFlags
-from llmkit.tasks.base.candidates import Candidate
+from llmkit.tasks.base.candidates import Candidate, Confidence
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.text_to_text import (
     PREFIXED_FAMILIES,
@@ -48,11 +48,14 @@ class TranslationColumns(PairColumns):
             return [Candidate({role: given[role] for role in self.roles})]
         free = [name for name in _language_columns(evidence.rows) if name not in given.values()]
         open_roles = [role for role in self.roles if role not in given]
-        if len(free) < len(open_roles):
+        languages = {language_codes.language_of(language_codes.code_of(name) or name) for name in free}
+        if len(free) < len(open_roles) or len(languages) < len(open_roles):
             return source_and_target(evidence, given)
         columns = {**given, **dict(zip(open_roles, free, strict=False))}
         reason = f"{listing(free)} are languages"
-        return [Candidate({role: columns[role] for role in self.roles}, reason=reason)]
+        are_whole = all(language_codes.is_whole_name(name) for name in free)
+        confidence = Confidence.CERTAIN if are_whole else Confidence.LIKELY
+        return [Candidate({role: columns[role] for role in self.roles}, confidence, reason)]
 
     def assign(
         self,

@@ -58,9 +58,11 @@ def test_a_folder_per_class_tells_the_labels(tmp_path, capsys, above):
         ["a/1.txt", "a/2.txt"],
     ],
 )
-def test_folders_that_are_no_classes_hold_documents(tmp_path, names):
+def test_folders_that_are_no_classes_hold_documents(tmp_path, capsys, names):
     found = rows(tree(tmp_path, dict.fromkeys(names, "text")))
     assert found == {"train": [{"text": "text"}] * len(names)}
+    folders = {name.split("/")[0] for name in names if "/" in name}
+    assert ("each text file is a document" in capsys.readouterr().err) == (len(folders) > 1)
 
 
 @pytest.mark.parametrize(

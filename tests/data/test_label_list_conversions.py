@@ -200,3 +200,9 @@ def test_a_table_keeps_its_other_columns():
         {"tags": ["a,b", "a"], "text": ["x", "y"]}, features=Features(tags=Value("string"), text=Value("string"))
     )
     assert converted(rows, [find_separated(rows, "tags", ",")])["text"][:] == ["x", "y"]
+
+
+def test_a_column_of_true_and_false_is_no_label_beside_many_of_0_and_1():
+    bits = {"joy": [0, 1, 0], "anger": [1, 0, 0], "fear": [0, 0, 1]}
+    rows = Dataset.from_dict({"text": ["a", "b", "c"], "unclear": [True, False, False], **bits})
+    assert find_indicators(rows).columns == ("joy", "anger", "fear")

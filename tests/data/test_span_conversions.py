@@ -224,7 +224,6 @@ def test_other_rows_have_no_spans(rows):
         [{"text": "a"}],
         {"data": [{"text": "a"}]},
         [{"data": {"text": "a"}}],
-        [{"data": {"text": "a"}, "annotations": [{"result": [{"type": "choices", "value": {"choices": ["x"]}}]}]}],
         {"classes": ["a"], "rows": []},
         {"annotations": []},
     ],

@@ -52,6 +52,8 @@ def make() -> Callable[[dict[str, str]], Dataset]:
             "bool": lambda: row % 3 == 0,
             "float": lambda: round(draw.uniform(0, 5), 3),
             "blank": lambda: None,
+            "rest": lambda: ["GE", "GE", "a rest"][row // 5] if row < 15 else None,  # of a cell without quotes
+            "money": lambda: f"${draw.randrange(1, 2000):,}.50",
             "names": lambda: [["a"], ["a", "b"], ["c"]][row % 3],
             "words": lambda: ["Bob", "ran", f"x{row}"],
             "tags": lambda: ["B-PER", "O", "O"],
@@ -102,7 +104,7 @@ def test_readings_that_are_as_sure_as_each_other_are_refused_with_the_flags_of_e
     for _, flags in readings:
         assert dict(flag_pairs(flags)).keys() <= {"--task", "--column"}
     task, given = asked_for(readings[0][1])
-    assert resolved(rows, task, given).columns == given
+    assert resolved(rows, task, given).given_columns == given
 
 
 @pytest.mark.parametrize("line", UNKNOWN)
@@ -191,3 +193,11 @@ def flag_pairs(flags: str) -> Iterator[tuple[str, str]]:
 def asked_for(flags: str) -> tuple[str, dict[str, str]]:
     pairs = list(flag_pairs(flags))
     return pairs[0][1], dict(value.split("=", 1) for name, value in pairs if name == "--column")
+
+
+@pytest.mark.parametrize("words", ["accept|reject", "accept|ignore", "accept|reject|ignore"])
+def test_labels_that_a_person_rejected_are_not_learned(make, words):
+    rows = make({"text": "text", "label": "a|b|c|d|e", "answer": words})
+    with pytest.raises(DataError, match="--column label=answer"):
+        resolved(rows)
+    assert resolved(rows, None, {"label": "answer"}).columns == {"text": "text", "label": "answer"}

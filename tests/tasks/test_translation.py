@@ -262,7 +262,7 @@ def test_languages_are_spelled_as_the_model_spells_them():
     with pytest.raises(OptionError, match=r"--target deu_Latm: .* \(did you mean 'deu_Latn'\?\); it has"):
         language_codes.model_code("deu_Latm", nllb, "--target")
     assert all(language_codes.is_language(name) for name in ("en", "de_DE", "deu_Latn", "zh-CN"))
-    assert not any(language_codes.is_language(name) for name in ("id", "text", "label", "xx", "en_text"))
+    assert not any(language_codes.is_language(name) for name in ("id", "text", "label", "xx", "text_id", "is_text"))
 
 
 def test_a_language_that_the_model_lacks_is_one_sentence_and_nothing_is_written(llmkit, families, tmp_path):

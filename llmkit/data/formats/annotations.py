@@ -103,7 +103,7 @@ def _light_tag_spans(item: Mapping[str, Any]) -> Rows:
 
 
 def _label_studio(items: Sequence[Any]) -> Rows | None:
-    """Return the texts and spans of Label Studio's full export, or None where nothing in it is a span of a text."""
+    """Return the texts of Label Studio's full export with their spans or their classes; None where it has neither."""
     rows: Rows = []
     for item in items:
         if not isinstance(item, Mapping) or not isinstance(item.get("data"), Mapping):
@@ -119,8 +119,21 @@ def _label_studio(items: Sequence[Any]) -> Rows | None:
             {"start": value.get("start"), "end": value.get("end"), "label": _only(value), "text": value.get("text")}
             for value in values
         ]
-        rows.append({"text": text, SPANS: spans if done else None})
-    return rows if any(row[SPANS] for row in rows) else None
+        rows.append({"text": text, SPANS: spans if done else None, "labels": _choices(results) if done else None})
+    if any(row[SPANS] for row in rows):
+        return [{"text": row["text"], SPANS: row[SPANS]} for row in rows]
+    if not any(row["labels"] for row in rows):
+        return None
+    if any(len(row["labels"] or ()) > 1 for row in rows):
+        return [{"text": row["text"], "labels": row["labels"]} for row in rows]
+    return [{"text": row["text"], "label": (row["labels"] or [None])[0]} for row in rows]
+
+
+def _choices(results: Iterable[Any]) -> list[str]:
+    """Return the classes that a person chose for a text."""
+    values = [result.get("value") for result in results if isinstance(result, Mapping)]
+    chosen = [value.get("choices") for value in values if isinstance(value, Mapping)]
+    return [str(name) for names in chosen if isinstance(names, list) for name in names]
 
 
 def _is_region(result: Mapping[str, Any]) -> bool:

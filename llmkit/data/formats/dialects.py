@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from llmkit.data.formats.headers import NAMES as NAMES_OF_COLUMNS
 from llmkit.data.formats.headers import Record, nonblank
 from llmkit.errors import DataError
 from llmkit.options import FileOptions
@@ -69,6 +70,36 @@ class Dialect:
 def delimiter_of(kind: str, text: str) -> str:
     """Return what stands between the cells of a table without a header: what its first line has most of."""
     return "\t" if kind == "tsv" else max(DELIMITERS, key=text.split("\n", 1)[0].count)
+
+
+def delimiter_in_text(text: str) -> str | None:
+    """Return what stands between the cells of a text file whose lines are the rows of a table; None: they are prose.
+
+    Each line has as many tabs; or as many of another mark, and the first line names columns, or a cell at an end of
+    the lines comes again and again.
+    """
+    lines = [line.rstrip("\r") for line in text.split("\n", HEAD_RECORDS)[:HEAD_RECORDS] if line.strip()]
+    if len(lines) < 2:
+        return None
+    for mark in "\t|;,":
+        rows = list(csv.reader(lines, delimiter=mark)) if mark == "," else [line.split(mark) for line in lines]
+        is_table = len(rows[0]) > 1 and {len(row) for row in rows} == {len(rows[0])} and nonblank(rows[0]) > 1
+        if is_table and (mark == "\t" or _is_named(rows[0]) or _has_classes(rows, by_header=mark == ",")):
+            return mark
+    return None
+
+
+def _is_named(header: list[str]) -> bool:
+    """Tell whether a first line holds usual names of columns and no other."""
+    return all(cell.strip().strip('"').lower() in NAMES_OF_COLUMNS for cell in header)
+
+
+def _has_classes(rows: list[list[str]], by_header: bool) -> bool:
+    """Tell whether the first or the last cells of rows are few values that come again and again, under names."""
+    ends = [{row[place].strip() for row in rows[1:]} for place in (0, -1)]
+    if by_header and (any(" " in cell.strip() for cell in rows[0]) or len(set(rows[0])) < len(rows[0])):
+        return False
+    return len(rows) > 4 and any(1 < len(values) <= len(rows) / 2 for values in ends)
 
 
 def excel_line(text: str) -> re.Match[str] | None:

@@ -42,6 +42,16 @@ def json_rows(text: str, kind: str, where: str) -> Rows:
     return rows_of_value(value, where)
 
 
+def is_json(text: str) -> bool:
+    """Tell whether a text is an object, lines of objects, or a list; a text can begin with [1] as well."""
+    if not text.lstrip().startswith("["):
+        return text.lstrip().startswith("{")
+    try:
+        return isinstance(json.loads(text), list)
+    except (ValueError, RecursionError):
+        return False
+
+
 def _loaded(text: str, where: str) -> object:
     try:
         return json.loads(text)

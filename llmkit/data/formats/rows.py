@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from llmkit.data.turns import ROLE_KEYS
 from llmkit.errors import DataError, listing
 from llmkit.errors.characters import require_characters_in_rows
 
+FASTTEXT = re.compile(r"\s*__label__\S+\s.*")
 INT64 = range(-(2**63), 2**63)
 
 
@@ -39,6 +41,12 @@ def part_of_rows(rows: Sequence[FileRow], where: object = "the rows", said: tupl
                 continue  # texts in some turns and lists of parts in others, which are read from JSON too
             mixed[name] = f"{where}: column {name!r} mixes types: {_types_of(values)}; write all of its values alike"
     return Part(str(where), pa.table(columns) if columns else pa.table({}), mixed=mixed, said=said)
+
+
+def fasttext_rows(text: str) -> list[FileRow] | None:
+    """Return the lines of a text file where each begins with a label, as fastText reads them; None: one does not."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return [{"text": line} for line in lines] if all(map(FASTTEXT.fullmatch, lines)) else None
 
 
 def typed(values: Sequence[object]) -> pa.Array:

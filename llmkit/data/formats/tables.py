@@ -174,7 +174,11 @@ def _broken_row(where: str, layout: Layout, text: str, first: int) -> DataError 
         for record in dialect.records(text, first):
             line = record.line
             if len(record.cells) != width:
-                hint = "; --comment '#' leaves out lines that begin with #" if record.cells[0].startswith("#") else ""
+                more, mark = len(record.cells) > width, dialect.delimiter
+                hint = f"; write a cell that holds {mark!r} in quotes" if more and dialect.quoting else ""
+                hint = hint or ("" if more else "; write the cells that it lacks, which can be blank")
+                if record.cells[0].startswith("#"):
+                    hint = "; --comment '#' leaves out lines that begin with #"
                 return DataError(f"{where}, line {record.line}: {len(record.cells)} cells where {wanted}{hint}")
     except csv.Error as error:
         return DataError(f"{where}, line {line}: {error}")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import codecs
 import re
-from io import StringIO
-from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,7 +23,6 @@ SAMPLE = 1 << 20  # bytes that are looked at
 WINDOWS_SIGNS = re.compile(rb"[\x80-\x9f]")  # quotes and dashes of Windows-1252; control characters in latin-1
 UNUSED_IN_WINDOWS = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 HIGH_RUNS = re.compile(rb"[\x80-\xff]+")
-FASTTEXT_LABEL = re.compile(r"\s*__label__\S+\s")
 KANA_OF_SHIFT_JIS = re.compile(rb"\x82[\x9f-\xf1]|\x83[\x40-\x96]")
 
 
@@ -129,17 +126,6 @@ def warning_of(data: bytes, encoding: str) -> str | None:
     line = data.count(b"\n", 0, found.start()) + 1
     return (
         f"byte {found[0][0]:#04x} in line {line} is a control character in {encoding}; it is likely --encoding cp1252"
-    )
-
-
-def labelled_lines(text: str) -> tuple[str, ...]:
-    """Return what is to be said of a text whose lines begin with labels, as fastText has them: it is read as it is."""
-    lines = list(islice((line for line in StringIO(text) if line.strip()), 20))
-    if not lines or not all(FASTTEXT_LABEL.match(line) for line in lines):
-        return ()
-    return (
-        "its lines begin with __label__, and are read as plain text with these marks; in a CSV with the columns text "
-        "and label they are rows with classes",
     )
 
 

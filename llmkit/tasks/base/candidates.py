@@ -28,3 +28,9 @@ class Candidate:
     flags: str = ""  # that have to be given where another task can read the rows too
     remark: str = ""  # a sentence on how it is read, with the flag for another way
     problem: str = ""  # a sentence: why the dataset cannot be read so, though it is this task's
+
+    @property
+    def given_columns(self) -> dict[str, str]:
+        """The columns by role as --column takes them: labels that are made of several columns are all of these."""
+        made = [one.reads for one in self.conversions if one.writes == ("labels",) and "labels" not in one.reads]
+        return {**self.columns, "labels": ",".join(made[0])} if made and "labels" in self.columns else self.columns

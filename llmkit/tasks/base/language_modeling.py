@@ -40,7 +40,8 @@ class TextColumns(Columns):
         if columns is None:
             return []
         text = evidence.columns[columns["text"]]
-        is_label = len(evidence.columns) > 1 and text.can_be_class and not text.is_text
+        is_called = names.has_word(text.name, names.STRONG_LABEL_WORDS)
+        is_label = (len(evidence.columns) > 1 or is_called) and text.can_be_class and not text.is_text
         if "text" in given or not (is_label or informative_columns(evidence, text.name)):
             alone = len(evidence.columns) == 1
             reason = "a text is all there is" if alone else f"the other columns do not say more than {text.name}"
@@ -171,11 +172,13 @@ def text_column(dataset: Dataset, given: dict[str, str]) -> dict[str, str] | Non
     """Return the text column: the one given, else `text`, else the longest strings that are no links."""
     if "text" in given:
         return {"text": given["text"]}
-    names = string_columns(dataset)
-    if "text" in names or not names:
-        return {"text": "text"} if names else None
+    strings = string_columns(dataset)
+    if not strings:
+        return None
+    if "text" in strings:
+        return {"text": "text"}
     prose = [column.name for column in Evidence(dataset).strings()]
-    return {"text": longest_text(dataset, prose or names)}
+    return {"text": longest_text(dataset, prose or [name for name in strings if name.strip()] or strings)}
 
 
 def usable_texts(dataset: Dataset, columns: dict[str, str]) -> list[int]:

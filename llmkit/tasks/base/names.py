@@ -28,6 +28,7 @@ PAIRS = (
     ("anchor", "positive"),
     ("prompt", "completion"),
     ("prompt", "response"),
+    ("anchor", "target"),
 )
 
 # words of names: a column that is called by one of them likely holds what they say
@@ -36,7 +37,8 @@ LABEL_WORDS = frozenset(
         "label labels class classes category categories sentiment emotion emotions intent intents topic "
         "topics target stars star rating ratings score polarity genre tag stance toxicity spam toxic hate "
         "offensive sarcasm humor verdict outcome priority severity department language lang similarity "
-        "difficulty rank grade mood subject gold type kategorie klasse stimmung bewertung thema étiquette "
+        "difficulty relevance rank grade mood subject gold type etiket etichetta "
+        "etykieta kategorie klasse stimmung bewertung thema étiquette "
         "etiquette categorie catégorie classe sentimiento emocion emoción categoria categoría clase "
         "etiqueta tema rótulo rotulo sentimento nota класс категория тональность оценка 标签 类别 分类 "
         "情感 情绪 意图 类型 主题 评分 星级 极性 分数 评级 カテゴリ 感情 評価 분류 감정 평점"
@@ -47,6 +49,7 @@ WEAK_LABEL_WORDS = frozenset(
         "type gold subject language lang rank grade target priority difficulty nota note"
     )
 )
+STRONG_LABEL_WORDS = LABEL_WORDS - WEAK_LABEL_WORDS
 OTHER_WORDS = frozenset(
     _words(  # a column that is called by one of them is no label, whatever else its name says
         "id ids idx index uuid guid qid confidence probability prob reason count counts num number date "

@@ -24,9 +24,26 @@ so som Somali;sq als Albanian;sr srp Serbian;su sun Sundanese;sv swe Swedish;sw 
 tg tgk Tajik;th tha Thai;tl tgl Tagalog;tr tur Turkish;uk ukr Ukrainian;ur urd Urdu;uz uzn Uzbek;vi vie Vietnamese
 xh xho Xhosa;yi ydd Yiddish;yo yor Yoruba;zh zho Chinese;zu zul Zulu
 """
+# what people call columns in their own language
+_OTHER_NAMES = """
+en englisch anglais inglés ingles inglês inglese английский 英文 英语 英語 영어 ingilizce;de deutsch allemand alemán
+de alemão tedesco немецкий 德文 德语 ドイツ語 독일어 almanca;fr französisch français francais francés francês francese
+fr французский 法文 法语 フランス語 프랑스어;es spanisch espagnol español espanol espanhol spagnolo испанский 西班牙语
+it italienisch italien italiano итальянский;pt portugiesisch portugais portugués português;ru russisch russe ruso
+ru русский 俄文 俄语 러시아어
+zh chinesisch chinois chino китайский 中文 汉语 漢語 中国語 중국어 mandarin
+tr türkçe turkce
+ja japanisch japonais japonés японский 日文 日语 日本語 일본어
+ko koreanisch coréen 韩文 韩语 韓国語 한국어;ar arabe العربية
+nl niederländisch nederlands;pl polnisch polski;hi हिन्दी;uk українська;vi 越南语;he hebräisch
+"""
+_NEUTRAL_WORDS = "text texts sentence sentences word words phrase source target src tgt segment line string"
+_NEUTRAL = frozenset(_NEUTRAL_WORDS.split())
+_NO_CODES = frozenset({"id", "is", "no", "it", "so", "am", "my", "to"})  # where they are words beside others
 _ROWS = [row.split() for row in _TABLE.replace("\n", ";").split(";") if row]
 ENGLISH_NAMES = {two: name for two, _, name in _ROWS}
 _OF_NAMES = {name.lower(): two for two, name in ENGLISH_NAMES.items()}
+_OF_NAMES |= {name: row[0] for row in map(str.split, _OTHER_NAMES.replace("\n", ";").split(";")) for name in row[1:]}
 _TWO_LETTERS = {three: two for two, three, _ in _ROWS}
 _CODE = re.compile("[a-z]{2,3}(?:[-_][A-Z]?[A-Za-z]{1,3})?")  # de, deu, de_DE, de-DE, deu_Latn
 _MODEL_CODE = re.compile("[a-z]{2}_[A-Z]{2}|[a-z]{3}_[A-Z][a-z]{3}")  # as mBART and NLLB spell them
@@ -44,15 +61,30 @@ def is_language(name: str) -> bool:
 
 
 def code_of(name: str) -> str | None:
-    """Return the code of a language that a column is called by, as it is written; of English names two letters."""
+    """Return the code of a language that a column is called by, as it is written; of names of languages two letters.
+
+    `text_en` and `English sentence` are called by it too.
+    """
     if name != "id" and _CODE.fullmatch(name) is not None and language_of(name) in ENGLISH_NAMES:
         return name
-    return _OF_NAMES.get(name.lower())
+    if name.lower() in _OF_NAMES:
+        return _OF_NAMES[name.lower()]
+    words = re.findall(r"[^\W_]+", name.lower())
+    others = [word for word in words if word not in _NEUTRAL]
+    if len(others) != 1 or others[0] in _NO_CODES:
+        return None
+    code = language_of(others[0])
+    return code if code in ENGLISH_NAMES and (len(words) > 1 or others[0] in _OF_NAMES) else None
+
+
+def is_whole_name(name: str) -> bool:
+    """Tell whether a name is that of a language alone."""
+    return name.lower() in _OF_NAMES or _CODE.fullmatch(name) is not None
 
 
 def are_same(first: str, second: str) -> bool:
     """Tell whether two codes are of the same language."""
-    return first == second or language_of(first) == language_of(second)
+    return first == second or language_of(code_of(first) or first) == language_of(code_of(second) or second)
 
 
 def codes_of(tokenizer: PreTrainedTokenizerBase) -> list[str]:

@@ -27,7 +27,22 @@ def class_candidates(evidence: Evidence, given: Mapping[str, str]) -> list[Candi
             candidates += [_candidate(texts, label, confidence) for texts in choices]
         elif choices:
             candidates.append(_candidate(choices[0], label, confidence))
-    return candidates
+    return [_with_judgements(candidate, evidence) for candidate in candidates]
+
+
+def _with_judgements(candidate: Candidate, evidence: Evidence) -> Candidate:
+    """Return a reading with the problem that a person rejected some of the labels, as prodigy writes it."""
+    judged = evidence.columns.get("answer")
+    words = {str(cell).lower() for cell in judged.cells} if judged is not None else set()
+    if not words <= {"accept", "reject", "ignore"} or not words & {"reject", "ignore"}:
+        return candidate
+    if "answer" in candidate.columns.values():
+        return candidate
+    sentence = (
+        "answer says that some labels were rejected or ignored, and training would learn them: keep the rows with "
+        "'accept' in a file of their own without answer, or train on the judgement by --column label=answer"
+    )
+    return replace(candidate, problem=sentence)
 
 
 def _candidate(texts: dict[str, str], label: ColumnProfile, confidence: Confidence) -> Candidate:
@@ -43,9 +58,9 @@ def _labels(evidence: Evidence, given: Mapping[str, str]) -> list[tuple[Confiden
     declared = [column for column in columns.values() if isinstance(column.feature, ClassLabel)]
     usual = [columns[name] for name in usual_among(columns, names.LABELS)]
     whole = [column for column in (*(declared if len(declared) == 1 else ()), *usual) if _holds_labels(column)]
-    if whole:
-        return [(Confidence.CERTAIN, whole[0])]
     free = [column for column in columns.values() if column.name not in given.values()]
+    if whole and not _is_a_topic(whole[0], free):
+        return [(Confidence.CERTAIN, whole[0])]
     likely = [column for column in free if is_called_label(column) and column.filled >= MIN_FILLED]
     strong = [column for column in likely if not _is_weakly_called(column)] or likely
     exact = [column for column in strong if len(column.words_of_name) == 1]
@@ -53,13 +68,27 @@ def _labels(evidence: Evidence, given: Mapping[str, str]) -> list[tuple[Confiden
     others = [column for column in free if _can_be_label(column) and column not in named]
     if named and not (others and all(map(_is_weakly_called, named))):
         return _unlike([(Confidence.LIKELY, column) for column in named])
+    others = others if named or others else [column for column in free if _can_be_measured(column)]
     return _unlike([(Confidence.POSSIBLE, column) for column in (*named, *others)])
 
 
+def _is_a_topic(column: ColumnProfile, others: list[ColumnProfile]) -> bool:
+    """Tell whether a `target` of names is what is spoken of, as another column says more: a stance, a sentiment."""
+    if column.name.lower() != "target" or not column.is_string:
+        return False
+    named = [other for other in others if is_called_label(other) and not _is_weakly_called(other)]
+    return any(other is not column and not _say_the_same(column, other) for other in named)
+
+
+def _can_be_measured(column: ColumnProfile) -> bool:
+    """Tell whether a column holds numbers that can be what is told by a text: prices, points."""
+    return column.measures and not names.has_word(column.name, names.OTHER_WORDS | names.METADATA_WORDS)
+
+
 def _unlike(found: list[tuple[Confidence, ColumnProfile]]) -> list[tuple[Confidence, ColumnProfile]]:
-    """Leave out labels that are another one in other words, as a name beside an id."""
+    """Leave out labels that are another one in other words, as an id beside a name."""
     kept = list[tuple[Confidence, ColumnProfile]]()
-    for confidence, column in found:
+    for confidence, column in sorted(found, key=lambda pair: "id" in pair[1].words_of_name):
         if not any(_say_the_same(column, other) for _, other in kept):
             kept.append((confidence, column))
     return kept
@@ -89,8 +118,7 @@ def is_called_label(column: ColumnProfile) -> bool:
 
 
 def _is_weakly_called(column: ColumnProfile) -> bool:
-    strong = names.LABEL_WORDS - names.WEAK_LABEL_WORDS
-    return not names.has_word(column.name, strong)
+    return not names.has_word(column.name, names.STRONG_LABEL_WORDS)
 
 
 def _can_be_label(column: ColumnProfile) -> bool:
@@ -113,7 +141,8 @@ def text_choices(evidence: Evidence, given: Mapping[str, str], *taken: str) -> l
     if "text" in given:
         return [{role: given[role] for role in ("text", "pair") if role in given}]
     columns = [column for column in evidence.strings(taken) if not column.is_blank] or evidence.strings(taken)
-    columns = columns or _numbers_as_texts(evidence, taken)
+    columns = [column for column in columns if column.filled >= MIN_FILLED] or columns
+    columns = columns or _numbers_as_texts(evidence, taken) or _links_as_texts(evidence, taken)
     pair = pair_among([column for column in columns if column.name not in given.values()])
     if pair is not None:
         return [{"text": pair[0], "pair": given.get("pair", pair[1])}]
@@ -163,6 +192,11 @@ def _numbers_as_texts(evidence: Evidence, taken: tuple[str, ...]) -> list[Column
     """Return a column of numbers that is called a text."""
     found = [column for column in evidence.columns.values() if column.is_number and column.name not in taken]
     return [column for column in found if names.has_word(column.name, names.TEXT_WORDS[:14])]
+
+
+def _links_as_texts(evidence: Evidence, taken: tuple[str, ...]) -> list[ColumnProfile]:
+    """Return the columns of links and the like, which are the texts where there is no other."""
+    return [column for column in evidence.columns.values() if column.is_string and column.name not in taken]
 
 
 def with_labels_read(candidate: Candidate, evidence: Evidence, regression: bool | None) -> Candidate:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from llmkit.data.columns import is_string, item_of
 from llmkit.data.conversions.labels import lists
-from llmkit.data.evidence import ColumnProfile, Evidence
+from llmkit.data.evidence import ColumnProfile, Evidence, name_words
 from llmkit.data.label_sets import as_list, holds_sets
 from llmkit.errors import listing
 from llmkit.tasks.base import names
@@ -61,7 +61,8 @@ def _of_indicators(evidence: Evidence, given: Mapping[str, str], columns: tuple[
     if found is None or not texts:
         return []
     others = [column for column in evidence.columns.values() if column.name not in found.reads]
-    is_certain = columns is not None or not any(is_called_label(column) for column in others)
+    are_alike = len({name_words(name)[:1] in {("is",), ("has",)} for name in found.reads}) == 1
+    is_certain = columns is not None or (are_alike and not any(is_called_label(column) for column in others))
     confidence = Confidence.CERTAIN if is_certain else Confidence.POSSIBLE
     reason = f"{listing(found.reads, 4)} are 0 or 1 in each row"
     return [Candidate({**texts[0], "labels": "labels"}, confidence, reason, (found,))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from datasets import Dataset
 from transformers import PretrainedConfig
@@ -25,15 +25,25 @@ class Resolution:
     """The task that a dataset is read as, its columns by role, and how its rows are converted for it."""
 
     task: Task
-    candidate: Candidate
+    found: Candidate  # with the columns that the dataset has
+    candidate: Candidate  # once all rows were read
     others: tuple[tuple[Task, Candidate], ...] = ()  # readings that are less sure
-    columns_of_file: dict[str, str] = field(default_factory=dict)  # by role, before the conversions that follow
-    columns_read: frozenset[str] = frozenset()  # of the rows as they are
 
     @property
     def columns(self) -> dict[str, str]:
         """The columns by role, as they are called after the conversions."""
         return self.candidate.columns
+
+    @property
+    def given_columns(self) -> dict[str, str]:
+        """The columns by role as the dataset calls them."""
+        return self.found.given_columns
+
+    @property
+    def columns_read(self) -> set[str]:
+        """The columns of the dataset that are read."""
+        conversions = (*self.found.conversions, *self.conversions)
+        return {*self.found.columns.values(), *(name for each in conversions for name in each.reads)}
 
     @property
     def conversions(self) -> tuple[Conversion, ...]:
@@ -102,12 +112,11 @@ def resolve_task(
     renames = tuple(RenamedColumn(name, candidate.columns[role]) for role, name in renamed.items())
     candidate = replace(candidate, conversions=(*renames, *candidate.conversions))
     _require_one_type(candidate, evidence)
-    columns = candidate.columns
-    read = {*columns.values(), *(name for each in candidate.conversions for name in each.reads)}
+    found = candidate
     candidate = task.columns.refine(candidate, evidence, flags, config if command == "eval" else None)
     if candidate.problem:
         raise DataError(candidate.problem)
-    return Resolution(task, candidate, tuple(readings[1:]), columns, frozenset(read))
+    return Resolution(task, found, candidate, tuple(readings[1:]))
 
 
 def _is_of_another_split(name: str, evidence: Evidence) -> bool:
@@ -171,7 +180,7 @@ def _are_of_one_text(first: Candidate, other: Candidate) -> bool:
 
 def flags_of(task: Task, candidate: Candidate) -> str:
     """Return the flags that ask for a reading."""
-    columns = " ".join(f"--column {role}={_quoted(name)}" for role, name in candidate.columns.items())
+    columns = " ".join(f"--column {role}={_quoted(name)}" for role, name in candidate.given_columns.items())
     return f"--task {task.name} {columns} {candidate.flags}".rstrip()
 
 
@@ -247,7 +256,7 @@ def require_columns(given: Mapping[str, str], dataset: Dataset, where: str = "th
         DataError: naming the nearest column and those that there are.
     """
     for role, column in given.items():
-        if column not in dataset.column_names:
+        if column not in dataset.column_names or not column.strip():
             near = did_you_mean(column, dataset.column_names)
             there = listing(dataset.column_names)
             raise DataError(f"there is no column {column!r} for {role}{near}; {where} has {there}")

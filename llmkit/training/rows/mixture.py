@@ -146,7 +146,8 @@ def _of_kinds(component: MixtureComponent, components: Sequence[MixtureComponent
             if _family(its_kind) != _family(kind):
                 raise DataError(
                     f"{each.source.reference}: its {column} is of another kind than that of "
-                    f"{components[0].source.reference}, and a mix wants the same"
+                    f"{components[0].source.reference} ({_held(its_kind)}, not {_held(kind)}), and a mix wants the "
+                    "same: write it in one way in both files"
                 )
         if all(its_kind == kind for its_kind in kinds):
             continue
@@ -160,6 +161,13 @@ def _family(feature: object) -> str:
     if isinstance(feature, ClassLabel) or is_string(feature):
         return "name"
     return re.sub(r"^u?(int|float)\d+$", r"\1", getattr(feature, "dtype", "")) or str(feature)
+
+
+def _held(feature: object) -> str:
+    """Return what a column holds, as a person says it."""
+    family = _family(feature)
+    kinds = {"name": "text", "int": "whole numbers", "float": "numbers", "bool": "true or false"}
+    return kinds.get(family, "lists or objects")
 
 
 def _spelled(part: Dataset, column: str) -> Dataset:

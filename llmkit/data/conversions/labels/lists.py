@@ -171,11 +171,18 @@ def find_indicators(rows: Dataset, names: Sequence[str] | None = None) -> Indica
     """
     if names is not None:
         return IndicatorLabels(tuple(names)) if len(names) > 1 else None
-    columns = indicator_columns(rows)
+    columns = _of_one_kind(rows, indicator_columns(rows))
     if len(columns) < LEAST_COLUMNS or any(name.lower() in SINGLE_LABELS for name in columns):
         return None
     used = [name for name in columns if any(_bit(cell) for cell in rows[name][:])]
     return IndicatorLabels(columns) if len(used) > 1 else None
+
+
+def _of_one_kind(rows: Dataset, columns: Sequence[str]) -> tuple[str, ...]:
+    """Return those columns that hold what most hold: True beside many of 0 and 1 says something else of a row."""
+    kinds = {name: getattr(rows.features[name], "dtype", "") == "bool" for name in columns}
+    usual = Counter(kinds.values()).most_common(1)
+    return tuple(name for name in columns if usual and kinds[name] == usual[0][0])
 
 
 def find_vectors(rows: Dataset, column: str, names: Sequence[str] | None = None) -> VectorLabels | None:
