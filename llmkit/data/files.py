@@ -117,7 +117,11 @@ def read_part(path: Path, options: FileOptions | None = None, inside: str | None
 def _of_text(path: Path, kind: str, options: FileOptions) -> Part:
     where = str(path)
     text, warning = _text(path, options.encoding)
-    sentences = conll.read_conll(text, where, certain=conll.is_named_so(path.name)) if kind == "txt" else None
+    sentences = None
+    if kind == "txt":
+        sentences = conll.read_conll(text, where, certain=conll.is_named_so(path.name))
+    elif kind in {"csv", "tsv"} and options == FileOptions():
+        sentences = conll.read_word_table(text, where, "\t" if kind == "tsv" else ",")
     if sentences is not None:
         said: tuple[str, ...] = (f"lines of words and tags are read as CoNLL has them; sentences: {len(sentences)}",)
         part = Part(where, sentences.data.table, said=said)
