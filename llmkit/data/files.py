@@ -120,7 +120,7 @@ def _of_text(path: Path, kind: str, options: FileOptions) -> Part:
     sentences = None
     if kind == "txt":
         sentences = conll.read_conll(text, where, certain=conll.is_named_so(path.name))
-    elif kind in {"csv", "tsv"} and options == FileOptions():
+    elif kind in {"csv", "tsv"} and _is_plain(options):
         sentences = conll.read_word_table(text, where, "\t" if kind == "tsv" else ",")
     if sentences is not None:
         said: tuple[str, ...] = (f"lines of words and tags are read as CoNLL has them; sentences: {len(sentences)}",)
@@ -133,6 +133,11 @@ def _of_text(path: Path, kind: str, options: FileOptions) -> Part:
         rows, said = json_rows(text, kind, where)
         part = part_of_rows(rows, path, said)
     return replace(part, warnings=(*part.warnings, warning)) if warning else part
+
+
+def _is_plain(options: FileOptions) -> bool:
+    """Tell whether nothing is said of how tables are read."""
+    return options.delimiter is None and options.header and not options.skip_rows and options.comment is None
 
 
 def read_rows(path: Path, options: FileOptions | None = None, report: Report | None = None) -> list[FileRow]:

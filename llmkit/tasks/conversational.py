@@ -15,10 +15,11 @@ from llmkit.data.conversations import Conversation, conversation_of
 from llmkit.data.conversions import chats
 from llmkit.data.conversions.chats import MIN_ROWS, require_few
 from llmkit.data.conversions.preferences import judgement_column
+from llmkit.data.conversions.turn_keys import unread_keys
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
 from llmkit.data.turns import ROLE_AND_CONTENT_KEYS
-from llmkit.errors import DataError, ModelError, OptionError
+from llmkit.errors import DataError, ModelError, OptionError, listing
 from llmkit.metrics.observations import Likelihoods, Observations
 from llmkit.models.config import DECODER_HEADS, is_decoder
 from llmkit.options import AskOptions, TaskFlags
@@ -71,8 +72,11 @@ class ConversationalColumns(Columns):
         self, candidate: Candidate, evidence: Evidence, flags: TaskFlags, config: PretrainedConfig | None
     ) -> Candidate:
         judged = judgement_column(evidence.rows, candidate.columns)
-        if judged is not None and "prompt" in candidate.columns:
+        if judged is not None:
             return replace(candidate, problem=unpaired_problem(judged))
+        unread = unread_keys(evidence.rows, candidate.columns)
+        if unread:
+            candidate = replace(candidate, remark=f"not used of the turns: {listing(unread)}")
         conversion = chats.find(evidence.rows, candidate.columns, flags)
         if conversion is None:
             return candidate

@@ -1,8 +1,9 @@
 """Files of annotated texts as tools write them, made into rows with a text and a list of its spans.
 
-spaCy's pairs of a text and its entities, spaCy 2's training files, the same under `annotations` beside `classes`, Label Studio's full export,
-LightTag's examples, and CLUENER's spans by type. What is a list of flat objects already (doccano, prodigy, Label Studio's small export) is read as
-any other; only the lists of doccano, [start, end, label], which arrow cannot hold, are made into objects.
+spaCy's pairs of a text and its entities, the same under `annotations` beside `classes`, spaCy 2's training files, Label
+Studio's full export, LightTag's examples, and CLUENER's spans by type. What is a list of flat objects already (doccano,
+prodigy, Label Studio's small export) is read as any other; only the lists of doccano, [start, end, label], which arrow
+cannot hold, are made into objects.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def read_word_table(text: str, where: str, delimiter: str) -> Dataset | None:
     if "\n\n" not in body or not body:
         return None
     first, _, rest = body.partition("\n")
-    named = {cell.strip(' "\'').lower() for cell in first.split(delimiter)}
+    named = {cell.strip(" \"'").lower() for cell in first.split(delimiter)}
     has_header = bool(named & WORD_NAMES) and bool(named & (TAG_NAMES | OTHER_TAG_NAMES))
     lines = (rest if has_header else body).split("\n")
     if delimiter != "\t":
