@@ -126,8 +126,8 @@ def _of_training(items: Sequence[Any]) -> Rows | None:
         return None
     paragraphs = [paragraph for item in items for paragraph in item["paragraphs"] if isinstance(paragraph, Mapping)]
     sentences = [sentence for paragraph in paragraphs for sentence in paragraph.get("sentences") or ()]
-    lists = [sentence.get("tokens") for sentence in sentences if isinstance(sentence, Mapping)]
-    words = [word for tokens in lists if isinstance(tokens, list) for word in tokens]
+    lists = [sentence.get("tokens") or [] for sentence in sentences if isinstance(sentence, Mapping)]
+    words = [word for tokens in lists for word in tokens]
     if not words or not all(isinstance(word, Mapping) and {"orth", "ner"} <= word.keys() for word in words):
         return None
     return [{"tokens": [w["orth"] for w in tokens], "tags": [w["ner"] for w in tokens]} for tokens in lists]

@@ -137,7 +137,7 @@ def _listed(cell: object) -> object:
 
 def _of_bounds(item: Row) -> Row:
     """Return a span with its bounds by name, where it has them as a list of two."""
-    bounds = next((item[name] for name in BOUNDS if isinstance(item.get(name), list)), ())
+    bounds: Sequence[object] = next((item[name] for name in BOUNDS if isinstance(item.get(name), list)), [])
     if len(bounds) != 2 or not all(isinstance(place, int) for place in bounds):
         return item
     return {**item, "start": bounds[0], "end": bounds[1]}
