@@ -67,6 +67,26 @@ def test_turns_are_read_in_whatever_form(tmp_path, name, text):
     assert said(turns) == [("user", "Why 0?"), ("assistant", "So.")]
 
 
+@pytest.mark.parametrize("turns", [("turn", (1, 0)), ("other", (0, 1))])
+def test_one_turn_a_row_is_made_into_conversations(tmp_path, turns):
+    name, (first, second) = turns
+    said_in_turn = [(0, "user", "Why {}?"), (1, "assistant", "So.")]
+    rows = "".join(
+        f"{number},{place},{role},{text.replace('{}', str(number))}\n"
+        for number in range(ROWS)
+        for place, role, text in (said_in_turn[first], said_in_turn[second])
+    )
+    task, row = first_row(tmp_path / "a.csv", f"conversation_id,{name},role,content\n{rows}")
+    assert (task, said(row["messages"])) == ("conversational", [("user", "Why 0?"), ("assistant", "So.")])
+
+
+@pytest.mark.parametrize("more", [{"parent_id": "p"}, {"score": 1}])
+def test_turns_of_which_nothing_says_which_make_a_conversation_are_refused(tmp_path, more):
+    turns = lines({"role": "user", "text": "Why {}?", **more}) + lines({"role": "assistant", "text": "So {}.", **more})
+    with pytest.raises(DataError, match="the rows are turns"):
+        resolved(tmp_path / "a.jsonl", turns)
+
+
 @pytest.mark.parametrize("key", ["reasoning_content", "thinking", "citations"])
 def test_what_turns_say_and_nothing_reads_is_named(tmp_path, key):
     messages = [{"role": "user", "content": "Why {}?"}, {"role": "assistant", "content": "So.", key: "I think so too."}]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llmkit.data.columns import is_string, item_of
-from llmkit.data.conversions import judged_pairs
+from llmkit.data.conversions import judged_pairs, turn_rows
 from llmkit.data.evidence import ColumnProfile, Evidence
 from llmkit.data.texts_of_cells import parsed
 from llmkit.data.turns import are_keys_of_turns
+from llmkit.errors import DataError
 from llmkit.tasks.base import names
 from llmkit.tasks.base.candidates import Candidate, Confidence
 
@@ -32,6 +33,12 @@ def conversation_candidates(evidence: Evidence, given: Mapping[str, str]) -> lis
     """Return the ways to read a dataset as conversations: of messages, or of a text and its answer."""
     if set(given) & {"prompt", "completion"}:
         return _of_texts(evidence, given)
+    try:
+        of_turns = turn_rows.find(evidence.rows) if not given else None
+    except DataError as error:
+        return [Candidate({}, Confidence.CERTAIN, "a turn a row", problem=str(error))]
+    if of_turns is not None:
+        return [Candidate({"messages": "messages"}, Confidence.CERTAIN, "its rows are turns", (of_turns,))]
     of_texts = _of_texts(evidence, given) if "messages" not in given else []
     able = [column.name for column in _by_name(evidence, MESSAGE_NAMES) if holds_messages(column)]
     pairs = preference_candidates(evidence, {})
@@ -257,12 +264,3 @@ def _answer(columns: list[ColumnProfile], given: Mapping[str, str], role: str, w
     exact = next((column.name for column in columns if column.name.lower() == role), None)
     named = names.first_named(columns, words)
     return exact or (named.name if named else None)
-
-
-def unpaired_problem(column: str) -> str:
-    """Return the sentence on answers that a column judges: who learns from all of them learns the bad ones too."""
-    return (
-        f"{column} says which answers are good and which are bad, and training would learn from both: keep the rows "
-        f"with good answers in a file of their own without {column}, or name what is wanted, as in "
-        f"--task text-classification --column label={column}"
-    )

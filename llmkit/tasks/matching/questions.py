@@ -146,7 +146,7 @@ def choice_candidates(evidence: Evidence, given: Mapping[str, str]) -> list[Cand
     if not choices or answer is None or not is_label(evidence.features[answer]):
         return []
     free = [column for column in evidence.strings() if column.name not in {*taken, answer}]
-    asking = [column.name for column in free if not (column.can_be_class and column.words < ASKED_WORDS)]
+    asking = [column.name for column in free if column.words >= ASKED_WORDS or 2 * column.distinct > len(column.cells)]
     usual = usual_among(asking, QUESTIONS) or usual_among([column.name for column in free], QUESTIONS)
     texts = [column.name for column in free if column.is_text]
     question = given.get("question") or next(iter([*usual, *texts]), None)
