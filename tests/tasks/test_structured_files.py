@@ -80,8 +80,8 @@ def test_one_turn_a_row_is_made_into_conversations(tmp_path, turns):
     assert (task, said(row["messages"])) == ("conversational", [("user", "Why 0?"), ("assistant", "So.")])
 
 
-@pytest.mark.parametrize("more", [{"parent_id": "p"}, {"score": 1}])
-def test_turns_of_which_nothing_says_which_make_a_conversation_are_refused(tmp_path, more):
+def test_trees_of_turns_are_refused(tmp_path):
+    more = {"message_tree_id": "{}", "parent_id": "p"}
     turns = lines({"role": "user", "text": "Why {}?", **more}) + lines({"role": "assistant", "text": "So {}.", **more})
     with pytest.raises(DataError, match="the rows are turns"):
         resolved(tmp_path / "a.jsonl", turns)
@@ -101,6 +101,12 @@ def test_what_turns_say_and_nothing_reads_is_named(tmp_path, key):
 def test_columns_of_questions_and_answers_are_known_by_name(tmp_path, prompt, completion):
     task, row = first_row(tmp_path / "a.csv", table(f"{prompt},{completion}", "Why is it {} now?,So it is {} then."))
     assert (task, row["prompt"], row["completion"]) == ("conversational", "Why is it 0 now?", "So it is 0 then.")
+
+
+def test_answers_that_are_numbers_are_answers(tmp_path):
+    rows = [{"question": f"What is {number} and {number}?", "answer": 2 * number} for number in range(ROWS)]
+    task, row = first_row(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    assert (task, row["completion"]) == ("conversational", 0)
 
 
 @pytest.mark.parametrize(

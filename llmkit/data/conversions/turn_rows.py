@@ -63,7 +63,7 @@ def find(rows: Dataset) -> TurnRowConversion | None:
     """Return how rows of one turn each are made into conversations, or None where rows are something else.
 
     Raises:
-        DataError: they are turns, and nothing says which make a conversation, or they are trees of turns.
+        DataError: they are trees of turns.
     """
     strings = [name for name in rows.column_names if is_string(rows.features[name])]
     roles, contents = usual_among(strings, ROLE_KEYS), usual_among(strings, CONTENT_KEYS)
@@ -74,13 +74,13 @@ def find(rows: Dataset) -> TurnRowConversion | None:
         return None
     plain = {name: re.sub(r"(?<=[a-z])(?=[A-Z])|[\s#-]+", "_", name).lower().strip("_") for name in rows.column_names}
     known = next((name for name, words in plain.items() if CONVERSATION.fullmatch(words)), None)
-    wanted = f"the rows are turns ({roles[0]} and {contents[0]}), one a row"
     if usual_among(rows.column_names, PARENTS):
-        raise DataError(f"{wanted}, in trees: write each way through a tree as a row with a list of messages")
-    if known is None:
         raise DataError(
-            f"{wanted}, and nothing says which make a conversation: a column such as conversation_id is wanted"
+            f"the rows are turns ({roles[0]} and {contents[0]}), one a row, in trees: write each way through a tree as "
+            "a row with a list of messages"
         )
+    if known is None:
+        return None
     numbers = [name for name in rows.column_names if str(getattr(rows.features[name], "dtype", "")).startswith("int")]
     turn = next(iter(usual_among([name for name in numbers if name != known], TURN)), None)
     return TurnRowConversion(roles[0], contents[0], known, turn)

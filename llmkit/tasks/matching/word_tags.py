@@ -24,6 +24,7 @@ TAG_WORDS = (
     *("upos", "xpos", "chunk", "chunk_tags", "tag", "target", "标签"),
 )
 MOST_BLANKS = 1  # in a word; RACE's lists of questions are none
+MOSTLY_EQUAL = 0.5  # of the rows have as many marked tags as words: nothing else has such tags
 MIN_EQUAL = 0.95  # of the rows have a tag for each word: the rest is named when rows are checked
 
 
@@ -93,7 +94,7 @@ def _of_strings(evidence: Evidence, given: Mapping[str, str]) -> list[Candidate]
             same = len(text.cells) == len(column.cells) and text.name == given.get("tokens", text.name)
             pairs = zip(text.cells[:300], pieces, strict=True) if same and text is not column else ()
             equal = [len(_items(text, cell) or ()) == len(of_row) for cell, of_row in pairs]
-            if equal and sum(equal) >= MIN_EQUAL * len(equal):
+            if equal and sum(equal) >= MOSTLY_EQUAL * len(equal):
                 columns = {"tokens": text.name, "tags": column.name}
                 reason = f"{column.name} has a tag for each word of {text.name}"
                 return [Candidate(columns, Confidence.CERTAIN, reason)]
