@@ -26,6 +26,7 @@ ENDS_OF_SENTENCES = (".", "!", "?", "\u3002", "\uff01", "\uff1f")
 ANSWERS_IN_CONTEXT = 0.8  # of the answers stand in the context, from which on they are extracted and not written
 BETTER_WORDS = ("chosen", "preferred", "accepted", "better", "win", "winner", "good", "j")
 WORSE_WORDS = ("rejected", "dispreferred", "refused", "worse", "lose", "loser", "nonpreferred", "bad", "k", "non")
+PLACE_WORDS = frozenset({"start", "end", "idx", "index", "offset", "score"})  # of answers, which say nothing themselves
 BESIDE_MESSAGES = ("system", "tools", "history")
 
 
@@ -144,6 +145,7 @@ def _prompt_and_completion(
     asking = [column for column in texts if not names.has_word(column.name, names.SYSTEM_WORDS)]
     prompt = columns[given["prompt"]] if "prompt" in given else names.first_named(asking, names.PROMPT_WORDS)
     rest = [column for column in texts if prompt is None or column.name != prompt.name]
+    rest = [column for column in rest if not names.has_word(column.name, PLACE_WORDS)]
     completion = (
         columns[given["completion"]] if "completion" in given else names.first_named(rest, names.COMPLETION_WORDS)
     )
