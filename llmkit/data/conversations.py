@@ -53,7 +53,8 @@ def conversation_of(row: Row, columns: Mapping[str, str], dialect: Dialect = PLA
     """
     cells = {role: row.get(column) for role, column in columns.items()}
     if "messages" in columns:
-        prompt, completion = [], turns_of(_listed(cells["messages"], columns["messages"]), "assistant", dialect)
+        listed = _in_turn(_listed(cells["messages"], columns["messages"]))
+        prompt, completion = [], turns_of(listed, "assistant", dialect)
     else:
         prompt, completion = prompt_turns(cells, dialect), turns_of(cells["completion"], "assistant", dialect)
         if not prompt or not completion:
@@ -95,7 +96,9 @@ def require_turns(
         DataError: a phrase that names the turn.
     """
     if ends == "assistant" and not any(message["role"] == "assistant" for message in messages):
-        raise DataError("no turn is the assistant's, so there is nothing to learn")
+        answered = any(turn["role"] == "system" for turn in messages[1:])
+        hint = ": --role system=assistant says that it speaks as system" if answered else ""
+        raise DataError(f"no turn is the assistant's, so there is nothing to learn{hint}")
     first = ("system", "user", "assistant") if may_open else ("system", "user")
     following = {
         "system": first[1:],
@@ -211,6 +214,13 @@ def _listed(cell: object, column: str) -> object:
             f"its {column} are {shortened_repr(cell)}, and a list is wanted, or JSON of one; {INVALID_ROWS}"
         )
     return found
+
+
+def _in_turn(cell: object) -> object:
+    """Return messages of a list of texts, which the user and the assistant say in turn; another cell as it is."""
+    if not isinstance(cell, list) or not cell or not all(isinstance(item, str) for item in cell):
+        return cell
+    return [{"role": ("user", "assistant")[place % 2], "content": text} for place, text in enumerate(cell)]
 
 
 def _after(cells: Mapping[str, object], turns: list[Turn], dialect: Dialect) -> list[Turn]:

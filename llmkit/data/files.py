@@ -129,16 +129,26 @@ def part_of_text(where: str, kind: str, text: str, options: FileOptions) -> Part
     if kind == "txt":
         return _of_lines(where, text, options)
     if kind in {"csv", "tsv"}:
-        return tables.read(where, kind, text, options)
+        sentences = conll.read_word_table(text, where, "\t" if kind == "tsv" else ",") if _is_plain(options) else None
+        return tables.read(where, kind, text, options) if sentences is None else _of_sentences(where, sentences)
     rows, said = json_rows(text, kind, where)
     return part_of_rows(rows, where, said)
+
+
+def _is_plain(options: FileOptions) -> bool:
+    """Tell whether nothing is said of how tables are read."""
+    return options.delimiter is None and options.header and not options.skip_rows and options.comment is None
+
+
+def _of_sentences(where: str, sentences: Dataset) -> Part:
+    said = f"lines of words and tags are read as CoNLL has them; sentences: {len(sentences)}"
+    return Part(where, sentences.data.table, said=(said,))
 
 
 def _of_lines(where: str, text: str, options: FileOptions) -> Part:
     sentences = conll.read_conll(text, where, certain=conll.is_named_so(Path(where).name))
     if sentences is not None:
-        said = f"lines of words and tags are read as CoNLL has them; sentences: {len(sentences)}"
-        return Part(where, sentences.data.table, said=(said,))
+        return _of_sentences(where, sentences)
     labelled = fasttext_rows(text)
     if labelled:
         said = (

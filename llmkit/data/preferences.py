@@ -39,10 +39,10 @@ def preference_pair(row: Row, columns: Mapping[str, str], dialect: Dialect | Non
         if any(turn.role == "tool" or "tool_calls" in turn.message for turn in turns):
             raise DataError(f"its {role} answer calls tools, and preferences are read of texts alone")
         if not turns or turns[-1].is_blank:
-            raise DataError(f"it has no {role} answer")
+            raise DataError(f"it has no {role} answer; {INVALID_ROWS}")
     chosen, rejected = (turns_of(cells[role], "assistant", dialect) for role in ANSWER_ROLES)
     if chosen == rejected:
-        raise DataError("its chosen and rejected answers are the same")
+        raise DataError(f"its chosen and rejected answers are the same; {INVALID_ROWS}")
     prompt, chosen, rejected = _parted(cells, (chosen, rejected), dialect)
     prompt = with_system(cells.get("system"), prompt)
     if not prompt:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -71,6 +71,13 @@ class Turn:
         """Whether it says and calls nothing; a tool can answer nothing."""
         message = self.message
         return message["role"] != "tool" and not message["content"].strip() and "tool_calls" not in message
+
+
+def are_keys_of_turns(keys: Iterable[str]) -> bool:
+    """Tell whether an object of these keys is a turn: it has a role and a content, or a question and its answer."""
+    known = {key.lower() for key in keys}
+    is_turn = not known.isdisjoint(ROLE_KEYS) and not known.isdisjoint(CONTENT_KEYS)
+    return is_turn or any(known.issuperset(keys) for keys in EXCHANGES[: len(EXCHANGES) - 4])
 
 
 def turns_of(cell: object, role: str, dialect: Dialect | None = None) -> list[Turn]:
@@ -137,6 +144,8 @@ def _turns(number: int, item: object, dialect: Dialect | None) -> Iterator[Turn]
         return
     if not isinstance(item, Mapping):
         raise DataError(f"turn {number} is {shortened_repr(item)}, and {SHAPE} is wanted")
+    if not any(key in item for key in ROLE_KEYS):
+        item = {str(key).lower(): value for key, value in item.items()}
     role, is_call = _role(item, number, dialect)
     content_key = next((key for key in CONTENT_KEYS if item.get(key) is not None), "content")
     content, calls = _text(item.get(content_key), content_key, number), _calls(item, number)
@@ -180,7 +189,8 @@ def _role(item: Mapping[str, object], number: int, dialect: Dialect | None) -> t
     if name in CALLERS:
         return "assistant", True
     if name not in SPEAKERS:
-        flag = f"; --role {shlex.quote(f'{given}=assistant')} says whose it is" if dialect else ""
+        flags = (f"--role {shlex.quote(f'{given}={role}')}" for role in ("user", "assistant"))
+        flag = f"; {' or '.join(flags)} says whose it is" if dialect else ""
         raise DataError(
             f"turn {number} has the role {shortened_repr(given)}, none of {listing(ROLES)} and their usual names{flag}"
         )

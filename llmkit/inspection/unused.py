@@ -32,6 +32,7 @@ NAMED: tuple[tuple[str, str], ...] = (
     (r"split|fold|subset|is_?test|is_?train", "a split"),
     (r"(?:ner|pos|chunk)?_?tags?|pos|chunks?|entities|spans", "tags"),
 )
+ROLES_BY_REASON = {"tags": ("tags",), "tools": ("tools",), "a system prompt or an instruction": ("system",)}
 CONSTANT_MATTERS = frozenset({"tools", "a system prompt or an instruction", "earlier turns", "images or sounds"})
 NO_MATTER = re.compile(
     r"(?:.*[_\W])?(?:id|ids|idx|index|uuid|guid|hash|md5|sha256|url|urls|link|links|href|path|file|filename|date|dates|"
@@ -106,7 +107,12 @@ def _by_name(name: str, snake: str) -> UnusedColumn | None:
     words = [snake, *re.split(r"[_\W]+", snake)]
     for pattern, reason in NAMED:
         if any(re.fullmatch(pattern, word) for word in words):
-            roles = {"tags": ("tags",), "weights of rows": (), "tools": ("tools",)}.get(reason, ())
+            roles = {
+                "tags": ("tags",),
+                "weights of rows": (),
+                "tools": ("tools",),
+                "a system prompt or an instruction": ("system",),
+            }.get(reason, ())
             return UnusedColumn(name, reason, roles)
     return None
 
@@ -131,7 +137,7 @@ def _text(name: str, snake: str, texts: pa.ChunkedArray, distinct: int) -> Unuse
     has_words = _share(texts, r"\pL\pL.*\s+\S*\pL|[\x{3040}-\x{9fff}]{4}") >= 0.5
     length = pc.mean(pc.utf8_length(texts)).as_py() or 0
     if has_words and length >= LETTERS_OF_TEXT:
-        return UnusedColumn(name, "a text", ("pair", "context", "title", "system", "text"))
+        return UnusedColumn(name, "a text", ("pair", "context", "title", "text"))
     if len(texts) >= MANY and distinct == len(texts):
         return None  # they number the rows
     return UnusedColumn(name, "short texts", ("label",)) if distinct < len(texts) else None

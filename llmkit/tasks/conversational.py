@@ -12,9 +12,7 @@ from transformers.utils import ModelOutput
 
 from llmkit.data.columns import Row, is_string, item_of
 from llmkit.data.conversations import Conversation, conversation_of
-from llmkit.data.conversions import chats
 from llmkit.data.conversions.chats import MIN_ROWS, require_few
-from llmkit.data.conversions.preferences import judgement_column
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
 from llmkit.data.turns import ROLE_AND_CONTENT_KEYS
@@ -32,7 +30,8 @@ from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding.assistant_masks import encode_conversations, render
 from llmkit.tasks.encoding.collation import collate_causal
 from llmkit.tasks.encoding.packing import collate_packs, leaks, pack
-from llmkit.tasks.matching.dialogues import conversation_candidates, unpaired_problem
+from llmkit.tasks.matching.dialogues import conversation_candidates
+from llmkit.tasks.matching.messages import with_messages_read
 
 METRICS = ("perplexity", "loss", "accuracy")
 MESSAGE_COLUMNS = ("messages", "conversations")
@@ -70,13 +69,7 @@ class ConversationalColumns(Columns):
     def refine(
         self, candidate: Candidate, evidence: Evidence, flags: TaskFlags, config: PretrainedConfig | None
     ) -> Candidate:
-        judged = judgement_column(evidence.rows, candidate.columns)
-        if judged is not None and "prompt" in candidate.columns:
-            return replace(candidate, problem=unpaired_problem(judged))
-        conversion = chats.find(evidence.rows, candidate.columns, flags)
-        if conversion is None:
-            return candidate
-        return replace(candidate, columns=conversion.columns, conversions=(*candidate.conversions, conversion))
+        return with_messages_read(candidate, evidence, flags)
 
     def _in_order(self, columns: dict[str, str]) -> dict[str, str]:
         return {role: columns[role] for role in self.roles if role in columns}

@@ -16,7 +16,7 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.data.columns import is_string, item_of
-from llmkit.data.conversions import preferences
+from llmkit.data.conversions import converted, preferences
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
 from llmkit.data.preferences import ANSWER_ROLES, preference_pair
@@ -68,7 +68,7 @@ class PreferenceColumns(Columns):
     def refine(
         self, candidate: Candidate, evidence: Evidence, flags: TaskFlags, config: PretrainedConfig | None
     ) -> Candidate:
-        conversion = preferences.find(evidence.rows, candidate.columns, flags)
+        conversion = preferences.find(converted(evidence.rows, candidate.conversions), candidate.columns, flags)
         if conversion is None:
             return candidate
         return replace(candidate, columns=conversion.columns, conversions=(*candidate.conversions, conversion))

@@ -15,8 +15,8 @@ from datasets import Dataset, Features, List, Value, concatenate_datasets
 from llmkit.data.columns import Row, is_string, item_of
 from llmkit.data.conversations import INVALID_ROWS, Conversation, conversation_of
 from llmkit.data.conversions.base import Conversion
-from llmkit.data.conversions.literals import parsed
-from llmkit.data.turns import CALL_KEYS, LOSS_KEYS, MASK_KEYS, ROLE_AND_CONTENT_KEYS, ROLE_KEYS, Dialect, Message
+from llmkit.data.conversions.turn_keys import hold_messages, messages_in, what_is_read
+from llmkit.data.turns import CALL_KEYS, LOSS_KEYS, MASK_KEYS, ROLE_AND_CONTENT_KEYS, Dialect, Message
 from llmkit.errors import DataError, shortened_repr
 from llmkit.options import TaskFlags
 
@@ -31,7 +31,6 @@ MESSAGE_FEATURES = {
 }
 ROWS_PER_BATCH = 1000  # that are read at a time
 MIN_ROWS = 20  # that a share is taken of, where rows come a few at a time
-ROWS_TO_JUDGE = 100  # of a column of texts, by which it is told whether they are lists of messages
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,7 @@ class ChatConversion(Conversion):
     merge_turns: bool = False
     skip_invalid: float | None = None
     skipped: Skipped = NONE_SKIPPED
+    how: tuple[str, ...] = ()  # what is read of the turns beside their roles and texts
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -81,7 +81,8 @@ class ChatConversion(Conversion):
         names = ", ".join(f"{role}={name}" for role, name in self.sources)
         history = "; nothing is learned of the history" if "history" in dict(self.sources) else ""
         merged = "; neighbours of one role are joined" if self.merge_turns else ""
-        return f"conversations are made of {names}{history}{merged}{self.skipped.phrase}"
+        how = f" ({', '.join(self.how)})" if self.how else ""
+        return f"conversations are made of {names}{how}{history}{merged}{self.skipped.phrase}"
 
     def apply(self, rows: Dataset) -> Dataset:
         found = list(self.read(rows))
@@ -123,7 +124,12 @@ def find(rows: Dataset, columns: Mapping[str, str], flags: TaskFlags) -> ChatCon
     if not (flagged or apart or media or any(_needs_reading(rows, role, name) for role, name in columns.items())):
         return None
     conversion = ChatConversion(
-        tuple(columns.items()), media, tuple(flags.speakers.items()), bool(flags.merge_turns), flags.skip_invalid
+        tuple(columns.items()),
+        media,
+        tuple(flags.speakers.items()),
+        bool(flags.merge_turns),
+        flags.skip_invalid,
+        how=tuple(what_is_read(rows, columns)),
     )
     if flags.skip_invalid is None:
         return conversion
@@ -159,21 +165,6 @@ def parsed_messages(row: Row, columns: Mapping[str, str]) -> Row:
     texts = ((name, row[name]) for name in names)
     lists = {name: messages_in(text) for name, text in texts if isinstance(text, str)}
     return {**row, **{name: value for name, value in lists.items() if value is not None}}
-
-
-def messages_in(text: str) -> object:
-    """Return the messages that a text holds as JSON, or None where it is a text like any other."""
-    found = parsed(text)
-    listed = [found] if isinstance(found, dict) else found
-    if not listed or not all(isinstance(item, dict) and any(key in item for key in ROLE_KEYS) for item in listed):
-        return None
-    return found
-
-
-def hold_messages(rows: Dataset, name: str) -> bool:
-    """Tell whether the texts of a column are lists of messages."""
-    texts = [text for text in rows.select_columns([name])[:ROWS_TO_JUDGE][name] if text and text.strip()]
-    return bool(texts) and all(messages_in(text) is not None for text in texts)
 
 
 def require_few(count: int, total: int, share: float | None, first: str) -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from datasets import Dataset, Features, List, Value, concatenate_datasets
+from datasets import ClassLabel, Dataset, Features, List, Value, concatenate_datasets
 
 from llmkit.data.columns import Row, is_string, item_of
 from llmkit.data.conversions.base import Conversion
@@ -18,17 +18,16 @@ from llmkit.data.conversions.chats import (
     MESSAGE_FEATURES,
     MIN_ROWS,
     NONE_SKIPPED,
-    ROWS_TO_JUDGE,
     Skipped,
     canonical,
     cells_of,
-    hold_messages,
     media_columns,
     parsed_messages,
     require_few,
     require_text_alone,
     skipped_of,
 )
+from llmkit.data.conversions.turn_keys import ROWS_TO_JUDGE, hold_messages
 from llmkit.data.preferences import ANSWER_ROLES, PreferencePair, preference_pair
 from llmkit.data.turns import CALL_KEYS, ROLE_AND_CONTENT_KEYS, Dialect
 from llmkit.errors import DataError, shortened_repr
@@ -45,8 +44,33 @@ JUDGEMENTS = frozenset(  # names of columns that tell whether an answer is a goo
         *("approved", "correct", "is_correct", "helpful", "is_helpful", "feedback", "reward", "preference"),
     }
 )
-BAD = frozenset({"false", "0", "0.0", "-1", "-1.0", "no", "bad", "down", "undesirable", "rejected", "thumbs_down"})
-GOOD = frozenset({"true", "1", "1.0", "yes", "good", "up", "desirable", "chosen", "thumbs_up"})
+MOST = 0.9  # of the texts: how many are dialogues, where the others are named as broken ones
+BAD = frozenset(
+    {
+        *(
+            "false",
+            "0",
+            "0.0",
+            "-1",
+            "-1.0",
+            "no",
+            "n",
+            "bad",
+            "down",
+            "undesirable",
+            "rejected",
+            "reject",
+            "thumbs_down",
+        ),
+        *("thumbs down", "dislike", "downvote", "incorrect", "wrong", "unhelpful", "fail", "\U0001f44e", "差", "否"),
+    }
+)
+GOOD = frozenset(
+    {
+        *("true", "1", "1.0", "yes", "y", "good", "up", "desirable", "chosen", "accepted", "accept", "thumbs_up"),
+        *("thumbs up", "like", "upvote", "correct", "right", "helpful", "pass", "\U0001f44d", "好", "是"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -152,9 +176,10 @@ def dialogue_columns(rows: Dataset, columns: Mapping[str, str]) -> tuple[str, ..
 
 
 def are_dialogues(texts: list[str | None]) -> bool:
-    """Tell whether texts are dialogues: each begins with Human: and comes to Assistant:."""
+    """Tell whether texts are dialogues: they begin with Human: and come to Assistant:, all but a few."""
     held = [_lines(text) for text in texts if text and text.strip()]
-    return bool(held) and all(OPENING.search(text) and ANSWER.search(text) for text in held)
+    fitting = sum(OPENING.search(text) is not None and ANSWER.search(text) is not None for text in held)
+    return bool(held) and fitting >= MOST * len(held)
 
 
 def dialogue(row: Row, name: str) -> list[dict[str, str]]:
@@ -175,7 +200,11 @@ def judgement_column(rows: Dataset, columns: Mapping[str, str]) -> str | None:
     """Return the column that says that some answers are bad ones, as KTO's label does, or None."""
     for name in rows.column_names:
         spelled = re.sub(r"(?<=[a-z])(?=[A-Z])|[\s-]+", "_", name).lower()
-        if name in columns.values() or spelled not in JUDGEMENTS or item_of(rows.features[name]) is not None:
+        if (
+            name in columns.values()
+            or spelled not in JUDGEMENTS
+            or not isinstance(rows.features[name], Value | ClassLabel)
+        ):
             continue
         values = {str(value).strip().lower() for value in rows.unique(name) if value is not None} - {""}
         if values & BAD and values <= GOOD | BAD:

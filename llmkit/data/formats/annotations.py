@@ -1,13 +1,14 @@
 """Files of annotated texts as tools write them, made into rows with a text and a list of its spans.
 
-spaCy's pairs of a text and its entities, the same under `annotations` beside `classes`, Label Studio's full export, and
-LightTag's examples. What is a list of flat objects already (doccano, prodigy, Label Studio's small export) is read as
-any other; only the lists of doccano, [start, end, label], which arrow cannot hold, are made into objects.
+spaCy's pairs of a text and its entities, the same under `annotations` beside `classes`, spaCy 2's training files, Label
+Studio's full export, LightTag's examples, and CLUENER's spans by type. What is a list of flat objects already (doccano,
+prodigy, Label Studio's small export) is read as any other; only the lists of doccano, [start, end, label], which arrow
+cannot hold, are made into objects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from llmkit.errors import DataError, shortened
@@ -38,7 +39,7 @@ def read_annotations(value: object, where: str) -> Rows | None:
         return _pairs(value, where)
     if isinstance(value[0], Mapping) and isinstance(value[0].get("data"), Mapping):
         return _label_studio(value)
-    return None
+    return _by_type(value) or _of_training(value)
 
 
 def span_objects(cells: Sequence[object]) -> list[object] | None:
@@ -88,6 +89,48 @@ def _pairs(items: Sequence[Any], where: str) -> Rows:
             )
         rows.append({"text": item[0], SPANS: _objects(item[1]["entities"])})
     return rows
+
+
+def _by_type(items: Sequence[Any]) -> Rows | None:
+    """Return the texts and spans of CLUENER's lines, {"type": {"words": [[first, last]]}}, or None."""
+    if not all(isinstance(item, Mapping) and isinstance(item.get("text"), str) for item in items):
+        return None
+    kinds = [item.get("label") for item in items]
+    if not any(kinds) or not all(kind is None or (isinstance(kind, Mapping) and _is_by_type(kind)) for kind in kinds):
+        return None
+    return [
+        {
+            **{name: cell for name, cell in item.items() if name != "label"},
+            SPANS: None if kind is None else [*_spans_by_type(kind)],
+        }
+        for item, kind in zip(items, kinds, strict=True)
+    ]
+
+
+def _is_by_type(kinds: Mapping[str, Any]) -> bool:
+    places = [places for words in kinds.values() if isinstance(words, Mapping) for places in words.values()]
+    bounds = [place for found in places if isinstance(found, list) for place in found]
+    are_mappings = all(isinstance(words, Mapping) for words in kinds.values())
+    return are_mappings and all(isinstance(place, list) and len(place) == 2 for place in bounds)
+
+
+def _spans_by_type(kinds: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for label, words in kinds.items():
+        for text, places in words.items():
+            yield from ({"start": start, "end": last, "label": label, "text": text} for start, last in places)
+
+
+def _of_training(items: Sequence[Any]) -> Rows | None:
+    """Return the words and tags of the sentences of spaCy 2's own training files, or None."""
+    if not all(isinstance(item, Mapping) and isinstance(item.get("paragraphs"), list) for item in items):
+        return None
+    paragraphs = [paragraph for item in items for paragraph in item["paragraphs"] if isinstance(paragraph, Mapping)]
+    sentences = [sentence for paragraph in paragraphs for sentence in paragraph.get("sentences") or ()]
+    lists = [sentence.get("tokens") or [] for sentence in sentences if isinstance(sentence, Mapping)]
+    words = [word for tokens in lists for word in tokens]
+    if not words or not all(isinstance(word, Mapping) and {"orth", "ner"} <= word.keys() for word in words):
+        return None
+    return [{"tokens": [w["orth"] for w in tokens], "tags": [w["ner"] for w in tokens]} for tokens in lists]
 
 
 def _is_light_tag(item: object) -> bool:

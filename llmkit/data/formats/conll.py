@@ -6,6 +6,7 @@ CoNLL-U with its numbers, comments and multiword tokens (universaldependencies.o
 
 from __future__ import annotations
 
+import csv
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from datasets import Dataset, Features, List, Value
 
 from llmkit.data.conversions.tagging.tag_schemes import OUTSIDE, marks_are_last
+from llmkit.data.conversions.tagging.words import OTHER_TAG_NAMES, TAG_NAMES, WORD_NAMES
 from llmkit.errors import DataError, shortened
 
 ENDINGS = ("conll", "conllu", "bio", "iob", "iob2")
@@ -24,9 +26,11 @@ MOST = 0.95  # of the lines: how many must have the same number of fields
 MOST_TAGS, OFTEN = 100, 3  # distinct tags that a column can have, and how often each comes on average at least
 ENDED = 0.5  # of the sentences of a tagged text: how many end with a mark, such as a full stop
 MOSTLY_OUTSIDE = 0.3  # of the words: how many have O where no tag has B- or I-
+LEAST_OF_ONTONOTES = 10  # columns: document, part, number, word, part of speech and so on
 CONLLU_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
-COMMENT = re.compile(r"#\s|#$|#\s*[\w.:]+\s*=")
+COMMENT = re.compile(r"#\s|#$|#\s*[\w.:]+\s*=|#(begin|end) document")
 NUMBER = re.compile(r"\d+([-.]\d+)?")
+BRACKETS = re.compile(r"\*\)?|\((?P<kind>[A-Z_]+)(\*\)?|\))")  # one span at a time
 PART_OF_SPEECH = re.compile(r"[A-Z$.,:;'`\"()#!?*+_|-]+[A-Z0-9_]*")
 
 Line = tuple[int, list[str]]  # its number, and its fields
@@ -80,6 +84,27 @@ def read_conll(text: str, where: str, certain: bool = False) -> Dataset | None:
     return _dataset(sentences, layout)
 
 
+def read_word_table(text: str, where: str, delimiter: str) -> Dataset | None:
+    """Return the sentences of a table with a word and its tags on each line and blank lines between sentences, or None.
+
+    Its first line can name the columns. A table without blank lines between its rows is none.
+
+    Raises:
+        DataError: a line has more or fewer columns than all others.
+    """
+    body = text.replace("\r\n", "\n").strip("\n")
+    if "\n\n" not in body or not body:
+        return None
+    first, _, rest = body.partition("\n")
+    named = {cell.strip(" \"'").lower() for cell in first.split(delimiter)}
+    has_header = bool(named & WORD_NAMES) and bool(named & (TAG_NAMES | OTHER_TAG_NAMES))
+    lines = (rest if has_header else body).split("\n")
+    if delimiter != "\t":
+        lines = ["\t".join(next(csv.reader([line], delimiter=delimiter), ())) for line in lines]
+    found = read_conll("\n" * has_header + "\n".join(lines), where) if any("\t" in line for line in lines) else None
+    return found if found is not None and len(found) > 1 else None
+
+
 def _head_of(text: str) -> str:
     head, cut, _ = text[:HEAD].rpartition("\n")
     return head if cut and len(text) > HEAD else text[:HEAD]
@@ -124,12 +149,13 @@ def _layout(table: Sequence[list[str]], sentences: Sequence[Sequence[Line]], cer
     numbered = all(NUMBER.fullmatch(cell) for cell in columns[0]) and fields > 2
     if fields == len(CONLLU_COLUMNS) and numbered:
         return _conllu(columns)
-    word = 1 if numbered else 0
+    word = 1 if numbered else _word_column(columns)
     if sum(" " in cell or not cell for cell in columns[word]) > (1 - MOST) * len(table):
         return None
     marked = [number for number in range(word + 1, fields) if _is_marked(columns[number])]
-    if marked and any(cell != OUTSIDE for number in marked for cell in columns[number]):
-        tags = marked[-1]
+    holding = [number for number in marked if any(cell != OUTSIDE for cell in columns[number])]
+    if holding:
+        tags = holding[0] if numbered and marked == [2, 3] else holding[-1]  # GermEval's last are spans inside of spans
     elif certain or (len(table) >= LEAST_LINES and _holds_tags(columns[-1], sentences, word)):
         tags = fields - 1
     else:
@@ -143,6 +169,13 @@ def _layout(table: Sequence[list[str]], sentences: Sequence[Sequence[Line]], cer
     return Layout(fields, word, tags, tuple(others))
 
 
+def _word_column(columns: Sequence[Sequence[str]]) -> int:
+    """Return the column of words: the first, but behind the names of documents and numbers that OntoNotes has."""
+    if len(columns) < LEAST_OF_ONTONOTES or not all(map(NUMBER.fullmatch, columns[1])):
+        return 0
+    return next((number for number in (2, 3) if not all(map(NUMBER.fullmatch, columns[number]))), 0)
+
+
 def _conllu(columns: Sequence[Sequence[str]]) -> Layout:
     names = {number: name for number, name in enumerate(CONLLU_COLUMNS) if set(columns[number]) != {"_"}}
     tags = 3 if 3 in names else 4
@@ -150,8 +183,27 @@ def _conllu(columns: Sequence[Sequence[str]]) -> Layout:
     return Layout(len(columns), 1, tags, tuple(others))
 
 
+def _are_brackets(cells: Sequence[str]) -> bool:
+    """Tell whether tags are spans in brackets, as OntoNotes has them: (PERSON* and then *)."""
+    return any("(" in cell for cell in cells) and all(map(BRACKETS.fullmatch, cells))
+
+
+def _of_brackets(cells: Sequence[str]) -> list[str]:
+    """Return tags in brackets as IOB2."""
+    tags, kind = list[str](), ""
+    for cell in cells:
+        found = BRACKETS.fullmatch(cell)
+        opened = found["kind"] if found else None
+        kind = opened or kind
+        tags.append(f"B-{opened}" if opened else f"I-{kind}" if kind else OUTSIDE)
+        kind = "" if cell.endswith(")") else kind
+    return tags
+
+
 def _is_marked(cells: Sequence[str]) -> bool:
-    """Tell whether tags have marks, as in B-PER, first or last, or are all O."""
+    """Tell whether tags have marks, as in B-PER, first or last, are all O, or are spans in brackets."""
+    if _are_brackets(cells):
+        return True
     return {*cells} <= {OUTSIDE} or marks_are_last(Counter(cells)) is not None
 
 
@@ -172,4 +224,6 @@ def _dataset(sentences: Sequence[Sequence[Line]], layout: Layout) -> Dataset:
     values = {
         name: [[fields[number] for _, fields in sentence] for sentence in sentences] for name, number in columns.items()
     }
+    if _are_brackets([tag for tags in values["tags"] for tag in tags]):
+        values["tags"] = [_of_brackets(tags) for tags in values["tags"]]
     return Dataset.from_dict(values, features=Features({name: List(Value("string")) for name in columns}))

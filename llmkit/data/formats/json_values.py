@@ -22,6 +22,7 @@ LISTS_OF_A_ROW = """
 TURNS = frozenset(LISTS_OF_A_ROW.split())  # lists of objects that are a value of one row
 TEXTS_OF_A_ROW = "text sentence review content body comment question context prompt instruction input document"
 TEXTS = frozenset(TEXTS_OF_A_ROW.split())
+ANNOTATIONS = "texts and their spans, as annotation tools write them, are the rows"
 DEEP = "values are nested too deeply, or a number has thousands of digits; such a value cannot be read"
 
 
@@ -67,12 +68,15 @@ def _of_lines(text: str, where: str) -> Rows:
         try:
             value = _loaded(text, where)
         except json.JSONDecodeError:
-            return json_lines(text, where), ()
+            return _of_arrays(text, where)
         if isinstance(value, list) and all(isinstance(row, dict) for row in value):
             return value, ("holds one JSON array and not a row in each line; its objects are the rows",)
         return rows_of_value(value, where)
     try:
         lines = json_lines(text, where)
+        claimed = read_annotations(lines, where)
+        if claimed is not None:
+            return claimed, (ANNOTATIONS,)
         return read_squad(lines, where) or lines, ()
     except DataError:
         rows = _objects_over_lines(text)
@@ -81,6 +85,29 @@ def _of_lines(text: str, where: str) -> Rows:
     if len(rows) == 1:
         return rows_of_value(rows[0], where)
     return rows, ("objects go over several lines; each is a row",)
+
+
+def _of_arrays(text: str, where: str) -> Rows:
+    """Return the rows of lines that hold an array each: spaCy's pairs, or the messages of a conversation."""
+    try:
+        values = [json.loads(line) for line in text.split("\n") if line.strip()]
+    except (ValueError, RecursionError):
+        values = []
+    claimed = read_annotations(values, where) if values else None
+    if claimed is not None:
+        return claimed, (ANNOTATIONS,)
+    return _of_messages(values) or (json_lines(text, where), ())
+
+
+def _of_messages(values: Sequence[object]) -> Rows | None:
+    """Return rows of lists of messages, or None where the values are something else."""
+    lists = [value for value in values if isinstance(value, list) and value]
+    turns = [turn for value in lists for turn in value]
+    if len(lists) < len(values) or not turns:
+        return None
+    if not all(isinstance(turn, dict) and any(key in turn for key in ("role", "from")) for turn in turns):
+        return None
+    return [{"messages": value} for value in lists], ("each list of messages is a row",)
 
 
 def _objects_over_lines(text: str) -> list[FileRow] | None:
@@ -129,14 +156,14 @@ def rows_of_value(value: object, where: str) -> Rows:
     """
     claimed = read_annotations(value, where)
     if claimed is not None:
-        return claimed, ("texts and their spans, as annotation tools write them, are the rows",)
+        return claimed, (ANNOTATIONS,)
     claimed = read_squad(value, where)
     if claimed is not None:
         return claimed, ("the questions of a SQuAD file are the rows",)
     if isinstance(value, list) and all(isinstance(row, dict) for row in value):
         return value, ()
     if isinstance(value, list) and value and all(isinstance(row, list) for row in value):
-        return _of_lists(value, where)
+        return _of_messages(value) or _of_lists(value, where)
     if not isinstance(value, dict):
         raise DataError(f"{where}: a list of objects is wanted")
     return _of_split(value, where) or _of_objects(value) or _under_key(value, where) or ([value], ())

@@ -78,11 +78,11 @@ TEXT_WORDS = _words(
 )
 PROMPT_WORDS = _words(
     "prompt instruction question query problem input user human ask request message q 问题 指令 提问 "
-    "提示 输入 用户 pregunta frage вопрос 質問 질문"
+    "提示 输入 用户 patient customer inputs pregunta frage вопрос 質問 질문"
 )
 COMPLETION_WORDS = _words(
-    "completion response answer output solution reply assistant bot gpt model target a 回答 答案 输出 "
-    "回复 解答 答复 respuesta antwort ответ 回答文 답변"
+    "completion response answer output solution reply assistant bot gpt model target ai chatbot doctor targets a "
+    "回答 答案 输出 回复 解答 答复 respuesta antwort ответ 回答文 답변"
 )
 CONTEXT_WORDS = _words("context passage paragraph article document story 上下文 材料 文章 段落")
 SYSTEM_WORDS = _words("system 系统")

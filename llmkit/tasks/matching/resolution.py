@@ -17,6 +17,7 @@ from llmkit.options import TaskFlags
 from llmkit.tasks.base.candidates import Candidate, Confidence
 from llmkit.tasks.base.task import Task
 
+ANSWERING = frozenset({"completion", "answers", "answer"})  # roles of what is said to a text beside it
 MOST_READINGS = 6  # that a refusal lists
 
 
@@ -142,7 +143,20 @@ def _readings(
                 found += [(task, Candidate(columns))] if columns else []
     if len(tasks) > 1 and command in {"finetune", "data"}:
         found = [(task, candidate) for task, candidate in found if candidate.confidence > Confidence.UNLIKELY]
-    return sorted(found, key=lambda reading: -reading[1].confidence)
+    # a language model is no fallback: a likely reading of its text with the answers to it comes first
+    fuller = [
+        set(each.columns.values())
+        for task, each in found
+        if each.confidence >= Confidence.LIKELY and ANSWERING & set(task.columns.roles)
+    ]
+    return sorted(found, key=lambda reading: (_is_alone(reading, fuller), -reading[1].confidence))
+
+
+def _is_alone(reading: tuple[Task, Candidate], fuller: Sequence[set[str]]) -> bool:
+    """Tell whether a language model would learn a question, or a context, without its answers."""
+    task, candidate = reading
+    text = set(candidate.columns.values())
+    return task.columns.roles == ("text",) and any(text < columns for columns in fuller)
 
 
 def _require_decided(readings: Sequence[tuple[Task, Candidate]], given: Mapping[str, str], evidence: Evidence) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from llmkit.data.columns import is_string, item_of
 from llmkit.data.conversions import Conversion, converted
 from llmkit.data.conversions.tagging import spans, tags, token_spans, words
+from llmkit.data.conversions.tagging.lists import list_in
+from llmkit.data.conversions.tagging.tag_schemes import marks_are_last
 from llmkit.data.evidence import ColumnProfile, Evidence
 from llmkit.data.label_sets import as_list
 from llmkit.errors import DataError
@@ -19,6 +23,8 @@ TAG_WORDS = (
     *("ner", "ner_tags", "entities", "tags", "labels", "label", "bio", "iob", "slots", "slot", "pos", "pos_tags"),
     *("upos", "xpos", "chunk", "chunk_tags", "tag", "target", "标签"),
 )
+MOST_BLANKS = 1  # in a word; RACE's lists of questions are none
+MOSTLY_EQUAL = 0.5  # of the rows have as many marked tags as words: nothing else has such tags
 MIN_EQUAL = 0.95  # of the rows have a tag for each word: the rest is named when rows are checked
 
 
@@ -34,9 +40,9 @@ def tag_candidates(evidence: Evidence, given: Mapping[str, str]) -> list[Candida
     try:
         made = made or words.find(evidence.rows)
     except DataError as error:
-        return [*_of_lists(evidence, given), Candidate({}, Confidence.UNLIKELY, "a word a row", problem=str(error))]
+        return [*_of_lists(evidence, given), Candidate({}, Confidence.CERTAIN, "a word a row", problem=str(error))]
     if made is None:
-        return _of_lists(evidence, given)
+        return _of_strings(evidence, given) or _of_lists(evidence, given)
     column = given.get("tags", "tags")
     columns = {"tokens": "tokens", "tags": column if column in made.writes else "tags"}
     if isinstance(made, words.WordRowConversion) and column in made.others:
@@ -76,6 +82,32 @@ def _of_lists(evidence: Evidence, given: Mapping[str, str]) -> list[Candidate]:
     return found[:1]
 
 
+def _of_strings(evidence: Evidence, given: Mapping[str, str]) -> list[Candidate]:
+    """Return the way to read strings as the tags of the words of another column: `B-PER O O`, as many as the words."""
+    strings = [column for column in evidence.strings() if column.cells]
+    for column in strings:
+        if given.get("tags", column.name) != column.name:
+            continue
+        pieces = [_pieces(cell) for cell in column.cells[:300]]
+        known = {piece for of_row in pieces for piece in of_row}
+        if marks_are_last(Counter(known)) is None or sum(map(len, pieces)) < 2 * len(pieces):
+            continue
+        for text in strings:
+            same = len(text.cells) == len(column.cells) and text.name == given.get("tokens", text.name)
+            pairs = zip(text.cells[:300], pieces, strict=True) if same and text is not column else ()
+            equal = [len(_items(text, cell) or ()) == len(of_row) for cell, of_row in pairs]
+            if equal and sum(equal) >= MOSTLY_EQUAL * len(equal):
+                columns = {"tokens": text.name, "tags": column.name}
+                reason = f"{column.name} has a tag for each word of {text.name}"
+                return [Candidate(columns, Confidence.CERTAIN, reason)]
+    return []
+
+
+def _pieces(cell: str) -> list[str]:
+    listed = list_in(cell)
+    return [*map(str, listed)] if listed is not None else [*filter(None, re.split(r"[,;|\s]+", cell.strip()))]
+
+
 def _place(name: str, words: Sequence[str]) -> int:
     """Return the place of a name among usual words: of the whole name, else of its words, else behind all."""
     if name.lower() in words:
@@ -101,7 +133,9 @@ def _items(column: ColumnProfile, cell: object) -> Sequence[object] | None:
 
 def _holds_words(column: ColumnProfile) -> bool:
     if column.is_list:
-        return is_string(item_of(column.feature))
+        items = [str(item).strip() for cell in column.cells[:300] for item in cell]
+        phrases = sum(len(item.split()) > MOST_BLANKS + 1 for item in items)
+        return is_string(item_of(column.feature)) and phrases <= (1 - MIN_EQUAL) * len(items)
     named = names.has_word(column.name, TOKEN_WORDS)
     return named and column.cells[0].lstrip().startswith("[")
 

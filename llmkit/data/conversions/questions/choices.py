@@ -159,8 +159,11 @@ def _sources(rows: Dataset, columns: Mapping[str, str]) -> tuple[str, ...]:
     if "choices" in columns:
         return (columns["choices"],)
     roles = sorted((role for role in columns if role.removeprefix("choice").isdigit()), key=lambda role: int(role[6:]))
+    named = tuple(columns[role] for role in roles)
+    if named and set(named) == set(find_distractors(named, rows.features)):
+        return ()  # the right one is beside them, not among them
     free = [name for name in rows.column_names if name not in columns.values()]
-    return tuple(columns[role] for role in roles) or find_choice_columns(free, rows.features)
+    return named or find_choice_columns(free, rows.features)
 
 
 def _distractors(rows: Dataset, columns: Mapping[str, str]) -> DistractorConversion | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from datasets import Dataset, List, Value
 
 from llmkit.data.columns import Row, is_string, item_of, string_columns, usual_among
 from llmkit.data.conversions.base import Conversion
+from llmkit.data.conversions.literals import value_of
 from llmkit.data.conversions.tagging.span_words import Span, kept_spans, tagged_words
 from llmkit.data.formats.annotations import span_objects
 from llmkit.errors import DataError, shortened
@@ -21,6 +21,7 @@ SPAN_NAMES = ("spans", "entities", "label", "labels", "annotations", "annotation
 STARTS = ("start", "start_offset", "begin", "start_char", "startoffset", "char_start", "offset", "from")
 ENDS = ("end", "end_offset", "stop", "end_char", "endoffset", "char_end", "to")
 LABELS = ("label", "labels", "type", "tag", "entity_type", "entity", "entity_group", "category", "class", "name")
+BOUNDS = ("pos", "position", "positions", "offsets", "offset", "span", "range", "indices", "bounds", "loc")
 WORDINGS = ("text", "word", "value", "surface", "mention")
 REFUSED_ANSWERS = ("reject", "ignore")  # of prodigy
 
@@ -123,17 +124,23 @@ def span_cells(rows: Dataset, column: str) -> list[list[Row] | None]:
 
 
 def _listed(cell: object) -> object:
-    """Return the list that a cell holds, as JSON too; spaCy's object of entities is its list."""
-    if isinstance(cell, str) and cell.lstrip().startswith(("[", "{")):
-        try:
-            cell = json.loads(cell)
-        except ValueError:
-            return cell
+    """Return the list that a cell holds, as JSON or Python text too; spaCy's object of entities is its list."""
+    cell = value_of(cell)
     if isinstance(cell, Mapping) and isinstance(cell.get("entities"), list):
         cell = cell["entities"]
     if isinstance(cell, list) and any(isinstance(item, Mapping) and "points" in item for item in cell):
         return [_of_points(item) for item in cell]  # Dataturks
+    if isinstance(cell, list):
+        return [_of_bounds(item) if isinstance(item, Mapping) else item for item in cell]
     return cell
+
+
+def _of_bounds(item: Row) -> Row:
+    """Return a span with its bounds by name, where it has them as a list of two."""
+    bounds: Sequence[object] = next((item[name] for name in BOUNDS if isinstance(item.get(name), list)), [])
+    if len(bounds) != 2 or not all(isinstance(place, int) for place in bounds):
+        return item
+    return {**item, "start": bounds[0], "end": bounds[1]}
 
 
 def _of_points(item: Row) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -106,7 +107,8 @@ def find(rows: Dataset) -> WordRowConversion | None:
             return None
         raise DataError(
             f"the rows are words ({word}) and their tags ({tag}), one a row, and nothing says which make a sentence: "
-            "a column such as sentence_id, or a blank row between sentences, is wanted"
+            "a column such as sentence_id, or a blank row between sentences, is wanted; --task text-classification "
+            f"--column text={shlex.quote(word)} --column label={shlex.quote(tag)} learns from single words"
         )
     other_tags = tuple(name for name in others if _is_other_tag(name, kinds))
     found = WordRowConversion(word, tag, sentences, others, other_tags)
