@@ -146,10 +146,10 @@ def _of_sentences(where: str, sentences: Dataset) -> Part:
 
 
 def _of_lines(where: str, text: str, options: FileOptions) -> Part:
-    sentences = conll.read_conll(text, where, certain=conll.is_named_so(Path(where).name))
+    labelled = fasttext_rows(text)
+    sentences = None if labelled else conll.read_conll(text, where, certain=conll.is_named_so(Path(where).name))
     if sentences is not None:
         return _of_sentences(where, sentences)
-    labelled = fasttext_rows(text)
     if labelled:
         said = (
             "each line is a text, with the __label__NAME that it begins with; to train a classifier, write a table "

@@ -45,6 +45,7 @@ class ChosenRows:
     resolved: ResolvedModel
     task: Task
     columns: dict[str, str]
+    given_columns: dict[str, str]  # as the dataset calls them
     source: Source
     rows: TrainAndValidation
     folder: RunFolder
@@ -103,7 +104,7 @@ def _job(request: FinetuneRequest, command_identity: dict[str, object], teacher:
         require_spelled(task, part, tokenizer, settings, report)
     best_metric = request.training.metric or task.headline_metric(settings)
     require_known(best_metric, task.metric_names(labels), "--metric")
-    _say_plan(resolved, task, settings, rows, report)
+    _say_plan(chosen, settings, rows, report)
     train_tokenizer = distillation.training_tokenizer(teacher, task, settings, rows.train, tokenizer, report)
     chosen = replace(chosen, rows=rows)
     encoded_train, encoded_validation = _encoded(chosen, parts, (train_tokenizer, tokenizer), settings, report)
@@ -167,7 +168,9 @@ def _chosen_rows(
     rows = mixture.split_components(components, task, columns, request, report)
     if streamed is not None:
         rows = replace(rows, name=streamed.measured, streamed=True)
-    return ChosenRows(resolved, task, columns, mixture.joined(components), rows, folder, streamed)
+    return ChosenRows(
+        resolved, task, columns, resolution.given_columns, mixture.joined(components), rows, folder, streamed
+    )
 
 
 def _model_and_task(
@@ -267,16 +270,14 @@ def _encoded(
     return packed, validation
 
 
-def _say_plan(
-    resolved: ResolvedModel, task: Task, settings: TaskSettings, rows: TrainAndValidation, report: Report
-) -> None:
-    columns = ", ".join(f"{role}={name}" for role, name in settings.columns.items())
-    report.say(f"task: {task.name}; columns {columns}; model {resolved.name}")
+def _say_plan(chosen: ChosenRows, settings: TaskSettings, rows: TrainAndValidation, report: Report) -> None:
+    columns = ", ".join(f"{role}={name}" for role, name in chosen.given_columns.items())
+    report.say(f"task: {chosen.task.name}; columns {columns}; model {chosen.resolved.name}")
     if settings.labels is not None:
         kind = "a number (regression)" if settings.labels.regression else listing(settings.labels.names)
         report.say(f"labels: {kind}")
     report.say(f"rows: {len(rows.train)} to train on, {len(rows.validation)} to measure on ({rows.name})")
-    remark = task.remark(rows.train, settings)
+    remark = chosen.task.remark(rows.train, settings)
     if remark is not None:
         report.say(f"training rows: {remark}")
 

@@ -71,7 +71,7 @@ def answer_candidates(evidence: Evidence, given: Mapping[str, str]) -> list[Cand
     if answer is None:
         return _of_positions(evidence, question, context)
     found = {"question": question.name, "context": context.name, "answers": answer.name}
-    is_told = start is not None or answer.name == "answers"
+    is_told = start is not None or (answer.is_string and answer.name == "answers")
     structured = is_told or not (answer.is_string or _are_texts(answer))
     share = 1.0 if structured else _share_in(evidence, context, answer)
     if share < LEAST_IN_CONTEXT:

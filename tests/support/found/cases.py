@@ -53,7 +53,7 @@ TEXTS_WITH_LABELS = (
     Case(
         "toxic_onehot",
         task=MULTI,
-        columns="text=comment_text labels=labels",
+        columns="text=comment_text labels=toxic,obscene,threat,insult",
         labels={"toxic": 16, "obscene": 12, "threat": 6, "insult": 8},
         said=("columns of 0 and 1 are labels by their names", "--column labels=NAME,NAME"),
         trained=("labels: toxic, obscene, threat, insult",),
@@ -193,7 +193,7 @@ TABLES = (
     refused("quote_swallows_rows_csv", "line 6: a quote opens a cell that goes over 6 lines"),
     classes("quote_swallows_rows_tsv", said=("quotes are read as characters", "line 6")),
     Case("txt_lines", (), "causal-lm", "text=text", rows=1, said=("a text is all there is",)),
-    Case("txt_fasttext", (), "causal-lm", "text=text", rows=1, said=("__label__",)),
+    Case("txt_fasttext", (), "causal-lm", "text=text", rows=24, said=("__label__",)),
 )
 
 WORDS = (
@@ -223,6 +223,7 @@ WORDS = (
     entities("ner_tags_string", "ner_tags split at blanks"),
 )
 
+_ALPACA = "prompt=instruction completion=output input=input history=history"
 _SQUAD = "question=question context=context answers=answers"
 _EXAM = "question=question choice0=A choice1=B choice2=C choice3=D answer=answer"
 QUESTIONS_AND_TEXTS = (
@@ -242,7 +243,13 @@ QUESTIONS_AND_TEXTS = (
         "question=column_1 choice0=column_2 choice1=column_3 choice2=column_4 choice3=column_5 answer=column_6",
     ),
     Case("qa_squad_file", (), QUESTIONS, _SQUAD, said=("a SQuAD file",)),
-    Case("qa_flat", (), QUESTIONS, _SQUAD, said=("found in their contexts, where each is once",)),
+    Case(
+        "qa_flat",
+        (),
+        QUESTIONS,
+        _SQUAD.replace("answers=answers", "answers=answer"),
+        said=("found in their contexts, where each is once",),
+    ),
     refused("qa_flat_twice", "row 1: the answer 'lives' is 2 times in its context, at 8, 57", "--column answer_start="),
     refused("qa_utf16_offsets", "row 1", "--offsets utf-16"),
     Case("qa_utf16_offsets", ("--offsets", "utf-16"), QUESTIONS, _SQUAD, said=("UTF-16 units",)),
@@ -266,20 +273,22 @@ DIALOGUES = (
     chat("chat_unknown_role", flags=("--role", "oracle=assistant")),
     chat("chat_content_parts"),
     chat("chat_tool_calls", "messages=messages tools=tools", "tools=tools"),
-    chat("chat_sharegpt_system_col", "messages=messages", "system=system"),
+    chat("chat_sharegpt_system_col", "messages=conversations system=system", "system=system"),
     chat("chat_weight"),
-    chat("chat_alpaca_history", "messages=messages", "history=history; nothing is learned of the history"),
-    chat("chat_history_dropped", "messages=messages", "history=history; nothing is learned of the history"),
+    chat("chat_alpaca_history", _ALPACA, "history=history; nothing is learned of the history"),
+    chat("chat_history_dropped", _ALPACA, "history=history; nothing is learned of the history"),
     chat("chat_gpt_first", "messages=conversations"),
     refused("chat_two_users", "row 1: turn 2 is the user's", "--merge-turns", "--skip-invalid"),
     chat("chat_two_users", "messages=messages", "neighbours of one role are joined", flags=("--merge-turns",)),
     refused("chat_two_users", "20 of 20 rows are invalid", flags=("--skip-invalid", "0.1")),
     chat("chat_json_string"),
     refused("chat_image_dropped", "row 1", "image", "only text is read"),
-    chat("chat_tools_column_dropped", "messages=messages tools=tools", "tools=tools"),
+    chat("chat_tools_column_dropped", "messages=conversations tools=tools", "tools=tools"),
     chat("completion_of_numbers", "prompt=prompt completion=completion"),
-    pairs("dpo_hh", "the prompt is what both dialogues begin with"),
-    pairs("dpo_intel", "prompt=question", "system=system"),
+    pairs("dpo_hh", "chosen=chosen rejected=rejected", "the prompt is what both dialogues begin with"),
+    pairs(
+        "dpo_intel", "prompt=question chosen=chosen rejected=rejected system=system", "prompt=question", "system=system"
+    ),
     refused("dpo_kto", "label says which answers are good and which are bad", "--task text-classification"),
     pairs("dpo_ultrafeedback"),
     pairs("dpo_answers_as_one_message"),

@@ -61,8 +61,7 @@ def chat(kind: str, columns: str = "messages=messages", *said: str, **more) -> C
     return Case(kind, task=CHAT, columns=columns, said=said, **{"rows": 20, **more})
 
 
-def pairs(kind: str, *said: str, **more) -> Case:
-    columns = "prompt=prompt chosen=chosen rejected=rejected"
+def pairs(kind: str, columns: str = "prompt=prompt chosen=chosen rejected=rejected", *said: str, **more) -> Case:
     return Case(kind, task=PAIRS, columns=columns, rows=20, said=said, **more)
 
 
