@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from transformers import PretrainedConfig
 
 from llmkit.data.evidence import Evidence
-from llmkit.errors import ModelError, OptionError, did_you_mean, listing
+from llmkit.errors import DataError, ModelError, OptionError, did_you_mean, listing
 from llmkit.models.reference import Reference
 from llmkit.options import TaskFlags
 from llmkit.tasks.base.settings import TARGET_ROLES, TaskSettings, input_columns
@@ -15,14 +15,8 @@ from llmkit.tasks.base.task import Task, max_length_for, settings_for
 from llmkit.tasks.causal_lm import CausalLM
 from llmkit.tasks.conversational import Conversational
 from llmkit.tasks.masked_lm import MaskedLM
-from llmkit.tasks.matching.resolution import (
-    Resolution,
-    require_columns,
-    require_roles,
-    require_split_columns,
-    require_valid_rows,
-    resolve_task,
-)
+from llmkit.tasks.matching.requirements import require_columns, require_roles, require_split_columns, require_valid_rows
+from llmkit.tasks.matching.resolution import Resolution, resolve_task
 from llmkit.tasks.multi_label_classification import MultiLabelClassification
 from llmkit.tasks.multiple_choice import MultipleChoice
 from llmkit.tasks.preference_optimization import PreferenceOptimization
@@ -74,6 +68,7 @@ __all__ = [
     "require_columns",
     "require_roles",
     "require_split_columns",
+    "require_trainable",
     "require_valid_rows",
     "resolve_task",
     "settings_for",
@@ -182,6 +177,28 @@ def for_training(config: PretrainedConfig | None, name: str | None, flags: TaskF
     if not tasks and config is not None:
         raise ModelError(f"a {_kind_of(config)} cannot be used for {_names(requested)}")
     return tasks
+
+
+def require_trainable(
+    config: PretrainedConfig, evidence: Evidence, flags: TaskFlags, resolution: Resolution | None = None
+) -> None:
+    """Refuse rows that are read as a task for which the model cannot be finetuned, more surely than as `resolution`.
+
+    Raises:
+        ModelError: naming the task and its columns.
+    """
+    try:
+        other = resolve_task(for_training(None, None, flags), evidence, {}, "finetune", flags)
+    except (DataError, OptionError):
+        return
+    surer = resolution is None or other.found.confidence > resolution.found.confidence
+    if not surer or other.task.can_finetune(config):
+        return
+    columns = listing(f"{role}={name}" for role, name in other.given_columns.items())
+    raise ModelError(
+        f"the rows are read as {other.task.name} ({columns}), and a {_kind_of(config)} cannot be used for that: -m "
+        "names another model, and --task another task"
+    )
 
 
 def for_inspection(config: PretrainedConfig | None, name: str | None, flags: TaskFlags) -> list[Task]:

@@ -15,6 +15,7 @@ from llmkit.data.labels import Labels, Matching
 from llmkit.errors import DataError, OptionError
 from llmkit.options import TaskFlags
 from llmkit.tasks.base.candidates import Candidate
+from llmkit.tasks.base.names import TEXT_WORDS, only_named
 from llmkit.tasks.base.settings import TARGET_ROLES, TaskSettings
 
 
@@ -86,6 +87,8 @@ class Columns(ABC):
         columns: dict[str, str] = {}
         for role in self.input_roles:
             names = self.column_names.get(role, (role,))
+            if role == "text":
+                names = (*names, *only_named(rows[0], TEXT_WORDS))
             if role in self.required_roles or role in given or any(name in rows[0] for name in names):
                 column = column_for(rows, role, given, names)
                 if column in columns.values():

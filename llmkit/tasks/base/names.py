@@ -103,6 +103,12 @@ def has_word(name: str, words: Collection[str]) -> bool:
     return any(word in words for word in own) or any(not word.isascii() and word in name for word in words)
 
 
+def only_named(columns: Iterable[str], words: Collection[str]) -> tuple[str, ...]:
+    """Return the column whose name has one of the words, where it is the only one: reviewText beside an id."""
+    found = tuple(name for name in columns if has_word(name, words))
+    return found if len(found) == 1 else ()
+
+
 def first_named(columns: Iterable[ColumnProfile], words: Sequence[str]) -> ColumnProfile | None:
     """Return the column whose name has the earliest of the words, a name of one word before others."""
     ranked = sorted(ranked_by_name(columns, words), key=lambda pair: pair[0])
