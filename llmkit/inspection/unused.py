@@ -32,7 +32,6 @@ NAMED: tuple[tuple[str, str], ...] = (
     (r"split|fold|subset|is_?test|is_?train", "a split"),
     (r"(?:ner|pos|chunk)?_?tags?|pos|chunks?|entities|spans", "tags"),
 )
-ROLES_BY_REASON = {"tags": ("tags",), "tools": ("tools",), "a system prompt or an instruction": ("system",)}
 CONSTANT_MATTERS = frozenset({"tools", "a system prompt or an instruction", "earlier turns", "images or sounds"})
 NO_MATTER = re.compile(
     r"(?:.*[_\W])?(?:id|ids|idx|index|uuid|guid|hash|md5|sha256|url|urls|link|links|href|path|file|filename|date|dates|"

@@ -10,12 +10,11 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import ModelOutput
 
-from llmkit.data.columns import Row, is_string, item_of
+from llmkit.data.columns import Row
 from llmkit.data.conversations import Conversation, conversation_of
 from llmkit.data.conversions.chats import MIN_ROWS, require_few
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
-from llmkit.data.turns import ROLE_AND_CONTENT_KEYS
 from llmkit.errors import DataError, ModelError, OptionError
 from llmkit.metrics.observations import Likelihoods, Observations
 from llmkit.models.config import DECODER_HEADS, is_decoder
@@ -35,10 +34,6 @@ from llmkit.tasks.matching.messages import with_messages_read
 
 METRICS = ("perplexity", "loss", "accuracy")
 MESSAGE_COLUMNS = ("messages", "conversations")
-TEXT_COLUMNS = (  # the usual columns by their roles; of Alpaca's, the input can be blank
-    {"prompt": "prompt", "completion": "completion", "system": "system"},
-    {"prompt": "instruction", "completion": "output", "input": "input", "system": "system"},
-)
 ENCODED_COLUMNS = ("input_ids", "labels", "length", "truncated", "target_tokens", "row")
 ROWS_PER_BATCH = 1000  # that are tokenized at a time
 
@@ -271,15 +266,6 @@ def _errors(rows: Dataset, tokenizer: PreTrainedTokenizerBase, columns: dict[str
                 render(conversation, tokenizer)
         except DataError as error:
             yield index, str(error)
-
-
-def _lists_messages(feature: object) -> bool:
-    item = item_of(feature)
-    return isinstance(item, dict) and any(set(keys) <= set(item) for keys in ROLE_AND_CONTENT_KEYS)
-
-
-def _fits(role: str, feature: object) -> bool:
-    return is_string(feature) or (role in {"prompt", "completion"} and _lists_messages(feature))
 
 
 def _read_template(path: Path) -> str:

@@ -15,7 +15,7 @@ import torch
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit.data.columns import is_string, item_of
+from llmkit.data.columns import is_string
 from llmkit.data.conversions import converted, preferences
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
@@ -275,7 +275,3 @@ def log_probabilities(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
 def _margins(pairs: torch.Tensor) -> torch.Tensor:
     """Return by how much the first number of each pair is larger than the second."""
     return pairs[:, 0] - pairs[:, 1]
-
-
-def _holds_answers(feature: object) -> bool:
-    return is_string(feature) or isinstance(item_of(feature), dict)

@@ -47,8 +47,6 @@ from llmkit.tasks.encoding.word_tags import (
 from llmkit.tasks.encoding.word_windows import tag_probabilities, word_windows
 from llmkit.tasks.matching.word_tags import tag_candidates, with_tags_read
 
-TOKEN_COLUMNS = ("tokens", "words")
-TAG_COLUMNS = ("ner_tags", "ner", "tags", "labels", "pos_tags", "pos", "upos", "chunk_tags")
 UNSUPPORTED_MARKS = ("S-", "E-", "U-", "L-", "M-", "W-")  # of BIOES, BILOU and BMES: one word, last word, middle word
 
 

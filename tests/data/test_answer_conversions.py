@@ -151,12 +151,6 @@ def test_later_rows_are_converted_alike():
     assert converted(without, [conversion]) is without
 
 
-def test_the_share_of_answers_in_their_contexts():
-    rows = questions(["Oslo", "Rome", None, "Ben"], "answer")
-    assert answers.share_in_context(rows, "context", "answer") == pytest.approx(2 / 3)
-    assert answers.share_in_context(questions([None], "answer"), "context", "answer") == 0
-
-
 @pytest.mark.parametrize(
     ("ends", "last"),
     [

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from llmkit.data.conversions.literals import is_spelled, value_of
+from llmkit.data.conversions.literals import value_of
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,6 @@ from llmkit.data.conversions.literals import is_spelled, value_of
 )
 def test_a_text_that_spells_a_list_or_a_dictionary_is_one(cell, value):
     assert value_of(cell) == value
-    assert is_spelled(cell)
 
 
 def test_a_number_that_is_none_is_read_in_a_list():
@@ -58,4 +57,3 @@ def test_a_number_that_is_none_is_read_in_a_list():
 )
 def test_anything_else_stays_as_it_is(cell):
     assert value_of(cell) == cell
-    assert not is_spelled(cell)

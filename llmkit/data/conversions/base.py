@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from datasets import Dataset
 
@@ -33,6 +34,21 @@ class Conversion(ABC):
         Raises:
             DataError: a row cannot be read so; its number is named, from 1.
         """
+
+
+@dataclass(frozen=True)
+class ColumnConversion(Conversion):
+    """One column read in another way, under its own name."""
+
+    column: str
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        return (self.column,)
 
 
 def converted(rows: Dataset, conversions: Iterable[Conversion]) -> Dataset:

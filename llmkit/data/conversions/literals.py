@@ -53,11 +53,6 @@ def without_nulls(value: object) -> object:
     return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
-def is_spelled(cell: object) -> bool:
-    """Tell whether a cell is a text that spells a list or a dictionary."""
-    return isinstance(cell, str) and not isinstance(value_of(cell), str)
-
-
 def _evaluated(node: ast.expr) -> object:
     """Return the value of a literal; a tuple, a set and an array are lists.
 

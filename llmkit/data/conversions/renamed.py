@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from datasets import Dataset
 
-from llmkit.data.conversions.base import Conversion
+from llmkit.data.conversions.base import ColumnConversion, Conversion
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,8 @@ class RenamedColumn(Conversion):
 
 
 @dataclass(frozen=True)
-class NumbersAsText(Conversion):
+class NumbersAsText(ColumnConversion):
     """A column of numbers or dates that is read as the texts that are written there."""
-
-    column: str
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return (self.column,)
-
-    @property
-    def writes(self) -> tuple[str, ...]:
-        return (self.column,)
 
     @property
     def sentence(self) -> str:

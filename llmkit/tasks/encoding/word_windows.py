@@ -22,11 +22,6 @@ class WordWindow:
     input_ids: list[int]
     words: list[int]  # of each token: the number of the word that it is the first token of, else -1
 
-    @property
-    def begins_a_word(self) -> bool:
-        """Whether any of its tokens is the first of a word."""
-        return max(self.words, default=-1) >= 0
-
 
 def word_windows(
     rows: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase, max_length: int

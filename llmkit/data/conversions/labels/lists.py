@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datasets import ClassLabel, Dataset, List, Value
 
 from llmkit.data.columns import is_string, item_of
-from llmkit.data.conversions.base import Conversion
+from llmkit.data.conversions.base import ColumnConversion, Conversion
 from llmkit.data.conversions.questions.answer_spans import is_blank
 from llmkit.data.conversions.writing import with_column
 from llmkit.data.label_sets import as_list, declared_in
@@ -27,20 +27,11 @@ BITS = {"0": 0, "1": 1, "true": 1, "false": 0}
 
 
 @dataclass(frozen=True)
-class SeparatedLabels(Conversion):
+class SeparatedLabels(ColumnConversion):
     """Names in one cell, split at a separator; a blank cell has no list."""
 
-    column: str
     separator: str
     decided: bool = False  # by what cells hold, not by a flag
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return (self.column,)
-
-    @property
-    def writes(self) -> tuple[str, ...]:
-        return (self.column,)
 
     @property
     def sentence(self) -> str:
@@ -93,19 +84,10 @@ class IndicatorLabels(Conversion):
 
 
 @dataclass(frozen=True)
-class VectorLabels(Conversion):
+class VectorLabels(ColumnConversion):
     """Lists of 0 and 1, one for each label in turn; a null is no list."""
 
-    column: str
     names: tuple[str, ...]
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return (self.column,)
-
-    @property
-    def writes(self) -> tuple[str, ...]:
-        return (self.column,)
 
     @property
     def sentence(self) -> str:

@@ -12,7 +12,7 @@ from datasets import Dataset, DatasetInfo, Value
 from datasets.table import InMemoryTable
 
 from llmkit.data.columns import cells_of, class_names
-from llmkit.data.conversions.base import Conversion
+from llmkit.data.conversions.base import ColumnConversion
 from llmkit.data.conversions.labels.evidence import Kind, LabelEvidence, evidence_of, kind_of
 from llmkit.data.conversions.labels.reading import CLASSES, WRITTEN_AS_FLOAT, LabelReading, read, reading
 from llmkit.data.conversions.labels.written_numbers import NOT_FINITE, NumberStyle, likeliest_style, parsed, trimmed
@@ -26,21 +26,12 @@ PLAIN_INTEGER = r"^(?:0|-?[1-9]\d*)$"
 
 
 @dataclass(frozen=True)
-class LabelConversion(Conversion):
+class LabelConversion(ColumnConversion):
     """A label column in one type over all splits: numbers as float64, classes as integers or as names."""
 
-    column: str
     target: Target
     style: NumberStyle
     said: str
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return (self.column,)
-
-    @property
-    def writes(self) -> tuple[str, ...]:
-        return (self.column,)
 
     @property
     def sentence(self) -> str:

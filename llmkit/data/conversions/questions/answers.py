@@ -132,18 +132,6 @@ def find(rows: Dataset, columns: Mapping[str, str], offsets: str | None = None) 
     return AnswerConversion(found.context, found.answers, start, spelled, answerable, unit, how) if how else None
 
 
-def share_in_context(rows: Dataset, context: str, answers: str) -> float:
-    """Return the share of the answers that are in their contexts word for word; 0.0 where there is none."""
-    cells = rows[answers][:]
-    spelled = spell_answers(cells)
-    known = [
-        span.text in cell_text(text)
-        for text, cell in zip(rows[context][:], cells, strict=True)
-        for span in spans_in(value_of(cell) if spelled else cell) or ()
-    ]
-    return sum(known) / len(known) if known else 0.0
-
-
 def _places(context: str, text: str) -> Iterator[int]:
     place = context.find(text)
     while place >= 0:
