@@ -104,6 +104,7 @@ def test_a_line_without_its_tag_is_named():
         "Anna left\nBob came\n\nRain fell\nEve slept\n",
         "roses are red\nviolets are blue\n\nsugar is sweet\nand so are you\n",
         "__label__a good film\n__label__b a bad one\n",
+        "run this on b.txt\n",
         "__label__a good\n__label__b bad\n\n__label__a fine\n",
         "I loved it\tpos\nI hated it\tneg\n\nso so\tpos\n",
         "loved\tpos\nhated\tneg\n\nfine\tpos\nbad\tneg\n",

@@ -154,7 +154,7 @@ def _layout(table: Sequence[list[str]], sentences: Sequence[Sequence[Line]], cer
         return None
     marked = [number for number in range(word + 1, fields) if _is_marked(columns[number])]
     holding = [number for number in marked if any(cell != OUTSIDE for cell in columns[number])]
-    if holding:
+    if holding and (certain or len(table) > 1):
         tags = holding[0] if numbered and marked == [2, 3] else holding[-1]  # GermEval's last are spans inside of spans
     elif certain or (len(table) >= LEAST_LINES and _holds_tags(columns[-1], sentences, word)):
         tags = fields - 1
