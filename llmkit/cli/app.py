@@ -147,14 +147,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _reader_left() -> int:
     """Leave as a process that SIGPIPE ended: the reader of the pipe wants no more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at exit
+    _drop_stdout()
     return 141
+
+
+def _drop_stdout() -> None:
+    """Let what is still to be written go nowhere: the interpreter flushes once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(sentence: str, code: int, error: BaseException) -> int:
     if os.environ.get("LLMKIT_DEBUG") == "1":
         traceback.print_exception(error)
     print(f"error: {sentence}", file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:  # it stays in the buffer, and fails again at exit
+        _drop_stdout()
     return code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -41,4 +42,7 @@ class StopRequest:
             raise KeyboardInterrupt
         self.asked = True
         if self.reply:
-            self.report.say(self.reply)
+            try:
+                self.report.say(self.reply)
+            except RuntimeError:  # the signal came while stderr was written to, which cannot be begun anew
+                os.write(2, f"\n{self.reply}\n".encode())

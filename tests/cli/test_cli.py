@@ -187,8 +187,10 @@ def test_a_reader_that_went_away_is_no_error(classifier, arguments):
 @pytest.mark.parametrize("arguments", [("--help",), ("classify", "-q", "-m", "{bert}", "good", "bad")])
 def test_a_full_disk_is_one_line_and_exit_12(classifier, arguments):
     line = llmkit_command(*(word.format(bert=classifier) for word in arguments))
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(line, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True)
+        streams = {"stdin": subprocess.DEVNULL, "stdout": full, "stderr": subprocess.PIPE}
+        done = subprocess.run(line, **streams, text=True, env=buffered)
     assert done.returncode == 12
     assert done.stderr.startswith("error: no space left")
     assert done.stderr.count("\n") == 1
