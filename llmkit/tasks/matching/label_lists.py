@@ -35,7 +35,8 @@ def label_list_candidates(evidence: Evidence, given: Mapping[str, str], separato
     if named:
         return [each for column in named for each in _with_texts(evidence, given, column, Confidence.LIKELY)]
     found = _of_indicators(evidence, given, None) + _separated(evidence, given, separator)
-    others = [column for column in able if _items_repeat(column) and column.name.lower() not in names.METADATA_WORDS]
+    no_labels = {*names.METADATA_WORDS, "answers", "answer", "options", "choices", "questions"}  # as RACE has them
+    others = [column for column in able if _items_repeat(column) and column.name.lower() not in no_labels]
     return found + [each for column in others for each in _with_texts(evidence, given, column, Confidence.POSSIBLE)]
 
 
