@@ -7,8 +7,6 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 from datasets import ClassLabel, Dataset, Value
 from transformers import PretrainedConfig
 
@@ -182,19 +180,6 @@ def match(
     return Matching(Labels(names), None if identity else merge, _how(targets, mapping, merge))
 
 
-def merged_probabilities(
-    probabilities: npt.ArrayLike, merge: Sequence[int] | None, classes: int
-) -> npt.NDArray[np.float64]:
-    """Return probabilities (n, classes) of a model's outputs (n, outputs): those of one class are added."""
-    outputs = np.asarray(probabilities, dtype=np.float64)
-    if merge is None:
-        return outputs
-    merged = np.zeros((len(outputs), classes))
-    for output, number in enumerate(merge):
-        merged[:, number] += outputs[:, output]
-    return merged
-
-
 def spelled_as(name: str, declared: Iterable[str]) -> str | None:
     """Return the one declared name that is `name`, or else that only case and separators tell from it."""
     known = dict.fromkeys(declared)
@@ -230,9 +215,8 @@ def _is_regression(dataset: Dataset, column: str, model: Labels) -> bool:
     is_integer = not isinstance(feature, ClassLabel) and getattr(feature, "dtype", "").startswith(("int", "uint"))
     number = is_number(dataset, column) or (model.regression and is_integer)  # stars as integers are numbers too
     if number and not model.regression:
-        number = any(
-            not INTEGER.fullmatch(name) for name in names_of(dataset, column) if name
-        )  # pandas writes 1.0 beside blanks
+        # pandas writes 1.0 beside blanks
+        number = any(not INTEGER.fullmatch(name) for name in names_of(dataset, column) if name)
     if model.regression != number:
         kinds = ("numbers", "classes") if number else ("classes", "numbers")
         raise DataError(f"column {column!r} holds {kinds[0]} and the model predicts {kinds[1]}")

@@ -15,7 +15,7 @@ from llmkit import metrics
 from llmkit.data import labels as label_names
 from llmkit.data.columns import Row, are_blank
 from llmkit.data.evidence import Evidence
-from llmkit.data.labels import Labels, Matching, merged_probabilities
+from llmkit.data.labels import Labels, Matching
 from llmkit.data.predictions import as_classes, as_numbers, as_probabilities
 from llmkit.errors import OptionError, did_you_mean, listing
 from llmkit.metrics.observations import Classes, Floats, Numbers, Observations, softmax
@@ -33,6 +33,7 @@ from llmkit.tasks.base.sequence_classification import (
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.encoding import divergences
 from llmkit.tasks.encoding.collation import pad_batch
+from llmkit.tasks.encoding.merged_outputs import merged_probabilities
 from llmkit.tasks.matching.classes import class_candidates, with_labels_read
 
 # https://gluebenchmark.com/tasks: the first of each is the headline here

@@ -10,19 +10,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig
 
-from llmkit.data.labels import (
-    Labels,
-    by_number,
-    found_in,
-    match,
-    merged_probabilities,
-    names_of,
-    natural,
-    refuse_unseen,
-    spelled_as,
-)
+from llmkit.data.labels import Labels, by_number, found_in, match, names_of, natural, refuse_unseen, spelled_as
 from llmkit.data.splits import CUT_SHARE, Cut, cut_rows
 from llmkit.errors import DataError, OptionError
+from llmkit.tasks.encoding.merged_outputs import merged_probabilities
 
 
 def column(*values: object, feature: object = None) -> Dataset:

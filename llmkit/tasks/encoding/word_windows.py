@@ -10,8 +10,8 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.data.conversions.tagging.word_bounds import join_words, token_words
-from llmkit.data.labels import merged_probabilities
 from llmkit.metrics.observations import Floats, softmax
+from llmkit.tasks.encoding.merged_outputs import merged_probabilities
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,21 @@
+"""Outputs of a model that count towards the same class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+
+def merged_probabilities(
+    probabilities: npt.ArrayLike, merge: Sequence[int] | None, classes: int
+) -> npt.NDArray[np.float64]:
+    """Return probabilities (n, classes) of a model's outputs (n, outputs): those of one class are added."""
+    outputs = np.asarray(probabilities, dtype=np.float64)
+    if merge is None:
+        return outputs
+    merged = np.zeros((len(outputs), classes))
+    for output, number in enumerate(merge):
+        merged[:, number] += outputs[:, output]
+    return merged
