@@ -41,13 +41,12 @@ from llmkit.tasks.encoding.word_tags import (
     found_tags,
     labels_of,
     predicted_tags,
+    require_iob2,
     tags_of,
     without_unlabelled,
 )
 from llmkit.tasks.encoding.word_windows import tag_probabilities, word_windows
 from llmkit.tasks.matching.word_tags import tag_candidates, with_tags_read
-
-UNSUPPORTED_MARKS = ("S-", "E-", "U-", "L-", "M-", "W-")  # of BIOES, BILOU and BMES: one word, last word, middle word
 
 
 class WordColumns(Columns):
@@ -111,7 +110,7 @@ class WordEncoding(Encoding):
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
     ) -> Dataset:
         tags = tags_of(rows, settings.columns["tags"]) if "tags" in settings.columns else None
-        ids = {name: number for number, name in enumerate(_names(settings))} | {UNLABELLED: IGNORED}
+        ids = {name: number for number, name in enumerate(settings.class_names)} | {UNLABELLED: IGNORED}
         columns: dict[str, list[object]] = {name: [] for name in ("input_ids", "words", "row", "length")}
         if tags is not None:
             columns |= {"labels": [], "tags": []}
@@ -171,7 +170,7 @@ class WordTags(Answers):
         tokenizer: PreTrainedTokenizerBase,
         settings: TaskSettings,
     ) -> Observations:
-        names = _names(settings)
+        names = settings.class_names
         truth = {row: tuple(tags) for row, tags in zip(encoded["row"], encoded["tags"], strict=True)}
         probabilities = tag_probabilities(predictions, encoded, settings.merge, len(names))
         predicted = []
@@ -183,7 +182,7 @@ class WordTags(Answers):
     def arrays_from_predictions(
         self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings
     ) -> Observations:
-        column, names = settings.columns["tags"], _names(settings)
+        column, names = settings.columns["tags"], settings.class_names
         truth, declared = tags_of(rows, column), declared_in(rows, column)
         predicted = [predicted_tags(row, tags, declared) for tags, row in zip(truth, predictions, strict=True)]
         types, predicted_types = span_types(names), span_types(tag for tags in predicted for tag in tags)
@@ -205,7 +204,7 @@ class WordTags(Answers):
         top: int | None,
     ) -> list[Answer]:
         """Return the entities of each text: their score is the mean probability of their words' tags."""
-        names, answers = _names(settings), []
+        names, answers = settings.class_names, []
         probabilities = tag_probabilities(predictions, encoded, settings.merge, len(names))
         for row, text in enumerate(rows[settings.columns["text"]][:]):
             of_row, bounds = probabilities.get(row, {}), word_bounds(text)
@@ -258,17 +257,11 @@ class TokenClassification(Task):
         if isinstance(flags, AskOptions) and flags.top is not None:
             raise OptionError(f"--top: {self.name} gives each word its likeliest tag alone")
         labels = Labels.of_model(config) if settings.labels is None else settings.labels
-        marked = [name for name in labels.names if name.startswith(UNSUPPORTED_MARKS)]
-        names = [name for name in marked if f"B-{name[2:]}" in labels.names]
-        if names:
-            raise DataError(
-                f"tags such as {listing(map(repr, names[:2]))} are BIOES, BILOU or BMES, and IOB2 is wanted: "
-                "write B- for S-, U- and W-, and I- for M-, E- and L-"
-            )
+        require_iob2(labels.names)
         return replace(settings, labels=labels)
 
     def remark(self, rows: Dataset, settings: TaskSettings) -> str | None:
-        names = _names(settings)
+        names = settings.class_names
         if names and all(name.isdecimal() for name in names):
             return "the tags are numbers without names, so words are measured one by one; B-PER and such mark entities"
         if OUTSIDE in names and span_types(names) == tuple(name for name in names if name != OUTSIDE):
@@ -284,7 +277,7 @@ class TokenClassification(Task):
 
     def class_counts(self, encoded: Dataset, settings: TaskSettings) -> list[int] | None:
         tags = np.concatenate([np.asarray(labels) for labels in encoded["labels"]])
-        counts: list[int] = np.bincount(tags[tags >= 0], minlength=len(_names(settings))).tolist()
+        counts: list[int] = np.bincount(tags[tags >= 0], minlength=len(settings.class_names)).tolist()
         return counts
 
     def divergence(
@@ -301,7 +294,3 @@ class TokenClassification(Task):
 
     def headline_metric(self, settings: TaskSettings) -> str:
         return self.default_metrics(settings.labels)[0]
-
-
-def _names(settings: TaskSettings) -> tuple[str, ...]:
-    return settings.labels.names if settings.labels else ()

@@ -9,8 +9,9 @@ from datasets import Dataset
 from llmkit.data.columns import Row, item_of
 from llmkit.data.label_sets import UNLABELLED, as_list, declared_in, is_unlabelled, single_labels
 from llmkit.data.labels import Labels, found_in
-from llmkit.errors import DataError, shortened
+from llmkit.errors import DataError, listing, shortened
 
+UNSUPPORTED_MARKS = ("S-", "E-", "U-", "L-", "M-", "W-")  # of BIOES, BILOU and BMES: one word, last word, middle word
 TagRows = tuple[tuple[str, ...], ...]
 
 
@@ -36,6 +37,21 @@ def found_tags(train: Dataset, column: str) -> Labels:
     if not declared_in(train, column) and len(ids) == 1 and ids != {0}:
         return Labels(tuple(map(str, range(max(ids) + 1))))
     return found_in(single, column)
+
+
+def require_iob2(names: Sequence[str]) -> None:
+    """Refuse tags with other marks than B- and I- beside them.
+
+    Raises:
+        DataError: naming some of them, and what to write.
+    """
+    marked = [name for name in names if name.startswith(UNSUPPORTED_MARKS)]
+    others = [name for name in marked if f"B-{name[2:]}" in names]
+    if others:
+        raise DataError(
+            f"tags such as {listing(map(repr, others[:2]))} are BIOES, BILOU or BMES, and IOB2 is wanted: "
+            "write B- for S-, U- and W-, and I- for M-, E- and L-"
+        )
 
 
 def without_unlabelled(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> tuple[TagRows, TagRows]:
