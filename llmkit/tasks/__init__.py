@@ -9,7 +9,8 @@ from transformers import PretrainedConfig
 from llmkit.data.evidence import Evidence
 from llmkit.errors import DataError, ModelError, OptionError, did_you_mean, listing
 from llmkit.models.reference import Reference
-from llmkit.options import TaskFlags
+from llmkit.options import DataOptions, TaskFlags
+from llmkit.tasks.base.candidates import Confidence
 from llmkit.tasks.base.settings import TARGET_ROLES, TaskSettings, input_columns
 from llmkit.tasks.base.task import Task, max_length_for, settings_for
 from llmkit.tasks.causal_lm import CausalLM
@@ -68,8 +69,8 @@ __all__ = [
     "require_columns",
     "require_roles",
     "require_split_columns",
-    "require_trainable",
     "require_valid_rows",
+    "resolve_for_training",
     "resolve_task",
     "settings_for",
     "tasks_of_command",
@@ -179,14 +180,28 @@ def for_training(config: PretrainedConfig | None, name: str | None, flags: TaskF
     return tasks
 
 
-def require_trainable(
-    config: PretrainedConfig, evidence: Evidence, flags: TaskFlags, resolution: Resolution | None = None
-) -> None:
-    """Refuse rows that are read as a task for which the model cannot be finetuned, more surely than as `resolution`.
+def resolve_for_training(config: PretrainedConfig, evidence: Evidence, data: DataOptions) -> Resolution:
+    """Return the surest reading of rows as a task that a model can be finetuned for.
 
     Raises:
-        ModelError: naming the task and its columns.
+        OptionError, DataError: as `for_training` and `resolve_task`.
+        ModelError: the rows are read more surely as a task for which the model cannot be finetuned.
     """
+    able, is_inferred = for_training(config, data.task, data), data.task is None and not data.columns
+    try:
+        resolution = resolve_task(able, evidence, data.columns, "finetune", data, config)
+    except DataError:
+        if is_inferred:
+            _refuse_other_task(config, evidence, data, None)
+        raise
+    if is_inferred and resolution.found.confidence < Confidence.CERTAIN:
+        _refuse_other_task(config, evidence, data, resolution)
+    return resolution
+
+
+def _refuse_other_task(
+    config: PretrainedConfig, evidence: Evidence, flags: TaskFlags, resolution: Resolution | None
+) -> None:
     try:
         other = resolve_task(for_training(None, None, flags), evidence, {}, "finetune", flags)
     except (DataError, OptionError):

@@ -14,7 +14,7 @@ from llmkit.data import Source
 from llmkit.data.labels import Labels
 from llmkit.data.parts import Part
 from llmkit.data.splits import TrainAndValidation, select
-from llmkit.errors import DataError, EmptyError, listing
+from llmkit.errors import EmptyError, listing
 from llmkit.inspection.checks import check
 from llmkit.inspection.tokenizer_checks import drop_rows_without_targets, numbered, require_spelled
 from llmkit.inspection.unused import say_unused
@@ -186,17 +186,7 @@ def _model_and_task(
         return models.resolve_model(options, report, task.base_model), resolution
     resolved = student or models.resolve_model(options, report)
     models.require_no_adapter(resolved)
-    able = tasks.for_training(resolved.config, data.task, data)
-    is_inferred = data.task is None and not data.columns
-    try:
-        resolution = tasks.resolve_task(able, evidence, data.columns, "finetune", data, resolved.config)
-    except DataError:
-        if is_inferred:
-            tasks.require_trainable(resolved.config, evidence, data)
-        raise
-    if is_inferred:
-        tasks.require_trainable(resolved.config, evidence, data, resolution)
-    return resolved, resolution
+    return resolved, tasks.resolve_for_training(resolved.config, evidence, data)
 
 
 def _checked(
