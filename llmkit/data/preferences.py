@@ -34,13 +34,15 @@ def preference_pair(row: Row, columns: Mapping[str, str], dialect: Dialect | Non
         DataError: a phrase on what is wrong with the row.
     """
     cells = {role: row.get(column) for role, column in columns.items()}
+    answered = []
     for role in ANSWER_ROLES:
         turns = turns_of(cells[role], "assistant", dialect)
         if any(turn.role == "tool" or "tool_calls" in turn.message for turn in turns):
             raise DataError(f"its {role} answer calls tools, and preferences are read of texts alone")
         if not turns or turns[-1].is_blank:
             raise DataError(f"it has no {role} answer; {INVALID_ROWS}")
-    chosen, rejected = (turns_of(cells[role], "assistant", dialect) for role in ANSWER_ROLES)
+        answered.append(turns)
+    chosen, rejected = answered
     if chosen == rejected:
         raise DataError(f"its chosen and rejected answers are the same; {INVALID_ROWS}")
     prompt, chosen, rejected = _parted(cells, (chosen, rejected), dialect)

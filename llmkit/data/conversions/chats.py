@@ -10,12 +10,13 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from datasets import Dataset, Features, List, Value, concatenate_datasets
+from datasets import Dataset, Features, List, Value
 
 from llmkit.data.columns import Row, is_string, item_of
 from llmkit.data.conversations import INVALID_ROWS, Conversation, conversation_of
 from llmkit.data.conversions.base import Conversion
 from llmkit.data.conversions.turn_keys import hold_messages, messages_in, what_is_read
+from llmkit.data.conversions.writing import with_columns
 from llmkit.data.turns import CALL_KEYS, LOSS_KEYS, MASK_KEYS, ROLE_AND_CONTENT_KEYS, Dialect, Message
 from llmkit.errors import DataError, shortened_repr
 from llmkit.options import TaskFlags
@@ -96,8 +97,7 @@ class ChatConversion(Conversion):
         if "tools" in self.columns:
             new["tools"] = [conversation.tools if conversation else None for conversation in conversations]
         made = Dataset.from_dict(new, features=Features({name: features[name] for name in new}))
-        kept = rows.remove_columns([name for name in new if name in rows.column_names])
-        return concatenate_datasets([kept, made], axis=1) if kept.column_names else made
+        return with_columns(rows, made)
 
     def read(self, rows: Dataset) -> Iterator[tuple[Conversation | None, str]]:
         """Yield the conversation of each row, or None and what is wrong with the row, nothing where it is blank."""

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from datasets import ClassLabel, Dataset, Features, List, Value, concatenate_datasets
+from datasets import ClassLabel, Dataset, Features, List, Value
 
 from llmkit.data.columns import Row, is_string, item_of
 from llmkit.data.conversions.base import Conversion
@@ -28,6 +28,7 @@ from llmkit.data.conversions.chats import (
     skipped_of,
 )
 from llmkit.data.conversions.turn_keys import ROWS_TO_JUDGE, hold_messages
+from llmkit.data.conversions.writing import with_columns
 from llmkit.data.preferences import ANSWER_ROLES, PreferencePair, preference_pair
 from llmkit.data.turns import CALL_KEYS, ROLE_AND_CONTENT_KEYS, Dialect
 from llmkit.errors import DataError, shortened_repr
@@ -119,8 +120,7 @@ class PreferenceConversion(Conversion):
         }
         feature = Value("string") if self.as_text else List(MESSAGE_FEATURES)
         made = Dataset.from_dict(new, features=Features(dict.fromkeys(PAIR_ROLES, feature)))
-        kept = rows.remove_columns([name for name in PAIR_ROLES if name in rows.column_names])
-        return concatenate_datasets([kept, made], axis=1) if kept.column_names else made
+        return with_columns(rows, made)
 
     def read(self, rows: Dataset) -> Iterator[tuple[PreferencePair | None, str]]:
         """Yield the pair of each row, or None and what is wrong with the row."""

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
+
+
+def with_columns(rows: Dataset, made: Dataset) -> Dataset:
+    """Return rows with the columns of others, of as many rows, in place of their own of the same names."""
+    kept = rows.remove_columns([name for name in made.column_names if name in rows.column_names])
+    return concatenate_datasets([kept, made], axis=1) if kept.column_names else made
 
 
 def with_column(rows: Dataset, column: str, cells: Sequence[object], feature: object) -> Dataset:
