@@ -308,6 +308,20 @@ def reviews(tmp_path) -> Path:
 
 
 @pytest.fixture
+def rows_of(tmp_path):
+    """Write a file and return the rows that llmkit reads from it."""
+    from llmkit.data.files import read_file
+    from llmkit.options import FileOptions
+
+    def read(name: str, content: str | bytes, **options: object) -> list[dict[str, object]]:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return read_file(path, FileOptions(**options)).to_list()
+
+    return read
+
+
+@pytest.fixture
 def corpus(tmp_path) -> Path:
     """A text file of simple sentences."""
     path = tmp_path / "corpus.txt"

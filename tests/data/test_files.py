@@ -12,7 +12,6 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from llmkit.data.files import FORMATS, HOLDERS, from_rows, read_file, read_rows
 from llmkit.errors import DataError, EmptyError
-from llmkit.options import FileOptions
 
 ROWS = [{"text": "a, b", "label": "x"}, {"text": "ça 大", "label": "y"}]
 
@@ -40,18 +39,6 @@ def compressed(data: bytes, ending: str) -> bytes:
     if ending == ".gz":
         return gzip.compress(data)
     return pa.compress(data, codec="zstd", asbytes=True) if ending == ".zst" else data
-
-
-@pytest.fixture
-def rows_of(tmp_path):
-    """Write a file and return the rows that llmkit reads from it."""
-
-    def read(name: str, content: str | bytes, **options: object) -> list[dict[str, object]]:
-        path = tmp_path / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return read_file(path, FileOptions(**options)).to_list()
-
-    return read
 
 
 @pytest.mark.parametrize("ending", ["", ".gz", ".zst"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llmkit.data import open_dataset
-from llmkit.data.files import read_file, read_rows
+from llmkit.data.files import read_rows
 from llmkit.errors import DataError
 from llmkit.options import FileOptions
 from llmkit.output.report import Report
@@ -20,18 +20,6 @@ def lines(*rows: str) -> str:
 
 def quoted(delimiter: str = ",") -> list[str]:
     return [f'"{text}"{delimiter}{side}' for text, side in zip(TEXTS, SIDES)]
-
-
-@pytest.fixture
-def rows_of(tmp_path):
-    """Write a file and return the rows that llmkit reads from it."""
-
-    def read(name: str, content: str | bytes, **options: object) -> list[dict[str, object]]:
-        path = tmp_path / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return read_file(path, FileOptions(**options)).to_list()
-
-    return read
 
 
 EXPECTED = [{"text": text, "label": side} for text, side in zip(TEXTS, SIDES)]
