@@ -183,6 +183,9 @@ def _predictions(prepared: Prepared, session: AnswerSession, report: Report, cac
         return [known[row] for row in range(len(prepared.inputs))]
     if known:
         report.say(f"going on: {len(known)} of {len(prepared.inputs)} rows were scored before")
+    sentence = plan.task.answers.decoding_sentence(prepared.model, plan.settings)
+    if sentence is not None:
+        report.say(sentence)
     loop = PredictionLoop(
         plan.task,
         prepared.model,

@@ -13,10 +13,10 @@ from llmkit.errors.characters import require_characters
 from llmkit.inference.generation import EncodedPrompt, Generator
 from llmkit.inference.prediction import resolve_task_and_model
 from llmkit.inference.transcripts import line_of, load_conversation, save_conversation
+from llmkit.models.text.prompts import encode_rendered, render_chat, require_system
 from llmkit.options import AskOptions, DecodingOptions, GenerateRequest, GenerationOptions, ModelOptions
 from llmkit.output.report import Report
 from llmkit.runs.interrupts import StopRequest
-from llmkit.tasks.encoding.chat_templates import rendered
 
 CHAT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 CONTEXT_PER_REPLY = 4  # one in so many tokens of the context is kept for the reply, where the conversation is long
@@ -131,7 +131,9 @@ class Chat:
         reply = "".join(pieces)
         self.turns += [{"role": "user", "content": text}, {"role": "assistant", "content": reply}]
         if ids is None:
-            return ChatReply(reply, len(self._token_ids(reply)), "stopped")
+            return ChatReply(
+                reply, len(self.generator.tokenizer(reply, add_special_tokens=False)["input_ids"]), "stopped"
+            )
         if stop_request is not None and stop_request.asked:
             return ChatReply(reply, len(ids), "stopped")
         cut = len(ids) >= prompt.max_new_tokens and not self._is_ended(ids)
@@ -140,10 +142,9 @@ class Chat:
     def _checked_system(self, text: str) -> str | None:
         """Return a system message that the template shows and the context has room for, or None for a blank one."""
         system, context = text.strip() or None, self.generator.context
-        shortest = self._rendered([*self._system_messages(system), {"role": "user", "content": "?"}])
-        if system is not None and system not in shortest:
-            raise ModelError(f"the chat template of {self.name!r} drops the system message; say it in a turn")
-        tokens = len(self._token_ids(shortest))
+        if system is not None:
+            require_system(self.generator.tokenizer, system, self.name)
+        tokens = len(self._token_ids([*self._system_messages(system), {"role": "user", "content": "?"}]))
         if tokens >= context:
             raise DataError(
                 f"the system message and the shortest turn have {tokens} tokens, and {self.name!r} takes "
@@ -158,7 +159,7 @@ class Chat:
         reserved = min(max_new_tokens, context // CONTEXT_PER_REPLY)
         system, turn = self._system_messages(self.system), {"role": "user", "content": text}
         while True:
-            ids = self._token_ids(self._rendered([*system, *self.turns[forgotten:], turn]))
+            ids = self._token_ids([*system, *self.turns[forgotten:], turn])
             if len(ids) + reserved <= context or forgotten >= len(self.turns):
                 break
             forgotten += 2
@@ -175,15 +176,13 @@ class Chat:
 
     def _is_ended(self, ids: list[int]) -> bool:
         """Tell whether the model ended its reply in the last token that it had room for."""
-        ends = self.generator.model.generation_config.eos_token_id or self.generator.tokenizer.eos_token_id
-        return ids[-1] in (ends if isinstance(ends, list) else [ends])
+        return ids[-1] in self.generator.resolved_decoding.ends.tokens
 
-    def _rendered(self, messages: Sequence[Message]) -> str:
-        return rendered(self.generator.tokenizer, messages, ask=True)
-
-    def _token_ids(self, text: str) -> list[int]:
-        require_characters(text, "the conversation")
-        return list(self.generator.tokenizer(text, add_special_tokens=False)["input_ids"])
+    def _token_ids(self, messages: Sequence[Message]) -> list[int]:
+        for message in messages:
+            require_characters(message["content"], "the conversation")
+        rendered = render_chat(self.generator.tokenizer, messages, add_generation_prompt=True)
+        return encode_rendered(self.generator.tokenizer, rendered)
 
     @staticmethod
     def _system_messages(text: str | None) -> list[Message]:

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import torch
-from transformers import StoppingCriteriaList, set_seed
-from transformers.generation.streamers import BaseStreamer
+from transformers import StoppingCriteriaList
+from transformers.generation.logits_process import LogitsProcessorList
 
 from llmkit import tasks
 from llmkit.data.columns import Row, column_for
-from llmkit.errors import DataError, ModelError, OptionError, one_line
+from llmkit.errors import DataError, ModelError, OptionError, listing, one_line
 from llmkit.errors.characters import require_characters
 from llmkit.inference.answering import Answerer
-from llmkit.inference.decoding import generation_config, parse_fields
 from llmkit.inference.prediction import resolve_task_and_model
-from llmkit.inference.streaming import StopOnRequest, TextStreamer
+from llmkit.inference.streaming import AnswerStops
 from llmkit.models import BUILTIN_NAME, ResolvedModel, context_length
+from llmkit.models.text.answer_text import AnswerText
+from llmkit.models.text.decoding import Decoding, as_own, parse_fields, resolve_decoding
+from llmkit.models.text.ends import end_tokens, tokenizer_ends
+from llmkit.models.text.prompts import control_tokens_in, encode_prompt, encode_rendered, render_chat, require_system
+from llmkit.models.text.sampling import RowSampler, row_seed
 from llmkit.options import AskOptions, GenerateRequest, GenerationOptions, ModelOptions
 from llmkit.output.report import Report
 from llmkit.runs.interrupts import StopRequest
 from llmkit.tasks import Task, TaskSettings
 from llmkit.tasks.base.answers import Answer
-from llmkit.tasks.encoding.chat_templates import chat_text
 from llmkit.tasks.encoding.collation import pad_inputs
+from llmkit.tasks.encoding.language_codes import force_tokens
+
+HALVES = (torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
@@ -54,14 +62,33 @@ class Generator(Answerer[EncodedPrompt]):
         draft = TaskSettings(columns={role: role for role in task.columns.input_roles}, max_length=self.context)
         self.settings = tasks.settings_for(task, resolved, self.tokenizer, request.asked, draft)
         self.forced_tokens = task.encoding.forced_tokens(self.tokenizer, self.settings)
-        self.chat = self._uses_chat_template()
+        self.chat, self._said = self._uses_chat_template(), set[str]()
 
     def _uses_chat_template(self) -> bool:
         has_template = bool(self.tokenizer.chat_template)
         if not has_template and (self.decoding.chat or self.decoding.system is not None):
             flag = "--chat" if self.decoding.chat else "--system"
             raise OptionError(f"{flag}: {self.resolved.name!r} has no chat template")
+        if self.decoding.system is not None:
+            require_system(self.tokenizer, self.decoding.system, self.resolved.name)
         return has_template if self.decoding.chat is None else self.decoding.chat
+
+    @cached_property
+    def resolved_decoding(self) -> Decoding:
+        """How answers are decoded, by the flags and the model's own generation config, which is said."""
+        own = self.model.generation_config
+        ends = end_tokens(own, tokenizer_ends(self.tokenizer, self.chat))
+        decoding = resolve_decoding(own, self.decoding, self.fields, ends)
+        decoding.config.pad_token_id = self.tokenizer.pad_token_id
+        force_tokens(decoding.config, self.forced_tokens)
+        if decoding.sentence is not None:
+            self.report.say(decoding.sentence)
+        return decoding
+
+    @property
+    def splits_special_tokens(self) -> bool:
+        """Whether the spelling of a control token in a text stays text."""
+        return getattr(self.settings, "split_special_tokens", True)
 
     @property
     def max_new_tokens(self) -> int:
@@ -71,7 +98,7 @@ class Generator(Answerer[EncodedPrompt]):
     @property
     def streams(self) -> bool:
         """Whether text can come piece by piece: beams and several answers cannot."""
-        return self.decoding.num_beams == 1 and self.decoding.num_return_sequences == 1
+        return self.decoding.num_return_sequences == 1 and self.resolved_decoding.num_beams == 1
 
     def columns(self, rows: Sequence[Row], given: dict[str, str]) -> dict[str, str]:
         """Return the column of the prompts, by their role."""
@@ -96,6 +123,10 @@ class Generator(Answerer[EncodedPrompt]):
         ids = self.token_ids(text)
         if not ids:
             raise DataError(f"{name} is empty")
+        spelled = control_tokens_in(self.tokenizer, text)
+        if spelled and self.splits_special_tokens:
+            those = f"{listing(spelled)}, which {'stays' if len(spelled) == 1 else 'stay'} text"
+            self._say_once(f"{name} holds {those}; --no-split-special-tokens reads it as a control token")
         left = self.context - len(ids)
         room = min(self.max_new_tokens, self.context if self.is_encoder_decoder and left >= 0 else left)
         if room < 1:
@@ -106,41 +137,49 @@ class Generator(Answerer[EncodedPrompt]):
 
     def token_ids(self, text: str) -> list[int]:
         """Return the token ids of a prompt, in the chat template where it is used."""
-        prompt = self.task.answers.prompt(text, self.settings)
-        if self.chat:
-            prompt = chat_text(self.tokenizer, prompt, self.decoding.system)
-        return list(self.tokenizer(prompt, add_special_tokens=not self.chat)["input_ids"])
+        prompt, split = (
+            self.task.answers.prompt(text, self.settings),
+            getattr(self.settings, "split_special_tokens", True),
+        )
+        if not self.chat:
+            return encode_prompt(self.tokenizer, prompt, split_special_tokens=split, keeps_end=self.is_encoder_decoder)
+        system = [] if self.decoding.system is None else [{"role": "system", "content": self.decoding.system}]
+        messages = [*system, {"role": "user", "content": prompt}]
+        rendered = render_chat(self.tokenizer, messages, add_generation_prompt=True, split_special_tokens=split)
+        return encode_rendered(self.tokenizer, rendered)
 
     def answer(self, prepared: Sequence[EncodedPrompt], batch_size: int, start: int = 0) -> list[Answer]:
-        """Return the completion of each prompt, or several; the prompts that come after `start` others.
-
-        A run that was stopped and goes on samples what one does that was not.
-        """
-        texts = self.completions(prepared, batch_size, self.decoding.seed + start)
+        """Return the completion of each prompt, or several; the prompts that come after `start` others."""
+        texts = self.completions(prepared, batch_size, start)
         return [_answer(prompt, completions) for prompt, completions in zip(prepared, texts, strict=True)]
 
-    def completions(
-        self, prompts: Sequence[EncodedPrompt], batch_size: int, seed: int | None = None
-    ) -> list[list[str | None]]:
-        """Return the continuations of each prompt, in order; None where it asks nothing."""
-        set_seed(self.decoding.seed if seed is None else seed)
+    def completions(self, prompts: Sequence[EncodedPrompt], batch_size: int, start: int = 0) -> list[list[str | None]]:
+        """Return the continuations of each prompt, in order; None where it asks nothing.
+
+        What is sampled depends on the prompt, its number (`start` prompts come before these) and the seed alone.
+        """
         per_prompt = self.decoding.num_return_sequences
         texts: list[list[str | None]] = [[None] * per_prompt for _ in prompts]
         for rows in self._batches(prompts, batch_size):
-            batch = [prompts[row] for row in rows]
-            sequences = self._generate(batch, min(prompt.max_new_tokens for prompt in batch))
+            self._say_precision(len(rows))
+            sequences = self._generate([prompts[row] for row in rows], [start + row for row in rows])
             for place, row in enumerate(rows):
-                new = sequences[place * per_prompt : (place + 1) * per_prompt]
-                texts[row] = [_before(self._text(prompts[row], ids), self.decoding.stop or ()) for ids in new]
+                answers = (self._answer_text(prompts[row]) for _ in range(per_prompt))
+                for number, answer in enumerate(answers):
+                    answer.read(sequences[place * per_prompt + number])
+                    texts[row][number] = answer.finish()
         return texts
 
     def stream(
         self, prompt: EncodedPrompt, emit: Callable[[str], None], stop_request: StopRequest | None = None
     ) -> list[int]:
         """Continue one prompt and hand over the text as it comes, until a stop is asked for; return the new tokens."""
-        set_seed(self.decoding.seed)
-        streamer = TextStreamer(lambda ids: self._text(prompt, ids), self.decoding.stop or [], emit)
-        return self._generate([prompt], prompt.max_new_tokens, streamer, stop_request)[0]
+        start = 1 if self.is_encoder_decoder else len(prompt.ids)
+        stops = AnswerStops([self._answer_text(prompt)], start, emit, stop_request)
+        new = self._generate([prompt], [0], stops)[0]
+        stops.answers[0].finish()
+        stops.show()
+        return new
 
     def dry_run(self, prepared: Sequence[EncodedPrompt], columns: Mapping[str, str] | None = None) -> str:
         """Return that the prompts fit, of the shell with their numbers of tokens."""
@@ -161,54 +200,57 @@ class Generator(Answerer[EncodedPrompt]):
             yield roomy[start : start + batch_size]
         yield from ([row] for row in order if prompts[row].max_new_tokens < self.max_new_tokens)
 
+    def _say_precision(self, rows: int) -> None:
+        """Say that the texts of a batch can differ from those of single prompts, where that is so."""
+        if rows > 1 and self.model.dtype in HALVES:
+            self._say_once(
+                f"in {str(self.model.dtype).removeprefix('torch.')} a text can change with the others of its batch; "
+                "--dtype float32 or --batch-size 1 avoids it"
+            )
+
+    def _say_once(self, sentence: str) -> None:
+        if sentence not in self._said:
+            self._said.add(sentence)
+            self.report.say(sentence)
+
+    def _answer_text(self, prompt: EncodedPrompt) -> AnswerText:
+        """Return the answer to a prompt without any token yet; that of an encoder-decoder is a text of its own."""
+        context = () if self.is_encoder_decoder else prompt.ids
+        return AnswerText(self.tokenizer, context, self.resolved_decoding.ends)
+
     def _generate(
-        self,
-        prompts: Sequence[EncodedPrompt],
-        max_new_tokens: int,
-        streamer: BaseStreamer | None = None,
-        stop_request: StopRequest | None = None,
+        self, prompts: Sequence[EncodedPrompt], numbers: Sequence[int], stops: AnswerStops | None = None
     ) -> list[list[int]]:
-        """Return the new tokens of each sequence, those of a prompt one after the other."""
-        model = self.model
-        criteria = None if stop_request is None else StoppingCriteriaList([StopOnRequest(stop_request)])
+        """Return the new tokens of each sequence, those of a prompt one after the other; `numbers` are the prompts'."""
+        model, decoding = self.model, self.resolved_decoding
+        per_prompt = self.decoding.num_return_sequences
+        repeats = per_prompt if decoding.samples else 1
+        prompts = [prompt for prompt in prompts for _ in range(repeats)]
         padding = self.tokenizer.pad_token_id or 0  # a tokenizer without any special token has none
         # a decoder goes on from the end
         inputs = pad_inputs([prompt.ids for prompt in prompts], padding, "right" if self.is_encoder_decoder else "left")
-        ids, mask = inputs["input_ids"], inputs["attention_mask"]
-        config = generation_config(
-            model.generation_config, self.decoding, self.tokenizer, self.forced_tokens, self.fields
-        )
-        config.max_new_tokens = max_new_tokens
+        start = 1 if self.is_encoder_decoder else inputs["input_ids"].shape[1]
+        if stops is None and decoding.ends.stops:
+            stops = AnswerStops([self._answer_text(prompt) for prompt in prompts], start)
+        processors = LogitsProcessorList()
+        if decoding.samples:
+            seeds = [row_seed(self.decoding.seed, number, place) for number in numbers for place in range(repeats)]
+            processors.append(RowSampler(decoding.sampling, seeds))
+        config = copy.deepcopy(decoding.config)
+        config.max_new_tokens = min(prompt.max_new_tokens for prompt in prompts)
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), as_own(model, config):
                 sequences = model.generate(
-                    input_ids=ids.to(model.device),
-                    attention_mask=mask.to(model.device),
+                    **{name: tensor.to(model.device) for name, tensor in inputs.items()},
                     generation_config=config,
-                    streamer=streamer,
-                    tokenizer=self.tokenizer,
-                    stopping_criteria=criteria,
+                    logits_processor=processors,
+                    stopping_criteria=None if stops is None else StoppingCriteriaList([stops]),
                 )
         except (ValueError, TypeError) as error:
             if not self.fields:
                 raise
             raise OptionError(f"--set: {one_line(error, 200)}") from error
-        start = 1 if self.is_encoder_decoder else ids.shape[1]
-        return [row[start:] for row in sequences.tolist()]
-
-    def _text(self, prompt: EncodedPrompt, new: list[int]) -> str:
-        """Decode the new tokens in their context: some tokenizers drop a leading space from a text's start."""
-        if not self.is_encoder_decoder:
-            before = self.tokenizer.decode(prompt.ids, skip_special_tokens=True)
-            text = self.tokenizer.decode(prompt.ids + new, skip_special_tokens=True)
-            if text.startswith(before):
-                return str(text[len(before) :])
-        return str(self.tokenizer.decode(new, skip_special_tokens=True))
-
-
-def _before(text: str, stops: Sequence[str]) -> str:
-    """Return what comes before the first of the stop texts."""
-    return text[: min((text.find(stop) for stop in stops if stop in text), default=len(text))]
+        return [decoding.ends.cut(row[start:]) for row in sequences.tolist()]
 
 
 def _answer(prompt: EncodedPrompt, completions: list[str | None]) -> Answer:

@@ -49,7 +49,9 @@ class DecodingOptions(Options):
 class GenerationOptions(DecodingOptions):
     """How to decode, and what of a prompt: one answer or several, in the chat template or not."""
 
-    num_beams: Annotated[int, flag(panel="Decoding", help="Beam search with so many beams.")] = 1
+    num_beams: Annotated[
+        int | None, flag(panel="Decoding", help="Beam search with so many beams; default: the model's own, else 1.")
+    ] = None
     num_return_sequences: Annotated[
         int, flag("--num-return-sequences", "-n", panel="Decoding", help="Answers per prompt.")
     ] = 1
@@ -64,9 +66,9 @@ class GenerationOptions(DecodingOptions):
     def problems(self) -> Iterator[str]:
         yield from super().problems()
         yield from self.at_least(1, "num_beams", "num_return_sequences")
-        if self.num_return_sequences > 1 and not self.sampling and self.num_beams < self.num_return_sequences:
+        if self.num_return_sequences > 1 and not self.sampling and (self.num_beams or 1) < self.num_return_sequences:
             yield "-n above 1 gives equal answers under greedy decoding; add --temperature, or as many --num-beams"
-        if self.num_beams > 1 and self.sampling:
+        if (self.num_beams or 1) > 1 and self.sampling:
             yield "--num-beams searches and --temperature, --top-p and --top-k sample; give one kind"
         if self.system is not None and self.chat is False:
             yield "--system is a part of the chat template, which --no-chat turns off"

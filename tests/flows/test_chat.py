@@ -13,6 +13,7 @@ import pytest
 import tiny
 import torch
 from conftest import write_jsonl
+from plain_text import whole_characters
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 TEMPLATE = (
@@ -44,8 +45,8 @@ def plain_answer(folder: Path, messages: list[dict[str, str]], tokens: int = 6) 
     ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")["input_ids"]
     with torch.inference_mode():
         made = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, do_sample=False)
-    before = tokenizer.decode(ids[0], skip_special_tokens=True)
-    return tokenizer.decode(made[0], skip_special_tokens=True).removeprefix(before)
+    start = len(ids[0])
+    return whole_characters(tokenizer, made[0][start:].tolist(), ids[0].tolist())
 
 
 def said(*texts: str, system: str | None = None) -> list[dict[str, str]]:

@@ -8,6 +8,7 @@ import pytest
 import tiny
 import torch
 from conftest import write_csv, write_jsonl
+from plain_text import whole_characters
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 PROMPTS = ["the fox", "the king was good and the river", "a", "the house was cold and the song was sad and the day"]
@@ -47,8 +48,7 @@ def plain_generate(folder: Path, prompt: str, new: int, **more) -> str:
             **{"do_sample": False, **more},
         )[0]
     start = len(inputs["input_ids"][0])
-    before = tokenizer.decode(made[:start], skip_special_tokens=True)
-    return tokenizer.decode(made, skip_special_tokens=True).removeprefix(before)
+    return whole_characters(tokenizer, made[start:].tolist(), made[:start].tolist())
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)

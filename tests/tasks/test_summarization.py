@@ -6,6 +6,7 @@ import pytest
 import tiny
 from conftest import write_csv, write_jsonl
 from datasets import Dataset
+from plain_text import whole_characters
 from rouge_score.rouge_scorer import RougeScorer
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
@@ -28,7 +29,7 @@ def written(folder, texts, prefix, **more):
     """Summarize with transformers alone, row by row."""
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSeq2SeqLM.from_pretrained(folder)
     made = [model.generate(**tokenizer(prefix + text, return_tensors="pt"), **more)[0] for text in texts]
-    return [tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in made]
+    return [whole_characters(tokenizer, ids.tolist()).strip() for ids in made]
 
 
 def test_a_t5_learns_remembers_and_summarizes_as_a_plain_script_does(llmkit, t5, tmp_path):
@@ -153,7 +154,7 @@ def test_a_chat_model_is_told_in_words(llmkit, models_root, tmp_path, task):
     for row in rows:
         ids = tokenizer(f"user: {told}{row[text]}\nassistant:", add_special_tokens=False, return_tensors="pt")
         made = model.generate(**ids, max_new_tokens=6, do_sample=False)[0, ids["input_ids"].shape[1] :]
-        plain.append(tokenizer.decode(made, skip_special_tokens=True).strip())
+        plain.append(whole_characters(tokenizer, made.tolist()).strip())
     found = []
     for size in (1, 4):
         kept = tmp_path / f"{size}.jsonl"

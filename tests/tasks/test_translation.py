@@ -11,6 +11,7 @@ import torch
 import transformers
 from conftest import write_csv, write_jsonl
 from datasets import Dataset
+from plain_text import whole_characters
 from tokenizers import processors
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedTokenizerFast
 
@@ -183,7 +184,7 @@ def written(folder: Path, texts: list[str], prefix: str = "", source=None, targe
     made = []
     for text in texts:  # one by one: nothing is padded
         ids = model.generate(**tokenizer(prefix + text, return_tensors="pt"), do_sample=False, **more)
-        made.append(tokenizer.decode(ids[0], skip_special_tokens=True).strip())
+        made.append(whole_characters(tokenizer, ids[0].tolist()).strip())
     return made
 
 
@@ -501,7 +502,8 @@ def test_a_setup_is_settled_from_flags_before_what_the_config_remembers(translat
     config, tokenizer = AutoConfig.from_pretrained(translator), AutoTokenizer.from_pretrained(translator)
     settings = TaskSettings(columns={"text": "en", "target": "de"}, max_length=32)
     own = TASK.resolve_settings(settings, TaskFlags(), config, tokenizer)
-    assert own.of(TextToTextSettings) == TextToTextSettings("en", "de", "to German: ", 16)
+    ends = (tokenizer.eos_token_id,)
+    assert own.of(TextToTextSettings) == TextToTextSettings("en", "de", "to German: ", 16, end_tokens=ends)
     told = TASK.resolve_settings(settings, TaskFlags(prefix="x ", target_length=5), config, tokenizer)
     assert (told.of(TextToTextSettings).prefix, told.of(TextToTextSettings).target_length) == ("x ", 5)
     other = TASK.resolve_settings(

@@ -37,6 +37,10 @@ class Answers(ABC):
         """Return the prediction of each row of the batch from the outputs of one forward pass."""
         raise NotImplementedError(f"{self.task} asks in `predict`")
 
+    def decoding_sentence(self, model: PreTrainedModel, settings: TaskSettings) -> str | None:
+        """Return what is to be said of how a model that writes texts chooses their tokens, or None."""
+        return None
+
     def logits(self, model: PreTrainedModel, batch: Batch, index: int) -> torch.Tensor:
         """Return the logits of one row of a batch: (classes,), or (tokens, classes) without the padding."""
         logits: torch.Tensor = model(**self.encoding.model_inputs(batch)).logits[index]

@@ -20,8 +20,10 @@ from llmkit.data.labels import Labels
 from llmkit.errors import DataError, ModelError, OptionError, shortened
 from llmkit.metrics.observations import Observations, Texts
 from llmkit.models.config import is_decoder
-from llmkit.models.generation_config import greedy_config, until_end
-from llmkit.options import AskOptions, TaskFlags
+from llmkit.models.text.answer_text import answer_text
+from llmkit.models.text.decoding import Decoding, as_own, resolve_decoding
+from llmkit.models.text.ends import end_tokens, tokenizer_ends
+from llmkit.options import AskOptions, GenerationOptions, TaskFlags
 from llmkit.tasks.base.answers import Answers, Prediction
 from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Batch, Collator, EncodedRow, Encoding
@@ -50,6 +52,7 @@ class TextToTextSettings:
     prefix: str = ""  # what stands before each text
     target_length: int = 128  # tokens of a target at most
     chat: bool = False  # a decoder is asked in its chat template, the prefix being the instruction
+    end_tokens: tuple[int, ...] = ()  # what ends an answer beside the tokens of the model's own generation config
 
 
 class PairColumns(Columns):
@@ -140,12 +143,17 @@ class GeneratedText(Answers):
 
     def predict(self, model: PreTrainedModel, batch: Batch, settings: TaskSettings) -> list[Prediction]:
         """Return the tokens that the model writes for each row, the end token among them but no padding."""
-        text_settings = settings.of(TextToTextSettings)
-        config = greedy_config(model, text_settings.target_length)
+        text_settings, decoding = settings.of(TextToTextSettings), _decoding(model, settings)
+        config = decoding.config
+        config.max_new_tokens = text_settings.target_length
         force_tokens(config, {name: int(batch[name][0]) for name in FORCED_TOKENS if name in batch})
-        written = model.generate(**self.encoding.model_inputs(batch), generation_config=config)
+        with as_own(model, config):
+            written = model.generate(**self.encoding.model_inputs(batch), generation_config=config)
         start = batch["input_ids"].shape[1] if text_settings.chat else 1  # a decoder starts from a token of its own
-        return [until_end(row[start:], config) for row in written.tolist()]
+        return [decoding.ends.cut(row[start:]) for row in written.tolist()]
+
+    def decoding_sentence(self, model: PreTrainedModel, settings: TaskSettings) -> str | None:
+        return _decoding(model, settings).sentence
 
     def logits(self, model: PreTrainedModel, batch: Batch, index: int) -> torch.Tensor:
         """Return the logits (tokens, vocabulary) of a row: of its own target, or of the prompt of a chat model."""
@@ -169,8 +177,8 @@ class GeneratedText(Answers):
         tokenizer: PreTrainedTokenizerBase,
         settings: TaskSettings,
     ) -> Observations:
-        texts = (tokenizer.decode([int(token) for token in tokens], skip_special_tokens=True) for tokens in predictions)
-        return Texts(tuple(str(text).strip() for text in texts), tuple(map(tuple, encoded["references"])))
+        texts = (answer_text(tokenizer, [int(token) for token in tokens]) for tokens in predictions)
+        return Texts(tuple(text.strip() for text in texts), tuple(map(tuple, encoded["references"])))
 
     def arrays_from_predictions(
         self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings
@@ -182,6 +190,13 @@ class GeneratedText(Answers):
                 )
         references = tuple(tuple(references_in(target)) for target in rows[settings.columns["target"]][:])
         return Texts(tuple(row["prediction"] or "" for row in predictions), references)
+
+
+def _decoding(model: PreTrainedModel, settings: TaskSettings) -> Decoding:
+    """Return how texts are written that are to be measured: as `generate` writes them without a flag."""
+    own = model.generation_config
+    ends = end_tokens(own, settings.of(TextToTextSettings).end_tokens)
+    return resolve_decoding(own, GenerationOptions(), {}, ends)
 
 
 class TextToText(Task):
@@ -232,7 +247,13 @@ class TextToText(Task):
         default = int(params.get("max_length") or self.default_target_length)
         length = _target_length(flags, default, context // 2 if chat else context)  # of a chat the prompt takes half
         limit = min(settings.max_length, context - length) if chat else settings.max_length
-        settings = settings.with_specific(TextToTextSettings, prefix=prefix, target_length=length, chat=chat)
+        settings = settings.with_specific(
+            TextToTextSettings,
+            prefix=prefix,
+            target_length=length,
+            chat=chat,
+            end_tokens=tokenizer_ends(tokenizer, chat),
+        )
         return replace(settings, max_length=limit)
 
     def with_languages(
