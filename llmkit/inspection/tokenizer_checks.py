@@ -72,12 +72,8 @@ def _spelled_control_tokens(
         return
     names = list(dict.fromkeys(name for of_row in found for name in of_row))
     rows = "1 row holds" if len(found) == 1 else f"{len(found)} rows hold"
-    stays, reads = (
-        ("which stays text", "reads it as the token")
-        if len(names) == 1
-        else ("which stay text", "reads them as tokens")
-    )
-    end = f"{stays}; --no-split-special-tokens {reads}" if settings.keeps_text else "read as control tokens"
+    stays, reads = ("stays", "it as the token") if len(names) == 1 else ("stay", "them as tokens")
+    end = f"which {stays} text; --no-split-special-tokens reads {reads}" if settings.keeps_text else "read as tokens"
     yield f"{part.name}: {rows} {listing(names, MAX_NAMES)} in their texts, {end}"
 
 

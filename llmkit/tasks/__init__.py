@@ -141,6 +141,9 @@ def for_model(
     tasks = [
         task for task in requested if (task.supports(config) if explicit else task.is_default_for(config, command))
     ]
+    if not tasks and flags.given and not explicit:
+        named = listing("--" + name.replace("_", "-") for name in flags.given)
+        raise OptionError(f"{named} is for {_names(requested)}, and {model!r} is a {_kind_of(config)}")
     if not tasks:
         raise _unusable(config, command, model, requested, explicit)
     return tasks

@@ -130,6 +130,8 @@ class PreferenceEncoding(Encoding):
 
     def messages_of_rows(self, rows: Dataset, settings: TaskSettings) -> Iterator[Sequence[Message]]:
         for row in rows:
+            if all(row[settings.columns[role]] is None for role in ANSWER_ROLES):
+                continue  # left out
             pair = preference_pair(row, settings.columns)
             yield [*pair.prompt, *pair.answers[0], *pair.answers[1]]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import pytest
+from chat_families import FAMILIES, tokenizer_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, processors
@@ -21,7 +22,6 @@ from llmkit.models.text.prompts import (
     render_chat,
     require_system,
 )
-from tests.support.chat_families import FAMILIES, tokenizer_of
 
 families = pytest.mark.parametrize("family", list(FAMILIES))
 SPELLINGS = sorted({spelling for family in FAMILIES.values() for spelling in family.spellings})
