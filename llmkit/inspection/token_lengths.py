@@ -78,6 +78,7 @@ def open_token_counter(
         try:
             draft = _draft(task, columns, train, resolved.config, limit)
             draft = task.with_training_statistics(draft, train)
+            draft = replace(draft, split_special_tokens=data.split_special_tokens)
             settings = task.resolve_settings(draft, data, resolved.config, tokenizer)
         except ModelError:
             if is_named:

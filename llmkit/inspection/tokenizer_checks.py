@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +13,11 @@ from llmkit.data.parts import Part
 from llmkit.data.splits import TrainAndValidation
 from llmkit.errors import DataError, listing, shortened
 from llmkit.inspection.findings import MAX_ROWS_NAMED
+from llmkit.models.text.prompts import spellings_in
 from llmkit.output.report import Report
 from llmkit.tasks import Task, TaskSettings
 
+MAX_NAMES = 3  # of control tokens that rows spell
 MAX_SHARE_WITHOUT_TARGETS = 0.1  # of the rows, above which the limit does not suit the data
 
 
@@ -37,6 +39,8 @@ def require_spelled(
 ) -> None:
     """Refuse rows that the model's tokenizer cannot spell, as turns that its chat template drops; or say which go.
 
+    It is said too how many hold what spells a control token, and what becomes of that.
+
     Raises:
         DataError: naming the first such row.
     """
@@ -51,6 +55,26 @@ def require_spelled(
         place, reason = next(iter(left_out.items()))
         first = f" (row {part.number(place)}: {reason})" if part.named else f" ({reason})"
         report.warn(f"{len(left_out)} of {len(part.rows)} {part.name} rows are invalid, left out{first}")
+    if report:
+        report.say_all(_spelled_control_tokens(task, part, tokenizer, settings))
+
+
+def _spelled_control_tokens(
+    task: Task, part: Part, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
+) -> Iterator[str]:
+    """Yield a sentence on rows whose texts spell control tokens, where there are some."""
+    found = [
+        names
+        for messages in task.encoding.messages_of_rows(part.rows, settings)
+        if (names := spellings_in(tokenizer, messages))
+    ]
+    if not found:
+        return
+    names = list(dict.fromkeys(name for of_row in found for name in of_row))
+    rows = "1 row holds" if len(found) == 1 else f"{len(found)} rows hold"
+    stays, reads = ("stays", "it as the token") if len(names) == 1 else ("stay", "them as tokens")
+    end = f"which {stays} text; --no-split-special-tokens reads {reads}" if settings.keeps_text else "read as tokens"
+    yield f"{part.name}: {rows} {listing(names, MAX_NAMES)} in their texts, {end}"
 
 
 def drop_rows_without_targets(

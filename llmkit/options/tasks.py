@@ -13,6 +13,7 @@ from llmkit.options.flags import flag
 
 SPEAKER_ROLES = ("user", "assistant", "system", "tool")
 OFFSETS = ("characters", "utf-16", "utf-8")  # what answer_start can count
+SHARED_FLAGS = frozenset({"split_special_tokens"})  # fields of `TaskFlags` that do not tell one task from others
 ANSWERS_FROM = ("0", "1", "letter", "text")  # how an answer can name its choice
 
 
@@ -92,6 +93,14 @@ class TaskFlags(Options):
     skip_invalid: Annotated[
         float | None,
         flag(panel="Tasks", help="Conversations: leave out invalid rows, if they are at most this share; 0.1 usually."),
+    ] = None
+    split_special_tokens: Annotated[
+        bool | None,
+        flag(
+            "--split-special-tokens/--no-split-special-tokens",
+            panel="Tasks",
+            help="Is <|im_end|> in a text that text, or the token? Text, except in corpora (causal-lm).",
+        ),
     ] = None
     beta: Annotated[
         float | None,

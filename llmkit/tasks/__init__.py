@@ -10,6 +10,7 @@ from llmkit.data.evidence import Evidence
 from llmkit.errors import DataError, ModelError, OptionError, did_you_mean, listing
 from llmkit.models.reference import Reference
 from llmkit.options import DataOptions, TaskFlags
+from llmkit.options.tasks import SHARED_FLAGS
 from llmkit.tasks.base.candidates import Confidence
 from llmkit.tasks.base.settings import TARGET_ROLES, TaskSettings, input_columns
 from llmkit.tasks.base.task import Task, max_length_for, settings_for
@@ -136,10 +137,13 @@ def for_model(
     """
     flags = flags or TaskFlags()
     requested = requested_tasks(command, name, flags, inputs)
-    explicit = name is not None or bool(flags.given) or bool(inputs)
+    explicit = name is not None or not SHARED_FLAGS.issuperset(flags.given) or bool(inputs)
     tasks = [
         task for task in requested if (task.supports(config) if explicit else task.is_default_for(config, command))
     ]
+    if not tasks and flags.given and not explicit:
+        named = listing("--" + name.replace("_", "-") for name in flags.given)
+        raise OptionError(f"{named} is for {_names(requested)}, and {model!r} is a {_kind_of(config)}")
     if not tasks:
         raise _unusable(config, command, model, requested, explicit)
     return tasks

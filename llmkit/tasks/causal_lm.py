@@ -12,8 +12,11 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import ModelOutput
 
 from llmkit.data.columns import text_of
+from llmkit.data.turns import Message
 from llmkit.metrics.observations import Observations
 from llmkit.models.config import DECODER_HEADS, is_decoder
+from llmkit.models.text.prompts import added_tokens_around, encode_plain_texts
+from llmkit.models.text.special_tokens import TokenSpans
 from llmkit.models.tokenizer_training import train_bpe
 from llmkit.tasks.base.answers import Prediction
 from llmkit.tasks.base.encoding import Batch, Collator, EncodedRow
@@ -53,7 +56,8 @@ class CausalLMEncoding(BlockEncoding):
     ) -> Dataset:
         texts = [text_of(text) for text in rows[settings.columns["text"]][:]]
         if training:
-            blocks = split_into_blocks(_stream(texts, tokenizer), settings.max_length)
+            documents = [spans.ids for spans in _tokens_of(texts, tokenizer, settings)]
+            blocks = split_into_blocks(_stream(documents, tokenizer), settings.max_length)
             return Dataset.from_dict({"input_ids": blocks, "length": [len(block) for block in blocks]})
         pieces = texts if settings.per_row else ["\n\n".join(texts)]
         return Dataset.from_list(
@@ -63,6 +67,12 @@ class CausalLMEncoding(BlockEncoding):
                 for window in _windows_of(text, tokenizer, settings)
             ]
         )
+
+    def messages_of_rows(self, rows: Dataset, settings: TaskSettings) -> Iterator[Sequence[Message]]:
+        if settings.split_special_tokens is None:  # an end of text stands in many corpora
+            return
+        for text in rows[settings.columns["text"]][:]:
+            yield [{"role": "user", "content": text_of(text)}]
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
         return collate_causal
@@ -105,6 +115,7 @@ class CausalLM(LanguageModelingTask):
     heads = DECODER_HEADS
     base_model = "HuggingFaceTB/SmolLM2-135M"
     architectures = ("llama", "gpt2")
+    flags = frozenset({"split_special_tokens"})
     commands = frozenset({"pretrain", "finetune", "eval", "generate", "chat"})
     metrics = ("perplexity", "loss", "bits_per_byte")
     supports_distillation = True
@@ -131,11 +142,29 @@ class CausalLM(LanguageModelingTask):
         return divergences.of_tokens(student[:, :-1], teacher[:, :-1], scored, temperature)
 
 
-def _stream(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Tokenize documents into one stream, an end-of-text token after each (a BOS that is the same token serves too)."""
+def _tokens_of(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> list[TokenSpans]:
+    """Return the tokens of documents, with those that the tokenizer adds, and their characters where it tells them.
+
+    Corpora hold the ends of texts on purpose: unless the settings say so, what spells a control token is one.
+    """
+    if settings.split_special_tokens:
+        before, after = added_tokens_around(tokenizer)
+        spans = encode_plain_texts(tokenizer, texts)
+        outside = [(0, 0)] if tokenizer.is_fast else []
+        return [
+            TokenSpans([*before, *each.ids, *after], [*outside * len(before), *each.offsets, *outside * len(after)])
+            for each in spans
+        ]
+    encoded = tokenizer(list(texts), return_attention_mask=False, return_offsets_mapping=tokenizer.is_fast)
+    offsets = encoded["offset_mapping"] if tokenizer.is_fast else [[]] * len(texts)
+    return [TokenSpans(ids, spans) for ids, spans in zip(encoded["input_ids"], offsets, strict=True)]
+
+
+def _stream(documents: Sequence[list[int]], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Join the tokens of documents, an end-of-text token after each (a BOS that is the same token serves too)."""
     eos, shared = tokenizer.eos_token_id, tokenizer.eos_token_id == tokenizer.bos_token_id
     stream: list[int] = []
-    for ids in tokenizer(list(texts), return_attention_mask=False)["input_ids"]:
+    for ids in documents:
         starts_with_eos = bool(ids) and shared and ids[0] == eos
         if stream and eos is not None and stream[-1] != eos and not starts_with_eos:
             stream.append(eos)
@@ -146,23 +175,22 @@ def _stream(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[in
 
 
 def _windows_of(text: str, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Iterator[EncodedRow]:
-    encoded = tokenizer(text, return_attention_mask=False, return_offsets_mapping=tokenizer.is_fast)
-    ids = encoded["input_ids"]
+    ids, offsets = _tokens_of([text], tokenizer, settings)[0]
     cut = list(windows(ids, settings.max_length, settings.stride))
     scored = [sum(label != IGNORED for label in labels) for _, labels in cut]
-    ends = _byte_ends(text, len(ids), list(accumulate(scored)), encoded.get("offset_mapping"))
+    ends = _byte_ends(text, len(ids), list(accumulate(scored)), offsets)
     bounds = pairwise([_unscored_bytes(text, ids, tokenizer), *ends])
     for (window, labels), (start, end) in zip(cut, bounds, strict=True):
         yield {"input_ids": window, "labels": labels, "length": len(window), "bytes": end - start}
 
 
-def _byte_ends(text: str, tokens: int, counts: list[int], offsets: list[tuple[int, int]] | None) -> list[int]:
+def _byte_ends(text: str, tokens: int, counts: list[int], offsets: list[tuple[int, int]]) -> list[int]:
     """Return where the first `counts` tokens of a text end, in bytes; the last of them at the end of the text.
 
     By the tokenizer's offsets, or where it has none in proportion to the number of tokens.
     """
     size = len(text.encode())
-    if offsets is None:
+    if not offsets:
         return [size * count // tokens for count in counts]
     characters = list(accumulate((end for _, end in offsets), max))  # a special token has the offsets 0, 0
     bounds = [characters[count - 1] for count in counts[:-1]]

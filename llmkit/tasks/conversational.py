@@ -15,6 +15,7 @@ from llmkit.data.conversations import Conversation, conversation_of
 from llmkit.data.conversions.chats import MIN_ROWS, require_few
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
+from llmkit.data.turns import Message
 from llmkit.errors import DataError, ModelError, OptionError
 from llmkit.metrics.observations import Likelihoods, Observations
 from llmkit.models.config import DECODER_HEADS, is_decoder
@@ -126,9 +127,13 @@ class ConversationalEncoding(Encoding):
         encoded: list[EncodedRow] = []
         for start in range(0, len(usable), ROWS_PER_BATCH):
             numbers, conversations = zip(*usable[start : start + ROWS_PER_BATCH], strict=True)
-            encodings = encode_conversations(conversations, tokenizer, settings.max_length)
+            encodings = encode_conversations(conversations, tokenizer, settings.max_length, settings.keeps_text)
             encoded += [{"row": row, **encoding} for row, encoding in zip(numbers, encodings, strict=True)]
         return Dataset.from_dict({name: [row[name] for row in encoded] for name in ENCODED_COLUMNS})
+
+    def messages_of_rows(self, rows: Dataset, settings: TaskSettings) -> Iterator[Sequence[Message]]:
+        conversations = _conversations(rows, settings.columns)
+        return (conversation.messages for conversation in conversations if conversation is not None)
 
     def rows_without_targets(self, encoded: Dataset) -> list[int]:
         return [index for index, count in enumerate(encoded["target_tokens"][:]) if not count]
@@ -183,7 +188,7 @@ class Conversational(Task):
     auto_class = "AutoModelForCausalLM"
     heads = DECODER_HEADS
     base_model = "HuggingFaceTB/SmolLM2-135M-Instruct"
-    flags = frozenset({"chat_template", "packing", "role", "merge_turns", "skip_invalid"})
+    flags = frozenset({"chat_template", "packing", "role", "merge_turns", "skip_invalid", "split_special_tokens"})
     commands = frozenset({"finetune", "eval", "generate"})
     eval_batch_size = 8
     invariance_rows = 2

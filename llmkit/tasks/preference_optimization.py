@@ -7,7 +7,7 @@ Source: Rafailov et al., Direct Preference Optimization, 2023; padding and log-p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from llmkit.data.conversions import converted, preferences
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
 from llmkit.data.preferences import ANSWER_ROLES, preference_pair
+from llmkit.data.turns import Message
 from llmkit.errors import DataError, ModelError
 from llmkit.errors.extras import require_extra
 from llmkit.metrics.observations import Observations, Preferences
@@ -112,7 +113,7 @@ class PreferenceEncoding(Encoding):
     ) -> Dataset:
         encoded: list[EncodedRow] = []
         for row in rows:
-            untruncated = encode_pair(preference_pair(row, settings.columns), tokenizer)
+            untruncated = encode_pair(preference_pair(row, settings.columns), tokenizer, settings.keeps_text)
             pair = untruncated.truncated(settings.max_length)
             chosen, rejected = pair.answers
             encoded.append(
@@ -126,6 +127,13 @@ class PreferenceEncoding(Encoding):
                 }
             )
         return Dataset.from_list(encoded)
+
+    def messages_of_rows(self, rows: Dataset, settings: TaskSettings) -> Iterator[Sequence[Message]]:
+        for row in rows:
+            if all(row[settings.columns[role]] is None for role in ANSWER_ROLES):
+                continue  # left out
+            pair = preference_pair(row, settings.columns)
+            yield [*pair.prompt, *pair.answers[0], *pair.answers[1]]
 
     def rows_without_targets(self, encoded: Dataset) -> list[int]:
         """Return the places of pairs whose answers are the same as far as they are read."""
@@ -198,7 +206,7 @@ class PreferenceOptimization(Task):
     auto_class = AUTO_CLASS
     heads = DECODER_HEADS
     base_model = "HuggingFaceTB/SmolLM2-135M-Instruct"
-    flags = frozenset({"beta", "role", "merge_turns", "skip_invalid"})
+    flags = frozenset({"beta", "role", "merge_turns", "skip_invalid", "split_special_tokens"})
     commands = frozenset({"finetune", "eval"})
     logged_metrics = REWARD_METRICS
     needs_reference_outputs = True

@@ -59,7 +59,7 @@ class Summarization(TextToText):
     """Texts and their summaries."""
 
     name = "summarization"
-    flags = frozenset({"prefix", "target_length"})
+    flags = frozenset({"prefix", "target_length", "split_special_tokens"})
     metrics_shown = ("rougeL", "rouge1", "rouge2")
 
     columns = SummaryColumns(name)

@@ -90,7 +90,7 @@ class Translation(TextToText):
     """Texts in two languages."""
 
     name = "translation"
-    flags = frozenset({"source", "target", "prefix", "target_length"})
+    flags = frozenset({"source", "target", "prefix", "target_length", "split_special_tokens"})
     metrics_shown = ("bleu", "chrf")
 
     columns = TranslationColumns(name)

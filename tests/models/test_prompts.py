@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 
 import pytest
+from chat_families import FAMILIES, tokenizer_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, processors
-from transformers import PreTrainedTokenizerBase
+from transformers import ByT5Tokenizer, PreTrainedTokenizerBase
 
 from llmkit.errors import ModelError
 from llmkit.models.text import special_tokens
@@ -21,7 +22,6 @@ from llmkit.models.text.prompts import (
     render_chat,
     require_system,
 )
-from tests.support.chat_families import FAMILIES, tokenizer_of
 
 families = pytest.mark.parametrize("family", list(FAMILIES))
 SPELLINGS = sorted({spelling for family in FAMILIES.values() for spelling in family.spellings})
@@ -202,6 +202,16 @@ def test_what_is_to_be_filled_in_stays_a_token() -> None:
     assert "<extra_id_0>" in names
     assert "</s>" not in names
     assert control_tokens_in(tokenizer, "a </s> <mask> <s></s>") == ["</s>", "<s>"]
+
+
+def test_a_slow_tokenizer_reads_spellings_as_text_too() -> None:
+    tokenizer = ByT5Tokenizer()
+    assert encode_prompt(tokenizer, "a</s>b") == [*tokenizer("a")["input_ids"][:-1], 63, 50, 118, 65, 101]
+    assert encode_prompt(tokenizer, "a</s>b", keeps_end=True)[-2:] == [101, tokenizer.eos_token_id]
+    assert encode_prompt(tokenizer, "a</s>b", split_special_tokens=False) == tokenizer("a</s>b")["input_ids"][:-1]
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}</s>{% endfor %}"
+    rendered = render_chat(tokenizer, [{"role": "user", "content": "x</s>"}], add_generation_prompt=True)
+    assert encode_rendered(tokenizer, rendered) == [123, 63, 50, 118, 65, tokenizer.eos_token_id]
 
 
 def test_a_normalizer_makes_no_control_token() -> None:

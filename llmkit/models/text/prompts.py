@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.errors import DataError, ModelError
-from llmkit.models.text.special_tokens import TokenSpans, control_tokens, encode_texts, template_source
+from llmkit.models.text.special_tokens import ControlTokens, TokenSpans, control_tokens, encode_texts, template_source
 
 # rare Han: of one case, printed by Python as they are, and never stripped, so a template treats them as it does a <
 SENTINELS = range(0x20000, 0x2A6E0)
@@ -67,7 +67,7 @@ def protect_chat(
     if not split_special_tokens:
         return ProtectedChat(given, described, {})
     controls = control_tokens(tokenizer)
-    strings = [*_strings(given), *_strings(described)]
+    strings = [*strings_in(given), *strings_in(described)]
     firsts = {text[place] for text in strings for place in controls.places(text)}
     if not firsts:
         return ProtectedChat(given, described, {})
@@ -85,9 +85,7 @@ def protect_chat(
 
     written = [
         {
-            key: value
-            if key == "role"
-            else protected(value, controls.of_assistant if message.get("role") == "assistant" else controls.ids)
+            key: value if key == "role" else protected(value, _protected_spellings(controls, message))
             for key, value in message.items()
         }
         for message in given
@@ -96,20 +94,25 @@ def protect_chat(
     return ProtectedChat(written, written_tools, {sentinel: sign for sign, sentinel in sentinels.items()})
 
 
+def _protected_spellings(controls: ControlTokens, message: Mapping[str, object]) -> Collection[str]:
+    return controls.of_assistant if message.get("role") == "assistant" else controls.ids
+
+
 def _object(value: object) -> dict[str, object]:
     return dict(value) if isinstance(value, Mapping) else {}
 
 
-def _strings(value: object) -> Iterator[str]:
+def strings_in(value: object) -> Iterator[str]:
+    """Yield the texts of an object, and of all that is in it."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for key, each in value.items():
-            yield from _strings(key)
-            yield from _strings(each)
+            yield from strings_in(key)
+            yield from strings_in(each)
     elif isinstance(value, list | tuple):
         for each in value:
-            yield from _strings(each)
+            yield from strings_in(each)
 
 
 def _sentinels(firsts: Sequence[str], taken: Collection[str]) -> dict[str, str]:
@@ -194,6 +197,16 @@ def added_tokens_around(tokenizer: PreTrainedTokenizerBase, target: bool = False
 def control_tokens_in(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
     """Return the control tokens that a text spells, each once, in their order."""
     return list(dict.fromkeys(match[0] for match in control_tokens(tokenizer).pattern.finditer(text)))
+
+
+def spellings_in(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> list[str]:
+    """Return the control tokens that messages spell, each once, and that stay text there unless they are meant."""
+    controls, found = control_tokens(tokenizer), dict[str, None]()
+    for message in messages:
+        spellings = _protected_spellings(controls, message)
+        for text in strings_in([value for key, value in message.items() if key != "role"]):
+            found |= dict.fromkeys(name for name in control_tokens_in(tokenizer, text) if name in spellings)
+    return list(found)
 
 
 def require_system(tokenizer: PreTrainedTokenizerBase, system: str, name: str) -> None:

@@ -88,14 +88,16 @@ def _find_controls(tokenizer: PreTrainedTokenizerBase, source: str) -> ControlTo
     named = set(getattr(tokenizer, "chat_control_tokens", None) or ())
     turn = _user_turn(tokenizer) if source else ""
     ids, of_assistant = {}, set()
+    special = set(tokenizer.all_special_tokens)  # a slow tokenizer does not mark its own
     for token_id, token in tokenizer.added_tokens_decoder.items():
         spelling = token.content
         if not spelling.strip() or spelling == tokenizer.mask_token or BLANKS.fullmatch(spelling):
             continue
         is_of_turns = spelling in turn  # a template can join it from pieces, as '<|' + role + '|>'
-        if token.special or is_of_turns or spelling in named or spelling in source:
+        is_special = token.special or spelling in special
+        if is_special or is_of_turns or spelling in named or spelling in source:
             ids[spelling] = token_id
-        if is_of_turns or (token.special and not _is_looked_for(spelling, source)):
+        if is_of_turns or (is_special and not _is_looked_for(spelling, source)):
             of_assistant.add(spelling)
     return ControlTokens(ids, frozenset(of_assistant), tokenizer.unk_token_id)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from llmkit.data.turns import Message
 from llmkit.tasks.base.settings import TaskSettings
 
 EncodedRow = dict[str, Any]  # the columns of a row after `encode`: token ids, labels, lengths
@@ -58,6 +59,10 @@ class Encoding(ABC):
     ) -> tuple[int, str] | None:
         """Return the index of the first row that a model cannot be asked about and a phrase on why, or None."""
         return None
+
+    def messages_of_rows(self, rows: Dataset, settings: TaskSettings) -> Iterator[Sequence[Message]]:
+        """Yield the messages of each row, where the spelling of a control token in them could be taken for one."""
+        return iter(())
 
     def rows_without_targets(self, encoded: Dataset) -> list[int]:
         """Return the places of encoded rows of which nothing is learned or scored: it was cut off."""

@@ -34,6 +34,7 @@ class TaskSettings:
     per_row: bool = False
     seed: int = 42
     reference: Reference | None = None  # the model that a training began from, where answers are measured against it
+    split_special_tokens: bool | None = None  # whether a control token that a text spells stays text; None: usual
     calibrate: bool = False  # whether the trained model is to settle something on the validation rows
     specific: object = None
 
@@ -46,6 +47,11 @@ class TaskSettings:
     def class_names(self) -> tuple[str, ...]:
         """The names of the labels in the order of their ids; none for a regression or a task without labels."""
         return self.labels.names if self.labels else ()
+
+    @property
+    def keeps_text(self) -> bool:
+        """Whether the spelling of a control token in a prompt, a turn or an answer stays text: usually so."""
+        return self.split_special_tokens is not False
 
     def as_dict(self) -> dict[str, object]:
         """Return the value of each field by its name; those of `specific` stand beside the shared ones."""

@@ -183,7 +183,9 @@ def settings_for(
     """
     default = draft.max_length or task.encoding.default_max_length
     asked = flags.max_length if isinstance(flags, DataOptions) else None
-    settings = replace(draft, max_length=max_length_for(resolved, tokenizer, asked, default))
+    split = draft.split_special_tokens if flags.split_special_tokens is None else flags.split_special_tokens
+    length = max_length_for(resolved, tokenizer, asked, default)
+    settings = replace(draft, max_length=length, split_special_tokens=split)
     if train is not None:
         settings = task.with_training_statistics(settings, train)
     return task.resolve_settings(settings, flags, resolved.config, tokenizer)

@@ -6,7 +6,7 @@ A model is measured by what it writes: greedily, or with the beams that its own 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -17,6 +17,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from llmkit import metrics, models
 from llmkit.data.columns import Row, is_string
 from llmkit.data.labels import Labels
+from llmkit.data.turns import Message
 from llmkit.errors import DataError, ModelError, OptionError, shortened
 from llmkit.metrics.observations import Observations, Texts
 from llmkit.models.config import is_decoder
@@ -33,6 +34,7 @@ from llmkit.tasks.encoding.collation import IGNORED, pad_inputs, pad_sequences
 from llmkit.tasks.encoding.language_codes import force_tokens, forced_tokens
 from llmkit.tasks.encoding.source_texts import (
     encode_chats,
+    encode_cut,
     encode_prefixed,
     holds_text_lists,
     joined_text,
@@ -98,19 +100,23 @@ class TextToTextEncoding(Encoding):
         forced = self.forced_tokens(tokenizer, settings)  # from here on the tokenizer knows its languages
         texts = [joined_text(text) for text in rows[settings.columns["text"]][:]]
         encode_sources = encode_chats if text_settings.chat else encode_prefixed
-        columns = encode_sources(text_settings.prefix, texts, tokenizer, settings.max_length)
+        split = settings.keeps_text
+        columns = encode_sources(text_settings.prefix, texts, tokenizer, settings.max_length, split)
         if "target" in settings.columns:
             references = [references_in(target) for target in rows[settings.columns["target"]][:]]
             columns["references"] = references
             if not text_settings.chat:
                 first_references = [wordings[0] for wordings in references]
-                encoded = tokenizer(
-                    text_target=first_references, truncation=True, max_length=text_settings.target_length
-                )
-                columns["labels"] = encoded["input_ids"]
+                encoded = encode_cut(first_references, tokenizer, text_settings.target_length, split, target=True)
+                columns["labels"] = [ids for ids, _ in encoded]
         if not training:
             columns |= {name: [token] * len(rows) for name, token in forced.items()}
         return Dataset.from_dict(columns)
+
+    def messages_of_rows(self, rows: Dataset, settings: TaskSettings) -> Iterator[Sequence[Message]]:
+        columns = [settings.columns[role] for role in ("text", "target") if role in settings.columns]
+        for cells in zip(*(rows[column][:] for column in columns), strict=True):
+            yield [{"role": "user", "content": text} for cell in cells for text in references_in(cell)]
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
         chat = settings.of(TextToTextSettings).chat

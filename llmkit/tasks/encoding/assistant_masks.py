@@ -20,6 +20,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from llmkit.data.conversations import INVALID_ROWS, Conversation, tool_name
 from llmkit.data.turns import Message
 from llmkit.errors import DataError, ModelError, brief, listing, shortened
+from llmkit.models.text.prompts import RenderedPrompt, encode_rendered_with_offsets, protect_chat
 from llmkit.tasks.encoding.collation import IGNORED
 from llmkit.tasks.encoding.tool_calls import name_pattern, printed_as_python, template_message, written_pieces
 
@@ -39,6 +40,7 @@ class Rendering:
 
     text: str
     spans: tuple[CharSpan, ...]
+    literal: tuple[int, ...] = ()  # where the spelling of a control token begins that is text
 
     def assistant_mask(self, offsets: Sequence[CharSpan]) -> list[bool]:
         """Tell of each token, given by its characters, whether the assistant writes it, or a part of it."""
@@ -58,17 +60,24 @@ class _Template:
     tokenizer: PreTrainedTokenizerBase
     tools: tuple[dict[str, object], ...] = ()
     arguments_as_text: bool = False
+    split_special_tokens: bool = True
 
     def text(self, messages: Sequence[Message], add_generation_prompt: bool = False) -> str:
         """Return messages in the template."""
-        return self.render(messages, add_generation_prompt=add_generation_prompt)[0]
+        return self.render(messages, add_generation_prompt=add_generation_prompt)[0].text
 
-    def render(self, messages: Sequence[Message], **flags: bool) -> tuple[str, list[CharSpan]]:
+    def render(self, messages: Sequence[Message], **flags: bool) -> tuple[RenderedPrompt, list[CharSpan]]:
         """Return messages as `apply_chat_template` spells them, and the characters that the template marks."""
+        chat = protect_chat(
+            self.tokenizer,
+            [template_message(message, self.arguments_as_text) for message in messages],
+            tools=self.tools,
+            split_special_tokens=self.split_special_tokens,
+        )
         try:
             rendered, marked = render_jinja_template(
-                [[template_message(message, self.arguments_as_text) for message in messages]],
-                tools=list(self.tools) or None,
+                [chat.messages],
+                tools=chat.tools,
                 chat_template=self.tokenizer.get_chat_template(),
                 **self.tokenizer.special_tokens_map,
                 **flags,
@@ -79,11 +88,14 @@ class _Template:
             ) from error
         except Exception as error:  # templates raise what they like
             raise DataError(f"the chat template refuses it: {brief(error)}; {OTHER_ROWS}") from error
-        return str(rendered[0]), marked[0] if marked else []
+        return chat.restored(str(rendered[0])), marked[0] if marked else []
 
 
 def encode_conversations(
-    conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, max_length: int
+    conversations: Sequence[Conversation],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    split_special_tokens: bool = True,
 ) -> Iterator[dict[str, list[int] | int | bool]]:
     """Yield each conversation as input_ids and labels, -100 where the assistant does not write, cut at `max_length`.
 
@@ -92,14 +104,9 @@ def encode_conversations(
     Raises:
         DataError, ModelError: as `render`.
     """
-    renderings = [render(conversation, tokenizer) for conversation in conversations]
-    encoded = tokenizer(
-        [rendering.text for rendering in renderings],
-        add_special_tokens=False,
-        return_attention_mask=False,
-        return_offsets_mapping=True,
-    )
-    for rendering, ids, offsets in zip(renderings, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+    renderings = [render(conversation, tokenizer, split_special_tokens) for conversation in conversations]
+    encoded = encode_rendered_with_offsets(tokenizer, [RenderedPrompt(each.text, each.literal) for each in renderings])
+    for rendering, (ids, offsets) in zip(renderings, encoded, strict=True):
         mask = rendering.assistant_mask(offsets)
         mask[0] = False  # nothing predicts the first token
         labels = [token if is_target else IGNORED for token, is_target in zip(ids, mask, strict=True)][:max_length]
@@ -112,18 +119,21 @@ def encode_conversations(
         }
 
 
-def render(conversation: Conversation, tokenizer: PreTrainedTokenizerBase) -> Rendering:
+def render(
+    conversation: Conversation, tokenizer: PreTrainedTokenizerBase, split_special_tokens: bool = True
+) -> Rendering:
     """Return a conversation in the tokenizer's chat template, every turn of it there and in its order.
 
     Raises:
         DataError: a phrase: the template refuses the turns, or drops or changes one.
         ModelError: the template is broken.
     """
-    template = _template_for(conversation, tokenizer)
+    template = _template_for(conversation, _Template(tokenizer, split_special_tokens=split_special_tokens))
     if GENERATION_BLOCK.search(tokenizer.get_chat_template()):
         return _render_marked(conversation, template)
     turns = list(conversation.messages)
-    text, rendered_turns, rendered_end = template.text(turns), 0, 0
+    whole, rendered_turns, rendered_end = template.render(turns)[0], 0, 0
+    text = whole.text
     spans: list[CharSpan] = []
     for index in conversation.completion_turns:
         prompt = template.text(turns[:index], add_generation_prompt=True)
@@ -143,16 +153,16 @@ def render(conversation: Conversation, tokenizer: PreTrainedTokenizerBase) -> Re
         spans.append((len(prompt), len(answered)))
         rendered_turns, rendered_end = index + 1, len(answered)
     _find_turns(turns, range(rendered_turns, len(turns)), text, (rendered_end, len(text)))
-    return Rendering(text, tuple(spans))
+    return Rendering(text, tuple(spans), whole.literal)
 
 
-def _template_for(conversation: Conversation, tokenizer: PreTrainedTokenizerBase) -> _Template:
+def _template_for(conversation: Conversation, template: _Template) -> _Template:
     """Return the template with the tools of a conversation, and with the arguments of calls in the form it reads.
 
     Raises:
         DataError: a phrase: the template does not write the tools.
     """
-    template = _Template(tokenizer, tuple(json.loads(conversation.tools)) if conversation.tools else ())
+    template = replace(template, tools=tuple(json.loads(conversation.tools)) if conversation.tools else ())
     turns = conversation.messages
     calls = [turn for turn in turns if "tool_calls" in turn]
     if calls and _wants_text(template, turns, calls):
@@ -179,7 +189,8 @@ def _wants_text(template: _Template, turns: Sequence[Message], calls: Sequence[M
 def _render_marked(conversation: Conversation, template: _Template) -> Rendering:
     """Return the rendering of a template that marks what the assistant writes."""
     turns = list(conversation.messages)
-    text, marked = template.render(turns, return_assistant_tokens_mask=True)
+    whole, marked = template.render(turns, return_assistant_tokens_mask=True)
+    text = whole.text
     _find_turns(turns, range(len(turns)), text, (0, len(text)))
     prompt_end = _find_turns(turns, range(conversation.given), text, (0, len(text)))
     eos = template.tokenizer.eos_token or ""
@@ -191,7 +202,7 @@ def _render_marked(conversation: Conversation, template: _Template) -> Rendering
     spans = [(start, end) for start, end in spans if start >= prompt_end]
     answers = "\n".join(text[start:end] for start, end in spans)
     _find_turns(turns, conversation.completion_turns, answers, (0, len(answers)))
-    return Rendering(text, tuple(spans))
+    return Rendering(text, tuple(spans), whole.literal)
 
 
 def _of_turns(spans: list[CharSpan], conversation: Conversation) -> list[CharSpan]:

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit.data.preferences import PreferencePair, common_length
 from llmkit.errors import ModelError
-from llmkit.tasks.encoding.chat_templates import rendered
+from llmkit.models.text.prompts import Messages, encode_prompt, encode_rendered, render_chat
 
 
 @dataclass(frozen=True)
@@ -29,23 +29,31 @@ class EncodedPair:
         return EncodedPair(prompt, (chosen, rejected))
 
 
-def encode_pair(pair: PreferencePair, tokenizer: PreTrainedTokenizerBase) -> EncodedPair:
+def encode_pair(
+    pair: PreferencePair, tokenizer: PreTrainedTokenizerBase, split_special_tokens: bool = True
+) -> EncodedPair:
     """Return the tokens of a pair in the chat template; texts alone, for a tokenizer without one, as they are.
 
-    An answer begins where its tokens and those of the prompt part.
+    An answer begins where its tokens and those of the prompt part. Control tokens that a text spells stay text, or are
+    tokens without `split_special_tokens`.
 
     Raises:
         ModelError: there are messages, and no template.
     """
     if tokenizer.chat_template:
-        prompt_ids = _ids(tokenizer, rendered(tokenizer, pair.prompt, ask=True))
+        prompt_ids = _chat_ids(tokenizer, pair.prompt, True, split_special_tokens)
         conversations = ([*pair.prompt, *answer] for answer in pair.answers)
-        chosen, rejected = (_ids(tokenizer, rendered(tokenizer, turns, ask=False)) for turns in conversations)
+        chosen, rejected = (_chat_ids(tokenizer, turns, False, split_special_tokens) for turns in conversations)
     elif pair.is_text:
         prompt = pair.prompt[0]["content"]
-        prompt_ids = list(tokenizer(prompt)["input_ids"])
+        prompt_ids = encode_prompt(tokenizer, prompt, split_special_tokens=split_special_tokens)
         texts = (prompt + answer[0]["content"] for answer in pair.answers)
-        chosen, rejected = (_with_eos(list(tokenizer(text)["input_ids"]), tokenizer) for text in texts)
+        chosen, rejected = (
+            _with_eos(
+                encode_prompt(tokenizer, text, split_special_tokens=split_special_tokens, keeps_end=True), tokenizer
+            )
+            for text in texts
+        )
     else:
         raise ModelError(needs_template(tokenizer))
     common = min(common_length(prompt_ids, chosen), common_length(prompt_ids, rejected))
@@ -57,8 +65,9 @@ def needs_template(tokenizer: PreTrainedTokenizerBase) -> str:
     return f"{tokenizer.name_or_path!r} has no chat template, which rows of messages need; -m names a chat model"
 
 
-def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+def _chat_ids(tokenizer: PreTrainedTokenizerBase, turns: Messages, ask: bool, split: bool) -> list[int]:
+    rendered = render_chat(tokenizer, turns, add_generation_prompt=ask, split_special_tokens=split)
+    return encode_rendered(tokenizer, rendered)
 
 
 def _with_eos(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:

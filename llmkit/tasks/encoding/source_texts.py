@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.data.columns import is_string, item_of, text_of
-from llmkit.tasks.encoding.chat_templates import chat_ids
-from llmkit.tasks.encoding.collation import INPUTS, rows_at_limit, truncated
+from llmkit.models.text.prompts import added_tokens_around, encode_plain_texts, encode_rendered, render_chat
 
 TokenColumns = dict[str, Sequence[object]]
+CutTokens = tuple[list[int], bool]  # of a text, and whether some were cut off
 
 
 def joined_text(cell: object) -> str:
@@ -29,21 +29,63 @@ def holds_text_lists(feature: object) -> bool:
     return is_string(item_of(feature))
 
 
-def encode_prefixed(prefix: str, texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> TokenColumns:
+def encode_prefixed(
+    prefix: str, texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, split_special_tokens: bool
+) -> TokenColumns:
     """Return the tokens of texts behind a prefix, their `length`, and whether some of them were `truncated`."""
     prefixed = [prefix + text for text in texts]
-    encoded = tokenizer(prefixed, truncation=True, max_length=max_length)
-    ids, masks = (encoded[name] for name in INPUTS[:2])
-    lengths = list(map(len, ids))
-    at_limit = rows_at_limit(lengths, max_length)
-    untruncated = tokenizer([prefixed[row] for row in at_limit])["input_ids"] if at_limit else []
-    cut = truncated(len(texts), at_limit, untruncated, max_length)
-    return {"input_ids": ids, "attention_mask": masks, "truncated": cut, "length": lengths}
+    return _columns(encode_cut(prefixed, tokenizer, max_length, split_special_tokens))
 
 
-def encode_chats(prefix: str, texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> TokenColumns:
+def encode_cut(
+    texts: list[str],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    split_special_tokens: bool,
+    target: bool = False,
+) -> list[CutTokens]:
+    """Return at most `max_length` tokens of each text, with those that the tokenizer adds, and whether it was cut.
+
+    `target`: they are what a model is to write.
+    """
+    before, after = added_tokens_around(tokenizer, target)
+    room = max(max_length - len(before) - len(after), 0)
+    encoded = encode_plain_texts(tokenizer, texts, split_special_tokens=split_special_tokens, target=target)
+    return [([*before, *spans.ids[:room], *after], len(spans.ids) > room) for spans in encoded]
+
+
+def encode_chats(
+    prefix: str, texts: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int, split_special_tokens: bool
+) -> TokenColumns:
     """Return the tokens of messages, prefix and text, in the chat template, as `encode_prefixed` does."""
-    prompts = [chat_ids(tokenizer, prefix, text, max_length) for text in texts]
-    ids, cut = [tokens for tokens, _ in prompts], [is_cut for _, is_cut in prompts]
+    return _columns([chat_ids(tokenizer, prefix, text, max_length, split_special_tokens) for text in texts])
+
+
+def _columns(encoded: Sequence[CutTokens]) -> TokenColumns:
+    ids, cut = [tokens for tokens, _ in encoded], [is_cut for _, is_cut in encoded]
     masks = [[1] * len(tokens) for tokens in ids]
     return {"input_ids": ids, "attention_mask": masks, "truncated": cut, "length": list(map(len, ids))}
+
+
+def chat_ids(
+    tokenizer: PreTrainedTokenizerBase, before: str, text: str, max_length: int, split_special_tokens: bool
+) -> CutTokens:
+    """Return at most `max_length` tokens of a message, `before` and `text`, and whether text was cut off for that."""
+    ids = _message_ids(tokenizer, before + text, split_special_tokens)
+    if len(ids) <= max_length:
+        return ids, False
+    spans = encode_plain_texts(tokenizer, [text], split_special_tokens=split_special_tokens)[0]
+    kept = len(spans.ids) - (len(ids) - max_length)
+    while kept > 0:  # a text that is cut can have a token more
+        first = text[: spans.offsets[kept - 1][1]] if spans.offsets else tokenizer.decode(spans.ids[:kept])
+        ids = _message_ids(tokenizer, before + first, split_special_tokens)
+        if len(ids) <= max_length:
+            return ids, True
+        kept -= 1
+    return _message_ids(tokenizer, before, split_special_tokens), True
+
+
+def _message_ids(tokenizer: PreTrainedTokenizerBase, text: str, split_special_tokens: bool) -> list[int]:
+    messages = [{"role": "user", "content": text}]
+    rendered = render_chat(tokenizer, messages, add_generation_prompt=True, split_special_tokens=split_special_tokens)
+    return encode_rendered(tokenizer, rendered)
