@@ -58,12 +58,25 @@ def open_adapter(
 def _folded(adapted: torch.nn.Module, kind: str, name: str) -> PreTrainedModel:
     try:
         with warnings.catch_warnings(action="ignore"):  # that weights are not shared any more, which merge says
-            return cast("PreTrainedModel", adapted.merge_and_unload(safe_merge=True))  # type: ignore[operator]
+            model = cast("PreTrainedModel", adapted.merge_and_unload(safe_merge=True))  # type: ignore[operator]
+            return _without_copies(model)
     except Exception as error:  # what peft raises depends on the kind
         raise ModelError(
             f"the adapter {name!r} is of the kind {kind}, which cannot be merged into this base ({brief(error)}): "
             f"-m {name} opens it as it is"
         ) from error
+
+
+def _without_copies(model: PreTrainedModel) -> PreTrainedModel:
+    """Put the copies of modules that were trained in the place of the modules: some kinds leave that undone."""
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    wrapped = [(name, module) for name, module in model.named_modules() if isinstance(module, AuxiliaryTrainingWrapper)]
+    for name, module in wrapped:
+        parent, _, last = name.rpartition(".")
+        unwrapped = module.unload_and_optionally_merge_module(merge=True, safe_merge=True, adapter_names=None)
+        setattr(model.get_submodule(parent), last, unwrapped)
+    return model
 
 
 def _reason(error: Exception) -> str:
