@@ -16,7 +16,7 @@ from llmkit import hub
 from llmkit.errors import ModelError, brief, listing
 from llmkit.errors.extras import needs_extra
 from llmkit.models import adapters
-from llmkit.models.config import with_config_values
+from llmkit.models.config import context_length, with_config_values
 from llmkit.models.lookup import SMALL_FILES, ResolvedModel, check_base, pick_device, weights_folder
 from llmkit.models.weight_files import check_headers, weight_fingerprint
 from llmkit.options import ModelOptions
@@ -44,6 +44,10 @@ def load_tokenizer(resolved: ResolvedModel, options: ModelOptions) -> PreTrained
         raise ModelError(f"{resolved.name!r} has no tokenizer files")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    if resolved.base is not None:
+        virtual = adapters.read_adapter(resolved.path, resolved.name).virtual_tokens
+        if virtual:  # which take places of the context
+            tokenizer.model_max_length = context_length(resolved.config, tokenizer) - virtual
     return tokenizer
 
 
@@ -122,7 +126,7 @@ def open_weights(
     else:
         adapter_folder = weights_folder(resolved)
         check_headers(adapter_folder, resolved.name)
-        model = adapters.open_adapter(model, adapter_folder, resolved.name, request.merged, new)
+        model = adapters.open_adapter(model, adapter_folder, resolved.name, request.merged, new, len(tokenizer))
         model = model.base_model if request.auto_class == "AutoModel" else model
     if len(tokenizer) > len(model.get_input_embeddings().weight):  # of an adapter's wrapper too
         raise ModelError(f"{resolved.name!r} has a tokenizer of {len(tokenizer)} tokens and embeddings for fewer")

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import torch
 from transformers import AutoConfig, PretrainedConfig
+from transformers.models.auto import modeling_auto
 
 from llmkit import hub
 from llmkit.errors import HubError, ModelError, OptionError, brief
 from llmkit.models import adapters
 from llmkit.models.builtin import BUILTIN
+from llmkit.models.config import with_config_values
 from llmkit.models.weight_files import check_headers, head_outputs, weight_fingerprint
 from llmkit.options import ModelOptions
 from llmkit.output.report import Report
@@ -21,6 +23,13 @@ SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py"]
 SAFETENSORS_WEIGHTS = ["model*.safetensors"]
 PICKLED_WEIGHTS = ["pytorch_model*.bin"]
 BUILTIN_NAME = "built-in"
+EMBEDDINGS = ("embed_tokens", "wte", "shared", "word_embeddings", "embed_in")  # what models call them
+HEADS_OF_TASK_TYPES = {  # by what peft calls an adapter for them
+    "FEATURE_EXTRACTION": "MODEL",
+    "QUESTION_ANS": "MODEL_FOR_QUESTION_ANSWERING",
+    "SEQ_CLS": "MODEL_FOR_SEQUENCE_CLASSIFICATION",
+    "TOKEN_CLS": "MODEL_FOR_TOKEN_CLASSIFICATION",
+}
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,7 @@ def resolve_model(
         resolved = ResolvedModel(
             name, path, PretrainedConfig(), path.name, options.revision, on_hub=True, cached_only=cached_only
         )
+    adapters.require_no_inner_adapters(resolved.path, name)
     is_adapter = adapters.is_adapter(resolved.path)
     if options.revision is not None and not (resolved.on_hub or is_adapter):
         raise OptionError(f"--revision names a version on the Hub, and {name!r} is on this machine: leave it out")
@@ -86,14 +96,29 @@ def resolve_model(
     resolved = replace(resolved, config=_config(resolved, options))
     if not resolved.on_hub:
         check_headers(resolved.path, name)
+        _say_embeddings(resolved, report)
     if resolved.base is not None and not resolved.base.on_hub:
         check_base(resolved, resolved.base)
     return resolved
 
 
+def _say_embeddings(resolved: ResolvedModel, report: Report) -> None:
+    """Say where a base gets other embeddings than it has, as an adapter was trained with tokens of its own."""
+    if resolved.base is None:
+        return
+    shapes, there = adapters.saved_shapes(resolved.path), getattr(resolved.base.config, "vocab_size", None)
+    rows = next((rows for name in EMBEDDINGS if (rows := adapters.saved_rows(shapes, name))), there)
+    if rows != there:
+        report.say(
+            f"embeddings: {rows} of the adapter {resolved.name}, and {there} of its base {resolved.base.name}, which "
+            "is resized to them"
+        )
+
+
 def _base_of(adapter: ResolvedModel, options: ModelOptions, report: Report, named: str | None) -> ResolvedModel:
     """Find the model that an adapter was made on. Of a folder, --revision is its base's; of the Hub, the adapter's."""
-    recorded, revision = adapters.read_adapter(adapter.path, adapter.name)
+    saved = adapters.read_adapter(adapter.path, adapter.name)
+    recorded, revision = saved.base, saved.revision
     if not adapter.on_hub:
         revision = options.revision or revision
     if Path(recorded).parts[-2:] == BUILTIN.parts[-2:]:  # wherever llmkit was installed then
@@ -102,6 +127,8 @@ def _base_of(adapter: ResolvedModel, options: ModelOptions, report: Report, name
         raise ModelError(
             f"the adapter {adapter.name!r} does not say which base it was made on, in its {adapters.CONFIG}"
         )
+    if not named:
+        recorded = _beside(recorded, adapter, report)
     try:
         own = options.revision is None and Path(named or recorded).expanduser().exists()
         opening = replace(options, model=named or recorded, revision=None if own else revision)
@@ -113,6 +140,18 @@ def _base_of(adapter: ResolvedModel, options: ModelOptions, report: Report, name
     if base.base is not None:
         raise ModelError(f"{base.name!r}, the base of the adapter {adapter.name!r}, is an adapter too: merge it first")
     return base
+
+
+def _beside(recorded: str, adapter: ResolvedModel, report: Report) -> str:
+    """Return a base by where it is: a relative folder that is not here may be in or beside the adapter's."""
+    path = Path(recorded).expanduser()
+    if path.exists() or path.is_absolute() or adapter.on_hub:
+        return recorded
+    for folder in (adapter.path, adapter.path.resolve().parent):
+        if (folder / path / "config.json").is_file():
+            report.say(f"base: {folder / path}, which the adapter {adapter.name} calls {recorded}")
+            return str(folder / path)
+    return recorded
 
 
 def check_base(adapter: ResolvedModel, base: ResolvedModel) -> None:
@@ -131,7 +170,7 @@ def _config(resolved: ResolvedModel, options: ModelOptions) -> PretrainedConfig:
     file = folder / "config.json"
     if not file.is_file():
         if resolved.base is not None:  # an adapter that another program made
-            return resolved.base.config
+            return _adapted_config(resolved, resolved.base)
         raise ModelError(f"{name!r} is not a model folder: it has no config.json")
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
@@ -145,6 +184,18 @@ def _config(resolved: ResolvedModel, options: ModelOptions) -> PretrainedConfig:
         raise
     except Exception as error:  # a config can be wrong in as many ways as there are models
         raise ModelError(f"{name!r} has a config.json that cannot be used: {brief(error)}") from error
+
+
+def _adapted_config(resolved: ResolvedModel, base: ResolvedModel) -> PretrainedConfig:
+    """Return the config of what an adapter makes of its base: it may put another head on it."""
+    task_type = adapters.read_adapter(resolved.path, resolved.name).task_type
+    kind = HEADS_OF_TASK_TYPES.get(task_type or "")
+    names = getattr(modeling_auto, f"{kind}_MAPPING_NAMES", {})
+    network = names.get(base.config.model_type)
+    if network is None or network in (base.config.architectures or ()):
+        return base.config
+    config = with_config_values(base.config, {"architectures": [network]})
+    return _with_outputs(config, weights_folder(resolved))
 
 
 def _with_outputs(config: PretrainedConfig, folder: Path) -> PretrainedConfig:

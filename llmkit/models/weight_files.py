@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from llmkit.errors import ModelError, brief
+from llmkit.models.adapters.saved import CONFIG, PICKLE, PREFIX, WEIGHTS
 
 HEADS = ("classifier", "score", "classifier.out_proj", "classification_head.out_proj")  # of classifiers
 BYTES_PER_TENSOR = 4096  # that a fingerprint reads: a digest of all would read all of a model at each start
@@ -22,6 +23,8 @@ def check_headers(folder: Path, name: str) -> None:
     from safetensors import SafetensorError, safe_open
 
     weights = sorted(folder.glob("*.safetensors"))
+    if (folder / CONFIG).is_file() and not (folder / WEIGHTS).is_file():
+        raise ModelError(_lacking_adapter(folder, name))
     if not weights and not any(folder.glob("pytorch_model*.bin")):
         raise ModelError(f"{name!r} holds no weights: a model.safetensors is wanted")
     for file in weights:
@@ -32,6 +35,17 @@ def check_headers(folder: Path, name: str) -> None:
             raise ModelError(f"{file} is truncated or no safetensors file: {brief(error)}") from error
 
 
+def _lacking_adapter(folder: Path, name: str) -> str:
+    if not (folder / PICKLE).is_file():
+        return f"{name!r} holds no weights: an {WEIGHTS} is wanted"
+    source, target = str(folder / PICKLE), str(folder / WEIGHTS)
+    line = f"from safetensors.torch import save_file; import torch; save_file(torch.load({source!r}), {target!r})"
+    return (
+        f"{name!r} holds its weights as {PICKLE}, a pickle as older peft wrote, and {WEIGHTS} is wanted: if you "
+        f'trust it, python -c "{line}" makes one'
+    )
+
+
 def head_outputs(folder: Path) -> int | None:
     """Return how many outputs the head of a classifier has, by its weights; None where these do not tell."""
     from safetensors import safe_open
@@ -39,7 +53,8 @@ def head_outputs(folder: Path) -> int | None:
     found = set()
     for file in folder.glob("*.safetensors"):
         with safe_open(file, framework="pt") as weights:
-            names = {f"{head}.weight" for head in HEADS}.intersection(weights.keys())
+            heads = {f"{head}.weight" for head in HEADS}
+            names = {name for name in weights.keys() if PREFIX.sub("", name, count=1) in heads}  # noqa: SIM118
             shapes = [weights.get_slice(name).get_shape() for name in names]
             found |= {int(shape[0]) for shape in shapes if len(shape) == 2}
     return found.pop() if len(found) == 1 else None

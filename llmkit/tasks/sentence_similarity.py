@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,6 +49,10 @@ class SimilarityColumns(Columns):
 
     roles = ("text", "pair", "label")
     unusable_reason = "a blank text or no number"
+
+    def sample_inputs(self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
+        """Return each text with the one that follows it."""
+        return [{"text": text, "pair": pair} for text, pair in zip(texts, [*texts[1:], *texts[:1]], strict=True)]
 
     def requirement(self) -> str:
         return "two texts and a number of how alike they are (a model without a head does no more: finetune it first)"

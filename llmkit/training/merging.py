@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit import models, runs
 from llmkit.data import files
@@ -116,6 +117,8 @@ def merge(
     resolved = models.resolve_model(opening, report, base=model.model)
     if resolved.base is None:
         raise ModelError(f"{adapter!r} is a plain model: merge takes an adapter, a folder with {adapters.CONFIG}")
+    adapters.require_mergeable(resolved.path, adapter)
+    _require_full_base(resolved.base.config, resolved.base.name, adapter)
     folder = _open_folder(options, resolved)
     task = _task_of(resolved)
     tokenizer = models.load_tokenizer(resolved, opening)
@@ -127,6 +130,8 @@ def merge(
     if options.overwrite:
         folder.clear()
     _save_folded(task, resolved, tokenizer, opening, folder.path)
+    if resolved.config.tie_word_embeddings and not _is_tied(folder.path):
+        report.say("embeddings: the head has weights of its own in the merged model, which it shared in the base")
     saved = replace(model, model=str(folder.path), revision=None)
     after = _answers(task, models.resolve_model(saved, report), saved, inputs, options.batch_size)
     tolerance = _tolerance(resolved, opening, report)
@@ -144,6 +149,20 @@ def _save_folded(
     merged = models.load_model(resolved, task.auto_class_for(resolved.config), tokenizer, options, merged=True)
     vars(merged.config).pop(adapters.BASE_KEY, None)
     models.save(merged, tokenizer, path)
+
+
+def _require_full_base(config: PretrainedConfig, name: str, adapter: str) -> None:
+    quantized = getattr(config, "quantization_config", None)
+    if quantized is not None:
+        kind = quantized.get("quant_method") if isinstance(quantized, dict) else type(quantized).__name__
+        raise ModelError(
+            f"{name!r}, the base of the adapter {adapter!r}, is quantized ({kind}), and an adapter is merged into full "
+            "weights: -m names the model that it was made of"
+        )
+
+
+def _is_tied(folder: Path) -> bool:
+    return bool(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("tie_word_embeddings"))
 
 
 def _open_folder(options: MergeOptions, resolved: ResolvedModel) -> runs.RunFolder:

@@ -343,7 +343,7 @@ def test_a_base_of_other_shapes_is_named_even_where_the_adapter_does_not_say_wha
     [
         (lambda folder: (folder / "adapter_config.json").write_text("{"), ("adapter_config.json",)),
         (lambda folder: (folder / "adapter_config.json").write_text('{"peft_type": "IA3"}'), ("adapter_config.json",)),
-        (lambda folder: _describe(folder, peft_type="PREFIX_TUNING"), ("PREFIX_TUNING", "LORA")),
+        (lambda folder: _describe(folder, peft_type="XLORA"), ("XLORA", "not opened")),
         (lambda folder: _describe(folder, base_model_name_or_path=None), ("base",)),
         (lambda folder: (folder / "adapter_model.safetensors").unlink(), ("holds no weights",)),
         (lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"\0" * 40), ("truncated",)),
