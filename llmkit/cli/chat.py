@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmkit.options import DecodingOptions, ModelOptions, TalkOptions
+from llmkit.options import ChatOptions, ModelOptions, TalkOptions
 from llmkit.options.flags import option_groups, with_examples
 from llmkit.output.report import Report, quiet_libraries
 
@@ -14,7 +14,7 @@ from llmkit.output.report import Report, quiet_libraries
     "printf 'hello\\nand you?\\n' | llmkit chat --json",
 )
 @option_groups
-def chat(*, model: ModelOptions, decoding: DecodingOptions, talk: TalkOptions) -> None:
+def chat(*, model: ModelOptions, decoding: ChatOptions, talk: TalkOptions) -> None:
     """Talk with a chat model. /help lists what can be typed beside turns; Ctrl-C stops an answer, Ctrl-D leaves.
 
     Greedy, unless a sampling flag is given. From a pipe, each line is a turn, and the answers alone are printed.

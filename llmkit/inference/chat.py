@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ from llmkit.inference.generation import EncodedPrompt, Generator
 from llmkit.inference.prediction import resolve_task_and_model
 from llmkit.inference.transcripts import line_of, load_conversation, save_conversation
 from llmkit.models.text.prompts import encode_rendered, render_chat, require_system
-from llmkit.options import AskOptions, DecodingOptions, GenerateRequest, GenerationOptions, ModelOptions
+from llmkit.options import AskOptions, ChatOptions, GenerateRequest, ModelOptions
 from llmkit.output.report import Report
 from llmkit.runs.interrupts import StopRequest
 
@@ -37,12 +37,13 @@ class Chat:
     The model reads the messages from the turn `forgotten` on; those before it have no room in its context any more.
     """
 
-    def __init__(self, options: ModelOptions, decoding: DecodingOptions, report: Report) -> None:
-        task, resolved = resolve_task_and_model("chat", options, AskOptions(), report, CHAT_MODEL)
+    def __init__(self, options: ModelOptions, decoding: ChatOptions, report: Report) -> None:
+        asked = AskOptions(split_special_tokens=decoding.split_special_tokens)
+        task, resolved = resolve_task_and_model("chat", options, asked, report, CHAT_MODEL)
         if options.model is None:
             report.say(f"model: {CHAT_MODEL}, the default; -m names another")
-        without_system = GenerationOptions(**asdict(replace(decoding, system=None)))
-        self.generator = Generator(task, resolved, GenerateRequest(model=options, decoding=without_system), report)
+        request = GenerateRequest(model=options, asked=asked, decoding=decoding.generation)
+        self.generator = Generator(task, resolved, request, report)
         if not self.generator.chat:
             raise ModelError(
                 f"{resolved.name!r} has no chat template, so it cannot chat; `llmkit generate -m {resolved.name}` "
@@ -181,8 +182,9 @@ class Chat:
     def _token_ids(self, messages: Sequence[Message]) -> list[int]:
         for message in messages:
             require_characters(message["content"], "the conversation")
-        rendered = render_chat(self.generator.tokenizer, messages, add_generation_prompt=True)
-        return encode_rendered(self.generator.tokenizer, rendered)
+        tokenizer, keeps_text = self.generator.tokenizer, self.generator.settings.keeps_text
+        rendered = render_chat(tokenizer, messages, add_generation_prompt=True, split_special_tokens=keeps_text)
+        return encode_rendered(tokenizer, rendered)
 
     @staticmethod
     def _system_messages(text: str | None) -> list[Message]:

@@ -86,11 +86,6 @@ class Generator(Answerer[EncodedPrompt]):
         return decoding
 
     @property
-    def splits_special_tokens(self) -> bool:
-        """Whether the spelling of a control token in a text stays text."""
-        return getattr(self.settings, "split_special_tokens", True)
-
-    @property
     def max_new_tokens(self) -> int:
         """How many tokens are asked for at most."""
         return self.asked.target_length or self.decoding.max_new_tokens
@@ -124,7 +119,7 @@ class Generator(Answerer[EncodedPrompt]):
         if not ids:
             raise DataError(f"{name} is empty")
         spelled = control_tokens_in(self.tokenizer, text)
-        if spelled and self.splits_special_tokens:
+        if spelled and self.settings.keeps_text:
             those = f"{listing(spelled)}, which {'stays' if len(spelled) == 1 else 'stay'} text"
             self._say_once(f"{name} holds {those}; --no-split-special-tokens reads it as a control token")
         left = self.context - len(ids)

@@ -21,7 +21,7 @@ from llmkit.options.data import (
 from llmkit.options.distillation import DistillingOptions
 from llmkit.options.embedding import EmbeddingOptions, RetrievalOptions, VectorRowOptions
 from llmkit.options.evaluation import CompareOptions, EvalOptions, GateOptions, ResultOptions
-from llmkit.options.generation import DecodingOptions, GenerationOptions
+from llmkit.options.generation import ChatOptions, DecodingOptions, GenerationOptions
 from llmkit.options.model import ModelOptions
 from llmkit.options.pretraining import ArchitectureOptions
 from llmkit.options.publishing import PushOptions
@@ -33,6 +33,7 @@ __all__ = [
     "AdapterOptions",
     "ArchitectureOptions",
     "AskOptions",
+    "ChatOptions",
     "ClassifyRequest",
     "CompareOptions",
     "CorpusOptions",

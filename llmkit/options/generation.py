@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated
 
 from llmkit.options.base import Options, seed_problems
@@ -72,3 +72,23 @@ class GenerationOptions(DecodingOptions):
             yield "--num-beams searches and --temperature, --top-p and --top-k sample; give one kind"
         if self.system is not None and self.chat is False:
             yield "--system is a part of the chat template, which --no-chat turns off"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatOptions(DecodingOptions):
+    """How to decode in a chat, and what of what is typed."""
+
+    split_special_tokens: Annotated[
+        bool | None,
+        flag(
+            "--split-special-tokens/--no-split-special-tokens",
+            panel="Prompt",
+            help="Is <|im_end|> in a turn that text, or the token? Text, unless it is given.",
+        ),
+    ] = None
+
+    @property
+    def generation(self) -> GenerationOptions:
+        """The same options for one answer, without the system message, which a chat can change."""
+        values = {field.name: getattr(self, field.name) for field in fields(DecodingOptions)}
+        return GenerationOptions(**{**values, "system": None})

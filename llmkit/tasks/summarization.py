@@ -12,8 +12,9 @@ from llmkit.data.evidence import Evidence
 from llmkit.errors import listing
 from llmkit.options import TaskFlags
 from llmkit.tasks.base.candidates import Candidate
+from llmkit.tasks.base.generated_texts import GeneratedText
 from llmkit.tasks.base.settings import TaskSettings
-from llmkit.tasks.base.text_to_text import PREFIXED_FAMILIES, GeneratedText, PairColumns, TextToText, TextToTextEncoding
+from llmkit.tasks.base.text_to_text import PREFIXED_FAMILIES, PairColumns, TextToText, TextToTextEncoding
 from llmkit.tasks.encoding.source_texts import holds_text_lists
 from llmkit.tasks.matching.text_pairs import text_and_summary
 

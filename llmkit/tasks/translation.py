@@ -18,16 +18,9 @@ from llmkit.data.evidence import Evidence
 from llmkit.errors import DataError, ModelError, OptionError, listing
 from llmkit.options import TaskFlags
 from llmkit.tasks.base.candidates import Candidate, Confidence
+from llmkit.tasks.base.generated_texts import GeneratedText, TextToTextSettings
 from llmkit.tasks.base.settings import TaskSettings
-from llmkit.tasks.base.text_to_text import (
-    PREFIXED_FAMILIES,
-    GeneratedText,
-    PairColumns,
-    TextToText,
-    TextToTextEncoding,
-    TextToTextSettings,
-    task_params,
-)
+from llmkit.tasks.base.text_to_text import PREFIXED_FAMILIES, PairColumns, TextToText, TextToTextEncoding, task_params
 from llmkit.tasks.encoding import language_codes
 from llmkit.tasks.matching.text_pairs import source_and_target
 

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 
 from llmkit.models.text.special_tokens import control_tokens
 from llmkit.tasks import TASKS, TaskSettings
-from llmkit.tasks.base.text_to_text import TextToTextSettings
+from llmkit.tasks.base.generated_texts import TextToTextSettings
 from llmkit.tasks.encoding.assistant_masks import GENERATION_BLOCK
 
 EOS = "<|endoftext|>"

@@ -19,7 +19,7 @@ from llmkit.errors import OptionError
 from llmkit.models.tokenizer_training import train_bpe
 from llmkit.options import TaskFlags
 from llmkit.tasks import TASKS, TaskSettings
-from llmkit.tasks.base.text_to_text import TextToTextSettings
+from llmkit.tasks.base.generated_texts import TextToTextSettings
 from llmkit.tasks.encoding import language_codes
 
 TASK = TASKS["translation"]

@@ -7,31 +7,29 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from datasets import Dataset, Value
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit import metrics, models
-from llmkit.data.columns import Row, is_string
+from llmkit.data.columns import is_string
 from llmkit.data.labels import Labels
 from llmkit.data.turns import Message
-from llmkit.errors import DataError, ModelError, OptionError, shortened
-from llmkit.metrics.observations import Observations, Texts
+from llmkit.errors import ModelError, OptionError, shortened
+from llmkit.metrics.observations import Texts
 from llmkit.models.config import is_decoder
-from llmkit.models.text.answer_text import answer_text
-from llmkit.models.text.decoding import Decoding, as_own, resolve_decoding
-from llmkit.models.text.ends import end_tokens, tokenizer_ends
-from llmkit.options import AskOptions, GenerationOptions, TaskFlags
-from llmkit.tasks.base.answers import Answers, Prediction
+from llmkit.models.text.ends import tokenizer_ends
+from llmkit.options import AskOptions, TaskFlags
 from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Batch, Collator, EncodedRow, Encoding
+from llmkit.tasks.base.generated_texts import FORCED_TOKENS, TextToTextSettings
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding.collation import IGNORED, pad_inputs, pad_sequences
-from llmkit.tasks.encoding.language_codes import force_tokens, forced_tokens
+from llmkit.tasks.encoding.language_codes import forced_tokens
 from llmkit.tasks.encoding.source_texts import (
     encode_chats,
     encode_cut,
@@ -42,19 +40,6 @@ from llmkit.tasks.encoding.source_texts import (
 )
 
 PREFIXED_FAMILIES = models.T5_FAMILIES  # a prefix in words tells them what to do
-FORCED_TOKENS = ("decoder_start_token_id", "forced_bos_token_id")  # they tell a model which language to write
-
-
-@dataclass(frozen=True)
-class TextToTextSettings:
-    """What a run settles of its texts beside their columns."""
-
-    source: str | None = None  # the language of the texts, as the model spells it
-    target: str | None = None
-    prefix: str = ""  # what stands before each text
-    target_length: int = 128  # tokens of a target at most
-    chat: bool = False  # a decoder is asked in its chat template, the prefix being the instruction
-    end_tokens: tuple[int, ...] = ()  # what ends an answer beside the tokens of the model's own generation config
 
 
 class PairColumns(Columns):
@@ -136,73 +121,6 @@ class TextToTextEncoding(Encoding):
     def forced_tokens(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> dict[str, int]:
         text_settings = settings.of(TextToTextSettings)
         return forced_tokens(tokenizer, text_settings.source, text_settings.target)
-
-
-class GeneratedText(Answers):
-    """What a model writes for each text."""
-
-    continues_prompt = True
-    scores_prediction_files = True
-
-    def prompt(self, text: str, settings: TaskSettings) -> str:
-        return settings.of(TextToTextSettings).prefix + text
-
-    def predict(self, model: PreTrainedModel, batch: Batch, settings: TaskSettings) -> list[Prediction]:
-        """Return the tokens that the model writes for each row, the end token among them but no padding."""
-        text_settings, decoding = settings.of(TextToTextSettings), _decoding(model, settings)
-        config = decoding.config
-        config.max_new_tokens = text_settings.target_length
-        force_tokens(config, {name: int(batch[name][0]) for name in FORCED_TOKENS if name in batch})
-        with as_own(model, config):
-            written = model.generate(**self.encoding.model_inputs(batch), generation_config=config)
-        start = batch["input_ids"].shape[1] if text_settings.chat else 1  # a decoder starts from a token of its own
-        return [decoding.ends.cut(row[start:]) for row in written.tolist()]
-
-    def decoding_sentence(self, model: PreTrainedModel, settings: TaskSettings) -> str | None:
-        return _decoding(model, settings).sentence
-
-    def logits(self, model: PreTrainedModel, batch: Batch, index: int) -> torch.Tensor:
-        """Return the logits (tokens, vocabulary) of a row: of its own target, or of the prompt of a chat model."""
-        logits: torch.Tensor
-        inputs = self.encoding.model_inputs(batch)
-        if "labels" not in batch:
-            mask = batch["attention_mask"]
-            logits = model(**inputs, position_ids=(mask.cumsum(-1) - 1).clamp(min=0)).logits[index]
-            return logits[-int(mask[index].sum()) :]
-        labels = batch["labels"]
-        logits = model(**inputs, labels=labels).logits[index]
-        return logits[: int((labels[index] != IGNORED).sum())]
-
-    def class_name(self, number: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
-        return str(tokenizer.decode([number]))
-
-    def evaluation_arrays(
-        self,
-        predictions: Sequence[Prediction],
-        encoded: Dataset,
-        tokenizer: PreTrainedTokenizerBase,
-        settings: TaskSettings,
-    ) -> Observations:
-        texts = (answer_text(tokenizer, [int(token) for token in tokens]) for tokens in predictions)
-        return Texts(tuple(text.strip() for text in texts), tuple(map(tuple, encoded["references"])))
-
-    def arrays_from_predictions(
-        self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings
-    ) -> Observations:
-        for row in predictions:
-            if not isinstance(row["prediction"], str | None):
-                raise DataError(
-                    f"predictions, row {row['place']}: a text is wanted, not {shortened(row['prediction'])}"
-                )
-        references = tuple(tuple(references_in(target)) for target in rows[settings.columns["target"]][:])
-        return Texts(tuple(row["prediction"] or "" for row in predictions), references)
-
-
-def _decoding(model: PreTrainedModel, settings: TaskSettings) -> Decoding:
-    """Return how texts are written that are to be measured: as `generate` writes them without a flag."""
-    own = model.generation_config
-    ends = end_tokens(own, settings.of(TextToTextSettings).end_tokens)
-    return resolve_decoding(own, GenerationOptions(), {}, ends)
 
 
 class TextToText(Task):
