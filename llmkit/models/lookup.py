@@ -13,6 +13,7 @@ from llmkit import hub
 from llmkit.errors import HubError, ModelError, OptionError, brief
 from llmkit.models import adapters
 from llmkit.models.builtin import BUILTIN
+from llmkit.models.config import CLASSIFIERS, outputs_problem
 from llmkit.models.weight_files import check_headers, head_outputs, weight_fingerprint
 from llmkit.options import ModelOptions
 from llmkit.output.report import Report
@@ -137,20 +138,18 @@ def _config(resolved: ResolvedModel, options: ModelOptions) -> PretrainedConfig:
         values = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise ValueError("it holds no object")
+        if problem := outputs_problem(values):
+            raise ValueError(problem)
         if "auto_map" in values and not options.trust_remote_code:
             raise ModelError(f"{name!r} brings its own Python code; --trust-remote-code runs it, if you trust it")
         config = AutoConfig.from_pretrained(folder, trust_remote_code=options.trust_remote_code)
-        return config if values.get("id2label") or values.get("num_labels") else _with_outputs(config, folder)
     except ModelError:
         raise
     except Exception as error:  # a config can be wrong in as many ways as there are models
         raise ModelError(f"{name!r} has a config.json that cannot be used: {brief(error)}") from error
-
-
-def _with_outputs(config: PretrainedConfig, folder: Path) -> PretrainedConfig:
-    """Return the config of a classifier that names no label with as many labels as the weights have outputs."""
-    if (config.architectures or [""])[0].endswith(("ForSequenceClassification", "ForTokenClassification")):
-        config.num_labels = head_outputs(folder) or config.num_labels
+    is_classifier = (config.architectures or [""])[0].endswith(CLASSIFIERS)
+    if is_classifier and not (values.get("id2label") or values.get("num_labels")):
+        config.num_labels = head_outputs(weights_folder(resolved)) or config.num_labels  # by what is there
     return config
 
 
