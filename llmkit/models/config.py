@@ -80,11 +80,11 @@ def _is_name(name: object) -> bool:
 
 def _require_distinct(names: Sequence[str]) -> None:
     """Refuse outputs of one name, of which an answer by name would lose all but one; blanks around it tell nothing."""
-    alike = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    if alike:
+    repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if repeated:
         outputs = [
             f"{name!r} is the name of {listing(str(number) for number, other in enumerate(names) if other == name)}"
-            for name in alike
+            for name in repeated
         ]
         raise ModelError(
             f"the model's config.json gives outputs one name in id2label ({listing(outputs, MAX_OUTPUTS_SHOWN)}), and "

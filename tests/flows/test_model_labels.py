@@ -112,7 +112,7 @@ def test_the_scores_are_those_of_the_pipeline_of_transformers(llmkit, classifier
     model = relabelled(classifier, tmp_path / "model", **{"id2label": {"0": "bad", "1": "good"}, **values})
     ran = llmkit("classify", "-m", model, "a good film", "--json", "--dtype", "float32")
     assert ran.code == 0, ran.err
-    reference = pipeline("text-classification", str(model), top_k=None, device="cpu")("a good film")
+    reference = pipeline("text-classification", str(model), top_k=None, device="cpu")(["a good film"])[0]
     assert ran.json["scores"] == pytest.approx({str(each["label"]): each["score"] for each in reference}, abs=1e-5)
     assert ran.json["label"] == str(reference[0]["label"])
     assert ran.json["score"] == max(ran.json["scores"].values())
