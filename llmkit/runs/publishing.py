@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmkit.errors import HubError, LlmkitError, ModelError, OptionError, listing
+from llmkit.errors import HubError, LlmkitError, ModelError, OptionError, brief, listing
 from llmkit.errors.libraries import translated
 from llmkit.models.weight_files import check_headers
 from llmkit.options import PushOptions
@@ -15,6 +15,7 @@ from llmkit.runs.card import card, is_untouched
 from llmkit.runs.record import RunRecord
 from llmkit.runs.repository import CARD, MANIFEST, MAX_FILES_SHOWN, RUN, Changes, Content, Repository, changes, size
 
+CONFIGS = ("config.json", "adapter_config.json")
 CHANGED_MEANWHILE = (409, 412)  # what the Hub answers where `parent_commit` is not the newest commit
 
 
@@ -132,6 +133,15 @@ def _require_finished(run: str) -> tuple[Path, RunRecord]:
             f"the run in {run!r} is {run_record.get('status')}, not finished: the command that began it ends it"
         )
     check_headers(folder, run)
+    if not any((folder / name).is_file() for name in CONFIGS):
+        raise ModelError(f"the run in {run!r} has lost its config.json, and no model opens without one")
+    try:
+        card(run_record, folder.name)
+        _message(run_record)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"the run.json in {run!r} is not as llmkit left it ({brief(error)}): the command that made it makes another"
+        ) from error
     return folder, run_record
 
 

@@ -93,7 +93,7 @@ def test_files_of_other_hands_are_refused_and_stay(tmp_path, world):
         assert ran.code == 2
         assert "me/other holds files that llmkit did not put there" in ran.error
         assert "(config.json): --replace writes over them" in ran.error
-        assert "kept there, not of llmkit: notes.bin, onnx/model.safetensors, other.safetensors" in ran.err
+        assert "kept there, not of llmkit: README.md, notes.bin, onnx/model.safetensors, other.safetensors" in ran.err
     document = checked(dry.json)
     assert (document["refused"], document["removed"], document["replaced"]) == (["config.json"], [], ["config.json"])
     assert {"spiece.model", "vocab.txt", "other.safetensors"} <= set(document["kept"])
@@ -176,30 +176,27 @@ def test_a_run_json_of_another_program_is_of_another_hand(tmp_path, world, text)
     repository(root, "odd", **{"run.json": text, "llmkit_files.json": text})
     (ran,) = session("push {}/run me/odd")
     assert ran.code == 2
-    assert "(llmkit_files.json and run.json)" in ran.error
+    assert "(llmkit_files.json, run.json)" in ran.error
 
 
-def test_a_commit_in_between_is_refused(tmp_path, monkeypatch):
-    from huggingface_hub import HfApi
+class BusyHub(WritableHub):
+    """A Hub where somebody else commits while files are sent."""
 
-    from llmkit.errors import HubError
-    from llmkit.runs import publishing
-    from llmkit.runs.repository import Repository, changes
+    def preupload(self, name, revision, request):
+        answer = super().preupload(name, revision, request)
+        (self.roots[0] / "models" / name / "config.json").write_text('{"of": "somebody"}')
+        return answer
 
-    def refuse(self, repo, operations, *, commit_message, parent_commit):
-        import httpx
-        from huggingface_hub.errors import HfHubHTTPError
 
-        assert parent_commit == "c" * 40
-        response = httpx.Response(412, request=httpx.Request("POST", "https://hub/api"))
-        raise HfHubHTTPError("A commit has happened since", response=response)
-
-    monkeypatch.setattr(HfApi, "create_repo", lambda *_, **__: "https://hub/me/x")
-    monkeypatch.setattr(HfApi, "create_commit", refuse)
-    repository_there = Repository({}, "c" * 40)
-    made = changes(repository_there, {"config.json": b"{}"}, replace=False)
-    with pytest.raises(HubError, match=r"was changed while this push was made.*run the command again"):
-        publishing._upload("me/x", repository_there, made, publishing.PushOptions(), "message", publishing.Report())
+def test_a_commit_in_between_is_refused(tmp_path):
+    root = tmp_path / "hub"
+    root.mkdir()
+    run_folder(tmp_path / "run")
+    with serve([root], kind=BusyHub) as hub:
+        (ran,) = hub_session([f"push {tmp_path}/run me/busy"], hub.endpoint, tmp_path / "home", HF_TOKEN="hf_me")
+    assert ran.code == 4
+    assert "'me/busy' was changed while this push was made, and is left as it is: run the command again" in ran.error
+    assert names_in(root / "models/me/busy") == {"config.json"}
 
 
 def test_a_push_names_the_commit_that_it_was_compared_with(tmp_path, world):
@@ -223,6 +220,27 @@ def test_a_merged_model_has_a_card_of_its_own(llmkit, tmp_path):
     assert "llmkit merge runs/adapter" in text
     made = ModelCard(text).data
     assert (made.base_model, made.library_name, made.pipeline_tag) == ("acme/base", "transformers", None)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("run.json", "[]", "no run of llmkit"),
+        ("run.json", '{"status": "finished", "command": "merge", "merged": {}}', "run.json in"),
+        ("run.json", '{"status": "finished", "command": "finetune", "data": {}}', "run.json in"),
+        ("run.json", '{"status": "finished", "command": "merge", "merged": null}', "run.json in"),
+        ("config.json", None, "has lost its config.json"),
+        ("model.safetensors", None, "holds no weights"),
+    ],
+)
+def test_a_damaged_run_is_one_sentence(llmkit, tmp_path, file, text, words):
+    run = run_folder(tmp_path / "run")
+    (run / file).unlink()
+    if text is not None:
+        (run / file).write_text(text)
+    ran = llmkit("push", run, "me/x", "--dry-run")
+    assert (ran.code, ran.out) == (2, "")
+    assert words in ran.error
 
 
 @pytest.mark.parametrize("base", ["/models/base", "built-in", "../base", "~/base", "a/b/c"])
