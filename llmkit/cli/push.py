@@ -26,16 +26,18 @@ def push(
 ) -> None:
     """Put a finished run on the Hub: the model, its card and its figures; of what is there, only what changed.
 
-    Checkpoints and other files stay here. A card that was edited by hand is kept, here and there.
+    Checkpoints and other files stay here. Files there that llmkit did not put there are named and stay, and a card that
+    was edited by hand is kept, here and there. A dry run compares and lists what would go.
     """
     quiet_libraries(talk)
     from llmkit.runs.publishing import push as run_push
 
     report = Report(talk)
     pushed = run_push(run, repo, options, report, talk.dry_run)
-    if pushed is None:
-        report.say("dry run: everything checked here, the Hub was not asked")
-    elif report.json:
+    if report.json:
         report.json_line(pushed.as_dict())
-    else:
+    elif pushed.url is not None:
         report.line(pushed.url)
+    pushed.changes.require_allowed(repo)  # of a dry run; a push was refused before
+    if talk.dry_run:
+        report.say("dry run: nothing was sent")

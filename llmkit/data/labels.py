@@ -8,10 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from datasets import ClassLabel, Dataset, Value
-from transformers import PretrainedConfig
 
 from llmkit.data.columns import cells_of, class_names
-from llmkit.errors import DataError, ModelError, OptionError, did_you_mean, listing
+from llmkit.errors import DataError, OptionError, did_you_mean, listing
 
 MAX_LABELS_SHOWN = 12  # names, or flags, that a sentence holds
 INTEGER = re.compile(r"-?[0-9]+")
@@ -38,25 +37,6 @@ class Labels:
             "label2id": {name: number for number, name in enumerate(self.names)},
             "problem_type": "single_label_classification",
         }
-
-    @classmethod
-    def of_model(cls, config: PretrainedConfig) -> Labels:
-        """Read the labels from a model's config.
-
-        Raises:
-            ModelError: it does not name each output once, by its number from 0.
-        """
-        is_single = config.num_labels == 1 and config.problem_type != "multi_label_classification"
-        if is_single or config.problem_type == "regression":
-            return cls(())
-        names = dict(config.id2label)
-        outputs = range(len(names))
-        if sorted(names) != list(outputs) or None in names.values():
-            raise ModelError(
-                f"the model's config.json names its outputs {listing(f'{n}: {names[n]!r}' for n in sorted(names))} in "
-                f"id2label; a name for each of 0 to {outputs[-1]} is wanted: correct it there"
-            )
-        return cls(tuple(str(names[number]) for number in outputs))
 
 
 def natural(name: str) -> tuple[tuple[tuple[int, int | str], ...], str]:
@@ -143,9 +123,7 @@ class Matching:
     how: str | None = None
 
 
-def match(
-    dataset: Dataset, column: str, config: PretrainedConfig, mapping: Mapping[str, str] | None = None
-) -> Matching:
+def match(dataset: Dataset, column: str, model: Labels, mapping: Mapping[str, str] | None = None) -> Matching:
     """Return how the model's labels and the dataset's belong together: by `mapping`, else by name, never by position.
 
     Names may differ in case and separators, and `LABEL_1` is the integer 1. The classes have the order of a dataset
@@ -154,14 +132,14 @@ def match(
     Args:
         dataset: the rows to be measured.
         column: the column of their labels.
-        config: of the model.
+        model: the labels of the model.
         mapping: model label -> dataset label; several may count towards one.
 
     Raises:
         DataError: the dataset has labels that the model lacks, or one of them is a number and the other a class.
         OptionError: the mapping names a label that the model or the dataset lacks.
     """
-    model, mapping = Labels.of_model(config), mapping or {}
+    mapping = mapping or {}
     feature = dataset.features[column]
     if _is_regression(dataset, column, model):
         if mapping:

@@ -14,7 +14,7 @@ from llmkit import hub
 from llmkit.errors import HubError, ModelError, OptionError, brief
 from llmkit.models import adapters
 from llmkit.models.builtin import BUILTIN
-from llmkit.models.config import with_config_values
+from llmkit.models.config import CLASSIFIERS, outputs_problem, with_config_values
 from llmkit.models.weight_files import check_headers, head_outputs, weight_fingerprint
 from llmkit.options import ModelOptions
 from llmkit.output.report import Report
@@ -176,14 +176,18 @@ def _config(resolved: ResolvedModel, options: ModelOptions) -> PretrainedConfig:
         values = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise ValueError("it holds no object")
+        if problem := outputs_problem(values):
+            raise ValueError(problem)
         if "auto_map" in values and not options.trust_remote_code:
             raise ModelError(f"{name!r} brings its own Python code; --trust-remote-code runs it, if you trust it")
         config = AutoConfig.from_pretrained(folder, trust_remote_code=options.trust_remote_code)
-        return config if values.get("id2label") or values.get("num_labels") else _with_outputs(config, folder)
     except ModelError:
         raise
     except Exception as error:  # a config can be wrong in as many ways as there are models
         raise ModelError(f"{name!r} has a config.json that cannot be used: {brief(error)}") from error
+    if values.get("id2label") or values.get("num_labels"):
+        return config
+    return _with_outputs(config, resolved)
 
 
 def _adapted_config(resolved: ResolvedModel, base: ResolvedModel) -> PretrainedConfig:
@@ -195,13 +199,13 @@ def _adapted_config(resolved: ResolvedModel, base: ResolvedModel) -> PretrainedC
     if network is None or network in (base.config.architectures or ()):
         return base.config
     config = with_config_values(base.config, {"architectures": [network]})
-    return _with_outputs(config, weights_folder(resolved))
+    return _with_outputs(config, resolved)
 
 
-def _with_outputs(config: PretrainedConfig, folder: Path) -> PretrainedConfig:
+def _with_outputs(config: PretrainedConfig, resolved: ResolvedModel) -> PretrainedConfig:
     """Return the config of a classifier that names no label with as many labels as the weights have outputs."""
-    if (config.architectures or [""])[0].endswith(("ForSequenceClassification", "ForTokenClassification")):
-        config.num_labels = head_outputs(folder) or config.num_labels
+    if (config.architectures or [""])[0].endswith(CLASSIFIERS):
+        config.num_labels = head_outputs(weights_folder(resolved)) or config.num_labels
     return config
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import torch
 
 from llmkit.errors import ModelError, brief
 from llmkit.models.adapters.saved import CONFIG, PICKLE, PREFIX, WEIGHTS
 
-HEADS = ("classifier", "score", "classifier.out_proj", "classification_head.out_proj")  # of classifiers
+HEADS = ("classifier", "score", "classifier.out_proj", "classification_head.out_proj", "logits_proj")  # of classifiers
 BYTES_PER_TENSOR = 4096  # that a fingerprint reads: a digest of all would read all of a model at each start
 
 
@@ -48,16 +52,24 @@ def _lacking_adapter(folder: Path, name: str) -> str:
 
 def head_outputs(folder: Path) -> int | None:
     """Return how many outputs the head of a classifier has, by its weights; None where these do not tell."""
+    found = set()
+    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    for file in files:
+        with contextlib.suppress(Exception):  # a file that cannot be read is refused where the weights are loaded
+            found |= {int(shape[0]) for shape in _head_shapes(file) if len(shape) == 2}
+    return found.pop() if len(found) == 1 else None
+
+
+def _head_shapes(file: Path) -> list[Sequence[int]]:
     from safetensors import safe_open
 
-    found = set()
-    for file in folder.glob("*.safetensors"):
-        with safe_open(file, framework="pt") as weights:
-            heads = {f"{head}.weight" for head in HEADS}
-            names = {name for name in weights.keys() if PREFIX.sub("", name, count=1) in heads}  # noqa: SIM118
-            shapes = [weights.get_slice(name).get_shape() for name in names]
-            found |= {int(shape[0]) for shape in shapes if len(shape) == 2}
-    return found.pop() if len(found) == 1 else None
+    heads = {f"{head}.weight" for head in HEADS}  # of an adapter behind a prefix
+    if file.suffix == ".bin":
+        tensors = torch.load(file, map_location="meta", weights_only=True)
+        return [tensor.shape for name, tensor in tensors.items() if PREFIX.sub("", name, count=1) in heads]
+    with safe_open(file, framework="pt") as weights:
+        names = [name for name in weights.keys() if PREFIX.sub("", name, count=1) in heads]  # noqa: SIM118
+        return [weights.get_slice(name).get_shape() for name in names]
 
 
 def weight_fingerprint(folder: Path) -> str:

@@ -17,6 +17,13 @@ class PushOptions(Options):
     private: Annotated[
         bool, flag("--private/--no-private", panel="Hub", help="Make the repository a private one, if it is new.")
     ] = False
+    replace: Annotated[
+        bool,
+        flag(
+            panel="Hub",
+            help="Write over files of other hands there, an edited card too, and remove other models' files.",
+        ),
+    ] = False
     message: Annotated[str | None, flag(panel="Hub", help="Message of the commit; default: what was measured.")] = None
 
     def problems(self) -> Iterator[str]:

@@ -23,7 +23,7 @@ from llmkit.options import (
     TrainingOptions,
     TunedRecipeOptions,
 )
-from llmkit.runs.record import ComponentOfMix, DataRecord, RecipeRecord, RunRecord
+from llmkit.runs.record import ComponentOfMix, DataRecord, MergedRecord, RecipeRecord, RunRecord
 from llmkit.tasks import get_task
 
 if TYPE_CHECKING:
@@ -54,12 +54,13 @@ def card(run_record: RunRecord, name: str) -> str:
 
     Source of the metadata: https://huggingface.co/docs/hub/model-cards
     """
-    data, recipe = run_record["data"], run_record.get("recipe")
+    data, recipe = run_record.get("data"), run_record.get("recipe")
     parts = [f"---\n{_metadata(run_record, name)}\n---", f"# {name}", _made(run_record), *_measured(run_record)]
-    parts.append(
-        f"Training rows: {_trained_on(data)}; "
-        f"validation rows: {data['validation_rows']} (SHA-256 {data['validation_sha256'][:16]}...)."
-    )
+    if data:
+        parts.append(
+            f"Training rows: {_trained_on(data)}; "
+            f"validation rows: {data['validation_rows']} (SHA-256 {data['validation_sha256'][:16]}...)."
+        )
     if recipe:
         parts.append(f"Recipe: {_recipe(recipe)}.")
     parts += _series(run_record)
@@ -83,20 +84,30 @@ def _library(run_record: RunRecord) -> str:
     return "peft" if model and model["adapter"] else "transformers"
 
 
-def _pipeline_tag(run_record: RunRecord) -> str:
-    return get_task(run_record["task"]).pipeline_tag or run_record["task"]
+def _pipeline_tag(run_record: RunRecord) -> str | None:
+    task = run_record.get("task")  # a merged adapter of another program has none
+    return get_task(task).pipeline_tag or task if task else None
+
+
+def _base_model(run_record: RunRecord) -> str | None:
+    """Return the Hub's name of the model that was trained, or that an adapter was folded into."""
+    model, merged = run_record.get("model"), run_record.get("merged")
+    if merged:
+        base = merged["base"]
+        return base if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", base) and not Path(base).exists() else None
+    return model["name"] if model and model.get("commit") else None
 
 
 def _metadata(run_record: RunRecord, name: str) -> str:
     from huggingface_hub import ModelCardData
 
-    model, results = run_record.get("model"), list(_results(run_record))
+    results = list(_results(run_record))
     datasets = [hub_name(dataset["reference"])[0] for dataset in _datasets(run_record) if dataset.get("commit")]
     metadata = ModelCardData(
         library_name=_library(run_record),
         pipeline_tag=_pipeline_tag(run_record),
         tags=["llmkit"],
-        base_model=model["name"] if model and model.get("commit") else None,
+        base_model=_base_model(run_record),
         datasets=datasets or None,
         model_name=name if results else None,
         eval_results=results or None,
@@ -105,14 +116,17 @@ def _metadata(run_record: RunRecord, name: str) -> str:
 
 
 def _datasets(run_record: RunRecord) -> Sequence[DataRecord | ComponentOfMix]:
-    return run_record["data"].get("mix") or [run_record["data"]]
+    data = run_record.get("data")
+    return (data.get("mix") or [data]) if data else []
 
 
 def _results(run_record: RunRecord) -> Iterator[EvalResult]:
     """Yield the figures as the Hub's model-index holds them."""
     from huggingface_hub import EvalResult
 
-    data = run_record["data"]
+    data = run_record.get("data")
+    if not data:
+        return
     if data.get("commit"):
         (source, config), name = hub_name(data["reference"]), data["reference"]
     else:
@@ -121,7 +135,7 @@ def _results(run_record: RunRecord) -> Iterator[EvalResult]:
     for metric, figure in run_record.get("result", {}).get("metrics", {}).items():
         if figure["value"] is not None:
             yield EvalResult(
-                task_type=_pipeline_tag(run_record),
+                task_type=str(_pipeline_tag(run_record)),
                 dataset_type=source,
                 dataset_name=name,
                 dataset_config=config,
@@ -134,16 +148,32 @@ def _results(run_record: RunRecord) -> Iterator[EvalResult]:
 
 
 def _made(run_record: RunRecord) -> str:
+    command = f"```sh\n{command_line(run_record)}\n```"
+    if merged := run_record.get("merged"):
+        return f"{_merged(run_record, merged)}\n\n{command}"
     kind = "adapter" if _library(run_record) == "peft" else "model"
-    data, merged, teacher = run_record["data"], run_record.get("merged"), run_record.get("teacher")
-    origin = f"{merged['base']} and the adapter {merged['adapter']}, trained" if merged else run_record["model"]["name"]
+    data, teacher = run_record["data"], run_record.get("teacher")
     made = (
-        f"A {run_record['task']} {kind} made by `llmkit {run_record['command']}` from {origin} on {data['reference']}."
+        f"A {run_record['task']} {kind} made by `llmkit {run_record['command']}` from {run_record['model']['name']} on "
+        f"{data['reference']}."
     )
     if teacher:
         made += f" It learned from the answers of {teacher['name']}"
         made += f", of which it has the layers {teacher['layers']}." if teacher.get("layers") else "."
-    return f"{made}\n\n```sh\n{command_line(run_record)}\n```"
+    return f"{made}\n\n{command}"
+
+
+def _merged(run_record: RunRecord, merged: MergedRecord) -> str:
+    """Return what was folded into what, on what the adapter was trained, and how the two were compared."""
+    data, task = run_record.get("data"), run_record.get("task")
+    trained = f", trained on {data['reference']}" if data else ""
+    difference = merged["largest_difference"]
+    numbers = "" if difference is None else f"; the largest difference between two numbers of them is {difference:.2g}"
+    return (
+        f"A {f'{task} ' if task else ''}model made by `llmkit merge` from {merged['base']} and the adapter "
+        f"{merged['adapter']}{trained}.\n\nCompared with the adapter on its base, it gives {merged['equal']} of "
+        f"{merged['prompts']} answers as before{numbers}."
+    )
 
 
 def _measured(run_record: RunRecord) -> Iterator[str]:

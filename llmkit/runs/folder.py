@@ -36,6 +36,7 @@ MADE_HERE = (
     "merges.txt",
     "chat_template.jinja",
     "*.model",
+    "*.spm",
     "added_tokens.json",
     "trials.png",
 )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from llmkit.errors import HubError, ModelError, OptionError
+from llmkit.errors import HubError, LlmkitError, ModelError, OptionError, brief, listing
 from llmkit.errors.libraries import translated
 from llmkit.models.weight_files import check_headers
 from llmkit.options import PushOptions
@@ -15,60 +13,98 @@ from llmkit.output.report import Report
 from llmkit.runs import folder as runs
 from llmkit.runs.card import card, is_untouched
 from llmkit.runs.record import RunRecord
+from llmkit.runs.repository import CARD, MANIFEST, MAX_FILES_SHOWN, RUN, Changes, Content, Repository, changes, size
 
-if TYPE_CHECKING:
-    from huggingface_hub.hf_api import RepoSibling
-
-CARD = "README.md"
-BYTES_PER_READ = 1 << 20
+CONFIGS = ("config.json", "adapter_config.json")
+CHANGED_MEANWHILE = (409, 412)  # what the Hub answers where `parent_commit` is not the newest commit
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push came to."""
+    """What a push came to, or what it would come to where `commit` is None."""
 
     repo: str
-    url: str
-    commit: str
-    uploaded: dict[str, int]  # sizes in bytes, by name
-    removed: list[str]
-    unchanged: list[str]
+    url: str | None
+    commit: str | None
+    changes: Changes
+    looked_up: bool = True  # False where the Hub could not be asked what is there
+    new: bool = False
 
     def as_dict(self) -> dict[str, object]:
-        """Return the result that --json prints."""
+        """Return the result that --json prints: see `output/schemas/push.schema.json`."""
+        made = self.changes
         return {
             "schema": runs.SCHEMA,
             "repo": self.repo,
             "url": self.url,
             "commit": self.commit,
-            "uploaded": [{"path": name, "bytes": size} for name, size in self.uploaded.items()],
-            "removed": self.removed,
-            "unchanged": self.unchanged,
+            "looked_up": self.looked_up,
+            "new": self.new,
+            "uploaded": [{"path": name, "bytes": size(content)} for name, content in made.uploaded.items()],
+            "replaced": made.replaced,
+            "removed": made.removed,
+            "unchanged": made.unchanged,
+            "kept": made.kept,
+            "refused": made.refused,
         }
 
 
 def push(
     run: str, repo: str, options: PushOptions | None = None, report: Report | None = None, dry_run: bool = False
-) -> Pushed | None:
-    """Upload the files of a finished run that the repository does not hold as they are; None after a dry run.
+) -> Pushed:
+    """Upload the files of a finished run that the repository does not hold as they are; a dry run only compares.
 
-    Files that a run leaves and that this one has not, an earlier push's, are removed there.
+    What an earlier push left there and this run has not is removed; files of other hands stay, unless they are to be
+    replaced. A dry run puts those that are in the way into `changes.refused`.
 
     Raises:
-        OptionError: the repository's name is malformed.
+        OptionError: the repository's name is malformed, or files of other hands are in the way.
         ModelError: the folder is no finished run.
-        HubError: there is no token, or the Hub cannot be reached or refuses.
+        HubError: there is no token, the Hub cannot be reached or refuses, or the repository changed meanwhile.
     """
     options, report = options or PushOptions(), report or Report()
     _require_name(repo)
     folder, run_record = _require_finished(run)
     files = _contents(folder, run_record, repo.partition("/")[2], report)
-    for name, content in files.items():
-        report.say(f"{_size(content):>14,} bytes  {name}")
     if dry_run:
-        return None
+        return _dry_run(repo, files, options, report)
     _require_token(repo)
-    return _upload(repo, files, options.message or _message(run_record), options.private, report)
+    repository = _look_up(repo)
+    made = changes(repository, files, options.replace)
+    _say(repo, repository, made, options.replace, report)
+    made.require_allowed(repo)
+    return _upload(repo, repository, made, options, options.message or _message(run_record), report)
+
+
+def _dry_run(repo: str, files: dict[str, Content], options: PushOptions, report: Report) -> Pushed:
+    try:
+        _require_online(repo)
+        repository, looked_up = _look_up(repo), True
+    except LlmkitError as error:
+        report.warn(f"what {repo} holds could not be looked up, and is not compared: {error}")
+        repository, looked_up = Repository(is_new=True), False
+    made = changes(repository, files, options.replace)
+    _say(repo, repository, made, options.replace, report)
+    if looked_up and repository.is_new:
+        report.say(f"{repo} is not there yet, or is private and not visible without its token: it would be new")
+    return Pushed(repo, None, None, made, looked_up, looked_up and repository.is_new)
+
+
+def _say(repo: str, repository: Repository, made: Changes, replace: bool, report: Report) -> None:
+    """Say what goes up, and what becomes of the files that are there."""
+    for name, content in made.uploaded.items():
+        report.say(f"{size(content):>14,} bytes  {name}{' (replaced)' if name in made.replaced else ''}")
+    if repository.is_earlier_push:
+        report.say(
+            f"{repo} was pushed to by a llmkit that left no list of its files ({MANIFEST}): those called as this run's "
+            "are taken for its own, and other tokenizers and weights are kept"
+        )
+    if made.removed:
+        report.say(f"removed there: {listing(made.removed)}")
+    if made.kept:
+        report.say(f"kept there, not of llmkit: {listing(made.kept, MAX_FILES_SHOWN)}")
+    if repository.has_edited_card and not replace:
+        report.warn(f"{CARD} was edited on the Hub, and is kept: its figures may be those of an earlier push")
 
 
 def _require_name(repo: str) -> None:
@@ -88,20 +124,31 @@ def _require_finished(run: str) -> tuple[Path, RunRecord]:
     if not folder.is_dir():
         raise ModelError(f"there is no run folder {run!r}; push takes one that finetune, pretrain or merge left")
     run_record = runs.read_run(folder)
-    if run_record is None or "data" not in run_record:
-        raise ModelError(f"{run!r} is no run of llmkit (no run.json); push takes one that finetune or pretrain left")
+    if run_record is None or not ("data" in run_record or "merged" in run_record):
+        raise ModelError(
+            f"{run!r} is no run of llmkit (no run.json); push takes one that finetune, pretrain or merge left"
+        )
     if run_record.get("status") != "finished":
         raise ModelError(
             f"the run in {run!r} is {run_record.get('status')}, not finished: the command that began it ends it"
         )
     check_headers(folder, run)
+    if not any((folder / name).is_file() for name in CONFIGS):
+        raise ModelError(f"the run in {run!r} has lost its config.json, and no model opens without one")
+    try:
+        card(run_record, folder.name)
+        _message(run_record)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"the run.json in {run!r} is not as llmkit left it ({brief(error)}): the command that made it makes another"
+        ) from error
     return folder, run_record
 
 
-def _contents(folder: Path, run_record: RunRecord, name: str, report: Report) -> dict[str, Path | bytes]:
+def _contents(folder: Path, run_record: RunRecord, name: str, report: Report) -> dict[str, Content]:
     """Return what belongs on the Hub, by name: paths, and the card as bytes where llmkit writes it anew."""
     paths = {path.name: path for pattern in runs.MADE_HERE for path in folder.glob(pattern) if path.is_file()}
-    files: dict[str, Path | bytes] = dict(sorted(paths.items()))
+    files: dict[str, Content] = dict(sorted(paths.items()))
     written = paths.get(CARD)
     if written is not None and not is_untouched(written.read_text(encoding="utf-8", errors="replace")):
         report.say(f"{CARD}: edited by hand, and goes as it is")
@@ -110,82 +157,76 @@ def _contents(folder: Path, run_record: RunRecord, name: str, report: Report) ->
     return files
 
 
-def _require_token(repo: str) -> None:
-    from huggingface_hub import constants, get_token
+def _require_online(repo: str) -> None:
+    from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
-        raise HubError(f"{repo!r} cannot be pushed to: the Hub is switched off here (HF_HUB_OFFLINE)")
+        raise HubError(f"{repo!r} cannot be reached: the Hub is switched off here (HF_HUB_OFFLINE)")
+
+
+def _require_token(repo: str) -> None:
+    from huggingface_hub import get_token
+
+    _require_online(repo)
     if get_token() is None:
         raise HubError(f"{repo!r} cannot be pushed to without a token: `hf auth login` keeps one, or HF_TOKEN holds it")
 
 
 def _message(run_record: RunRecord) -> str:
-    result = run_record.get("result")
+    result, merged = run_record.get("result"), run_record.get("merged")
+    if merged:
+        return f"llmkit merge: {merged['equal']} of {merged['prompts']} answers as the adapter's"
     if not result:
         return f"llmkit {run_record['command']}"
     name = result["headline"]
     return f"llmkit {run_record['command']}: {name} {result['metrics'][name]['value']:.4f} on {result['dataset']}"
 
 
-def _upload(repo: str, files: dict[str, Path | bytes], message: str, private: bool, report: Report) -> Pushed:
+def _look_up(repo: str) -> Repository:
+    """Return what the repository holds; nothing where there is none."""
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    texts = {}
+    with translated("model", repo):
+        try:
+            info = HfApi().model_info(repo, files_metadata=True)
+        except RepositoryNotFoundError:
+            return Repository(is_new=True)
+        files = {entry.rfilename: entry for entry in info.siblings or ()}
+        for name in (CARD, RUN, MANIFEST):
+            if name in files:
+                text = Path(hf_hub_download(repo, name, revision=info.sha)).read_text(
+                    encoding="utf-8", errors="replace"
+                )
+                texts[name] = text
+    return Repository(files, info.sha, texts)
+
+
+def _upload(
+    repo: str, repository: Repository, made: Changes, options: PushOptions, message: str, report: Report
+) -> Pushed:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+    from huggingface_hub.errors import HfHubHTTPError
 
-    api = HfApi()
+    api, commit = HfApi(), repository.commit
     with translated("model", repo):
-        url = str(api.create_repo(repo, private=private or None, exist_ok=True))
-        info = api.model_info(repo, files_metadata=True)
-    there = {entry.rfilename: entry for entry in info.siblings or ()}
-    if CARD in there and _edited(repo, info.sha):
-        report.warn(f"{CARD} was edited on the Hub, and is kept: its figures may be those of an earlier push")
-        files = {name: content for name, content in files.items() if name != CARD}
-        del there[CARD]
-    changed = {name: content for name, content in files.items() if not _same(there.get(name), content)}
-    left = [name for name in there if name not in files and _made_here(name)]
-    unchanged = sorted(files.keys() - changed.keys())
-    if not changed and not left:
+        url = str(api.create_repo(repo, private=options.private or None, exist_ok=True))
+        commit = api.model_info(repo).sha if commit is None else commit
+    if not made.uploaded and not made.removed:
         report.say(f"nothing changed: {repo} holds this run already")
-        return Pushed(repo, url, str(info.sha), {}, [], unchanged)
-    operations = [*(CommitOperationAdd(name, content) for name, content in changed.items())]
+        return Pushed(repo, url, str(commit), made)
+    operations = [*(CommitOperationAdd(name, content) for name, content in made.uploaded.items())]
+    gone = [CommitOperationDelete(name, is_folder=False) for name in made.removed]
     with translated("model", repo):
-        made = api.create_commit(
-            repo, [*operations, *(CommitOperationDelete(name) for name in left)], commit_message=message
-        )
-    report.say(f"pushed {len(changed)} files ({len(unchanged)} unchanged, {len(left)} removed): {message}")
-    return Pushed(repo, url, made.oid, {name: _size(content) for name, content in changed.items()}, left, unchanged)
-
-
-def _edited(repo: str, commit: str | None) -> bool:
-    """Tell whether the card on the Hub is of another hand than llmkit's."""
-    from huggingface_hub import hf_hub_download
-
-    with translated("model", repo):
-        file = hf_hub_download(repo, CARD, revision=commit)
-    return not is_untouched(Path(file).read_text(encoding="utf-8", errors="replace"))
-
-
-def _made_here(name: str) -> bool:
-    return any(Path(name).match(pattern) for pattern in runs.MADE_HERE) and "/" not in name
-
-
-def _same(entry: RepoSibling | None, content: Path | bytes) -> bool:
-    """Tell whether the Hub's file is this one, by the hash that it names files by."""
-    if entry is None or entry.size != _size(content):
-        return False
-    if entry.lfs is not None:
-        return bool(entry.lfs.sha256 == _digest(content, "sha256"))
-    return bool(entry.blob_id == _digest(content, "sha1", b"blob %d\0" % entry.size))
-
-
-def _digest(content: Path | bytes, algorithm: str, header: bytes = b"") -> str:
-    state = hashlib.new(algorithm, header)
-    if isinstance(content, bytes):
-        state.update(content)
-    else:
-        with content.open("rb") as file:
-            while chunk := file.read(BYTES_PER_READ):
-                state.update(chunk)
-    return state.hexdigest()
-
-
-def _size(content: Path | bytes) -> int:
-    return len(content) if isinstance(content, bytes) else content.stat().st_size
+        try:
+            done = api.create_commit(repo, [*operations, *gone], commit_message=message, parent_commit=commit)
+        except HfHubHTTPError as error:
+            if error.response is None or error.response.status_code not in CHANGED_MEANWHILE:
+                raise
+            raise HubError(
+                f"{repo!r} was changed while this push was made, and is left as it is: run the command again"
+            ) from error
+    counts = f"{len(made.unchanged)} unchanged, {len(made.removed)} removed"
+    report.say(f"pushed {len(made.uploaded)} files ({counts}): {message}")
+    return Pushed(repo, url, done.oid, made, new=repository.is_new)

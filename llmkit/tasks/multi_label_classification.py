@@ -22,6 +22,7 @@ from llmkit.data.predictions import as_probabilities, as_sets
 from llmkit.errors import ModelError, OptionError
 from llmkit.metrics.observations import Bools, Floats, LabelSets, Observations
 from llmkit.metrics.thresholds import DEFAULT_THRESHOLD, best_threshold
+from llmkit.models.config import MULTI_LABEL, output_names
 from llmkit.options import TaskFlags
 from llmkit.tasks.base.answers import Answer, Prediction
 from llmkit.tasks.base.candidates import Candidate
@@ -39,7 +40,7 @@ from llmkit.tasks.encoding.collation import pad_batch
 from llmkit.tasks.matching.classes import text_choices
 from llmkit.tasks.matching.label_lists import LISTS, label_list_candidates, with_label_lists_read
 
-PROBLEM_TYPE = "multi_label_classification"  # transformers chooses the loss by it: one sigmoid for each label
+PROBLEM_TYPE = MULTI_LABEL  # transformers chooses the loss by it: one sigmoid for each label
 METRICS = ("f1_micro", "f1_macro", "precision_micro", "recall_micro", "exact_match", "average_precision", "roc_auc")
 
 
@@ -92,7 +93,9 @@ class MultiLabelColumns(SequenceColumns):
         self, dataset: Dataset, columns: dict[str, str], config: PretrainedConfig, mapping: dict[str, str]
     ) -> Matching:
         column = columns["labels"]
-        return label_names.match(label_sets.single_labels(dataset, column), column, config, mapping)
+        return label_names.match(
+            label_sets.single_labels(dataset, column), column, Labels(output_names(config)), mapping
+        )
 
     def class_column(self, dataset: Dataset, columns: dict[str, str]) -> str | None:
         return columns["labels"]
@@ -214,7 +217,7 @@ class MultiLabelClassification(SequenceTask):
     def resolve_settings(
         self, settings: TaskSettings, flags: TaskFlags, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
     ) -> TaskSettings:
-        labels = Labels.of_model(config) if settings.labels is None else settings.labels
+        labels = Labels(output_names(config)) if settings.labels is None else settings.labels
         threshold = config_threshold(config) if self.supports(config) else DEFAULT_THRESHOLD
         calibrate = flags.threshold == "auto"
         if flags.threshold is not None and not calibrate:

@@ -19,6 +19,7 @@ from llmkit.data.labels import Labels, Matching
 from llmkit.data.predictions import as_classes, as_numbers, as_probabilities
 from llmkit.errors import OptionError, did_you_mean, listing
 from llmkit.metrics.observations import Classes, Floats, Numbers, Observations, softmax
+from llmkit.models.config import is_regression, output_names
 from llmkit.options import AskOptions, TaskFlags
 from llmkit.tasks.base.answers import Answer, Prediction
 from llmkit.tasks.base.candidates import Candidate
@@ -65,7 +66,7 @@ class ClassColumns(SequenceColumns):
         if flags.regression is not None or config is None:
             return with_labels_read(candidate, evidence, flags.regression)
         label = evidence.columns.get(candidate.columns["label"])
-        of_model = Labels.of_model(config).regression
+        of_model = is_regression(config)
         could_be = label is not None and (label.is_number or label.pattern == "number")
         is_whole = label is not None and not label.has_fractions
         settled = could_be and (of_model or is_whole)  # else what the labels are, which is refused then
@@ -84,7 +85,7 @@ class ClassColumns(SequenceColumns):
     def match_labels(
         self, dataset: Dataset, columns: dict[str, str], config: PretrainedConfig, mapping: dict[str, str]
     ) -> Matching:
-        return label_names.match(dataset, columns["label"], config, mapping)
+        return label_names.match(dataset, columns["label"], Labels(output_names(config)), mapping)
 
     def class_column(self, dataset: Dataset, columns: dict[str, str]) -> str | None:
         return None if label_names.is_number(dataset, columns["label"]) else columns["label"]
@@ -211,7 +212,7 @@ class TextClassification(SequenceTask):
             raise OptionError(
                 "--regression and --classes are about the labels of rows, and a text to classify has none"
             )
-        return settings if settings.labels is not None else replace(settings, labels=Labels.of_model(config))
+        return settings if settings.labels is not None else replace(settings, labels=Labels(output_names(config)))
 
     def head_config(self, settings: TaskSettings) -> dict[str, object]:
         return settings.labels.config() if settings.labels else {}

@@ -27,6 +27,7 @@ from llmkit.data.label_sets import UNLABELLED, declared_in, single_labels
 from llmkit.data.labels import Labels, Matching, natural
 from llmkit.errors import DataError, ModelError, OptionError, listing
 from llmkit.metrics.observations import OUTSIDE, Observations, Spans, are_single, span_types, spans_of
+from llmkit.models.config import output_names
 from llmkit.options import AskOptions, TaskFlags
 from llmkit.tasks.base.answers import Answer, Answers, Prediction
 from llmkit.tasks.base.candidates import Candidate
@@ -82,7 +83,8 @@ class WordColumns(Columns):
     def match_labels(
         self, dataset: Dataset, columns: dict[str, str], config: PretrainedConfig, mapping: dict[str, str]
     ) -> Matching:
-        return label_names.match(single_labels(dataset, columns["tags"]), columns["tags"], config, mapping)
+        model = Labels(output_names(config))
+        return label_names.match(single_labels(dataset, columns["tags"]), columns["tags"], model, mapping)
 
     def prediction_labels(self, parts: Sequence[Dataset], columns: dict[str, str]) -> Labels:
         column = columns["tags"]
@@ -256,7 +258,7 @@ class TokenClassification(Task):
             raise ModelError(f"{self.name} needs a fast tokenizer (a tokenizer.json), which says where tokens begin")
         if isinstance(flags, AskOptions) and flags.top is not None:
             raise OptionError(f"--top: {self.name} gives each word its likeliest tag alone")
-        labels = Labels.of_model(config) if settings.labels is None else settings.labels
+        labels = Labels(output_names(config)) if settings.labels is None else settings.labels
         require_iob2(labels.names)
         return replace(settings, labels=labels)
 

@@ -22,6 +22,7 @@ from llmkit import models
 from llmkit.data.labels import Labels
 from llmkit.errors import ModelError, OptionError, brief, listing
 from llmkit.models import ResolvedModel, modules
+from llmkit.models.config import output_names
 from llmkit.options import DistillingOptions, ModelOptions
 from llmkit.output.report import Report
 from llmkit.runs.record import TeacherRecord
@@ -166,7 +167,7 @@ def training_tokenizer(
     resolved = teacher.resolved
     _require_task(teacher, task)
     if settings.labels is not None:
-        _require_labels(teacher, Labels.of_model(resolved.config), settings.labels)
+        _require_labels(teacher, Labels(output_names(resolved.config)), settings.labels)
     _require_stack(teacher, task)
     report.say(teacher.description)
     theirs = models.load_tokenizer(resolved, teacher.opening)

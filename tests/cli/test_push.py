@@ -92,13 +92,15 @@ def test_the_model_its_card_and_its_figures_are_put_there_and_nothing_else(pushe
     assert "xet" not in " ".join(asked)
 
 
-def test_a_dry_run_lists_the_files_with_their_sizes_and_asks_nobody(pushed, place):
+def test_a_dry_run_lists_the_files_with_their_sizes_and_sends_nothing(pushed, place):
     ran = pushed[2]["dry"]
     assert (ran.code, ran.out) == (0, "")
     size = (place / "run" / "model.safetensors").stat().st_size
     assert f"{size:,} bytes  model.safetensors" in ran.err
     assert "notes.txt" not in ran.err
-    assert pushed[1].requests[0] == ("POST", "/api/repos/create")  # of the line after it
+    assert "me/tuned is not there yet" in ran.err
+    methods = [method for method, _ in pushed[1].requests]
+    assert pushed[1].requests[methods.index("POST")] == ("POST", "/api/repos/create")  # of the line after it
 
 
 def test_what_did_not_change_is_not_sent_again(pushed):

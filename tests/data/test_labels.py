@@ -13,6 +13,7 @@ from transformers import BertConfig
 from llmkit.data.labels import Labels, by_number, found_in, match, names_of, natural, refuse_unseen, spelled_as
 from llmkit.data.splits import CUT_SHARE, Cut, cut_rows
 from llmkit.errors import DataError, OptionError
+from llmkit.models.config import output_names
 from llmkit.tasks.encoding.merged_outputs import merged_probabilities
 
 
@@ -21,8 +22,8 @@ def column(*values: object, feature: object = None) -> Dataset:
     return Dataset.from_dict({"label": list(values)}, features=features)
 
 
-def config_of(*names: str) -> BertConfig:
-    return BertConfig(**Labels(names).config())
+def model_of(*names: str) -> Labels:
+    return Labels(names)
 
 
 def declaring(*names: str, values: tuple[int, ...] | None = None) -> Dataset:
@@ -102,18 +103,18 @@ def test_lists_have_no_names():
 
 
 def test_classes_that_pandas_wrote_as_decimals_are_matched():
-    matching = match(column(0.0, 1.0, None), "label", config_of("0", "1"))
+    matching = match(column(0.0, 1.0, None), "label", model_of("0", "1"))
     assert matching.labels.names == ("0", "1")
     with pytest.raises(DataError, match="holds numbers and the model predicts classes"):
-        match(column(0.5, 1.0), "label", config_of("0", "1"))
+        match(column(0.5, 1.0), "label", model_of("0", "1"))
 
 
 def test_names_go_into_the_config_and_come_back(tmp_path):
-    config_of("1", "2", "10").save_pretrained(tmp_path)
+    BertConfig(**Labels(("1", "2", "10")).config()).save_pretrained(tmp_path)
     config = BertConfig.from_pretrained(tmp_path)
     assert (config.id2label, config.label2id) == ({0: "1", 1: "2", 2: "10"}, {"1": 0, "2": 1, "10": 2})
-    assert Labels.of_model(config) == Labels(("1", "2", "10"))
-    assert Labels.of_model(config_of()).regression
+    assert output_names(config) == ("1", "2", "10")
+    assert output_names(BertConfig(**Labels(()).config())) == ()
 
 
 def test_a_label_unseen_in_training_is_named_with_its_row():
@@ -164,7 +165,7 @@ def test_a_rare_label_is_not_lost_to_the_cut_that_llmkit_makes_itself(llmkit, cl
     ],
 )
 def test_labels_are_matched_by_name_and_never_by_position(model, dataset, names, merge):
-    matching = match(dataset, "label", config_of(*model))
+    matching = match(dataset, "label", model_of(*model))
     assert (matching.labels.names, matching.merge) == (names, merge)
 
 
@@ -191,7 +192,7 @@ def test_labels_are_matched_by_name_and_never_by_position(model, dataset, names,
     ],
 )
 def test_what_settles_by_itself_is_said(model, dataset, names, how):
-    matching = match(dataset, "label", config_of(*model))
+    matching = match(dataset, "label", model_of(*model))
     assert matching.labels.names == names
     assert matching.how is None if how is None else str(matching.how).startswith(how)
 
@@ -217,7 +218,7 @@ def test_what_settles_by_itself_is_said(model, dataset, names, how):
 )
 def test_a_mismatch_shows_both_lists(model, dataset, phrases):
     with pytest.raises(DataError) as refusal:
-        match(dataset, "label", config_of(*model))
+        match(dataset, "label", model_of(*model))
     assert [phrase for phrase in phrases if phrase not in str(refusal.value)] == []
 
 
@@ -231,16 +232,16 @@ def test_a_mismatch_shows_both_lists(model, dataset, phrases):
 )
 def test_the_flags_of_the_refusal_can_be_pasted_and_settle_it(model, dataset):
     with pytest.raises(DataError) as refusal:
-        match(dataset, "label", config_of(*model))
+        match(dataset, "label", model_of(*model))
     words = shlex.split(str(refusal.value).split("for example ")[1])
     assert words[::2] == ["--label-map"] * (len(words) // 2)
-    matching = match(dataset, "label", config_of(*model), dict(pair.split("=", 1) for pair in words[1::2]))
+    matching = match(dataset, "label", model_of(*model), dict(pair.split("=", 1) for pair in words[1::2]))
     assert matching.labels.names == tuple(dataset.features["label"].names)
 
 
 def test_no_flag_is_named_where_none_can_settle_it():
     with pytest.raises(DataError) as refusal:
-        match(column("a", "b", "c"), "label", config_of("a", "b"))
+        match(column("a", "b", "c"), "label", model_of("a", "b"))
     assert (
         str(refusal.value) == "the model has no label 'c': the dataset's labels are 'a', 'b', 'c', the model's 'a', 'b'"
     )
@@ -248,7 +249,7 @@ def test_no_flag_is_named_where_none_can_settle_it():
 
 def test_a_long_list_is_cut():
     with pytest.raises(DataError) as refusal:
-        match(declaring(*(f"topic {n}" for n in range(40))), "label", config_of(*(f"LABEL_{n}" for n in range(40))))
+        match(declaring(*(f"topic {n}" for n in range(40))), "label", model_of(*(f"LABEL_{n}" for n in range(40))))
     assert str(refusal.value).count("--label-map") == 12
     assert str(refusal.value).endswith("'LABEL_11=topic 11' and 28 more")
 
@@ -270,7 +271,7 @@ def test_a_long_list_is_cut():
     ],
 )
 def test_a_map_names_the_labels_and_may_merge_them(model, dataset, mapping, names, merge):
-    matching = match(dataset, "label", config_of(*model), mapping)
+    matching = match(dataset, "label", model_of(*model), mapping)
     assert (matching.labels.names, matching.merge) == (names, merge)
     assert str(matching.how).startswith("labels: ")
     assert "by --label-map" in str(matching.how)
@@ -279,25 +280,25 @@ def test_a_map_names_the_labels_and_may_merge_them(model, dataset, mapping, name
 def test_a_map_that_leaves_a_label_without_any_of_the_models_is_refused():
     dataset = declaring("neg", "pos", values=(1, 1))
     with pytest.raises(DataError, match=r"--label-map leaves the model without a label 'pos'.*--label-map up=pos"):
-        match(dataset, "label", config_of("up", "down"), {"down": "neg"})
+        match(dataset, "label", model_of("up", "down"), {"down": "neg"})
 
 
 def test_a_partial_map_of_numbered_labels_turns_their_numbers_off():
     """LABEL_1 must not be added to LABEL_0 in the class 1 because the user named one of five shifted labels."""
     with pytest.raises(DataError, match="without a label '2', '3'"):
-        match(column(1, 2, 3), "label", config_of("LABEL_0", "LABEL_1", "LABEL_2"), {"LABEL_0": "1"})
+        match(column(1, 2, 3), "label", model_of("LABEL_0", "LABEL_1", "LABEL_2"), {"LABEL_0": "1"})
 
 
 def test_a_map_with_unknown_labels_is_refused_with_all_its_problems():
     with pytest.raises(OptionError) as refusal:
-        match(column("neg", "pos"), "label", config_of("LABEL_0", "LABEL_1"), {"LABEL_2": "neg", "LABEL_1": "poz"})
+        match(column("neg", "pos"), "label", model_of("LABEL_0", "LABEL_1"), {"LABEL_2": "neg", "LABEL_1": "poz"})
     assert refusal.value.problems == (
         "--label-map LABEL_2=neg: the model has no label 'LABEL_2' (did you mean 'LABEL_1'?); "
         "it has 'LABEL_0', 'LABEL_1'",
         "--label-map LABEL_1=poz: the dataset has no label 'poz' (did you mean 'pos'?); it has 'neg', 'pos'",
     )
     with pytest.raises(OptionError, match="column 'label' holds numbers"):
-        match(column(0.5), "label", config_of(), {"LABEL_0": "neg"})
+        match(column(0.5), "label", model_of(), {"LABEL_0": "neg"})
 
 
 NAMES = st.lists(st.text("abAB_- 01", min_size=1).filter(str.strip), min_size=2, max_size=6, unique=True)
@@ -310,8 +311,8 @@ def test_a_permutation_of_names_always_matches_and_no_prediction_changes_its_nam
     dataset = declaring(*names) if data.draw(st.booleans()) else column(*names)
     names = [name for name in names_of(dataset, "label") if name is not None]
     assume(len(set(names)) == len(names))  # strings are stripped, which can make one of two
-    straight = match(dataset, "label", config_of(*names))
-    turned = match(dataset, "label", config_of(*(names[i] for i in ids)))
+    straight = match(dataset, "label", model_of(*names))
+    turned = match(dataset, "label", model_of(*(names[i] for i in ids)))
     assert set(turned.labels.names) == set(names)
     chances = np.random.default_rng(0).dirichlet(np.ones(len(names)), size=20)
 
@@ -326,7 +327,7 @@ def test_a_permutation_of_names_always_matches_and_no_prediction_changes_its_nam
 @given(st.permutations(["neutral", "Entailment", "contra-diction", "other thing"]))
 def test_a_dataset_with_an_order_gives_it_to_every_model(order):
     dataset = declaring("other_thing", "contradiction", "entailment", "NEUTRAL")
-    matching = match(dataset, "label", config_of(*order), {"contra-diction": "contradiction"})
+    matching = match(dataset, "label", model_of(*order), {"contra-diction": "contradiction"})
     assert matching.labels.names == ("other_thing", "contradiction", "entailment", "NEUTRAL")
 
 

@@ -85,10 +85,14 @@ class WritableHub(Hub):
         return json_reply({})
 
     def commit(self, name: str, revision: str, request: Request) -> Reply:
-        """Apply the lines of a commit; its summary is kept in a file beside the repos."""
+        """Apply the lines of a commit on the newest one; its summary is kept in a file beside the repos."""
         self.open("models", name, revision)
         folder, root = self.roots[0] / "models" / name, self.roots[0]
-        for line in map(json.loads, request.body.decode().splitlines()):
+        lines = [json.loads(line) for line in request.body.decode().splitlines()]
+        parent = next((line["value"].get("parentCommit") for line in lines if line["key"] == "header"), None)
+        if parent is not None and parent != Repo([folder], name).sha:
+            raise RefusedError(412, "", "A commit has happened since. Please refresh and try again.")
+        for line in lines:
             value: dict[str, Any] = line["value"]
             if line["key"] == "header":
                 (root / "commits.jsonl").open("a").write(json.dumps([name, value["summary"]]) + "\n")
