@@ -8,6 +8,7 @@ from typing import Any
 import peft
 import torch
 from peft import PeftModel, get_peft_model
+from plain_text import whole_characters
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -48,9 +49,8 @@ def continuation(model: Any, tokenizer: Any, text: str, length: int = 8) -> str:
     ids = tokenizer(text, return_tensors="pt").input_ids
     output = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=length, do_sample=False)
     if model.config.is_encoder_decoder:
-        return str(tokenizer.decode(output[0][1:], skip_special_tokens=True))
-    before = len(tokenizer.decode(ids[0], skip_special_tokens=True))
-    return str(tokenizer.decode(output[0], skip_special_tokens=True))[before:]
+        return whole_characters(tokenizer, output[0][1:].tolist())
+    return whole_characters(tokenizer, output[0][ids.shape[1] :].tolist(), ids[0].tolist())
 
 
 def completions(llmkit, model: Path, texts: Path, *flags: str) -> list[str]:
