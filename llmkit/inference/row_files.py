@@ -7,13 +7,13 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmkit.data import files
-from llmkit.data.columns import Row
+from llmkit.data.columns import Row, input_text, names_of
 from llmkit.errors import DataError, Interrupted, OptionError, Stopped
 from llmkit.errors.characters import require_characters_in_rows
 from llmkit.options import RowOptions
@@ -41,18 +41,25 @@ def read_rows(options: RowOptions) -> list[dict[str, Any]]:
     rows = files.read_rows(path, options)[: options.limit]
     require_characters_in_rows(rows, str(path))
     if options.output and options.output.suffix == ".csv":  # one heading for all rows, in all chunks
-        names = dict.fromkeys(name for row in rows for name in row)
+        names = dict.fromkeys(names_of(rows))
         rows = [{**names, **row} for row in rows]
     return rows
 
 
-def inputs_of(rows: Sequence[Row], columns: Mapping[str, str]) -> list[Row]:
-    """Return the inputs of rows by role: cells as text, a null as nothing, but lists and objects as they are."""
-    return [{role: _cell(row.get(name)) for role, name in columns.items()} for row in rows]
+def inputs_of(rows: Sequence[Row], columns: Mapping[str, str], list_roles: Collection[str] = frozenset()) -> list[Row]:
+    """Return the inputs of rows by role: cells as text, a null as the empty text; in `list_roles`, lists as they are.
+
+    Raises:
+        DataError: a cell holds a list or an object where a text is wanted; its row is named, from 1.
+    """
+    return [
+        {role: _input(row.get(name), role, number, role in list_roles) for role, name in columns.items()}
+        for number, row in enumerate(rows, start=1)
+    ]
 
 
-def _cell(value: object) -> object:
-    return value if isinstance(value, list | dict) else "" if value is None else str(value)
+def _input(value: object, role: str, number: int, takes_lists: bool) -> object:
+    return value if takes_lists and isinstance(value, list | dict) else input_text(value, role, number)
 
 
 def with_answer(row: Row, answer: Row) -> dict[str, Any]:
@@ -120,7 +127,7 @@ class RowWriter:
         if self.path.suffix == ".jsonl":
             return "".join(to_json(row) + "\n" for row in rows)
         buffer = io.StringIO(newline="")
-        names = list(dict.fromkeys(name for row in rows for name in row))
+        names = names_of(rows)
         bare_return = any("\r" in str(value) for row in rows for value in row.values())  # csv leaves it unquoted
         writer = csv.DictWriter(
             buffer, fieldnames=names, lineterminator="\n", quoting=csv.QUOTE_ALL if bare_return else csv.QUOTE_MINIMAL
