@@ -43,11 +43,13 @@ def prompt_cells(rows: Sequence[Row], column: str) -> list[str | None]:
 
 
 def input_text(value: object, role: str, number: int) -> str:
-    """Return the text of a cell of row `number`; a number as it is written, the empty text for null and white space.
+    """Return the text of a cell of row `number`: a number as it is written, the empty text for what holds nothing.
 
     Raises:
         DataError: it holds something else, as a list.
     """
+    if isinstance(value, list | dict) and not value:
+        return ""
     if isinstance(value, list | tuple | dict | set | bytes | np.ndarray):
         kind = _kind_of(value)
         raise DataError(f"row {number}: its {role} is {kind}, {_as_written(value)}; a text is wanted")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmkit.data import files
-from llmkit.data.columns import Row, input_text, names_of
+from llmkit.data.columns import Row, input_text, is_nothing, names_of
 from llmkit.errors import DataError, Interrupted, OptionError, Stopped
 from llmkit.errors.characters import require_characters_in_rows
 from llmkit.options import RowOptions
@@ -40,10 +40,19 @@ def read_rows(options: RowOptions) -> list[dict[str, Any]]:
         raise DataError(f"there is no file {str(path)!r}")
     rows = files.read_rows(path, options)[: options.limit]
     require_characters_in_rows(rows, str(path))
+    rows = _without_nan_among_texts(rows)
     if options.output and options.output.suffix == ".csv":  # one heading for all rows, in all chunks
         names = dict.fromkeys(names_of(rows))
         rows = [{**names, **row} for row in rows]
     return rows
+
+
+def _without_nan_among_texts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows in which NaN is null in the columns that hold texts: some writers of JSON put it there."""
+    texts = {name for row in rows for name, value in row.items() if isinstance(value, str)}
+    if not any(is_nothing(row.get(name)) for row in rows for name in texts):
+        return rows
+    return [{name: None if name in texts and is_nothing(cell) else cell for name, cell in row.items()} for row in rows]
 
 
 def inputs_of(rows: Sequence[Row], columns: Mapping[str, str], list_roles: Collection[str] = frozenset()) -> list[Row]:

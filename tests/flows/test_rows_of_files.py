@@ -30,7 +30,7 @@ def classified(llmkit, classifier, tmp_path):
     ("cell", "words"),
     [
         (["a", "b"], 'is a list, ["a", "b"]; a text is wanted'),
-        ([], "is a list, []; a text is wanted"),
+        (["a" * 50], 'is a list, ["aaa'),
         ({"文": 1}, 'is an object, {"文": 1}; a text is wanted'),
         ([{"role": "user", "content": "hi"}], "is a conversation, a list of messages, ["),
     ],
@@ -53,7 +53,7 @@ def test_numbers_and_truth_values_are_read_as_they_are_written(classified):
     assert scores[0::2] == pytest.approx(scores[1::2], abs=1e-6)
 
 
-@pytest.mark.parametrize("nothing", [None, "", "  ", "\n", float("nan")])
+@pytest.mark.parametrize("nothing", [None, "", "  ", "\n", [], {}, float("nan")])
 def test_rows_without_a_text_are_answered_null_and_counted(classified, nothing):
     ran = classified([{"text": "the fox", "id": 1}, {"text": nothing, "id": 2}, {"id": 3}])
     assert ran.code == 0, ran.err
@@ -109,6 +109,12 @@ def test_a_column_of_mixed_types_is_refused_before_anything_is_embedded(llmkit, 
     assert ran.code == 2
     assert ran.error == f"{data}: column 'id' mixes types: int in row 1, str in row 2; write all of its values alike"
     assert not (tmp_path / "v.parquet").exists()
+
+
+def test_nan_among_texts_is_no_other_type(llmkit, encoder, tmp_path):
+    data = write_jsonl(tmp_path / "in.jsonl", [{"text": float("nan")}, {"text": "a"}])
+    assert llmkit("embed", "-i", data, "-m", encoder, "-o", tmp_path / "v.parquet").code == 0
+    assert pq.read_table(tmp_path / "v.parquet")["text"].to_pylist() == [None, "a"]
 
 
 def test_numbers_of_a_table_are_embedded_as_their_texts(llmkit, encoder, tmp_path):
