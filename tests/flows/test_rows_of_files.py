@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -148,3 +149,11 @@ def test_a_file_that_is_answered_keeps_the_cells_that_were_refused_nowhere(class
     assert ran.code == 0, ran.err
     written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [{name: row[name] for name in ("text", "tags", "n")} for row in written] == rows
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that takes no files, of root either")
+@pytest.mark.parametrize(("command", "name"), [("classify", "x.jsonl"), ("embed", "x.npy"), ("generate", "x.csv")])
+def test_a_folder_that_takes_no_files_is_known_before_the_work(llmkit, tmp_path, command, name):
+    data = write_jsonl(tmp_path / "in.jsonl", [{"text": "a"}])
+    ran = llmkit(command, "-i", data, "-m", "never-opened", "-o", f"/proc/{name}")
+    assert (ran.code, "'/proc' is no folder that can be written to" in ran.error) == (2, True)
