@@ -48,4 +48,3 @@ def embed(
         answer_texts(embedder, [{embedder.role: text} for text in texts], rows, talk, report)
     else:
         answer_file(embedder, rows, talk, report, texts)
-    embedder.say_truncated(report)

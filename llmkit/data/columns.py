@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,13 +13,65 @@ import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, Value
 
 from llmkit.errors import DataError
+from llmkit.errors.phrases import MAX_QUOTATION
 
 Row = Mapping[str, Any]  # the cells of a row of a dataset or of a file, by column
 
 
 def text_of(value: object) -> str:
     """Return the text of a cell, which is blank where there is none; 0 and False are something."""
-    return "" if value is None else str(value)
+    return "" if is_nothing(value) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def is_nothing(value: object) -> bool:
+    """Tell whether a cell is null: None, or the NaN that a table of numbers has in its place."""
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def names_of(rows: Iterable[Row]) -> list[str]:
+    """Return the names of the columns that any of the rows has, in the order in which they come."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def prompt_cells(rows: Sequence[Row], column: str) -> list[str | None]:
+    """Return the text of each cell of a column; None where there is none, or only white space.
+
+    Raises:
+        DataError: a cell holds no text; its row is named, from 1.
+    """
+    return [input_text(row.get(column), column, number) or None for number, row in enumerate(rows, start=1)]
+
+
+def input_text(value: object, role: str, number: int) -> str:
+    """Return the text of a cell of row `number`: a number as it is written, the empty text for what holds nothing.
+
+    Raises:
+        DataError: it holds something else, as a list.
+    """
+    if isinstance(value, list | dict) and not value:
+        return ""
+    if isinstance(value, list | tuple | dict | set | bytes | np.ndarray):
+        kind = _kind_of(value)
+        raise DataError(f"row {number}: its {role} is {kind}, {_as_written(value)}; a text is wanted")
+    text = text_of(value)
+    return text if text.strip() else ""
+
+
+def _kind_of(value: object) -> str:
+    if isinstance(value, bytes):
+        return "binary data"
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list) and value and all(isinstance(item, dict) and "role" in item for item in value):
+        return "a conversation, a list of messages"
+    return "a list"
+
+
+def _as_written(value: object) -> str:
+    """Return a value as JSON writes it, cut where it is long."""
+    items = list(value) if isinstance(value, set | tuple | np.ndarray) else value
+    text = json.dumps(items, ensure_ascii=False, default=str)
+    return text if len(text) <= MAX_QUOTATION else f"{text[: MAX_QUOTATION - 3]}..."
 
 
 def cells_of(dataset: Dataset, column: str) -> pa.ChunkedArray:
@@ -106,7 +159,7 @@ def column_for(rows: Sequence[Row], role: str, given: dict[str, str], usual: Seq
     Raises:
         DataError: the column does not exist, or none can be told.
     """
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    names = names_of(rows)
     chosen = given.get(role)
     if chosen is not None and chosen not in names:
         raise DataError(f"there is no column {chosen!r} for {role}; the file has {', '.join(names)}")

@@ -103,7 +103,7 @@ def measure(
     """
     started = time.monotonic()
     prepared = prepare(plan, rows, share)
-    unread = plan.task.encoding.truncation_warning(prepared.inputs)
+    unread = plan.task.encoding.truncation_warning(prepared.inputs) or _cut_rows(prepared.inputs, plan)
     if unread is not None:
         report.warn(unread)
     provenance = _provenance(prepared)
@@ -197,6 +197,19 @@ def _predictions(prepared: Prepared, session: AnswerSession, report: Report, cac
         session.stop_request,
     )
     return loop.run(prepared.inputs)
+
+
+def _cut_rows(inputs: Dataset, plan: Plan) -> str | None:
+    """Return a sentence on the rows that are longer than the model reads, or None."""
+    cut = sum(inputs["truncated"]) if "truncated" in inputs.column_names else 0
+    if not cut:
+        return None
+    be, whose = ("is", "its") if cut == 1 else ("are", "their")
+    part = "beginning" if plan.task.encoding.cut_side(plan.tokenizer, plan.settings) == "left" else "rest"
+    return (
+        f"{cut} of {len(inputs)} rows {be} longer than {plan.settings.max_length} tokens, and {whose} {part} was not "
+        "read"
+    )
 
 
 def _require_numbers(predictions: Sequence[Prediction], prepared: Prepared) -> None:

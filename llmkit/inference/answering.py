@@ -4,19 +4,43 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Generic, TypeVar
 
 from transformers import PreTrainedModel
 
 from llmkit import models
-from llmkit.data.columns import Row
+from llmkit.data.columns import Row, text_of
 from llmkit.models import ResolvedModel
 from llmkit.options import ModelOptions, RowOptions
 from llmkit.output.report import Report
 from llmkit.tasks.base.answers import Answer
 
 Prepared = TypeVar("Prepared")
+
+
+@dataclass(frozen=True)
+class LongTexts:
+    """The texts of a command that have more tokens than its model reads."""
+
+    roles: Sequence[tuple[str, ...]]  # of each of them: which of the inputs of its row lose tokens
+    total: int  # texts of the command
+    kind: str  # what one of them is called: text, pair, question
+    max_length: int
+
+    @property
+    def described(self) -> str:
+        """How many they are, as the beginning of a sentence."""
+        be, plural = "is" if len(self.roles) == 1 else "are", "" if self.total == 1 else "s"
+        return f"{len(self.roles)} of {self.total} {self.kind}{plural} {be} longer than {self.max_length} tokens"
+
+    def unread(self, side: str) -> str:
+        """Return what of them is not read by a tokenizer that cuts on this side."""
+        part, roles = "beginning" if side == "left" else "rest", set().union(*self.roles)
+        if roles == {self.kind} and self.kind != "pair":
+            return f"{'its' if len(self.roles) == 1 else 'their'} {part}"
+        return f"the {part} of the {' or the '.join(sorted(roles, reverse=True))}"
 
 
 class Answerer(ABC, Generic[Prepared]):
@@ -31,6 +55,7 @@ class Answerer(ABC, Generic[Prepared]):
 
     role: str  # of the first input: what --column and a line of JSON call it
     hidden_roles: frozenset[str] = frozenset()  # those of the inputs that a line of JSON does not repeat
+    list_roles: frozenset[str] = frozenset()  # those whose cells are lists, not texts
     auto_class: str  # the transformers Auto class that opens the model
 
     def __init__(self, resolved: ResolvedModel, options: ModelOptions) -> None:
@@ -64,6 +89,10 @@ class Answerer(ABC, Generic[Prepared]):
             DataError: an input is longer than the model takes.
         """
 
+    def is_answerable(self, inputs: Row) -> bool:
+        """Tell whether the inputs of a row, by role, ask anything: what is needed is there and not blank."""
+        return bool(text_of(inputs.get(self.role)).strip())
+
     @abstractmethod
     def answer(self, prepared: Sequence[Prepared], batch_size: int, start: int = 0) -> list[Answer]:
         """Return the answer to each row; nulls where it asks nothing. `start` is the number of rows before these.
@@ -75,6 +104,10 @@ class Answerer(ABC, Generic[Prepared]):
     @abstractmethod
     def dry_run(self, prepared: Sequence[Prepared], columns: Mapping[str, str] | None = None) -> str:
         """Return what a dry run says of rows: of those of a file with these columns, else of those of the shell."""
+
+    def say_truncated(self, report: Report) -> None:
+        """Warn of the texts that were answered until now of which not all was read."""
+        return
 
     @abstractmethod
     def identity(self) -> dict[str, object]:

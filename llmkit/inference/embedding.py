@@ -15,9 +15,9 @@ from datasets import Dataset
 
 from llmkit import models
 from llmkit.data import files
-from llmkit.data.columns import Row, column_for
+from llmkit.data.columns import Row, column_for, input_text
 from llmkit.errors import ModelError, OptionError
-from llmkit.inference.answering import Answerer
+from llmkit.inference.answering import Answerer, LongTexts
 from llmkit.inference.prediction import batches, on_device
 from llmkit.inference.row_files import with_answer
 from llmkit.inference.vector_cache import Vectors
@@ -49,7 +49,8 @@ class Embedder(Answerer[str]):
         self.pooling = read_pooling(resolved.path, embedding.pooling)
         context = models.context_length(resolved.config, self.tokenizer)
         self.max_length = min(context, self.pooling.max_length or context)
-        self.truncated = 0  # texts of which not all was read, until now
+        self.embedded = 0  # texts until now, of which so many were not read to their end:
+        self.truncated = 0
 
     @classmethod
     def open(cls, options: ModelOptions, embedding: EmbeddingOptions, report: Report) -> Embedder:
@@ -108,6 +109,7 @@ class Embedder(Answerer[str]):
         settings = TaskSettings(columns={"text": "text"}, max_length=self.max_length)
         prompted = Dataset.from_dict({"text": [self.pooling.with_prompt(text, *prompts) for text in texts]})
         columns = tokenize_rows(prompted, self.tokenizer, settings)
+        self.embedded += len(texts)
         self.truncated += sum(columns.pop("truncated"))
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
@@ -131,11 +133,14 @@ class Embedder(Answerer[str]):
 
         Raises:
             OptionError: the file exists, and --overwrite was not given.
+        DataError: a column of the rows cannot be kept in parquet.
         """
         path = options.output
         assert path is not None
         if path.exists() and not options.overwrite:
             raise OptionError(f"{str(path)!r} exists; add --overwrite, or name another")
+        if path.suffix == ".parquet":
+            _kept_columns(rows, str(options.input or "the texts"))  # what cannot be kept is known before the work
         write_vectors(path, rows, self.vectors(prepared, options.batch_size, report=report))
         report.say(f"wrote {len(rows)} vectors of {self.dimension} numbers to {path}")
 
@@ -161,9 +166,9 @@ class Embedder(Answerer[str]):
         return [text, str(len(vector)), f"{first}{' …' if len(vector) > NUMBERS_SHOWN else ''}"]
 
     def say_truncated(self, report: Report) -> None:
-        """Warn of the texts of which not all was read."""
         if self.truncated:
-            report.warn(f"{self.truncated} texts are longer than {self.max_length} tokens: their rest is not embedded")
+            long = LongTexts([(self.role,)] * self.truncated, self.embedded, self.role, self.max_length)
+            report.warn(f"{long.described}, and {long.unread(self.tokenizer.truncation_side)} was not read")
 
 
 def numbers_of(vector: Vectors) -> list[float] | None:
@@ -178,11 +183,20 @@ def write_vectors(path: Path, rows: Sequence[Row], vectors: Vectors) -> None:
             with temporary.open("wb") as file:
                 np.save(file, vectors)
             return
-        without_vectors = [with_answer(row, {"embedding": None}) for row in rows]
-        table = files.from_rows(without_vectors).with_format("arrow")[:].drop_columns(["embedding"])
+        table = _kept_columns(rows)
         absent = pa.array(np.isnan(vectors).any(1))
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1], mask=absent)
         pq.write_table(table.append_column("embedding", column), temporary)
+
+
+def _kept_columns(rows: Sequence[Row], where: str = "the rows") -> pa.Table:
+    """Return the columns of rows beside which their vectors stand.
+
+    Raises:
+        DataError: a column mixes types; it is named with two of its rows.
+    """
+    without_vectors = [with_answer(row, {"embedding": None}) for row in rows]
+    return files.from_rows(without_vectors, where).with_format("arrow")[:].drop_columns(["embedding"])
 
 
 def embed(
@@ -198,7 +212,8 @@ def embed(
         ModelError: there is no such model, or it names a pooling that is not done here.
         HubError: the Hub cannot be reached or refuses access.
     """
-    rows = [texts] if isinstance(texts, str) else list(texts)
+    given = [texts] if isinstance(texts, str) else list(texts)
+    rows = [input_text(text, "text", number) for number, text in enumerate(given, start=1)]
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
     embedding = EmbeddingOptions(pooling=pooling, normalize=normalize)
     return Embedder.open(options, embedding, Report(TalkOptions(quiet=True))).vectors(rows, batch_size)

@@ -12,10 +12,11 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import models, runs, tasks
-from llmkit.data.columns import Row
+from llmkit.data.columns import Row, text_of
 from llmkit.errors import DataError, OptionError, Stopped
 from llmkit.inference.answer_cache import AnswerCache
-from llmkit.inference.answering import Answerer
+from llmkit.inference.answering import Answerer, LongTexts
+from llmkit.inference.row_files import inputs_of
 from llmkit.models import ResolvedModel
 from llmkit.options import AskOptions, ModelOptions
 from llmkit.output.report import Report
@@ -105,7 +106,12 @@ def resolve_task_and_model(
         ModelError, OptionError: there is no such model, or it does no task of the command.
     """
     resolved = models.resolve_model(options, report, default)
-    return tasks.for_model(resolved.config, verb, resolved.name, asked.task, asked, inputs)[0], resolved
+    task = tasks.for_model(resolved.config, verb, resolved.name, asked.task, asked, inputs)[0]
+    if asked.windows is not None and not task.answers.pools_windows:
+        by_itself = "windows" in (task.encoding.overlong_rows or "")
+        why = "reads a long text in windows without it" if by_itself else "reads no text in windows"
+        raise OptionError(f"--windows: {task.name} {why}; leave it out")
+    return task, resolved
 
 
 class Predictor(Answerer[Row]):
@@ -115,7 +121,12 @@ class Predictor(Answerer[Row]):
         super().__init__(resolved, options)
         self.task, self.asked = task, asked
         self.role = next(iter(task.columns.input_roles), "")
-        self.hidden_roles = task.answers.hidden_roles
+        self.hidden_roles, self.list_roles = task.answers.hidden_roles, task.columns.list_roles
+        self.kind = self.role  # of text, as a warning calls it
+        self.answered = 0  # rows until now
+        self.cut: list[
+            tuple[str, ...]
+        ] = []  # of those that are longer than the model reads, the roles that lose tokens
         self.auto_class = task.auto_class_for(resolved.config)
         trained = runs.read_run(resolved.path) or {}
         columns = {role: role for role in task.columns.input_roles}
@@ -129,16 +140,20 @@ class Predictor(Answerer[Row]):
         return self.task.columns.match_file(rows, given)
 
     def prepare(self, inputs: Sequence[Row], names: Sequence[str]) -> list[Row]:
-        """Return the inputs as they are, after a look at whether the first row has all that the task needs.
+        """Return the inputs as they are, after a look at whether they have all that the task needs.
 
         Raises:
             OptionError: naming the flag of an input that is missing.
         """
-        required, given = self.task.columns.required_roles, inputs[0] if inputs else {}
-        missing = [role for role in required[1:] if role not in given]
+        required = self.task.columns.required_roles
+        missing = [role for role in required[1:] if any(role not in row for row in inputs)]
         if missing:
             raise OptionError(f"{self.task.name} needs a --{missing[0]} beside the {required[0]}")
         return list(inputs)
+
+    def is_answerable(self, inputs: Row) -> bool:
+        given = all(text_of(value).strip() for value in inputs.values())
+        return given and self.task.columns.is_answerable(inputs)
 
     def answer(self, prepared: Sequence[Row], batch_size: int, start: int = 0) -> list[Answer]:
         """Return the answer to each row; nulls where a row asks nothing. `start` is the number of rows before these.
@@ -146,11 +161,12 @@ class Predictor(Answerer[Row]):
         Raises:
             DataError: a row contradicts itself, or the model cannot answer it.
         """
-        usable = [number for number, inputs in enumerate(prepared) if self.task.columns.is_answerable(inputs)]
+        usable = [number for number, inputs in enumerate(prepared) if self.is_answerable(inputs)]
         answers = [self.task.answers.empty(self.settings) for _ in prepared]
         if not usable:
             return answers
         roles = [role for role in self.task.columns.input_roles if any(role in prepared[row] for row in usable)]
+        self.kind = "pair" if "pair" in roles else self.role
         columns = {role: [prepared[row].get(role) for row in usable] for role in roles}
         _require_alike(columns, [start + row + 1 for row in usable])
         rows = Dataset.from_dict(columns)
@@ -161,10 +177,47 @@ class Predictor(Answerer[Row]):
             raise DataError(f"row {start + usable[refused[0]] + 1}: {refused[1]}")
         encoded = self.task.encoding.encode(rows, self.tokenizer, settings, training=False)
         predictions = predict(self.task, self.model, self.tokenizer, encoded, settings, batch_size)
+        cut = self.task.encoding.cut_roles(rows, encoded, self.tokenizer, settings)
+        self.answered, self.cut = self.answered + len(usable), [*self.cut, *cut.values()]
+        if self.asked.windows is not None and cut:
+            numbers = [start + usable[row] + 1 for row in cut]
+            of_windows = self._over_windows(rows.select(list(cut)), numbers, settings, batch_size)
+            pooled = dict(zip(cut, of_windows, strict=True))
+            predictions = [pooled.get(row, prediction) for row, prediction in enumerate(predictions)]
         formatted = self.task.answers.format(predictions, encoded, rows, self.tokenizer, settings, self.asked.top)
         for row, answer in zip(usable, formatted, strict=True):
             answers[row] = answer
         return answers
+
+    def _over_windows(
+        self, rows: Dataset, numbers: Sequence[int], settings: TaskSettings, batch_size: int
+    ) -> list[Prediction]:
+        """Return the prediction for each of some rows that are too long, with these numbers, from windows.
+
+        Raises:
+            DataError: a row cannot be read in windows.
+        """
+        refused = self.task.encoding.first_unwindowed_row(rows, self.tokenizer, settings)
+        if refused is not None:
+            raise DataError(f"row {numbers[refused[0]]}: {refused[1]}")
+        windows = self.task.encoding.encode_windows(rows, self.tokenizer, settings)
+        of_rows: list[list[Prediction]] = [[] for _ in rows]
+        predictions = predict(self.task, self.model, self.tokenizer, windows, settings, batch_size)
+        for row, prediction in zip(windows["row"], predictions, strict=True):
+            of_rows[row].append(prediction)
+        return [self.task.answers.pooled(of_row, str(self.asked.windows), settings) for of_row in of_rows]
+
+    def say_truncated(self, report: Report) -> None:
+        if not self.cut:
+            return
+        encoding = self.task.encoding
+        long = LongTexts(self.cut, self.answered, self.kind, encoding.text_limit(self.settings))
+        if self.asked.windows is not None:
+            report.say(f"{long.described}, read in windows that overlap: --windows {self.asked.windows}")
+            return
+        hint = "; --windows mean|max reads all of it" if self.task.answers.pools_windows else ""
+        side = encoding.cut_side(self.tokenizer, self.settings)
+        report.warn(f"{long.described}, and {long.unread(side)} was not read{hint}")
 
     def dry_run(self, prepared: Sequence[Row], columns: Mapping[str, str] | None = None) -> str:
         """Return how many rows of a file, or texts of the shell, there are for which model."""
@@ -234,8 +287,11 @@ def classify(
         "classify", options, asked, Report(), inputs=() if pairs is None else ("pair",)
     )
     predictor = Predictor(task, resolved, options, replace(asked, top=top or asked.top))
-    inputs: list[Row] = [{predictor.role: text} for text in rows]
+    inputs: Sequence[Row] = [{predictor.role: text} for text in rows]
     if pairs is not None:
         inputs = [{**row, "pair": pair} for row, pair in zip(inputs, pairs, strict=True)]
-    prepared = predictor.prepare(inputs, [])
-    return [{**row, **answer} for row, answer in zip(inputs, predictor.answer(prepared, batch_size), strict=True)]
+    roles = {role: role for row in inputs[:1] for role in row}
+    prepared = predictor.prepare(inputs_of(inputs, roles, predictor.list_roles), [])
+    answers = predictor.answer(prepared, batch_size)
+    predictor.say_truncated(Report())
+    return [{**row, **answer} for row, answer in zip(inputs, answers, strict=True)]

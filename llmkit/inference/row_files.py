@@ -7,13 +7,13 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmkit.data import files
-from llmkit.data.columns import Row
+from llmkit.data.columns import Row, input_text, is_nothing, names_of
 from llmkit.errors import DataError, Interrupted, OptionError, Stopped
 from llmkit.errors.characters import require_characters_in_rows
 from llmkit.options import RowOptions
@@ -40,19 +40,35 @@ def read_rows(options: RowOptions) -> list[dict[str, Any]]:
         raise DataError(f"there is no file {str(path)!r}")
     rows = files.read_rows(path, options)[: options.limit]
     require_characters_in_rows(rows, str(path))
+    rows = _without_nan_among_texts(rows)
     if options.output and options.output.suffix == ".csv":  # one heading for all rows, in all chunks
-        names = dict.fromkeys(name for row in rows for name in row)
+        names = dict.fromkeys(names_of(rows))
         rows = [{**names, **row} for row in rows]
     return rows
 
 
-def inputs_of(rows: Sequence[Row], columns: Mapping[str, str]) -> list[Row]:
-    """Return the inputs of rows by role: cells as text, a null as nothing, but lists and objects as they are."""
-    return [{role: _cell(row.get(name)) for role, name in columns.items()} for row in rows]
+def _without_nan_among_texts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows in which NaN is null in the columns that hold texts: some writers of JSON put it there."""
+    texts = {name for row in rows for name, value in row.items() if isinstance(value, str)}
+    if not any(is_nothing(row.get(name)) for row in rows for name in texts):
+        return rows
+    return [{name: None if name in texts and is_nothing(cell) else cell for name, cell in row.items()} for row in rows]
 
 
-def _cell(value: object) -> object:
-    return value if isinstance(value, list | dict) else "" if value is None else str(value)
+def inputs_of(rows: Sequence[Row], columns: Mapping[str, str], list_roles: Collection[str] = frozenset()) -> list[Row]:
+    """Return the inputs of rows by role: cells as text, a null as the empty text; in `list_roles`, lists as they are.
+
+    Raises:
+        DataError: a cell holds a list or an object where a text is wanted; its row is named, from 1.
+    """
+    return [
+        {role: _input(row.get(name), role, number, role in list_roles) for role, name in columns.items()}
+        for number, row in enumerate(rows, start=1)
+    ]
+
+
+def _input(value: object, role: str, number: int, takes_lists: bool) -> object:
+    return value if takes_lists and isinstance(value, list | dict) else input_text(value, role, number)
 
 
 def with_answer(row: Row, answer: Row) -> dict[str, Any]:
@@ -120,7 +136,7 @@ class RowWriter:
         if self.path.suffix == ".jsonl":
             return "".join(to_json(row) + "\n" for row in rows)
         buffer = io.StringIO(newline="")
-        names = list(dict.fromkeys(name for row in rows for name in row))
+        names = names_of(rows)
         bare_return = any("\r" in str(value) for row in rows for value in row.values())  # csv leaves it unquoted
         writer = csv.DictWriter(
             buffer, fieldnames=names, lineterminator="\n", quoting=csv.QUOTE_ALL if bare_return else csv.QUOTE_MINIMAL

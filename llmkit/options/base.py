@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -95,7 +97,7 @@ class Options:
         """Yield a phrase when nothing can be made at `path`; known now, not after an hour of work."""
         if path is not None:
             parent = next(folder for folder in path.absolute().parents if folder.exists())
-            if not parent.is_dir() or not os.access(parent, os.W_OK):
+            if not _takes_files(parent):
                 yield f"{flag} {str(path)!r} cannot be made: {str(parent)!r} is no folder that can be written to"
 
     def writable_file(self, path: Path | None, flag: str) -> Iterator[str]:
@@ -167,3 +169,14 @@ def is_number(text: str) -> bool:
         return math.isfinite(float(text))
     except ValueError:
         return False
+
+
+def _takes_files(folder: Path) -> bool:
+    """Tell whether a file can be made in a folder: one without a name is, for permissions alone do not tell."""
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        return False
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError as error:
+        return error.errno in {errno.ENOSPC, errno.EDQUOT}  # which is said when the file is written

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from llmkit.errors import listing
 from llmkit.options.base import Options, is_number
@@ -158,6 +158,10 @@ class AskOptions(TaskFlags):
 
     task: Annotated[str | None, flag(panel="Tasks", help="The task, where the model can do several.")] = None
     top: Annotated[int | None, flag(panel="Tasks", help="Show only the best N labels, or fills of a mask.")] = None
+    windows: Annotated[
+        Literal["mean", "max"] | None,
+        flag(panel="Tasks", help="Read a long text in windows, and take the mean of each label's chances, or the max."),
+    ] = None
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()

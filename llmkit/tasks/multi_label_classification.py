@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from datasets import Dataset, concatenate_datasets
-from scipy.special import expit
+from scipy.special import expit, logit
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import metrics
@@ -26,11 +26,13 @@ from llmkit.models.config import MULTI_LABEL, output_names
 from llmkit.options import TaskFlags
 from llmkit.tasks.base.answers import Answer, Prediction
 from llmkit.tasks.base.candidates import Candidate
-from llmkit.tasks.base.encoding import Batch, Collator, Encoding
+from llmkit.tasks.base.encoding import Batch, Collator
 from llmkit.tasks.base.sequence_classification import (
     SequenceAnswers,
     SequenceColumns,
+    SequenceEncoding,
     SequenceTask,
+    over_windows,
     text_cell,
     tokenize_rows,
 )
@@ -112,7 +114,7 @@ class MultiLabelColumns(SequenceColumns):
         return [index for index, text in enumerate(texts) if labels[index] is not None and text_of(text).strip()]
 
 
-class MultiLabelEncoding(Encoding):
+class MultiLabelEncoding(SequenceEncoding):
     """The tokens of a text or two; `labels` (rows, labels) are 1.0 where a label holds."""
 
     def encode(
@@ -130,6 +132,9 @@ class MultiLabelEncoding(Encoding):
 
 class MultiLabelAnswers(SequenceAnswers):
     """The labels whose probability reaches the threshold, and the probability of each."""
+
+    def pooled(self, windows: Sequence[Prediction], pooling: str, settings: TaskSettings) -> Prediction:
+        return list(logit(over_windows(expit(np.asarray(windows, dtype=np.float64)), pooling)))
 
     def logits(self, model: PreTrainedModel, batch: Batch, index: int) -> torch.Tensor:
         """Return of each label two logits (labels, 2): that it does not hold, by the model's own threshold, or does."""

@@ -57,6 +57,7 @@ class MultipleChoiceColumns(Columns):
     roles = ("question", "choices", "answer", *(f"choice{number}" for number in range(MOST_CHOICES)))
     input_roles = ("question", "choices")
     required_roles = ("question", "choices")
+    list_roles = frozenset({"choices"})
     column_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"question": QUESTIONS, "choices": LISTS_OF_CHOICES}
     unusable_reason = "no question or no answer"
 
@@ -244,7 +245,11 @@ def _encode_choices(
     if alternatives.likelihood:
         prompts = [alternatives.template.replace("{}", question)] * len(choices)
         continuations = [f" {choice}" for choice in choices]
-        ids, firsts = encode_continuations(prompts, continuations, tokenizer, settings.max_length)
-        return {"input_ids": ids, "first": firsts}
-    encoded = tokenizer([question] * len(choices), choices, truncation=True, max_length=settings.max_length)
-    return {name: encoded[name] for name in TOKEN_COLUMNS if name in encoded}
+        ids, firsts, truncated = encode_continuations(prompts, continuations, tokenizer, settings.max_length)
+        return {"input_ids": ids, "first": firsts, "truncated": truncated}
+    questions = [question] * len(choices)
+    encoded = tokenizer(questions, choices, truncation=True, max_length=settings.max_length)
+    columns = {name: encoded[name] for name in TOKEN_COLUMNS if name in encoded}
+    length = max(map(len, encoded["input_ids"]))
+    whole = tokenizer(questions, choices)["input_ids"] if length == settings.max_length else [[]]
+    return {**columns, "truncated": max(map(len, whole)) > length}

@@ -29,7 +29,7 @@ from llmkit.tasks.base.encoding import Batch, Collator, EncodedRow, Encoding
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding.collation import INPUTS, pad_batch, pad_sequences
-from llmkit.tasks.encoding.context_windows import best_spans, candidates_of, windows_of
+from llmkit.tasks.encoding.context_windows import best_spans, candidates_of, cut_questions, question_limit, windows_of
 from llmkit.tasks.encoding.squad_answers import SQUAD_FORMAT, problem_with_answers, raw_answers, reference_answers
 from llmkit.tasks.matching.questions import answer_candidates, with_answers_read
 
@@ -100,6 +100,15 @@ class WindowEncoding(Encoding):
         starts = range(0, len(rows), ROWS_PER_SLICE)
         slices = [range(start, min(start + ROWS_PER_SLICE, len(rows))) for start in starts]
         return concatenate_datasets([_encode_slice(rows, places, tokenizer, settings, training) for places in slices])
+
+    def cut_roles(
+        self, rows: Dataset, encoded: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
+    ) -> dict[int, tuple[str, ...]]:
+        questions = [text_of(text) for text in rows[settings.columns["question"]][:]]
+        return dict.fromkeys(cut_questions(questions, tokenizer, settings.max_length), ("question",))
+
+    def text_limit(self, settings: TaskSettings) -> int:
+        return question_limit(settings.max_length)
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
         def collate(rows: list[EncodedRow]) -> Batch:

@@ -23,11 +23,13 @@ from llmkit.models.config import is_regression, output_names
 from llmkit.options import AskOptions, TaskFlags
 from llmkit.tasks.base.answers import Answer, Prediction
 from llmkit.tasks.base.candidates import Candidate
-from llmkit.tasks.base.encoding import Batch, Collator, Encoding
+from llmkit.tasks.base.encoding import Batch, Collator
 from llmkit.tasks.base.sequence_classification import (
     SequenceAnswers,
     SequenceColumns,
+    SequenceEncoding,
     SequenceTask,
+    over_windows,
     text_cell,
     tokenize_rows,
 )
@@ -111,7 +113,7 @@ class ClassColumns(SequenceColumns):
         return [int(place) for place in np.flatnonzero(usable)]
 
 
-class ClassEncoding(Encoding):
+class ClassEncoding(SequenceEncoding):
     """The tokens of a text or two; `labels` are the ids of classes, or numbers."""
 
     def encode(
@@ -129,6 +131,13 @@ class ClassEncoding(Encoding):
 
 class ClassAnswers(SequenceAnswers):
     """The best label and the probability of each, or a number."""
+
+    def pooled(self, windows: Sequence[Prediction], pooling: str, settings: TaskSettings) -> Prediction:
+        logits = np.asarray(windows, dtype=np.float64)
+        if not settings.class_names:
+            return list(over_windows(logits, pooling))
+        probabilities = over_windows(softmax(logits), pooling)
+        return list(np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)))  # softmax makes them add up to 1
 
     def evaluation_arrays(
         self,

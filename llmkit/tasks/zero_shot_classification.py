@@ -224,11 +224,14 @@ def _encode_text(text: str, tokenizer: PreTrainedTokenizerBase, settings: TaskSe
         sentences = [zero_shot.template.replace("{}", name) for name in names]
         encoded = tokenizer([text] * len(names), sentences, truncation="only_first", max_length=settings.max_length)
         columns = {name: encoded[name] for name in TOKEN_COLUMNS if name in encoded}
-        return {**columns, "length": max(map(len, encoded["input_ids"]))}
+        length = max(map(len, encoded["input_ids"]))
+        whole = tokenizer([text] * len(names), sentences)["input_ids"] if length == settings.max_length else [[]]
+        return {**columns, "length": length, "truncated": max(map(len, whole)) > length}
     before, _, after = zero_shot.template.partition("{}")
     contexts = [f"{text}{before}" for _ in names]
-    ids, firsts = encode_continuations(contexts, [f"{name}{after}" for name in names], tokenizer, settings.max_length)
-    return {"input_ids": ids, "first": firsts, "length": max(map(len, ids))}
+    continuations = [f"{name}{after}" for name in names]
+    ids, firsts, truncated = encode_continuations(contexts, continuations, tokenizer, settings.max_length)
+    return {"input_ids": ids, "first": firsts, "length": max(map(len, ids)), "truncated": truncated}
 
 
 def _label_scores(predictions: Sequence[Prediction], settings: TaskSettings) -> list[Floats]:

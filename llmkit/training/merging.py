@@ -196,7 +196,7 @@ def _read_prompts(task: Task, options: MergeOptions) -> list[Row]:
         columns = task.columns.match_file(rows, options.columns)
     else:
         columns = {"prompt": column_for(rows, "prompt", options.columns, ("prompt", "text"))}
-    return inputs_of(rows, columns)
+    return inputs_of(rows, columns, task.columns.list_roles)
 
 
 def _answers(

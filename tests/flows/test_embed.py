@@ -89,7 +89,7 @@ def test_the_models_own_files_say_how_much_and_what_it_reads(llmkit, encoder, tm
     mean = {"pooling_mode_mean_tokens": True}
     short = with_files(encoder, tmp_path / "short", mean, sentence_bert_config={"max_seq_length": 6})
     ran = llmkit("embed", "the fox was good", "the fox was good and sad and cold", "-m", short)
-    assert "1 texts are longer than 6 tokens: their rest is not embedded" in ran.err
+    assert "1 of 2 texts is longer than 6 tokens, and its rest was not read" in ran.err
     tokenizer = AutoTokenizer.from_pretrained(encoder)
     assert len(tokenizer("the fox was good")["input_ids"]) == 6
     assert ran.rows[0]["embedding"] == pytest.approx(ran.rows[1]["embedding"], abs=2e-6)

@@ -230,7 +230,8 @@ def test_a_string_of_choices_and_a_wrong_prediction_are_sentences(llmkit, choose
 
 def test_a_context_that_is_too_long_loses_its_start_and_never_its_continuation(llama):
     tokenizer = AutoTokenizer.from_pretrained(llama)
-    ids, firsts = encode_continuations(["the fox was good and " * 20], ["sad"], tokenizer, 16)
+    ids, firsts, is_cut = encode_continuations(["the fox was good and " * 20], ["sad"], tokenizer, 16)
+    assert is_cut
     assert len(ids[0]) == 16
     assert tokenizer.decode(ids[0][firsts[0] :]) == " sad"
 
@@ -241,13 +242,13 @@ def test_tokens_that_a_tokenizer_adds_do_not_move_the_continuation(llama, single
     end = (tokenizer.eos_token, tokenizer.eos_token_id)
     added = TemplateProcessing(single=single.format(end[0]), special_tokens=[end])
     tokenizer.backend_tokenizer.post_processor = added
-    ids, firsts = encode_continuations(["the fox was ", ""], ["sad", "sad"], tokenizer, 32)
+    ids, firsts, _ = encode_continuations(["the fox was ", ""], ["sad", "sad"], tokenizer, 32)
     assert [tokenizer.decode(some[first:]) for some, first in zip(ids, firsts)] == [" sad", "sad"]
 
 
 def test_a_decoder_scores_the_same_in_slices(llama, monkeypatch):
     tokenizer, model = AutoTokenizer.from_pretrained(llama), AutoModelForCausalLM.from_pretrained(llama).eval()
-    ids, firsts = encode_continuations(["the fox was"] * 3, [" good", " very bad", " sad"], tokenizer, 32)
+    ids, firsts, _ = encode_continuations(["the fox was"] * 3, [" good", " very bad", " sad"], tokenizer, 32)
     batch = alternatives.pad_alternatives([{"input_ids": ids, "first": firsts}] * 2, 0)
     with torch.inference_mode():
         whole = alternatives.continuation_scores(model, batch)

@@ -368,7 +368,7 @@ def test_files_that_lack_a_column_or_mix_kinds_are_refused(llmkit, reader, data,
     other = write_csv(tmp_path / "other.csv", [{"question": "who?", "context": "a fox"}])
     for command, sentence in (
         (("generate", "-i", alone), "which column holds the context, beside 'question'?"),
-        (("generate", "-i", mixed), "row 2: its context is a list, and row 1 has a str"),
+        (("generate", "-i", mixed), 'row 2: its context is a list, ["a"]; a text is wanted'),
         (("finetune", data, "--validation", other, "-o", tmp_path / "never"), "has no column 'answers' for answers"),
     ):
         ran = llmkit(*command, "-m", reader)

@@ -27,6 +27,7 @@ def answer_texts(
         report.say(f"dry run: {answerer.dry_run(prepared)}")
         return
     answers = answerer.answer(prepared, options.batch_size)
+    answerer.say_truncated(report)
     if report.table_wanted:
         cells = [answerer.cells(row, answer) for row, answer in zip(inputs, answers, strict=True)]
         report.table("", answerer.headings(), cells)
@@ -50,21 +51,39 @@ def answer_file(
         columns = answerer.columns(rows, options.columns)
         if answerer.announces_columns:
             report.say(f"columns: {', '.join(f'{role}={name}' for role, name in columns.items())}")
-    names, inputs = [f"row {number}" for number in range(1, len(rows) + 1)], inputs_of(rows, columns)
-    if options.input and not any(_asks(row) for row in inputs):
-        raise EmptyError(f"{options.input}: nothing to answer, none of {len(rows)} rows has a {answerer.role}")
+    names = [f"row {number}" for number in range(1, len(rows) + 1)]
+    inputs = inputs_of(rows, columns, answerer.list_roles)
+    if options.input:
+        _say_unanswerable(answerer, inputs, options, report)
     prepared = answerer.prepare(inputs, names)
     if talk.dry_run:
         report.say(f"dry run: {answerer.dry_run(prepared, columns)}")
     elif options.output and options.output.suffix in answerer.one_piece_endings:
         answerer.write_in_one_piece(rows, prepared, options, report)
+        answerer.say_truncated(report)
     else:
         process(rows, prepared, answerer, options, report)
+        answerer.say_truncated(report)
 
 
-def _asks(inputs: Row) -> bool:
-    """Tell whether any of the inputs of a row holds more than blanks."""
-    return any(value.strip() if isinstance(value, str) else value for value in inputs.values())
+def _say_unanswerable(answerer: Answerer[Prepared], inputs: Sequence[Row], options: RowOptions, report: Report) -> None:
+    """Say how many rows of a file ask nothing, and are answered null.
+
+    Raises:
+        EmptyError: that is so of all of them.
+    """
+    from llmkit.data.columns import text_of
+
+    left = [row for row in inputs if not answerer.is_answerable(row)]
+    if not left:
+        return
+    roles = [role for role in left[0] if any(not text_of(row[role]).strip() for row in left)] or [answerer.role]
+    if len(left) == len(inputs):
+        raise EmptyError(
+            f"{options.input}: nothing to answer, none of {len(inputs)} rows has a {' and a '.join(roles)}"
+        )
+    nothing, (have, are) = " or no ".join(roles), ("has", "is") if len(left) == 1 else ("have", "are")
+    report.say(f"{len(left)} of {len(inputs)} rows {have} no {nothing}, and {are} answered null")
 
 
 def prompt_names(count: int) -> list[str]:

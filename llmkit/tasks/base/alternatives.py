@@ -38,6 +38,10 @@ class AlternativesEncoding(Encoding):
 
     non_input_keys = frozenset({"labels", "is_real", "first"})
 
+    def cut_side(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> str:
+        decoder = settings.of(AlternativesSettings).likelihood  # which must read what the alternative follows
+        return "left" if decoder else super().cut_side(tokenizer, settings)
+
     def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
         return lambda rows: pad_alternatives(rows, tokenizer.pad_token_id or 0)
 
@@ -134,8 +138,8 @@ def continuation_scores(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
 
 def encode_continuations(
     contexts: Sequence[str], continuations: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> tuple[list[list[int]], list[int]]:
-    """Return the tokens of each context with its continuation, and where the continuation begins.
+) -> tuple[list[list[int]], list[int], bool]:
+    """Return the tokens of each context with its continuation, where that begins, and whether any was too long.
 
     A text that is too long loses its start. White space between the two belongs to the continuation, and the two are
     tokenized as one text, as lm-evaluation-harness does it. An empty context is the token that begins or ends texts.
@@ -143,14 +147,15 @@ def encode_continuations(
     context_ids = _tokenize_open([context.rstrip() for context in contexts], tokenizer)
     texts = [context + continuation for context, continuation in zip(contexts, continuations, strict=True)]
     boundary = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    encoded, firsts = [], []
+    encoded, firsts, truncated = [], [], False
     for before, ids in zip(context_ids, _tokenize_open(texts, tokenizer), strict=True):
         if not before and boundary is not None:
             before, ids = [boundary], [boundary, *ids]
         cut = max(0, len(ids) - max_length)
+        truncated = truncated or cut > 0
         encoded.append(ids[cut:])
         firsts.append(max(1, len(before) - cut))  # nothing predicts the first token
-    return encoded, firsts
+    return encoded, firsts, truncated
 
 
 def _tokenize_open(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:

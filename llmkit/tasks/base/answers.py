@@ -25,6 +25,7 @@ class Answers(ABC):
     continues_prompt: ClassVar[bool] = False  # whether generate continues a prompt, with `inference.generation`
     hidden_roles: ClassVar[frozenset[str]] = frozenset()  # of the input roles, those that an answer does not repeat
     scores_prediction_files: ClassVar[bool] = False  # whether a file of predictions can be scored
+    pools_windows: ClassVar[bool] = False  # whether the predictions of the windows of a row can be made one
 
     def __init__(self, task: str, encoding: Encoding) -> None:
         self.task, self.encoding = task, encoding
@@ -49,6 +50,10 @@ class Answers(ABC):
     def class_name(self, number: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         """Return what a person calls the class with that number in `logits`."""
         return str(config.id2label.get(number, number))
+
+    def pooled(self, windows: Sequence[Prediction], pooling: str, settings: TaskSettings) -> Prediction:
+        """Return one prediction of those of all windows of a row: by the `mean` of probabilities, or their `max`."""
+        raise NotImplementedError(f"{self.task} reads no windows")
 
     @abstractmethod
     def evaluation_arrays(

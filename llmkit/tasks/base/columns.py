@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from llmkit.data.columns import Row, column_for, text_of
+from llmkit.data.columns import Row, column_for, names_of, text_of
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels, Matching
 from llmkit.errors import DataError, OptionError
@@ -26,6 +26,7 @@ class Columns(ABC):
     optional_roles: ClassVar[frozenset[str]] = frozenset()  # those of them whose cells can be blank
     input_roles: ClassVar[tuple[str, ...]] = ()  # the roles that classify and generate are given, the argument's first
     required_roles: ClassVar[tuple[str, ...]] = ()  # those of them that a row cannot do without
+    list_roles: ClassVar[frozenset[str]] = frozenset()  # those of the inputs whose cells are lists, not texts
     column_names: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # usual names of the columns of a file, by role
     alternative_roles: ClassVar[tuple[str, ...]] = ()  # of the texts of a row that are compared, in order
     unusable_reason: ClassVar[str] = "no text or no label"  # what rows that are left out have
@@ -85,11 +86,12 @@ class Columns(ABC):
             DataError: a column that is needed cannot be told, or a named one does not exist.
         """
         columns: dict[str, str] = {}
+        of_file = names_of(rows)
         for role in self.input_roles:
             names = self.column_names.get(role, (role,))
             if role == "text":
-                names = (*names, *only_named(rows[0], TEXT_WORDS))
-            if role in self.required_roles or role in given or any(name in rows[0] for name in names):
+                names = (*names, *only_named(of_file, TEXT_WORDS))
+            if role in self.required_roles or role in given or any(name in of_file for name in names):
                 column = column_for(rows, role, given, names)
                 if column in columns.values():
                     raise DataError(f"which column holds the {role}, beside {column!r}? Say --column {role}=NAME")

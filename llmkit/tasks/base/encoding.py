@@ -72,6 +72,33 @@ class Encoding(ABC):
         """Return a sentence on what the model does not see of encoded rows, or None."""
         return None
 
+    def cut_roles(
+        self, rows: Dataset, encoded: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
+    ) -> dict[int, tuple[str, ...]]:
+        """Return the indices of rows of which the model does not read all, and the roles that lose tokens."""
+        if "truncated" not in encoded.column_names:
+            return {}
+        cut = [row for row, is_cut in enumerate(encoded["truncated"][: len(rows)]) if is_cut]
+        return dict.fromkeys(cut, tuple(settings.inputs)[:1])
+
+    def text_limit(self, settings: TaskSettings) -> int:
+        """Return how many tokens of a text are read: where `cut_roles` finds one, it has more."""
+        return settings.max_length
+
+    def cut_side(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> str:
+        """Return the side on which a text that is too long loses tokens: left, or right."""
+        return str(tokenizer.truncation_side)
+
+    def first_unwindowed_row(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
+    ) -> tuple[int, str] | None:
+        """Return the index of the first row that cannot be read in windows and a phrase on why, or None."""
+        return None
+
+    def encode_windows(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Dataset:
+        """Turn rows that are too long into windows that overlap; the column `row` tells which row each is of."""
+        raise NotImplementedError(f"{self.task} reads no windows")
+
     def pack(self, encoded: Dataset, settings: TaskSettings) -> Dataset:
         """Return encoded rows to train on, several in one where the settings ask for it."""
         return encoded

@@ -8,14 +8,16 @@ from typing import Any, ClassVar
 from datasets import Dataset
 from transformers import BatchEncoding, PretrainedConfig, PreTrainedTokenizerBase
 
-from llmkit.data.columns import Row, text_of
+from llmkit.data.columns import Row, names_of, text_of
+from llmkit.metrics.observations import Floats
 from llmkit.tasks.base.answers import Answers, Prediction
 from llmkit.tasks.base.columns import Columns
-from llmkit.tasks.base.encoding import Batch
+from llmkit.tasks.base.encoding import Batch, Encoding
 from llmkit.tasks.base.names import PAIRS
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding.collation import INPUTS, rows_at_limit, truncated
+from llmkit.tasks.encoding.text_windows import cut_of_pair, problem_with_windows, text_windows
 
 TEXT_COLUMNS = ("text", "sentence", "content", "review", "comment", "document", "title", "文本", "内容", "评论")
 TEXT_ROLES = ("text", "pair")
@@ -46,19 +48,63 @@ class SequenceColumns(Columns):
     column_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": TEXT_COLUMNS, "pair": ()}
 
     def match_file(self, rows: Sequence[Row], given: dict[str, str]) -> dict[str, str]:
-        pair = next((pair for pair in PAIRS if set(pair) <= set(rows[0])), None)
+        of_file = set(names_of(rows))
+        pair = next((pair for pair in PAIRS if set(pair) <= of_file), None)
         if pair is not None and "text" not in given:
             return {"text": pair[0], "pair": given.get("pair", pair[1])}
         return super().match_file(rows, given)
+
+
+class SequenceEncoding(Encoding):
+    """The tokens of a text or two; what is too long loses its end, or is read in windows."""
+
+    def cut_roles(
+        self, rows: Dataset, encoded: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
+    ) -> dict[int, tuple[str, ...]]:
+        cut = super().cut_roles(rows, encoded, tokenizer, settings)
+        if "pair" not in settings.columns:
+            return cut
+        picked = rows.select(list(cut))
+        pairs = zip(cut, picked[settings.columns["text"]], picked[settings.columns["pair"]], strict=True)
+        limit = settings.max_length
+        return {row: cut_of_pair(text_of(text), text_of(pair), tokenizer, limit) for row, text, pair in pairs}
+
+    def first_unwindowed_row(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
+    ) -> tuple[int, str] | None:
+        if "pair" not in settings.columns:
+            return None
+        pairs = zip(rows[settings.columns["text"]][:], rows[settings.columns["pair"]][:], strict=True)
+        for row, (text, pair) in enumerate(pairs):
+            problem = problem_with_windows(text_of(text), text_of(pair), tokenizer, settings.max_length)
+            if problem is not None:
+                return row, problem
+        return None
+
+    def encode_windows(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Dataset:
+        texts, pairs = rows[settings.columns["text"]][:], _pairs(rows, settings)
+        encoded = []
+        for row, text in enumerate(texts):
+            pair = None if pairs is None else text_of(pairs[row])
+            for window in text_windows(text_of(text), pair, tokenizer, settings.max_length):
+                encoded.append({**window, "row": row, "length": len(window["input_ids"])})
+        return Dataset.from_list(encoded)
 
 
 class SequenceAnswers(Answers):
     """The logits of each row: a number for each class."""
 
     scores_prediction_files = True
+    pools_windows = True
 
     def from_outputs(self, outputs: Any, batch: Batch) -> list[Prediction]:
         return list(outputs.logits.float().cpu().numpy())
+
+
+def over_windows(values: Floats, pooling: str) -> Floats:
+    """Return of each class one number (classes,) for those of all windows, (windows, classes)."""
+    pooled: Floats = values.max(0) if pooling == "max" else values.mean(0)
+    return pooled
 
 
 def text_cell(row: Row) -> str:

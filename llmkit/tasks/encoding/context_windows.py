@@ -54,7 +54,7 @@ def windows_of(
 ) -> Iterator[Window]:
     """Yield the windows of each row; a question that would leave less than half of a window to the context is cut."""
     encoded = tokenizer(
-        _cut(questions, tokenizer, max_length // 2 - 3),
+        _cut(questions, tokenizer, question_limit(max_length)),
         list(contexts),
         truncation="only_second",
         max_length=max_length,
@@ -68,6 +68,17 @@ def windows_of(
         spans = [_without_blanks(contexts[row], *span) if part == 1 else (0, 0) for part, span in parts]
         starts, ends = ([span[side] for span in spans] for side in (0, 1))
         yield Window(row, inputs, [start < end for start, end in spans], starts, ends)
+
+
+def cut_questions(questions: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[int]:
+    """Return the places of the questions of which the end is not read."""
+    encoded = tokenizer(list(questions), add_special_tokens=False)["input_ids"]
+    return [place for place, ids in enumerate(encoded) if len(ids) > question_limit(max_length)]
+
+
+def question_limit(max_length: int) -> int:
+    """Return how many tokens of a question are read: a window is to hold as many of the context."""
+    return max_length // 2 - 3
 
 
 def _cut(questions: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> list[str]:
