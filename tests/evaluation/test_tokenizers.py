@@ -183,3 +183,16 @@ def test_a_model_of_a_tokenizer_is_read_from_where_sacrebleu_keeps_it(score, mon
     wanted = sacrebleu.BLEU(tokenize="flores200").corpus_score(GUESSES, [THAI]).score
     assert ran.json["metrics"]["bleu"]["value"] == pytest.approx(wanted)
     assert "tok:flores200" in ran.json["metrics"]["ter"]["signature"]
+
+
+def test_a_model_and_the_model_that_is_its_baseline_are_read_by_one_tokenizer(llmkit, t5, tmp_path):
+    data = write_jsonl(tmp_path / "rows.jsonl", [{"en": f"the fox {n}", "th": text} for n, text in enumerate(THAI)])
+    flags = ("-m", t5, "--source", "en", "--target", "th", *named("bleu"), "--resamples", 100, "--json")
+    usual = llmkit("eval", data, *flags)
+    assert usual.err.splitlines().count(REMARK.replace("bleu and ter", "bleu")) == 1
+    assert "tok:char" in usual.json["metrics"]["bleu"]["signature"]
+    ran = llmkit("eval", data, *flags, "--tokenize", "intl", "--baseline", t5)
+    assert ran.code == 0, ran.err
+    assert "tok:intl" in ran.json["metrics"]["bleu"]["signature"]
+    assert ran.json["baseline"]["metrics"]["bleu"]["difference"] == 0
+    assert "tokenizer char" not in ran.err
