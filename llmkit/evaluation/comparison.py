@@ -14,8 +14,9 @@ from llmkit.errors import DataError, listing
 from llmkit.evaluation.gates import Gate, drop_gates, missed
 from llmkit.evaluation.result import SCHEMA_VERSION
 from llmkit.evaluation.result_rows import ObservedUnits, unpack
-from llmkit.metrics.observations import AnswerTexts, ChoiceIds, Classes, LabelSets, Observations
+from llmkit.metrics.observations import AnswerTexts, ChoiceIds, Classes, LabelSets, Observations, Texts
 from llmkit.metrics.significance import Difference, differences
+from llmkit.metrics.texts.tokenizers import TOKENIZED
 from llmkit.options import CompareOptions, GateOptions
 from llmkit.options.base import limits
 from llmkit.output.result import ComparedSide, ComparisonResult
@@ -113,8 +114,9 @@ def compared(
     earlier = _respelled(before.units.observations.take(order), after)
     later = after.units.observations
     _refuse_other_labels(before, earlier, later, after.units.ids)
-    known = metrics.names_for(earlier)
-    by_metric = differences([name for name in names if name in known], earlier, later, resamples, seed)
+    known = [name for name in names if name in metrics.names_for(earlier)]
+    _refuse_other_tokenizer(before, earlier, after, known)
+    by_metric = differences(known, earlier, later, resamples, seed)
     return Comparison(before, after, by_metric, _flips(earlier, after.units))
 
 
@@ -189,6 +191,21 @@ def _refuse_other_labels(
             f"{len(relabelled)} rows have another label than in the baseline {before.name!r} "
             f"(the first is {relabelled[0]}): "
             "the dataset has changed; make the baseline anew"
+        )
+
+
+def _refuse_other_tokenizer(
+    before: ComparisonSide, earlier: Observations, after: ComparisonSide, names: Sequence[str]
+) -> None:
+    """Refuse to compare BLEU or TER of two tokenizers."""
+    later, reading = after.units.observations, [name for name in names if name in TOKENIZED]
+    if not reading or not isinstance(earlier, Texts) or not isinstance(later, Texts):
+        return
+    if earlier.tokenizer != later.tokenizer:
+        raise DataError(
+            f"{listing(reading)} cannot be compared: {before.name!r} is of the tokenizer {earlier.tokenizer}, "
+            f"{after.name!r} of {later.tokenizer}; make one of them anew with --tokenize {earlier.tokenizer} or "
+            f"{later.tokenizer}, or compare other metrics"
         )
 
 

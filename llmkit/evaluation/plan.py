@@ -20,6 +20,7 @@ from llmkit.evaluation.result import MetricRequest
 from llmkit.evaluation.slices import slices_of
 from llmkit.inspection.tokenizer_checks import require_spelled
 from llmkit.metrics.hub_metric import open_hub_metric
+from llmkit.metrics.texts.tokenizers import requested_tokenizer
 from llmkit.models import ResolvedModel
 from llmkit.models import reference as references
 from llmkit.models.weight_files import weight_fingerprint
@@ -158,6 +159,7 @@ def requested_metrics(task: Task, settings: TaskSettings, request: EvalRequest) 
     return MetricRequest(
         metrics=tuple(name for name in names if name in known),
         hub=hub,
+        tokenize=requested_tokenizer(evaluation.tokenize, names),
         slices=tuple(evaluation.slice or ()),
         gates=gates,
         resamples=evaluation.resamples,

@@ -22,6 +22,7 @@ from llmkit.evaluation.joining import join
 from llmkit.evaluation.plan import SplitRows, check_slices, gated_metrics, requested_metrics, seed_of, usable_rows
 from llmkit.evaluation.result import Evaluation, MetricRequest, Subject
 from llmkit.metrics.observations import Observations, Texts
+from llmkit.metrics.texts.tokenizers import requested_tokenizer, tokenized, tokenizer_remarks
 from llmkit.options import DataOptions, EvalRequest, FileOptions
 from llmkit.output.report import Report
 from llmkit.output.result import Provenance
@@ -79,9 +80,12 @@ def evaluate_predictions(
     source = open_dataset(request.dataset, data, report=report)
     scored = _scored_rows(request, source, report)
     check_slices(scored.rows, scored.metric_request)
-    observations, ids = _observed(scored, path, data, report)
+    observed, ids = _observed(scored, path, data, report)
     if dry_run:
         return None
+    metric_request = _possible(scored.metric_request, observed, request)
+    observations = tokenized(observed, metric_request.tokenize)
+    report.say_all(tokenizer_remarks(observations, metric_request.metrics, metric_request.tokenize))
     subject = Subject(
         name=name or request.dataset,
         task=scored.task_name,
@@ -95,7 +99,7 @@ def evaluate_predictions(
         rows=scored.rows,
         provenance=_provenance(path, scored, source, time.monotonic() - started),
     )
-    return assess(subject, _possible(scored.metric_request, observations, request), saved)
+    return assess(subject, metric_request, saved)
 
 
 def _provenance(path: Path, scored: ScoredRows, source: Source, seconds: float) -> Provenance:
@@ -215,8 +219,10 @@ def _text_rows(request: EvalRequest, source: Source) -> ScoredRows:
     named = [metrics.canonical(metric) for metric in evaluation.metric or DEFAULT_TEXT_METRICS]
     for metric in named:
         metrics.require_known(metric, known, "--metric")
+    chosen = tuple(dict.fromkeys([*named, *gated_metrics(gates, known)]))
     metric_request = MetricRequest(
-        metrics=tuple(dict.fromkeys([*named, *gated_metrics(gates, known)])),
+        metrics=chosen,
+        tokenize=requested_tokenizer(evaluation.tokenize, chosen),
         slices=tuple(evaluation.slice or ()),
         gates=gates,
         resamples=evaluation.resamples,

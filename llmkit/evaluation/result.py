@@ -48,6 +48,7 @@ class MetricRequest:
 
     metrics: tuple[str, ...]
     hub: tuple[HubMetric, ...] = ()
+    tokenize: str | None = None  # of BLEU and TER; None: that of the references' script
     slices: tuple[str, ...] = ()
     gates: GateOptions = field(default_factory=GateOptions)
     resamples: int = DEFAULT_RESAMPLES

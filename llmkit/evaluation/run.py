@@ -14,6 +14,7 @@ from llmkit.evaluation.plan import Plan, plan
 from llmkit.evaluation.result import Evaluation, Subject
 from llmkit.evaluation.result_rows import ObservedUnits
 from llmkit.evaluation.term_swaps import Swaps, find_swaps, swap_check
+from llmkit.metrics.texts.tokenizers import tokenized, tokenizer_remarks
 from llmkit.options import DataOptions, EvalOptions, EvalRequest, GateOptions, ModelOptions
 from llmkit.output.report import Report
 from llmkit.output.result_parts import SwapResult
@@ -91,7 +92,9 @@ def _evaluate(request: EvalRequest, report: Report, dry_run: bool, name: str | N
     measured, swap = _measure(planned, evaluation, swaps, report)
     if baseline is not None:
         saved = _measured_side(baseline, report, evaluation.cache)
-    return assess(subject_of(planned, measured, swap, name), planned.metric_request, saved)
+    subject, metric_request = subject_of(planned, measured, swap, name), planned.metric_request
+    report.say_all(tokenizer_remarks(subject.observations, metric_request.metrics, metric_request.tokenize))
+    return assess(subject, metric_request, saved)
 
 
 def _baseline_plan(request: EvalRequest, report: Report) -> Plan | None:
@@ -106,7 +109,7 @@ def _baseline_plan(request: EvalRequest, report: Report) -> Plan | None:
 def _measured_side(baseline: Plan, report: Report, cache: bool) -> ComparisonSide:
     measured, _ = measure(baseline, baseline.rows, report, cache=cache)
     model = baseline.resolved.name
-    units = ObservedUnits(measured.observations, measured.ids)
+    units = ObservedUnits(tokenized(measured.observations, baseline.metric_request.tokenize), measured.ids)
     return ComparisonSide(model, model, baseline.task.name, baseline.dataset, units)
 
 
@@ -131,7 +134,7 @@ def _measure(
 
 def subject_of(plan: Plan, measured: Measured, swap: SwapResult | None = None, name: str | None = None) -> Subject:
     """Return what is assessed of a measured model."""
-    observations = measured.observations
+    observations = tokenized(measured.observations, plan.metric_request.tokenize)
     rows = None if measured.unit_rows is None else plan.rows.select(measured.unit_rows)
     texts = None
     if rows is not None:

@@ -32,7 +32,7 @@ METRICS: dict[str, tuple[MetricEntry, ...]] = {
     "balanced_accuracy": (("classification", "BalancedAccuracy", None),),
     "precision": (("classification", "Precision", None), ("counts", "Precision", None)),
     "recall": (("classification", "Recall", None), ("counts", "Recall", None)),
-    "f1": (("classification", "F1", None), ("counts", "F1", None), ("squad", "AnswerF1", None)),
+    "f1": (("classification", "F1", None), ("counts", "F1", None), ("texts.squad", "AnswerF1", None)),
     "precision_macro": (("classification", "Precision", "macro"), ("counts", "Precision", "macro")),
     "precision_micro": (("classification", "Precision", "micro"), ("counts", "Precision", "micro")),
     "precision_weighted": (("classification", "Precision", "weighted"), ("counts", "Precision", "weighted")),
@@ -58,16 +58,16 @@ METRICS: dict[str, tuple[MetricEntry, ...]] = {
     "perplexity": (("language_modeling", "Perplexity", None),),
     "bits_per_byte": (("language_modeling", "BitsPerByte", None),),
     "exact_match": (
-        ("squad", "AnswerExactMatch", None),
-        ("text_generation", "ExactMatch", None),
+        ("texts.squad", "AnswerExactMatch", None),
+        ("texts.base", "ExactMatch", None),
         ("counts", "SetExactMatch", None),
     ),
-    "bleu": (("text_generation", "Bleu", None),),
-    "chrf": (("text_generation", "ChrF", None),),
-    "ter": (("text_generation", "Ter", None),),
-    "rouge1": (("text_generation", "Rouge1", None),),
-    "rouge2": (("text_generation", "Rouge2", None),),
-    "rougeL": (("text_generation", "RougeL", None),),
+    "bleu": (("texts.corpus", "Bleu", None),),
+    "chrf": (("texts.corpus", "ChrF", None),),
+    "ter": (("texts.corpus", "Ter", None),),
+    "rouge1": (("texts.rouge", "Rouge1", None),),
+    "rouge2": (("texts.rouge", "Rouge2", None),),
+    "rougeL": (("texts.rouge", "RougeL", None),),
 }
 ALIASES = {"mcc": "matthews_correlation", "auc": "roc_auc", "bpb": "bits_per_byte"}
 LOWER_IS_BETTER = frozenset({"brier", "ece", "mse", "loss", "perplexity", "bits_per_byte", "dpo_loss", "ter"})

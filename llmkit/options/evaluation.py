@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from llmkit.options.base import Options, limit_problems, limits, seed_problems
 from llmkit.options.flags import flag
+
+TokenizerName = Literal[  # as sacrebleu calls them
+    "13a", "intl", "zh", "char", "ja-mecab", "ko-mecab", "flores200", "flores101", "spm", "spBLEU-1K", "none"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +28,10 @@ class EvalOptions(Options):
     ] = None
     metric: Annotated[
         list[str] | None, flag(panel="Evaluation", help="Metrics to show, e.g. f1_macro; repeatable; default: by task.")
+    ] = None
+    tokenize: Annotated[
+        TokenizerName | None,
+        flag(panel="Evaluation", help="sacrebleu's tokenizer for bleu and ter; default: by the references' script."),
     ] = None
     positive: Annotated[str | None, flag(panel="Evaluation", help="The positive class of binary metrics.")] = None
     resamples: Annotated[

@@ -18,7 +18,7 @@ class MetricResult(TypedDict):
     n: int
     interval: Literal["wilson", "bootstrap", "standard error"] | None
     of: NotRequired[str]  # what the metric is of, where its name does not say: "class 'spam'"
-    signature: NotRequired[str]  # how sacrebleu spells what it computed
+    signature: NotRequired[str]  # how a metric of texts was computed, as sacrebleu spells it
 
 
 class ClassIntervals(TypedDict, total=False):
@@ -205,6 +205,7 @@ class RowColumns(TypedDict, total=False):
     margin: list[float | None] | None
     before: list[float | None] | None
     beta: float
+    tokenizer: str
     values: dict[str, list[float | None]] | None
 
 

@@ -19,6 +19,7 @@ from llmkit.evaluation.plan import Plan
 from llmkit.evaluation.result import MetricRequest
 from llmkit.evaluation.run import subject_of
 from llmkit.inference.prediction import PredictionLoop
+from llmkit.metrics.texts.tokenizers import tokenizer_remarks
 from llmkit.models import adapters, modules
 from llmkit.options import TaskFlags
 from llmkit.output.curves import draw_curves
@@ -190,7 +191,9 @@ def _evaluate_saved(job: Job, session: Session) -> Evaluation:
         settings = job.task.resolve_settings(draft, TaskFlags(), plan.resolved.config, plan.tokenizer)
         plan = replace(plan, settings=settings)
     measured, _ = measure(plan, plan.rows, session.report, cache=False)
-    return assess(subject_of(plan, measured), plan.metric_request)
+    subject = subject_of(plan, measured)
+    session.report.say_all(tokenizer_remarks(subject.observations, plan.metric_request.metrics, None))
+    return assess(subject, plan.metric_request)
 
 
 def _saved_plan(job: Job, session: Session) -> Plan:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from data_page import BLOCK, PAGE, README, Step, examples, steps_of
+from data_page import BLOCK, PAGE, README, examples, in_order, is_refusal, steps_of
 
 EXAMPLES = examples(PAGE)
 COMMANDS = [step for steps in EXAMPLES for step in steps if step.arguments[0] == "llmkit"]
@@ -47,14 +47,3 @@ def test_files_of_several_names_are_parted_by_their_titles(tmp_path, monkeypatch
     step.make(Path())
     assert Path("a/x.txt").read_text(encoding="utf-8") == "one\ntwo\n"
     assert Path("a/y.txt").read_text(encoding="utf-8") == "three\n"
-
-
-def in_order(wanted: tuple[str, ...], lines: list[str]) -> list[str]:
-    """Return the lines wanted that do not come, or not behind those before them."""
-    rest = iter(lines)
-    return [line for line in wanted if line not in rest]
-
-
-def is_refusal(step: Step) -> bool:
-    """Tell whether a command is refused, as one of its lines says."""
-    return any(line.startswith("error: ") for line in step.shown)

@@ -1,4 +1,4 @@
-"""The examples of docs/data.md and the README's: files that are shown or made, commands, and the lines that they print.
+"""The examples of the pages in docs/ and of the README: files that are shown or made, commands, the lines they print.
 
 In a console block, `$ cat FILE` shows a whole file, `$ head FILES` several of them, each below `==> FILE <==`,
 `$ python -c '...'` makes one, and what stands below `$ llmkit ...` are lines that it prints, in their order.
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGE, README = ROOT / "docs" / "data.md", ROOT / "README.md"
+PAGE, EVAL_PAGE, README = ROOT / "docs" / "data.md", ROOT / "docs" / "eval.md", ROOT / "README.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NOT_OF_READING = ("tokens: ", "the first rows ", "findings: ", "warning: ")  # what `llmkit data` says beside
 
@@ -73,6 +73,17 @@ def examples(page: Path) -> list[list[Step]]:
 def has_file(steps: list[Step]) -> bool:
     """Tell whether a block begins with a file; those of the README that do not are run by `test_readme`."""
     return steps[0].arguments[0] in {"cat", "head", "python"}
+
+
+def in_order(wanted: tuple[str, ...], lines: list[str]) -> list[str]:
+    """Return the lines wanted that do not come, or not behind those before them."""
+    rest = iter(lines)
+    return [line for line in wanted if line not in rest]
+
+
+def is_refusal(step: Step) -> bool:
+    """Tell whether a command is refused, as one of its lines says."""
+    return any(line.startswith("error: ") for line in step.shown)
 
 
 def main() -> None:

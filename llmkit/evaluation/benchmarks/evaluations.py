@@ -75,6 +75,7 @@ def _refuse_flags(request: EvalRequest) -> None:
         "--split": evaluation.split,
         "--label-map": evaluation.label_map,
         "--positive": evaluation.positive,
+        "--tokenize": evaluation.tokenize,
         "--slice": evaluation.slice,
         "--swap": evaluation.swap,
         "--stride": evaluation.stride,

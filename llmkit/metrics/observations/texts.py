@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 
 from llmkit.metrics.observations.base import Columns, Floats, Ints, Observations, floats, ints
+from llmkit.metrics.texts.scripts import usual_tokenizer
 from llmkit.output.result_parts import Label, RowColumns
 
 
@@ -21,13 +22,25 @@ class Texts(Observations):
 
     predicted: tuple[str, ...]
     references: tuple[tuple[str, ...], ...]
+    # of BLEU and TER, by sacrebleu's name for it; by default that of the references' script: of all, so that a part of
+    # the rows is scored as the whole is
+    tokenizer: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.tokenizer:
+            usual = usual_tokenizer(text for texts in self.references for text in texts)
+            object.__setattr__(self, "tokenizer", usual)
 
     def labels(self) -> list[Label]:
         return [list(texts) for texts in self.references]
 
+    def to_columns(self) -> RowColumns:
+        return {**super().to_columns(), "tokenizer": self.tokenizer}
+
     @classmethod
     def from_columns(cls, columns: Columns) -> Self:
-        return cls(tuple(columns["prediction"]), tuple(map(tuple, columns["label"])))
+        references = tuple(map(tuple, columns["label"]))
+        return cls(tuple(columns["prediction"]), references, str(columns.get("tokenizer") or ""))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,11 +1,13 @@
 """Metrics of extracted answers, the SQuAD way: the best over the references, after normalisation.
 
-Source: Rajpurkar et al., SQuAD, 2016, and Know What You Don't Know, 2018; the official evaluation script. Chinese and
-Japanese characters are a token each, as in the script of MLQA (Lewis et al., 2020).
+Source: Rajpurkar et al., SQuAD, 2016, and Know What You Don't Know, 2018; the official evaluation script, which reads
+texts in Latin letters. Other scripts are read as in the script of MLQA (Lewis et al., 2020): no punctuation at all,
+and a token for each character of a script that is written without spaces.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import string
 import unicodedata
@@ -17,22 +19,38 @@ import numpy as np
 
 from llmkit.metrics.measures import CorrectShare, WeightedValues, memoized, weighted_mean
 from llmkit.metrics.observations import AnswerTexts, Floats, Texts
-from llmkit.metrics.text_generation import TextMetric
+from llmkit.metrics.texts.base import TextMetric
+from llmkit.metrics.texts.scripts import LETTER, SPACELESS_LETTER, marks, visible
 
 ARTICLE_WORDS = re.compile(r"\b(a|an|the)\b")
-SPACELESS_CHARACTER = re.compile("([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af])")
 ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
+# blocks of marks that stand in English too (“ … »): SQuAD's script keeps them
+SHARED_MARKS = re.compile("[\u00a0-\u00ff\u2000-\u206f\u2e00-\u2e7f]")
+LATIN = "a-z\u00aa\u00b5\u00ba-\u02ff\u1d00-\u1eff\u2070-\u209f\u2c60-\u2c7f\ua720-\ua7ff\uab30-\uab6f\ufb00-\ufb06"
+OTHER_LETTER = re.compile(f"(?![{LATIN}]){LETTER}")
 
 
 def answer_tokens(text: str) -> list[str]:
-    """Return the tokens of an answer: lower case, without punctuation and articles, Chinese by characters.
+    """Return the tokens of an answer: lower case, without punctuation and articles; spaceless scripts by characters.
 
-    Marks beyond ASCII are dropped beside Chinese and Japanese characters alone: elsewhere SQuAD's script keeps them.
+    Quotes, dashes and the like beyond ASCII are kept where all letters are Latin, as SQuAD's script keeps them.
     """
-    plain = text.lower()
-    if SPACELESS_CHARACTER.search(plain):
-        plain = "".join(letter for letter in plain if not unicodedata.category(letter).startswith("P"))
-    return SPACELESS_CHARACTER.sub(r" \1 ", ARTICLE_WORDS.sub(" ", plain.translate(ASCII_PUNCTUATION))).split()
+    plain = visible(text).lower()
+    if not plain.isascii():
+        latin = not OTHER_LETTER.search(plain)
+        plain = "".join(letter for letter in plain if not _is_dropped(letter, latin))
+    words = ARTICLE_WORDS.sub(" ", plain.translate(ASCII_PUNCTUATION))
+    return (words if words.isascii() else _character().sub(r" \g<0> ", words)).split()
+
+
+def _is_dropped(letter: str, latin: bool) -> bool:
+    """Tell whether a character is punctuation that does not count, in a text of Latin letters alone or another."""
+    return unicodedata.category(letter).startswith("P") and not (latin and SHARED_MARKS.match(letter))
+
+
+@functools.cache
+def _character() -> re.Pattern[str]:
+    return re.compile(f"{SPACELESS_LETTER}[{marks()}]*")
 
 
 @memoized
