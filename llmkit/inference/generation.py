@@ -52,7 +52,7 @@ class Generator(Answerer[EncodedPrompt]):
 
     def __init__(self, task: Task, resolved: ResolvedModel, request: GenerateRequest, report: Report) -> None:
         self.asked, self.decoding, self.report = request.asked, request.decoding, report
-        self.fields = parse_fields(request.decoding)
+        self.fields, self.of_file = parse_fields(request.decoding), request.rows.input is not None
         super().__init__(resolved, request.model)
         self.task = task
         self.role = next(iter(task.columns.input_roles), "prompt")
@@ -102,9 +102,16 @@ class Generator(Answerer[EncodedPrompt]):
         return {self.role: column_for(rows, self.role, given, usual)}
 
     def prepare(self, inputs: Sequence[Row], names: Sequence[str]) -> list[EncodedPrompt]:
-        """Return the prompts of rows, of which each is the only input, checked as by `prompt`."""
+        """Return the prompts of rows, of which each is the only input, checked as by `prompt`; blank ones ask nothing.
+
+        Raises:
+            DataError: a prompt of the shell is empty, or one is too long.
+        """
         texts = [str(next(iter(row.values()))) for row in inputs]
-        return [self.prompt(text, name) for text, name in zip(texts, names, strict=True)]
+        return [
+            EncodedPrompt(text, [], 0) if self.of_file and not text.strip() else self.prompt(text, name)
+            for text, name in zip(texts, names, strict=True)
+        ]
 
     def prompt(self, text: str, name: str = "the prompt") -> EncodedPrompt:
         """Tokenize a prompt, in the chat template where it is used, and check that it leaves room for an answer.
@@ -132,10 +139,7 @@ class Generator(Answerer[EncodedPrompt]):
 
     def token_ids(self, text: str) -> list[int]:
         """Return the token ids of a prompt, in the chat template where it is used."""
-        prompt, split = (
-            self.task.answers.prompt(text, self.settings),
-            getattr(self.settings, "split_special_tokens", True),
-        )
+        prompt, split = self.task.answers.prompt(text, self.settings), self.settings.keeps_text
         if not self.chat:
             return encode_prompt(self.tokenizer, prompt, split_special_tokens=split, keeps_end=self.is_encoder_decoder)
         system = [] if self.decoding.system is None else [{"role": "system", "content": self.decoding.system}]
