@@ -138,6 +138,9 @@ def _observed(scored: ScoredRows, path: Path, options: FileOptions, report: Repo
     joined = join(predictions, scored.rows.to_list(), ids, scored.settings.columns)
     report.say(f"predictions: {len(joined.rows)} rows of {path}, {joined.how}")
     numbered = [{**row, "place": number} for row, number in zip(joined.rows, joined.numbers, strict=True)]
+    remark = scored.task and scored.task.answers.remark_on_predictions(scored.rows, numbered, scored.settings)
+    if remark:
+        report.say(remark)
     return scored.observations(numbered), ids
 
 

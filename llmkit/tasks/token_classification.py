@@ -40,8 +40,8 @@ from llmkit.tasks.encoding.word_tags import (
     first_invalid_tags,
     found_tags,
     labels_of,
-    predicted_tags,
     require_iob2,
+    scored_tags,
     tags_of,
     without_unlabelled,
 )
@@ -182,17 +182,19 @@ class WordTags(Answers):
     def arrays_from_predictions(
         self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings
     ) -> Observations:
-        column, names = settings.columns["tags"], settings.class_names
-        truth, declared = tags_of(rows, column), declared_in(rows, column)
-        predicted = [predicted_tags(row, tags, declared) for tags, row in zip(truth, predictions, strict=True)]
-        types, predicted_types = span_types(names), span_types(tag for tags in predicted for tag in tags)
-        if predicted_types and not set(types) & set(predicted_types):
+        read = scored_tags(rows, settings.columns["tags"], predictions, settings.class_names)
+        types = span_types(read.names)
+        predicted_types = span_types(tag for tags in read.predicted for tag in tags)
+        if predicted_types and types and not set(types) & set(predicted_types):
             raise DataError(
                 f"predictions: their tags are of {listing(map(repr, predicted_types))}, the dataset's of "
                 f"{listing(map(repr, types))}, and none is the same"
             )
         all_types = tuple(dict.fromkeys((*types, *predicted_types)))
-        return Spans(*without_unlabelled(truth, predicted), all_types, are_single(names))
+        return Spans(*without_unlabelled(read.truth, read.predicted), all_types, are_single(read.names))
+
+    def remark_on_predictions(self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings) -> str | None:
+        return scored_tags(rows, settings.columns["tags"], predictions, settings.class_names).sentence
 
     def format(
         self,
