@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import SupportsFloat
 
+from datasets import ClassLabel, Dataset
+
 from llmkit.data import files
 from llmkit.data.columns import Row
 from llmkit.data.label_sets import as_list, label_set_problem
-from llmkit.data.labels import by_number, spelled_as
+from llmkit.data.labels import PLACEHOLDER, Labels, by_number, found_in, is_number, names_of, natural, spelled_as
 from llmkit.errors import DataError, OptionError, did_you_mean, listing, shortened
 from llmkit.options import FileOptions
 from llmkit.output.atomic import staged
@@ -131,6 +133,42 @@ def _scores(value: object, where: str) -> dict[str, object] | None:
     if not isinstance(value, dict):
         raise DataError(f'{where}: its scores must be an object such as {{"positive": 0.9, "negative": 0.1}}')
     return value
+
+
+def measured_in(dataset: Dataset, column: str) -> Labels:
+    """Return the labels that predictions are measured by: as training finds them, but one alone will do.
+
+    Raises:
+        DataError: no row has a label, or the column holds lists or objects.
+    """
+    names = set() if is_number(dataset, column) else {name for name in names_of(dataset, column) if name is not None}
+    if len(names) == 1 and not isinstance(dataset.features[column], ClassLabel):
+        return Labels((*names,))
+    if not names and not is_number(dataset, column):
+        raise DataError(f"no row has a label in column {column!r}, so nothing can be measured")
+    return Labels(tuple(dataset.features[column].names)) if len(names) == 1 else found_in(dataset, column)
+
+
+def with_predicted(labels: Labels, predictions: Sequence[Row]) -> Labels:
+    """Return the labels; where there is one alone, with those that predictions or their scores name besides."""
+    if len(labels.names) != 1:
+        return labels
+    named = {name for row in predictions for name in row["scores"] or ()}
+    for row in predictions:
+        value = as_list(row["prediction"])
+        named |= {cell_text(item).strip() for item in (value if isinstance(value, list) else [value])}
+    if labels.names[0].isdecimal():
+        named = {found[1] if (found := PLACEHOLDER.fullmatch(name)) else name for name in named}
+    others = {name for name in named if name and spelled_as(name, labels.names) is None}
+    return Labels(tuple(sorted({*labels.names, *others}, key=natural)))
+
+
+def remark_on_one_label(labels: Labels, predictions: Sequence[Row]) -> str | None:
+    """Return a sentence where all rows have one label and predictions name others, else None."""
+    others = [name for name in with_predicted(labels, predictions).names if name not in labels.names]
+    if not others:
+        return None
+    return f"all rows have the label {labels.names[0]!r}; the predictions name {listing(map(repr, others), 3)} besides"
 
 
 def as_classes(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from llmkit.data.columns import Row
 from llmkit.data.predictions import read_predictions, row_ids
 from llmkit.data.splits import evaluation_rows
 from llmkit.errors import EmptyError, OptionError, listing
-from llmkit.evaluation.assessing import assess
+from llmkit.evaluation.assessing import assess, possible_metrics
 from llmkit.evaluation.comparison import looks_saved, read_saved
 from llmkit.evaluation.joining import join
 from llmkit.evaluation.plan import SplitRows, check_slices, gated_metrics, requested_metrics, seed_of, usable_rows
@@ -95,7 +95,7 @@ def evaluate_predictions(
         rows=scored.rows,
         provenance=_provenance(path, scored, source, time.monotonic() - started),
     )
-    return assess(subject, _possible(scored.metric_request, observations, request), saved)
+    return assess(subject, possible_metrics(scored.metric_request, observations, request), saved)
 
 
 def _provenance(path: Path, scored: ScoredRows, source: Source, seconds: float) -> Provenance:
@@ -142,13 +142,6 @@ def _observed(scored: ScoredRows, path: Path, options: FileOptions, report: Repo
     if remark:
         report.say(remark)
     return scored.observations(numbered), ids
-
-
-def _possible(metric_request: MetricRequest, observations: Observations, request: EvalRequest) -> MetricRequest:
-    """Return the request without the usual metrics that these predictions have no scores for; asked ones stay."""
-    asked = [*(request.evaluation.metric or ()), *(name for name, _ in request.gates.named)]
-    possible = {*metrics.names_for(observations), *map(metrics.canonical, asked)}
-    return replace(metric_request, metrics=tuple(name for name in metric_request.metrics if name in possible))
 
 
 def _refuse_model_flags(request: EvalRequest) -> None:

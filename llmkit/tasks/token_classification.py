@@ -45,7 +45,7 @@ from llmkit.tasks.encoding.word_tags import (
     tags_of,
     without_unlabelled,
 )
-from llmkit.tasks.encoding.word_windows import tag_probabilities, word_windows
+from llmkit.tasks.encoding.word_windows import judged_words, tag_probabilities, word_windows
 from llmkit.tasks.matching.word_tags import tag_candidates, with_tags_read
 
 
@@ -141,16 +141,18 @@ class WordEncoding(Encoding):
 
         return collate
 
+    def rows_without_targets(self, encoded: Dataset) -> list[int]:
+        return [place for place, words in enumerate(encoded["words"]) if max(words, default=-1) < 0]
+
+    def nothing_to_score(self, encoded: Dataset, settings: TaskSettings) -> str:
+        return "no word has a token: all are blank, or of characters that the tokenizer leaves out"
+
     def truncation_warning(self, encoded: Dataset) -> str | None:
         if "tags" not in encoded.column_names:
             return None
-        sizes = dict(zip(encoded["row"], map(len, encoded["tags"]), strict=True))
-        pairs = zip(encoded["row"], encoded["words"], strict=True)
-        judged = {(row, word) for row, words in pairs for word in words if word >= 0}
-        lost = sum(sizes.values()) - len(judged)
-        if not lost:
-            return None
-        return f"{lost} of {sum(sizes.values())} words have no token: they teach nothing, and count as {OUTSIDE}"
+        words = sum(dict(zip(encoded["row"], map(len, encoded["tags"]), strict=True)).values())
+        lost = words - judged_words(encoded)
+        return f"{lost} of {words} words have no token: they teach nothing, and count as {OUTSIDE}" if lost else None
 
 
 class WordTags(Answers):
@@ -160,8 +162,8 @@ class WordTags(Answers):
 
     def from_outputs(self, outputs: TokenClassifierOutput, batch: Batch) -> list[Prediction]:
         """Return the logits (words, tags) of each window, flat: of the first token of each word."""
-        pairs = zip(outputs.logits.float().cpu(), batch["words"].cpu(), strict=True)
-        return [logits[words >= 0].reshape(-1).tolist() for logits, words in pairs]
+        windows = zip(outputs.logits.float().cpu(), batch["words"].cpu(), strict=True)
+        return [logits[words >= 0].reshape(-1).tolist() for logits, words in windows]
 
     def evaluation_arrays(
         self,
@@ -271,7 +273,7 @@ class TokenClassification(Task):
         return None
 
     def head_config(self, settings: TaskSettings) -> dict[str, object]:
-        labels = {} if settings.labels is None else settings.labels.config()
+        labels = settings.labels.config() if settings.labels else {}
         return {key: value for key, value in labels.items() if key != "problem_type"}
 
     def supports_label_smoothing(self, settings: TaskSettings) -> bool:
@@ -279,8 +281,7 @@ class TokenClassification(Task):
 
     def class_counts(self, encoded: Dataset, settings: TaskSettings) -> list[int] | None:
         tags = np.concatenate([np.asarray(labels) for labels in encoded["labels"]])
-        counts: list[int] = np.bincount(tags[tags >= 0], minlength=len(settings.class_names)).tolist()
-        return counts
+        return [int(count) for count in np.bincount(tags[tags >= 0], minlength=len(settings.class_names))]
 
     def divergence(
         self, student: torch.Tensor, teacher: torch.Tensor, batch: Batch, temperature: float

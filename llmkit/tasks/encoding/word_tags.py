@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from datasets import Dataset
 
 from llmkit.data.columns import Row, item_of
 from llmkit.data.conversions.tagging.predicted_tags import as_iob2, with_marks_read
+from llmkit.data.conversions.tagging.tag_schemes import OUTSIDE_NAMES, marks_are_last, parsed_tag
 from llmkit.data.label_sets import UNLABELLED, as_list, declared_in, is_unlabelled, single_labels
 from llmkit.data.labels import Labels, found_in
 from llmkit.errors import DataError, listing, shortened
@@ -44,7 +46,7 @@ def found_tags(train: Dataset, column: str) -> Labels:
 
 
 def require_iob2(names: Sequence[str]) -> None:
-    """Refuse tags with other marks than B- and I- beside them.
+    """Refuse tags with other marks than B- and I- beside them, or with these in another place.
 
     Raises:
         DataError: naming some of them, and what to write.
@@ -56,6 +58,16 @@ def require_iob2(names: Sequence[str]) -> None:
             f"tags such as {listing(map(repr, others[:2]))} are BIOES, BILOU or BMES, and IOB2 is wanted: "
             "write B- for S-, U- and W-, and I- for M-, E- and L-"
         )
+    suffixed = marks_are_last(Counter(names))
+    if suffixed is None:
+        return
+    outside = [] if OUTSIDE in names else [name for name in names if name.upper() in OUTSIDE_NAMES]
+    written = {name: "-".join(parsed) for name in names if (parsed := parsed_tag(name, suffixed)) is not None}
+    changed = [
+        f"{tag} for {name!r}" for name, tag in (written | dict.fromkeys(outside, OUTSIDE)).items() if tag != name
+    ]
+    if changed:
+        raise DataError(f"tags are not written as IOB2, and that is wanted: write {listing(changed, 3)}")
 
 
 def without_unlabelled(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> tuple[TagRows, TagRows]:
@@ -162,7 +174,8 @@ def scored_tags(rows: Dataset, column: str, predictions: Sequence[Row], names: t
     found = as_iob2(predicted, names, span_types(names))
     if are_single(names) or not _any_marks(truth) ^ _any_marks(found.rows):
         return ScoredTags(truth, found.rows, names, found.sentence)
-    return ScoredTags(*([_with_marks(tags) for tags in side] for side in (truth, found.rows)), names, found.sentence)
+    truth, predicted = ([_with_marks(tags) for tags in side] for side in (truth, found.rows))
+    return ScoredTags(truth, predicted, names, found.sentence)
 
 
 def _any_marks(rows: Sequence[Sequence[str]]) -> bool:
