@@ -24,7 +24,7 @@ from llmkit.output.atomic import staged
 from llmkit.output.report import to_json
 
 # taken where there is no `prediction`; the second only where none of the first is
-OTHER_COLUMNS = (("label", "answer", "output", "completion"), ("score",))
+OTHER_COLUMNS = (("label", "labels", "answer", "output", "completion"), ("score",))
 
 
 def content_id(content: Sequence[object]) -> str:
@@ -150,25 +150,36 @@ def measured_in(dataset: Dataset, column: str) -> Labels:
 
 
 def with_predicted(labels: Labels, predictions: Sequence[Row]) -> Labels:
-    """Return the labels; where there is one alone, with those that predictions or their scores name besides."""
-    if len(labels.names) != 1:
+    """Return the labels with those that the scores of every prediction name besides, as a model has them.
+
+    Where there is one label alone, what is predicted is a label too.
+    """
+    if labels.regression or not predictions:
         return labels
-    named = {name for row in predictions for name in row["scores"] or ()}
-    for row in predictions:
-        value = as_list(row["prediction"])
-        named |= {cell_text(item).strip() for item in (value if isinstance(value, list) else [value])}
-    if labels.names[0].isdecimal():
+    scored = [set(row["scores"] or ()) for row in predictions]
+    named = set.intersection(*scored)
+    if len(labels.names) == 1:
+        named = set.union(*scored, *(_labels_in(row["prediction"]) for row in predictions))
+    if all(name.isdecimal() for name in labels.names):
         named = {found[1] if (found := PLACEHOLDER.fullmatch(name)) else name for name in named}
-    others = {name for name in named if name and spelled_as(name, labels.names) is None}
-    return Labels(tuple(sorted({*labels.names, *others}, key=natural)))
+    known = {name for name in named if spelled_as(name, labels.names) or by_number([name], labels.names)}
+    others = {name for name in named - known if name and not (name.isdecimal() and len(labels.names) > 1)}
+    names = (*labels.names, *sorted(others, key=natural))  # a dataset's labels have an order of their own
+    return Labels(names if len(labels.names) > 1 else tuple(sorted(names, key=natural)))
 
 
-def remark_on_one_label(labels: Labels, predictions: Sequence[Row]) -> str | None:
-    """Return a sentence where all rows have one label and predictions name others, else None."""
+def _labels_in(prediction: object) -> set[str]:
+    value = as_list(prediction)
+    return {cell_text(item).strip() for item in (value if isinstance(value, list) else [value])}
+
+
+def remark_on_labels(labels: Labels, predictions: Sequence[Row]) -> str | None:
+    """Return a sentence where predictions name labels that no row has, else None."""
     others = [name for name in with_predicted(labels, predictions).names if name not in labels.names]
     if not others:
         return None
-    return f"all rows have the label {labels.names[0]!r}; the predictions name {listing(map(repr, others), 3)} besides"
+    known, more = (listing(map(repr, names), 3) for names in (labels.names, others))
+    return f"the rows have {known}; the predictions name {more} besides"
 
 
 def as_classes(

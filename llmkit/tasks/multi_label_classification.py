@@ -18,7 +18,7 @@ from llmkit.data import labels as label_names
 from llmkit.data.columns import Row, text_of, usual_among
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels, Matching
-from llmkit.data.predictions import as_probabilities, as_sets, measured_in, remark_on_one_label, with_predicted
+from llmkit.data.predictions import as_probabilities, as_sets, measured_in, remark_on_labels, with_predicted
 from llmkit.errors import ModelError, OptionError
 from llmkit.metrics.observations import Bools, Floats, LabelSets, Observations
 from llmkit.metrics.thresholds import DEFAULT_THRESHOLD, best_threshold
@@ -163,7 +163,7 @@ class MultiLabelAnswers(SequenceAnswers):
         return LabelSets(_multi_hot(rows, column, names), predicted, names, probabilities)
 
     def remark_on_predictions(self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings) -> str | None:
-        return remark_on_one_label(settings.labels or Labels(()), predictions)
+        return remark_on_labels(settings.labels or Labels(()), predictions)
 
     def format(
         self,

@@ -21,7 +21,7 @@ from llmkit.data.predictions import (
     as_numbers,
     as_probabilities,
     measured_in,
-    remark_on_one_label,
+    remark_on_labels,
     with_predicted,
 )
 from llmkit.errors import OptionError, did_you_mean, listing
@@ -172,7 +172,7 @@ class ClassAnswers(SequenceAnswers):
         )
 
     def remark_on_predictions(self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings) -> str | None:
-        return remark_on_one_label(settings.labels or Labels(()), predictions)
+        return remark_on_labels(settings.labels or Labels(()), predictions)
 
     def format(
         self,
