@@ -45,7 +45,7 @@ def as_iob2(predicted: TagRows, dataset_tags: Collection[str], types: Sequence[s
         DataError: their marks have no type, come first in some and last in others, or can be read in both ways.
     """
     counts = Counter(tag for row in predicted for tag in row if tag != UNLABELLED)
-    if set(counts) <= {*dataset_tags, OUTSIDE}:
+    if set(counts) <= {*dataset_tags, OUTSIDE} and not _are_iob1(predicted, counts):
         return PredictedTags([tuple(row) for row in predicted])
     names = [name for name in counts if name.upper() not in OUTSIDE_NAMES]
     _refuse_bare(names, types)
@@ -67,6 +67,14 @@ def with_marks_read(truth: TagRows, predicted: TagRows) -> list[tuple[str, ...]]
         return None
     scheme, memory = TagScheme(suffixed), dict[str, Parsed | None]()
     return [tuple(iob2(row, scheme, memory)) for row in truth]
+
+
+def _are_iob1(predicted: TagRows, counts: Counter[str]) -> bool:
+    """Tell whether I- begins spans in several rows, and B- but such as stand right behind one of the same type."""
+    if any(parsed_tag(name, suffixed=False) is None for name in counts if name != OUTSIDE):
+        return False
+    spans = sum(any(tag != OUTSIDE for tag in row) for row in predicted)
+    return spans > 1 and marked_scheme(counts, predicted, suffixed=False).name == "IOB1"
 
 
 def _refuse_bare(names: Sequence[str], types: Sequence[str]) -> None:
