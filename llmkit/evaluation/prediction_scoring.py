@@ -30,7 +30,7 @@ from llmkit.tasks import Task, TaskSettings
 TEXT_METRICS = ("bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "exact_match")
 DEFAULT_TEXT_METRICS = ("exact_match", "chrf", "rougeL")
 # what a task's flags say of the columns; the others are for a model
-COLUMN_FLAGS = ("source", "target", "offsets", "answers_from", "label_separator")
+COLUMN_FLAGS = ("source", "target", "offsets", "answers_from", "label_separator", "regression")
 TEXT_TASK = "text-to-text"  # where what is predicted is a text
 
 
