@@ -170,7 +170,8 @@ def with_predicted(labels: Labels, predictions: Sequence[Row]) -> Labels:
 
 def _labels_in(prediction: object) -> set[str]:
     value = as_list(prediction)
-    return {cell_text(item).strip() for item in (value if isinstance(value, list) else [value])}
+    items = value if isinstance(value, list) else [value]
+    return {cell_text(item).strip() for item in items if isinstance(item, str | int | float)}
 
 
 def remark_on_labels(labels: Labels, predictions: Sequence[Row]) -> str | None:

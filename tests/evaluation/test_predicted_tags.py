@@ -201,6 +201,7 @@ def test_the_figures_of_each_type_are_those_of_seqevals_report(scores):
     ("predicted", "sentence"),
     [
         ([["B", "I", "O", "O", "B"], ["B", "O"]], "their tags 'B', 'I' have no type"),
+        ([["B-", "I-", "O", "O", "B-"], ["B-", "O"]], "their tags 'B-', 'I-' have no type"),
         ([["B-PER", "PER-I", "O", "O", "O"], ["B-PER", "O"]], "first in 'B-PER' and last in 'PER-I'"),
         ([["B-X", "I-X", "O", "O", "O"], ["O", "O"]], "their tags are of 'X', the dataset's of 'LOC', 'PER'"),
     ],

@@ -97,6 +97,11 @@ def test_rows_of_one_label_are_scored_as_a_model_is(llmkit, tmp_path, labels, pr
     assert "training" not in ran.err
 
 
+@pytest.mark.parametrize("prediction", ["", {"neg": 1}, None])
+def test_what_is_no_label_is_none_where_rows_have_one_label(llmkit, tmp_path, prediction):
+    assert llmkit("eval", *labelled(tmp_path, ["neg"] * 2, ["neg", prediction])).code == 2
+
+
 def test_the_usual_figures_of_one_label_are_those_of_scikit_learn(llmkit, tmp_path):
     ran = llmkit("eval", *labelled(tmp_path, ["neg"] * 4, ["neg"] * 4), "--json")
     assert values(ran.json)["f1"] == f1_score(["neg"] * 4, ["neg"] * 4, average="macro")

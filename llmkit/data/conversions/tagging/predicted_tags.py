@@ -48,7 +48,8 @@ def as_iob2(predicted: TagRows, dataset_tags: Collection[str], types: Sequence[s
     if set(counts) <= {*dataset_tags, OUTSIDE} and not _are_iob1(predicted, counts):
         return PredictedTags([tuple(row) for row in predicted])
     names = [name for name in counts if name.upper() not in OUTSIDE_NAMES]
-    _refuse_bare(names, types)
+    if set(types) != {*dataset_tags}:  # else they are parts of speech
+        _refuse_bare(names, types)
     suffixed = _marks_are_last(counts, names, types)
     if suffixed is None:
         scheme = _unmarked(counts, dataset_tags)
@@ -78,7 +79,7 @@ def _are_iob1(predicted: TagRows, counts: Counter[str]) -> bool:
 
 
 def _refuse_bare(names: Sequence[str], types: Sequence[str]) -> None:
-    bare = [name for name in names if name.upper() in MARKS and spelled_as(name, types) is None]
+    bare = [name for name in names if name.upper().rstrip("-_.:/|") in MARKS and spelled_as(name, types) is None]
     if bare and len(bare) == len(names):
         kind = types[0] if types else NO_NAME
         raise DataError(
