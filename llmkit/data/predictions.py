@@ -12,17 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import SupportsFloat
 
+from datasets import ClassLabel, Dataset
+
 from llmkit.data import files
 from llmkit.data.columns import Row
 from llmkit.data.label_sets import as_list, label_set_problem
-from llmkit.data.labels import by_number, spelled_as
+from llmkit.data.labels import PLACEHOLDER, Labels, by_number, found_in, is_number, names_of, natural, spelled_as
 from llmkit.errors import DataError, OptionError, did_you_mean, listing, shortened
 from llmkit.options import FileOptions
 from llmkit.output.atomic import staged
 from llmkit.output.report import to_json
 
 # taken where there is no `prediction`; the second only where none of the first is
-OTHER_COLUMNS = (("label", "answer", "output", "completion"), ("score",))
+OTHER_COLUMNS = (("label", "labels", "answer", "output", "completion"), ("score",))
 
 
 def content_id(content: Sequence[object]) -> str:
@@ -131,6 +133,54 @@ def _scores(value: object, where: str) -> dict[str, object] | None:
     if not isinstance(value, dict):
         raise DataError(f'{where}: its scores must be an object such as {{"positive": 0.9, "negative": 0.1}}')
     return value
+
+
+def measured_in(dataset: Dataset, column: str) -> Labels:
+    """Return the labels that predictions are measured by: as training finds them, but one alone will do.
+
+    Raises:
+        DataError: no row has a label, or the column holds lists or objects.
+    """
+    names = set() if is_number(dataset, column) else {name for name in names_of(dataset, column) if name is not None}
+    if len(names) == 1 and not isinstance(dataset.features[column], ClassLabel):
+        return Labels((*names,))
+    if not names and not is_number(dataset, column):
+        raise DataError(f"no row has a label in column {column!r}, so nothing can be measured")
+    return Labels(tuple(dataset.features[column].names)) if len(names) == 1 else found_in(dataset, column)
+
+
+def with_predicted(labels: Labels, predictions: Sequence[Row]) -> Labels:
+    """Return the labels with those that the scores of every prediction name besides, as a model has them.
+
+    Where there is one label alone, what is predicted is a label too.
+    """
+    if labels.regression or not predictions:
+        return labels
+    scored = [set(row["scores"] or ()) for row in predictions]
+    named = set.intersection(*scored)
+    if len(labels.names) == 1:
+        named = set.union(*scored, *(_labels_in(row["prediction"]) for row in predictions))
+    if all(name.isdecimal() for name in labels.names):
+        named = {found[1] if (found := PLACEHOLDER.fullmatch(name)) else name for name in named}
+    known = {name for name in named if spelled_as(name, labels.names) or by_number([name], labels.names)}
+    others = {name for name in named - known if name and not (name.isdecimal() and len(labels.names) > 1)}
+    names = (*labels.names, *sorted(others, key=natural))  # a dataset's labels have an order of their own
+    return Labels(names if len(labels.names) > 1 else tuple(sorted(names, key=natural)))
+
+
+def _labels_in(prediction: object) -> set[str]:
+    value = as_list(prediction)
+    items = value if isinstance(value, list) else [value]
+    return {cell_text(item).strip() for item in items if isinstance(item, str | int | float)}
+
+
+def remark_on_labels(labels: Labels, predictions: Sequence[Row]) -> str | None:
+    """Return a sentence where predictions name labels that no row has, else None."""
+    others = [name for name in with_predicted(labels, predictions).names if name not in labels.names]
+    if not others:
+        return None
+    known, more = (listing(map(repr, names), 3) for names in (labels.names, others))
+    return f"the rows have {known}; the predictions name {more} besides"
 
 
 def as_classes(

@@ -275,7 +275,7 @@ def evaluation_rows(
 
     Raises:
         DataError: there is no such split, or none has labels.
-        EmptyError: it holds no rows.
+        EmptyError: it holds no rows, or is a file of which no row has labels.
     """
     if split is not None:
         return split, select(source.splits, split, limit)
@@ -289,6 +289,8 @@ def evaluation_rows(
         name = next(iter(source.splits))
         if labelled(source.splits[name]):
             return name, select(source.splits, name, limit)
+        if len(source.splits) == 1:
+            raise EmptyError(f"no row of {source.reference!r} has a label to measure by")
     raise DataError(
         f"no validation or test split of {source.reference!r} has labels; it has {listing(source.splits)}: "
         "name one with --split"

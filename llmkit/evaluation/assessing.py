@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from llmkit import metrics
-from llmkit.errors import OptionError
+from llmkit.errors import OptionError, listing
 from llmkit.evaluation.comparison import Comparison, ComparisonSide, compared
 from llmkit.evaluation.gates import Gate, drop_gates, figure_gates, gap_gate
 from llmkit.evaluation.plan import SWAP_FLIPS
@@ -15,8 +16,8 @@ from llmkit.evaluation.result_rows import ObservedUnits
 from llmkit.evaluation.slices import slice_figures
 from llmkit.metrics.classification import calibration_bins, confusion
 from llmkit.metrics.intervals import Estimate, estimates, hub_estimates, per_class, per_label
-from llmkit.metrics.observations import Classes, LabelSets, Observations, Spans
-from llmkit.options import GateOptions
+from llmkit.metrics.observations import Classes, LabelSets, Numbers, Observations, Spans
+from llmkit.options import EvalRequest, GateOptions
 from llmkit.options.base import limits
 from llmkit.output.result import Breakdown
 from llmkit.output.result_parts import SwapResult
@@ -57,6 +58,41 @@ def assess(subject: Subject, request: MetricRequest, baseline: ComparisonSide | 
         breakdown=breakdown,
         gates=tuple(_gates(request, figures, breakdown, comparison)),
     )
+
+
+def possible_metrics(metric_request: MetricRequest, observations: Observations, request: EvalRequest) -> MetricRequest:
+    """Return the request without the usual metrics that these observations do not have; those asked for stay."""
+    asked = [*(request.evaluation.metric or ()), *(name for name, _ in request.gates.named)]
+    known = metrics.names_for(observations)
+    for name, flag in request.gates.named:
+        if metrics.canonical(name) in metrics.METRICS and metrics.canonical(name) not in known:
+            raise OptionError(f"{flag} {name}: these rows give nothing to compute it from; they give {listing(known)}")
+    possible = {*known, *map(metrics.canonical, asked)}
+    return replace(metric_request, metrics=tuple(name for name in metric_request.metrics if name in possible))
+
+
+def undefined_figures(evaluation: Evaluation) -> list[str]:
+    """Return a sentence for each reason for which a figure is no number, naming the figures."""
+    by_reason: dict[str, list[str]] = {}
+    for name, figure in evaluation.figures.items():
+        if math.isnan(figure.value):
+            by_reason.setdefault(_why_undefined(name, evaluation.subject.observations), []).append(name)
+    return [f"{listing(names)}: not defined of these rows, for {reason}" for reason, names in by_reason.items()]
+
+
+def _why_undefined(name: str, observations: Observations) -> str:
+    if isinstance(observations, Numbers):
+        sides = {"labels": observations.truth, "predictions": observations.predicted}
+        constant = [side for side, numbers in sides.items() if len(set(numbers.tolist())) < 2]
+        if len(observations) < 2:
+            return "one row has no correlation"
+        if constant:
+            return f"the {' and the '.join(constant)} are all the same number"
+    if isinstance(observations, Classes) and len(set(observations.truth.tolist())) < 2:
+        return f"all of them are {observations.names[int(observations.truth[0])]!r}, and two classes are wanted"
+    if isinstance(observations, LabelSets):
+        return "no label is in some of them and missing in others"
+    return "it has no value there"
 
 
 def _figures(subject: Subject, request: MetricRequest) -> dict[str, Estimate]:
@@ -116,7 +152,7 @@ def _gates(
         figures = {**figures, SWAP_FLIPS: flips}
     gates = figure_gates(options, figures)
     if comparison is not None:
-        gates += drop_gates(options, comparison.differences, request.lower_is_better)
+        gates += drop_gates(options, comparison.differences, request.lower_is_better, len(comparison.after.units.ids))
     for column, slices in (breakdown["slices"] or {}).items():
         gates += [
             gap_gate(name, column, limit, slices["gaps"][metrics.canonical(name)], options.strict)

@@ -286,4 +286,6 @@ def compare_saved(before: str, after: str, options: CompareOptions) -> ComparedR
     if not comparison.differences:
         raise DataError(f"{before!r} and {after!r} have no metric in common")
     gates = GateOptions(baseline=before, max_drop=options.max_drop, strict=options.strict)
-    return ComparedResults(comparison, drop_gates(gates, comparison.differences, metrics.LOWER_IS_BETTER))
+    return ComparedResults(
+        comparison, drop_gates(gates, comparison.differences, metrics.LOWER_IS_BETTER, len(new.units.ids))
+    )

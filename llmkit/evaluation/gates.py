@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -103,20 +104,38 @@ def figure_gate(
 
 
 def drop_gates(
-    options: GateOptions, differences: Mapping[str, Difference], lower_is_better: frozenset[str]
+    options: GateOptions, differences: Mapping[str, Difference], lower_is_better: frozenset[str], units: int
 ) -> list[Gate]:
     """Return the --max-drop gates: missed when the metric is surely worse than the baseline by more than the limit.
 
     Surely: the whole 95% interval of the paired difference lies beyond the limit. In doubt (the interval holds the
-    limit) the gate is met and says so; under `strict` doubt fails.
+    limit) the gate is met and says so; under `strict` doubt fails. `units`: how many rows were compared.
 
     Raises:
         OptionError: a difference has no interval.
     """
+    demands = limits(options.max_drop)
+    for metric in demands:
+        _require_interval(metric, differences[canonical(metric)], units)
     return [
         drop_gate(metric, limit, differences[canonical(metric)], options.strict, canonical(metric) in lower_is_better)
-        for metric, limit in limits(options.max_drop).items()
+        for metric, limit in demands.items()
     ]
+
+
+def _require_interval(metric: str, paired: Difference, units: int) -> None:
+    if paired.low is not None and paired.high is not None:
+        return
+    gate, flag = f"--max-drop {metric}: the difference", f"--fail-under {metric}=NUMBER"
+    if units < 2:
+        raise OptionError(
+            f"{gate} has no interval, for one row has none: compare on two or more rows, or judge the value by {flag}"
+        )
+    sides = {"the baseline": paired.baseline, "this evaluation": paired.value}
+    undefined = [side for side, value in sides.items() if math.isnan(value)]
+    if undefined:
+        raise OptionError(f"{gate} is not a number, for {metric} is not defined of {' and '.join(undefined)}")
+    raise OptionError(f"{gate} has no interval, for {metric} is not defined of most resamples of these {units} rows")
 
 
 def drop_gate(metric: str, limit: float, paired: Difference, strict: bool, lower_is_better: bool) -> Gate:
@@ -128,7 +147,7 @@ def drop_gate(metric: str, limit: float, paired: Difference, strict: bool, lower
     sign = 1.0 if lower_is_better else -1.0  # a drop is a change for the worse
     drop = sign * paired.difference
     if paired.low is None or paired.high is None:
-        raise OptionError(f"--max-drop {metric}: the difference has no interval here; --resamples 0 turns it off")
+        raise OptionError(f"--max-drop {metric}: the difference has no interval")
     smallest, largest = sorted((sign * paired.low, sign * paired.high))
     surely, maybe = smallest > limit, largest > limit
     met = not (maybe if strict else surely)

@@ -86,7 +86,7 @@ def prepare(plan: Plan, rows: Dataset, share: Prepared | None = None) -> Prepare
     """
     inputs = plan.task.encoding.encode(rows, plan.tokenizer, plan.settings, training=False)
     if len(plan.task.encoding.rows_without_targets(inputs)) == len(inputs):
-        raise EmptyError(f"the rows hold too little text to score within {plan.settings.max_length} tokens")
+        raise EmptyError(plan.task.encoding.nothing_to_score(inputs, plan.settings))
     origin = share.origin if share else origin_of(plan.resolved, plan.options, plan.batch_size)
     return Prepared(plan, rows, inputs, origin, share)
 

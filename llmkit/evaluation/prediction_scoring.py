@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from llmkit.data.columns import Row
 from llmkit.data.predictions import read_predictions, row_ids
 from llmkit.data.splits import evaluation_rows
 from llmkit.errors import EmptyError, OptionError, listing
-from llmkit.evaluation.assessing import assess
+from llmkit.evaluation.assessing import assess, possible_metrics
 from llmkit.evaluation.comparison import looks_saved, read_saved
 from llmkit.evaluation.joining import join
 from llmkit.evaluation.plan import SplitRows, check_slices, gated_metrics, requested_metrics, seed_of, usable_rows
@@ -31,7 +31,7 @@ from llmkit.tasks import Task, TaskSettings
 TEXT_METRICS = ("bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "exact_match")
 DEFAULT_TEXT_METRICS = ("exact_match", "chrf", "rougeL")
 # what a task's flags say of the columns; the others are for a model
-COLUMN_FLAGS = ("source", "target", "offsets", "answers_from", "label_separator")
+COLUMN_FLAGS = ("source", "target", "offsets", "answers_from", "label_separator", "regression")
 TEXT_TASK = "text-to-text"  # where what is predicted is a text
 
 
@@ -83,7 +83,7 @@ def evaluate_predictions(
     observed, ids = _observed(scored, path, data, report)
     if dry_run:
         return None
-    metric_request = _possible(scored.metric_request, observed, request)
+    metric_request = possible_metrics(scored.metric_request, observed, request)
     observations = tokenized(observed, metric_request.tokenize)
     report.say_all(tokenizer_remarks(observations, metric_request.metrics, metric_request.tokenize))
     subject = Subject(
@@ -142,14 +142,10 @@ def _observed(scored: ScoredRows, path: Path, options: FileOptions, report: Repo
     joined = join(predictions, scored.rows.to_list(), ids, scored.settings.columns)
     report.say(f"predictions: {len(joined.rows)} rows of {path}, {joined.how}")
     numbered = [{**row, "place": number} for row, number in zip(joined.rows, joined.numbers, strict=True)]
+    remark = scored.task and scored.task.answers.remark_on_predictions(scored.rows, numbered, scored.settings)
+    if remark:
+        report.say(remark)
     return scored.observations(numbered), ids
-
-
-def _possible(metric_request: MetricRequest, observations: Observations, request: EvalRequest) -> MetricRequest:
-    """Return the request without the usual metrics that these predictions have no scores for; asked ones stay."""
-    asked = [*(request.evaluation.metric or ()), *(name for name, _ in request.gates.named)]
-    possible = {*metrics.names_for(observations), *map(metrics.canonical, asked)}
-    return replace(metric_request, metrics=tuple(name for name in metric_request.metrics if name in possible))
 
 
 def _refuse_model_flags(request: EvalRequest) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TypedDict, Unpack
 
 from llmkit.errors import OptionError
-from llmkit.evaluation.assessing import assess
+from llmkit.evaluation.assessing import assess, possible_metrics, undefined_figures
 from llmkit.evaluation.comparison import ComparisonSide, looks_saved, read_saved, require_same_task
 from llmkit.evaluation.gates import require_intervals
 from llmkit.evaluation.measuring import Measured, measure
@@ -66,6 +66,8 @@ def evaluate_request(
     evaluation = _evaluate(request, report, dry_run, name)
     if evaluation is None:
         return None
+    for sentence in undefined_figures(evaluation):
+        report.warn(sentence)
     subject = evaluation.subject
     return replace(
         evaluation, subject=replace(subject, provenance={**subject.provenance, "warnings": report.warnings[warned:]})
@@ -92,7 +94,8 @@ def _evaluate(request: EvalRequest, report: Report, dry_run: bool, name: str | N
     measured, swap = _measure(planned, evaluation, swaps, report)
     if baseline is not None:
         saved = _measured_side(baseline, report, evaluation.cache)
-    subject, metric_request = subject_of(planned, measured, swap, name), planned.metric_request
+    subject = subject_of(planned, measured, swap, name)
+    metric_request = possible_metrics(planned.metric_request, subject.observations, request)
     report.say_all(tokenizer_remarks(subject.observations, metric_request.metrics, metric_request.tokenize))
     return assess(subject, metric_request, saved)
 

@@ -19,6 +19,8 @@ from llmkit.metrics.classification import WeightedCounts, scores
 from llmkit.metrics.measures import CorrectShare, WeightedValues, memoized, safe_divide, weighted_ratio
 from llmkit.metrics.observations import Floats, LabelSets, Observations, Spans, span_types, spans_of
 
+SPAN_SIGNATURE = "spans|tags:IOB2|mode:default|as:seqeval"  # whatever scheme they were written in, as is said then
+
 
 class CountsByLabel:
     """Sample weights (B, n) -> their `WeightedCounts`, (B, K) each; the last are kept for the next metric."""
@@ -86,6 +88,9 @@ class CountMetric(Metric[LabelSets | Spans]):
         counts, key = weighted_counts(observations), type(self).key
         average = (SPAN_AVERAGES if isinstance(observations, Spans) else AVERAGES)[self.config_name]
         return lambda weights: average(key, counts(weights))
+
+    def signature(self, observations: LabelSets | Spans) -> str | None:
+        return SPAN_SIGNATURE if isinstance(observations, Spans) and not observations.single else None
 
     def averaging(self, observations: LabelSets | Spans) -> str | None:
         return "micro" if self.config_name == "default" else None

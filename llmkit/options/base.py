@@ -6,7 +6,8 @@ import errno
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
@@ -156,6 +157,12 @@ def limit_problems(flag: str, pairs: list[str] | None, example: str) -> Iterator
         if name in names:
             yield f"{flag} names {name!r} twice; one limit is wanted"
         names.append(name)
+
+
+def named_twice(names: Iterable[str]) -> str | None:
+    """Return the first of some names that comes twice, however it is spelled in Unicode and with blanks around it."""
+    plain = [unicodedata.normalize("NFC", name).strip() for name in names]
+    return next((name for place, name in enumerate(plain) if name in plain[:place]), None)
 
 
 def limits(pairs: list[str] | None) -> dict[str, float]:

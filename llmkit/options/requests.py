@@ -10,7 +10,7 @@ import typer
 
 from llmkit.errors import OptionError
 from llmkit.options.adapters import AdapterOptions
-from llmkit.options.base import TalkOptions
+from llmkit.options.base import TalkOptions, named_twice
 from llmkit.options.data import CorpusOptions, DataOptions, RowOptions, SplitOptions
 from llmkit.options.distillation import DistillingOptions
 from llmkit.options.embedding import RetrievalOptions
@@ -160,6 +160,9 @@ class ClassifyRequest:
         for name, given, role in (("--pair", self.pair, "pair"), ("--choice", self.choices, "choices")):
             if given and self.rows.input:
                 problems.append(f"{name} is for texts on the command line; a file's are named by --column {role}=NAME")
+        twice = named_twice(self.choices or ())
+        if twice is not None:
+            problems.append(f"--choice {twice!r} is given twice; each choice once is wanted")
         texts = len(self.texts or ())
         if self.pair and len(self.pair) != texts and not self.rows.input:
             problems.append(f"{texts} texts and {len(self.pair)} --pair texts: one for each is wanted")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
 from llmkit.errors import listing
-from llmkit.options.base import Options, is_number
+from llmkit.options.base import Options, is_number, named_twice
 from llmkit.options.flags import flag
 
+OTHER_COMMAS = "[\uff0c\u3001\u060c]"  # Chinese, Japanese and Arabic: where there is no other
 SPEAKER_ROLES = ("user", "assistant", "system", "tool")
 OFFSETS = ("characters", "utf-16", "utf-8")  # what answer_start can count
 SHARED_FLAGS = frozenset({"split_special_tokens"})  # fields of `TaskFlags` that do not tell one task from others
@@ -117,8 +119,11 @@ class TaskFlags(Options):
             is_number(str(self.threshold)) and 0 < float(str(self.threshold)) < 1
         ):
             yield f"--threshold must lie between 0 and 1, or be auto, not {self.threshold!r}"
-        if self.labels is not None and len(set(self.label_names)) < 2:
+        if self.labels is not None and len(self.label_names) < 2:
             yield f"--labels takes two or more names with commas between them, not {self.labels!r}"
+        twice = named_twice(self.label_names)
+        if twice is not None:
+            yield f"--labels names {twice!r} twice; each label once is wanted, in {self.labels!r}"
         for name, choices in (("offsets", OFFSETS), ("answers_from", ANSWERS_FROM)):
             value = getattr(self, name)
             if value is not None and value not in choices:
@@ -149,7 +154,9 @@ class TaskFlags(Options):
     @property
     def label_names(self) -> tuple[str, ...]:
         """The labels to choose from, in the order given."""
-        return tuple(name for name in map(str.strip, (self.labels or "").split(",")) if name)
+        labels = self.labels or ""
+        pieces = labels.split(",") if "," in labels else re.split(OTHER_COMMAS, labels)
+        return tuple(name for name in map(str.strip, pieces) if name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,6 +74,20 @@ class CausalLMEncoding(BlockEncoding):
         for text in rows[settings.columns["text"]][:]:
             yield [{"role": "user", "content": text_of(text)}]
 
+    def rows_without_targets(self, encoded: Dataset) -> list[int]:
+        if "labels" not in encoded.column_names:  # blocks to train on
+            return []
+        rows = enumerate(encoded["labels"])
+        return [place for place, labels in rows if all(label == IGNORED for label in labels[1:])]
+
+    def nothing_to_score(self, encoded: Dataset, settings: TaskSettings) -> str:
+        if not len(encoded):
+            return "the texts have no token, so there is nothing to score"
+        if max(encoded["length"]) > 1:
+            return super().nothing_to_score(encoded, settings)
+        whose = "the only text has one token" if len(encoded) == 1 else f"the {len(encoded)} texts have one token each"
+        return f"{whose}, and nothing predicts it"
+
     def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
         return collate_causal
 

@@ -18,7 +18,7 @@ from llmkit.data import labels as label_names
 from llmkit.data.columns import Row, text_of, usual_among
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels, Matching
-from llmkit.data.predictions import as_probabilities, as_sets
+from llmkit.data.predictions import as_probabilities, as_sets, measured_in, remark_on_labels, with_predicted
 from llmkit.errors import ModelError, OptionError
 from llmkit.metrics.observations import Bools, Floats, LabelSets, Observations
 from llmkit.metrics.thresholds import DEFAULT_THRESHOLD, best_threshold
@@ -89,7 +89,7 @@ class MultiLabelColumns(SequenceColumns):
     def prediction_labels(self, parts: Sequence[Dataset], columns: dict[str, str]) -> Labels:
         column = columns["labels"]
         single = [label_sets.single_labels(part, column) for part in parts]
-        return label_names.found_in(concatenate_datasets(single), column)
+        return measured_in(concatenate_datasets(single), column)
 
     def match_labels(
         self, dataset: Dataset, columns: dict[str, str], config: PretrainedConfig, mapping: dict[str, str]
@@ -161,7 +161,7 @@ class MultiLabelAnswers(SequenceAnswers):
     def arrays_from_predictions(
         self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings
     ) -> Observations:
-        names, column = settings.class_names, settings.columns["labels"]
+        names, column = with_predicted(Labels(settings.class_names), predictions).names, settings.columns["labels"]
         places, by_id = [row["place"] for row in predictions], bool(label_sets.declared_in(rows, column))
         predicted = np.zeros((len(rows), len(names)), dtype=bool)
         for index, ids in enumerate(as_sets([row["prediction"] for row in predictions], names, places, by_id)):
@@ -169,6 +169,9 @@ class MultiLabelAnswers(SequenceAnswers):
         scores = as_probabilities([row["scores"] for row in predictions], names, places, by_id, exclusive=False)
         probabilities = None if scores is None else np.asarray(scores)
         return LabelSets(_multi_hot(rows, column, names), predicted, names, probabilities)
+
+    def remark_on_predictions(self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings) -> str | None:
+        return remark_on_labels(settings.labels or Labels(()), predictions)
 
     def format(
         self,

@@ -24,6 +24,7 @@ from llmkit.errors import DataError, shortened
 from llmkit.metrics.observations import ChoiceIds, Observations, softmax
 from llmkit.models.config import is_decoder
 from llmkit.options import TaskFlags
+from llmkit.options.base import named_twice
 from llmkit.tasks.base.alternatives import (
     TOKEN_COLUMNS,
     AlternativesAnswers,
@@ -110,6 +111,15 @@ class MultipleChoiceColumns(Columns):
 
 class MultipleChoiceEncoding(AlternativesEncoding):
     """The tokens of each choice after its question; `sizes` are the characters of the choices."""
+
+    def first_unanswerable_row(
+        self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
+    ) -> tuple[int, str] | None:
+        for place, row in enumerate(rows):
+            twice = named_twice(choices_of(row, settings.columns))
+            if twice is not None:
+                return place, f"two of its choices are {twice!r}; each once is wanted"
+        return None
 
     def encode(
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool

@@ -16,7 +16,14 @@ from llmkit.data import labels as label_names
 from llmkit.data.columns import Row, are_blank
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels, Matching
-from llmkit.data.predictions import as_classes, as_numbers, as_probabilities
+from llmkit.data.predictions import (
+    as_classes,
+    as_numbers,
+    as_probabilities,
+    measured_in,
+    remark_on_labels,
+    with_predicted,
+)
 from llmkit.errors import OptionError, did_you_mean, listing
 from llmkit.metrics.observations import Classes, Floats, Numbers, Observations, softmax
 from llmkit.models.config import is_regression, output_names
@@ -82,7 +89,7 @@ class ClassColumns(SequenceColumns):
 
     def prediction_labels(self, parts: Sequence[Dataset], columns: dict[str, str]) -> Labels:
         column = columns["label"]
-        return label_names.found_in(concatenate_datasets([part.select_columns([column]) for part in parts]), column)
+        return measured_in(concatenate_datasets([part.select_columns([column]) for part in parts]), column)
 
     def match_labels(
         self, dataset: Dataset, columns: dict[str, str], config: PretrainedConfig, mapping: dict[str, str]
@@ -159,7 +166,7 @@ class ClassAnswers(SequenceAnswers):
     def arrays_from_predictions(
         self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings
     ) -> Observations:
-        column, labels = settings.columns["label"], settings.labels or Labels(())
+        column, labels = settings.columns["label"], with_predicted(settings.labels or Labels(()), predictions)
         values, places = [row["prediction"] for row in predictions], [row["place"] for row in predictions]
         truth = label_ids(rows, column, labels)
         if labels.regression:
@@ -171,8 +178,11 @@ class ClassAnswers(SequenceAnswers):
             np.asarray(as_classes(values, labels.names, places, by_id), dtype=np.int64),
             labels.names,
             None if scores is None else np.asarray(scores),
-            positive_class(settings),
+            positive_class(replace(settings, labels=labels)),
         )
+
+    def remark_on_predictions(self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings) -> str | None:
+        return remark_on_labels(settings.labels or Labels(()), predictions)
 
     def format(
         self,
@@ -230,7 +240,8 @@ class TextClassification(SequenceTask):
         number, label_id = np.zeros(1), np.zeros(1, dtype=np.int64)
         if labels is None or labels.regression:
             return metrics.names_for(Numbers(number, number))
-        return metrics.names_for(Classes(label_id, label_id, labels.names, np.ones((1, len(labels.names)))))
+        names = labels.names if len(labels.names) > 1 else (*labels.names, "")  # a second can turn up in predictions
+        return metrics.names_for(Classes(label_id, label_id, names, np.ones((1, len(names)))))
 
     def default_metrics(self, labels: Labels | None) -> tuple[str, ...]:
         return REGRESSION_METRICS if labels is None or labels.regression else CLASS_METRICS

@@ -41,12 +41,12 @@ from llmkit.tasks.encoding.word_tags import (
     first_invalid_tags,
     found_tags,
     labels_of,
-    predicted_tags,
     require_iob2,
+    scored_tags,
     tags_of,
     without_unlabelled,
 )
-from llmkit.tasks.encoding.word_windows import tag_probabilities, word_windows
+from llmkit.tasks.encoding.word_windows import judged_words, tag_probabilities, word_windows
 from llmkit.tasks.matching.word_tags import tag_candidates, with_tags_read
 
 
@@ -143,16 +143,18 @@ class WordEncoding(Encoding):
 
         return collate
 
+    def rows_without_targets(self, encoded: Dataset) -> list[int]:
+        return [place for place, words in enumerate(encoded["words"]) if max(words, default=-1) < 0]
+
+    def nothing_to_score(self, encoded: Dataset, settings: TaskSettings) -> str:
+        return "no word has a token: all are blank, or of characters that the tokenizer leaves out"
+
     def truncation_warning(self, encoded: Dataset) -> str | None:
         if "tags" not in encoded.column_names:
             return None
-        sizes = dict(zip(encoded["row"], map(len, encoded["tags"]), strict=True))
-        pairs = zip(encoded["row"], encoded["words"], strict=True)
-        judged = {(row, word) for row, words in pairs for word in words if word >= 0}
-        lost = sum(sizes.values()) - len(judged)
-        if not lost:
-            return None
-        return f"{lost} of {sum(sizes.values())} words have no token: they teach nothing, and count as {OUTSIDE}"
+        words = sum(dict(zip(encoded["row"], map(len, encoded["tags"]), strict=True)).values())
+        lost = words - judged_words(encoded)
+        return f"{lost} of {words} words have no token: they teach nothing, and count as {OUTSIDE}" if lost else None
 
 
 class WordTags(Answers):
@@ -162,8 +164,8 @@ class WordTags(Answers):
 
     def from_outputs(self, outputs: TokenClassifierOutput, batch: Batch) -> list[Prediction]:
         """Return the logits (words, tags) of each window, flat: of the first token of each word."""
-        pairs = zip(outputs.logits.float().cpu(), batch["words"].cpu(), strict=True)
-        return [logits[words >= 0].reshape(-1).tolist() for logits, words in pairs]
+        windows = zip(outputs.logits.float().cpu(), batch["words"].cpu(), strict=True)
+        return [logits[words >= 0].reshape(-1).tolist() for logits, words in windows]
 
     def evaluation_arrays(
         self,
@@ -184,17 +186,19 @@ class WordTags(Answers):
     def arrays_from_predictions(
         self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings
     ) -> Observations:
-        column, names = settings.columns["tags"], settings.class_names
-        truth, declared = tags_of(rows, column), declared_in(rows, column)
-        predicted = [predicted_tags(row, tags, declared) for tags, row in zip(truth, predictions, strict=True)]
-        types, predicted_types = span_types(names), span_types(tag for tags in predicted for tag in tags)
-        if predicted_types and not set(types) & set(predicted_types):
+        read = scored_tags(rows, settings.columns["tags"], predictions, settings.class_names)
+        types = span_types(read.names)
+        predicted_types = span_types(tag for tags in read.predicted for tag in tags)
+        if predicted_types and types and not set(types) & set(predicted_types):
             raise DataError(
                 f"predictions: their tags are of {listing(map(repr, predicted_types))}, the dataset's of "
                 f"{listing(map(repr, types))}, and none is the same"
             )
         all_types = tuple(dict.fromkeys((*types, *predicted_types)))
-        return Spans(*without_unlabelled(truth, predicted), all_types, are_single(names))
+        return Spans(*without_unlabelled(read.truth, read.predicted), all_types, are_single(read.names))
+
+    def remark_on_predictions(self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings) -> str | None:
+        return scored_tags(rows, settings.columns["tags"], predictions, settings.class_names).sentence
 
     def format(
         self,
@@ -271,7 +275,7 @@ class TokenClassification(Task):
         return None
 
     def head_config(self, settings: TaskSettings) -> dict[str, object]:
-        labels = {} if settings.labels is None else settings.labels.config()
+        labels = settings.labels.config() if settings.labels else {}
         return {key: value for key, value in labels.items() if key != "problem_type"}
 
     def supports_label_smoothing(self, settings: TaskSettings) -> bool:
@@ -279,8 +283,7 @@ class TokenClassification(Task):
 
     def class_counts(self, encoded: Dataset, settings: TaskSettings) -> list[int] | None:
         tags = np.concatenate([np.asarray(labels) for labels in encoded["labels"]])
-        counts: list[int] = np.bincount(tags[tags >= 0], minlength=len(settings.class_names)).tolist()
-        return counts
+        return [int(count) for count in np.bincount(tags[tags >= 0], minlength=len(settings.class_names))]
 
     def divergence(
         self, student: torch.Tensor, teacher: torch.Tensor, batch: Batch, temperature: float

@@ -93,11 +93,23 @@ def test_a_drop_is_missed_when_it_is_sure_and_strictly_when_it_may_be(low, high,
 def test_which_metrics_are_better_when_lower_is_known_by_name():
     found = {"loss": dropped(0.5, 0.4, 0.6), "f1": dropped(0.5, 0.4, 0.6)}
     options = GateOptions(baseline="old.json", max_drop=["loss=0.1", "f1=0.1"])
-    assert [gate.met for gate in drop_gates(options, found, frozenset({"loss"}))] == [False, True]
+    assert [gate.met for gate in drop_gates(options, found, frozenset({"loss"}), 40)] == [False, True]
 
 
-def test_a_drop_without_an_interval_cannot_be_judged():
-    with pytest.raises(OptionError, match="--max-drop f1: the difference has no interval"):
+@pytest.mark.parametrize(
+    ("found", "units", "sentence"),
+    [
+        (dropped(0.0, None, None), 1, "--max-drop f1: the difference has no interval, for one row has none"),
+        (dropped(0.0, None, None), 3, "f1 is not defined of most resamples of these 3 rows"),
+        (dropped(math.nan, None, None), 3, "f1 is not defined of"),
+    ],
+)
+def test_a_drop_without_an_interval_cannot_be_judged_and_it_is_said_why(found, units, sentence):
+    options = GateOptions(baseline="old.json", max_drop=["f1=0.1"])
+    with pytest.raises(OptionError, match=sentence) as raised:
+        drop_gates(options, {"f1": found}, frozenset(), units)
+    assert "--resamples" not in str(raised.value)
+    with pytest.raises(OptionError, match="has no interval"):
         drop_gate("f1", 0.1, dropped(0.0, None, None), False, False)
 
 

@@ -71,6 +71,10 @@ class Answers(ABC):
         """Return what `evaluation_arrays` does, of any system's predictions in the order of the rows."""
         raise NotImplementedError(f"{self.task} is not scored from a file")
 
+    def remark_on_predictions(self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings) -> str | None:
+        """Return a sentence on how `arrays_from_predictions` reads them, where something else than their names says."""
+        return None
+
     def unit_rows(self, encoded: Dataset, settings: TaskSettings) -> list[int] | None:
         """Return the row that each unit of the arrays is of, or None where units are windows over joined rows."""
         return list(dict.fromkeys(encoded["row"])) if "row" in encoded.column_names else list(range(len(encoded)))

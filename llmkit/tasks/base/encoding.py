@@ -68,6 +68,10 @@ class Encoding(ABC):
         """Return the places of encoded rows of which nothing is learned or scored: it was cut off."""
         return []
 
+    def nothing_to_score(self, encoded: Dataset, settings: TaskSettings) -> str:
+        """Return a sentence on encoded rows that are all `rows_without_targets`."""
+        return f"the rows hold too little text to score within {settings.max_length} tokens"
+
     def truncation_warning(self, encoded: Dataset) -> str | None:
         """Return a sentence on what the model does not see of encoded rows, or None."""
         return None

@@ -20,6 +20,7 @@ PAIRS = (
     ("question", "sentence"),
     ("question", "passage"),
     ("text", "text_pair"),
+    ("text", "pair"),
     ("text1", "text2"),
     ("text_a", "text_b"),
     ("query", "passage"),
@@ -135,3 +136,24 @@ def differ_by_a_number(first: str, second: str) -> bool:
     unlike = [(one, other) for one, other in zip(ones, others, strict=True) if one != other]
     marks = ({"1", "2"}, {"0", "1"}, {"a", "b"}, {"left", "right"}, {"first", "second"}, {"x", "y"})
     return len(unlike) == 1 and set(unlike[0]) in marks
+
+
+def pair_among(columns: Sequence[ColumnProfile]) -> tuple[str, str] | None:
+    """Return two texts that are compared: named as pairs are, or the same but for a number."""
+    known = {column.name.lower(): column for column in columns}
+    for first, second in PAIRS:
+        if first in known and second in known and (second != "pair" or _is_partner(known[second])):
+            return known[first].name, known[second].name
+    texts = [column for column in columns if column.is_text]
+    numbered = [
+        (one.name, other.name)
+        for place, one in enumerate(texts)
+        for other in texts[place + 1 :]
+        if differ_by_a_number(one.name, other.name)
+    ]
+    return numbered[0] if len(numbered) == 1 else None
+
+
+def _is_partner(column: ColumnProfile) -> bool:
+    """Tell whether a column that is called `pair` holds texts, rather than the numbers or names of pairs."""
+    return column.is_text or not (column.can_be_class or column.is_identifier or column.pattern)

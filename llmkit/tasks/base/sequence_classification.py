@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 from datasets import Dataset
 from transformers import BatchEncoding, PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit.data.columns import Row, names_of, text_of
+from llmkit.data.evidence import ColumnProfile, Evidence
 from llmkit.metrics.observations import Floats
 from llmkit.tasks.base.answers import Answers, Prediction
 from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Batch, Encoding
-from llmkit.tasks.base.names import PAIRS
+from llmkit.tasks.base.names import pair_among
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding.collation import INPUTS, rows_at_limit, truncated
@@ -48,9 +50,8 @@ class SequenceColumns(Columns):
     column_names: ClassVar[Mapping[str, tuple[str, ...]]] = {"text": TEXT_COLUMNS, "pair": ()}
 
     def match_file(self, rows: Sequence[Row], given: dict[str, str]) -> dict[str, str]:
-        of_file = set(names_of(rows))
-        pair = next((pair for pair in PAIRS if set(pair) <= of_file), None)
-        if pair is not None and "text" not in given:
+        pair = None if "text" in given else pair_among(_strings_of(rows, given))
+        if pair is not None:
             return {"text": pair[0], "pair": given.get("pair", pair[1])}
         return super().match_file(rows, given)
 
@@ -107,6 +108,14 @@ def over_windows(values: Floats, pooling: str) -> Floats:
     return pooled
 
 
+def _strings_of(rows: Sequence[Row], given: Mapping[str, str]) -> list[ColumnProfile]:
+    """Return what the columns of a file hold that are strings alone, but for those that have a role already."""
+    names = [name for name in names_of(rows) if name not in given.values()]
+    cells = {name: [row.get(name) for row in rows] for name in names}
+    texts = {name: column for name, column in cells.items() if {type(cell) for cell in column} <= {str, type(None)}}
+    return Evidence(Dataset.from_dict(texts)).strings() if texts else []
+
+
 def text_cell(row: Row) -> str:
     """Return the cell of a table that shows the text of a row and, below it, its partner."""
     return "\n".join(str(row[role]) for role in TEXT_ROLES if role in row)
@@ -129,16 +138,22 @@ def tokenize_rows(rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: T
 def tokenize(
     texts: Sequence[object], pairs: Sequence[object] | None, tokenizer: PreTrainedTokenizerBase, max_length: int | None
 ) -> BatchEncoding:
-    """Tokenize texts, or pairs of texts, truncated to `max_length` tokens if given; nothing is padded."""
+    """Tokenize texts, or pairs of texts, truncated to `max_length` tokens if given; nothing is padded.
+
+    A text whose partner is blank is read alone.
+    """
     limits = {"truncation": max_length is not None, "max_length": max_length}
     firsts = [text_of(text) for text in texts]
-    if pairs is None:
-        return tokenizer(firsts, **limits)
-    seconds = [text_of(text) for text in pairs]
-    if tokenizer.sep_token is None:  # a decoder's tokenizer would run the two together
-        joined = [f"{first}\n{second}" for first, second in zip(firsts, seconds, strict=True)]
-        return tokenizer(joined, **limits)
-    return tokenizer(firsts, seconds, **limits)
+    seconds = [""] * len(firsts) if pairs is None else [text_of(text) for text in pairs]
+    alone = [not second.strip() for second in seconds]
+    if tokenizer.sep_token is None or all(alone):  # a decoder's tokenizer would run the two together
+        both = zip(firsts, seconds, alone, strict=True)
+        return tokenizer([first if lone else f"{first}\n{second}" for first, second, lone in both], **limits)
+    encoded = tokenizer(firsts, seconds, **limits)
+    for row in np.flatnonzero(alone):
+        for name, cells in tokenizer(firsts[row], **limits).items():
+            encoded[name][row] = cells
+    return encoded
 
 
 def _pairs(rows: Dataset, settings: TaskSettings) -> Sequence[object] | None:

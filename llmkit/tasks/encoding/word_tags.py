@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from datasets import Dataset
 
 from llmkit.data.columns import Row, item_of
+from llmkit.data.conversions.tagging.predicted_tags import as_iob2, with_marks_read
+from llmkit.data.conversions.tagging.tag_schemes import OUTSIDE_NAMES, marks_are_last, parsed_tag
 from llmkit.data.label_sets import UNLABELLED, as_list, declared_in, is_unlabelled, single_labels
 from llmkit.data.labels import Labels, found_in
 from llmkit.errors import DataError, listing, shortened
+from llmkit.metrics.observations import OUTSIDE, are_single, span_types
+from llmkit.metrics.observations.spans import SPAN_MARKS
 
 UNSUPPORTED_MARKS = ("S-", "E-", "U-", "L-", "M-", "W-")  # of BIOES, BILOU and BMES: one word, last word, middle word
 TagRows = tuple[tuple[str, ...], ...]
@@ -40,7 +46,7 @@ def found_tags(train: Dataset, column: str) -> Labels:
 
 
 def require_iob2(names: Sequence[str]) -> None:
-    """Refuse tags with other marks than B- and I- beside them.
+    """Refuse tags with other marks than B- and I- beside them, or with these in another place.
 
     Raises:
         DataError: naming some of them, and what to write.
@@ -52,6 +58,16 @@ def require_iob2(names: Sequence[str]) -> None:
             f"tags such as {listing(map(repr, others[:2]))} are BIOES, BILOU or BMES, and IOB2 is wanted: "
             "write B- for S-, U- and W-, and I- for M-, E- and L-"
         )
+    suffixed = marks_are_last(Counter(names))
+    if suffixed is None:
+        return
+    outside = [] if OUTSIDE in names else [name for name in names if name.upper() in OUTSIDE_NAMES]
+    written = {name: "-".join(parsed) for name in names if (parsed := parsed_tag(name, suffixed)) is not None}
+    changed = [
+        f"{tag} for {name!r}" for name, tag in (written | dict.fromkeys(outside, OUTSIDE)).items() if tag != name
+    ]
+    if changed:
+        raise DataError(f"tags are not written as IOB2, and that is wanted: write {listing(changed, 3)}")
 
 
 def without_unlabelled(truth: Iterable[Sequence[str]], predicted: Iterable[Sequence[str]]) -> tuple[TagRows, TagRows]:
@@ -125,3 +141,52 @@ def predicted_tags(row: Row, truth: Sequence[str], declared: Sequence[str]) -> t
         by_place = dict(zip(places, predicted, strict=True))
         predicted = [by_place.get(place, UNLABELLED) for place in range(len(truth))]
     return tuple(predicted)
+
+
+@dataclass(frozen=True)
+class ScoredTags:
+    """The tags of each row on both sides, in IOB2, and a sentence on how those that were predicted are read."""
+
+    truth: Sequence[tuple[str, ...]]
+    predicted: Sequence[tuple[str, ...]]
+    names: tuple[str, ...]  # of the dataset's tags
+    sentence: str | None
+
+
+def scored_tags(rows: Dataset, column: str, predictions: Sequence[Row], names: tuple[str, ...]) -> ScoredTags:
+    """Return a dataset's tags beside those of a file of predictions, whatever scheme these are written in.
+
+    Args:
+        rows: of the dataset.
+        column: of their tags.
+        predictions: of each row.
+        names: of the dataset's tags.
+
+    Raises:
+        DataError: tags are not as many as the words, one is no tag, or their scheme cannot be told.
+    """
+    truth, declared = tags_of(rows, column), declared_in(rows, column)
+    predicted = [predicted_tags(row, tags, declared) for tags, row in zip(truth, predictions, strict=True)]
+    if not any(name[:2] in SPAN_MARKS for name in names):
+        read = with_marks_read(truth, predicted)
+        if read is not None:
+            truth, names = read, tuple(dict.fromkeys(tag for tags in read for tag in tags if tag != UNLABELLED))
+    found = as_iob2(predicted, names, span_types(names))
+    if are_single(names) or not _any_marks(truth) ^ _any_marks(found.rows):
+        return ScoredTags(truth, found.rows, names, found.sentence)
+    truth, predicted = ([_with_marks(tags) for tags in side] for side in (truth, found.rows))
+    return ScoredTags(truth, predicted, names, found.sentence)
+
+
+def _any_marks(rows: Sequence[Sequence[str]]) -> bool:
+    return any(tag[:2] in SPAN_MARKS for tags in rows for tag in tags)
+
+
+def _with_marks(tags: Sequence[str]) -> tuple[str, ...]:
+    """Return the tags of a row with B- and I- where they have no marks, so that words compare with those that have."""
+    written, before = [], OUTSIDE
+    for tag in tags:
+        bare = tag not in {OUTSIDE, UNLABELLED} and tag[:2] not in SPAN_MARKS
+        written.append(f"{'I' if tag == before else 'B'}-{tag}" if bare else tag)
+        before = before if tag == UNLABELLED else tag
+    return tuple(written)

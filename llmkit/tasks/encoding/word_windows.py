@@ -41,6 +41,12 @@ def word_windows(
         yield WordWindow(row, encoded["input_ids"][window], words)
 
 
+def judged_words(windows: Dataset) -> int:
+    """Return how many words of all rows have a token, which is what they are judged by."""
+    pairs = zip(windows["row"], windows["words"], strict=True)
+    return len({(row, word) for row, words in pairs for word in words if word >= 0})
+
+
 def tag_probabilities(
     predictions: Sequence[Sequence[float]], windows: Dataset, merge: Sequence[int] | None, tags: int
 ) -> dict[int, dict[int, Floats]]:

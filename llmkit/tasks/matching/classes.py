@@ -143,28 +143,12 @@ def text_choices(evidence: Evidence, given: Mapping[str, str], *taken: str) -> l
     columns = [column for column in evidence.strings(taken) if not column.is_blank] or evidence.strings(taken)
     columns = [column for column in columns if column.filled >= MIN_FILLED] or columns
     columns = columns or _numbers_as_texts(evidence, taken) or _links_as_texts(evidence, taken)
-    pair = pair_among([column for column in columns if column.name not in given.values()])
+    pair = names.pair_among([column for column in columns if column.name not in given.values()])
     if pair is not None:
         return [{"text": pair[0], "pair": given.get("pair", pair[1])}]
     more = {"pair": given["pair"]} if "pair" in given else {}
     columns = [column for column in columns if not column.is_constant] or columns
     return [{"text": column.name, **more} for column in ranked_texts(columns) if column.name not in more.values()]
-
-
-def pair_among(columns: list[ColumnProfile]) -> tuple[str, str] | None:
-    """Return two texts that are compared: named as pairs are, or the same but for a number."""
-    known = {column.name.lower(): column.name for column in columns}
-    for first, second in names.PAIRS:
-        if first in known and second in known:
-            return known[first], known[second]
-    texts = [column for column in columns if column.is_text]
-    numbered = [
-        (one.name, other.name)
-        for place, one in enumerate(texts)
-        for other in texts[place + 1 :]
-        if names.differ_by_a_number(one.name, other.name)
-    ]
-    return numbered[0] if len(numbered) == 1 else None
 
 
 def ranked_texts(columns: list[ColumnProfile]) -> list[ColumnProfile]:

@@ -134,6 +134,8 @@ def _items(column: ColumnProfile, cell: object) -> Sequence[object] | None:
 def _holds_words(column: ColumnProfile) -> bool:
     if column.is_list:
         items = [str(item).strip() for cell in column.cells[:300] for item in cell]
+        if not items:
+            return names.has_word(column.name, TOKEN_WORDS[:4])  # lists that are all empty: the name alone tells
         phrases = sum(len(item.split()) > MOST_BLANKS + 1 for item in items)
         return is_string(item_of(column.feature)) and phrases <= (1 - MIN_EQUAL) * len(items)
     named = names.has_word(column.name, TOKEN_WORDS)

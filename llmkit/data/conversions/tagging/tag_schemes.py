@@ -96,12 +96,19 @@ def marks_are_last(counts: Mapping[str, int]) -> bool | None:
     if bare and not ("B" in bare and bare & {"I", "E", "M"}):
         return None  # parts of speech by letters, or subjects and objects
     for suffixed in (False, True):
-        marks = {parsed[0] for name in names if (parsed := parsed_tag(name, suffixed)) is not None}
-        marked = sum(counts[name] for name in names if parsed_tag(name, suffixed) is not None)
-        is_scheme = bool(marks & {"B", "I"}) or (bool(marks & {"S", "U"}) and any(name in counts for name in "Oo"))
+        parsed = {name: found for name in names if (found := parsed_tag(name, suffixed)) is not None}
+        marks, marked = {mark for mark, _ in parsed.values()}, sum(counts[name] for name in parsed)
+        is_scheme = bool(marks & {"B", "I"}) or _are_ends(parsed, any(name in counts for name in "Oo"))
         if is_scheme and (marked == sum(counts[name] for name in names) or _few_others(names, suffixed, marks)):
             return suffixed
     return None
+
+
+def _are_ends(parsed: Mapping[str, Parsed], has_outside: bool) -> bool:
+    """Tell whether marks without B and I are those of ends of spans: S-PER beside O, E-PER beside E-LOC."""
+    marks, types = {mark for mark, _ in parsed.values()}, {kind for _, kind in parsed.values()}
+    several = len(types) > 1 and not any(kind.isdecimal() for kind in types)  # codes such as S-1 and S-2 are none
+    return bool(marks & {"S", "U"} and has_outside) or bool(marks & ENDS and several)
 
 
 def _few_others(names: Sequence[str], suffixed: bool, marks: set[str]) -> bool:
@@ -119,6 +126,11 @@ def scheme_of(counts: Mapping[str, int], rows: Iterable[Sequence[str]]) -> TagSc
     suffixed = marks_are_last(counts)
     if suffixed is None:
         return TagScheme(marked=False, name="IO", outside=_outside_without_marks(counts))
+    return marked_scheme(counts, rows, suffixed)
+
+
+def marked_scheme(counts: Mapping[str, int], rows: Iterable[Sequence[str]], suffixed: bool) -> TagScheme:
+    """Return the scheme of tags whose marks come last, or first: see `scheme_of`."""
     names = {name: parsed for name in counts if (parsed := parsed_tag(name, suffixed)) is not None}
     outside = frozenset(name for name in counts if name.upper() in OUTSIDE_NAMES) | {OUTSIDE}
     others = [name for name in counts if name not in names and name not in outside and name != UNLABELLED]
