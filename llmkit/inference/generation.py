@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import torch
-from transformers import StoppingCriteriaList
+from transformers import PreTrainedTokenizerBase, StoppingCriteriaList
 from transformers.generation.logits_process import LogitsProcessorList
 
 from llmkit import tasks
@@ -62,16 +62,8 @@ class Generator(Answerer[EncodedPrompt]):
         draft = TaskSettings(columns={role: role for role in task.columns.input_roles}, max_length=self.context)
         self.settings = tasks.settings_for(task, resolved, self.tokenizer, request.asked, draft)
         self.forced_tokens = task.encoding.forced_tokens(self.tokenizer, self.settings)
-        self.chat, self._said = self._uses_chat_template(), set[str]()
-
-    def _uses_chat_template(self) -> bool:
-        has_template = bool(self.tokenizer.chat_template)
-        if not has_template and (self.decoding.chat or self.decoding.system is not None):
-            flag = "--chat" if self.decoding.chat else "--system"
-            raise OptionError(f"{flag}: {self.resolved.name!r} has no chat template")
-        if self.decoding.system is not None:
-            require_system(self.tokenizer, self.decoding.system, self.resolved.name)
-        return has_template if self.decoding.chat is None else self.decoding.chat
+        self.chat = uses_chat_template(self.tokenizer, request.decoding, resolved.name)
+        self._said: set[str] = set()
 
     @cached_property
     def resolved_decoding(self) -> Decoding:
@@ -160,7 +152,11 @@ class Generator(Answerer[EncodedPrompt]):
         per_prompt = self.decoding.num_return_sequences
         texts: list[list[str | None]] = [[None] * per_prompt for _ in prompts]
         for rows in self._batches(prompts, batch_size):
-            self._say_precision(len(rows))
+            if len(rows) > 1 and self.model.dtype in HALVES:
+                self._say_once(
+                    f"in {str(self.model.dtype).removeprefix('torch.')} a text can change with the others of its "
+                    "batch; --dtype float32 or --batch-size 1 avoids it"
+                )
             sequences = self._generate([prompts[row] for row in rows], [start + row for row in rows])
             for place, row in enumerate(rows):
                 answers = (self._answer_text(prompts[row]) for _ in range(per_prompt))
@@ -198,14 +194,6 @@ class Generator(Answerer[EncodedPrompt]):
         for start in range(0, len(roomy), batch_size):
             yield roomy[start : start + batch_size]
         yield from ([row] for row in order if prompts[row].max_new_tokens < self.max_new_tokens)
-
-    def _say_precision(self, rows: int) -> None:
-        """Say that the texts of a batch can differ from those of single prompts, where that is so."""
-        if rows > 1 and self.model.dtype in HALVES:
-            self._say_once(
-                f"in {str(self.model.dtype).removeprefix('torch.')} a text can change with the others of its batch; "
-                "--dtype float32 or --batch-size 1 avoids it"
-            )
 
     def _say_once(self, sentence: str) -> None:
         if sentence not in self._said:
@@ -250,6 +238,21 @@ class Generator(Answerer[EncodedPrompt]):
                 raise
             raise OptionError(f"--set: {one_line(error, 200)}") from error
         return [decoding.ends.cut(row[start:]) for row in sequences.tolist()]
+
+
+def uses_chat_template(tokenizer: PreTrainedTokenizerBase, decoding: GenerationOptions, name: str) -> bool:
+    """Tell whether prompts go into the chat template of a model of that name: where it has one, unless a flag says.
+
+    Raises:
+        OptionError: a flag wants a template, and there is none.
+        ModelError: the template drops the system message.
+    """
+    has_template = bool(tokenizer.chat_template)
+    if not has_template and (decoding.chat or decoding.system is not None):
+        raise OptionError(f"{'--chat' if decoding.chat else '--system'}: {name!r} has no chat template")
+    if decoding.system is not None:
+        require_system(tokenizer, decoding.system, name)
+    return has_template if decoding.chat is None else decoding.chat
 
 
 def _answer(prompt: EncodedPrompt, completions: list[str | None]) -> Answer:

@@ -20,7 +20,7 @@ from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels, Matching
 from llmkit.data.predictions import as_probabilities, as_sets, measured_in, remark_on_labels, with_predicted
 from llmkit.errors import ModelError, OptionError
-from llmkit.metrics.observations import Bools, Floats, LabelSets, Observations
+from llmkit.metrics.observations import Bools, LabelSets, Observations
 from llmkit.metrics.thresholds import DEFAULT_THRESHOLD, best_threshold
 from llmkit.models.config import MULTI_LABEL, output_names
 from llmkit.options import TaskFlags
@@ -39,6 +39,7 @@ from llmkit.tasks.base.sequence_classification import (
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.encoding import divergences
 from llmkit.tasks.encoding.collation import pad_batch
+from llmkit.tasks.encoding.merged_outputs import largest_probabilities
 from llmkit.tasks.matching.classes import text_choices
 from llmkit.tasks.matching.label_lists import LISTS, label_list_candidates, with_label_lists_read
 
@@ -154,7 +155,7 @@ class MultiLabelAnswers(SequenceAnswers):
     ) -> Observations:
         names, probabilities = settings.class_names, expit(np.asarray(predictions, dtype=np.float64))
         if settings.merge is not None:
-            probabilities = _merged(probabilities, settings.merge, len(names))
+            probabilities = largest_probabilities(probabilities, settings.merge, len(names))
         truth = np.asarray(encoded["labels"], dtype=np.float64) > 0
         return LabelSets(truth, probabilities >= settings.of(MultiLabelSettings).threshold, names, probabilities)
 
@@ -283,14 +284,6 @@ def config_threshold(config: PretrainedConfig) -> float:
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 < threshold < 1:
         raise ModelError(f"the model's config.json has the threshold {threshold!r}; a number between 0 and 1 is wanted")
     return float(threshold)
-
-
-def _merged(probabilities: Floats, merge: Sequence[int], labels: int) -> Floats:
-    """Return the probability of each label (n, labels): the largest of those of the outputs that count towards it."""
-    merged = np.zeros((len(probabilities), labels))
-    for output, label in enumerate(merge):
-        merged[:, label] = np.maximum(merged[:, label], probabilities[:, output])
-    return merged
 
 
 def _multi_hot(rows: Dataset, column: str, names: Sequence[str]) -> Bools:

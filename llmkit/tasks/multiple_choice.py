@@ -35,6 +35,7 @@ from llmkit.tasks.base.alternatives import (
 )
 from llmkit.tasks.base.answers import Answer, Prediction
 from llmkit.tasks.base.candidates import Candidate
+from llmkit.tasks.base.class_scores import ranked, score_cells
 from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Batch, EncodedRow
 from llmkit.tasks.base.settings import TaskSettings
@@ -46,7 +47,6 @@ from llmkit.tasks.matching.questions import (
     choice_candidates,
     with_choices_read,
 )
-from llmkit.tasks.text_classification import ranked, score_cells
 
 NO_ANSWER = (None, "", -1, "-1")
 PROMPT_TEMPLATE = "Question: {}\nAnswer:"

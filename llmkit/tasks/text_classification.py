@@ -25,11 +25,12 @@ from llmkit.data.predictions import (
     with_predicted,
 )
 from llmkit.errors import OptionError, did_you_mean, listing
-from llmkit.metrics.observations import Classes, Floats, Numbers, Observations, softmax
+from llmkit.metrics.observations import Classes, Numbers, Observations, softmax
 from llmkit.models.config import is_regression, output_names
 from llmkit.options import AskOptions, TaskFlags
 from llmkit.tasks.base.answers import Answer, Prediction
 from llmkit.tasks.base.candidates import Candidate
+from llmkit.tasks.base.class_scores import ranked, score_cells
 from llmkit.tasks.base.encoding import Batch, Collator
 from llmkit.tasks.base.sequence_classification import (
     SequenceAnswers,
@@ -282,24 +283,6 @@ def positive_class(settings: TaskSettings) -> int | None:
         near = did_you_mean(settings.positive, names)
         raise OptionError(f"--positive: there is no label {settings.positive!r}{near}; there are {listing(names)}")
     return names.index(settings.positive)
-
-
-def ranked(probabilities: Floats, names: Sequence[str], top: int | None) -> Answer:
-    """Return the best label, its probability, and those of the best `top` labels (None: of all), the best first."""
-    order = np.argsort(-probabilities, kind="stable")
-    best = int(order[0])
-    scores = {names[i]: float(probabilities[i]) for i in order[: top or len(order)]}
-    return {"label": names[best], "score": float(probabilities[best]), "scores": scores}
-
-
-def score_cells(text: str, answer: Answer) -> list[str]:
-    """Return the cells of a text, its labels and their scores, one below the other; of a regression, its number."""
-    if answer["score"] is None:
-        return [text, "", ""]
-    scores = answer.get("scores")
-    if scores is None:  # a regression
-        return [text, "", f"{answer['score']:.4f}"]
-    return [text, "\n".join(scores), "\n".join(f"{score:.4f}" for score in scores.values())]
 
 
 def label_ids(rows: Dataset, column: str, labels: Labels) -> list[int] | list[float]:

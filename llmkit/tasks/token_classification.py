@@ -25,7 +25,7 @@ from llmkit.data.conversions.tagging.word_bounds import word_bounds, words_in
 from llmkit.data.evidence import Evidence
 from llmkit.data.label_sets import UNLABELLED, declared_in, single_labels
 from llmkit.data.labels import Labels, Matching, natural
-from llmkit.errors import DataError, ModelError, OptionError, listing
+from llmkit.errors import ModelError, OptionError
 from llmkit.metrics.observations import OUTSIDE, Observations, Spans, are_single, span_types, spans_of
 from llmkit.models.config import output_names
 from llmkit.options import AskOptions, TaskFlags
@@ -187,15 +187,7 @@ class WordTags(Answers):
         self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings
     ) -> Observations:
         read = scored_tags(rows, settings.columns["tags"], predictions, settings.class_names)
-        types = span_types(read.names)
-        predicted_types = span_types(tag for tags in read.predicted for tag in tags)
-        if predicted_types and types and not set(types) & set(predicted_types):
-            raise DataError(
-                f"predictions: their tags are of {listing(map(repr, predicted_types))}, the dataset's of "
-                f"{listing(map(repr, types))}, and none is the same"
-            )
-        all_types = tuple(dict.fromkeys((*types, *predicted_types)))
-        return Spans(*without_unlabelled(read.truth, read.predicted), all_types, are_single(read.names))
+        return Spans(*without_unlabelled(read.truth, read.predicted), read.types, are_single(read.names))
 
     def remark_on_predictions(self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings) -> str | None:
         return scored_tags(rows, settings.columns["tags"], predictions, settings.class_names).sentence

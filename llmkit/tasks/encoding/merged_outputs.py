@@ -19,3 +19,13 @@ def merged_probabilities(
     for output, number in enumerate(merge):
         merged[:, number] += outputs[:, output]
     return merged
+
+
+def largest_probabilities(
+    probabilities: npt.NDArray[np.float64], merge: Sequence[int], labels: int
+) -> npt.NDArray[np.float64]:
+    """Return the probability of each label (n, labels): the largest of those of the outputs that count towards it."""
+    merged = np.zeros((len(probabilities), labels))
+    for output, label in enumerate(merge):
+        merged[:, label] = np.maximum(merged[:, label], probabilities[:, output])
+    return merged

@@ -152,6 +152,21 @@ class ScoredTags:
     names: tuple[str, ...]  # of the dataset's tags
     sentence: str | None
 
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types of the spans: those of the dataset, then others that are predicted.
+
+        Raises:
+            DataError: the two sides have no type in common.
+        """
+        types, predicted = span_types(self.names), span_types(tag for tags in self.predicted for tag in tags)
+        if predicted and types and not set(types) & set(predicted):
+            raise DataError(
+                f"predictions: their tags are of {listing(map(repr, predicted))}, the dataset's of "
+                f"{listing(map(repr, types))}, and none is the same"
+            )
+        return tuple(dict.fromkeys((*types, *predicted)))
+
 
 def scored_tags(rows: Dataset, column: str, predictions: Sequence[Row], names: tuple[str, ...]) -> ScoredTags:
     """Return a dataset's tags beside those of a file of predictions, whatever scheme these are written in.
