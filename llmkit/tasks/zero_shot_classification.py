@@ -34,6 +34,7 @@ from llmkit.tasks.base.alternatives import (
 )
 from llmkit.tasks.base.answers import Answer, Prediction
 from llmkit.tasks.base.candidates import Candidate
+from llmkit.tasks.base.class_scores import ranked, score_cells
 from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Batch, EncodedRow
 from llmkit.tasks.base.sequence_classification import TEXT_COLUMNS, text_cell
