@@ -40,14 +40,7 @@ from llmkit.tasks.base.encoding import Batch, EncodedRow
 from llmkit.tasks.base.sequence_classification import TEXT_COLUMNS, text_cell
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.matching.classes import with_labels_read
-from llmkit.tasks.text_classification import (
-    ClassColumns,
-    TextClassification,
-    label_ids,
-    positive_class,
-    ranked,
-    score_cells,
-)
+from llmkit.tasks.text_classification import ClassColumns, TextClassification, label_ids, positive_class
 
 HYPOTHESIS_TEMPLATE = "This example is {}."
 PROMPT_TEMPLATE = "\nTopic: {}"
