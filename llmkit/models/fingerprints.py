@@ -27,10 +27,10 @@ def fingerprints(resolved: ResolvedModel) -> dict[str, str]:
 
 
 def _model_files(resolved: ResolvedModel) -> list[Path]:
-    """Return the weights, the config and the code; of an adapter its own."""
+    """Return the weights, the configs (that of generation too: texts depend on it) and the code; an adapter's own."""
     folder = weights_folder(resolved)
     weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
-    configs = [resolved.path / name for name in ("config.json", "adapter_config.json")]
+    configs = [resolved.path / name for name in ("config.json", "generation_config.json", "adapter_config.json")]
     return [*(file for file in configs if file.is_file()), *weights, *sorted(resolved.path.glob("*.py"))]
 
 

@@ -91,7 +91,6 @@ def test_sampling_takes_what_the_model_names_and_says_it(llmkit, llama, own):
 
 def test_eval_writes_what_generate_writes(llmkit, models_root, tmp_path):
     folder = shutil.copytree(tiny.t5_folder(models_root / "t5-own", params={"summarization": {}}), tmp_path / "t5")
-    GenerationConfig.from_pretrained(folder).update(num_beams=4)
     config = GenerationConfig.from_pretrained(folder)
     config.update(num_beams=4, repetition_penalty=1.2, no_repeat_ngram_size=2)
     config.save_pretrained(folder)
@@ -104,6 +103,20 @@ def test_eval_writes_what_generate_writes(llmkit, models_root, tmp_path):
     assert sentence in ran.err
     assert sentence in written.err
     assert json.loads(kept.read_text())["prediction"] == written.json["completion"].strip()
+
+
+def test_answers_that_eval_keeps_are_of_one_generation_config(llmkit, models_root, tmp_path):
+    folder = shutil.copytree(tiny.t5_folder(models_root / "t5-own", params={"summarization": {}}), tmp_path / "t5")
+    data = write_jsonl(tmp_path / "rows.jsonl", [{"document": "the fox ran", "summary": "a fox"}])
+    flags = ("eval", data, "-m", folder, "--task", "summarization", "--target-length", 8)
+    assert "cached" not in llmkit(*flags).err
+    assert "cached" in llmkit(*flags).err
+    config = GenerationConfig.from_pretrained(folder)
+    config.update(num_beams=4)
+    config.save_pretrained(folder)
+    changed = llmkit(*flags)
+    assert "cached" not in changed.err
+    assert "decoding: 4 beams" in changed.err
 
 
 @pytest.fixture(scope="module", params=["chatml", "llama3", "mistral"])
