@@ -202,6 +202,7 @@ def found(verb: str, out: str) -> object:
     return values(document) if verb == "eval" else document["agreement"]
 
 
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings:UserWarning")  # of peft, when the models are made
 @pytest.mark.parametrize("name", CASES)
 def test_the_answer_is_the_right_one(llmkit, models, tmp_path, monkeypatch, recwarn, name):
     case = CASES[name]
