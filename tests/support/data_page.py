@@ -20,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE, EVAL_PAGE, README = ROOT / "docs" / "data.md", ROOT / "docs" / "eval.md", ROOT / "README.md"
+GENERATE_PAGE = ROOT / "docs" / "generate.md"  # which shows stdout too, below stderr
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NOT_OF_READING = ("tokens: ", "the first rows ", "findings: ", "warning: ")  # what `llmkit data` says beside
 
@@ -88,12 +89,13 @@ def is_refusal(step: Step) -> bool:
 
 def main() -> None:
     """Print a page with the lines that its commands print now."""
-    text, parent = Path(sys.argv[1]).read_text(encoding="utf-8"), Path.cwd()
+    page, parent = Path(sys.argv[1]).resolve(), Path.cwd()
+    text = page.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        page = BLOCK.sub(_again, text)
+        text = BLOCK.sub(_again_with_answers if page == GENERATE_PAGE else _again, text)
         os.chdir(parent)
-    sys.stdout.write(page)
+    sys.stdout.write(text)
 
 
 def _again(found: re.Match[str]) -> str:
@@ -101,17 +103,22 @@ def _again(found: re.Match[str]) -> str:
     return f"```console\n{''.join(_run_again(steps))}```" if has_file(steps) else found[0]
 
 
-def _run_again(steps: list[Step]) -> Iterator[str]:
+def _again_with_answers(found: re.Match[str]) -> str:
+    return f"```console\n{''.join(_run_again(steps_of(found[1]), answers=True))}```"
+
+
+def _run_again(steps: list[Step], answers: bool = False) -> Iterator[str]:
     from llmkit.cli.app import main as llmkit
 
     for step in steps:
         step.make(Path())
         shown = step.shown
         if step.arguments[0] == "llmkit":
-            said = io.StringIO()
-            with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+            said, written = io.StringIO(), io.StringIO()
+            with contextlib.redirect_stderr(said), contextlib.redirect_stdout(written):
                 llmkit(step.arguments[1:])
             shown = tuple(line for line in said.getvalue().splitlines() if not line.startswith(NOT_OF_READING))
+            shown += tuple(written.getvalue().splitlines()) if answers else ()
         yield "".join(f"{line}\n" for line in (f"$ {step.command}", *shown))
 
 
