@@ -32,6 +32,7 @@ from llmkit.tasks.base.answers import Answer
 from llmkit.tasks.encoding.collation import pad_inputs
 from llmkit.tasks.encoding.language_codes import force_tokens
 
+NEW_TOKENS = 200  # of an answer, where neither a flag nor the task says
 HALVES = (torch.bfloat16, torch.float16)
 
 
@@ -80,7 +81,8 @@ class Generator(Answerer[EncodedPrompt]):
     @property
     def max_new_tokens(self) -> int:
         """How many tokens are asked for at most."""
-        return self.asked.target_length or self.decoding.max_new_tokens
+        asked = self.asked.target_length or self.decoding.max_new_tokens
+        return asked or self.task.answers.answer_length(self.settings) or NEW_TOKENS
 
     @property
     def streams(self) -> bool:
@@ -120,7 +122,8 @@ class Generator(Answerer[EncodedPrompt]):
         spelled = control_tokens_in(self.tokenizer, text)
         if spelled and self.settings.keeps_text:
             those = f"{listing(spelled)}, which {'stays' if len(spelled) == 1 else 'stay'} text"
-            self._say_once(f"{name} holds {those}; --no-split-special-tokens reads it as a control token")
+            what = "it as a control token" if len(spelled) == 1 else "them as control tokens"
+            self._say_once(f"{name} holds {those}; --no-split-special-tokens reads {what}")
         left = self.context - len(ids)
         room = min(self.max_new_tokens, self.context if self.is_encoder_decoder and left >= 0 else left)
         if room < 1:

@@ -14,7 +14,9 @@ from llmkit.options.flags import flag
 class DecodingOptions(Options):
     """How to choose the tokens of an answer. Greedy, unless a sampling flag is given."""
 
-    max_new_tokens: Annotated[int, flag(panel="Decoding", help="Stop after so many new tokens.")] = 200
+    max_new_tokens: Annotated[
+        int | None, flag(panel="Decoding", help="Stop after so many new tokens; default: as the task says, else 200.")
+    ] = None
     temperature: Annotated[float | None, flag(panel="Decoding", help="Sample, at this temperature.")] = None
     top_p: Annotated[float | None, flag(panel="Decoding", help="Sample from this much probability mass.")] = None
     top_k: Annotated[int | None, flag(panel="Decoding", help="Sample from so many tokens.")] = None

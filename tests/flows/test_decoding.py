@@ -103,6 +103,12 @@ def test_eval_writes_what_generate_writes(llmkit, models_root, tmp_path):
     assert sentence in ran.err
     assert sentence in written.err
     assert json.loads(kept.read_text())["prediction"] == written.json["completion"].strip()
+    for more in ((), ("--max-new-tokens", 3)):  # without a length both write as many tokens, and a flag wins
+        other = llmkit("eval", data, *flags, "--save-predictions", kept, "--no-cache")
+        assert other.code == 0, other.err
+        written = llmkit("generate", "the fox ran", *flags, "--json", *more).json["completion"].strip()
+        whole = json.loads(kept.read_text())["prediction"]
+        assert (whole == written) is not bool(more)
 
 
 def test_answers_that_eval_keeps_are_of_one_generation_config(llmkit, models_root, tmp_path):

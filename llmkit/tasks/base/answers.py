@@ -38,6 +38,10 @@ class Answers(ABC):
         """Return the prediction of each row of the batch from the outputs of one forward pass."""
         raise NotImplementedError(f"{self.task} asks in `predict`")
 
+    def answer_length(self, settings: TaskSettings) -> int | None:
+        """Return how many tokens an answer has at most where no flag says, or None where the task does not say."""
+        return None
+
     def decoding_sentence(self, model: PreTrainedModel, settings: TaskSettings) -> str | None:
         """Return what is to be said of how a model that writes texts chooses their tokens, or None."""
         return None

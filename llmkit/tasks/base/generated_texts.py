@@ -58,6 +58,9 @@ class GeneratedText(Answers):
         start = batch["input_ids"].shape[1] if text_settings.chat else 1  # a decoder starts from a token of its own
         return [decoding.ends.cut(row[start:]) for row in written.tolist()]
 
+    def answer_length(self, settings: TaskSettings) -> int | None:
+        return settings.of(TextToTextSettings).target_length
+
     def decoding_sentence(self, model: PreTrainedModel, settings: TaskSettings) -> str | None:
         return _decoding(model, settings).sentence
 
