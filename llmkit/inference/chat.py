@@ -10,8 +10,9 @@ from typing import Literal
 from llmkit.data.turns import Message
 from llmkit.errors import DataError, ModelError
 from llmkit.errors.characters import require_characters
-from llmkit.inference.generation import EncodedPrompt, Generator
+from llmkit.inference.generation import Generator
 from llmkit.inference.prediction import resolve_task_and_model
+from llmkit.inference.prompt_batches import EncodedPrompt
 from llmkit.inference.transcripts import line_of, load_conversation, save_conversation
 from llmkit.models.text.prompts import encode_rendered, render_chat, require_system
 from llmkit.options import AskOptions, ChatOptions, GenerateRequest, ModelOptions
@@ -159,6 +160,8 @@ class Chat:
         forgotten = self.forgotten
         reserved = min(max_new_tokens, context // CONTEXT_PER_REPLY)
         system, turn = self._system_messages(self.system), {"role": "user", "content": text}
+        self.generator.say_spelled(text, "the turn")
+        self.generator.say_spelled(self.system or "", "the system message")
         while True:
             ids = self._token_ids([*system, *self.turns[forgotten:], turn])
             if len(ids) + reserved <= context or forgotten >= len(self.turns):

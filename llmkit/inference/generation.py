@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 
 import torch
@@ -13,15 +13,17 @@ from transformers.generation.logits_process import LogitsProcessorList
 
 from llmkit import tasks
 from llmkit.data.columns import Row, column_for
-from llmkit.errors import DataError, ModelError, OptionError, listing, one_line
+from llmkit.errors import DataError, ModelError, OptionError, listing, one_line, shortened
 from llmkit.errors.characters import require_characters
 from llmkit.inference.answering import Answerer
 from llmkit.inference.prediction import resolve_task_and_model
+from llmkit.inference.prompt_batches import EncodedPrompt, prompt_batches
 from llmkit.inference.streaming import AnswerStops
 from llmkit.models import BUILTIN_NAME, ResolvedModel, context_length
 from llmkit.models.text.answer_text import AnswerText
-from llmkit.models.text.decoding import Decoding, as_own, parse_fields, resolve_decoding
-from llmkit.models.text.ends import end_tokens, tokenizer_ends
+from llmkit.models.text.decoding import Decoding, as_own, resolve_decoding
+from llmkit.models.text.ends import end_tokens, stop_tokens, tokenizer_ends
+from llmkit.models.text.fields import parse_fields
 from llmkit.models.text.prompts import control_tokens_in, encode_prompt, encode_rendered, render_chat, require_system
 from llmkit.models.text.sampling import RowSampler, row_seed
 from llmkit.options import AskOptions, GenerateRequest, GenerationOptions, ModelOptions
@@ -34,16 +36,6 @@ from llmkit.tasks.encoding.language_codes import force_tokens
 
 NEW_TOKENS = 200  # of an answer, where neither a flag nor the task says
 HALVES = (torch.bfloat16, torch.float16)
-
-
-@dataclass(frozen=True)
-class EncodedPrompt:
-    """A prompt as the model reads it; without ids where the text asks nothing."""
-
-    text: str
-    ids: list[int]
-    max_new_tokens: int
-    sources: tuple[dict[str, object], ...] = ()  # the passages in it, where it was given some: `RetrievedPassage`
 
 
 class Generator(Answerer[EncodedPrompt]):
@@ -65,12 +57,18 @@ class Generator(Answerer[EncodedPrompt]):
         self.forced_tokens = task.encoding.forced_tokens(self.tokenizer, self.settings)
         self.chat = uses_chat_template(self.tokenizer, request.decoding, resolved.name)
         self._said: set[str] = set()
+        least = self.fields.get("min_new_tokens")
+        if isinstance(least, int) and least > self.max_new_tokens:
+            raise OptionError(
+                f"--set min_new_tokens {least}: no more than {self.max_new_tokens} new tokens are asked for"
+            )
 
     @cached_property
     def resolved_decoding(self) -> Decoding:
         """How answers are decoded, by the flags and the model's own generation config, which is said."""
         own = self.model.generation_config
-        ends = end_tokens(own, tokenizer_ends(self.tokenizer, self.chat))
+        stops = stop_tokens(self.tokenizer, self.decoding.stop or ())
+        ends = end_tokens(own, (*tokenizer_ends(self.tokenizer, self.chat), *stops))
         decoding = resolve_decoding(own, self.decoding, self.fields, ends)
         decoding.config.pad_token_id = self.tokenizer.pad_token_id
         force_tokens(decoding.config, self.forced_tokens)
@@ -119,11 +117,8 @@ class Generator(Answerer[EncodedPrompt]):
         ids = self.token_ids(text)
         if not ids:
             raise DataError(f"{name} is empty")
-        spelled = control_tokens_in(self.tokenizer, text)
-        if spelled and self.settings.keeps_text:
-            those = f"{listing(spelled)}, which {'stays' if len(spelled) == 1 else 'stay'} text"
-            what = "it as a control token" if len(spelled) == 1 else "them as control tokens"
-            self._say_once(f"{name} holds {those}; --no-split-special-tokens reads {what}")
+        self.say_spelled(text, name)
+        self.say_spelled(self.decoding.system or "", "--system")
         left = self.context - len(ids)
         room = min(self.max_new_tokens, self.context if self.is_encoder_decoder and left >= 0 else left)
         if room < 1:
@@ -154,7 +149,8 @@ class Generator(Answerer[EncodedPrompt]):
         """
         per_prompt = self.decoding.num_return_sequences
         texts: list[list[str | None]] = [[None] * per_prompt for _ in prompts]
-        for rows in self._batches(prompts, batch_size):
+        by_length = self.resolved_decoding.reads_padding(self.is_encoder_decoder)
+        for rows in prompt_batches(prompts, batch_size, self.max_new_tokens, by_length):
             if len(rows) > 1 and self.model.dtype in HALVES:
                 self._say_once(
                     f"in {str(self.model.dtype).removeprefix('torch.')} a text can change with the others of its "
@@ -189,14 +185,16 @@ class Generator(Answerer[EncodedPrompt]):
         """Return what the text depends on, for the note beside an output file."""
         return {**self.resolved.identity(self.options.dtype), **asdict(self.asked), **asdict(self.decoding)}
 
-    def _batches(self, prompts: Sequence[EncodedPrompt], batch_size: int) -> Iterator[list[int]]:
-        """Put prompts of like length together; one that has less room than the others goes alone."""
-        asking = [row for row, prompt in enumerate(prompts) if prompt.ids]
-        order = sorted(asking, key=lambda row: len(prompts[row].ids))
-        roomy = [row for row in order if prompts[row].max_new_tokens == self.max_new_tokens]
-        for start in range(0, len(roomy), batch_size):
-            yield roomy[start : start + batch_size]
-        yield from ([row] for row in order if prompts[row].max_new_tokens < self.max_new_tokens)
+    def say_spelled(self, text: str, name: str) -> None:
+        """Say once which control tokens a text spells that stay text."""
+        spelled = control_tokens_in(self.tokenizer, text) if self.settings.keeps_text else []
+        if spelled:
+            those, them = (
+                ("which stays text", "it as a control token")
+                if len(spelled) == 1
+                else ("which stay text", "them as control tokens")
+            )
+            self._say_once(f"{name} holds {listing(spelled)}, {those}; --no-split-special-tokens reads {them}")
 
     def _say_once(self, sentence: str) -> None:
         if sentence not in self._said:
@@ -222,24 +220,25 @@ class Generator(Answerer[EncodedPrompt]):
         start = 1 if self.is_encoder_decoder else inputs["input_ids"].shape[1]
         if stops is None and decoding.ends.stops:
             stops = AnswerStops([self._answer_text(prompt) for prompt in prompts], start)
-        processors = LogitsProcessorList()
-        if decoding.samples:
-            seeds = [row_seed(self.decoding.seed, number, place) for number in numbers for place in range(repeats)]
-            processors.append(RowSampler(decoding.sampling, seeds))
+        seeds = [row_seed(self.decoding.seed, number, place) for number in numbers for place in range(repeats)]
         config = copy.deepcopy(decoding.config)
         config.max_new_tokens = min(prompt.max_new_tokens for prompt in prompts)
         try:
+            sampler = [] if decoding.sampling is None else [RowSampler(decoding.sampling, seeds)]
             with torch.inference_mode(), as_own(model, config):
                 sequences = model.generate(
                     **{name: tensor.to(model.device) for name, tensor in inputs.items()},
                     generation_config=config,
-                    logits_processor=processors,
+                    logits_processor=LogitsProcessorList(sampler),
                     stopping_criteria=None if stops is None else StoppingCriteriaList([stops]),
                 )
         except (ValueError, TypeError) as error:
-            if not self.fields:
+            if self.fields:
+                raise OptionError(f"--set: {one_line(error, 200)}") from error
+            if decoding.sentence is None:
                 raise
-            raise OptionError(f"--set: {one_line(error, 200)}") from error
+            wrong = f"{self.resolved.name!r} cannot generate by its generation_config.json"
+            raise ModelError(f"{wrong}: {one_line(error, 200)}; mend it") from error
         return [decoding.ends.cut(row[start:]) for row in sequences.tolist()]
 
 
@@ -273,10 +272,16 @@ def generate(
     """Continue prompts: for each a list of texts (None: it asks nothing); without a model, with the built-in one.
 
     Raises:
-        DataError: a prompt is longer than the model's context.
+        DataError: a prompt is no text, or longer than the model's context.
+        OptionError: the batch size is less than 1.
         ModelError: the model cannot generate.
     """
     rows = [prompts] if isinstance(prompts, str) else list(prompts)
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, str):
+            raise DataError(f"prompt {number} is a {type(row).__name__}, {shortened(row)}; a text is wanted")
+    if batch_size < 1:
+        raise OptionError(f"batch_size must be at least 1, not {batch_size}")
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
     asked, report = asked or AskOptions(), Report()
     task, resolved = resolve_task_and_model("generate", options, asked, report, BUILTIN_NAME)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from llmkit.errors import DataError
-from llmkit.inference.generation import EncodedPrompt, Generator
+from llmkit.inference.generation import Generator
+from llmkit.inference.prompt_batches import EncodedPrompt
 from llmkit.inference.retrieval import KnowledgeBase, RetrievedPassage, open_embedder
 from llmkit.models import ResolvedModel
 from llmkit.options import GenerateRequest

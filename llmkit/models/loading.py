@@ -151,10 +151,23 @@ def _from_pretrained(
         pickled = not any(folder.glob("*.safetensors"))
         reason = "its pickle holds more than tensors, or is damaged" if pickled else brief(error)
         name = (resolved.base or resolved).name
+        if (wrong := _wrong_generation_config(folder)) is not None:
+            raise ModelError(f"the generation_config.json of {name!r} cannot be used: {wrong}") from error
         raise ModelError(f"the weights of {name!r} cannot be loaded: {reason}") from error
     mismatched = sorted(info.get("mismatched_keys") or ())
     misshapen = [f"{name} is {_shape(there)}, not {_shape(wanted)}" for name, there, wanted in mismatched]
     return model, sorted({*info["missing_keys"], *(entry[0] for entry in mismatched)}), misshapen
+
+
+def _wrong_generation_config(folder: Path) -> str | None:
+    """Return what is wrong with the generation config of a folder, or None where nothing is, or there is none."""
+    if not (folder / "generation_config.json").is_file():
+        return None
+    try:
+        transformers.GenerationConfig.from_pretrained(folder, local_files_only=True).validate(strict=True)
+    except Exception as error:  # a file can hold anything
+        return brief(error)
+    return None
 
 
 def _shape(sizes: Iterable[int]) -> str:

@@ -43,7 +43,11 @@ class DecodingOptions(Options):
             yield f"--top-p must be in (0, 1], not {self.top_p}"
         if self.repetition_penalty is not None and not self.repetition_penalty > 0:
             yield f"--repetition-penalty must be more than 0, not {self.repetition_penalty}"
-        if any(not text for text in self.stop or ()):
+        for name in ("stop", "set"):
+            texts = getattr(self, name)
+            if isinstance(texts, str) or any(not isinstance(text, str) for text in texts or ()):
+                yield f"--{name} takes a list of texts, not {texts!r}"
+        if any(text == "" for text in self.stop or ()):
             yield "--stop must not be empty"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.models.text.ends import AnswerEnds
+from llmkit.models.text.special_tokens import control_tokens
 
 INCOMPLETE = "\ufffd"  # what a decoder makes of bytes that are no character yet
 # how vocabularies call the bytes 0x80 and 0xa0, one of which can follow any first byte (RFC 3629): as GPT-2, as Llama
@@ -71,8 +72,10 @@ class AnswerText:
 
     def _add(self, token: int) -> None:
         self.ids.append(token)
-        self._window.append(token)
         self.ended = token in self.ends.tokens
+        if self.ended and token in control_tokens(self.tokenizer).ids.values():
+            return  # decoders leave out those alone that are marked as special
+        self._window.append(token)
         piece = self._new_text()
         if piece and not piece.endswith(INCOMPLETE):
             self._window, self._decoded = self._window[self._decoded :], len(self._window) - self._decoded

@@ -8,46 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import math
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from transformers import GenerationConfig, PreTrainedModel
+from transformers.generation.configuration_utils import BaseWatermarkingConfig
 
-from llmkit.errors import OptionError
 from llmkit.models.text.ends import AnswerEnds
-from llmkit.models.text.sampling import WARPERS
-from llmkit.options import DecodingOptions, GenerationOptions
-from llmkit.options.overrides import parse_settings
-
-# fields of GenerationConfig that have a flag of their own, which --set does not take
-FLAG_OF_FIELD = {
-    name: "--" + name.replace("_", "-")
-    for name in (
-        "max_new_tokens",
-        "temperature",
-        "top_p",
-        "top_k",
-        "num_beams",
-        "num_return_sequences",
-        "repetition_penalty",
-    )
-} | {"do_sample": "--temperature", "stop_strings": "--stop", "max_length": "--max-new-tokens"}
-
-# what the library finds out only after the weights are loaded, or never: the least and the most of each
-FIELD_LIMITS = {
-    "min_p": (0, 1),
-    "typical_p": (0, 1),
-    "epsilon_cutoff": (0, 1),
-    "eta_cutoff": (0, 1),
-    "top_h": (0, 1),
-    "length_penalty": (-math.inf, math.inf),
-    "no_repeat_ngram_size": (0, math.inf),
-    "min_new_tokens": (0, math.inf),
-    "min_length": (0, math.inf),
-    "encoder_repetition_penalty": (0, math.inf),
-    "guidance_scale": (0, math.inf),
-}
+from llmkit.models.text.fields import FLOAT_FIELDS, OUTPUTS, SEARCHES_GONE, SPEED_FIELDS
+from llmkit.models.text.sampling import NEUTRAL, WARPERS
+from llmkit.options import GenerationOptions
 
 # the fields of a model's own config that change its text, each with the value that changes nothing beside None
 TEXT_FIELDS: dict[str, object] = {
@@ -66,9 +37,15 @@ TEXT_FIELDS: dict[str, object] = {
     "sequence_bias": None,
     "exponential_decay_length_penalty": None,
     "stop_strings": None,
+    "watermarking_config": None,
+    "max_time": None,
 }
 BEAM_FIELDS: dict[str, object] = {"length_penalty": 1, "early_stopping": False}
-SAMPLING_FIELDS: dict[str, object] = {**dict.fromkeys(WARPERS), "temperature": 1, "top_k": 0, "top_p": 1}
+SAMPLING_FIELDS: dict[str, object] = {**dict.fromkeys(WARPERS), **NEUTRAL}
+# those that look at all tokens before the next, padding among them; the second, where a prompt is no part of these
+PADDED_FIELDS = ("encoder_repetition_penalty", "encoder_no_repeat_ngram_size")
+PADDED_DECODER_FIELDS = ("repetition_penalty", "no_repeat_ngram_size", "min_length", "bad_words_ids", "sequence_bias")
+MAX_NEW_TOKENS = GenerationOptions().max_new_tokens  # where no flag says
 LONG = 40  # characters of a value that is shown
 
 
@@ -91,20 +68,10 @@ class Decoding:
         """How many beams the search has."""
         return int(self.config.num_beams or 1)
 
-
-def parse_fields(decoding: DecodingOptions) -> dict[str, object]:
-    """Return the fields of GenerationConfig that --set names.
-
-    Raises:
-        OptionError: there is no such field, it has a flag of its own, or its value is out of its limits.
-    """
-    known = [name for name in GenerationConfig().to_dict() if not name.startswith("_")]
-    fields = parse_settings(decoding.set, known, FLAG_OF_FIELD, "GenerationConfig")
-    for name, (lowest, highest) in FIELD_LIMITS.items():
-        value = fields.get(name)
-        if value is not None and not (isinstance(value, int | float) and lowest <= value <= highest):
-            raise OptionError(f"--set {name} takes a number from {lowest} to {highest}, not {value!r}")
-    return fields
+    def reads_padding(self, is_encoder_decoder: bool) -> bool:
+        """Whether the text of a prompt depends on its padding, so that prompts of one length alone make a batch."""
+        names = PADDED_FIELDS if is_encoder_decoder else (*PADDED_FIELDS, *PADDED_DECODER_FIELDS)
+        return bool(_values(self.config, {name: TEXT_FIELDS[name] for name in names}))
 
 
 def resolve_decoding(
@@ -118,17 +85,24 @@ def resolve_decoding(
     config = copy.deepcopy(own)
     config.max_length = None
     config.do_sample = False
-    config.num_beams = asked.num_beams or (1 if asked.sampling else own.num_beams)
+    for name in (*SEARCHES_GONE, *SPEED_FIELDS, "token_healing"):
+        setattr(config, name, None)
+    for name in OUTPUTS:
+        setattr(config, name, False)
+    config.num_beams = asked.num_beams or (1 if asked.sampling else own.num_beams or 1)
     config.num_return_sequences = 1 if asked.sampling else asked.num_return_sequences
     if asked.repetition_penalty is not None:
         config.repetition_penalty = asked.repetition_penalty
-    stops, config.stop_strings = tuple(asked.stop or _texts(own.stop_strings)), None
+    stops, config.stop_strings = tuple(_texts(asked.stop) or _texts(own.stop_strings)), None
     if asked.sampling:
         config.temperature = _first(asked.temperature, own.temperature, 1.0)
         config.top_p = _first(asked.top_p, own.top_p, 1.0)
         config.top_k = _first(asked.top_k, own.top_k, 0)  # the library's own default is a silent 50
     for name, value in fields.items():
         setattr(config, name, value)
+    for name in FLOAT_FIELDS:
+        value = getattr(config, name, None)
+        setattr(config, name, float(value) if isinstance(value, int) else value)
     if "eos_token_id" in fields:
         named = config.eos_token_id
         tokens = tuple(named if isinstance(named, list) else () if named is None else (named,))
@@ -145,35 +119,60 @@ def as_own(model: PreTrainedModel, config: GenerationConfig) -> Iterator[None]:
     own = model.generation_config
     model.generation_config = config
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Unfeasible length")  # a text that is cut before its least length
+            yield
     finally:
         model.generation_config = own
 
 
 def _sentence(own: GenerationConfig, asked: GenerationOptions, fields: Mapping[str, object]) -> str | None:
-    """Return what is to be said of a model's own config: what of it counts, and what does not."""
+    """Return what is to be said of a model's own config: what of it counts, and what does not; of --set the latter."""
     given = {*fields} | {name for name in ("num_beams", "repetition_penalty") if getattr(asked, name) is not None}
     given |= {"stop_strings"} if asked.stop else set()
-    sampled = _values(own, SAMPLING_FIELDS)
-    counts = {name: value for name, value in _values(own, TEXT_FIELDS).items() if name not in given}
     beams = int(asked.num_beams or (1 if asked.sampling else own.num_beams) or 1)
-    unused = []
+    counts = _values(own, TEXT_FIELDS)
     if asked.sampling:
         given |= {name for name in ("temperature", "top_p", "top_k") if getattr(asked, name) is not None}
-        counts |= {name: value for name, value in sampled.items() if name not in given}
-        if counts.pop("num_beams", None) is not None:
-            unused.append(f"its num_beams {own.num_beams}, for a flag samples")
-    elif own.do_sample:
-        how = f" ({_listed(sampled)})" if sampled else ""
-        unused.append(f"its own sampling{how}: --temperature {_first(own.temperature, 1.0)} samples")
+        given |= {"num_beams"}
+        counts |= _values(own, SAMPLING_FIELDS)
     if beams > 1:
-        counts |= {name: value for name, value in _values(own, BEAM_FIELDS).items() if name not in given}
+        counts |= _values(own, BEAM_FIELDS)
+    counts = {name: value for name, value in counts.items() if name not in given}
     parts = [f"from the model: {_listed(counts)}"] if counts else []
-    parts += [f"without {part}" for part in unused]
+    parts += [f"without {part}" for part in (*_unused(own, asked), *_unused_fields(fields, asked.sampling, beams))]
     if not parts:
         return None
     way = "sampling" if asked.sampling else f"{beams} beams" if beams > 1 else "greedy"
     return f"decoding: {way}; {'; '.join(parts)}"
+
+
+def _unused(own: GenerationConfig, asked: GenerationOptions) -> Iterator[str]:
+    """Yield what of a model's own config does not count, with the reason or the flag for it."""
+    if asked.sampling and (own.num_beams or 1) > 1:
+        yield f"its num_beams {own.num_beams}, for a flag samples"
+    if own.do_sample and not asked.sampling:
+        sampled = _values(own, SAMPLING_FIELDS)
+        how = f" ({_listed(sampled)})" if sampled else ""
+        yield f"its own sampling{how}: --temperature {own.temperature or 1.0} samples"
+    if own.max_new_tokens not in (None, asked.max_new_tokens) and asked.max_new_tokens == MAX_NEW_TOKENS:
+        yield f"its max_new_tokens {own.max_new_tokens}, for a flag sets the length"
+    if (own.num_return_sequences or 1) > 1 and asked.num_return_sequences == 1:
+        yield f"its num_return_sequences {own.num_return_sequences}, for a flag says how many"
+    for name, search in SEARCHES_GONE.items():
+        if _values(own, {name: 1}):
+            yield f"its {name} {_shown(getattr(own, name))}, for transformers has no {search} any more"
+    if getattr(own, "token_healing", None):
+        yield "its token_healing, for a prompt is read as it is"
+
+
+def _unused_fields(fields: Mapping[str, object], samples: bool, beams: int) -> Iterator[str]:
+    """Yield which fields of --set count in another search alone."""
+    for name in fields:
+        if name in SAMPLING_FIELDS and not samples:
+            yield f"--set {name}, which sampling alone reads: --temperature 1.0 samples"
+        if name in BEAM_FIELDS and beams == 1:
+            yield f"--set {name}, which a search with beams alone reads: --num-beams 4 is one"
 
 
 def _values(own: GenerationConfig, neutral: Mapping[str, object]) -> dict[str, object]:
@@ -186,6 +185,8 @@ def _listed(values: Mapping[str, object]) -> str:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, BaseWatermarkingConfig):
+        value = value.to_dict()
     text = " ".join(map(repr, value)) if isinstance(value, list) else str(value)
     return text if len(text) <= LONG else text[:LONG] + "..."
 

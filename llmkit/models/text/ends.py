@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 
-PROBE = "zyx"  # a text of which no template makes another
+from llmkit.errors import ModelError
+from llmkit.models.text.special_tokens import control_tokens
+
+PROBE, USER_PROBE = "zyx", "xwv"  # texts of which no template makes others
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,14 @@ def end_tokens(config: GenerationConfig, others: tuple[int, ...]) -> tuple[int, 
     """Return the tokens that end an answer: those of the model's own config, and `others`, as `tokenizer_ends`.
 
     Files of models contradict one another: any of these tokens ends an answer, as in other servers.
+
+    Raises:
+        ModelError: the config names what is no token.
     """
     named = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    for token in named:
+        if not isinstance(token, int | None):
+            raise ModelError(f"the generation_config.json of the model has the eos_token_id {token!r}, and no number")
     return tuple(dict.fromkeys(int(token) for token in (*named, *others) if token is not None))
 
 
@@ -39,15 +49,27 @@ def tokenizer_ends(tokenizer: PreTrainedTokenizerBase, chat: bool) -> tuple[int,
 
 
 def turn_end(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """Return the special token that the chat template writes behind a turn of the assistant, or None."""
-    messages = [{"role": "user", "content": PROBE}, {"role": "assistant", "content": PROBE}]
-    try:
-        rendered, _ = render_jinja_template(
-            [messages], chat_template=tokenizer.get_chat_template(), **tokenizer.special_tokens_map
-        )
-    except Exception:  # templates raise what they like, and the prompt itself will tell
-        return None
-    rest = str(rendered[0]).rpartition(PROBE)[2].lstrip()
-    special = {token.content: number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    found = max((text for text in special if text and rest.startswith(text)), key=len, default=None)
-    return None if found is None else special[found]
+    """Return the control token that the chat template writes behind a turn of the assistant, or None.
+
+    Some templates write none behind the last turn, but one where the user goes on.
+    """
+    messages = [{"role": "user", "content": USER_PROBE}, {"role": "assistant", "content": PROBE}]
+    for turns in (messages, [*messages, messages[0]]):
+        try:
+            rendered, _ = render_jinja_template(
+                [turns], chat_template=tokenizer.get_chat_template(), **tokenizer.special_tokens_map
+            )
+        except Exception:  # templates raise what they like, and the prompt itself will tell
+            return None
+        _, probe, rest = str(rendered[0]).rpartition(PROBE)
+        controls = control_tokens(tokenizer)
+        found = controls.pattern.match(rest.partition(USER_PROBE)[0].lstrip()) if probe else None
+        if found is not None:
+            return controls.ids[found[0]]
+    return None
+
+
+def stop_tokens(tokenizer: PreTrainedTokenizerBase, stops: Iterable[str]) -> tuple[int, ...]:
+    """Return the control tokens that stop texts spell: they end an answer too, of whose text they are no part."""
+    ids = control_tokens(tokenizer).ids
+    return tuple(ids[stop] for stop in stops if stop in ids)

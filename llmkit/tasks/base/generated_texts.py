@@ -14,7 +14,7 @@ from llmkit.errors import DataError, shortened
 from llmkit.metrics.observations import Observations, Texts
 from llmkit.models.text.answer_text import answer_text
 from llmkit.models.text.decoding import Decoding, as_own, resolve_decoding
-from llmkit.models.text.ends import end_tokens
+from llmkit.models.text.ends import AnswerEnds, end_tokens
 from llmkit.options import GenerationOptions
 from llmkit.tasks.base.answers import Answers, Prediction
 from llmkit.tasks.base.encoding import Batch
@@ -53,10 +53,15 @@ class GeneratedText(Answers):
         config = decoding.config
         config.max_new_tokens = text_settings.target_length
         force_tokens(config, {name: int(batch[name][0]) for name in FORCED_TOKENS if name in batch})
+        inputs, decoder = self.encoding.model_inputs(batch), text_settings.chat
+        written: dict[int, list[int]] = {}
         with as_own(model, config):
-            written = model.generate(**self.encoding.model_inputs(batch), generation_config=config)
-        start = batch["input_ids"].shape[1] if text_settings.chat else 1  # a decoder starts from a token of its own
-        return [decoding.ends.cut(row[start:]) for row in written.tolist()]
+            for rows in _groups(inputs["attention_mask"], decoding.reads_padding(not decoder)):
+                some = _without_padding({name: tensor[rows] for name, tensor in inputs.items()})
+                start = some["input_ids"].shape[1] if decoder else 1  # a decoder starts from a token of its own
+                sequences = model.generate(**some, generation_config=config).tolist()
+                written |= {row: decoding.ends.cut(ids[start:]) for row, ids in zip(rows, sequences, strict=True)}
+        return [written[row] for row in range(len(written))]
 
     def answer_length(self, settings: TaskSettings) -> int | None:
         return settings.of(TextToTextSettings).target_length
@@ -86,7 +91,8 @@ class GeneratedText(Answers):
         tokenizer: PreTrainedTokenizerBase,
         settings: TaskSettings,
     ) -> Observations:
-        texts = (answer_text(tokenizer, [int(token) for token in tokens]) for tokens in predictions)
+        ends = AnswerEnds(settings.of(TextToTextSettings).end_tokens)
+        texts = (answer_text(tokenizer, [int(token) for token in tokens], ends=ends) for tokens in predictions)
         return Texts(tuple(text.strip() for text in texts), tuple(map(tuple, encoded["references"])))
 
     def arrays_from_predictions(
@@ -106,3 +112,17 @@ def _decoding(model: PreTrainedModel, settings: TaskSettings) -> Decoding:
     own = model.generation_config
     ends = end_tokens(own, settings.of(TextToTextSettings).end_tokens)
     return resolve_decoding(own, GenerationOptions(), {}, ends)
+
+
+def _groups(mask: torch.Tensor, by_length: bool) -> list[list[int]]:
+    """Return the rows of a batch, together or by their numbers of tokens."""
+    lengths = mask.sum(-1).tolist() if by_length else [0] * len(mask)
+    return [[row for row, own in enumerate(lengths) if own == length] for length in sorted(set(lengths))]
+
+
+def _without_padding(inputs: Batch) -> Batch:
+    """Return inputs without the columns that are padding in all rows."""
+    columns = inputs["attention_mask"].any(0)
+    return {
+        name: tensor[:, columns] if tensor.shape[1:] == columns.shape else tensor for name, tensor in inputs.items()
+    }

@@ -1,0 +1,33 @@
+"""Encoded prompts, and which of them are answered together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+
+@dataclass(frozen=True)
+class EncodedPrompt:
+    """A prompt as the model reads it; without ids where the text asks nothing."""
+
+    text: str
+    ids: list[int]
+    max_new_tokens: int
+    sources: tuple[dict[str, object], ...] = ()  # the passages in it, where it was given some: `RetrievedPassage`
+
+
+def prompt_batches(
+    prompts: Sequence[EncodedPrompt], batch_size: int, max_new_tokens: int, by_length: bool
+) -> Iterator[list[int]]:
+    """Yield the places of prompts of like length, of the same length alone where `by_length` says.
+
+    One that has room for fewer than `max_new_tokens` goes alone; one that asks nothing is left out.
+    """
+    asking = [row for row, prompt in enumerate(prompts) if prompt.ids]
+    order = sorted(asking, key=lambda row: len(prompts[row].ids))
+    roomy = [row for row in order if prompts[row].max_new_tokens == max_new_tokens]
+    for _, group in groupby(roomy, lambda row: len(prompts[row].ids) if by_length else 0):
+        rows = list(group)
+        yield from (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
+    yield from ([row] for row in order if prompts[row].max_new_tokens < max_new_tokens)
