@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from llmkit.data.columns import Row
@@ -47,9 +48,10 @@ def join(
     dataset_rows: Sequence[Row],
     ids: Sequence[str],
     columns: Mapping[str, str],
+    measured: Sequence[int] | None = None,
     id_column: str | None = None,
 ) -> Joined:
-    """Return the prediction of each row of a dataset, whatever order the file has.
+    """Return the prediction of each row of a dataset that is measured, whatever order the file has.
 
     The first way that finds any row is taken: an id column (`id` or `idx`, or the one named) of both; the content ids
     that llmkit writes as `id`; equal input columns. Equal rows are paired by occurrence; where their predictions
@@ -57,9 +59,11 @@ def join(
 
     Args:
         predictions: of `read_predictions`.
-        dataset_rows: the rows that are measured.
+        dataset_rows: the rows of the dataset.
         ids: their content ids.
         columns: the columns of the dataset by role; those of `TARGET_ROLES` are no inputs.
+        measured: the numbers of the rows that are measured, from 0; None: all. Of others, such as rows without a
+            label, the file can have predictions or not.
         id_column: the only column to join by, in both files.
 
     Raises:
@@ -76,9 +80,10 @@ def join(
             f"{predictions.path}: none of its rows is one of the dataset's: each needs the 'id' that llmkit "
             f"--save-predictions writes, or the dataset's own id{or_inputs}"
         )
-    paired = _paired(keys, predictions)
+    numbers = range(len(dataset_rows)) if measured is None else measured
+    paired = _paired(keys, predictions, numbers)
     if keys.unique:
-        _refuse_other_rows(keys, paired, predictions, dataset)
+        _refuse_other_rows(keys, [dataset_rows[number] for number in numbers], paired, predictions, inputs)
     return Joined([predictions.rows[index] for index in paired], [index + 1 for index in paired], keys.name)
 
 
@@ -109,11 +114,13 @@ def _texts(rows: Sequence[Row], inputs: Sequence[str]) -> list[Hashable]:
     return [tuple(cell_text(row.get(name)) for name in inputs) for row in rows]
 
 
-def _refuse_other_rows(keys: _Keys, paired: Sequence[int], predictions: Predictions, dataset: _DatasetRows) -> None:
+def _refuse_other_rows(
+    keys: _Keys, rows: Sequence[Row], paired: Sequence[int], predictions: Predictions, inputs: Sequence[str]
+) -> None:
     """Refuse rows of another split, which can have the same ids, where the file has the inputs to tell."""
-    for row, index in zip(dataset.rows, paired, strict=True):
+    for row, index in zip(rows, paired, strict=True):
         answer = predictions.rows[index]
-        for name in dataset.inputs:
+        for name in inputs:
             if name in answer and _words(answer[name]) != _words(row.get(name)):
                 raise DataError(
                     f"{predictions.path}, row {index + 1} ({keys.name}: {shortened(keys.file[index])}) is of another "
@@ -126,8 +133,8 @@ def _words(value: object) -> list[str]:
     return cell_text(value).casefold().split()
 
 
-def _paired(keys: _Keys, predictions: Predictions) -> list[int]:
-    """Return the row of the file, from 0, of each row of the dataset."""
+def _paired(keys: _Keys, predictions: Predictions, measured: Collection[int]) -> list[int]:
+    """Return the row of the file, from 0, of each row of the dataset that is measured."""
     by_key: dict[Hashable, list[int]] = {}
     for index, key in enumerate(keys.file):
         by_key.setdefault(key, []).append(index)
@@ -135,14 +142,19 @@ def _paired(keys: _Keys, predictions: Predictions) -> list[int]:
     for key, indices in by_key.items():
         if len(indices) > 1 and key in asked:
             by_key[key] = _told_apart(indices, key, keys, predictions)
+    occurs, scored = Counter(keys.dataset), set(measured)
     rest = {key: iter(indices) for key, indices in by_key.items()}
-    paired = [next(rest.get(key, iter(())), None) for key in keys.dataset]
-    present = [index for index in paired if index is not None]
-    missing = [number for number, index in enumerate(paired) if index is None]
-    extra = sorted(set(range(len(keys.file))) - set(present))
+    paired: dict[int, int] = {}
+    for number, key in enumerate(keys.dataset):  # the file has each occurrence of a text, or those that are measured
+        given = by_key.get(key, [])
+        found = next(rest[key], None) if given and (number in scored or len(given) >= occurs[key]) else None
+        if found is not None:
+            paired[number] = found
+    missing = [number for number in measured if number not in paired]
+    extra = sorted(set(range(len(keys.file))) - set(paired.values()))
     if missing or extra:
         raise DataError(f"{predictions.path} {_difference(keys, missing, extra)}")
-    return present
+    return [paired[number] for number in measured]
 
 
 def _told_apart(indices: list[int], key: Hashable, keys: _Keys, predictions: Predictions) -> list[int]:

@@ -133,7 +133,8 @@ def usable_rows(split: SplitRows, usable: list[int], task: Task, report: Report)
     """
     total = len(split.rows)
     if not usable:
-        raise EmptyError(f"{split.dataset!r}, split {split.split!r}: no usable row of {total} to measure on")
+        reason = f"all have {task.columns.unusable_reason}"
+        raise EmptyError(f"{split.dataset!r}, split {split.split!r}: no usable row of {total} to measure on, {reason}")
     spelled = ", ".join(f"{role}={name}" for role, name in split.columns.items())
     report.say(f"measuring {task.name} on {split.dataset}, {split.split}: {len(usable)} rows, columns {spelled}")
     if len(usable) < total:

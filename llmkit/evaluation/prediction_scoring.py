@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from datasets import Dataset
 
 from llmkit import metrics, runs, tasks
 from llmkit.data import Source, fingerprint, open_dataset
-from llmkit.data.columns import Row
-from llmkit.data.predictions import read_predictions, row_ids
+from llmkit.data.columns import Row, text_of
+from llmkit.data.predictions import cell_text, read_predictions, row_ids
 from llmkit.data.splits import evaluation_rows
-from llmkit.errors import EmptyError, OptionError, listing
+from llmkit.errors import DataError, EmptyError, OptionError, listing, shortened
 from llmkit.evaluation.assessing import assess, possible_metrics
 from llmkit.evaluation.comparison import looks_saved, read_saved
 from llmkit.evaluation.joining import join
@@ -40,11 +40,21 @@ class ScoredRows:
     """The rows that predictions are scored on, and what is known of them."""
 
     split: str
-    rows: Dataset
-    dropped: int
+    split_rows: Dataset
+    numbers: list[int]  # of the rows that can be measured, from 0
     settings: TaskSettings
     metric_request: MetricRequest
     task: Task | None  # None: texts are compared with those of the column `reference`
+
+    @cached_property
+    def rows(self) -> Dataset:
+        """The rows that can be measured."""
+        return self.split_rows.select(self.numbers)
+
+    @property
+    def dropped(self) -> int:
+        """How many rows cannot be measured."""
+        return len(self.split_rows) - len(self.numbers)
 
     @property
     def task_name(self) -> str:
@@ -118,7 +128,7 @@ def _scored_rows(request: EvalRequest, source: Source, report: Report) -> Scored
     data = request.data
     texts = any(metrics.canonical(metric) in TEXT_METRICS for metric in request.evaluation.metric or ())
     if "reference" in data.columns or (texts and not _has_text_task(source, data)):
-        return _text_rows(request, source)
+        return _text_rows(request, source, report)
     return _labelled_rows(request, source, report)
 
 
@@ -138,14 +148,15 @@ def _observed(scored: ScoredRows, path: Path, options: FileOptions, report: Repo
     predictions = read_predictions(path, options)
     if predictions.note:
         report.say(predictions.note)
-    ids = row_ids([scored.rows[column] for column in scored.settings.inputs.values() or scored.rows.column_names])
-    joined = join(predictions, scored.rows.to_list(), ids, scored.settings.columns)
+    every = scored.split_rows
+    ids = row_ids([every[column] for column in scored.settings.inputs.values() or every.column_names])
+    joined = join(predictions, every.to_list(), ids, scored.settings.columns, scored.numbers)
     report.say(f"predictions: {len(joined.rows)} rows of {path}, {joined.how}")
     numbered = [{**row, "place": number} for row, number in zip(joined.rows, joined.numbers, strict=True)]
     remark = scored.task and scored.task.answers.remark_on_predictions(scored.rows, numbered, scored.settings)
     if remark:
         report.say(remark)
-    return scored.observations(numbered), ids
+    return scored.observations(numbered), [ids[number] for number in scored.numbers]
 
 
 def _refuse_model_flags(request: EvalRequest) -> None:
@@ -188,7 +199,8 @@ def _labelled_rows(request: EvalRequest, source: Source, report: Report) -> Scor
     )
     tasks.require_valid_rows(task, rows, columns, name)
     split = SplitRows(request.dataset, source, name, rows, columns)
-    usable = usable_rows(split, task.columns.usable_rows(rows, columns), task, report)
+    numbers = task.columns.usable_rows(rows, columns)
+    usable = usable_rows(split, numbers, task, report)
     settings = TaskSettings(
         columns=columns,
         max_length=0,
@@ -199,10 +211,10 @@ def _labelled_rows(request: EvalRequest, source: Source, report: Report) -> Scor
     )
     task.check_settings(settings)
     metric_request = requested_metrics(task, settings, request)
-    return ScoredRows(name, usable, len(rows) - len(usable), settings, metric_request, task)
+    return ScoredRows(name, rows, numbers, settings, metric_request, task)
 
 
-def _text_rows(request: EvalRequest, source: Source) -> ScoredRows:
+def _text_rows(request: EvalRequest, source: Source, report: Report) -> ScoredRows:
     """Return the rows of a dataset with reference texts in the column that --column reference=NAME names."""
     data, evaluation, gates = request.data, request.evaluation, request.gates
     tasks.require_roles(data.columns, ("text", "pair", "reference"))
@@ -225,12 +237,31 @@ def _text_rows(request: EvalRequest, source: Source) -> ScoredRows:
         seed=seed_of(evaluation),
     )
     settings = TaskSettings(columns=data.columns, max_length=0, seed=metric_request.seed)
-    usable = [row for row, text in enumerate(rows[column]) if text not in (None, "", [])]
+    _refuse_other_references(rows[column], column)
+    usable = [number for number, cell in enumerate(rows[column]) if _references(cell)]
     if not usable:
         raise EmptyError(f"{request.dataset!r}, split {split!r}: no row has a reference")
-    return ScoredRows(split, rows.select(usable), len(rows) - len(usable), settings, metric_request, None)
+    if len(usable) < len(rows):
+        report.warn(f"{len(rows) - len(usable)} of {len(rows)} rows have no reference and are left out")
+    return ScoredRows(split, rows, usable, settings, metric_request, None)
+
+
+def _refuse_other_references(cells: Sequence[object], column: str) -> None:
+    for number, cell in enumerate(cells, start=1):
+        texts = cell if isinstance(cell, list) else [cell]
+        other = next((text for text in texts if isinstance(text, list | Mapping)), None)
+        if other is not None:
+            raise DataError(f"row {number}: a text or texts are wanted in column {column!r}, not {shortened(other)}")
 
 
 def _text_observations(references: Sequence[object], predictions: Sequence[Row]) -> Texts:
-    texts = (tuple(map(str, cell)) if isinstance(cell, list) else (str(cell),) for cell in references)
-    return Texts(tuple(str(row["prediction"]) for row in predictions), tuple(texts))
+    for row in predictions:
+        if isinstance(row["prediction"], list | Mapping):
+            raise DataError(f"predictions, row {row['place']}: a text is wanted, not {shortened(row['prediction'])}")
+    texts = tuple(map(_references, references))
+    return Texts(tuple(cell_text(row["prediction"]) for row in predictions), texts)
+
+
+def _references(cell: object) -> tuple[str, ...]:
+    """Return the references that a cell holds, without blank ones."""
+    return tuple(cell_text(text) for text in (cell if isinstance(cell, list) else [cell]) if text_of(text).strip())

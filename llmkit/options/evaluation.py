@@ -70,7 +70,12 @@ class EvalOptions(Options):
     ] = False
     system_instruction: Annotated[
         str | None,
-        flag(panel="Language models", help="lm-eval: text before the prompt; in a chat, the system message."),
+        flag(
+            "--system-instruction",
+            "--system",
+            panel="Language models",
+            help="lm-eval: text before the prompt; in a chat, the system message.",
+        ),
     ] = None
     seed: Annotated[
         int | None, flag(panel="Evaluation", help="Seed of resamples and of masked-lm's masks; default: the run's own.")

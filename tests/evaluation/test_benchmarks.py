@@ -477,6 +477,7 @@ CHATS = {
         "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
         "{% for m in messages %}<{{ m.role }}> {{ m.content }} {% endfor %}"
     ),
+    "dropped": "{% for m in messages if m.role != 'system' %}<{{ m.role }}> {{ m.content }} {% endfor %}",
 }
 
 
@@ -504,7 +505,7 @@ def run_as_chat(folder, file, **settings):
     [
         ("choosing", "roles", None, None),
         ("choosing", "roles", 2, "Say what is true."),
-        ("choosing", "no system", 2, "Say what is true."),
+        ("choosing", "no system", 2, None),
         ("guessing", "roles", 2, None),
         ("writing", "roles", 2, "Write one word."),
         ("reading", "roles", None, None),
@@ -568,14 +569,24 @@ def test_a_system_instruction_without_a_chat_stands_before_the_prompt_as_lm_eval
     assert found.metrics["acc"] == theirs["results"]["choosing"]["acc,none"]
 
 
-def test_a_model_without_a_chat_template_is_refused_and_a_lost_system_message_is_a_warning(chatty, task_file, llama):
-    file = task_file("choosing")
+@pytest.mark.parametrize("template", ["no system", "dropped"])
+def test_a_system_instruction_that_the_chat_template_does_not_write_is_refused(chatty, task_file, llama, template):
+    file, folder = task_file("choosing"), chatty(template)
     with pytest.raises(ModelError, match="no chat template; leave --apply-chat-template out"):
         run_as_chat(llama, file, apply_chat_template=True)
-    lost = run_as_chat(chatty("no system"), file, limit=1, apply_chat_template=True, system_instruction="Be kind.")[1]
-    assert [warning for warning in lost if "takes no system message" in warning]
-    assert run_as_chat(chatty("no system"), file, limit=1, apply_chat_template=True)[1] == []
+    with pytest.raises(ModelError, match=r"(takes no|drops the) system message; leave --system-instruction out"):
+        run_as_chat(folder, file, limit=1, apply_chat_template=True, system_instruction="Be kind.")
+    assert run_as_chat(folder, file, limit=1, apply_chat_template=True)[1] == []
+    assert run_as_chat(folder, file, limit=1, system_instruction="Be kind.")[1] == []  # text before the prompt
     assert run_as_chat(chatty("roles"), file, limit=1, apply_chat_template=True, system_instruction="Be kind.")[1] == []
+
+
+@pytest.mark.parametrize(("template", "lost"), [("no system", True), ("dropped", True), ("roles", False)])
+def test_a_description_that_the_chat_template_does_not_write_is_said(chatty, task_file, template, lost):
+    file = task_file("described", **KINDS["choosing"], description="Choose what is true.")
+    _, warnings = run_as_chat(chatty(template), file, limit=1, apply_chat_template=True)
+    assert ["described: its description" in warning for warning in warnings] == [True] * lost
+    assert run_as_chat(chatty(template), file, limit=1)[1] == []
 
 
 # --- names

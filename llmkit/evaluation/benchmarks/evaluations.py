@@ -40,13 +40,14 @@ def evaluate_benchmarks(request: EvalRequest, report: Report, dry_run: bool) -> 
 
     Raises:
         OptionError: a name is unknown, or a flag has no meaning for benchmarks.
-        ModelError: the model cannot be loaded, or has no chat template to apply.
+        ModelError: the model cannot be loaded, has no chat template to apply, or one that drops the system message.
     """
     _refuse_flags(request)
     names = benchmarks.task_names(request.dataset)
     resolved = models.resolve_model(request.model, report)
     if request.evaluation.apply_chat_template:
-        benchmarks.require_chat_template(resolved, models.load_tokenizer(resolved, request.model))
+        tokenizer = models.load_tokenizer(resolved, request.model)
+        benchmarks.require_chat(resolved, tokenizer, request.evaluation.system_instruction)
     baseline = request.gates.baseline
     saved = read_saved(baseline) if baseline and looks_saved(baseline) else None
     report.say(f"measuring {listing(names)} by lm-eval on {resolved.name}")

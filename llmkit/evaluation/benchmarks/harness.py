@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import jinja2
 import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -20,6 +19,7 @@ from llmkit.evaluation.benchmarks.registry import check_installed, definition_of
 from llmkit.evaluation.benchmarks.results import BenchmarkResult, FailedBenchmark, dataset_of, read_result
 from llmkit.evaluation.benchmarks.task_loading import load_tasks
 from llmkit.models import ResolvedModel
+from llmkit.models.text.prompts import PROBE, require_system
 from llmkit.options import ModelOptions
 from llmkit.output.documents import JsonObject
 from llmkit.output.report import Report
@@ -67,7 +67,8 @@ def run(
 
     Raises:
         OptionError: lm-eval is not installed.
-        ModelError: the model cannot be loaded, or has no chat template and one is to be applied.
+        ModelError: the model cannot be loaded; a chat is asked of one without a template, or whose template drops the
+            system message.
         Stopped: a signal asked for it, and `session` keeps what was done.
     """
     check_installed()
@@ -75,45 +76,39 @@ def run(
 
     options = options or BenchmarkOptions()
     tokenizer = models.load_tokenizer(resolved, model_options)
-    _check_chat(resolved, tokenizer, options, report)
+    if options.apply_chat_template:
+        require_chat(resolved, tokenizer, options.system_instruction)
     unloaded = UnloadedModel(resolved, model_options, tokenizer)
     with quiet(report):
         lm = PrefixSharingLM(unloaded, tokenizer, options.batch_size, session=session, report=report)
-    return [result for name in names for result in _run_name(lm, name, options, report)]
+    drops_system = options.apply_chat_template and not _takes_system(tokenizer)
+    return [result for name in names for result in _run_name(lm, name, options, report, drops_system)]
 
 
-def require_chat_template(resolved: ResolvedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse a model whose tokenizer has no chat template.
+def require_chat(
+    resolved: ResolvedModel, tokenizer: PreTrainedTokenizerBase, system_instruction: str | None = None
+) -> None:
+    """Refuse a model whose tokenizer has no chat template, or one that does not write the system message.
 
     Raises:
         ModelError: naming the flag.
     """
     if tokenizer.chat_template is None:
         raise ModelError(f"{resolved.name!r} has no chat template; leave --apply-chat-template out")
+    if system_instruction is not None:  # lm-eval would go on without it, and say so in its log at most
+        require_system(tokenizer, system_instruction, resolved.name, "; leave --system-instruction out")
 
 
-def _check_chat(
-    resolved: ResolvedModel, tokenizer: PreTrainedTokenizerBase, options: BenchmarkOptions, report: Report
-) -> None:
-    if not options.apply_chat_template:
-        return
-    require_chat_template(resolved, tokenizer)
-    if options.system_instruction is not None and not _takes_system_messages(tokenizer):
-        report.warn(f"--system-instruction: the chat template of {resolved.name!r} takes no system message")
-
-
-def _takes_system_messages(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Tell whether the chat template takes a system message; lm-eval leaves it out, and says so in its own log."""
-    messages = [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]
+def _takes_system(tokenizer: PreTrainedTokenizerBase) -> bool:
     try:
-        tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    except jinja2.exceptions.TemplateError:
+        require_system(tokenizer, PROBE, "")
+    except ModelError:
         return False
     return True
 
 
 def _run_name(
-    lm: PrefixSharingLM, name: str, options: BenchmarkOptions, report: Report
+    lm: PrefixSharingLM, name: str, options: BenchmarkOptions, report: Report, drops_system: bool = False
 ) -> Iterator[BenchmarkResult | FailedBenchmark]:
     """Yield the figures of each task that a name stands for, or why it has none."""
     report.debug(f"lm-eval: {name}")
@@ -124,6 +119,11 @@ def _run_name(
         yield _failure(name, error)
         return
     for task_name, task in tasks.items():
+        if drops_system and task.get_config("description"):
+            report.warn(
+                f"{task_name}: its description is the system message of a chat, and the chat template writes none: the "
+                "prompts are without it, as lm-eval has them"
+            )
         try:
             with quiet(report), explained(task_name, dataset_of(task)):
                 _set_fewshot(task, options.num_fewshot)

@@ -209,13 +209,14 @@ def spellings_in(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> list
     return list(found)
 
 
-def require_system(tokenizer: PreTrainedTokenizerBase, system: str, name: str) -> None:
+def require_system(
+    tokenizer: PreTrainedTokenizerBase, system: str, name: str, advice: str = "; say it in a turn"
+) -> None:
     """Refuse a system message that a chat template does not write; `name` is what the model is called.
 
     Raises:
         ModelError: the template drops it, refuses it, or fails.
     """
-    advice = "; say it in a turn"
     turn = {"role": "user", "content": "?"}
     for content in (PROBE, system):  # a short one could stand in any template
         messages = [{"role": "system", "content": content}, turn]
