@@ -132,7 +132,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LlmkitError as error:
         return _fail(_message(error, sys.argv[1:] if argv is None else argv), error.exit_code, error)
     except TyperException as error:
-        return _fail(one_line(error.format_message()), error.exit_code, error)
+        message = one_line(error.format_message()).replace(": Value error, ", ": ")  # pydantic's, in Typer's
+        return _fail(message, error.exit_code, error)
     except (KeyboardInterrupt, typer.Abort) as error:
         return _fail("interrupted, nothing was saved", 130, error)
     except BrokenPipeError:

@@ -13,19 +13,26 @@ import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, Value
 
 from llmkit.errors import DataError
+from llmkit.errors.characters import require_characters
 from llmkit.errors.phrases import MAX_QUOTATION
+
+NULLS_OF_PANDAS = ("NAType", "NaTType")
 
 Row = Mapping[str, Any]  # the cells of a row of a dataset or of a file, by column
 
 
 def text_of(value: object) -> str:
-    """Return the text of a cell, which is blank where there is none; 0 and False are something."""
-    return "" if is_nothing(value) else str(value).lower() if isinstance(value, bool) else str(value)
+    """Return the text of a cell, blank where there is none; 0 and False are something: 0 and false, as in JSON."""
+    return "" if is_nothing(value) else str(value).lower() if isinstance(value, bool | np.bool_) else str(value)
 
 
 def is_nothing(value: object) -> bool:
-    """Tell whether a cell is null: None, or the NaN that a table of numbers has in its place."""
-    return value is None or (isinstance(value, float) and value != value)
+    """Tell whether a cell is null: None, or what a table has in its place, as NaN among numbers and pandas' NA."""
+    if value is None or isinstance(value, str):
+        return value is None
+    if isinstance(value, float | np.floating):
+        return bool(value != value)
+    return type(value).__name__ in NULLS_OF_PANDAS
 
 
 def names_of(rows: Iterable[Row]) -> list[str]:
@@ -51,13 +58,51 @@ def input_text(value: object, role: str, number: int) -> str:
     if isinstance(value, list | dict) and not value:
         return ""
     if isinstance(value, list | tuple | dict | set | bytes | np.ndarray):
-        kind = _kind_of(value)
+        kind = kind_of(value)
         raise DataError(f"row {number}: its {role} is {kind}, {_as_written(value)}; a text is wanted")
     text = text_of(value)
     return text if text.strip() else ""
 
 
-def _kind_of(value: object) -> str:
+def input_list(value: object, role: str, number: int) -> object:
+    """Return a cell of row `number` that holds a list of texts, also one under `text`; numbers as they are written.
+
+    Raises:
+        DataError: it holds none, or one of its items is no text.
+    """
+    if isinstance(value, Mapping):
+        lists = {name: cell for name, cell in value.items() if name in {"text", "label"} and cell is not None}
+        if not isinstance(lists.get("text"), list):
+            raise DataError(f"row {number}: its {role} are {_as_written(value)}; a list of texts is wanted")
+        return {name: input_list(cell, role, number) for name, cell in lists.items()}
+    if not isinstance(value, list | tuple):
+        raise DataError(f"row {number}: its {role} are {_as_written(value)}; a list of texts is wanted")
+    odd = next((item for item in value if isinstance(item, list | dict | bytes)), None)
+    if odd is not None:
+        raise DataError(f"row {number}: one of its {role} is {kind_of(odd)}, {_as_written(odd)}; a text is wanted")
+    return [None if is_nothing(item) else text_of(item) for item in value]
+
+
+def given_texts(texts: object, what: str = "texts") -> list[Any]:
+    """Return the texts of a call from Python, of which one can stand alone.
+
+    Raises:
+        DataError: they are no texts, or one of them holds half of a character.
+    """
+    if isinstance(texts, str | bytes):
+        texts = [texts]
+    if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
+        raise DataError(f"the {what} are of the type {type(texts).__name__}; a text, or a list of texts, is wanted")
+    listed = list(texts)
+    for number, text in enumerate(listed, start=1):
+        require_characters(text, f"text {number} of the {what}")
+    return listed
+
+
+def kind_of(value: object) -> str:
+    """Return what a cell holds, as an error calls it."""
+    if isinstance(value, str):
+        return "a text"
     if isinstance(value, bytes):
         return "binary data"
     if isinstance(value, dict):

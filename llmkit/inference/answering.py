@@ -56,6 +56,7 @@ class Answerer(ABC, Generic[Prepared]):
     role: str  # of the first input: what --column and a line of JSON call it
     hidden_roles: frozenset[str] = frozenset()  # those of the inputs that a line of JSON does not repeat
     list_roles: frozenset[str] = frozenset()  # those whose cells are lists, not texts
+    optional_roles: frozenset[str] = frozenset()  # those that a row can do without
     auto_class: str  # the transformers Auto class that opens the model
 
     def __init__(self, resolved: ResolvedModel, options: ModelOptions) -> None:

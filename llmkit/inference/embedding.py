@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,7 @@ from datasets import Dataset
 
 from llmkit import models
 from llmkit.data import files
-from llmkit.data.columns import Row, column_for, input_text
+from llmkit.data.columns import Row, column_for, given_texts, input_text
 from llmkit.errors import ModelError, OptionError
 from llmkit.inference.answering import Answerer, LongTexts
 from llmkit.inference.prediction import batches, on_device
@@ -133,7 +134,7 @@ class Embedder(Answerer[str]):
 
         Raises:
             OptionError: the file exists, and --overwrite was not given.
-        DataError: a column of the rows cannot be kept in parquet.
+            DataError: a column of the rows cannot be kept in parquet.
         """
         path = options.output
         assert path is not None
@@ -181,7 +182,9 @@ def write_vectors(path: Path, rows: Sequence[Row], vectors: Vectors) -> None:
     with staged(path) as temporary:
         if path.suffix == ".npy":
             with temporary.open("wb") as file:
-                np.save(file, vectors)
+                # np.save would leave a full disk without its error number
+                np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(vectors))
+                file.write(np.ascontiguousarray(vectors).tobytes())
             return
         table = _kept_columns(rows)
         absent = pa.array(np.isnan(vectors).any(1))
@@ -201,7 +204,7 @@ def _kept_columns(rows: Sequence[Row], where: str = "the rows") -> pa.Table:
 
 def embed(
     texts: Sequence[str] | str,
-    model: str | ModelOptions | None = None,
+    model: str | os.PathLike[str] | ModelOptions | None = None,
     pooling: Literal["own", "mean", "cls"] = "own",
     normalize: bool = True,
     batch_size: int = 16,
@@ -212,8 +215,9 @@ def embed(
         ModelError: there is no such model, or it names a pooling that is not done here.
         HubError: the Hub cannot be reached or refuses access.
     """
-    given = [texts] if isinstance(texts, str) else list(texts)
-    rows = [input_text(text, "text", number) for number, text in enumerate(given, start=1)]
-    options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
+    rows = [input_text(text, "text", number) for number, text in enumerate(given_texts(texts), start=1)]
+    name = model if model is None or isinstance(model, ModelOptions) else os.fspath(model)
+    options = name if isinstance(name, ModelOptions) else ModelOptions(model=name)
     embedding = EmbeddingOptions(pooling=pooling, normalize=normalize)
-    return Embedder.open(options, embedding, Report(TalkOptions(quiet=True))).vectors(rows, batch_size)
+    size = RowOptions(batch_size=batch_size).batch_size
+    return Embedder.open(options, embedding, Report(TalkOptions(quiet=True))).vectors(rows, size)

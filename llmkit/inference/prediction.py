@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,13 +12,13 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import models, runs, tasks
-from llmkit.data.columns import Row, text_of
+from llmkit.data.columns import Row, given_texts, text_of
 from llmkit.errors import DataError, OptionError, Stopped
 from llmkit.inference.answer_cache import AnswerCache
 from llmkit.inference.answering import Answerer, LongTexts
-from llmkit.inference.row_files import inputs_of
+from llmkit.inference.row_files import inputs_of, require_alike
 from llmkit.models import ResolvedModel
-from llmkit.options import AskOptions, ModelOptions
+from llmkit.options import AskOptions, ModelOptions, RowOptions
 from llmkit.output.report import Report
 from llmkit.runs.interrupts import StopRequest
 from llmkit.tasks import Task, TaskSettings
@@ -122,6 +122,7 @@ class Predictor(Answerer[Row]):
         self.task, self.asked = task, asked
         self.role = next(iter(task.columns.input_roles), "")
         self.hidden_roles, self.list_roles = task.answers.hidden_roles, task.columns.list_roles
+        self.optional_roles = frozenset(task.columns.input_roles) - {self.role, *task.columns.required_roles}
         self.kind = self.role  # of text, as a warning calls it
         self.answered = 0  # rows until now
         self.cut: list[
@@ -152,7 +153,7 @@ class Predictor(Answerer[Row]):
         return list(inputs)
 
     def is_answerable(self, inputs: Row) -> bool:
-        given = all(text_of(value).strip() for value in inputs.values())
+        given = all(text_of(value).strip() for role, value in inputs.items() if role not in self.optional_roles)
         return given and self.task.columns.is_answerable(inputs)
 
     def answer(self, prepared: Sequence[Row], batch_size: int, start: int = 0) -> list[Answer]:
@@ -168,7 +169,7 @@ class Predictor(Answerer[Row]):
         roles = [role for role in self.task.columns.input_roles if any(role in prepared[row] for row in usable)]
         self.kind = "pair" if "pair" in roles else self.role
         columns = {role: [prepared[row].get(role) for row in usable] for role in roles}
-        _require_alike(columns, [start + row + 1 for row in usable])
+        require_alike(columns, [start + row + 1 for row in usable])
         rows = Dataset.from_dict(columns)
         settings = replace(self.settings, columns={role: role for role in roles})
         invalid = self.task.columns.first_invalid_row(rows, settings.columns)
@@ -250,24 +251,10 @@ class TargetScorer(Predictor):
         return [{"prediction": prediction} for prediction in predictions]
 
 
-def _require_alike(columns: Mapping[str, Sequence[Any]], numbers: Sequence[int]) -> None:
-    """Refuse a text where the rows before have a list, or the other way round; `numbers` are those of the rows.
-
-    Raises:
-        DataError: naming the row.
-    """
-    for role, values in columns.items():
-        kinds = [(type(value), number) for value, number in zip(values, numbers, strict=True) if value is not None]
-        odd = next((pair for pair in kinds if pair[0] is not kinds[0][0]), None)
-        if odd is not None:
-            (usual, first), (kind, number) = kinds[0], odd
-            raise DataError(f"row {number}: its {role} is a {kind.__name__}, and row {first} has a {usual.__name__}")
-
-
 def classify(
     texts: Sequence[str] | str,
-    model: str | ModelOptions,
-    pairs: Sequence[str] | None = None,
+    model: str | os.PathLike[str] | ModelOptions,
+    pairs: Sequence[str] | str | None = None,
     batch_size: int = 16,
     top: int | None = None,
     asked: AskOptions | None = None,
@@ -276,22 +263,24 @@ def classify(
 
     Raises:
         OptionError: `pairs` and `texts` differ in number, or the model takes no pairs.
+        DataError: one of them is no text.
         ModelError: the model is no classifier.
     """
-    rows = [texts] if isinstance(texts, str) else list(texts)
-    if pairs is not None and len(pairs) != len(rows):
-        raise OptionError(f"{len(rows)} texts and {len(pairs)} --pair texts: one for each is wanted")
-    options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
+    rows, seconds = given_texts(texts), None if pairs is None else given_texts(pairs, "pairs")
+    if seconds is not None and len(seconds) != len(rows):
+        raise OptionError(f"{len(rows)} texts and {len(seconds)} pairs: one for each text is wanted")
+    options = model if isinstance(model, ModelOptions) else ModelOptions(model=os.fspath(model))
+    size = RowOptions(batch_size=batch_size).batch_size
     asked = asked or AskOptions()
     task, resolved = resolve_task_and_model(
         "classify", options, asked, Report(), inputs=() if pairs is None else ("pair",)
     )
-    predictor = Predictor(task, resolved, options, replace(asked, top=top or asked.top))
+    predictor = Predictor(task, resolved, options, asked if top is None else replace(asked, top=top))
     inputs: Sequence[Row] = [{predictor.role: text} for text in rows]
-    if pairs is not None:
-        inputs = [{**row, "pair": pair} for row, pair in zip(inputs, pairs, strict=True)]
+    if seconds is not None:
+        inputs = [{**row, "pair": pair} for row, pair in zip(inputs, seconds, strict=True)]
     roles = {role: role for row in inputs[:1] for role in row}
     prepared = predictor.prepare(inputs_of(inputs, roles, predictor.list_roles), [])
-    answers = predictor.answer(prepared, batch_size)
+    answers = predictor.answer(prepared, size)
     predictor.say_truncated(Report())
     return [{**row, **answer} for row, answer in zip(inputs, answers, strict=True)]

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmkit.data import files
-from llmkit.data.columns import Row, input_text, is_nothing, names_of
+from llmkit.data.columns import Row, input_list, input_text, is_nothing, kind_of, names_of
+from llmkit.data.label_sets import as_list
 from llmkit.errors import DataError, Interrupted, OptionError, Stopped
 from llmkit.errors.characters import require_characters_in_rows
 from llmkit.options import RowOptions
@@ -68,7 +69,22 @@ def inputs_of(rows: Sequence[Row], columns: Mapping[str, str], list_roles: Colle
 
 
 def _input(value: object, role: str, number: int, takes_lists: bool) -> object:
-    return value if takes_lists and isinstance(value, list | dict) else input_text(value, role, number)
+    listed = as_list(value) if takes_lists else None
+    return input_list(listed, role, number) if listed else input_text(value, role, number)
+
+
+def require_alike(columns: Mapping[str, Sequence[Any]], numbers: Sequence[int]) -> None:
+    """Refuse a text where the rows before have a list, or the other way round; `numbers` are those of the rows.
+
+    Raises:
+        DataError: naming the row.
+    """
+    for role, values in columns.items():
+        kinds = [(value, number) for value, number in zip(values, numbers, strict=True) if value is not None]
+        odd = next((pair for pair in kinds if type(pair[0]) is not type(kinds[0][0])), None)
+        if odd is not None:
+            here, there = kind_of(odd[0]), kind_of(kinds[0][0])
+            raise DataError(f"row {odd[1]}: {role} is {here}, and {there} in row {kinds[0][1]}; write all rows alike")
 
 
 def with_answer(row: Row, answer: Row) -> dict[str, Any]:
@@ -102,12 +118,16 @@ class RowWriter:
         Raises:
             OptionError: the file exists and another command began it.
         """
+        if self.note_path.is_dir():
+            raise OptionError(
+                f"--output {str(self.path)!r}: its note goes to {str(self.note_path)!r}, which is a folder"
+            )
         if not self.path.exists():
             return 0
         if self.overwrite:
             self.path.unlink()
             return 0
-        note = json.loads(self.note_path.read_text("utf-8")) if self.note_path.exists() else {}
+        note = self._read_note()
         if note.get("command") != self.identity:
             raise OptionError(
                 f"{str(self.path)!r} exists and another command wrote it; add --overwrite, or name another"
@@ -116,6 +136,18 @@ class RowWriter:
         self.chunk_ends = [end for end in note["ends"] if end <= size]
         os.truncate(self.path, self.chunk_ends[-1] if self.chunk_ends else 0)
         return min(len(self.chunk_ends) * rows_per_chunk, total)
+
+    def _read_note(self) -> dict[str, Any]:
+        if not self.note_path.exists():
+            return {}
+        try:
+            note = json.loads(self.note_path.read_text("utf-8"))
+            return {"command": note["command"], "ends": [int(end) for end in note["ends"]]}
+        except (OSError, ValueError, TypeError, KeyError):  # not as it was written
+            raise OptionError(
+                f"{str(self.path)!r} exists, and {str(self.note_path)!r}, which says what wrote it, is broken; add "
+                "--overwrite, or name another"
+            ) from None
 
     def append(self, rows: Sequence[Row]) -> None:
         """Write a chunk of rows so that they outlive a kill, and note where it ends."""
@@ -143,8 +175,13 @@ class RowWriter:
         )
         if header:
             writer.writeheader()
-        writer.writerows({k: to_json(v) if isinstance(v, dict | list) else v for k, v in row.items()} for row in rows)
+        writer.writerows({name: _csv_cell(value) for name, value in row.items()} for row in rows)
         return buffer.getvalue()
+
+
+def _csv_cell(value: object) -> object:
+    """Return a cell as CSV holds it: what is no text or number as JSON writes it, true as well as a list."""
+    return to_json(value) if isinstance(value, dict | list | bool) else value
 
 
 def identity_of(options: RowOptions, **more: object) -> str:

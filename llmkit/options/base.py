@@ -10,7 +10,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from types import NoneType, UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -71,7 +72,7 @@ class Options:
     """A group of options that refuses to exist with a bad value."""
 
     def __post_init__(self) -> None:
-        problems = (*self.problems(), *self.beyond_limits())
+        problems = (*self.problems(), *self.beyond_limits(), *self.beyond_choices())
         if problems:
             raise OptionError(*problems)
 
@@ -86,6 +87,14 @@ class Options:
             if isinstance(value, int | float) and (value > most or 0 < value < min(least, 1)):
                 bound = f"at most {_spelled(most)}" if value > most else f"at least {_spelled(least)}"
                 yield f"--{name.replace('_', '-')} must be {bound}, not {_spelled(value)}"
+
+    def beyond_choices(self) -> Iterator[str]:
+        """Yield a phrase for each value that is none of those that its option takes; Typer looks at flags alone."""
+        for name, choices in _choices_of(type(self)).items():
+            value = getattr(self, name)
+            if value not in choices:
+                named = ", ".join(map(str, (choice for choice in choices if choice is not None)))
+                yield f"--{name.replace('_', '-')} is one of {named}, not {value!r}"
 
     def at_least(self, least: float, *names: str) -> Iterator[str]:
         """Yield a phrase for each named option that is set and lower than `least`."""
@@ -132,6 +141,18 @@ class TalkOptions(Options):
     def problems(self) -> Iterator[str]:
         if self.quiet and self.verbose:
             yield "--quiet and --verbose contradict each other"
+
+
+def _choices_of(group: type[Options]) -> dict[str, tuple[object, ...]]:
+    """Return the values that each option of a group takes which has a list of them."""
+    found = {}
+    for name, hint in get_type_hints(group).items():
+        parts = get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
+        if any(get_origin(part) is Literal for part in parts) and all(
+            get_origin(part) is Literal or part is NoneType for part in parts
+        ):
+            found[name] = tuple(value for part in parts for value in get_args(part) or (None,))
+    return found
 
 
 def _spelled(value: float) -> str:

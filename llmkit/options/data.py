@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from llmkit.options.base import Options
+from llmkit.options.base import Options, named_twice
 from llmkit.options.flags import flag
 from llmkit.options.tasks import TaskFlags
 
@@ -51,6 +51,9 @@ class ReadingOptions(FileOptions):
             role, _, name = pair.partition("=")
             if not (role and name):
                 yield f"--column takes role=name (text=review), not {pair!r}"
+        twice = named_twice(pair.partition("=")[0] for pair in set(self.column or ()))
+        if twice is not None:
+            yield f"--column names two columns for {twice}; one is wanted"
 
     @property
     def columns(self) -> dict[str, str]:

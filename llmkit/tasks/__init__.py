@@ -145,16 +145,19 @@ def for_model(
         named = listing("--" + name.replace("_", "-") for name in flags.given)
         raise OptionError(f"{named} is for {_names(requested)}, and {model!r} is a {_kind_of(config)}")
     if not tasks:
-        raise _unusable(config, command, model, requested, explicit)
+        raise _unusable(config, command, model, requested, explicit, () if name else (*flags.given, *inputs))
     return tasks
 
 
 def _unusable(
-    config: PretrainedConfig, command: str, model: str, requested: Sequence[Task], explicit: bool
+    config: PretrainedConfig, command: str, model: str, requested: Sequence[Task], explicit: bool, given: Sequence[str]
 ) -> ModelError:
-    """Return the error on a model that a command cannot take for any of the tasks."""
+    """Return the error on a model that a command cannot take for any of the tasks, which flags `given` ask for."""
     kind, able = _kind_of(config), _names(task for task in requested if task.supports(config))
     default = next((task for task in TASKS.values() if task.is_default_for(config, "")), None)  # whatever the command
+    if default is not None and given and explicit:
+        flags = listing("--" + field.replace("_", "-") for field in given if field not in SHARED_FLAGS)
+        return ModelError(f"{flags}: that is for {_names(requested)}, and {model!r} is a {default.name} model ({kind})")
     if default is not None and explicit:
         return ModelError(f"--task {_names(requested)}: {model!r} is a {default.name} model ({kind})")
     if default is None and able:

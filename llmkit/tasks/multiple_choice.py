@@ -126,7 +126,7 @@ class MultipleChoiceEncoding(AlternativesEncoding):
     ) -> Dataset:
         columns, encoded_rows = settings.columns, []
         for row in rows:
-            choices, question = choices_of(row, columns), str(row[columns["question"]])
+            choices, question = choices_of(row, columns), text_of(row[columns["question"]])
             encoded = _encode_choices(question, choices, tokenizer, settings)
             encoded |= {"length": max(map(len, encoded["input_ids"])), "sizes": [len(choice) for choice in choices]}
             if "answer" in columns:

@@ -16,7 +16,7 @@ import torch
 from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from llmkit.data.columns import Row
+from llmkit.data.columns import Row, text_of
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels, Matching
 from llmkit.errors import OptionError, listing
@@ -89,7 +89,7 @@ class ZeroShotEncoding(AlternativesEncoding):
     def encode(
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
     ) -> Dataset:
-        texts = [str(text) for text in rows[settings.columns["text"]][:]]
+        texts = [text_of(text) for text in rows[settings.columns["text"]][:]]
         if settings.of(ZeroShotSettings).likelihood:
             texts.append("")  # the last encoded row is of no text: how likely the labels are anyway
         encoded = [_encode_text(text, tokenizer, settings) for text in texts]

@@ -423,7 +423,7 @@ BAD_FILES = [
     ("one_row.csv", 5, "too few", ("finetune",)),
     ("one_class.csv", 2, "only the label 'positive'", ("finetune",)),
     ("unseen", 2, "'mixed'", ("finetune",)),
-    ("no_label.csv", 2, "label", ("eval",)),
+    ("no_label.csv", 5, "no row of 'no_label.csv' has a label to measure by", ("eval",)),
     ("only_train", 2, "--split", ("eval",)),
 ]
 

@@ -12,7 +12,7 @@ CELLS = [0, 7, None]
 
 
 @pytest.mark.parametrize(
-    ("cell", "text"), [(None, ""), ("", ""), (0, "0"), (0.0, "0.0"), (False, "False"), ("0", "0"), ("a", "a")]
+    ("cell", "text"), [(None, ""), ("", ""), (0, "0"), (0.0, "0.0"), (False, "false"), ("0", "0"), ("a", "a")]
 )
 def test_only_nothing_has_no_text(cell, text):
     assert text_of(cell) == text

@@ -119,3 +119,24 @@ def test_lists_of_no_turns_keep_their_mixed_types(tmp_path):
     file = tmp_path / "mixed.jsonl"
     file.write_text('{"text": "one", "messages": [{"a": 1}, 2]}\n{"text": "two", "messages": ["x", 1]}')
     assert "messages" in open_dataset(str(file), report=Report()).mixed
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.jsonl", '{"text": "c"}\n{"text": "a", "text": "b"}\n', "a.jsonl, line 2: an object names 'text' twice"),
+        ("a.jsonl", '{"text": "c", "m": {"x": 1, "x": 2}}\n', "a.jsonl, line 1: an object names 'x' twice"),
+        ("a.json", '[{"text": "a", "text": null}]', "a.json: an object names 'text' twice"),
+        ("a.json", '{"data": [{"text": "a", "text": "b"}]}', "a.json: an object names 'text' twice"),
+        ("a.jsonl", '{\n"text": "a",\n"text": "b"}\n{"text": "c"}\n', "a.jsonl, line 1: not JSON"),
+    ],
+)
+def test_an_object_with_two_values_of_one_name_is_refused(tmp_path, name, content, words):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=words):
+        read_rows(tmp_path / name)
+
+
+def test_a_value_that_is_written_twice_is_one(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "text": "a"}\n')
+    assert read_rows(tmp_path / "a.jsonl") == [{"text": "a"}]

@@ -234,3 +234,22 @@ def test_a_terminal_gets_a_table(llmkit, on_terminal, five, regressor):
     assert json.loads(asked.out)["text"] == "the fox"
     number = on_terminal("classify", "the fox", "-m", regressor)
     assert f"{plain(regressor, 'the fox').item():.4f}" in number.out
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags", "sentence"),
+    [
+        ("classifier", ("--labels", "a,b"), "--labels: that is for zero-shot-classification, and "),
+        ("classifier", ("--choice", "a", "--choice", "b"), "--choices: that is for multiple-choice, and "),
+        ("tagger", ("--pair", "b"), "--pair: that is for multi-label-classification, text-classification, and "),
+        ("classifier", ("--task", "token-classification"), "--task token-classification: "),
+    ],
+)
+def test_the_flag_that_a_model_cannot_follow_is_the_one_that_was_given(llmkit, request, kind, flags, sentence):
+    ran = llmkit("classify", "a", "-m", request.getfixturevalue(kind), *flags)
+    assert (ran.code, ran.error[: len(sentence)]) == (2, sentence)
+
+
+def test_a_value_that_a_flag_does_not_take_is_quoted_with_those_that_it_does(llmkit, classifier):
+    ran = llmkit("classify", "a", "-m", classifier, "--windows", "median")
+    assert ran.error == "Invalid value for '--windows': 'median' is not one of 'mean', 'max'."

@@ -250,3 +250,21 @@ def test_damaged_weights_give_no_vectors(llmkit, encoder, tmp_path):
     ran = llmkit("embed", "x", "-m", model)
     assert (ran.code, ran.out) == (2, "")
     assert "no finite numbers" in ran.error
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+@pytest.mark.parametrize("ending", [".npy", ".parquet"])
+def test_a_full_disk_is_said_to_be_full(llmkit, encoder, tmp_path, ending):
+    (tmp_path / f".v{ending}.tmp").symlink_to("/dev/full")
+    ran = llmkit("embed", "a fox", "-m", encoder, "-o", tmp_path / f"v{ending}")
+    assert (ran.code, "no space left on the disk" in ran.error) == (12, True)
+    assert not (tmp_path / f"v{ending}").exists()
+
+
+def test_npy_files_are_those_of_numpy(tmp_path):
+    from llmkit.inference.embedding import write_vectors
+
+    for vectors in (np.arange(6, dtype=np.float32).reshape(2, 3), np.empty((0, 3), np.float32)):
+        write_vectors(tmp_path / "v.npy", [{} for _ in vectors], vectors)
+        np.save(tmp_path / "numpy.npy", vectors)
+        assert (tmp_path / "v.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()

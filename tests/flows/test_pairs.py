@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from conftest import write_jsonl
 from evaluating import values
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 PAIRS = (("the film was good", "a good film"), ("b", "something else"))
 
@@ -54,6 +56,61 @@ def test_pairs_are_found_in_a_file_whichever_row_has_them_first(llmkit, classifi
     assert f"columns: text={first}, pair={second}" in ran.err
     lone = llmkit("classify", "alone here", "-m", classifier, "--json").rows[0]
     assert ran.rows[0]["scores"] == pytest.approx(lone["scores"], abs=1e-6)
+
+
+@pytest.fixture(scope="session")
+def decoder(llama, models_root):
+    folder = models_root / "decoder-classifier"
+    tokenizer = AutoTokenizer.from_pretrained(llama)
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        llama, num_labels=2, id2label={0: "bad", 1: "good"}, pad_token_id=tokenizer.pad_token_id or 0
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["classifier", "decoder"])
+@pytest.mark.parametrize("blank", [None, "", " ", "absent"])
+@pytest.mark.parametrize("flags", [(), ("--windows", "mean")])
+def test_a_row_without_a_pair_is_its_text_alone(llmkit, request, tmp_path, kind, blank, flags):
+    model = request.getfixturevalue(kind)
+    texts = ["the fox was good", "the fox was good and " * 40]
+    lone = [{"text1": text, "text2": blank} for text in texts]
+    if blank == "absent":
+        lone = [{"text1": text} for text in texts]
+    rows = [*lone, {"text1": "b", "text2": "something else"}, {"text1": None, "text2": "b"}]
+    ran = llmkit("classify", "-i", write_jsonl(tmp_path / "rows.jsonl", rows), "-m", model, *flags)
+    assert ran.code == 0, ran.err
+    assert "2 of 4 rows have no pair, and their text is read alone" in ran.err
+    assert "1 of 4 rows has no text, and is answered null" in ran.err
+    assert ran.rows[3]["scores"] is None
+    alone = llmkit("classify", *texts, "-m", model, *flags)
+    for row, expected in zip(ran.rows[:2], alone.rows, strict=True):
+        assert row["scores"] == pytest.approx(expected["scores"], abs=1e-5)
+    if not flags:
+        assert "1 of 3 pairs is longer than 64 tokens, and the rest of the text was not read" in ran.err
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        inputs = tokenizer(texts[0], return_tensors="pt")
+        network = AutoModelForSequenceClassification.from_pretrained(model).eval()
+        with torch.inference_mode():
+            chances = network(**inputs).logits[0].double().softmax(-1).tolist()
+        names = [network.config.id2label[number] for number in range(2)]
+        assert ran.rows[0]["scores"] == pytest.approx(dict(zip(names, chances, strict=True)), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("text=a", "pair=a"), "column 'a' is named for two roles, one of them pair; name another"),
+        (("text=a", "text=b"), "--column names two columns for text; one is wanted"),
+    ],
+)
+def test_a_column_has_one_role_and_a_role_one_column(llmkit, classifier, tmp_path, flags, sentence):
+    data = write_jsonl(tmp_path / "rows.jsonl", [{"a": "x", "b": "y"}])
+    ran = llmkit("classify", "-i", data, "-m", classifier, *(word for flag in flags for word in ("--column", flag)))
+    assert (ran.code, ran.error) == (2, sentence)
 
 
 @pytest.mark.parametrize("cells", [(1, 2, 3, 4), ("p1", "p2", "p3", "p4"), ("EURUSD", "EURUSD", "GBPUSD", "GBPUSD")])

@@ -82,12 +82,44 @@ def test_all_rows_say_which_columns_a_file_has(classified):
     rows = [{"premise": "the fox was good"}, {"premise": "the king", "hypothesis": "was bad"}, {"hypothesis": "a song"}]
     ran = classified(rows)
     assert "columns: text=premise, pair=hypothesis" in ran.err
-    assert "2 of 3 rows have no text or no pair, and are answered null" in ran.err
-    assert [row["label"] is None for row in ran.rows] == [True, False, True]
-    assert ran.rows[1]["scores"] == classified(rows[1:2]).rows[0]["scores"]
+    assert "1 of 3 rows has no pair, and its text is read alone" in ran.err
+    assert "1 of 3 rows has no text, and is answered null" in ran.err
+    assert [row["label"] is None for row in ran.rows] == [False, False, True]
+    assert ran.rows[1]["scores"] == pytest.approx(classified(rows[1:2]).rows[0]["scores"], abs=1e-6)
     late = classified([{"id": 1}, {"id": 2, "review": "the fox"}])
     assert "columns: text=review" in late.err
     assert late.rows[1]["label"] is not None
+
+
+def test_choices_are_read_by_row(llmkit, chooser, tmp_path):
+    cells = [["a fox", 1, True], [], None, '["a fox", "1", "true"]']
+    data = write_jsonl(tmp_path / "c.jsonl", [{"question": "what", "choices": cell} for cell in cells])
+    ran = llmkit("classify", "-i", data, "-m", chooser)
+    assert ran.code == 0, ran.err
+    assert "2 of 4 rows have no choices, and are answered null" in ran.err
+    assert [row["choices"] for row in ran.rows] == cells
+    first, second, third, last = (row["scores"] for row in ran.rows)
+    assert (second, third) == (None, None)
+    assert set(first) == {"a fox", "1", "true"}
+    assert first == pytest.approx(last, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("a|b", 'row 2: its choices are "a|b"; a list of texts is wanted'),
+        (["a", ["b"]], 'row 2: one of its choices is a list, ["b"]; a text is wanted'),
+        (["a", {"b": 1}], 'row 2: one of its choices is an object, {"b": 1}; a text is wanted'),
+        ({"a": 1}, 'row 2: its choices are {"a": 1}; a list of texts is wanted'),
+        ({"text": "a"}, 'row 2: its choices are {"text": "a"}; a list of texts is wanted'),
+        ({"text": ["a", "b"]}, "row 2: choices is an object, and a list in row 1; write all rows alike"),
+        (["a", None], "row 2: choice 2 of 2 is empty"),
+    ],
+)
+def test_choices_that_are_no_texts_are_refused_by_row(llmkit, chooser, tmp_path, cell, words):
+    rows = [{"question": "what", "choices": ["a", "b"]}, {"question": "what", "choices": cell}]
+    ran = llmkit("classify", "-i", write_jsonl(tmp_path / "c.jsonl", rows), "-m", chooser)
+    assert (ran.code, ran.error) == (2, words)
 
 
 def test_choices_and_contexts_may_come_in_later_rows(llmkit, chooser, reader, tmp_path):

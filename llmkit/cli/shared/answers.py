@@ -67,7 +67,7 @@ def answer_file(
 
 
 def _say_unanswerable(answerer: Answerer[Prepared], inputs: Sequence[Row], options: RowOptions, report: Report) -> None:
-    """Say how many rows of a file ask nothing, and are answered null.
+    """Say how many rows of a file ask nothing, and are answered null; and how many lack what they can do without.
 
     Raises:
         EmptyError: that is so of all of them.
@@ -75,9 +75,15 @@ def _say_unanswerable(answerer: Answerer[Prepared], inputs: Sequence[Row], optio
     from llmkit.data.columns import text_of
 
     left = [row for row in inputs if not answerer.is_answerable(row)]
+    for role in sorted(answerer.optional_roles & inputs[0].keys()):
+        lone = sum(answerer.is_answerable(row) and not text_of(row[role]).strip() for row in inputs)
+        if lone:
+            have, their = ("has", "its") if lone == 1 else ("have", "their")
+            report.say(f"{lone} of {len(inputs)} rows {have} no {role}, and {their} {answerer.role} is read alone")
     if not left:
         return
-    roles = [role for role in left[0] if any(not text_of(row[role]).strip() for row in left)] or [answerer.role]
+    needed = [role for role in left[0] if role not in answerer.optional_roles]
+    roles = [role for role in needed if any(not text_of(row[role]).strip() for row in left)] or [answerer.role]
     if len(left) == len(inputs):
         raise EmptyError(
             f"{options.input}: nothing to answer, none of {len(inputs)} rows has a {' and a '.join(roles)}"

@@ -23,6 +23,28 @@ TURNS = frozenset(LISTS_OF_A_ROW.split())  # lists of objects that are a value o
 TEXTS_OF_A_ROW = "text sentence review content body comment question context prompt instruction input document"
 TEXTS = frozenset(TEXTS_OF_A_ROW.split())
 ANNOTATIONS = "texts and their spans, as annotation tools write them, are the rows"
+_Decoded = list[tuple[str, object]]
+
+
+class _NamedTwice(ValueError):
+    """An object has two values of one name."""
+
+
+def _object(pairs: _Decoded) -> FileRow:
+    """Return an object; Python's own decoder keeps the last of two values of one name.
+
+    Raises:
+        _NamedTwice: they differ.
+    """
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        for name, value in pairs:
+            if made[name] != value:
+                raise _NamedTwice(name)
+    return made
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_object)
 DEEP = "values are nested too deeply, or a number has thousands of digits; such a value cannot be read"
 
 
@@ -55,9 +77,11 @@ def is_json(text: str) -> bool:
 
 def _loaded(text: str, where: str) -> object:
     try:
-        return json.loads(text)
+        return DECODER.decode(text)
     except json.JSONDecodeError:
         raise
+    except _NamedTwice as error:
+        raise DataError(f"{where}: an object names {str(error)!r} twice, with two values; rename one") from None
     except (ValueError, RecursionError):
         raise DataError(f"{where}: {DEEP}") from None
 
@@ -90,7 +114,7 @@ def _of_lines(text: str, where: str) -> Rows:
 def _of_arrays(text: str, where: str) -> Rows:
     """Return the rows of lines that hold an array each: spaCy's pairs, or the messages of a conversation."""
     try:
-        values = [json.loads(line) for line in text.split("\n") if line.strip()]
+        values = [DECODER.decode(line) for line in text.split("\n") if line.strip()]
     except (ValueError, RecursionError):
         values = []
     claimed = read_annotations(values, where) if values else None
@@ -112,7 +136,7 @@ def _of_messages(values: Sequence[object]) -> Rows | None:
 
 def _objects_over_lines(text: str) -> list[FileRow] | None:
     """Return the objects that stand one after the other, if they do."""
-    decoder, place, rows = json.JSONDecoder(), 0, list[FileRow]()
+    place, rows = 0, list[FileRow]()
     blanks = " \t\r\n"
     try:
         while True:
@@ -120,7 +144,7 @@ def _objects_over_lines(text: str) -> list[FileRow] | None:
                 place += 1
             if place == len(text):
                 return rows
-            row, place = decoder.raw_decode(text, place)
+            row, place = DECODER.raw_decode(text, place)
             if not isinstance(row, dict):
                 return None
             rows.append(row)

@@ -93,6 +93,8 @@ class Columns(ABC):
                 names = (*names, *only_named(of_file, TEXT_WORDS))
             if role in self.required_roles or role in given or any(name in of_file for name in names):
                 column = column_for(rows, role, given, names)
+                if column in columns.values() and column in given.values():
+                    raise DataError(f"column {column!r} is named for two roles, one of them {role}; name another")
                 if column in columns.values():
                     raise DataError(f"which column holds the {role}, beside {column!r}? Say --column {role}=NAME")
                 columns[role] = column

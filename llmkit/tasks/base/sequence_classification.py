@@ -68,7 +68,10 @@ class SequenceEncoding(Encoding):
         picked = rows.select(list(cut))
         pairs = zip(cut, picked[settings.columns["text"]], picked[settings.columns["pair"]], strict=True)
         limit = settings.max_length
-        return {row: cut_of_pair(text_of(text), text_of(pair), tokenizer, limit) for row, text, pair in pairs}
+        return {
+            row: cut_of_pair(text_of(text), text_of(pair), tokenizer, limit) if text_of(pair).strip() else ("text",)
+            for row, text, pair in pairs
+        }
 
     def first_unwindowed_row(
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
@@ -77,6 +80,8 @@ class SequenceEncoding(Encoding):
             return None
         pairs = zip(rows[settings.columns["text"]][:], rows[settings.columns["pair"]][:], strict=True)
         for row, (text, pair) in enumerate(pairs):
+            if not text_of(pair).strip():  # read alone
+                continue
             problem = problem_with_windows(text_of(text), text_of(pair), tokenizer, settings.max_length)
             if problem is not None:
                 return row, problem
@@ -86,7 +91,7 @@ class SequenceEncoding(Encoding):
         texts, pairs = rows[settings.columns["text"]][:], _pairs(rows, settings)
         encoded = []
         for row, text in enumerate(texts):
-            pair = None if pairs is None else text_of(pairs[row])
+            pair = None if pairs is None or not text_of(pairs[row]).strip() else text_of(pairs[row])
             for window in text_windows(text_of(text), pair, tokenizer, settings.max_length):
                 encoded.append({**window, "row": row, "length": len(window["input_ids"])})
         return Dataset.from_list(encoded)

@@ -15,9 +15,9 @@ from llmkit.errors import shortened
 def choices_of(row: Row, columns: Mapping[str, str]) -> list[str]:
     """Return the texts of the choices of a row."""
     if "choices" not in columns:
-        return [str(row[columns[role]]) for role in _choice_roles(columns)]
+        return [text_of(row[columns[role]]) for role in _choice_roles(columns)]
     cell = as_list(row[columns["choices"]])
-    return [str(text) for text in (cell["text"] if isinstance(cell, dict) else cell)]
+    return [text_of(text) for text in (cell["text"] if isinstance(cell, dict) else cell)]
 
 
 def choice_names(row: Row, columns: Mapping[str, str]) -> list[str] | None:

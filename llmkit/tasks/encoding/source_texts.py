@@ -15,13 +15,13 @@ CutTokens = tuple[list[int], bool]  # of a text, and whether some were cut off
 
 def joined_text(cell: object) -> str:
     """Return the text of a cell: sentences of a list are joined by a space."""
-    return " ".join(map(str, cell)) if isinstance(cell, list) else "" if cell is None else str(cell)
+    return " ".join(map(text_of, cell)) if isinstance(cell, list) else text_of(cell)
 
 
 def references_in(cell: object) -> list[str]:
     """Return the references that a cell holds, without blank ones."""
     texts = cell if isinstance(cell, list) else [cell]
-    return [str(text) for text in texts if text_of(text).strip()]
+    return [text_of(text) for text in texts if text_of(text).strip()]
 
 
 def holds_text_lists(feature: object) -> bool:
