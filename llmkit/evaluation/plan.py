@@ -221,7 +221,7 @@ def _settings(
         stride=evaluation.stride,
         per_row=evaluation.per_row,
         seed=seed_of(evaluation, model.run_record),
-        split_special_tokens=model.run_record.get("options", {}).get("split_special_tokens"),
+        split_special_tokens=runs.split_special_tokens_of(model.run_record),
         reference=reference,
     )
     return tasks.settings_for(task, model.resolved, model.tokenizer, request.data, draft)

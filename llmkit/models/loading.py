@@ -189,9 +189,15 @@ def require_no_adapter(resolved: ResolvedModel) -> None:
     """Refuse an adapter where a model is wanted that can be trained.
 
     Raises:
-        ModelError: naming the command that makes one of it.
+        ModelError: naming the command that makes one of it, or its base where none can be made.
     """
     if resolved.base is not None:
+        kind = adapters.unmergeable_kind(resolved.path, resolved.name)
+        if kind is not None:
+            raise ModelError(
+                f"{resolved.name!r} is an adapter of {kind}, which is not trained further and adds no weights to "
+                f"merge: -m {resolved.base.name} trains its base"
+            )
         raise ModelError(
             f"{resolved.name!r} is an adapter: `llmkit merge {resolved.name}` makes a model to train of it"
         )

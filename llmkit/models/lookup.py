@@ -63,11 +63,12 @@ class ResolvedModel:
 
 
 def resolve_model(
-    options: ModelOptions, report: Report, default: str | None = None, base: str | None = None
+    options: ModelOptions, report: Report, default: str | None = None, base: str | None = None, *, adapter: bool = True
 ) -> ResolvedModel:
     """Find the model and read its config; a folder on disk never touches the network.
 
     An adapter is found with the model that it was made on, which `base` names if it is not where the adapter says.
+    Without `adapter` it is refused, as the base of another is no adapter.
 
     Raises:
         OptionError: no model is named and there is no default.
@@ -91,6 +92,8 @@ def resolve_model(
     is_adapter = adapters.is_adapter(resolved.path)
     if options.revision is not None and not (resolved.on_hub or is_adapter):
         raise OptionError(f"--revision names a version on the Hub, and {name!r} is on this machine: leave it out")
+    if is_adapter and not adapter:
+        raise ModelError(f"{name!r} is an adapter, and a model is wanted, as merge makes one of an adapter")
     if is_adapter:
         resolved = replace(resolved, base=_base_of(resolved, options, report, base))
     resolved = replace(resolved, config=_config(resolved, options))
@@ -125,21 +128,24 @@ def _base_of(adapter: ResolvedModel, options: ModelOptions, report: Report, name
         recorded = BUILTIN_NAME
     if not (named or recorded):
         raise ModelError(
-            f"the adapter {adapter.name!r} does not say which base it was made on, in its {adapters.CONFIG}"
+            f"the adapter {adapter.name!r} does not say which base it was made on; if you know it, {_remedy(adapter)}"
         )
     if not named:
         recorded = _beside(recorded, adapter, report)
     try:
         own = options.revision is None and Path(named or recorded).expanduser().exists()
         opening = replace(options, model=named or recorded, revision=None if own else revision)
-        base = resolve_model(opening, report)
+        return resolve_model(opening, report, adapter=False)
     except (ModelError, HubError) as error:
-        raise type(error)(
-            f"{error}; it is the base of the adapter {adapter.name!r}, by its {adapters.CONFIG}"
-        ) from error
-    if base.base is not None:
-        raise ModelError(f"{base.name!r}, the base of the adapter {adapter.name!r}, is an adapter too: merge it first")
-    return base
+        where = "by -m" if named else f"by its {adapters.CONFIG}; if it lies elsewhere, {_remedy(adapter)}"
+        raise type(error)(f"{error}; it is the base of the adapter {adapter.name!r}, {where}") from error
+
+
+def _remedy(adapter: ResolvedModel) -> str:
+    """Return what to type for an adapter whose base is not where it says."""
+    if adapter.on_hub:
+        return f"`llmkit merge {adapter.name} -m FOLDER` makes a model of the adapter and that base"
+    return f"write that as base_model_name_or_path in {adapter.path / adapters.CONFIG}"
 
 
 def _beside(recorded: str, adapter: ResolvedModel, report: Report) -> str:

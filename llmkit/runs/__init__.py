@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from llmkit.runs.folder import MADE_HERE, SCHEMA, RunFolder, drop_incomplete, newest_checkpoint, open_run, read_run
 from llmkit.runs.provenance import environment, git_state, peak_memory_bytes, versions
+from llmkit.runs.record import split_special_tokens_of
 
 __all__ = [
     "MADE_HERE",
@@ -16,5 +17,6 @@ __all__ = [
     "open_run",
     "peak_memory_bytes",
     "read_run",
+    "split_special_tokens_of",
     "versions",
 ]

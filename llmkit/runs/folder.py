@@ -58,6 +58,17 @@ class RunFolder:
         """Where the trainer keeps its checkpoints."""
         return self.path / "checkpoints"
 
+    @property
+    def begun(self) -> RunRecord:
+        """The run.json of the run that is gone on with, or is finished; empty where a run begins."""
+        goes_on = self.finished or self.resume_from is not None
+        return (read_run(self.path) or {}) if goes_on else {}
+
+    def options_with(self, identity: Mapping[str, object]) -> dict[str, object]:
+        """Return the options for run.json: a run that was begun before there was an option stays without it."""
+        known = self.begun.get("options", identity)
+        return {name: value for name, value in identity.items() if name in known or value is not None}
+
     def write(self, run_record: RunRecord) -> None:
         """Replace run.json at one stroke: a reader never sees half of it."""
         write_whole(self.path / "run.json", to_json({"schema": SCHEMA, **run_record}, indent=2) + "\n")

@@ -71,7 +71,7 @@ def push(
     _require_token(repo)
     repository = _look_up(repo)
     made = changes(repository, files, options.replace)
-    _say(repo, repository, made, options.replace, report)
+    _say(repo, repository, made, report)
     made.require_allowed(repo)
     return _upload(repo, repository, made, options, options.message or _message(run_record), report)
 
@@ -84,13 +84,13 @@ def _dry_run(repo: str, files: dict[str, Content], options: PushOptions, report:
         report.warn(f"what {repo} holds could not be looked up, and is not compared: {error}")
         repository, looked_up = Repository(is_new=True), False
     made = changes(repository, files, options.replace)
-    _say(repo, repository, made, options.replace, report)
+    _say(repo, repository, made, report)
     if looked_up and repository.is_new:
         report.say(f"{repo} is not there yet, or is private and not visible without its token: it would be new")
     return Pushed(repo, None, None, made, looked_up, looked_up and repository.is_new)
 
 
-def _say(repo: str, repository: Repository, made: Changes, replace: bool, report: Report) -> None:
+def _say(repo: str, repository: Repository, made: Changes, report: Report) -> None:
     """Say what goes up, and what becomes of the files that are there."""
     for name, content in made.uploaded.items():
         report.say(f"{size(content):>14,} bytes  {name}{' (replaced)' if name in made.replaced else ''}")
@@ -103,8 +103,8 @@ def _say(repo: str, repository: Repository, made: Changes, replace: bool, report
         report.say(f"removed there: {listing(made.removed)}")
     if made.kept:
         report.say(f"kept there, not of llmkit: {listing(made.kept, MAX_FILES_SHOWN)}")
-    if repository.has_edited_card and not replace:
-        report.warn(f"{CARD} was edited on the Hub, and is kept: its figures may be those of an earlier push")
+    if CARD in made.kept:
+        report.warn(f"{CARD} was written by hand there, and is kept: its figures may be those of an earlier push")
 
 
 def _require_name(repo: str) -> None:

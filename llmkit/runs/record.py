@@ -174,3 +174,13 @@ class RunRecord(TypedDict, total=False):
     seeds: SeedsResult  # of --seeds
     search: SearchResult  # of --search
     merged: MergedRecord  # of merge
+
+
+def split_special_tokens_of(run_record: RunRecord) -> bool | None:
+    """Return whether control tokens that texts spelled were text in a training; None: as is usual for its task.
+
+    One that was begun before there was the option read them as the tokens.
+    """
+    is_finetuned = run_record.get("command") in ("finetune", "merge") and "options" in run_record
+    known = run_record.get("options", {}).get("split_special_tokens", False if is_finetuned else None)
+    return known if isinstance(known, bool) else None

@@ -55,16 +55,25 @@ class Repository:
         run_record = _object(self.texts.get(RUN, ""))
         return not self.has_list and {"schema", "status", "command", "versions"} <= run_record.keys()
 
-    @property
-    def has_edited_card(self) -> bool:
-        """Whether the card here is of another hand."""
-        return CARD in self.files and not is_untouched(self.texts.get(CARD, ""))
+    def keeps_card(self, content: Content | None) -> bool:
+        """Tell whether the card here was written by hand and stays, where `content` would take its place.
+
+        One that a push put here from a run gives way to what was since written by hand there.
+        """
+        if CARD not in self.files or is_untouched(self.texts.get(CARD, "")):
+            return False
+        if content is None:
+            return True
+        there, listed = self.files[CARD], (self._listed() or {}).get(CARD)
+        if _is(there, _hashes(content)):
+            return False
+        return not _is(there, listed) or is_untouched(_text(content))
 
     def is_own(self, name: str, content: Content | None = None) -> bool:
         """Tell whether a push put a file here as it is, or is to put the same one; `content` would take its place."""
         listed = self._listed()
         if name == CARD:
-            return not self.has_edited_card
+            return not self.keeps_card(content)
         if name == MANIFEST:
             return listed is not None
         if listed is not None:
@@ -104,7 +113,7 @@ class Changes:
 def changes(repository: Repository, files: Mapping[str, Content], replace: bool) -> Changes:
     """Return what a push of these files comes to; `replace` counts those of other hands as its own."""
     there = repository.files
-    keeps_card = repository.has_edited_card and not replace
+    keeps_card = not replace and repository.keeps_card(files.get(CARD))
     files = {name: content for name, content in files.items() if not (keeps_card and name == CARD)}
     hashes = {name: _hashes(content) for name, content in sorted(files.items())}
     files[MANIFEST] = (to_json({"schema": SCHEMA, "files": hashes}, indent=2) + "\n").encode()
@@ -127,6 +136,10 @@ def is_made_here(name: str) -> bool:
 def size(content: Content) -> int:
     """Return how many bytes a file to be uploaded has."""
     return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
+def _text(content: Content) -> str:
+    return (content if isinstance(content, bytes) else content.read_bytes()).decode("utf-8", errors="replace")
 
 
 def _can_go(repository: Repository, name: str, replace: bool) -> bool:

@@ -19,8 +19,9 @@ from llmkit.evaluation.answer_session import dtype_name
 from llmkit.inference.opening import open_answerer
 from llmkit.inference.row_files import inputs_of
 from llmkit.models import ResolvedModel, adapters
-from llmkit.options import GenerateRequest, GenerationOptions, MergeOptions, ModelOptions, RunOptions
+from llmkit.options import GenerateRequest, GenerationOptions, MergeOptions, ModelOptions, RunOptions, TalkOptions
 from llmkit.output.report import Report
+from llmkit.runs.card import write_card
 from llmkit.runs.record import DifferingAnswer, MergedRecord, RunRecord
 from llmkit.tasks import TASKS, Task, get_task, require_roles
 
@@ -46,7 +47,7 @@ NEW_TOKENS = 32  # of the greedy continuations that are compared
 TOLERANCE = {"float32": 1e-3, "float64": 1e-3}  # numbers of answers that differ by less are equal
 TOLERANCE_OF_HALVES = 5e-2  # which round more
 MAX_DIFFERING_SHOWN = 5
-FIELDS_OF_ADAPTER = ("task", "options", "data", "max_length", "recipe", "reference")  # that its run.json hands on
+FIELDS_OF_ADAPTER = ("options", "data", "max_length", "recipe", "reference")  # that its run.json hands on
 BARE_ANSWERS = ("completion", "prediction")  # fields of answers that are compared without their names
 
 
@@ -126,19 +127,20 @@ def merge(
     report.say(f"adapter: {adapter}, of {task.name}, made on {resolved.base.name}; {len(inputs)} prompts to compare on")
     if dry_run:
         return None
-    before = _answers(task, resolved, opening, inputs, options.batch_size)
+    before = _answers(task, resolved, opening, inputs, options.batch_size, report)
     if options.overwrite:
         folder.clear()
     _save_folded(task, resolved, tokenizer, opening, folder.path)
     if resolved.config.tie_word_embeddings and not _is_tied(folder.path):
         report.say("embeddings: the head has weights of its own in the merged model, which it shared in the base")
     saved = replace(model, model=str(folder.path), revision=None)
-    after = _answers(task, models.resolve_model(saved, report), saved, inputs, options.batch_size)
+    quiet = Report(TalkOptions(quiet=True))  # what is said of the adapter's answers goes for these too
+    after = _answers(task, models.resolve_model(saved, quiet), saved, inputs, options.batch_size, quiet)
     tolerance = _tolerance(resolved, opening, report)
     prompts = inputs if len(before) == len(inputs) else [{"window": number} for number in range(1, len(before) + 1)]
     comparison = _compare(prompts, before, after, tolerance)
     merged = Merged(folder.path, adapter, resolved.base.name, len(prompts), *comparison)
-    _write_down(folder, resolved, merged)
+    _write_down(folder, resolved, task, merged)
     return merged
 
 
@@ -200,11 +202,11 @@ def _read_prompts(task: Task, options: MergeOptions) -> list[Row]:
 
 
 def _answers(
-    task: Task, resolved: ResolvedModel, options: ModelOptions, inputs: Sequence[Row], batch_size: int
+    task: Task, resolved: ResolvedModel, options: ModelOptions, inputs: Sequence[Row], batch_size: int, report: Report
 ) -> Sequence[object]:
     """Return what the model answers to each of the inputs: a greedy continuation, a prediction, or else numbers."""
     request = GenerateRequest(model=options, decoding=GenerationOptions(max_new_tokens=NEW_TOKENS))
-    answerer = open_answerer(task, resolved, request, Report())
+    answerer = open_answerer(task, resolved, request, report)
     names = [f"prompt {number}" for number in range(1, len(inputs) + 1)]
     answers = answerer.answer(answerer.prepare(inputs, names), batch_size)
     return [next((answer[name] for name in BARE_ANSWERS if name in answer), answer) for answer in answers]
@@ -247,9 +249,10 @@ def _differences(first: object, second: object) -> Iterator[float]:
         yield math.inf
 
 
-def _write_down(folder: runs.RunFolder, resolved: ResolvedModel, merged: Merged) -> None:
-    """Write run.json: what eval and classify read of the adapter's run, and what was merged."""
+def _write_down(folder: runs.RunFolder, resolved: ResolvedModel, task: Task, merged: Merged) -> None:
+    """Write run.json, what eval and classify read of the adapter's run and what was merged, and the model card."""
     trained = dict(runs.read_run(resolved.path) or {})
-    known = {name: trained[name] for name in FIELDS_OF_ADAPTER if name in trained}
+    known = {"task": task.name} | {name: trained[name] for name in FIELDS_OF_ADAPTER if name in trained}
     run_record = {"status": "finished", "command": "merge", **known, "merged": merged.as_dict(), **runs.environment()}
     folder.write(cast("RunRecord", run_record))
+    write_card(folder.path, cast("RunRecord", run_record))

@@ -111,7 +111,7 @@ def _job(request: FinetuneRequest, command_identity: dict[str, object], teacher:
     stream = streaming.stream_of(chosen.streamed, task, train_tokenizer, settings) if chosen.streamed else None
     return Job(
         command="finetune",
-        identity=request.identity,
+        identity=chosen.folder.options_with(request.identity),
         task=task,
         settings=settings,
         resolved=resolved,
@@ -143,6 +143,7 @@ def _settings(
         labels=labels,
         benchmark=chosen.source.benchmark,
         seed=request.training.seed,
+        split_special_tokens=runs.split_special_tokens_of(chosen.folder.begun),
         reference=_reference(chosen.resolved) if chosen.task.needs_reference_outputs else None,
     )
     return tasks.settings_for(chosen.task, chosen.resolved, tokenizer, request.data, draft, train)

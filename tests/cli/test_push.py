@@ -135,7 +135,7 @@ def test_a_card_that_was_edited_by_hand_is_kept_and_so_is_what_is_not_of_llmkit(
     root, _, ran = pushed
     assert ran["edited"].code == 0, ran["edited"].err
     assert "README.md: edited by hand, and goes as it is" in ran["edited"].err
-    assert "README.md was edited on the Hub, and is kept" in ran["edited"].err
+    assert "README.md was written by hand there, and is kept" in ran["edited"].err
     assert "Written on the Hub." in (root / "models/me/mine/README.md").read_text()
     assert "data.bin" in folder_of(root, "me/mine")
     assert ran["edited"].json["removed"] == []

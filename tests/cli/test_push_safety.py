@@ -158,6 +158,28 @@ def test_a_file_that_was_changed_there_is_of_another_hand(tmp_path, world):
     assert "edited" not in (root / "models/me/mine/config.json").read_text()
 
 
+def test_a_card_of_ones_own_hand_is_pushed_again_and_only_gives_way_to_another_of_that_hand(tmp_path, world):
+    root, session = world
+    run, there = run_folder(tmp_path / "run"), root / "models/me/mine/README.md"
+    (run / "README.md").write_text("# By hand")
+    first, again = session("push {}/run me/mine --json", "push {}/run me/mine --json")
+    assert (first.code, again.code, again.json["uploaded"], again.json["kept"]) == (0, 0, [], []), again.err
+    (run / "README.md").write_text("# By hand, better")
+    (better,) = session("push {}/run me/mine --json")
+    assert better.json["replaced"] == ["README.md", "llmkit_files.json"]
+    assert there.read_text() == "# By hand, better"
+    (run / "README.md").unlink()
+    (written,) = session("push {}/run me/mine --json")
+    assert (written.code, written.json["kept"]) == (0, ["README.md"])
+    assert "README.md was written by hand there, and is kept" in written.err
+    (run / "README.md").write_text("# By hand, best")
+    there.write_text("# By hand, there")
+    (other,) = session("push {}/run me/mine --json")
+    assert (other.json["kept"], there.read_text()) == (["README.md"], "# By hand, there")
+    (replaced,) = session("push {}/run me/mine --json --replace")
+    assert (replaced.code, there.read_text()) == (0, "# By hand, best")
+
+
 def test_a_repository_of_an_llmkit_without_the_list_keeps_what_its_runs_need_not_have(tmp_path, world):
     root, session = world
     run_folder(tmp_path / "run")

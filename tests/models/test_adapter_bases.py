@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from peft import LoraConfig, get_peft_model
 from peft_adapters import QUERY, TEXTS, completions, continuation, make
 from safetensors.torch import load_file, save_file
@@ -111,6 +112,9 @@ def widened(folder: Path) -> None:
         (pickled, ("adapter_model.bin", "adapter_model.safetensors", "save_file")),
         (widened, ("does not fit its base", "8 x 64 in the adapter and 8 x 32 on the base")),
         (lambda folder: describe(folder, peft_type="POLY"), ("POLY", "not opened")),
+        (lambda folder: describe(folder, peft_type=None), ("it has no peft_type",)),
+        (lambda folder: describe(folder, base_model_name_or_path=["base"]), ("base_model_name_or_path is no text",)),
+        (lambda folder: (folder / "adapter_config.json").write_text("[]"), ("it holds no object",)),
         (lambda folder: describe(folder, peft_type="NEWER"), ("NEWER", "does not know")),
         (lambda folder: describe(folder, layer_replication=[[0, 1], [0, 2]]), ("layer_replication",)),
         (lambda folder: describe(folder, alora_invocation_tokens=[1]), ("alora_invocation_tokens",)),
@@ -154,3 +158,45 @@ def test_a_quantized_base_is_not_merged_into(llmkit, llama, adapter, tmp_path):
     ran = llmkit("merge", adapter, "-m", base, "-o", tmp_path / "merged")
     assert ran.code == 2
     assert "quantized (gptq)" in ran.error
+
+
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [
+        ("/absent/base", "there is no model folder '/absent/base'"),
+        ("out/of/place", "'out/of/place' is neither here on disk nor a valid Hub name"),
+        (None, "does not say which base it was made on"),
+        ("", "does not say which base it was made on"),
+        ("{}", "'{}' is an adapter, and a model is wanted"),
+        ("{}/../other", "'{}/../other' is an adapter, and a model is wanted"),
+    ],
+)
+def test_an_adapter_without_its_base_says_what_to_edit(llmkit, adapter, tmp_path, base, words):
+    shutil.copytree(adapter, tmp_path / "other")
+    describe(tmp_path / "other", base_model_name_or_path=str(adapter))
+    describe(adapter, base_model_name_or_path=base and base.replace("{}", str(adapter)))
+    for line in (("generate", "the fox", "-m"), ("merge", "-o", tmp_path / "merged")):
+        ran = llmkit(*line, adapter)
+        assert ran.code == 2, ran.err
+        assert words.replace("{}", str(adapter)) in ran.error
+        assert f"write that as base_model_name_or_path in {adapter / 'adapter_config.json'}" in ran.error
+    named = llmkit("merge", adapter, "-m", "/absent/named", "-o", tmp_path / "merged")
+    assert named.code == 2
+    assert f"'/absent/named'; it is the base of the adapter {str(adapter)!r}, by -m" in named.error
+
+
+def test_a_base_that_is_not_named_can_be_named_to_merge(llmkit, llama, adapter, texts, tmp_path):
+    expected = completions(llmkit, adapter, texts)
+    describe(adapter, base_model_name_or_path=None)
+    assert llmkit("merge", adapter, "-m", llama, "-o", tmp_path / "merged").code == 0
+    assert completions(llmkit, tmp_path / "merged", texts) == expected
+
+
+def test_the_merged_model_of_another_programs_adapter_has_a_task_and_a_card(llmkit, adapter, tmp_path):
+    ran = llmkit("merge", adapter, "-o", tmp_path / "merged", "--dtype", "bfloat16", "--min-agreement", "0")
+    assert ran.code == 0, ran.err
+    assert ran.err.count("in bfloat16 a text can change") == 1
+    assert json.loads((tmp_path / "merged" / "run.json").read_text())["task"] == "causal-lm"
+    assert ModelCard.load(tmp_path / "merged" / "README.md").data.pipeline_tag == "text-generation"
+    again = llmkit("merge", adapter, "-o", tmp_path / "merged", "--overwrite", "--quiet", "--min-agreement", "0")
+    assert (again.code, again.err) == (0, "")

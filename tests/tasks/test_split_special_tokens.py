@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 import tiny
+import torch
 from chat_families import FAMILIES, tokenizer_of
 from conftest import write_jsonl
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
+from signalling import Signalling
 from transformers import AutoTokenizer
 
+from llmkit.errors import Stopped
 from llmkit.models.text.special_tokens import control_tokens
+from llmkit.options import DataOptions, RunOptions, TrainingOptions
 from llmkit.tasks import TASKS, TaskSettings
 from llmkit.tasks.base.generated_texts import TextToTextSettings
 from llmkit.tasks.encoding.assistant_masks import GENERATION_BLOCK
+from llmkit.training.finetuning import finetune
 
 EOS = "<|endoftext|>"
 families = pytest.mark.parametrize("family", list(FAMILIES))
@@ -197,3 +204,33 @@ def test_the_flag_is_refused_where_texts_are_no_prompts(llmkit, classifier, tmp_
     ran = llmkit("eval", rows, "-m", classifier, "--no-split-special-tokens")
     assert ran.code == 2
     assert "--split-special-tokens is for" in ran.err
+
+
+def test_a_run_that_was_begun_before_the_flag_goes_on_and_is_measured_with_tokens(
+    llmkit, assistant, injected, tmp_path
+) -> None:
+    data, hyper = DataOptions(split_special_tokens=False), TrainingOptions(max_steps=4, batch_size=2)
+    groups = {"training_options": hyper, "data": data}
+    finetune(str(injected), str(assistant), run=RunOptions(output=tmp_path / "whole"), **groups)
+    run = RunOptions(output=tmp_path / "old")
+    with pytest.raises(Stopped):
+        finetune(str(injected), str(assistant), run=run, report=Signalling(2, signal.SIGTERM), **groups)
+    record = json.loads((tmp_path / "old" / "run.json").read_text())
+    del record["options"]["split_special_tokens"]
+    (tmp_path / "old" / "run.json").write_text(json.dumps(record))
+
+    command = ("finetune", injected, "-m", assistant, "-o", tmp_path / "old", "--max-steps", "4", "--batch-size", "2")
+    ran = llmkit(*command)
+    assert ran.code == 0, ran.err
+    assert "texts, read as tokens" in ran.err
+    assert "split_special_tokens" not in json.loads((tmp_path / "old" / "run.json").read_text())["options"]
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "old"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert "nothing to do" in llmkit(*command, "--resume").err
+    others = write_jsonl(tmp_path / "others.jsonl", chats(f"y{EOS}z") * 3)
+    losses = []
+    for name in ("whole", "old"):
+        measured = llmkit("eval", others, "-m", tmp_path / name, "--json")
+        assert "read as tokens" in measured.err
+        losses.append(measured.json["metrics"]["loss"]["value"])
+    assert losses[0] == losses[1]

@@ -24,6 +24,7 @@ from llmkit.models.adapters.saved import (
     require_peft,
     saved_rows,
     saved_shapes,
+    unmergeable_kind,
 )
 from llmkit.models.adapters.switching import has_adapter, is_active, turned_off
 
@@ -53,5 +54,6 @@ __all__ = [
     "saved_rows",
     "saved_shapes",
     "turned_off",
+    "unmergeable_kind",
     "unquantized_base_modules",
 ]

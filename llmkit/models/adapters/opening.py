@@ -29,13 +29,17 @@ def open_adapter(
     Raises:
         ModelError: it was made for a model of other modules or shapes, or cannot be folded.
     """
-    from peft import PeftModel, get_peft_model_state_dict
+    from peft import PeftConfig, PeftModel, get_peft_model_state_dict
 
     base, adapter, shapes = type(model).__name__, read_adapter(folder, name), saved_shapes(folder)
     fit_embeddings(model, adapter, shapes, tokens, name)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"peft\.tuners\.")  # while it answers
     try:
         with warnings.catch_warnings(action="ignore"):  # what does not fit is looked for below
-            adapted = PeftModel.from_pretrained(model, str(folder), torch_device="cpu")
+            config = PeftConfig.from_pretrained(str(folder))
+            if getattr(config, "progressbar", False):  # which some kinds draw while they are opened
+                config.progressbar = False
+            adapted = PeftModel.from_pretrained(model, str(folder), config=config, torch_device="cpu")
             needed, possible = (
                 set(get_peft_model_state_dict(adapted, save_embedding_layers=whole)) for whole in (False, True)
             )

@@ -90,8 +90,8 @@ def read_adapter(folder: Path, name: str) -> SavedAdapter:
 
     try:
         values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        kind, base = str(values["peft_type"]), values["base_model_name_or_path"]
-    except (ValueError, KeyError, TypeError) as error:
+        kind, base = _kind_and_base(values)
+    except (OSError, ValueError) as error:
         raise ModelError(f"{name!r} has an {CONFIG} that cannot be used: {brief(error)}") from error
     if kind not in {known.value for known in PeftType}:
         raise ModelError(f"{name!r} is an adapter of the kind {kind}, which the peft that is installed does not know")
@@ -100,7 +100,34 @@ def read_adapter(folder: Path, name: str) -> SavedAdapter:
     for option, reason in UNOPENED_OPTIONS.items():
         if values.get(option):
             raise ModelError(f"{name!r} is an adapter with {option}, which is not opened: {reason}")
-    return SavedAdapter(kind, str(base or ""), values.get("revision"), values.get("task_type"), values)
+    return SavedAdapter(kind, base, values.get("revision"), values.get("task_type"), values)
+
+
+def _kind_and_base(values: object) -> tuple[str, str]:
+    """Return the kind of an adapter and its base, which is "" where none is named.
+
+    Raises:
+        ValueError: the values are not as peft writes them.
+    """
+    if not isinstance(values, dict):
+        raise ValueError("it holds no object")
+    kind, base = values.get("peft_type"), values.get("base_model_name_or_path") or ""
+    if not isinstance(kind, str):
+        raise ValueError("it has no peft_type, the kind of the adapter")
+    if not isinstance(base, str):
+        raise ValueError("its base_model_name_or_path is no text")
+    return kind, base
+
+
+def unmergeable_kind(folder: Path, name: str) -> str | None:
+    """Return what people call the kind of an adapter of which nothing can be folded into weights; None of others.
+
+    Raises:
+        ModelError: as `read_adapter`.
+    """
+    kind = read_adapter(folder, name).kind
+    known = {**VIRTUAL_TOKEN_KINDS, "ADAPTION_PROMPT": "adaption prompts"}.get(kind)
+    return known and f"{known} ({kind})"
 
 
 def require_mergeable(folder: Path, name: str) -> None:
@@ -109,12 +136,9 @@ def require_mergeable(folder: Path, name: str) -> None:
     Raises:
         ModelError: naming its kind.
     """
-    kind = read_adapter(folder, name).kind
-    known = {**VIRTUAL_TOKEN_KINDS, "ADAPTION_PROMPT": "adaption prompts"}.get(kind)
-    if known is not None:
-        raise ModelError(
-            f"{name!r} is of {known} ({kind}), which adds no weights to merge: -m {name} opens it as it is"
-        )
+    kind = unmergeable_kind(folder, name)
+    if kind is not None:
+        raise ModelError(f"{name!r} is of {kind}, which adds no weights to merge: -m {name} opens it as it is")
 
 
 def saved_shapes(folder: Path) -> dict[str, tuple[int, ...]]:

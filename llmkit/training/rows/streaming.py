@@ -150,7 +150,9 @@ def stream_of(
         OptionError: the task asks the untrained model about every row beforehand.
     """
     if task.needs_reference_outputs:
-        raise OptionError(f"--streaming: {task.name} asks the model about every row before it is trained")
+        raise OptionError(
+            f"--streaming: {task.name} asks the model about every row before it is trained; leave --streaming out"
+        )
     return Stream(EncodedBatches(dataset, task, tokenizer, settings), settings.seed)
 
 
