@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
+from itertools import chain
 
 import torch
 from transformers import PreTrainedTokenizerBase, StoppingCriteriaList
@@ -13,18 +14,25 @@ from transformers.generation.logits_process import LogitsProcessorList
 
 from llmkit import tasks
 from llmkit.data.columns import Row, column_for
-from llmkit.errors import DataError, ModelError, OptionError, listing, one_line, shortened
+from llmkit.errors import DataError, ModelError, OptionError, one_line, shortened
 from llmkit.errors.characters import require_characters
 from llmkit.inference.answering import Answerer
 from llmkit.inference.prediction import resolve_task_and_model
-from llmkit.inference.prompt_batches import EncodedPrompt, prompt_batches
+from llmkit.inference.prompt_batches import EncodedPrompt, answer_to, prompt_batches
 from llmkit.inference.streaming import AnswerStops
 from llmkit.models import BUILTIN_NAME, ResolvedModel, context_length
 from llmkit.models.text.answer_text import AnswerText
 from llmkit.models.text.decoding import Decoding, as_own, resolve_decoding
 from llmkit.models.text.ends import end_tokens, stop_tokens, tokenizer_ends
 from llmkit.models.text.fields import parse_fields
-from llmkit.models.text.prompts import control_tokens_in, encode_prompt, encode_rendered, render_chat, require_system
+from llmkit.models.text.prompts import (
+    control_tokens_in,
+    encode_prompt,
+    encode_rendered,
+    render_chat,
+    require_system,
+    spelled_sentence,
+)
 from llmkit.models.text.sampling import RowSampler, row_seed
 from llmkit.options import AskOptions, GenerateRequest, GenerationOptions, ModelOptions
 from llmkit.output.report import Report
@@ -57,6 +65,7 @@ class Generator(Answerer[EncodedPrompt]):
         self.forced_tokens = task.encoding.forced_tokens(self.tokenizer, self.settings)
         self.chat = uses_chat_template(self.tokenizer, request.decoding, resolved.name)
         self._said: set[str] = set()
+        self._spelled_in_rows: list[list[str]] = []
         least = self.fields.get("min_new_tokens")
         if isinstance(least, int) and least > self.max_new_tokens:
             raise OptionError(
@@ -100,10 +109,16 @@ class Generator(Answerer[EncodedPrompt]):
             DataError: a prompt of the shell is empty, or one is too long.
         """
         texts = [str(next(iter(row.values()))) for row in inputs]
-        return [
+        prompts = [
             EncodedPrompt(text, [], 0) if self.of_file and not text.strip() else self.prompt(text, name)
             for text, name in zip(texts, names, strict=True)
         ]
+        if self._spelled_in_rows:
+            count, spelled = len(self._spelled_in_rows), dict.fromkeys(chain(*self._spelled_in_rows))
+            rows = f"{count} of {len(texts)} rows hold{'s' if count == 1 else ''}"
+            self.report.say(spelled_sentence(rows, list(spelled)))
+            self._spelled_in_rows = []
+        return prompts
 
     def prompt(self, text: str, name: str = "the prompt") -> EncodedPrompt:
         """Tokenize a prompt, in the chat template where it is used, and check that it leaves room for an answer.
@@ -140,7 +155,7 @@ class Generator(Answerer[EncodedPrompt]):
     def answer(self, prepared: Sequence[EncodedPrompt], batch_size: int, start: int = 0) -> list[Answer]:
         """Return the completion of each prompt, or several; the prompts that come after `start` others."""
         texts = self.completions(prepared, batch_size, start)
-        return [_answer(prompt, completions) for prompt, completions in zip(prepared, texts, strict=True)]
+        return [answer_to(prompt, completions) for prompt, completions in zip(prepared, texts, strict=True)]
 
     def completions(self, prompts: Sequence[EncodedPrompt], batch_size: int, start: int = 0) -> list[list[str | None]]:
         """Return the continuations of each prompt, in order; None where it asks nothing.
@@ -186,15 +201,12 @@ class Generator(Answerer[EncodedPrompt]):
         return {**self.resolved.identity(self.options.dtype), **asdict(self.asked), **asdict(self.decoding)}
 
     def say_spelled(self, text: str, name: str) -> None:
-        """Say once which control tokens a text spells that stay text."""
+        """Say once which control tokens a text spells that stay text; of the rows of a file `prepare` says it."""
         spelled = control_tokens_in(self.tokenizer, text) if self.settings.keeps_text else []
-        if spelled:
-            those, them = (
-                ("which stays text", "it as a control token")
-                if len(spelled) == 1
-                else ("which stay text", "them as control tokens")
-            )
-            self._say_once(f"{name} holds {listing(spelled)}, {those}; --no-split-special-tokens reads {them}")
+        if spelled and self.of_file and name != "--system":
+            self._spelled_in_rows.append(spelled)
+        elif spelled:
+            self._say_once(spelled_sentence(f"{name} holds", spelled))
 
     def _say_once(self, sentence: str) -> None:
         if sentence not in self._said:
@@ -255,11 +267,6 @@ def uses_chat_template(tokenizer: PreTrainedTokenizerBase, decoding: GenerationO
     if decoding.system is not None:
         require_system(tokenizer, decoding.system, name)
     return has_template if decoding.chat is None else decoding.chat
-
-
-def _answer(prompt: EncodedPrompt, completions: list[str | None]) -> Answer:
-    answer: Answer = {"completion": completions[0]} if len(completions) == 1 else {"completions": completions}
-    return {**answer, "sources": prompt.sources} if prompt.sources else answer
 
 
 def generate(

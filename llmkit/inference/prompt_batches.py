@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from llmkit.tasks.base.answers import Answer
+
 
 @dataclass(frozen=True)
 class EncodedPrompt:
@@ -31,3 +33,9 @@ def prompt_batches(
         rows = list(group)
         yield from (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
     yield from ([row] for row in order if prompts[row].max_new_tokens < max_new_tokens)
+
+
+def answer_to(prompt: EncodedPrompt, completions: list[str | None]) -> Answer:
+    """Return the answer to a prompt that has these completions, with the passages that were given to it."""
+    answer: Answer = {"completion": completions[0]} if len(completions) == 1 else {"completions": completions}
+    return {**answer, "sources": prompt.sources} if prompt.sources else answer

@@ -135,23 +135,38 @@ def test_a_field_of_another_search_is_said(llmkit, llama, setting, said):
 
 
 @pytest.fixture(scope="module")
-def padded_with_its_end(models_root) -> Path:
-    """A Llama whose pad token is its end of text."""
-    return tiny.llama_folder(models_root / "no-pad-penalties", pad=False, seed=3)
+def padded_with_a_word(models_root) -> Path:
+    """A Llama whose tokenizer pads with a token that the model writes, which nearly ends its texts."""
+    base = tiny.llama_folder(models_root / "no-pad-penalties", pad=False, seed=3)
+    folder = shutil.copytree(base, models_root / "padded-with-a-word")
+    tokenizer, network = AutoTokenizer.from_pretrained(base), AutoModelForCausalLM.from_pretrained(base)
+    inputs, end = tokenizer("the fox", return_tensors="pt"), tokenizer.eos_token_id
+    with torch.inference_mode():
+        made = network.generate(**inputs, max_new_tokens=25, do_sample=False, pad_token_id=end)[0].tolist()
+    fourth = made[-22]
+    network.lm_head.weight = torch.nn.Parameter(network.lm_head.weight.detach().clone())
+    with torch.no_grad():
+        network.lm_head.weight[end] = network.lm_head.weight[fourth] * 1.01
+    network.config.tie_word_embeddings = False
+    network.save_pretrained(folder)
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(fourth)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 @pytest.mark.parametrize(
     "fields",
     [
-        {"repetition_penalty": 1.5},
-        {"repetition_penalty": 1.5, "num_beams": 2},
+        {"repetition_penalty": 0.3},
+        {"repetition_penalty": 0.3, "num_beams": 2},
         {"min_length": 12},
         {"no_repeat_ngram_size": 1},
-        {"encoder_repetition_penalty": 2.0},
+        {"encoder_repetition_penalty": 0.5},
+        {"encoder_no_repeat_ngram_size": 1},
     ],
 )
-def test_padding_is_not_penalized(llmkit, own, padded_with_its_end, fields, tmp_path):
-    folder = own(padded_with_its_end, **fields)
+def test_padding_is_not_penalized(llmkit, own, padded_with_a_word, fields, tmp_path):
+    folder = own(padded_with_a_word, **fields)
     file = write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": text} for text in PROMPTS])
     ran = llmkit("generate", "--input", file, "-m", folder, "--max-new-tokens", 25, "--batch-size", 8)
     assert [row["completion"] for row in ran.rows] == [plain_generate(folder, text, 25) for text in PROMPTS]
@@ -214,3 +229,21 @@ def test_a_batch_of_nothing_is_refused(llama, size):
 def test_one_text_for_a_list_of_them_is_refused(values):
     with pytest.raises(OptionError, match="takes a list of texts"):
         GenerationOptions(**values)
+
+
+def test_rows_that_spell_control_tokens_are_counted_once(llmkit, assistant, tmp_path):
+    spelling = AutoTokenizer.from_pretrained(assistant).eos_token
+    rows = [{"prompt": "a"}, *({"prompt": f"{text} {spelling}"} for text in PROMPTS)]
+    file = write_jsonl(tmp_path / "prompts.jsonl", rows)
+    ran = llmkit("generate", "--input", file, "-m", assistant, "--max-new-tokens", 2)
+    assert ran.err.count("stays text") == 1
+    assert f"6 of 7 rows hold {spelling}, which stays text; --no-split-special-tokens reads it as a" in ran.err
+
+
+def test_a_system_message_and_a_turn_that_spell_one_are_said(llmkit, assistant):
+    spelling = AutoTokenizer.from_pretrained(assistant).eos_token
+    flags = ("-m", assistant, "--max-new-tokens", 2, "--system", f"be {spelling}")
+    assert f"--system holds {spelling}, which stays text" in llmkit("generate", "a", *flags).err
+    err = llmkit("chat", *flags, stdin=f"hi {spelling}\nand {spelling}\n").err
+    assert err.count(f"the turn holds {spelling}, which stays text") == 1
+    assert err.count(f"the system message holds {spelling}, which stays text") == 1

@@ -42,9 +42,10 @@ TEXT_FIELDS: dict[str, object] = {
 }
 BEAM_FIELDS: dict[str, object] = {"length_penalty": 1, "early_stopping": False}
 SAMPLING_FIELDS: dict[str, object] = {**dict.fromkeys(WARPERS), **NEUTRAL}
-# those that look at all tokens before the next, padding among them; the second, where a prompt is no part of these
+# those that look at all tokens before the next, padding among them: of a source, and of a prompt too; the penalty for
+# repetition is none of them, since the library leaves padding out of it
 PADDED_FIELDS = ("encoder_repetition_penalty", "encoder_no_repeat_ngram_size")
-PADDED_DECODER_FIELDS = ("repetition_penalty", "no_repeat_ngram_size", "min_length", "bad_words_ids", "sequence_bias")
+PADDED_DECODER_FIELDS = ("no_repeat_ngram_size", "min_length", "bad_words_ids", "sequence_bias")
 MAX_NEW_TOKENS = GenerationOptions().max_new_tokens  # where no flag says
 LONG = 40  # characters of a value that is shown
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from llmkit.errors import DataError, ModelError
+from llmkit.errors import DataError, ModelError, listing
 from llmkit.models.text.special_tokens import ControlTokens, TokenSpans, control_tokens, encode_texts, template_source
 
 # rare Han: of one case, printed by Python as they are, and never stripped, so a template treats them as it does a <
@@ -197,6 +197,13 @@ def added_tokens_around(tokenizer: PreTrainedTokenizerBase, target: bool = False
 def control_tokens_in(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
     """Return the control tokens that a text spells, each once, in their order."""
     return list(dict.fromkeys(match[0] for match in control_tokens(tokenizer).pattern.finditer(text)))
+
+
+def spelled_sentence(beginning: str, spelled: Sequence[str]) -> str:
+    """Return what is said where control tokens stay text; `beginning` ends in a verb, as "the prompt holds"."""
+    one = len(spelled) == 1
+    stay, them = ("stays", "it as a control token") if one else ("stay", "them as control tokens")
+    return f"{beginning} {listing(spelled)}, which {stay} text; --no-split-special-tokens reads {them}"
 
 
 def spellings_in(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> list[str]:
