@@ -37,8 +37,11 @@ def read_rows(options: RowOptions) -> list[dict[str, Any]]:
     path = options.input
     if path is None:
         raise OptionError("--input names the file of rows")
+    if path.is_dir():
+        raise DataError(f"--input {str(path)!r} is a folder; a file of rows is wanted")
     if not path.is_file():
-        raise DataError(f"there is no file {str(path)!r}")
+        hint = "; without --input, standard input is read" if str(path) == "-" else ""
+        raise DataError(f"there is no file {str(path)!r}{hint}")
     rows = files.read_rows(path, options)[: options.limit]
     require_characters_in_rows(rows, str(path))
     rows = _without_nan_among_texts(rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from conftest import write_jsonl
 
@@ -66,3 +68,18 @@ def test_half_of_a_character_in_the_name_of_a_column_is_refused_with_its_row(tmp
     (tmp_path / "in.jsonl").write_text('{"text": "a"}\n{"text": "a", "\\ud800": 1}\n')
     with pytest.raises(DataError, match=r"in.jsonl, row 2: the name of a column holds \\ud800"):
         read_rows(RowOptions(input=tmp_path / "in.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        (".", "--input '.' is a folder; a file of rows is wanted"),
+        ("-", "there is no file '-'; without --input, standard input is read"),
+        ("a.jsonl", "there is no file 'a.jsonl'"),
+    ],
+)
+def test_an_input_that_is_no_file_is_called_what_it_is(tmp_path, monkeypatch, name, sentence):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError) as refusal:
+        read_rows(RowOptions(input=Path(name)))
+    assert str(refusal.value) == sentence
