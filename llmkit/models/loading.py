@@ -126,7 +126,8 @@ def open_weights(
     else:
         adapter_folder = weights_folder(resolved)
         check_headers(adapter_folder, resolved.name)
-        model = adapters.open_adapter(model, adapter_folder, resolved.name, request.merged, new, len(tokenizer))
+        missing = _without_pooler(new) if request.auto_class == "AutoModel" else new
+        model = adapters.open_adapter(model, adapter_folder, resolved.name, request.merged, missing, len(tokenizer))
         model = model.base_model if request.auto_class == "AutoModel" else model
     if len(tokenizer) > len(model.get_input_embeddings().weight):  # of an adapter's wrapper too
         raise ModelError(f"{resolved.name!r} has a tokenizer of {len(tokenizer)} tokens and embeddings for fewer")
@@ -228,12 +229,17 @@ def _check_complete(
     if new_head:
         missing = {key for key in missing if key.startswith(prefix) and "pooler" not in key}
     if bare:
-        missing = {key for key in missing if not key.startswith("pooler.")}
+        missing = set(_without_pooler(missing))
     if missing:
         kind = (resolved.config.architectures or [resolved.config.model_type])[0]
         raise ModelError(
             f"{resolved.name!r} ({kind}) lacks weights that {type(model).__name__} needs: {listing(sorted(missing), 3)}"
         )
+
+
+def _without_pooler(names: Iterable[str]) -> list[str]:
+    """Return the names of weights of which the hidden states of a bare model are computed."""
+    return [name for name in names if not name.startswith("pooler.")]
 
 
 def _load_dtype(options: ModelOptions, training: bool) -> torch.dtype | str:

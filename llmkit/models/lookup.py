@@ -137,7 +137,8 @@ def _base_of(adapter: ResolvedModel, options: ModelOptions, report: Report, name
         opening = replace(options, model=named or recorded, revision=None if own else revision)
         return resolve_model(opening, report, adapter=False)
     except (ModelError, HubError) as error:
-        where = "by -m" if named else f"by its {adapters.CONFIG}; if it lies elsewhere, {_remedy(adapter)}"
+        recorded_by = f"by its {adapters.CONFIG}{f', at revision {revision!r}' if revision else ''}"
+        where = "by -m" if named else f"{recorded_by}; if it lies elsewhere, {_remedy(adapter)}"
         raise type(error)(f"{error}; it is the base of the adapter {adapter.name!r}, {where}") from error
 
 
@@ -220,7 +221,10 @@ def weights_folder(resolved: ResolvedModel) -> Path:
     if not resolved.on_hub:
         return resolved.path
     if resolved.base is not None:
-        return hub.download(resolved.name, resolved.revision, [adapters.WEIGHTS], resolved.cached_only)
+        folder = hub.download(resolved.name, resolved.revision, [adapters.WEIGHTS], resolved.cached_only)
+        if not (folder / adapters.WEIGHTS).is_file():  # a pickle is not opened, but the user is told what it is
+            folder = hub.download(resolved.name, resolved.revision, [adapters.PICKLE], resolved.cached_only)
+        return folder
     folder = hub.download(resolved.name, resolved.revision, SAFETENSORS_WEIGHTS, resolved.cached_only)
     if not any(folder.glob("model*.safetensors")):  # older repositories hold pickles: torch loads weights alone
         folder = hub.download(resolved.name, resolved.revision, PICKLED_WEIGHTS, resolved.cached_only)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import tiny
+import torch
 from conftest import hub_session, write_csv
 from hub_server import Repo, serve
+from safetensors.torch import load_file
 
 from llmkit.options import AdapterOptions, RunOptions, TrainingOptions
 from llmkit.training.finetuning import finetune
@@ -25,12 +27,16 @@ LINES = {
 FAILING = {
     "classify good -m acme/orphan": (2, "'acme/gone' is neither here on disk nor on the Hub"),
     "classify good -m acme/stray": (2, "made on other weights than those of 'acme/other'"),
+    "classify good -m acme/pickled": (2, "'acme/pickled' holds its weights as adapter_model.bin"),
+    "classify good -m acme/dated": (2, "the adapter 'acme/dated', by its adapter_config.json, at revision 'absent'"),
+    "classify good -m acme/itself": (2, "'acme/itself' is an adapter, and a model is wanted"),
+    "merge acme/orphan": (2, "`llmkit merge acme/orphan -m FOLDER` makes a model of the adapter and that base"),
 }
 
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
-    """A Hub with a model, another, and three adapters: of the first, of one that is gone, and of the wrong one."""
+    """A Hub with a model, another, and adapters: of the first, of one that is gone, of the wrong one, spoilt ones."""
     root = tmp_path_factory.mktemp("hub")
     models, run = root / "models" / "acme", root / "run"
     base = tiny.bert_folder(models / "base", kind="encoder")
@@ -43,10 +49,22 @@ def hub(tmp_path_factory):
         run=RunOptions(output=run),
         adapter=AdapterOptions(lora=True),
     )
-    for name, of in (("adapter", "base"), ("orphan", "gone"), ("stray", "other")):
+    bases = {
+        "adapter": "base",
+        "orphan": "gone",
+        "stray": "other",
+        "pickled": "base",
+        "dated": "base",
+        "itself": "itself",
+    }
+    for name, of in bases.items():
         folder = Path(shutil.copytree(run, models / name, ignore=shutil.ignore_patterns("checkpoints")))
         config = json.loads((folder / "adapter_config.json").read_text())
-        (folder / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": f"acme/{of}"}))
+        values = {"base_model_name_or_path": f"acme/{of}"} | ({"revision": "absent"} if name == "dated" else {})
+        (folder / "adapter_config.json").write_text(json.dumps(config | values))
+    weights = models / "pickled" / "adapter_model.safetensors"
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
+    weights.unlink()
     with serve([root]) as server:
         yield server
 

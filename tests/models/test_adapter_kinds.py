@@ -8,8 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from peft_adapters import QUERY, TEXTS, completions, continuation, gpt2_folder, make
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 FOLDED: dict[str, tuple[str, dict[str, Any]]] = {
@@ -172,3 +179,18 @@ def test_a_decoder_with_a_head_classifies_as_in_peft(llmkit, llama, tmp_path, na
     assert ran.code == 0, ran.err
     expected = probabilities(model, AutoTokenizer.from_pretrained(llama))
     assert [row["score"] for row in ran.rows] == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_encoder_without_a_pooler_embeds_with_an_adapter_as_in_peft(llmkit, encoder, tmp_path):
+    base, tokenizer = tmp_path / "base", AutoTokenizer.from_pretrained(encoder)
+    AutoModelForMaskedLM.from_pretrained(encoder).save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    torch.manual_seed(0)
+    config = LoraConfig(task_type="FEATURE_EXTRACTION", target_modules=["query"], init_lora_weights=False)
+    model = get_peft_model(AutoModel.from_pretrained(base), config).eval()
+    model.save_pretrained(tmp_path / "adapter")
+    ran = llmkit("embed", TEXTS[1], "-m", tmp_path / "adapter", "--no-normalize", "--json")
+    assert ran.code == 0, ran.err
+    with torch.no_grad():
+        expected = model(**tokenizer(TEXTS[1], return_tensors="pt")).last_hidden_state[0].mean(0)
+    assert ran.json["embedding"] == pytest.approx(expected.tolist(), abs=1e-5)
