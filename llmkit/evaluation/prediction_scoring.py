@@ -169,7 +169,7 @@ def _refuse_model_flags(request: EvalRequest) -> None:
         "--check-invariance": evaluation.check_invariance,
         "--num-fewshot": evaluation.num_fewshot,
         "--apply-chat-template": evaluation.apply_chat_template,
-        "--system-instruction": evaluation.system_instruction,
+        "--system-instruction (--system)": evaluation.system_instruction,
         "--batch-size": evaluation.batch_size,
     }
     named = [flag for flag, value in given.items() if value]
