@@ -160,7 +160,7 @@ def requested_metrics(task: Task, settings: TaskSettings, request: EvalRequest) 
     return MetricRequest(
         metrics=tuple(name for name in names if name in known),
         hub=hub,
-        tokenize=requested_tokenizer(evaluation.tokenize, names),
+        tokenize=requested_tokenizer(evaluation.tokenize, names, known),
         slices=tuple(evaluation.slice or ()),
         gates=gates,
         resamples=evaluation.resamples,

@@ -27,6 +27,7 @@ from llmkit.options import DataOptions, EvalRequest, FileOptions
 from llmkit.output.report import Report
 from llmkit.output.result import Provenance
 from llmkit.tasks import Task, TaskSettings
+from llmkit.tasks.base.answers import predicted_texts
 
 TEXT_METRICS = ("bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "exact_match")
 DEFAULT_TEXT_METRICS = ("exact_match", "chrf", "rougeL")
@@ -169,7 +170,7 @@ def _refuse_model_flags(request: EvalRequest) -> None:
         "--check-invariance": evaluation.check_invariance,
         "--num-fewshot": evaluation.num_fewshot,
         "--apply-chat-template": evaluation.apply_chat_template,
-        "--system-instruction": evaluation.system_instruction,
+        "--system-instruction (--system)": evaluation.system_instruction,
         "--batch-size": evaluation.batch_size,
     }
     named = [flag for flag, value in given.items() if value]
@@ -255,11 +256,7 @@ def _refuse_other_references(cells: Sequence[object], column: str) -> None:
 
 
 def _text_observations(references: Sequence[object], predictions: Sequence[Row]) -> Texts:
-    for row in predictions:
-        if isinstance(row["prediction"], list | Mapping):
-            raise DataError(f"predictions, row {row['place']}: a text is wanted, not {shortened(row['prediction'])}")
-    texts = tuple(map(_references, references))
-    return Texts(tuple(cell_text(row["prediction"]) for row in predictions), texts)
+    return Texts(predicted_texts(predictions), tuple(map(_references, references)))
 
 
 def _references(cell: object) -> tuple[str, ...]:

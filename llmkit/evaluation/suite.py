@@ -15,7 +15,7 @@ from llmkit.evaluation.run import evaluate_request
 from llmkit.evaluation.suite_files import SuiteMember, is_suite, read_suite
 from llmkit.options import DataOptions, EvalOptions, EvalRequest, GateOptions, ModelOptions
 from llmkit.options.base import Options
-from llmkit.options.overrides import field_types, from_mapping
+from llmkit.options.overrides import field_types, from_mapping, other_names
 from llmkit.output.report import Report
 from llmkit.output.result import FailedResult, Result, SuiteResult
 
@@ -132,7 +132,7 @@ def _suite_requests(request: EvalRequest) -> tuple[str, list[tuple[str, EvalRequ
     """Return the name of the suite, and the request and the name of each of its members."""
     if request.evaluation.predictions is not None:
         raise OptionError("--predictions is of one dataset; a suite names a file for each of its members")
-    suite = read_suite(request.dataset, field_types(*MEMBER_GROUPS))
+    suite = read_suite(request.dataset, field_types(*MEMBER_GROUPS), other_names(*MEMBER_GROUPS))
     return suite.name, [(member.name, _member_request(request, member)) for member in suite.members]
 
 

@@ -67,7 +67,7 @@ def is_suite(reference: str) -> bool:
     return reference in BUILT_IN_SUITES and not Path(reference).exists()
 
 
-def read_suite(reference: str, kinds: Mapping[str, object]) -> Suite:
+def read_suite(reference: str, kinds: Mapping[str, object], other_names: Mapping[str, str] | None = None) -> Suite:
     """Read a suite: a YAML mapping of `evals`, options that hold for all of them, and a `name`.
 
     A member is a dataset, or a mapping of its `dataset`, `name` and own options, which win over the suite's. Options
@@ -77,6 +77,7 @@ def read_suite(reference: str, kinds: Mapping[str, object]) -> Suite:
     Args:
         reference: the path of the file, or the name of a built-in suite.
         kinds: the options that are allowed and their types: `field_types` of their groups.
+        other_names: what they are called besides: `other_names` of their groups.
 
     Raises:
         OptionError: with all that is wrong, each with the file, the member and the key.
@@ -86,7 +87,7 @@ def read_suite(reference: str, kinds: Mapping[str, object]) -> Suite:
     else:
         content = _load(reference)
     problems: list[str] = []
-    suite = _SuiteParser(reference, kinds, problems).suite(content)
+    suite = _SuiteParser(reference, kinds, other_names or {}, problems).suite(content)
     if problems:
         raise OptionError(*problems)
     return suite
@@ -127,6 +128,7 @@ class _SuiteParser:
 
     file: str
     kinds: Mapping[str, object]
+    other_names: Mapping[str, str]
     problems: list[str]
 
     def suite(self, content: Mapping[Any, Any]) -> Suite:
@@ -191,6 +193,7 @@ class _SuiteParser:
         known = (*extra_names, *self.kinds)
         for key, value in content.items():
             name = field_name(key)
+            name = name if name in known else self.other_names.get(name, name)
             if name not in known:
                 self.problems.append(f"{where}: there is no option {str(key)!r}{did_you_mean(name, known)}")
             elif name in values:

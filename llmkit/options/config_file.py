@@ -21,9 +21,12 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
     if path is None or context.resilient_parsing:
         return path
     known = {parameter.name: parameter for parameter in context.command.params if parameter.name}
+    flags = {flag: name for name, parameter in known.items() for flag in parameter.opts if flag.startswith("--")}
+    others = {field_name(flag.removeprefix("--")): name for flag, name in flags.items()}
     defaults: dict[str, object] = {}
     for key, value in _read(path).items():
         name = field_name(key)
+        name = name if name in known else others.get(name, name)
         if name not in known or name == "config":
             raise OptionError(f"{path}: {context.info_name} has no option {key!r}{did_you_mean(name, known)}")
         if isinstance(value, dict):  # set: {weight_decay: 0.1} reads as --set weight_decay=0.1

@@ -105,7 +105,7 @@ class EvalOptions(Options):
         given = {
             "--num-fewshot": self.num_fewshot is not None,
             "--apply-chat-template": self.apply_chat_template,
-            "--system-instruction": self.system_instruction is not None,
+            "--system-instruction (--system)": self.system_instruction is not None,
         }
         return [flag for flag, is_given in given.items() if is_given]
 

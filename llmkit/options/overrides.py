@@ -112,6 +112,17 @@ def field_types(*groups: type[DataclassInstance]) -> dict[str, object]:
     return kinds
 
 
+def other_names(*groups: type[DataclassInstance]) -> dict[str, str]:
+    """Return the field of each further name that a flag has: choices is choice."""
+    named: dict[str, str] = {}
+    for group in groups:
+        for name, hint in typing.get_type_hints(group, include_extras=True).items():
+            declared = (getattr(each, "param_decls", None) for each in getattr(hint, "__metadata__", ()))
+            flags = [flag for names in declared for flag in names or () if flag.startswith("--") and "/" not in flag]
+            named |= {other: name for flag in flags if (other := field_name(flag.removeprefix("--"))) != name}
+    return named
+
+
 def field_values(
     mapping: Mapping[str, object], kinds: Mapping[str, object], where: str, problems: list[str]
 ) -> dict[str, Any]:

@@ -18,11 +18,10 @@ from llmkit import metrics
 from llmkit.data.columns import Row, text_of
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
-from llmkit.data.predictions import cell_text
 from llmkit.errors import ModelError, OptionError
 from llmkit.metrics.observations import AnswerTexts, Observations, softmax
 from llmkit.options import TaskFlags
-from llmkit.tasks.base.answers import Answer, Answers, Prediction
+from llmkit.tasks.base.answers import Answer, Answers, Prediction, predicted_texts
 from llmkit.tasks.base.candidates import Candidate
 from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Batch, Collator, EncodedRow, Encoding
@@ -166,7 +165,7 @@ class ExtractedAnswers(Answers):
         self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings
     ) -> Observations:
         references = tuple(answers.references for answers in reference_answers(rows, settings.columns))
-        return AnswerTexts(tuple(cell_text(row["prediction"]) for row in predictions), references)
+        return AnswerTexts(predicted_texts(predictions), references)
 
     def format(
         self,

@@ -125,6 +125,27 @@ def test_the_same_spans_score_alike_whatever_scheme_each_side_writes(ours, their
     assert metrics.value("f1", found) == pytest.approx(f1_score(*strict, mode="strict", scheme=IOBES))
 
 
+@pytest.mark.parametrize("theirs", ["IOB2", "IOB1", "IOBES", "BILOU", "typed"])
+@pytest.mark.parametrize("ours", ["IOB2", "IOBES"])
+def test_marks_without_a_type_on_both_sides_score_as_those_of_one_type(ours, theirs):
+    generator = random.Random(11)
+    sizes = [generator.randint(4, 12) for _ in range(40)]
+    truth, predicted = (
+        [[("X", start, end) for _, start, end in spans_drawn(generator, size)] for size in sizes] for _ in range(2)
+    )
+
+    def tags_of(side, scheme):
+        return [written(spans, size, scheme) for spans, size in zip(side, sizes, strict=True)]
+
+    def untyped(rows, kind=""):
+        return [[tag.replace("-X", kind) for tag in row] for row in rows]
+
+    kind, scheme = ("-ENTITY", "IOBES") if theirs == "typed" else ("", theirs)
+    guesses = untyped(tags_of(predicted, scheme), kind)
+    found = scored(untyped(tags_of(truth, ours)), guesses)
+    assert metrics.value("f1", found) == pytest.approx(f1_score(tags_of(truth, "IOB2"), tags_of(predicted, "IOB2")))
+
+
 BIO = [["B-PER", "I-PER", "O", "O", "B-LOC"], ["B-PER", "O"]]
 SUFFIXED = [["PER-B", "PER-I", "O", "O", "LOC-B"], ["PER-B", "O"]]
 WORDS = [["Anna", "Maria", "lives", "in", "Rome"], ["Bob", "left"]]

@@ -88,3 +88,17 @@ def test_lists_and_objects_are_no_texts(score, target, prediction, sentence):
     ran = score([{"source": "a", "target": target}], [{"source": "a", "prediction": prediction}], *TEXT_FLAGS)
     assert ran.code == 2
     assert sentence in ran.error
+
+
+@pytest.mark.parametrize(("prediction", "score_of_it"), [(["Rome"], None), ({"text": "Rome"}, None), (1990, 1.0)])
+def test_answers_to_questions_are_texts(score, prediction, score_of_it):
+    answer = "1990" if prediction == 1990 else "Rome"
+    context = f"Anna came to {answer}."
+    answers = {"text": [answer], "answer_start": [context.index(answer)]}
+    rows = [{"id": "a", "question": "Where did Anna come?", "context": context, "answers": answers}]
+    ran = score(rows, [{"id": "a", "prediction": prediction}], "--json")
+    if score_of_it is None:
+        assert ran.code == 2
+        assert "predictions, row 1: a text is wanted, not" in ran.error
+    else:
+        assert values(ran.json)["exact_match"] == score_of_it

@@ -9,7 +9,7 @@ from llmkit.errors import OptionError
 from llmkit.evaluation.suite_files import SuiteMember, is_suite, read_suite
 from llmkit.options import DataOptions, EvalOptions, ModelOptions
 from llmkit.options.base import Options
-from llmkit.options.overrides import field_types
+from llmkit.options.overrides import field_types, other_names
 
 KINDS = {
     **field_types(ModelOptions, DataOptions, EvalOptions),
@@ -27,11 +27,25 @@ def suite(tmp_path):
     def read(text: str):
         (tmp_path / "night.yaml").write_text(text)
         try:
-            return read_suite(str(tmp_path / "night.yaml"), KINDS)
+            return read_suite(str(tmp_path / "night.yaml"), KINDS, other_names(EvalOptions))
         except OptionError as error:
             return [problem.replace(f"{tmp_path}/", "") for problem in error.problems]
 
     return read
+
+
+def test_an_option_has_each_name_of_its_flag(suite):
+    found = suite("""
+system: Be true.
+evals:
+  - lm-eval:piqa
+  - {dataset: 'lm-eval:arc_easy', system-instruction: Be kind.}
+""")
+    assert [member.options["system_instruction"] for member in found.members] == ["Be true.", "Be kind."]
+    assert other_names(EvalOptions) == {"system": "system_instruction"}
+    assert suite("{system: a, system_instruction: b, evals: [c]}") == [
+        "night.yaml: 'system_instruction' is given twice"
+    ]
 
 
 def test_a_suite_is_read_with_the_options_that_hold_for_all(suite):

@@ -135,6 +135,8 @@ def test_a_chat_template_and_a_system_instruction_are_applied_and_written_down(l
     assert lasting(again) == lasting(chat)
     short = valid(llmkit("eval", name, "-m", chatty, "--apply-chat-template", "--system", "Be true.", "--json").json)
     assert lasting(short) == lasting(chat)
+    config.write_text(yaml.safe_dump({"apply-chat-template": True, "system": "Be true."}))
+    assert lasting(valid(llmkit("eval", name, "-m", chatty, "--config", config, "--json").json)) == lasting(chat)
 
 
 def test_a_chat_template_is_asked_for_of_the_model_before_anything_is_measured(llmkit, llama, task, tmp_path):
@@ -150,7 +152,7 @@ def test_a_chat_template_is_asked_for_of_the_model_before_anything_is_measured(l
     for flags in ([], ["--dry-run"]):
         ran = llmkit("eval", name, "-m", deaf, "--apply-chat-template", "--system", "Be true.", *flags)
         assert ran.code == 2
-        assert "drops the system message; leave --system-instruction out" in ran.error
+        assert "drops the system message; leave --system-instruction (--system) out" in ran.error
     (tmp_path / "own.jinja").write_text(CHAT)
     ran = llmkit("eval", name, "-m", llama, "--apply-chat-template", "--chat-template", tmp_path / "own.jinja")
     assert ran.code == 2

@@ -96,7 +96,7 @@ def require_chat(
     if tokenizer.chat_template is None:
         raise ModelError(f"{resolved.name!r} has no chat template; leave --apply-chat-template out")
     if system_instruction is not None:  # lm-eval would go on without it, and say so in its log at most
-        require_system(tokenizer, system_instruction, resolved.name, "; leave --system-instruction out")
+        require_system(tokenizer, system_instruction, resolved.name, "; leave --system-instruction (--system) out")
 
 
 def _takes_system(tokenizer: PreTrainedTokenizerBase) -> bool:

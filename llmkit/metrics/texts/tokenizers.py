@@ -23,14 +23,21 @@ PACKAGES = {  # by tokenizer: what it imports beside sacrebleu, and what install
 MIXED = 0.1  # the share of the references from which on another tokenizer's scripts are named
 
 
-def requested_tokenizer(name: str | None, names: Iterable[str]) -> str | None:
+def requested_tokenizer(name: str | None, names: Iterable[str], known: Iterable[str] = TOKENIZED) -> str | None:
     """Return the tokenizer that --tokenize names, once it is known that it can be had.
+
+    Args:
+        name: of the tokenizer.
+        names: the metrics that are measured.
+        known: those that can be measured.
 
     Raises:
         OptionError: none of the metrics reads one, or it needs a package or a model that is not there.
     """
     if name is None:
         return None
+    if not set(TOKENIZED) & set(known):
+        raise OptionError(f"--tokenize {name} is for {listing(TOKENIZED)}, no metrics of these rows: leave it out")
     if not set(TOKENIZED) & set(names):
         raise OptionError(f"--tokenize {name} is for {listing(TOKENIZED)}, and neither is measured: add --metric bleu")
     modules, package = PACKAGES.get(name, ((), ""))

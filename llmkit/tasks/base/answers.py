@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +11,8 @@ from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.data.columns import Row
+from llmkit.data.predictions import cell_text
+from llmkit.errors import DataError, shortened
 from llmkit.metrics.observations import Observations
 from llmkit.tasks.base.encoding import Batch, Encoding
 from llmkit.tasks.base.settings import TaskSettings
@@ -124,3 +126,15 @@ class Answers(ABC):
     def cells(self, row: Row, answer: Answer) -> list[str]:
         """Return the cells of one row of that table; several lines in a cell stand one below the other."""
         raise NotImplementedError(f"{self.task} answers in a command of its own")
+
+
+def predicted_texts(predictions: Sequence[Row]) -> tuple[str, ...]:
+    """Return the text that a file of predictions has for each row; numbers are texts as CSV writes them.
+
+    Raises:
+        DataError: one is a list or an object; its row is named.
+    """
+    for row in predictions:
+        if isinstance(row["prediction"], list | Mapping):
+            raise DataError(f"predictions, row {row['place']}: a text is wanted, not {shortened(row['prediction'])}")
+    return tuple(cell_text(row["prediction"]) for row in predictions)

@@ -48,7 +48,7 @@ def as_iob2(predicted: TagRows, dataset_tags: Collection[str], types: Sequence[s
     if set(counts) <= {*dataset_tags, OUTSIDE} and not _are_iob1(predicted, counts):
         return PredictedTags([tuple(row) for row in predicted])
     names = [name for name in counts if name.upper() not in OUTSIDE_NAMES]
-    if set(types) != {*dataset_tags}:  # else they are parts of speech
+    if set(types) != {*dataset_tags} and NO_NAME not in types:  # else they are parts of speech, or bare on both sides
         _refuse_bare(names, types)
     suffixed = _marks_are_last(counts, names, types)
     if suffixed is None:
@@ -99,8 +99,9 @@ def _marks_are_last(counts: Counter[str], names: Sequence[str], types: Sequence[
             f"predictions: the marks of their tags come first in {only_first[0]!r} and last in {only_last[0]!r}, which "
             f"do not go together: write all as {OUTSIDE} and B-TYPE, I-TYPE"
         )
-    if both and not only_first and not only_last:
-        name = both[0]
+    unclear = [name for name in both if parsed_tag(name, suffixed=False) != parsed_tag(name, suffixed=True)]
+    if unclear and not only_first and not only_last:
+        name = unclear[0]
         raise DataError(
             f"predictions: the mark of the tag {name!r} can be its first letter or its last, for {name[0]!r} and "
             f"{name[-1]!r} are types of the dataset too: call the types otherwise, as B-TYPE and I-TYPE, in both files"
