@@ -111,6 +111,21 @@ def test_eval_writes_what_generate_writes(llmkit, models_root, tmp_path):
         assert (whole == written) is not bool(more)
 
 
+def test_the_model_s_own_stop_texts_end_what_eval_measures_too(llmkit, models_root, tmp_path):
+    folder = shutil.copytree(tiny.t5_folder(models_root / "t5-own", params={"summarization": {}}), tmp_path / "t5")
+    data, kept = write_jsonl(tmp_path / "rows.jsonl", [{"document": "the fox ran", "summary": "a"}]), tmp_path / "kept"
+    flags = ("-m", folder, "--task", "summarization", "--target-length", 12)
+    whole = llmkit("generate", "the fox ran", *flags, "--json").json["completion"]
+    config = GenerationConfig.from_pretrained(folder)
+    config.update(stop_strings=[whole[3:5]])
+    config.save_pretrained(folder)
+    written = llmkit("generate", "the fox ran", *flags, "--json").json["completion"]
+    ran = llmkit("eval", data, *flags, "--save-predictions", kept.with_suffix(".jsonl"))
+    assert ran.code == 0, ran.err
+    assert written == whole[: whole.index(whole[3:5])]
+    assert json.loads(kept.with_suffix(".jsonl").read_text())["prediction"] == written.strip()
+
+
 def test_answers_that_eval_keeps_are_of_one_generation_config(llmkit, models_root, tmp_path):
     folder = shutil.copytree(tiny.t5_folder(models_root / "t5-own", params={"summarization": {}}), tmp_path / "t5")
     data = write_jsonl(tmp_path / "rows.jsonl", [{"document": "the fox ran", "summary": "a fox"}])

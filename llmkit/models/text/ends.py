@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
@@ -73,3 +75,13 @@ def stop_tokens(tokenizer: PreTrainedTokenizerBase, stops: Iterable[str]) -> tup
     """Return the control tokens that stop texts spell: they end an answer too, of whose text they are no part."""
     ids = control_tokens(tokenizer).ids
     return tuple(ids[stop] for stop in stops if stop in ids)
+
+
+def own_stop_strings(folder: Path) -> tuple[str, ...]:
+    """Return the texts before which a model's answers end, as the generation config in its folder names them."""
+    try:
+        named = json.loads((folder / "generation_config.json").read_text(encoding="utf-8")).get("stop_strings")
+    except (OSError, ValueError, AttributeError):  # there is none, or what is wrong with it is said where it is used
+        return ()
+    texts = [named] if isinstance(named, str) else named if isinstance(named, list) else []
+    return tuple(str(text) for text in texts if text)

@@ -91,7 +91,7 @@ class GeneratedText(Answers):
         tokenizer: PreTrainedTokenizerBase,
         settings: TaskSettings,
     ) -> Observations:
-        ends = AnswerEnds(settings.of(TextToTextSettings).end_tokens)
+        ends = AnswerEnds(settings.of(TextToTextSettings).end_tokens, settings.stop_strings)
         texts = (answer_text(tokenizer, [int(token) for token in tokens], ends=ends) for tokens in predictions)
         return Texts(tuple(text.strip() for text in texts), tuple(map(tuple, encoded["references"])))
 

@@ -35,6 +35,7 @@ class TaskSettings:
     seed: int = 42
     reference: Reference | None = None  # the model that a training began from, where answers are measured against it
     split_special_tokens: bool | None = None  # whether a control token that a text spells stays text; None: usual
+    stop_strings: tuple[str, ...] = ()  # the texts before which an answer ends by the model's own generation config
     calibrate: bool = False  # whether the trained model is to settle something on the validation rows
     specific: object = None
 

@@ -15,6 +15,7 @@ from llmkit.errors import OptionError
 from llmkit.metrics.observations import Observations
 from llmkit.models.config import context_length
 from llmkit.models.lookup import ResolvedModel
+from llmkit.models.text.ends import own_stop_strings
 from llmkit.options import DataOptions, TaskFlags
 from llmkit.options.search_space import Distribution, Range
 from llmkit.tasks.base.answers import Answers
@@ -185,7 +186,8 @@ def settings_for(
     asked = flags.max_length if isinstance(flags, DataOptions) else None
     split = draft.split_special_tokens if flags.split_special_tokens is None else flags.split_special_tokens
     length = max_length_for(resolved, tokenizer, asked, default)
-    settings = replace(draft, max_length=length, split_special_tokens=split)
+    stops = own_stop_strings((resolved.base or resolved).path) if task.answers.continues_prompt else ()
+    settings = replace(draft, max_length=length, split_special_tokens=split, stop_strings=stops)
     if train is not None:
         settings = task.with_training_statistics(settings, train)
     return task.resolve_settings(settings, flags, resolved.config, tokenizer)
