@@ -79,6 +79,7 @@ class Generator(Answerer[EncodedPrompt]):
         stops = stop_tokens(self.tokenizer, self.decoding.stop or ())
         ends = end_tokens(own, (*tokenizer_ends(self.tokenizer, self.chat), *stops))
         decoding = resolve_decoding(own, self.decoding, self.fields, ends)
+        decoding.require_possible(self.is_encoder_decoder)
         decoding.config.pad_token_id = self.tokenizer.pad_token_id
         force_tokens(decoding.config, self.forced_tokens)
         if decoding.sentence is not None:

@@ -126,6 +126,18 @@ def test_the_model_s_own_stop_texts_end_what_eval_measures_too(llmkit, models_ro
     assert json.loads(kept.with_suffix(".jsonl").read_text())["prediction"] == written.strip()
 
 
+def test_an_encoder_decoder_cannot_be_guided(llmkit, models_root, tmp_path):
+    folder = shutil.copytree(tiny.t5_folder(models_root / "t5-own", params={"summarization": {}}), tmp_path / "t5")
+    data = write_jsonl(tmp_path / "rows.jsonl", [{"document": "the fox ran", "summary": "a"}])
+    flags = ("-m", folder, "--task", "summarization")
+    ran = [llmkit("generate", "the fox ran", *flags, "--set", "guidance_scale=2")]
+    config = GenerationConfig.from_pretrained(folder)
+    config.update(guidance_scale=2.0)
+    config.save_pretrained(folder)
+    ran += [llmkit("generate", "the fox ran", *flags), llmkit("eval", data, *flags)]
+    assert [(each.code, "take guidance_scale 2.0 out of its" in each.error) for each in ran] == [(2, True)] * 3
+
+
 def test_answers_that_eval_keeps_are_of_one_generation_config(llmkit, models_root, tmp_path):
     folder = shutil.copytree(tiny.t5_folder(models_root / "t5-own", params={"summarization": {}}), tmp_path / "t5")
     data = write_jsonl(tmp_path / "rows.jsonl", [{"document": "the fox ran", "summary": "a fox"}])

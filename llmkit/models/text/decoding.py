@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation.configuration_utils import BaseWatermarkingConfig
 
+from llmkit.errors import ModelError
 from llmkit.models.text.ends import AnswerEnds
 from llmkit.models.text.fields import FLOAT_FIELDS, OUTPUTS, SEARCHES_GONE, SPEED_FIELDS
 from llmkit.models.text.sampling import NEUTRAL, WARPERS
@@ -68,6 +69,19 @@ class Decoding:
     def num_beams(self) -> int:
         """How many beams the search has."""
         return int(self.config.num_beams or 1)
+
+    def require_possible(self, is_encoder_decoder: bool) -> None:
+        """Refuse a field that transformers cannot follow with such a model.
+
+        Raises:
+            ModelError: naming it.
+        """
+        scale = self.config.guidance_scale
+        if is_encoder_decoder and scale not in (None, 1):
+            raise ModelError(
+                f"an encoder-decoder cannot be guided: take guidance_scale {scale} out of its generation_config.json, "
+                "or out of --set"
+            )
 
     def reads_padding(self, is_encoder_decoder: bool) -> bool:
         """Whether the text of a prompt depends on its padding, so that prompts of one length alone make a batch."""

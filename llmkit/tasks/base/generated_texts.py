@@ -111,7 +111,9 @@ def _decoding(model: PreTrainedModel, settings: TaskSettings) -> Decoding:
     """Return how texts are written that are to be measured: as `generate` writes them without a flag."""
     own = model.generation_config
     ends = end_tokens(own, settings.of(TextToTextSettings).end_tokens)
-    return resolve_decoding(own, GenerationOptions(), {}, ends)
+    decoding = resolve_decoding(own, GenerationOptions(), {}, ends)
+    decoding.require_possible(model.config.is_encoder_decoder)
+    return decoding
 
 
 def _groups(mask: torch.Tensor, by_length: bool) -> list[list[int]]:
