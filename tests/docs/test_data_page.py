@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
-from data_page import BLOCK, PAGE, README, examples, in_order, is_refusal, steps_of
+from data_page import BLOCK, PAGE, README, examples, headings, in_order, is_refusal, links, runs, steps_of
 
 EXAMPLES = examples(PAGE)
 COMMANDS = [step for steps in EXAMPLES for step in steps if step.arguments[0] == "llmkit"]
@@ -15,12 +14,9 @@ COMMANDS = [step for steps in EXAMPLES for step in steps if step.arguments[0] ==
 @pytest.mark.parametrize("steps", EXAMPLES + examples(README), ids=lambda steps: steps[0].command[:40])
 def test_an_example_prints_what_the_page_shows(llmkit, tmp_path, monkeypatch, steps):
     monkeypatch.chdir(tmp_path)
-    for step in steps:
-        step.make(Path())
-        if step.arguments[0] == "llmkit":
-            ran = llmkit(*step.arguments[1:])
-            assert in_order(step.shown, ran.err.splitlines()) == [], ran.err
-            assert ran.code == (2 if is_refusal(step) else 0)
+    for step, ran in runs(llmkit, steps):
+        assert in_order(step.shown, ran.err.splitlines()) == [], ran.err
+        assert ran.code == (2 if is_refusal(step) else 0)
 
 
 def test_the_page_shows_files_makes_them_and_runs_commands_alone():
@@ -33,12 +29,8 @@ def test_the_page_shows_files_makes_them_and_runs_commands_alone():
 
 def test_the_links_of_the_page_lead_to_its_headings():
     text = BLOCK.sub("", PAGE.read_text(encoding="utf-8"))
-    headings = {
-        re.sub(r"[^\w ]", "", title).lower().replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text, re.M)
-    }
-    linked = set(re.findall(r"\]\(#([\w-]+)\)", text))
-    assert len(linked) > 10
-    assert linked <= headings
+    assert len(links(text)) > 10
+    assert links(text) <= headings(text)
 
 
 def test_files_of_several_names_are_parted_by_their_titles(tmp_path, monkeypatch):

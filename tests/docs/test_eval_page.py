@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import get_args
 
 import pytest
-from data_page import BLOCK, EVAL_PAGE, examples, in_order, is_refusal
+from data_page import BLOCK, EVAL_PAGE, examples, headings, in_order, is_refusal, links, runs
 
 from llmkit.metrics.texts.scripts import SPACELESS_BLOCKS
 from llmkit.options.evaluation import TokenizerName
@@ -19,13 +17,10 @@ TEXT = BLOCK.sub("", EVAL_PAGE.read_text(encoding="utf-8"))
 @pytest.mark.parametrize("steps", EXAMPLES, ids=lambda steps: steps[-1].command[-30:])
 def test_an_example_prints_what_the_page_shows(llmkit, tmp_path, monkeypatch, steps):
     monkeypatch.chdir(tmp_path)
-    for step in steps:
-        step.make(Path())
-        if step.arguments[0] == "llmkit":
-            ran = llmkit(*step.arguments[1:])
-            assert step.shown
-            assert in_order(step.shown, ran.err.splitlines()) == [], ran.err
-            assert ran.code == (2 if is_refusal(step) else 0)
+    for step, ran in runs(llmkit, steps):
+        assert step.shown
+        assert in_order(step.shown, ran.err.splitlines()) == [], ran.err
+        assert ran.code == (2 if is_refusal(step) else 0)
 
 
 def test_the_page_names_every_tokenizer_and_script():
@@ -35,8 +30,5 @@ def test_the_page_names_every_tokenizer_and_script():
 
 
 def test_the_links_of_the_page_lead_to_its_headings():
-    titles = re.findall(r"^#+ (.+)$", TEXT, re.MULTILINE)
-    headings = {re.sub(r"[^\w ]", "", title).lower().replace(" ", "-") for title in titles}
-    linked = set(re.findall(r"\]\(#([\w-]+)\)", TEXT))
-    assert len(linked) > 3
-    assert linked <= headings
+    assert len(links(TEXT)) > 3
+    assert links(TEXT) <= headings(TEXT)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
-from data_page import BLOCK, GENERATE_PAGE, is_refusal, steps_of
+from data_page import BLOCK, GENERATE_PAGE, headings, is_refusal, links, runs, steps_of
 
 from llmkit.models.text.decoding import BEAM_FIELDS, SAMPLING_FIELDS, TEXT_FIELDS
 from llmkit.options import GenerationOptions
@@ -19,12 +18,9 @@ EXAMPLES = [steps_of(found[1]) for found in BLOCK.finditer(TEXT)]
 @pytest.mark.parametrize("steps", EXAMPLES, ids=lambda steps: steps[-1].command[-30:])
 def test_an_example_prints_what_the_page_shows(llmkit, tmp_path, monkeypatch, steps):
     monkeypatch.chdir(tmp_path)
-    for step in steps:
-        step.make(Path())
-        if step.arguments[0] == "llmkit":
-            ran = llmkit(*step.arguments[1:])
-            assert [*ran.err.splitlines(), *ran.out.splitlines()] == list(step.shown)
-            assert ran.code == (2 if is_refusal(step) else 0)
+    for step, ran in runs(llmkit, steps):
+        assert [*ran.err.splitlines(), *ran.out.splitlines()] == list(step.shown)
+        assert ran.code == (2 if is_refusal(step) else 0)
 
 
 def test_the_page_names_fields_that_there_are_and_flags_that_there_are():
@@ -38,8 +34,6 @@ def test_the_page_names_fields_that_there_are_and_flags_that_there_are():
 
 
 def test_the_links_of_the_page_lead_to_its_headings():
-    headings = {title.lower().replace(" ", "-") for title in re.findall(r"^#+ (.+)$", PROSE, re.MULTILINE)}
-    linked = set(re.findall(r"\]\(#([\w-]+)\)", PROSE))
-    assert len(linked) > 5
-    assert linked <= headings
+    assert len(links(PROSE)) > 5
+    assert links(PROSE) <= headings(PROSE)
     assert len(TEXT.splitlines()) < 150

@@ -14,9 +14,10 @@ import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PAGE, EVAL_PAGE, README = ROOT / "docs" / "data.md", ROOT / "docs" / "eval.md", ROOT / "README.md"
@@ -80,6 +81,25 @@ def in_order(wanted: tuple[str, ...], lines: list[str]) -> list[str]:
     """Return the lines wanted that do not come, or not behind those before them."""
     rest = iter(lines)
     return [line for line in wanted if line not in rest]
+
+
+def runs(llmkit: Callable[..., Any], steps: list[Step]) -> Iterator[tuple[Step, Any]]:
+    """Make the files of an example here, and yield each of its commands with what came of it."""
+    for step in steps:
+        step.make(Path())
+        if step.arguments[0] == "llmkit":
+            yield step, llmkit(*step.arguments[1:])
+
+
+def headings(text: str) -> set[str]:
+    """Return the headings of a page as its links call them."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w ]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+def links(text: str) -> set[str]:
+    """Return what the links of a page lead to on it."""
+    return set(re.findall(r"\]\(#([\w-]+)\)", text))
 
 
 def is_refusal(step: Step) -> bool:
