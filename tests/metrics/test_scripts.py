@@ -10,10 +10,13 @@ from collections import Counter
 import pytest
 import rouge_score.rouge_scorer
 import sacrebleu
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from resolving import metric
 
 from llmkit import metrics
 from llmkit.metrics.observations import AnswerTexts, Texts
+from llmkit.metrics.texts import rouge, scripts
 from llmkit.metrics.texts.rouge import Tokenizer
 from llmkit.metrics.texts.scripts import script_shares, usual_tokenizer
 from llmkit.metrics.texts.squad import answer_tokens
@@ -245,6 +248,14 @@ def test_the_tokens_of_an_answer(text, wanted):
 )
 def test_the_tokenizer_is_that_of_the_script_of_most(texts, wanted):
     assert usual_tokenizer(texts) == wanted
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.characters(categories=["L", "M", "N", "P", "Z"]), max_size=12))
+def test_a_text_between_spaces_has_the_words_of_any_text(text):
+    if rouge.CHARACTER.search(text) is None:
+        assert rouge._word().findall(text) == rouge._token().findall(text)
+        assert scripts._word_between_spaces().findall(text) == scripts._word().findall(text)
 
 
 def test_words_and_spaceless_letters_are_the_units_of_a_script():

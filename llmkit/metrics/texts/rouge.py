@@ -12,9 +12,11 @@ import numpy as np
 from llmkit.metrics.measures import WeightedValues, memoized, weighted_mean
 from llmkit.metrics.observations import Floats, Texts
 from llmkit.metrics.texts.base import TextMetric, library, reference_count
-from llmkit.metrics.texts.scripts import HANGUL, SPACELESS_LETTER, marks, visible
+from llmkit.metrics.texts.scripts import HANGUL, SPACELESS_LETTER, marks, run_of, visible
 
 ASCII_TOKEN = re.compile("[a-z0-9]+")  # rouge_score's own (Lin 2004)
+CHARACTER = re.compile(f"(?:{SPACELESS_LETTER}|[{HANGUL}])")  # a token by itself, with its marks
+SIGN = r"[^\W_]"  # of a word: a letter or a digit
 
 
 class Rouge(TextMetric):
@@ -71,13 +73,18 @@ class Tokenizer:
         plain = visible(text).casefold()
         if plain.isascii():
             return ASCII_TOKEN.findall(plain)
-        return _token().findall(visible(plain))  # folding the case of a letter may part it from its mark
+        plain = visible(plain)  # folding the case of a letter may part it from its mark
+        return (_token() if CHARACTER.search(plain) else _word()).findall(plain)
 
 
 @functools.cache
 def _token() -> re.Pattern[str]:
-    character = f"(?:{SPACELESS_LETTER}|[{HANGUL}])"
-    return re.compile(rf"{character}[{marks()}]*|(?:(?!{character})[^\W_][{marks()}]*)+")
+    return re.compile(rf"{CHARACTER.pattern}[{marks()}]*|(?:(?!{CHARACTER.pattern}){SIGN}[{marks()}]*)+")
+
+
+@functools.cache
+def _word() -> re.Pattern[str]:
+    return re.compile(run_of(SIGN))
 
 
 @memoized

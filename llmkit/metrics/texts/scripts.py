@@ -57,9 +57,19 @@ def marks() -> str:
     return "".join(chr(code) for code in range(LAST_MARK) if unicodedata.category(chr(code)).startswith("M"))
 
 
+def run_of(sign: str) -> str:
+    """Return a pattern of a word of such signs with their marks, for texts without spaceless letters: a quick one."""
+    return f"{sign}+(?:[{marks()}]+{sign}*)*"
+
+
 @functools.cache
 def _word() -> re.Pattern[str]:
     return re.compile(f"(?:(?!{SPACELESS_LETTER}){LETTER}[{marks()}]*)+")
+
+
+@functools.cache
+def _word_between_spaces() -> re.Pattern[str]:
+    return re.compile(run_of(LETTER))
 
 
 def script_shares(texts: Iterable[str]) -> Mapping[str, float]:
@@ -72,9 +82,11 @@ def script_shares(texts: Iterable[str]) -> Mapping[str, float]:
         if text.isascii():
             counts[SPACED] += sum(any(map(str.isalpha, word)) for word in text.split())
             continue
-        counts[SPACED] += len(_word().findall(text))
         if _ANY_SPACELESS.search(text):
+            counts[SPACED] += len(_word().findall(text))
             counts.update({script: len(letters.findall(text)) for script, letters in _BLOCKS.items()})
+        else:
+            counts[SPACED] += len(_word_between_spaces().findall(text))
     kana, both = counts["Japanese"], counts["Japanese"] + counts["Chinese"]
     japanese = kana > 0 and kana >= JAPANESE_SHARE * both
     counts["Japanese"], counts["Chinese"] = (both, 0) if japanese else (0, both)
