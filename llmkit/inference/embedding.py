@@ -140,9 +140,10 @@ class Embedder(Answerer[str]):
         assert path is not None
         if path.exists() and not options.overwrite:
             raise OptionError(f"{str(path)!r} exists; add --overwrite, or name another")
-        if path.suffix == ".parquet":
-            _kept_columns(rows, str(options.input or "the texts"))  # what cannot be kept is known before the work
-        write_vectors(path, rows, self.vectors(prepared, options.batch_size, report=report))
+        kept = None
+        if path.suffix == ".parquet":  # what cannot be kept is known before the work
+            kept = _kept_columns(rows, str(options.input or "the texts"))
+        write_vectors(path, kept, self.vectors(prepared, options.batch_size, report=report))
         report.say(f"wrote {len(rows)} vectors of {self.dimension} numbers to {path}")
 
     def dry_run(self, prepared: Sequence[str], columns: Mapping[str, str] | None = None) -> str:
@@ -177,22 +178,21 @@ def numbers_of(vector: Vectors) -> list[float] | None:
     return None if np.isnan(vector).any() else [float(str(number)) for number in vector]
 
 
-def write_vectors(path: Path, rows: Sequence[Row], vectors: Vectors) -> None:
-    """Write vectors, (rows, dimension) in float32: by themselves as .npy, else as parquet beside the rows' columns."""
+def write_vectors(path: Path, kept: pa.Table | None, vectors: Vectors) -> None:
+    """Write vectors, (rows, dimension) in float32: as parquet beside the columns that are kept, or alone as .npy."""
     with staged(path) as temporary:
-        if path.suffix == ".npy":
+        if kept is None:
             with temporary.open("wb") as file:
                 # np.save would leave a full disk without its error number
                 np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(vectors))
                 file.write(np.ascontiguousarray(vectors).tobytes())
             return
-        table = _kept_columns(rows)
         absent = pa.array(np.isnan(vectors).any(1))
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1], mask=absent)
-        pq.write_table(table.append_column("embedding", column), temporary)
+        pq.write_table(kept.append_column("embedding", column), temporary)
 
 
-def _kept_columns(rows: Sequence[Row], where: str = "the rows") -> pa.Table:
+def _kept_columns(rows: Sequence[Row], where: str) -> pa.Table:
     """Return the columns of rows beside which their vectors stand.
 
     Raises:
