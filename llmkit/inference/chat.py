@@ -14,7 +14,7 @@ from llmkit.inference.generation import Generator
 from llmkit.inference.prediction import resolve_task_and_model
 from llmkit.inference.prompt_batches import EncodedPrompt
 from llmkit.inference.transcripts import line_of, load_conversation, save_conversation
-from llmkit.models.text.prompts import encode_rendered, render_chat, require_system
+from llmkit.models.text.prompts import encode_chat, require_system
 from llmkit.options import AskOptions, ChatOptions, GenerateRequest, ModelOptions
 from llmkit.output.report import Report
 from llmkit.runs.interrupts import StopRequest
@@ -186,8 +186,7 @@ class Chat:
         for message in messages:
             require_characters(message["content"], "the conversation")
         tokenizer, keeps_text = self.generator.tokenizer, self.generator.settings.keeps_text
-        rendered = render_chat(tokenizer, messages, add_generation_prompt=True, split_special_tokens=keeps_text)
-        return encode_rendered(tokenizer, rendered)
+        return encode_chat(tokenizer, messages, split_special_tokens=keeps_text)
 
     @staticmethod
     def _system_messages(text: str | None) -> list[Message]:

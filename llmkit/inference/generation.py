@@ -25,14 +25,7 @@ from llmkit.models.text.answer_text import AnswerText
 from llmkit.models.text.decoding import Decoding, as_own, resolve_decoding
 from llmkit.models.text.ends import end_tokens, stop_tokens, tokenizer_ends
 from llmkit.models.text.fields import parse_fields
-from llmkit.models.text.prompts import (
-    control_tokens_in,
-    encode_prompt,
-    encode_rendered,
-    render_chat,
-    require_system,
-    spelled_sentence,
-)
+from llmkit.models.text.prompts import control_tokens_in, encode_chat, encode_prompt, require_system, spelled_sentence
 from llmkit.models.text.sampling import RowSampler, row_seed
 from llmkit.options import AskOptions, GenerateRequest, GenerationOptions, ModelOptions
 from llmkit.output.report import Report
@@ -150,8 +143,7 @@ class Generator(Answerer[EncodedPrompt]):
             return encode_prompt(self.tokenizer, prompt, split_special_tokens=split, keeps_end=self.is_encoder_decoder)
         system = [] if self.decoding.system is None else [{"role": "system", "content": self.decoding.system}]
         messages = [*system, {"role": "user", "content": prompt}]
-        rendered = render_chat(self.tokenizer, messages, add_generation_prompt=True, split_special_tokens=split)
-        return encode_rendered(self.tokenizer, rendered)
+        return encode_chat(self.tokenizer, messages, split_special_tokens=split)
 
     def answer(self, prepared: Sequence[EncodedPrompt], batch_size: int, start: int = 0) -> list[Answer]:
         """Return the completion of each prompt, or several; the prompts that come after `start` others."""

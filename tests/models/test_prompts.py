@@ -80,7 +80,7 @@ def test_tokens_apart_are_those_of_the_whole(family: str, content: str) -> None:
     """The tokens of a text are the same whether its control tokens are found by the tokenizer or by us."""
     tokenizer = tokenizer_of(family)
     text = render_chat(tokenizer, [{"role": "user", "content": content}, *TURNS[1:]], add_generation_prompt=True).text
-    whole = special_tokens._encode_plain(tokenizer, [text], "text")[0]
+    whole = special_tokens._encode_plain(tokenizer, [text], "text", offsets=True)[0]
     controls = special_tokens.control_tokens(tokenizer)
     if controls.count(whole.ids) == len(controls.pattern.findall(text)) - text.count("<unk>"):
         assert special_tokens._encode_apart(tokenizer, controls, text, (), "text") == whole

@@ -17,7 +17,7 @@ from transformers.generation.configuration_utils import BaseWatermarkingConfig
 
 from llmkit.errors import ModelError
 from llmkit.models.text.ends import AnswerEnds
-from llmkit.models.text.fields import FLOAT_FIELDS, OUTPUTS, SEARCHES_GONE, SPEED_FIELDS
+from llmkit.models.text.fields import OUTPUTS, SEARCHES_GONE, SPEED_FIELDS, as_floats
 from llmkit.models.text.sampling import NEUTRAL, WARPERS
 from llmkit.options import GenerationOptions
 
@@ -47,7 +47,6 @@ SAMPLING_FIELDS: dict[str, object] = {**dict.fromkeys(WARPERS), **NEUTRAL}
 # repetition is none of them, since the library leaves padding out of it
 PADDED_FIELDS = ("encoder_repetition_penalty", "encoder_no_repeat_ngram_size")
 PADDED_DECODER_FIELDS = ("no_repeat_ngram_size", "min_length", "bad_words_ids", "sequence_bias")
-MAX_NEW_TOKENS = GenerationOptions().max_new_tokens  # where no flag says
 LONG = 40  # characters of a value that is shown
 
 
@@ -115,9 +114,7 @@ def resolve_decoding(
         config.top_k = _first(asked.top_k, own.top_k, 0)  # the library's own default is a silent 50
     for name, value in fields.items():
         setattr(config, name, value)
-    for name in FLOAT_FIELDS:
-        value = getattr(config, name, None)
-        setattr(config, name, float(value) if isinstance(value, int) else value)
+    as_floats(vars(config))
     if "eos_token_id" in fields:
         named = config.eos_token_id
         tokens = tuple(named if isinstance(named, list) else () if named is None else (named,))
@@ -170,7 +167,7 @@ def _unused(own: GenerationConfig, asked: GenerationOptions) -> Iterator[str]:
         sampled = _values(own, SAMPLING_FIELDS)
         how = f" ({_listed(sampled)})" if sampled else ""
         yield f"its own sampling{how}: --temperature {own.temperature or 1.0} samples"
-    if own.max_new_tokens not in (None, asked.max_new_tokens) and asked.max_new_tokens == MAX_NEW_TOKENS:
+    if own.max_new_tokens is not None and asked.max_new_tokens is None:
         yield f"its max_new_tokens {own.max_new_tokens}, for a flag sets the length"
     if (own.num_return_sequences or 1) > 1 and asked.num_return_sequences == 1:
         yield f"its num_return_sequences {own.num_return_sequences}, for a flag says how many"

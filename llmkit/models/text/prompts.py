@@ -147,9 +147,27 @@ def render_chat(
     return chat.restored(str(text))
 
 
+def encode_chat(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Messages,
+    *,
+    add_generation_prompt: bool = True,
+    split_special_tokens: bool = True,
+) -> list[int]:
+    """Return the tokens of messages in the tokenizer's chat template: see `render_chat`.
+
+    Raises:
+        ModelError: the template fails.
+    """
+    rendered = render_chat(
+        tokenizer, messages, add_generation_prompt=add_generation_prompt, split_special_tokens=split_special_tokens
+    )
+    return encode_rendered(tokenizer, rendered)
+
+
 def encode_rendered(tokenizer: PreTrainedTokenizerBase, rendered: RenderedPrompt) -> list[int]:
     """Return the tokens of a rendering: those of `apply_chat_template`, where no message spells a control token."""
-    return encode_rendered_with_offsets(tokenizer, [rendered])[0].ids
+    return encode_texts(tokenizer, [rendered.text], [rendered.literal], offsets=False)[0].ids
 
 
 def encode_rendered_with_offsets(
@@ -167,21 +185,26 @@ def encode_prompt(
     Those that it puts behind it are left out, since a decoder goes on from the end; `keeps_end` keeps them, for the
     source of an encoder-decoder.
     """
-    spans = encode_plain_texts(tokenizer, [text], split_special_tokens=split_special_tokens)[0]
+    spans = encode_plain_texts(tokenizer, [text], split_special_tokens=split_special_tokens, offsets=False)[0]
     before, after = added_tokens_around(tokenizer)
     return [*before, *spans.ids, *(after if keeps_end else ())]
 
 
 def encode_plain_texts(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, split_special_tokens: bool = True, target: bool = False
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    *,
+    split_special_tokens: bool = True,
+    target: bool = False,
+    offsets: bool = True,
 ) -> list[TokenSpans]:
-    """Return the tokens of texts alone, with nothing before or behind them; `target`: they are what is to be written.
+    """Return the tokens of texts alone, with nothing before or behind them, as `encode_texts` does.
 
     The spellings of control tokens stay text, or are tokens without `split_special_tokens`.
     """
     controls = control_tokens(tokenizer)
     literals = [controls.places(text) if split_special_tokens else () for text in texts]
-    return encode_texts(tokenizer, texts, literals, target)
+    return encode_texts(tokenizer, texts, literals, target=target, offsets=offsets)
 
 
 def added_tokens_around(tokenizer: PreTrainedTokenizerBase, target: bool = False) -> tuple[list[int], list[int]]:

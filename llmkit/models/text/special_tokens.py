@@ -48,12 +48,22 @@ class ControlTokens:
     def _counted(self) -> frozenset[int]:
         return frozenset(self.ids.values()) - {self.unknown}
 
+    @cached_property
+    def _firsts(self) -> frozenset[str]:
+        return frozenset(spelling[0] for spelling in self.ids)
+
     def count(self, ids: Iterable[int]) -> int:
         """Return how many tokens are control tokens."""
-        return sum(map(self._counted.__contains__, ids))
+        return 0 if self._counted.isdisjoint(ids) else sum(map(self._counted.__contains__, ids))
+
+    def may_be_in(self, text: str) -> bool:
+        """Tell at little cost whether a text can spell one: it holds a character with which one begins."""
+        return any(first in text for first in self._firsts)
 
     def places(self, text: str, spellings: Collection[str] | None = None) -> list[int]:
         """Return where a spelling begins in a text, each of those that overlap; of some spellings alone, if given."""
+        if not self.may_be_in(text):
+            return []
         return sorted({place for each in (self.ids if spellings is None else spellings) for place in _all(text, each)})
 
 
@@ -117,18 +127,24 @@ def _is_looked_for(spelling: str, source: str) -> bool:
 
 
 def encode_texts(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], literals: Sequence[Collection[int]], target: bool = False
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    literals: Sequence[Collection[int]],
+    *,
+    target: bool = False,
+    offsets: bool = True,
 ) -> list[TokenSpans]:
     """Return the tokens of texts, nothing added, where a spelling that begins at a place in `literals` is text.
 
-    A text without such places has the tokens that the tokenizer gives. `target`: the texts are those to write.
+    A text without such places has the tokens that the tokenizer gives. `target`: the texts are those to write. Without
+    `offsets` the characters of tokens are not told, which is quicker.
 
     Raises:
         DataError: a text holds so many private characters that none is left.
     """
     argument = "text_target" if target else "text"
     plain = [text for text, literal in zip(texts, literals, strict=True) if not literal]
-    encoded = iter(_encode_plain(tokenizer, plain, argument))
+    encoded = iter(_encode_plain(tokenizer, plain, argument, offsets and tokenizer.is_fast))
     controls, spans = control_tokens(tokenizer), []
     for text, literal in zip(texts, literals, strict=True):
         found = None if literal else next(encoded)
@@ -139,17 +155,16 @@ def encode_texts(
     return spans
 
 
-def _encode_plain(tokenizer: PreTrainedTokenizerBase, texts: list[str], argument: str) -> list[TokenSpans]:
+def _encode_plain(
+    tokenizer: PreTrainedTokenizerBase, texts: list[str], argument: str, offsets: bool
+) -> list[TokenSpans]:
     if not texts:
         return []
     encoded = tokenizer(
-        **{argument: texts},
-        add_special_tokens=False,
-        return_attention_mask=False,
-        return_offsets_mapping=tokenizer.is_fast,
+        **{argument: texts}, add_special_tokens=False, return_attention_mask=False, return_offsets_mapping=offsets
     )
-    offsets = encoded["offset_mapping"] if tokenizer.is_fast else [[]] * len(texts)
-    return [TokenSpans(list(ids), list(spans)) for ids, spans in zip(encoded["input_ids"], offsets, strict=True)]
+    spans = encoded["offset_mapping"] if offsets else [[]] * len(texts)
+    return [TokenSpans(*pair) for pair in zip(encoded["input_ids"], spans, strict=True)]
 
 
 def _encode_apart(

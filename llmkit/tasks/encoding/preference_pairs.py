@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llmkit.data.preferences import PreferencePair, common_length
 from llmkit.errors import ModelError
-from llmkit.models.text.prompts import Messages, encode_prompt, encode_rendered, render_chat
+from llmkit.models.text.prompts import encode_chat, encode_prompt
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,16 @@ def encode_pair(
         ModelError: there are messages, and no template.
     """
     if tokenizer.chat_template:
-        prompt_ids = _chat_ids(tokenizer, pair.prompt, True, split_special_tokens)
-        conversations = ([*pair.prompt, *answer] for answer in pair.answers)
-        chosen, rejected = (_chat_ids(tokenizer, turns, False, split_special_tokens) for turns in conversations)
+        prompt_ids = encode_chat(tokenizer, pair.prompt, split_special_tokens=split_special_tokens)
+        chosen, rejected = (
+            encode_chat(
+                tokenizer,
+                [*pair.prompt, *answer],
+                add_generation_prompt=False,
+                split_special_tokens=split_special_tokens,
+            )
+            for answer in pair.answers
+        )
     elif pair.is_text:
         prompt = pair.prompt[0]["content"]
         prompt_ids = encode_prompt(tokenizer, prompt, split_special_tokens=split_special_tokens)
@@ -63,11 +70,6 @@ def encode_pair(
 def needs_template(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the sentence on messages that a tokenizer cannot write."""
     return f"{tokenizer.name_or_path!r} has no chat template, which rows of messages need; -m names a chat model"
-
-
-def _chat_ids(tokenizer: PreTrainedTokenizerBase, turns: Messages, ask: bool, split: bool) -> list[int]:
-    rendered = render_chat(tokenizer, turns, add_generation_prompt=ask, split_special_tokens=split)
-    return encode_rendered(tokenizer, rendered)
 
 
 def _with_eos(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from transformers import PreTrainedTokenizerBase
 
 from llmkit.data.columns import is_string, item_of, text_of
-from llmkit.models.text.prompts import added_tokens_around, encode_plain_texts, encode_rendered, render_chat
+from llmkit.models.text.prompts import added_tokens_around, encode_chat, encode_plain_texts
 
 TokenColumns = dict[str, Sequence[object]]
 CutTokens = tuple[list[int], bool]  # of a text, and whether some were cut off
@@ -50,7 +50,9 @@ def encode_cut(
     """
     before, after = added_tokens_around(tokenizer, target)
     room = max(max_length - len(before) - len(after), 0)
-    encoded = encode_plain_texts(tokenizer, texts, split_special_tokens=split_special_tokens, target=target)
+    encoded = encode_plain_texts(
+        tokenizer, texts, split_special_tokens=split_special_tokens, target=target, offsets=False
+    )
     return [([*before, *spans.ids[:room], *after], len(spans.ids) > room) for spans in encoded]
 
 
@@ -86,6 +88,4 @@ def chat_ids(
 
 
 def _message_ids(tokenizer: PreTrainedTokenizerBase, text: str, split_special_tokens: bool) -> list[int]:
-    messages = [{"role": "user", "content": text}]
-    rendered = render_chat(tokenizer, messages, add_generation_prompt=True, split_special_tokens=split_special_tokens)
-    return encode_rendered(tokenizer, rendered)
+    return encode_chat(tokenizer, [{"role": "user", "content": text}], split_special_tokens=split_special_tokens)
