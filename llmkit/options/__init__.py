@@ -7,7 +7,6 @@ the user spells flags.
 
 from __future__ import annotations
 
-from llmkit.options.adapters import AdapterOptions, MergeOptions
 from llmkit.options.base import Options, TalkOptions, print_version
 from llmkit.options.data import (
     CorpusOptions,
@@ -18,16 +17,17 @@ from llmkit.options.data import (
     SplitOptions,
     SurveyOptions,
 )
-from llmkit.options.distillation import DistillingOptions
 from llmkit.options.embedding import EmbeddingOptions, RetrievalOptions, VectorRowOptions
 from llmkit.options.evaluation import CompareOptions, EvalOptions, GateOptions, ResultOptions
 from llmkit.options.generation import ChatOptions, DecodingOptions, GenerationOptions
 from llmkit.options.model import ModelOptions
-from llmkit.options.pretraining import ArchitectureOptions
 from llmkit.options.publishing import PushOptions
 from llmkit.options.requests import ClassifyRequest, EvalRequest, FinetuneRequest, GenerateRequest, PretrainRequest
 from llmkit.options.tasks import AskOptions, TaskFlags
-from llmkit.options.training import RecipeOptions, RunOptions, SeriesOptions, TrainingOptions, TunedRecipeOptions
+from llmkit.options.training.adapters import AdapterOptions, MergeOptions
+from llmkit.options.training.distillation import DistillingOptions
+from llmkit.options.training.pretraining import ArchitectureOptions
+from llmkit.options.training.recipe import RecipeOptions, RunOptions, SeriesOptions, TrainingOptions, TunedRecipeOptions
 
 __all__ = [
     "AdapterOptions",

@@ -9,18 +9,18 @@ from typing import Annotated
 import typer
 
 from llmkit.errors import OptionError
-from llmkit.options.adapters import AdapterOptions
 from llmkit.options.base import TalkOptions, named_twice
 from llmkit.options.data import CorpusOptions, DataOptions, RowOptions, SplitOptions
-from llmkit.options.distillation import DistillingOptions
 from llmkit.options.embedding import RetrievalOptions
 from llmkit.options.evaluation import EvalOptions, GateOptions, ResultOptions
 from llmkit.options.flags import flag
 from llmkit.options.generation import GenerationOptions
 from llmkit.options.model import ModelOptions
-from llmkit.options.pretraining import ArchitectureOptions
 from llmkit.options.tasks import AskOptions
-from llmkit.options.training import RecipeOptions, RunOptions, SeriesOptions, TrainingOptions, TunedRecipeOptions
+from llmkit.options.training.adapters import AdapterOptions
+from llmkit.options.training.distillation import DistillingOptions
+from llmkit.options.training.pretraining import ArchitectureOptions
+from llmkit.options.training.recipe import RecipeOptions, RunOptions, SeriesOptions, TrainingOptions, TunedRecipeOptions
 
 DATASET_HELP = "glue/mrpc, org/name, org/name:config, a file, a folder, or -; several with weights: a@2 b."
 CORPUS_HELP = "Text files, folders, JSONL files or datasets; - is stdin."

@@ -20,7 +20,7 @@ from llmkit.options import (
     TrainingOptions,
     TunedRecipeOptions,
 )
-from llmkit.options.search_space import described, read_space
+from llmkit.options.training.search_space import described, read_space
 from llmkit.output.report import Report
 from llmkit.training.jobs import Trained, finished
 from llmkit.training.loop.arguments import checked_overrides, precision

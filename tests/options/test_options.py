@@ -22,7 +22,7 @@ from llmkit.options import (
 )
 from llmkit.options.base import limits
 from llmkit.options.overrides import parse_settings, parse_value
-from llmkit.options.search_space import Categorical, Range, read_space
+from llmkit.options.training.search_space import Categorical, Range, read_space
 
 NAN, INF = float("nan"), float("inf")
 BEAMS = {"num_beams": 2, "num_return_sequences": 2}

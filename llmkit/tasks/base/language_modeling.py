@@ -18,7 +18,7 @@ from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
 from llmkit.metrics.observations import Likelihoods, Observations
 from llmkit.options import TaskFlags
-from llmkit.options.search_space import Distribution, Range
+from llmkit.options.training.search_space import Distribution, Range
 from llmkit.tasks.base import names
 from llmkit.tasks.base.answers import Answers, Prediction
 from llmkit.tasks.base.candidates import Candidate, Confidence

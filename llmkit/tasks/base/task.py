@@ -17,7 +17,7 @@ from llmkit.models.config import context_length
 from llmkit.models.lookup import ResolvedModel
 from llmkit.models.text.ends import own_stop_strings
 from llmkit.options import DataOptions, TaskFlags
-from llmkit.options.search_space import Distribution, Range
+from llmkit.options.training.search_space import Distribution, Range
 from llmkit.tasks.base.answers import Answers
 from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Encoding

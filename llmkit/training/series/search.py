@@ -21,7 +21,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from llmkit.errors import DivergedError, brief
 from llmkit.errors.extras import require_extra
 from llmkit.metrics import LOWER_IS_BETTER
-from llmkit.options.search_space import Space, described
+from llmkit.options.training.search_space import Space, described
 from llmkit.output.result import SearchResult, TrialOutcome, TrialResult
 from llmkit.output.trials import draw_trials
 from llmkit.runs.record import FitRecord

@@ -7,7 +7,7 @@ from typing import Any
 
 from llmkit.errors import OptionError
 from llmkit.options import FinetuneRequest
-from llmkit.options.search_space import Categorical, Range, Space
+from llmkit.options.training.search_space import Categorical, Range, Space
 from llmkit.training.series.trial import TrialRun
 
 

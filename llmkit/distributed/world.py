@@ -1,0 +1,98 @@
+"""The processes of one command: which one this is, and what they tell each other, through torch.distributed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar, cast
+
+from llmkit.errors import OptionError
+
+T = TypeVar("T")
+PATIENCE = timedelta(hours=2)  # for a process that is busy, such as the main one with a download
+
+
+@dataclass(frozen=True)
+class World:
+    """One of the processes of a command; of one process each method answers without asking anybody.
+
+    The methods are collective: each process calls them, in the same order.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that speaks and writes."""
+        return self.rank == 0
+
+    def gather(self, value: T) -> list[T]:
+        """Return the value of each process, in the order of their ranks."""
+        if self.size == 1:
+            return [value]
+        from torch import distributed
+
+        values: list[T | None] = [None] * self.size
+        distributed.all_gather_object(values, value)
+        return cast("list[T]", values)
+
+    def from_main(self, value: T | None) -> T:
+        """Return the value of the main process; what the others hand in does not count."""
+        if self.size == 1:
+            return cast("T", value)
+        from torch import distributed
+
+        values = [value if self.is_main else None]
+        distributed.broadcast_object_list(values, src=0)
+        return cast("T", values[0])
+
+    def any(self, asked: bool) -> bool:
+        """Tell whether it is so in at least one process."""
+        if self.size == 1:
+            return asked
+        import torch
+        from torch import distributed
+
+        flag = torch.tensor([int(asked)])
+        distributed.all_reduce(flag, op=distributed.ReduceOp.MAX)
+        return bool(flag.item())
+
+    def wait(self) -> None:
+        """Go on when each process has come here."""
+        self.gather(None)
+
+
+ALONE = World()
+
+
+def world() -> World:
+    """Return which process this is, by the variables that accelerate's launcher and torchrun set."""
+    return World(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+
+
+def join() -> World:
+    """Join the other processes of the command, if there are any, and return which one this is.
+
+    Tensors of a GPU travel by NCCL, all else by gloo.
+
+    Raises:
+        OptionError: fewer came than were asked for.
+    """
+    here = world()
+    if here.size == 1:
+        return here
+    import torch
+    from torch import distributed
+
+    if not distributed.is_initialized():
+        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+        backend, device = "gloo", None
+        if torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU") != "true":
+            backend, device = "cpu:gloo,cuda:nccl", torch.device("cuda", local_rank)
+            torch.cuda.set_device(device)
+        distributed.init_process_group(backend, timeout=PATIENCE, device_id=device)
+    if distributed.get_world_size() != here.size:
+        raise OptionError(f"{here.size} processes were asked for, and {distributed.get_world_size()} came")
+    return here
