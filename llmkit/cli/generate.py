@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from llmkit.cli.shared.answers import answer_file, answer_texts
 from llmkit.cli.shared.completions import print_completions
 from llmkit.cli.shared.sources import show_passages
@@ -9,6 +11,9 @@ from llmkit.cli.shared.stdin import flag_text, stdin_prompt
 from llmkit.options import GenerateRequest
 from llmkit.options.flags import option_groups, with_examples
 from llmkit.output.report import Report, quiet_libraries
+
+if TYPE_CHECKING:
+    from llmkit.inference.answering import Answerer
 
 
 @with_examples(
@@ -19,6 +24,7 @@ from llmkit.output.report import Report, quiet_libraries
     'llmkit generate "The [MASK] was sad." -m runs/bert --top 3',
     'llmkit generate -m HuggingFaceTB/SmolLM2-135M-Instruct --retrieve docs/ "How are gates set?"',
     "llmkit generate --input prompts.jsonl --output answers.jsonl --batch-size 32",
+    "llmkit generate --endpoint http://localhost:8000/v1 --input prompts.jsonl --output answers.jsonl",
     'echo "The king said" | llmkit generate --stop "." --json',
 )
 @option_groups
@@ -35,6 +41,11 @@ def generate(*, request: GenerateRequest) -> None:
     from llmkit.models import BUILTIN_NAME
 
     report = Report(talk)
+    if request.endpoint.endpoint is not None:
+        from llmkit.inference.endpoints.generating import EndpointGenerator
+
+        _answer(EndpointGenerator.open(request, report), prompts, request, report)
+        return
     roles = () if request.context is None else ("context",)
     task, resolved = resolve_task_and_model("generate", request.model, request.asked, report, BUILTIN_NAME, roles)
     if request.model.model is None:
@@ -42,17 +53,24 @@ def generate(*, request: GenerateRequest) -> None:
             "model: the built-in one, a small demonstration; -m names another, such as HuggingFaceTB/SmolLM2-135M"
         )
     # a model that is not there is known before generation is imported
-    from llmkit.inference.generation import Generator
-    from llmkit.inference.grounded_generation import GroundedGenerator
     from llmkit.inference.opening import open_answerer, require_readable
 
     require_readable(task, request)
-    answerer = open_answerer(task, resolved, request, report)
+    _answer(open_answerer(task, resolved, request, report), prompts, request, report)
+
+
+def _answer(answerer: Answerer[Any], prompts: list[str], request: GenerateRequest, report: Report) -> None:
+    """Answer prompts, or the rows of a file, in the form that is asked for."""
+    from llmkit.inference.endpoints.generating import EndpointGenerator
+    from llmkit.inference.generation import Generator
+    from llmkit.inference.grounded_generation import GroundedGenerator
+
+    rows, talk = request.rows, request.talk
     if rows.input:
         answer_file(answerer, rows, talk, report)
     elif talk.dry_run and isinstance(answerer, GroundedGenerator):
         show_passages(answerer, prompts, report)
-    elif isinstance(answerer, Generator) and not (talk.dry_run or talk.json):
+    elif isinstance(answerer, Generator | EndpointGenerator) and not (talk.dry_run or talk.json):
         print_completions(answerer, prompts, rows.batch_size, report)
     else:
         context = {} if request.context is None else {"context": flag_text(request.context, rows.encoding)}

@@ -18,6 +18,7 @@ from llmkit.options.data import (
     SurveyOptions,
 )
 from llmkit.options.embedding import EmbeddingOptions, RetrievalOptions, VectorRowOptions
+from llmkit.options.endpoints import EndpointOptions, EngineOptions
 from llmkit.options.evaluation import CompareOptions, EvalOptions, GateOptions, ResultOptions
 from llmkit.options.generation import ChatOptions, DecodingOptions, GenerationOptions
 from llmkit.options.model import ModelOptions
@@ -41,6 +42,8 @@ __all__ = [
     "DecodingOptions",
     "DistillingOptions",
     "EmbeddingOptions",
+    "EndpointOptions",
+    "EngineOptions",
     "EvalOptions",
     "EvalRequest",
     "FileOptions",

@@ -12,6 +12,7 @@ from llmkit.errors import OptionError
 from llmkit.options.base import TalkOptions, named_twice
 from llmkit.options.data import CorpusOptions, DataOptions, RowOptions, SplitOptions
 from llmkit.options.embedding import RetrievalOptions
+from llmkit.options.endpoints import EndpointOptions, EngineOptions
 from llmkit.options.evaluation import EvalOptions, GateOptions, ResultOptions
 from llmkit.options.flags import flag
 from llmkit.options.generation import GenerationOptions
@@ -93,6 +94,7 @@ class EvalRequest:
     ]
     model: ModelOptions = field(default_factory=ModelOptions)
     data: DataOptions = field(default_factory=DataOptions)
+    endpoint: EndpointOptions = field(default_factory=EndpointOptions)
     evaluation: EvalOptions = field(default_factory=EvalOptions)
     gates: GateOptions = field(default_factory=GateOptions)
     files: ResultOptions = field(default_factory=ResultOptions)
@@ -109,6 +111,7 @@ class GenerateRequest:
     ] = None
     model: ModelOptions = field(default_factory=ModelOptions)
     asked: AskOptions = field(default_factory=AskOptions)
+    endpoint: EndpointOptions = field(default_factory=EndpointOptions)
     decoding: GenerationOptions = field(default_factory=GenerationOptions)
     retrieval: RetrievalOptions = field(default_factory=RetrievalOptions)
     rows: RowOptions = field(default_factory=RowOptions)
@@ -145,6 +148,7 @@ class ClassifyRequest:
     ] = None
     model: ModelOptions = field(default_factory=ModelOptions)
     asked: AskOptions = field(default_factory=AskOptions)
+    engine: EngineOptions = field(default_factory=EngineOptions)
     rows: RowOptions = field(default_factory=RowOptions)
     talk: TalkOptions = field(default_factory=TalkOptions)
 
