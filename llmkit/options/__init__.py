@@ -18,7 +18,7 @@ from llmkit.options.data import (
     SurveyOptions,
 )
 from llmkit.options.embedding import EmbeddingOptions, RetrievalOptions, VectorRowOptions
-from llmkit.options.endpoints import EndpointOptions, EngineOptions
+from llmkit.options.endpoints import EndpointOptions, EngineOptions, RequestOptions, ServeOptions
 from llmkit.options.evaluation import CompareOptions, EvalOptions, GateOptions, ResultOptions
 from llmkit.options.generation import ChatOptions, DecodingOptions, GenerationOptions
 from llmkit.options.model import ModelOptions
@@ -58,11 +58,13 @@ __all__ = [
     "PushOptions",
     "ReadingOptions",
     "RecipeOptions",
+    "RequestOptions",
     "ResultOptions",
     "RetrievalOptions",
     "RowOptions",
     "RunOptions",
     "SeriesOptions",
+    "ServeOptions",
     "SplitOptions",
     "SurveyOptions",
     "TalkOptions",

@@ -43,6 +43,7 @@ LIMITS: dict[str, tuple[float, float]] = {  # the least and the most of an optio
     "passages": (1, 1000),
     "patience": (1, TOKENS),
     "repetition_penalty": (0.01, 100),
+    "port": (1, 65_535),
     "resamples": (0, 100_000),
     "search": (2, 10_000),
     "seeds": (2, 1000),

@@ -15,12 +15,13 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]{0,63}")
 ROUTES = ("/chat/completions", "/completions", "/models")  # a URL that names one of them is cut before it
 PANEL = "Endpoint"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 OF_VLLM = ("engine_command", "tensor_parallel_size", "data_parallel_size")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions(Options):
-    """Which program runs the model, and how many requests it is given at a time."""
+    """Which program runs the model, and on how many GPUs."""
 
     engine: Annotated[
         Literal["transformers", "vllm"],
@@ -35,6 +36,41 @@ class EngineOptions(Options):
     data_parallel_size: Annotated[
         int | None, flag(panel=PANEL, help="vLLM: so many copies of the model share the rows.")
     ] = None
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        yield from self.at_least(1, "tensor_parallel_size", "data_parallel_size")
+        if self.engine != "vllm":
+            given = [name for name in OF_VLLM if getattr(self, name) is not None]
+            yield from (f"--{name.replace('_', '-')} is for --engine vllm" for name in given)
+        if self.engine_command is not None and not self.engine_command.strip():
+            yield "--engine-command must not be empty"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions(EngineOptions):
+    """Which program serves the model, and where."""
+
+    host: Annotated[str, flag(panel=PANEL, help="Address to listen on; 127.0.0.1 is this machine alone.")] = "127.0.0.1"
+    port: Annotated[int, flag(panel=PANEL, help="Port to listen on.")] = 8000
+
+    @property
+    def is_open(self) -> bool:
+        """Whether other machines can ask."""
+        return self.host not in LOOPBACK
+
+    def problems(self) -> Iterator[str]:
+        yield from super().problems()
+        if not 1 <= self.port <= 65_535:
+            yield f"--port must be from 1 to 65535, not {self.port}"
+        if not self.host or any(character.isspace() for character in self.host) or "/" in self.host:
+            yield f"--host takes an address such as 127.0.0.1, not {self.host!r}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestOptions(EngineOptions):
+    """How a server is asked, where it answers in place of a model in this process."""
+
     concurrency: Annotated[int | None, flag(panel=PANEL, help="Requests that wait at a time; default 8.")] = None
     timeout: Annotated[float | None, flag(panel=PANEL, help="Seconds that one request may take; default 600.")] = None
 
@@ -55,29 +91,19 @@ class EngineOptions(Options):
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()
-        yield from self.at_least(1, "tensor_parallel_size", "data_parallel_size", "concurrency")
+        yield from self.at_least(1, "concurrency")
         if self.timeout is not None and not self.timeout > 0:
             yield f"--timeout must be more than 0, not {self.timeout:g}"
-        if self.engine != "vllm":
-            given = [
-                name for name in ("engine_command", "tensor_parallel_size", "data_parallel_size") if self._has(name)
-            ]
-            yield from (f"--{name.replace('_', '-')} is for --engine vllm" for name in given)
         if not self.asks_server:
-            given = [name for name in ("concurrency", "timeout") if self._has(name)]
+            given = [name for name in ("concurrency", "timeout") if getattr(self, name) is not None]
             yield from (f"--{name} is for requests to a server: {self._servers()}" for name in given)
-        if self.engine_command is not None and not self.engine_command.strip():
-            yield "--engine-command must not be empty"
-
-    def _has(self, name: str) -> bool:
-        return getattr(self, name) is not None
 
     def _servers(self) -> str:
         return "add --engine vllm"
 
 
 @dataclass(frozen=True, kw_only=True)
-class EndpointOptions(EngineOptions):
+class EndpointOptions(RequestOptions):
     """Which server answers in place of a model here, with which key."""
 
     endpoint: Annotated[

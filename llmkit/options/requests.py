@@ -12,7 +12,7 @@ from llmkit.errors import OptionError
 from llmkit.options.base import TalkOptions, named_twice
 from llmkit.options.data import CorpusOptions, DataOptions, RowOptions, SplitOptions
 from llmkit.options.embedding import RetrievalOptions
-from llmkit.options.endpoints import EndpointOptions, EngineOptions
+from llmkit.options.endpoints import EndpointOptions, RequestOptions
 from llmkit.options.evaluation import EvalOptions, GateOptions, ResultOptions
 from llmkit.options.flags import flag
 from llmkit.options.generation import GenerationOptions
@@ -148,7 +148,7 @@ class ClassifyRequest:
     ] = None
     model: ModelOptions = field(default_factory=ModelOptions)
     asked: AskOptions = field(default_factory=AskOptions)
-    engine: EngineOptions = field(default_factory=EngineOptions)
+    engine: RequestOptions = field(default_factory=RequestOptions)
     rows: RowOptions = field(default_factory=RowOptions)
     talk: TalkOptions = field(default_factory=TalkOptions)
 
