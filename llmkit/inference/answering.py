@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from llmkit import models
 from llmkit.data.columns import Row, text_of
+from llmkit.distributed.world import World
 from llmkit.models import ResolvedModel
 from llmkit.options import ModelOptions, RowOptions
 from llmkit.output.report import Report
@@ -108,6 +109,10 @@ class Answerer(ABC, Generic[Prepared]):
 
     def say_truncated(self, report: Report) -> None:
         """Warn of the texts that were answered until now of which not all was read."""
+        return
+
+    def count_all(self, here: World) -> None:
+        """Count for `say_truncated` what the other processes have answered too."""
         return
 
     @abstractmethod

@@ -24,6 +24,9 @@ class Silent:
     def identity(self) -> dict[str, object]:
         return {}
 
+    def count_all(self, here) -> None:
+        """Count nothing."""
+
 
 @pytest.fixture
 def answered(tmp_path):

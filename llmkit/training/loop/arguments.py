@@ -8,6 +8,7 @@ import math
 import torch
 from transformers import TrainingArguments
 
+from llmkit.distributed.world import world
 from llmkit.errors import OptionError, one_line
 from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.options import ModelOptions
@@ -106,6 +107,8 @@ def arguments(
             "project": tracking.PROJECT,
             "use_cpu": device.type == "cpu",
             "dataloader_pin_memory": device.type == "cuda",
+            "ddp_broadcast_buffers": False,  # text models have none that change
+            "ddp_find_unused_parameters": False,
             "remove_unused_columns": False,
             **mixed,
             **recipe.overrides,
@@ -118,7 +121,7 @@ def _of_recipe(recipe: Recipe) -> dict[str, object]:
     return {
         "num_train_epochs": recipe.epochs,
         "max_steps": recipe.max_steps or -1,
-        "per_device_train_batch_size": recipe.batch_size,
+        "per_device_train_batch_size": -(-recipe.batch_size // world().size),
         "gradient_accumulation_steps": recipe.accumulation,
         "learning_rate": recipe.learning_rate,
         "seed": recipe.seed,

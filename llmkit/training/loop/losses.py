@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from accelerate.utils import extract_model_from_parallel
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -74,5 +75,6 @@ class Loss:
 
 def _shifts(model: PreTrainedModel) -> bool:
     """Tell whether the logits at a token are of the next one."""
-    base = model.get_base_model() if has_adapter(model) else model
+    network = extract_model_from_parallel(model)
+    base = network.get_base_model() if has_adapter(network) else network
     return type(base).__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
