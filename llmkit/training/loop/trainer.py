@@ -79,18 +79,20 @@ class TaskTrainer(Trainer):
 
         The library sums the losses of models that say that they divide by `num_items_in_batch`, of which not all do.
         """
-        size = self._size(inputs)
-        part = size / num_items_in_batch.to(size.device) if num_items_in_batch is not None else 1.0
-        return torch.where(size > 0, self.loss.of(self.task, model, inputs) * part, 0.0)  # nothing masked: no number
+        sizes = self._sizes(inputs)
+        parts = sizes / num_items_in_batch.to(sizes.device) if num_items_in_batch is not None else 1.0
+        terms = self.loss.terms(self.task, model, inputs)
+        return torch.where(sizes > 0, terms * parts, 0.0).sum()  # nothing masked: no number
 
     def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> torch.Tensor:
-        """Return what the losses of all batches of a step are divided by, per process."""
-        total = torch.stack([self._size(batch) for batch in batch_samples]).sum().to(device)
-        shared: torch.Tensor = self.accelerator.gather(total).mean()
+        """Return what the terms of the losses of all batches of a step are divided by, per process: (terms,)."""
+        total = torch.stack([self._sizes(batch) for batch in batch_samples]).sum(0).to(device)
+        shared: torch.Tensor = self.accelerator.gather(total).reshape(-1, len(total)).mean(0)
         return shared
 
-    def _size(self, batch: Batch) -> torch.Tensor:
-        return torch.tensor(0.0) if isinstance(batch, NoRows) else self.loss.size(self.model, batch)
+    def _sizes(self, batch: Batch) -> torch.Tensor:
+        sizes = self.loss.sizes(self.model, batch)
+        return torch.zeros_like(sizes) if isinstance(batch, NoRows) else sizes
 
     def get_train_dataloader(self) -> DataLoader[EncodedRow]:
         """Return what gives this process its rows of each batch: the library's own would repeat rows to fill the last.
@@ -114,7 +116,7 @@ class TaskTrainer(Trainer):
             prefetch_factor=args.dataloader_prefetch_factor,
         )
         prepared: DataLoader[EncodedRow] = prepare_data_loader(
-            loader, args.device, num_processes=1, process_index=0, put_on_device=True
+            loader, args.device, num_processes=1, process_index=0, put_on_device=True, dispatch_batches=False
         )
         return prepared
 
