@@ -58,7 +58,7 @@ def open_session(
     with contextlib.ExitStack() as stack:
         answers = AnswerCache.open(key, title, report) if cache and here.is_main else AnswerCache()
         stack.callback(answers.close)
-        kept, answers.done = here.from_main((answers.entry is not None, answers.done))
+        kept, answers.done, answers.notes = here.from_main((answers.entry is not None, answers.done, answers.notes))
         stop_request = stack.enter_context(StopRequest(report)) if kept else None
         yield AnswerSession(answers, stop_request)
 

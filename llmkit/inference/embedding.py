@@ -20,7 +20,7 @@ from llmkit.data.columns import Row, column_for, given_texts, input_text
 from llmkit.distributed.world import ALONE, World, world
 from llmkit.errors import ModelError, OptionError
 from llmkit.inference.answering import Answerer, LongTexts
-from llmkit.inference.row_files import with_answer
+from llmkit.inference.row_files import TextCounts, with_answer
 from llmkit.inference.vector_cache import Vectors
 from llmkit.models import ResolvedModel
 from llmkit.models.pooling import OWN, pooled, read_pooling
@@ -51,8 +51,6 @@ class Embedder(Answerer[str]):
         self.pooling = read_pooling(resolved.path, embedding.pooling)
         context = models.context_length(resolved.config, self.tokenizer)
         self.max_length = min(context, self.pooling.max_length or context)
-        self.embedded = 0  # texts until now, of which so many were not read to their end:
-        self.truncated = 0
 
     @classmethod
     def open(cls, options: ModelOptions, embedding: EmbeddingOptions, report: Report) -> Embedder:
@@ -119,8 +117,8 @@ class Embedder(Answerer[str]):
         settings = TaskSettings(columns={"text": "text"}, max_length=self.max_length)
         prompted = Dataset.from_dict({"text": [self.pooling.with_prompt(text, *prompts) for text in texts]})
         columns = tokenize_rows(prompted, self.tokenizer, settings)
-        self.embedded += len(texts)
-        self.truncated += sum(columns.pop("truncated"))
+        cut = ((self.role,),) * sum(columns.pop("truncated"))
+        self.counts = self.counts.plus(TextCounts(len(texts), cut, self.role))
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     @torch.inference_mode()
@@ -178,13 +176,10 @@ class Embedder(Answerer[str]):
         first = " ".join(f"{number:.4f}" for number in vector[:NUMBERS_SHOWN])
         return [text, str(len(vector)), f"{first}{' …' if len(vector) > NUMBERS_SHOWN else ''}"]
 
-    def count_all(self, here: World) -> None:
-        counts = here.gather((self.embedded, self.truncated))
-        self.embedded, self.truncated = (sum(column) for column in zip(*counts, strict=True))
-
     def say_truncated(self, report: Report) -> None:
-        if self.truncated:
-            long = LongTexts([(self.role,)] * self.truncated, self.embedded, self.role, self.max_length)
+        counts = self.counts
+        if counts.cut_roles:
+            long = LongTexts(counts.cut_roles, counts.total, counts.kind, self.max_length)
             report.warn(f"{long.described}, and {long.unread(self.tokenizer.truncation_side)} was not read")
 
 

@@ -16,7 +16,7 @@ from llmkit.distributed.world import ALONE, World
 from llmkit.errors import DataError, OptionError, Stopped
 from llmkit.inference.answer_cache import AnswerCache
 from llmkit.inference.answering import Answerer, LongTexts
-from llmkit.inference.row_files import inputs_of, require_alike
+from llmkit.inference.row_files import TextCounts, inputs_of, require_alike
 from llmkit.models import ResolvedModel
 from llmkit.options import AskOptions, ModelOptions, RowOptions
 from llmkit.output.report import Report
@@ -127,11 +127,6 @@ class Predictor(Answerer[Row]):
         self.role = next(iter(task.columns.input_roles), "")
         self.hidden_roles, self.list_roles = task.answers.hidden_roles, task.columns.list_roles
         self.optional_roles = frozenset(task.columns.input_roles) - {self.role, *task.columns.required_roles}
-        self.kind = self.role  # of text, as a warning calls it
-        self.answered = 0  # rows until now
-        self.cut: list[
-            tuple[str, ...]
-        ] = []  # of those that are longer than the model reads, the roles that lose tokens
         self.auto_class = task.auto_class_for(resolved.config)
         trained = runs.read_run(resolved.path) or {}
         columns = {role: role for role in task.columns.input_roles}
@@ -171,7 +166,7 @@ class Predictor(Answerer[Row]):
         if not usable:
             return answers
         roles = [role for role in self.task.columns.input_roles if any(role in prepared[row] for row in usable)]
-        self.kind = "pair" if "pair" in roles else self.role
+        kind = "pair" if "pair" in roles else self.role
         columns = {role: [prepared[row].get(role) for row in usable] for role in roles}
         require_alike(columns, [start + row + 1 for row in usable])
         rows = Dataset.from_dict(columns)
@@ -183,7 +178,7 @@ class Predictor(Answerer[Row]):
         encoded = self.task.encoding.encode(rows, self.tokenizer, settings, training=False)
         predictions = predict(self.task, self.model, self.tokenizer, encoded, settings, batch_size)
         cut = self.task.encoding.cut_roles(rows, encoded, self.tokenizer, settings)
-        self.answered, self.cut = self.answered + len(usable), [*self.cut, *cut.values()]
+        self.counts = self.counts.plus(TextCounts(len(usable), tuple(cut.values()), kind))
         if self.asked.windows is not None and cut:
             numbers = [start + usable[row] + 1 for row in cut]
             of_windows = self._over_windows(rows.select(list(cut)), numbers, settings, batch_size)
@@ -212,16 +207,12 @@ class Predictor(Answerer[Row]):
             of_rows[row].append(prediction)
         return [self.task.answers.pooled(of_row, str(self.asked.windows), settings) for of_row in of_rows]
 
-    def count_all(self, here: World) -> None:
-        counts = here.gather((self.answered, self.cut, self.kind))
-        self.answered, self.cut = sum(count for count, _, _ in counts), [roles for _, cut, _ in counts for roles in cut]
-        self.kind = next((kind for _, _, kind in counts if kind == "pair"), self.kind)
-
     def say_truncated(self, report: Report) -> None:
-        if not self.cut:
+        counts = self.counts
+        if not counts.cut_roles:
             return
         encoding = self.task.encoding
-        long = LongTexts(self.cut, self.answered, self.kind, encoding.text_limit(self.settings))
+        long = LongTexts(counts.cut_roles, counts.total, counts.kind, encoding.text_limit(self.settings))
         if self.asked.windows is not None:
             report.say(f"{long.described}, read in windows that overlap: --windows {self.asked.windows}")
             return

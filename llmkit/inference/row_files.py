@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 import io
 import json
@@ -23,12 +24,26 @@ from llmkit.options import RowOptions
 from llmkit.output.atomic import write_whole
 from llmkit.output.report import Report, to_json
 from llmkit.runs.interrupts import StopRequest
-from llmkit.tasks.base.answers import Answer
 
 if TYPE_CHECKING:
     from llmkit.inference.answering import Answerer, Prepared
+    from llmkit.tasks.base.answers import Answer
 
 BATCHES_PER_WRITE = 8
+
+
+@dataclass(frozen=True)
+class TextCounts:
+    """The texts that a model was given until now."""
+
+    total: int = 0
+    cut_roles: tuple[tuple[str, ...], ...] = ()  # of each that is longer than it reads, the inputs that lose tokens
+    kind: str = ""  # what one of them is called: text, pair, question
+
+    def plus(self, other: TextCounts) -> TextCounts:
+        """Return the counts of both."""
+        kind = "pair" if "pair" in (self.kind, other.kind) else other.kind or self.kind
+        return TextCounts(self.total + other.total, self.cut_roles + other.cut_roles, kind)
 
 
 def read_rows(options: RowOptions) -> list[dict[str, Any]]:
@@ -238,7 +253,7 @@ def process(
         if writer and done:
             raise Stopped(f"stopped after {done} of {len(rows)} rows: the same command goes on from there") from None
         raise Interrupted("interrupted before anything was written") from None
-    answerer.count_all(here)
+    answerer.counts = functools.reduce(TextCounts.plus, here.gather(answerer.counts))
     if writer and already < done:
         report.say(f"wrote {len(rows)} rows to {writer.path}")
 
