@@ -1,5 +1,7 @@
 """What each of several processes trains on: together the rows of one process, step by step."""
 
+from itertools import chain
+
 import pytest
 import torch
 
@@ -27,9 +29,9 @@ def test_a_batch_holds_the_same_rows_in_one_process_and_in_several(rows, batch_s
     lengths = [1 + number * 7 % 13 for number in range(rows)]
     (whole,) = shares(lengths, batch_size, 1, epoch)
     parts = shares(lengths, batch_size, size, epoch)
-    together = [sorted(sum(batch, [])) for batch in zip(*parts, strict=True)]
+    together = [sorted(chain(*batch)) for batch in zip(*parts, strict=True)]
     assert together == [sorted(batch) for batch in whole]
-    assert sorted(sum(whole, [])) == list(range(rows))
+    assert sorted(chain(*whole)) == list(range(rows))
     for batch in zip(*parts, strict=True):
         counts = [len(share) for share in batch]
         assert max(counts) - min(counts) <= 1
@@ -73,5 +75,5 @@ def test_a_stream_is_shared_as_a_table_is(size):
     parts = [
         [[row["row"] for row in batch] for batch in RankStream(rows, 6, World(rank, size))] for rank in range(size)
     ]
-    together = [sorted(sum(batch, [])) for batch in zip(*parts, strict=True)]
+    together = [sorted(chain(*batch)) for batch in zip(*parts, strict=True)]
     assert together == [list(range(start, min(start + 6, 20))) for start in range(0, 20, 6)]
