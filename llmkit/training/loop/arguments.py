@@ -96,7 +96,7 @@ def arguments(
     Raises:
         OptionError: the library refuses a value.
     """
-    return _library_arguments(
+    made = _library_arguments(
         {
             **_of_recipe(recipe),
             **_of_measurements(recipe, rows, best_metric),
@@ -114,6 +114,9 @@ def arguments(
             **recipe.overrides,
         }
     )
+    if made.n_gpu > 1:
+        made._n_gpu = 1  # else the library splits batches over all GPUs in one process, which --processes does better
+    return made
 
 
 def _of_recipe(recipe: Recipe) -> dict[str, object]:
