@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import typer
+
+from llmkit.cli.launch import run_on_ranks
 from llmkit.cli.shared.answers import answer_file, answer_texts
 from llmkit.cli.shared.completions import print_completions
 from llmkit.cli.shared.sources import show_passages
@@ -9,6 +12,8 @@ from llmkit.cli.shared.stdin import flag_text, stdin_prompt
 from llmkit.options import GenerateRequest
 from llmkit.options.flags import option_groups, with_examples
 from llmkit.output.report import Report, quiet_libraries
+
+ONE_PROCESS = "prompts on the command line are answered in one; --input FILE is for many"
 
 
 @with_examples(
@@ -22,13 +27,14 @@ from llmkit.output.report import Report, quiet_libraries
     'echo "The king said" | llmkit generate --stop "." --json',
 )
 @option_groups
-def generate(*, request: GenerateRequest) -> None:
+def generate(call: typer.Context, *, request: GenerateRequest) -> None:
     """Continue a prompt, answer it with a chat model, translate, summarize, find an answer in a text, fill a mask.
 
     Greedy, unless a sampling flag is given. Without -m the small built-in model answers, offline, as a demonstration.
     """
     request.check()
     rows, talk = request.rows, request.talk
+    run_on_ranks(call, request.launch, request.model.device, talk, None if rows.input else ONE_PROCESS)
     prompts = request.prompts or ([] if rows.input else [stdin_prompt(rows.encoding)])
     quiet_libraries(talk, request.model.offline)
     from llmkit.inference.prediction import resolve_task_and_model
