@@ -14,22 +14,25 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainerControl, TrainingArguments
+from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from llmkit import metrics, models
+from llmkit.distributed.world import world
 from llmkit.errors import Interrupted, Stopped
 from llmkit.inference.prediction import predict
 from llmkit.runs import RunFolder, drop_incomplete, newest_checkpoint
 from llmkit.runs.interrupts import StopRequest
 from llmkit.tasks import Task, TaskSettings
 from llmkit.tasks.base.encoding import Batch
-from llmkit.training.loop import tracking
+from llmkit.training.loop import strategies, tracking
 from llmkit.training.loop.arguments import arguments, precision
 from llmkit.training.loop.callbacks import DivergenceGuard, EarlyStopping, MetricsLogger, StopCallback, out_of_patience
+from llmkit.training.loop.checkpoints import StrategyTrainer, require_resumable
 from llmkit.training.loop.job import Job, OpenModel, Session
 from llmkit.training.loop.losses import Loss
 from llmkit.training.loop.recipe import Recipe
+from llmkit.training.loop.unused_weights import has_unused_weights
 from llmkit.training.rows.length_batches import LengthBatches
 from llmkit.training.rows.streaming import Stream
 
@@ -44,7 +47,7 @@ class Fit:
     best_value: float | None
 
 
-class TaskTrainer(Trainer):
+class TaskTrainer(StrategyTrainer):
     """A Trainer that measures with the task's own code and orders rows by `LengthBatches`."""
 
     control: TrainerControl
@@ -110,25 +113,36 @@ class TaskTrainer(Trainer):
             self.state.best_metric = None
         return bool(super()._determine_best_metric(metrics, trial))
 
-    def _save(self, output_dir: str | None = None, state_dict: object = None) -> None:
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
         """Save model and tokenizer; not training_args.bin, a pickle that can hold a token."""
+        if not self.args.should_save:
+            return
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        models.save(self.model, self.processing_class, folder)
+        models.save(self.model, self.processing_class, folder, state_dict)
 
 
 def fit(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> Fit:
-    """Train, keep the best checkpoint by the job's best metric, and leave its weights in the model.
+    """Train, keep the best checkpoint by the job's best metric, and save its weights in the run folder, whole.
 
     Raises:
         Stopped: a signal came and a checkpoint was saved.
         Interrupted: a second signal came before anything was saved.
         DivergedError: the loss or a gradient is not finite.
+        OptionError: the checkpoint to go on with is of another strategy, whose parts this one does not read.
     """
-    device = model.network.device
+    with strategies.environment(job.run.strategy):
+        return _fit(job, model, recipe, session)
+
+
+def _fit(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> Fit:
+    device = models.pick_device(session.options.device)
     mixed = precision(session.options, device)
     rows = len(job.encoded_train) if job.stream is None else 0  # of a stream no one knows: it has --max-steps
-    args = arguments(recipe, rows, job.folder, mixed, device, job.best_metric)
+    unused = world().size > 1 and job.run.strategy == "ddp" and has_unused_weights(job, model)
+    engine = mixed | strategies.fields(job.run.strategy, model.network, unused)
+    args = arguments(recipe, rows, job.folder, engine, device, job.best_metric)
+    strategies.keep_precise(args)
     drop_incomplete(job.folder.checkpoints)
     started = time.monotonic()
     trackers = tracking.callbacks(tracking.chosen(job.run.track), job.folder, session.options.offline, session.report)
@@ -141,9 +155,10 @@ def fit(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> Fit:
         watching += [*session.callbacks, DivergenceGuard()]  # the last: it sees whether others want to save
         trainer = _trainer(job, model, recipe, args, watching)
         with _stops_saved(job.folder), contextlib.redirect_stdout(sys.stderr), metrics_logger:  # some trackers print
-            _train(trainer, job.folder, recipe)
+            _train(trainer, job.folder, recipe, job.run.strategy)
         if stop_request.asked and trainer.state.global_step < trainer.state.max_steps:
             _stopped(job.folder)
+    trainer.save_model(str(job.folder.path))
     state = trainer.state
     return Fit(state.global_step, time.monotonic() - started, state.best_global_step, state.best_metric)
 
@@ -167,13 +182,14 @@ def _trainer(
     )
 
 
-def _train(trainer: TaskTrainer, folder: RunFolder, recipe: Recipe) -> None:
+def _train(trainer: TaskTrainer, folder: RunFolder, recipe: Recipe, strategy: str) -> None:
     """Run the loop, or take up what is left of it: a run at its end only loads its best weights."""
     checkpoint = folder.resume_from
     if checkpoint is None:
         shutil.rmtree(folder.checkpoints, ignore_errors=True)
         trainer.train()
         return
+    require_resumable(checkpoint, strategy)
     state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     patient = not out_of_patience(state["log_history"], trainer.args, recipe.patience)
     if state["global_step"] < state["max_steps"] and patient:
