@@ -248,6 +248,12 @@ def _load_dtype(options: ModelOptions, training: bool) -> torch.dtype | str:
     return "auto" if options.dtype == "auto" else DTYPES[options.dtype]
 
 
+def _untied(model: PreTrainedModel, gathered: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor] | None:
+    """Return gathered weights without those that the model takes from others: they are copies by now."""
+    tied = getattr(model, "all_tied_weights_keys", None) or {}
+    return None if gathered is None else {name: held for name, held in gathered.items() if name not in tied}
+
+
 def save(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -262,7 +268,7 @@ def save(
         adapters.save_adapter(model, folder, gathered)
     else:
         with _without_bars():
-            model.save_pretrained(folder, state_dict=gathered)
+            model.save_pretrained(folder, state_dict=_untied(model, gathered))
     tokenizer.save_pretrained(folder)
     umask = os.umask(0)
     os.umask(umask)

@@ -93,7 +93,7 @@ SIZES = {
 @pytest.mark.parametrize(
     ("family", "head", "named"),
     [
-        ("marian", "AutoModelForSeq2SeqLM", "embed_positions"),  # sinusoids
+        ("marian", "AutoModelForSeq2SeqLM", None),
         ("bart", "AutoModelForCausalLM", "encoder_attn"),  # there is no encoder to attend to
         ("bart", "AutoModelForSeq2SeqLM", None),
     ],

@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import cast, get_args
 
 import torch
-from torch import distributed
+from torch import distributed, nn
 from torch._C._distributed_c10d import HashStore
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import PreTrainedModel, TrainingArguments
 
-from llmkit.distributed.world import world
+from llmkit.distributed.world import join, world
 from llmkit.errors import OptionError
 from llmkit.errors.extras import is_installed, require_extra
 from llmkit.models import modules
@@ -137,19 +137,27 @@ def _deepspeed(stage: int) -> dict[str, object]:
 
 
 def keep_precise(args: TrainingArguments) -> None:
-    """Let FSDP add up gradients, and hand out what a model says, in float32; accelerate would take half precision."""
+    """Let FSDP add up the gradients of its processes in float32; accelerate would take half precision."""
     if args.fsdp_plugin_args is not None and (args.bf16 or args.fp16):
         half = torch.bfloat16 if args.bf16 else torch.float16
-        policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32, output_dtype=torch.float32)
+        policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32)
         args.fsdp_plugin_args["mixed_precision_policy"] = policy
 
 
 def layer_classes(model: PreTrainedModel) -> list[str]:
-    """Return the names of the classes that FSDP makes a unit of each: those that the model names, or its layers'."""
-    there = {type(module).__name__ for module in model.modules()}
+    """Return the names of the classes that FSDP makes a unit of each: those that the model names, or its layers'.
+
+    Not of modules that hold embeddings, which accelerate makes units of: BERT names such a module.
+    """
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    of_embeddings = {
+        type(module).__name__
+        for module in model.modules()
+        if any(isinstance(part, nn.Embedding) for part in module.modules())
+    }
+    there = {type(module).__name__ for module in model.modules()} - of_embeddings
     named = there & set(getattr(inner, "_no_split_modules", None) or ())
-    return sorted(named or {type(layer).__name__ for _, stack in modules.stacks(model) for layer in stack})
+    return sorted(named or {type(layer).__name__ for _, stack in modules.stacks(model) for layer in stack} & there)
 
 
 @contextlib.contextmanager
@@ -160,7 +168,7 @@ def environment(name: str) -> Iterator[None]:
     """
     before, made = dict(os.environ), False
     try:
-        if name != "ddp" and not distributed.is_initialized():
+        if join().size == 1 and name != "ddp" and not distributed.is_initialized():
             os.environ.update(ALONE, MASTER_PORT=str(_free_port()))
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             distributed.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
