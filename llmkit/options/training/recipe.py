@@ -14,7 +14,7 @@ from llmkit.options.base import Options, seed_problems
 from llmkit.options.flags import flag
 
 Schedule = Literal["linear", "cosine", "constant", "inverse_sqrt"]
-Strategy = Literal["ddp", "fsdp", "fsdp-offload", "deepspeed-zero2", "deepspeed-zero3"]
+Strategy = Literal["ddp", "fsdp", "fsdp-offload", "deepspeed-zero2", "deepspeed-zero3", "auto"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +155,7 @@ class RunOptions(Options):
         flag(panel="Run", help=f"{', '.join(TRACKERS)} or none; repeatable; default: tensorboard where installed."),
     ] = None
     strategy: Annotated[
-        Strategy | Literal["auto"],
+        Strategy,
         flag(panel="Run", help="What each process holds: ddp a whole model, the others a part; auto: what fits."),
     ] = "ddp"
 

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import cast, get_args
+from typing import cast
 
 import torch
 from torch import distributed, nn
@@ -24,7 +24,6 @@ from llmkit.options.training.recipe import Strategy
 from llmkit.output.report import Report
 from llmkit.training.loop.job import Job
 
-STRATEGIES: tuple[str, ...] = get_args(Strategy)
 SHARDING = ("fsdp", "fsdp-offload", "deepspeed-zero3")  # of which a process holds a part of the weights
 SET_BY_LIBRARIES = ("ACCELERATE_", "FSDP_", "MASTER_")  # what variables of theirs begin with
 ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
