@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from llmkit.distributed.world import world
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -31,11 +33,12 @@ class Advance(Protocol):
 
 
 class Report:
-    """Speaks for one command, as loud and in the form that its options ask for."""
+    """Speaks for one command, as loud and in the form that its options ask for; of its processes for the main one."""
 
     def __init__(self, talk: Talk | None = None) -> None:
         self.json = bool(talk and talk.json)
-        self.quiet = bool(talk and talk.quiet)
+        self.speaks = world().is_main
+        self.quiet = bool(talk and talk.quiet) or not self.speaks
         self.verbose = bool(talk and talk.verbose)
         self.warnings: list[str] = []
 
@@ -71,11 +74,13 @@ class Report:
 
     def error_line(self, text: str) -> None:
         """Tell what failed in a command that goes on without it; --quiet does not hide it."""
-        print(text, file=sys.stderr, flush=True)
+        if self.speaks:
+            print(text, file=sys.stderr, flush=True)
 
     def line(self, text: str) -> None:
         """Write one line of the result."""
-        print(text, flush=True)
+        if self.speaks:
+            print(text, flush=True)
 
     def json_line(self, row: Mapping[str, object]) -> None:
         """Write one JSON line of the result."""
@@ -83,11 +88,15 @@ class Report:
 
     def stream(self, text: str) -> None:
         """Write a piece of streamed text."""
+        if not self.speaks:
+            return
         sys.stdout.write(text)
         sys.stdout.flush()
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Write rows as a table: drawn on a terminal, separated by tabs in a pipe."""
+        if not self.speaks:
+            return
         if not sys.stdout.isatty():
             for row in (header, *rows):
                 self.line("\t".join(" ".join(cell.split()) for cell in row))

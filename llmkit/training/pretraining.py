@@ -10,6 +10,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from llmkit import models, runs, tasks
 from llmkit.data.parts import Part
+from llmkit.distributed.world import world
 from llmkit.errors import EmptyError, OptionError, listing
 from llmkit.inspection.checks import check
 from llmkit.metrics import require_known
@@ -219,7 +220,11 @@ def _tokenizer(
         report.say(f"tokenizer: {architecture.tokenizer}, {len(tokenizer)} tokens")
         return tokenizer
     vocabulary = architecture.vocab_size or size.vocabulary
-    tokenizer = task.encoding.train_tokenizer(corpus.rows.train["text"], vocabulary, size.context)
+    here = world()  # one process trains it: ties among pairs of equal count would be broken by each in its own way
+    trained = (
+        task.encoding.train_tokenizer(corpus.rows.train["text"], vocabulary, size.context) if here.is_main else None
+    )
+    tokenizer = here.from_main(trained)
     kind = type(tokenizer.backend_tokenizer.model).__name__
     report.say(f"tokenizer: {kind} trained on the corpus, {len(tokenizer)} tokens")
     return tokenizer

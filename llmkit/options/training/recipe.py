@@ -116,7 +116,9 @@ class TrainingOptions(Options):
 
     epochs: Annotated[float | None, flag(panel="Training", help="Passes over the training rows.")] = None
     max_steps: Annotated[int | None, flag(panel="Training", help="Stop after so many optimizer steps.")] = None
-    batch_size: Annotated[int | None, flag(panel="Training", help="Rows per step and device.")] = None
+    batch_size: Annotated[
+        int | None, flag(panel="Training", help="Rows of one forward pass of all processes together.")
+    ] = None
     learning_rate: Annotated[float | None, flag(panel="Training", help="Peak learning rate.")] = None
     seed: Annotated[int, flag(panel="Training", help="Seed of everything random.")] = 42
     metric: Annotated[str | None, flag(panel="Training", help="The metric that keeps the best checkpoint.")] = None

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import torch
 from transformers import TrainingArguments
 
+from llmkit.distributed.world import world
 from llmkit.errors import OptionError, one_line
 from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.options import ModelOptions
@@ -99,7 +100,7 @@ def arguments(
     Raises:
         OptionError: the library refuses a value.
     """
-    return _library_arguments(
+    made = _library_arguments(
         {
             **_of_recipe(recipe),
             **_of_measurements(recipe, rows, best_metric),
@@ -110,11 +111,15 @@ def arguments(
             "project": tracking.PROJECT,
             "use_cpu": device.type == "cpu",
             "dataloader_pin_memory": device.type == "cuda",
+            "ddp_broadcast_buffers": False,  # text models have none that change
             "remove_unused_columns": False,
             **engine,
             **recipe.overrides,
         }
     )
+    if made.n_gpu > 1:
+        made._n_gpu = 1  # else the library splits batches over all GPUs in one process, which --processes does better
+    return made
 
 
 def _of_recipe(recipe: Recipe) -> dict[str, object]:
@@ -122,7 +127,7 @@ def _of_recipe(recipe: Recipe) -> dict[str, object]:
     return {
         "num_train_epochs": recipe.epochs,
         "max_steps": recipe.max_steps or -1,
-        "per_device_train_batch_size": recipe.batch_size,
+        "per_device_train_batch_size": -(-recipe.batch_size // world().size),
         "gradient_accumulation_steps": recipe.accumulation,
         "learning_rate": recipe.learning_rate,
         "seed": recipe.seed,

@@ -23,7 +23,7 @@ class _Step(nn.Module):
         self.task, self.loss, self.model = task, loss, model
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        return self.loss.of(self.task, self.model, batch)
+        return self.loss.terms(self.task, self.model, batch).sum()
 
 
 def has_unused_weights(job: Job, model: OpenModel) -> bool:
