@@ -22,10 +22,8 @@ def launch(function: Callable[..., object], *arguments: object, processes: int =
     from accelerate import notebook_launcher
     from accelerate.state import AcceleratorState
 
-    if torch.cuda.is_initialized():
-        raise OptionError(
-            "this notebook has used a GPU already, which copies of it cannot: restart it, and launch first"
-        )
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        raise OptionError("this notebook has used a GPU, which copies of it cannot then: restart it, and launch first")
     AcceleratorState._reset_state(reset_partial_state=True)  # of a training in this process, which is over
     with socket.socket() as probe:  # a free port: the launcher's own is always the same one, and "0" waits for ever
         probe.bind(("127.0.0.1", 0))
