@@ -80,8 +80,8 @@ class PredictionLoop:
 
 def _is_sharded(model: torch.nn.Module) -> bool:
     """Tell whether each process holds a part of the weights: all of them then go through each batch together."""
-    # told by what a DTensor has, whose import takes a second
-    return any(hasattr(weights, "device_mesh") for weights in model.parameters())
+    # told by what a DTensor has, whose import takes a second, and what DeepSpeed gives to a part of weights
+    return any(hasattr(held, "device_mesh") or hasattr(held, "ds_tensor") for held in model.parameters())
 
 
 def predict(

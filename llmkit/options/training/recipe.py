@@ -14,6 +14,7 @@ from llmkit.options.base import Options, seed_problems
 from llmkit.options.flags import flag
 
 Schedule = Literal["linear", "cosine", "constant", "inverse_sqrt"]
+Strategy = Literal["ddp", "fsdp", "fsdp-offload", "deepspeed-zero2", "deepspeed-zero3", "auto"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +140,7 @@ class TrainingOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(Options):
-    """The run folder."""
+    """Where a training is written to, and how it runs: nothing that it comes to depends on these."""
 
     output: Annotated[
         Path | None, flag("--output", "-o", panel="Run", help="Run folder; default runs/<dataset>-<model>.")
@@ -155,6 +156,10 @@ class RunOptions(Options):
         list[str] | None,
         flag(panel="Run", help=f"{', '.join(TRACKERS)} or none; repeatable; default: tensorboard where installed."),
     ] = None
+    strategy: Annotated[
+        Strategy,
+        flag(panel="Run", help="What each process holds: ddp a whole model, the others a part; auto: what fits."),
+    ] = "ddp"
 
     def problems(self) -> Iterator[str]:
         yield from self.writable(self.output)
