@@ -11,6 +11,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,9 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from llmkit.cli.shared.standard_streams import prepare_streams, readable_arguments
+from llmkit.distributed.outcomes import lost_peer
+from llmkit.distributed.worker import LAUNCHED_VERBS, Rank, enter
+from llmkit.distributed.world import world
 from llmkit.errors import GateMissed, LlmkitError, OptionError, UndecidedError, one_line
 from llmkit.options import print_version
 from llmkit.options.config_file import MAY_BE_EMPTY
@@ -117,31 +121,61 @@ def root(
         print(context.get_help())
 
 
+@dataclass(frozen=True)
+class Ending:
+    """How a command ended: its exit code, and what is said of it on stderr."""
+
+    code: int = 0
+    sentence: str = ""
+    error: BaseException | None = None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run llmkit with `argv` (default: the process's own) and return its exit code."""
+    given = sys.argv[1:] if argv is None else argv
+    rank = enter()
+    if rank is None:
+        return _tell(_run(given, None))
+    launched = given[:1] and given[0] in LAUNCHED_VERBS
+    if not (launched or rank.world.is_main):
+        return 0  # what runs in one process is done by the main one
+    ending = _run(given, rank if launched else None)
+    code = _tell(ending, says=rank.world.is_main and rank.folder is None)
+    return rank.leave(code, ending.sentence, ending.error)
+
+
+def _answer(argv: Sequence[str], rank: Rank | None) -> int:
+    """Run the command and return the exit code that it asks for."""
+    prepare_streams()
+    arguments = readable_arguments(argv)
+    if rank is not None:
+        rank.join(arguments)
+    code = app(args=arguments, prog_name="llmkit", standalone_mode=False, obj=arguments)
+    sys.stdout.flush()
+    if code == 130:  # Typer's answer to Ctrl-C
+        raise KeyboardInterrupt
+    return code if isinstance(code, int) else 0
+
+
+def _run(argv: Sequence[str], rank: Rank | None) -> Ending:
+    """Run the command, in one of several processes if there is a `rank`, and return how it ended."""
     try:
-        prepare_streams()
-        arguments = readable_arguments(sys.argv[1:] if argv is None else argv)
-        code = app(args=arguments, prog_name="llmkit", standalone_mode=False)
-        sys.stdout.flush()
-        if code == 130:  # Typer's answer to Ctrl-C
-            raise KeyboardInterrupt
-        return code if isinstance(code, int) else 0
+        return Ending(_answer(argv, rank))
     except GateMissed as error:  # nothing is wrong but the model
         print(error, file=sys.stderr)
-        return error.exit_code
+        return Ending(error.exit_code)
     except LlmkitError as error:
-        return _fail(_message(error, sys.argv[1:] if argv is None else argv), error.exit_code, error)
+        return Ending(error.exit_code, _message(error, argv), error)
     except TyperException as error:
         message = one_line(error.format_message()).replace(": Value error, ", ": ")  # pydantic's, in Typer's
-        return _fail(message, error.exit_code, error)
+        return Ending(error.exit_code, message, error)
     except (KeyboardInterrupt, typer.Abort) as error:
-        return _fail("interrupted, nothing was saved", 130, error)
+        return Ending(130, "interrupted, nothing was saved", error)
     except BrokenPipeError:
-        return _reader_left()
+        return Ending(_reader_left())
     except SystemExit as ended:  # Typer's own answer to a reader that left is 1, the code of a gate
         if isinstance(ended.__context__, BrokenPipeError):
-            return _reader_left()
+            return Ending(_reader_left())
         raise
     except Exception as error:  # the edge: nothing may reach the user as a traceback
         return _unexpected(error)
@@ -158,15 +192,19 @@ def _drop_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _fail(sentence: str, code: int, error: BaseException) -> int:
+def _tell(ending: Ending, says: bool = True) -> int:
+    """Say how the command ended, unless its launcher `says` it, and return its exit code."""
+    if ending.error is None:
+        return ending.code
     if os.environ.get("LLMKIT_DEBUG") == "1":
-        traceback.print_exception(error)
-    print(f"error: {sentence}", file=sys.stderr)
+        traceback.print_exception(ending.error)
+    if says and ending.sentence:
+        print(f"error: {ending.sentence}", file=sys.stderr)
     try:
         sys.stdout.flush()
     except OSError:  # it stays in the buffer, and fails again at exit
         _drop_stdout()
-    return code
+    return ending.code
 
 
 def _message(error: LlmkitError, argv: Sequence[str]) -> str:
@@ -178,15 +216,17 @@ def _message(error: LlmkitError, argv: Sequence[str]) -> str:
     return "\n".join([f"{error.sentence}; one of these says which:", *lines])
 
 
-def _unexpected(error: Exception) -> int:
+def _unexpected(error: Exception) -> Ending:
     from llmkit.errors.libraries import translate
 
+    if world().size > 1 and lost_peer(error):
+        return Ending(4, f"the connection to the other processes broke: {one_line(error, 200)}", error)
     translated = translate(error)
     if translated is not None:
-        return _fail(str(translated), translated.exit_code, error)
+        return Ending(translated.exit_code, str(translated), error)
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return _fail(f"no space left on the disk for {error.filename or 'the output'}", 12, error)
+        return Ending(12, f"no space left on the disk for {error.filename or 'the output'}", error)
     with tempfile.NamedTemporaryFile("w", prefix="llmkit-", suffix=".log", delete=False, encoding="utf-8") as log:
         traceback.print_exception(error, file=log)
     summary = one_line(error, 200)
-    return _fail(f"llmkit failed ({type(error).__name__}: {summary}); the traceback is in {log.name}", 3, error)
+    return Ending(3, f"llmkit failed ({type(error).__name__}: {summary}); the traceback is in {log.name}", error)

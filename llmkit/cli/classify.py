@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import typer
+
+from llmkit.cli.launch import run_on_ranks
 from llmkit.cli.shared.answers import answer_file, answer_texts
 from llmkit.cli.shared.stdin import stdin_lines
 from llmkit.options import ClassifyRequest
@@ -9,6 +12,7 @@ from llmkit.options.flags import option_groups, with_examples
 from llmkit.output.report import Report, quiet_libraries
 
 DEFAULT_MODEL = "distilbert/distilbert-base-uncased-finetuned-sst-2-english"
+ONE_PROCESS = "texts on the command line are labelled in one; --input FILE is for many"
 
 
 @with_examples(
@@ -18,13 +22,14 @@ DEFAULT_MODEL = "distilbert/distilbert-base-uncased-finetuned-sst-2-english"
     "cat lines.txt | llmkit classify -m runs/reviews --top 1 | jq .label",
 )
 @option_groups
-def classify(*, request: ClassifyRequest) -> None:
+def classify(call: typer.Context, *, request: ClassifyRequest) -> None:
     """Label texts with a finetuned model: names and probabilities, entities, the best choice, or a number.
 
     Prints a table on a terminal, and a JSON line for each text in a pipe or under --json.
     """
     request.check()
     rows, talk = request.rows, request.talk
+    run_on_ranks(call, request.launch, request.model.device, talk, None if rows.input else ONE_PROCESS)
     texts = request.texts or ([] if rows.input else stdin_lines(rows.encoding, "classify"))
     quiet_libraries(talk, request.model.offline)
     from llmkit.inference.prediction import Predictor, resolve_task_and_model

@@ -6,12 +6,15 @@ from typing import Annotated
 
 import typer
 
+from llmkit.cli.launch import run_on_ranks
 from llmkit.cli.shared.answers import answer_file, answer_texts
 from llmkit.cli.shared.stdin import stdin_lines
 from llmkit.errors import OptionError
-from llmkit.options import EmbeddingOptions, ModelOptions, TalkOptions, VectorRowOptions
+from llmkit.options import EmbeddingOptions, LaunchOptions, ModelOptions, TalkOptions, VectorRowOptions
 from llmkit.options.flags import option_groups, with_examples
 from llmkit.output.report import Report, quiet_libraries
+
+ONE_PROCESS = "texts on the command line are embedded in one; --input FILE is for many"
 
 
 @with_examples(
@@ -22,11 +25,13 @@ from llmkit.output.report import Report, quiet_libraries
 )
 @option_groups
 def embed(
+    call: typer.Context,
     texts: Annotated[list[str] | None, typer.Argument(help="Texts; without any, each line of standard input.")] = None,
     *,
     model: ModelOptions,
     embedding: EmbeddingOptions,
     rows: VectorRowOptions,
+    launch: LaunchOptions,
     talk: TalkOptions,
 ) -> None:
     """Turn texts into vectors: texts of like meaning are near each other in the space of an embedding model.
@@ -36,6 +41,7 @@ def embed(
     """
     if texts and rows.input:
         raise OptionError("give texts or --input, not both")
+    run_on_ranks(call, launch, model.device, talk, None if rows.input else ONE_PROCESS)
     texts = texts or ([] if rows.input else stdin_lines(rows.encoding, "embed"))
     quiet_libraries(talk, model.offline)
     from llmkit.inference.embedding import DEFAULT_MODEL, Embedder

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import typer
+
+from llmkit.cli.launch import run_on_ranks
 from llmkit.cli.shared.results import check_files, deliver
 from llmkit.options import EvalRequest, TalkOptions
 from llmkit.options.flags import option_groups, with_examples
@@ -17,13 +20,16 @@ from llmkit.output.report import Report, quiet_libraries
     "llmkit eval suite.yaml -m runs/mine",
 )
 @option_groups
-def evaluate_model(request: EvalRequest, talk: TalkOptions) -> None:
+def evaluate_model(call: typer.Context, request: EvalRequest, talk: TalkOptions) -> None:
     """Measure a model on a dataset; exit 1 when a gate is not met.
 
     Every figure comes with its 95% interval. The dataset's labels are matched to the model's by name. Text is measured
     by perplexity and bits per byte.
     """
     check_files(request.files)
+    scores_file = request.evaluation.predictions is not None
+    alone = "--predictions FILE is scored in one process" if scores_file else None
+    run_on_ranks(call, request.launch, request.model.device, talk, alone)
     quiet_libraries(talk, request.model.offline)
     from llmkit.evaluation.suite import evaluate_all
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import typer
+
+from llmkit.cli.launch import run_on_ranks
 from llmkit.cli.shared.trained import show_trained
 from llmkit.options import FinetuneRequest, TalkOptions
 from llmkit.options.flags import option_groups, with_examples
@@ -19,11 +22,12 @@ from llmkit.output.report import Report, quiet_libraries
     "llmkit finetune reviews.csv@2 tweets.jsonl -o runs/both",
 )
 @option_groups
-def finetune(request: FinetuneRequest, talk: TalkOptions) -> None:
+def finetune(call: typer.Context, request: FinetuneRequest, talk: TalkOptions) -> None:
     """Finetune a model on a dataset; the task is inferred from its columns.
 
     The best checkpoint by the task's metric is kept, and measured with the code of `llmkit eval`.
     """
+    run_on_ranks(call, request.launch, request.model.device, talk)
     quiet_libraries(talk, request.model.offline)
     from llmkit.training.finetuning import run_finetune
 

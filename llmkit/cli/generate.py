@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import typer
+
+from llmkit.cli.launch import run_on_ranks
 from llmkit.cli.shared.answers import answer_file, answer_texts
 from llmkit.cli.shared.completions import print_completions
 from llmkit.cli.shared.sources import show_passages
@@ -14,6 +17,9 @@ from llmkit.output.report import Report, quiet_libraries
 
 if TYPE_CHECKING:
     from llmkit.inference.answering import Answerer
+
+SERVER = "a server answers, and --concurrency says how many rows it is given at a time"
+ONE_PROCESS = "prompts on the command line are answered in one; --input FILE is for many"
 
 
 @with_examples(
@@ -28,13 +34,15 @@ if TYPE_CHECKING:
     'echo "The king said" | llmkit generate --stop "." --json',
 )
 @option_groups
-def generate(*, request: GenerateRequest) -> None:
+def generate(call: typer.Context, *, request: GenerateRequest) -> None:
     """Continue a prompt, answer it with a chat model, translate, summarize, find an answer in a text, fill a mask.
 
     Greedy, unless a sampling flag is given. Without -m the small built-in model answers, offline, as a demonstration.
     """
     request.check()
     rows, talk = request.rows, request.talk
+    one_process = SERVER if request.endpoint.asks_server else None if rows.input else ONE_PROCESS
+    run_on_ranks(call, request.launch, request.model.device, talk, one_process)
     prompts = request.prompts or ([] if rows.input else [stdin_prompt(rows.encoding)])
     quiet_libraries(talk, request.model.offline)
     from llmkit.inference.prediction import resolve_task_and_model

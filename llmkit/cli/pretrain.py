@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import typer
+
+from llmkit.cli.launch import run_on_ranks
 from llmkit.cli.shared.trained import show_trained
 from llmkit.options import PretrainRequest, TalkOptions
 from llmkit.options.flags import option_groups, with_examples
@@ -15,11 +18,12 @@ from llmkit.output.report import Report, quiet_libraries
     "llmkit pretrain medical.txt -m HuggingFaceTB/SmolLM2-135M",
 )
 @option_groups
-def pretrain(request: PretrainRequest, talk: TalkOptions) -> None:
+def pretrain(call: typer.Context, request: PretrainRequest, talk: TalkOptions) -> None:
     """Train a language model on raw text: from scratch, or going on with a model (-m).
 
     Trains a tokenizer too, unless one is given. llama and gpt2 learn causal-lm, bert masked-lm, t5 seq2seq-lm.
     """
+    run_on_ranks(call, request.launch, request.model.device, talk)
     quiet_libraries(talk, request.model.offline)
     from llmkit.training.pretraining import run_pretrain
 

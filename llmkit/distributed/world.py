@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TypeVar, cast
 
-from llmkit.errors import OptionError
+from llmkit.distributed.meeting import JOIN_TIMEOUT, form_group, meet
+from llmkit.errors import LaunchError
 
 T = TypeVar("T")
-PATIENCE = timedelta(hours=2)  # for a process that is busy, such as the main one with a download
 
 
 @dataclass(frozen=True)
@@ -72,27 +72,30 @@ def world() -> World:
     return World(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
 
-def join() -> World:
+def join(timeout: float = JOIN_TIMEOUT, arguments: Sequence[str] = ()) -> World:
     """Join the other processes of the command, if there are any, and return which one this is.
 
-    Tensors of a GPU travel by NCCL, all else by gloo.
-
     Raises:
-        OptionError: fewer came than were asked for.
+        LaunchError: fewer came than were asked for, or not in time.
+        OptionError: they were started with other arguments.
     """
     here = world()
     if here.size == 1:
         return here
-    import torch
     from torch import distributed
 
     if not distributed.is_initialized():
-        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-        backend, device = "gloo", None
-        if torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU") != "true":
-            backend, device = "cpu:gloo,cuda:nccl", torch.device("cuda", local_rank)
-            torch.cuda.set_device(device)
-        distributed.init_process_group(backend, timeout=PATIENCE, device_id=device)
+        form_group(here.rank, here.size, meet(here.rank, here.size, timeout, arguments))
     if distributed.get_world_size() != here.size:
-        raise OptionError(f"{here.size} processes were asked for, and {distributed.get_world_size()} came")
+        raise LaunchError(f"{here.size} processes were asked for, and {distributed.get_world_size()} came")
     return here
+
+
+def lone_environment() -> dict[str, str]:
+    """Return the environment for a process that this one starts and that is none of the command's ranks."""
+    ours = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ours and not name.endswith(("_RANK", "WORLD_SIZE")) and not name.startswith("TORCHELASTIC_")
+    }

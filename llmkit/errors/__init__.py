@@ -2,12 +2,14 @@
 
     LlmkitError            3   llmkit itself failed
     ├── MembersFailed          members of a suite failed: the worst of their codes
+    ├── RanksFailed            a process of several failed: its code
     ├── GateMissed         1   a gate was not met: the model is worse, nothing is broken
     ├── OptionError        2   a flag, or two that do not go together
     ├── DataError          2   a dataset, a file or a row
     │   └── UndecidedError 2   data that can be read in several ways
     ├── ModelError         2   a model or a tokenizer
     ├── HubError           4   the Hub, the network, access
+    ├── LaunchError        4   processes or nodes that do not find each other
     ├── EmptyError         5   nothing to train or evaluate on
     ├── DivergedError     11   the loss is not a number any more
     ├── ResourceError     12   out of memory or disk
@@ -35,6 +37,14 @@ class LlmkitError(Exception):
 
 class MembersFailed(LlmkitError):
     """Members of a suite failed; `exit_code` is the worst of theirs."""
+
+    def __init__(self, sentence: str, exit_code: int) -> None:
+        self.exit_code = exit_code
+        super().__init__(sentence)
+
+
+class RanksFailed(LlmkitError):
+    """One of the processes of a command failed; `exit_code` is its own, and the sentence may have been said by it."""
 
     def __init__(self, sentence: str, exit_code: int) -> None:
         self.exit_code = exit_code
@@ -72,6 +82,10 @@ class ModelError(LlmkitError):
 
 
 class HubError(LlmkitError):
+    exit_code = 4
+
+
+class LaunchError(LlmkitError):
     exit_code = 4
 
 

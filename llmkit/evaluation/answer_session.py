@@ -10,6 +10,7 @@ import torch
 from transformers import PretrainedConfig
 
 from llmkit import models, runs
+from llmkit.distributed.world import world
 from llmkit.inference.answer_cache import AnswerCache
 from llmkit.models import ResolvedModel
 from llmkit.models.fingerprints import fingerprints
@@ -41,7 +42,8 @@ def open_session(
 ) -> Iterator[AnswerSession]:
     """Open the answers of a model (`origin`) to what `parts` tell; `title` says for people what they are of.
 
-    Without a file that keeps the answers nothing would be left to go on from: signals then do what they usually do.
+    Without a file that keeps the answers nothing would be left to go on from: signals then do what they usually do. Of
+    several processes the main one has the file, and all know what it holds.
     """
     key = {
         **parts,
@@ -52,10 +54,12 @@ def open_session(
         "versions": {name: origin["versions"].get(name) for name in VERSIONED_LIBRARIES},
         "threads": torch.get_num_threads(),  # sums of floats depend on it
     }
+    here = world()
     with contextlib.ExitStack() as stack:
-        answers = AnswerCache.open(key, title, report) if cache else AnswerCache()
+        answers = AnswerCache.open(key, title, report) if cache and here.is_main else AnswerCache()
         stack.callback(answers.close)
-        stop_request = stack.enter_context(StopRequest(report)) if answers.entry is not None else None
+        kept, answers.done, answers.notes = here.from_main((answers.entry is not None, answers.done, answers.notes))
+        stop_request = stack.enter_context(StopRequest(report)) if kept else None
         yield AnswerSession(answers, stop_request)
 
 

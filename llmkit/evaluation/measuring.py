@@ -16,15 +16,17 @@ from transformers import PreTrainedModel
 from llmkit import models
 from llmkit.data import fingerprint
 from llmkit.data.predictions import content_id
+from llmkit.distributed.world import world
 from llmkit.errors import EmptyError, ModelError, shortened
 from llmkit.evaluation.answer_session import AnswerSession, dtype_name, open_session, origin_of
 from llmkit.evaluation.plan import Plan
-from llmkit.inference.prediction import PredictionLoop, on_device
+from llmkit.inference.prediction import PredictionLoop
 from llmkit.metrics.observations import Observations
 from llmkit.output.report import Report
 from llmkit.output.result import ModelOrigin, Provenance
 from llmkit.output.result_parts import Invariance, VariantRow
 from llmkit.tasks.base.answers import Prediction
+from llmkit.tasks.encoding.batches import on_device
 
 READING_SETTINGS = {"labels", "merge", "positive", "threshold"}  # how answers are read, and not what they are
 
@@ -195,6 +197,7 @@ def _predictions(prepared: Prepared, session: AnswerSession, report: Report, cac
         report,
         session.answers,
         session.stop_request,
+        world(),
     )
     return loop.run(prepared.inputs)
 

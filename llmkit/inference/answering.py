@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from llmkit import models
 from llmkit.data.columns import Row, text_of
+from llmkit.inference.row_files import TextCounts
 from llmkit.models import ResolvedModel
 from llmkit.options import ModelOptions, RowOptions
 from llmkit.output.report import Report
@@ -60,7 +61,7 @@ class Answerer(ABC, Generic[Prepared]):
     auto_class: str  # the transformers Auto class that opens the model
 
     def __init__(self, resolved: ResolvedModel, options: ModelOptions) -> None:
-        self.resolved, self.options = resolved, options
+        self.resolved, self.options, self.counts = resolved, options, TextCounts()
         self.tokenizer = models.load_tokenizer(resolved, options)
 
     @cached_property

@@ -17,10 +17,10 @@ from datasets import Dataset
 from llmkit import models
 from llmkit.data import files
 from llmkit.data.columns import Row, column_for, given_texts, input_text
+from llmkit.distributed.world import ALONE, World, world
 from llmkit.errors import ModelError, OptionError
 from llmkit.inference.answering import Answerer, LongTexts
-from llmkit.inference.prediction import batches, on_device
-from llmkit.inference.row_files import with_answer
+from llmkit.inference.row_files import TextCounts, with_answer
 from llmkit.inference.vector_cache import Vectors
 from llmkit.models import ResolvedModel
 from llmkit.models.pooling import OWN, pooled, read_pooling
@@ -31,6 +31,7 @@ from llmkit.tasks import TaskSettings, require_roles
 from llmkit.tasks.base.answers import Answer
 from llmkit.tasks.base.encoding import EncodedRow
 from llmkit.tasks.base.sequence_classification import TEXT_COLUMNS, tokenize_rows
+from llmkit.tasks.encoding.batches import batches, on_device
 from llmkit.tasks.encoding.collation import pad_batch
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -50,8 +51,6 @@ class Embedder(Answerer[str]):
         self.pooling = read_pooling(resolved.path, embedding.pooling)
         context = models.context_length(resolved.config, self.tokenizer)
         self.max_length = min(context, self.pooling.max_length or context)
-        self.embedded = 0  # texts until now, of which so many were not read to their end:
-        self.truncated = 0
 
     @classmethod
     def open(cls, options: ModelOptions, embedding: EmbeddingOptions, report: Report) -> Embedder:
@@ -84,10 +83,13 @@ class Embedder(Answerer[str]):
         """Return the vector of each text as a list of numbers; None where it is blank."""
         return [{"embedding": numbers_of(vector)} for vector in self.vectors(prepared, batch_size)]
 
-    def vectors(self, texts: Sequence[str], batch_size: int, *prompts: str, report: Report | None = None) -> Vectors:
+    def vectors(
+        self, texts: Sequence[str], batch_size: int, *prompts: str, report: Report | None = None, here: World = ALONE
+    ) -> Vectors:
         """Return the vector of each text, (texts, dimension) in float32; one of NaN for a text that is blank.
 
-        `prompts` are names of the model's prompts, such as query: the first that it has stands before each text.
+        `prompts` are names of the model's prompts, such as query: the first that it has stands before each text. The
+        processes of `here` embed a batch each in turn, and all of them get all vectors.
 
         Raises:
             ModelError: a vector is not of finite numbers.
@@ -98,11 +100,16 @@ class Embedder(Answerer[str]):
             return vectors
         rows = self.tokens([texts[place] for place in places], *prompts)
         with (report or Report(TalkOptions(quiet=True))).progress("embedding", len(rows)) as advance:
-            for batch in batches([len(row["input_ids"]) for row in rows], batch_size):
-                readable = [row for row in batch if rows[row]["input_ids"]]  # a tokenizer can leave nothing of a text
-                if readable:
-                    vectors[[places[row] for row in readable]] = self._pooled([rows[row] for row in readable])
-                advance(len(batch))
+            all_batches = list(batches([len(row["input_ids"]) for row in rows], batch_size))
+            for start in range(0, len(all_batches), here.size):
+                turn = all_batches[start : start + here.size]
+                mine = turn[here.rank] if here.rank < len(turn) else []
+                readable = [row for row in mine if rows[row]["input_ids"]]  # a tokenizer can leave nothing of a text
+                embedded = self._pooled([rows[row] for row in readable]) if readable else None
+                for read, part in here.gather((readable, embedded)):
+                    if part is not None:
+                        vectors[[places[row] for row in read]] = part
+                advance(sum(map(len, turn)))
         return vectors
 
     def tokens(self, texts: Sequence[str], *prompts: str) -> list[EncodedRow]:
@@ -110,8 +117,8 @@ class Embedder(Answerer[str]):
         settings = TaskSettings(columns={"text": "text"}, max_length=self.max_length)
         prompted = Dataset.from_dict({"text": [self.pooling.with_prompt(text, *prompts) for text in texts]})
         columns = tokenize_rows(prompted, self.tokenizer, settings)
-        self.embedded += len(texts)
-        self.truncated += sum(columns.pop("truncated"))
+        cut = ((self.role,),) * sum(columns.pop("truncated"))
+        self.counts = self.counts.plus(TextCounts(len(texts), cut, self.role))
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     @torch.inference_mode()
@@ -143,7 +150,9 @@ class Embedder(Answerer[str]):
         kept = None
         if path.suffix == ".parquet":  # what cannot be kept is known before the work
             kept = _kept_columns(rows, str(options.input or "the texts"))
-        write_vectors(path, kept, self.vectors(prepared, options.batch_size, report=report))
+        vectors = self.vectors(prepared, options.batch_size, report=report, here=world())
+        if report.speaks:
+            write_vectors(path, kept, vectors)
         report.say(f"wrote {len(rows)} vectors of {self.dimension} numbers to {path}")
 
     def dry_run(self, prepared: Sequence[str], columns: Mapping[str, str] | None = None) -> str:
@@ -168,8 +177,9 @@ class Embedder(Answerer[str]):
         return [text, str(len(vector)), f"{first}{' …' if len(vector) > NUMBERS_SHOWN else ''}"]
 
     def say_truncated(self, report: Report) -> None:
-        if self.truncated:
-            long = LongTexts([(self.role,)] * self.truncated, self.embedded, self.role, self.max_length)
+        counts = self.counts
+        if counts.cut_roles:
+            long = LongTexts(counts.cut_roles, counts.total, counts.kind, self.max_length)
             report.warn(f"{long.described}, and {long.unread(self.tokenizer.truncation_side)} was not read")
 
 

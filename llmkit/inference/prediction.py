@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-import numpy as np
 import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import models, runs, tasks
 from llmkit.data.columns import Row, given_texts, text_of
+from llmkit.distributed.world import ALONE, World
 from llmkit.errors import DataError, OptionError, Stopped
 from llmkit.inference.answer_cache import AnswerCache
 from llmkit.inference.answering import Answerer, LongTexts
-from llmkit.inference.row_files import inputs_of, require_alike
+from llmkit.inference.row_files import TextCounts, inputs_of, require_alike
 from llmkit.models import ResolvedModel
 from llmkit.options import AskOptions, ModelOptions, RowOptions
 from llmkit.output.report import Report
 from llmkit.runs.interrupts import StopRequest
 from llmkit.tasks import Task, TaskSettings
 from llmkit.tasks.base.answers import Answer, Prediction
-from llmkit.tasks.base.encoding import Batch
+from llmkit.tasks.encoding.batches import batches, on_device
 
 
 @dataclass(frozen=True)
@@ -41,32 +41,47 @@ class PredictionLoop:
     report: Report = field(default_factory=Report)
     cache: AnswerCache = field(default_factory=AnswerCache)
     stop_request: StopRequest | None = None
+    world: World = ALONE
 
     def run(self, encoded: Dataset) -> list[Prediction]:
         """Return the prediction for each encoded row, in order. Batches hold rows of like length, longest first.
 
-        Batches that the cache holds are not run again; the others are the same batches as in a run from the start.
+        Batches that the cache holds are not run again; the others are the same batches as in a run from the start. The
+        processes of `world` take one batch each in turn, and all of them get all predictions.
 
         Raises:
             Stopped: a signal asked for it, and the cache keeps what was done.
         """
         collate = self.task.encoding.collator(self.tokenizer, self.settings)
         inputs = encoded.to_list()  # once: picking rows out of Arrow for each batch costs more than a small model
-        done = self.cache.done
+        done, here = self.cache.done, ALONE if _is_sharded(self.model) else self.world
+        to_run = [rows for rows in batches(encoded["length"], self.batch_size) if not all(row in done for row in rows)]
         was_training = self.model.training
         self.model.eval()
         with self.report.progress("measuring", len(encoded)) as advance, torch.inference_mode():
-            for rows in batches(encoded["length"], self.batch_size):
-                if not all(row in done for row in rows):
-                    batch = on_device(collate([inputs[row] for row in rows]), self.model)
-                    self.cache.add(rows, self.task.answers.predict(self.model, batch, self.settings))
-                advance(len(rows))
-                if self.stop_request is not None and self.stop_request.asked and len(done) < len(encoded):
+            advance(len(encoded) - sum(map(len, to_run)))
+            for start in range(0, len(to_run), here.size):
+                turn = to_run[start : start + here.size]
+                predicted = None
+                if here.rank < len(turn):
+                    batch = on_device(collate([inputs[row] for row in turn[here.rank]]), self.model)
+                    predicted = self.task.answers.predict(self.model, batch, self.settings)
+                for rows, predictions in zip(turn, here.gather(predicted), strict=False):
+                    self.cache.add(rows, predictions or [])
+                    advance(len(rows))
+                asked = self.stop_request is not None and self.stop_request.asked
+                if here.any(asked) and len(done) < len(encoded):
                     raise Stopped(
                         f"stopped after {len(done)} of {len(encoded)} rows: the same command goes on from there"
                     )
         self.model.train(was_training)
         return [done[row] for row in range(len(encoded))]
+
+
+def _is_sharded(model: torch.nn.Module) -> bool:
+    """Tell whether each process holds a part of the weights: all of them then go through each batch together."""
+    # told by what a DTensor has, whose import takes a second, and what DeepSpeed gives to a part of weights
+    return any(hasattr(held, "device_mesh") or hasattr(held, "ds_tensor") for held in model.parameters())
 
 
 def predict(
@@ -79,17 +94,6 @@ def predict(
 ) -> list[Prediction]:
     """Return the task's prediction for each encoded row, in order: see `PredictionLoop`."""
     return PredictionLoop(task, model, tokenizer, settings, batch_size).run(encoded)
-
-
-def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Yield the numbers of the rows of each batch: rows of like length, the longest first."""
-    order = np.argsort(-np.asarray(lengths), kind="stable").tolist()
-    yield from (order[start : start + size] for start in range(0, len(order), size))
-
-
-def on_device(batch: Batch, model: PreTrainedModel) -> Batch:
-    """Move a batch's tensors to the model's device."""
-    return {name: value.to(model.device) for name, value in batch.items()}
 
 
 def resolve_task_and_model(
@@ -123,11 +127,6 @@ class Predictor(Answerer[Row]):
         self.role = next(iter(task.columns.input_roles), "")
         self.hidden_roles, self.list_roles = task.answers.hidden_roles, task.columns.list_roles
         self.optional_roles = frozenset(task.columns.input_roles) - {self.role, *task.columns.required_roles}
-        self.kind = self.role  # of text, as a warning calls it
-        self.answered = 0  # rows until now
-        self.cut: list[
-            tuple[str, ...]
-        ] = []  # of those that are longer than the model reads, the roles that lose tokens
         self.auto_class = task.auto_class_for(resolved.config)
         trained = runs.read_run(resolved.path) or {}
         columns = {role: role for role in task.columns.input_roles}
@@ -167,7 +166,7 @@ class Predictor(Answerer[Row]):
         if not usable:
             return answers
         roles = [role for role in self.task.columns.input_roles if any(role in prepared[row] for row in usable)]
-        self.kind = "pair" if "pair" in roles else self.role
+        kind = "pair" if "pair" in roles else self.role
         columns = {role: [prepared[row].get(role) for row in usable] for role in roles}
         require_alike(columns, [start + row + 1 for row in usable])
         rows = Dataset.from_dict(columns)
@@ -179,7 +178,7 @@ class Predictor(Answerer[Row]):
         encoded = self.task.encoding.encode(rows, self.tokenizer, settings, training=False)
         predictions = predict(self.task, self.model, self.tokenizer, encoded, settings, batch_size)
         cut = self.task.encoding.cut_roles(rows, encoded, self.tokenizer, settings)
-        self.answered, self.cut = self.answered + len(usable), [*self.cut, *cut.values()]
+        self.counts = self.counts.plus(TextCounts(len(usable), tuple(cut.values()), kind))
         if self.asked.windows is not None and cut:
             numbers = [start + usable[row] + 1 for row in cut]
             of_windows = self._over_windows(rows.select(list(cut)), numbers, settings, batch_size)
@@ -209,10 +208,11 @@ class Predictor(Answerer[Row]):
         return [self.task.answers.pooled(of_row, str(self.asked.windows), settings) for of_row in of_rows]
 
     def say_truncated(self, report: Report) -> None:
-        if not self.cut:
+        counts = self.counts
+        if not counts.cut_roles:
             return
         encoding = self.task.encoding
-        long = LongTexts(self.cut, self.answered, self.kind, encoding.text_limit(self.settings))
+        long = LongTexts(counts.cut_roles, counts.total, counts.kind, encoding.text_limit(self.settings))
         if self.asked.windows is not None:
             report.say(f"{long.described}, read in windows that overlap: --windows {self.asked.windows}")
             return

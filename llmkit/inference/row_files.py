@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 import io
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +17,33 @@ from typing import TYPE_CHECKING, Any
 from llmkit.data import files
 from llmkit.data.columns import Row, input_list, input_text, is_nothing, kind_of, names_of
 from llmkit.data.label_sets import as_list
+from llmkit.distributed.world import World, world
 from llmkit.errors import DataError, Interrupted, OptionError, Stopped
 from llmkit.errors.characters import require_characters_in_rows
 from llmkit.options import RowOptions
 from llmkit.output.atomic import write_whole
 from llmkit.output.report import Report, to_json
+from llmkit.runs.interrupts import StopRequest
 
 if TYPE_CHECKING:
     from llmkit.inference.answering import Answerer, Prepared
+    from llmkit.tasks.base.answers import Answer
 
 BATCHES_PER_WRITE = 8
+
+
+@dataclass(frozen=True)
+class TextCounts:
+    """The texts that a model was given until now."""
+
+    total: int = 0
+    cut_roles: tuple[tuple[str, ...], ...] = ()  # of each that is longer than it reads, the inputs that lose tokens
+    kind: str = ""  # what one of them is called: text, pair, question
+
+    def plus(self, other: TextCounts) -> TextCounts:
+        """Return the counts of both."""
+        kind = "pair" if "pair" in (self.kind, other.kind) else other.kind or self.kind
+        return TextCounts(self.total + other.total, self.cut_roles + other.cut_roles, kind)
 
 
 def read_rows(options: RowOptions) -> list[dict[str, Any]]:
@@ -201,38 +220,63 @@ def process(
 ) -> None:
     """Answer rows a chunk at a time, into the output file or onto stdout; `prepared` are their inputs.
 
+    Several processes answer a chunk each at a time; the main one writes them in order, as one process would.
+
     Raises:
         Stopped: interrupted, and the file holds what was done.
         Interrupted: interrupted before anything was written.
         OptionError: the file exists and another command began it.
     """
-    size = options.batch_size * BATCHES_PER_WRITE
+    size, here = options.batch_size * BATCHES_PER_WRITE, world()
     writer = _writer(rows, answerer, options)
-    already = done = writer.rows_done(size, len(rows)) if writer else 0
+    already = done = here.from_main(writer.rows_done(size, len(rows)) if writer and here.is_main else 0)
     if writer and done:
         report.say(
             f"{writer.path} holds {done} of {len(rows)} rows already" + (", going on" if done < len(rows) else "")
         )
     try:
-        with report.progress("rows", len(rows)) as advance:
+        with report.progress("rows", len(rows)) as advance, _stop_request(here, report) as stop_request:
             advance(done)
-            for start in range(done, len(rows), size):
-                chunk = rows[start : start + size]
-                answers = answerer.answer(prepared[start : start + size], options.batch_size, start)
-                answered = [with_answer(row, answer) for row, answer in zip(chunk, answers, strict=True)]
-                if writer is None:
-                    for row in answered:
-                        report.json_line(row)
-                else:
-                    writer.append(answered)
-                done = start + len(chunk)
-                advance(len(chunk))
+            for turn in _turns(range(done, len(rows), size), here):
+                answers: list[Answer] = []
+                if here.rank < len(turn):
+                    start = turn[here.rank]
+                    answers = answerer.answer(prepared[start : start + size], options.batch_size, start)
+                for start, answered in zip(turn, here.gather(answers), strict=False):
+                    chunk = rows[start : start + size]
+                    _deliver([with_answer(*pair) for pair in zip(chunk, answered, strict=True)], writer, report)
+                    done = start + len(chunk)
+                    advance(len(chunk))
+                if here.any(stop_request is not None and stop_request.asked) and done < len(rows):
+                    raise KeyboardInterrupt
     except KeyboardInterrupt:
         if writer and done:
             raise Stopped(f"stopped after {done} of {len(rows)} rows: the same command goes on from there") from None
         raise Interrupted("interrupted before anything was written") from None
+    answerer.counts = functools.reduce(TextCounts.plus, here.gather(answerer.counts))
     if writer and already < done:
         report.say(f"wrote {len(rows)} rows to {writer.path}")
+
+
+def _stop_request(here: World, report: Report) -> AbstractContextManager[StopRequest | None]:
+    """Return what notes a signal, where a process that stops at once would leave the others waiting for it."""
+    return (
+        nullcontext() if here.size == 1 else StopRequest(report, "stopping after these rows; once more stops at once")
+    )
+
+
+def _turns(starts: Sequence[int], here: World) -> Iterator[Sequence[int]]:
+    """Yield the chunks, as their first rows, that the processes answer at the same time."""
+    yield from (starts[number : number + here.size] for number in range(0, len(starts), here.size))
+
+
+def _deliver(answered: Sequence[Row], writer: RowWriter | None, report: Report) -> None:
+    """Write answered rows: the main process alone."""
+    if writer is None:
+        for row in answered:
+            report.json_line(row)
+    elif report.speaks:
+        writer.append(answered)
 
 
 def _writer(rows: Sequence[Row], answerer: Answerer[Prepared], options: RowOptions) -> RowWriter | None:

@@ -21,6 +21,7 @@ from llmkit.options.embedding import EmbeddingOptions, RetrievalOptions, VectorR
 from llmkit.options.endpoints import EndpointOptions, EngineOptions, RequestOptions, ServeOptions
 from llmkit.options.evaluation import CompareOptions, EvalOptions, GateOptions, ResultOptions
 from llmkit.options.generation import ChatOptions, DecodingOptions, GenerationOptions
+from llmkit.options.launch import LaunchOptions
 from llmkit.options.model import ModelOptions
 from llmkit.options.publishing import PushOptions
 from llmkit.options.requests import ClassifyRequest, EvalRequest, FinetuneRequest, GenerateRequest, PretrainRequest
@@ -51,6 +52,7 @@ __all__ = [
     "GateOptions",
     "GenerateRequest",
     "GenerationOptions",
+    "LaunchOptions",
     "MergeOptions",
     "ModelOptions",
     "Options",

@@ -16,6 +16,7 @@ from llmkit.options.endpoints import EndpointOptions, RequestOptions
 from llmkit.options.evaluation import EvalOptions, GateOptions, ResultOptions
 from llmkit.options.flags import flag
 from llmkit.options.generation import GenerationOptions
+from llmkit.options.launch import LaunchOptions
 from llmkit.options.model import ModelOptions
 from llmkit.options.tasks import AskOptions
 from llmkit.options.training.adapters import AdapterOptions
@@ -41,6 +42,7 @@ class FinetuneRequest:
     distilling: DistillingOptions = field(default_factory=DistillingOptions)
     series: SeriesOptions = field(default_factory=SeriesOptions)
     run: RunOptions = field(default_factory=RunOptions)
+    launch: LaunchOptions = field(default_factory=LaunchOptions)
 
     @property
     def identity(self) -> dict[str, object]:
@@ -69,6 +71,7 @@ class PretrainRequest:
     training: TrainingOptions = field(default_factory=TrainingOptions)
     recipe: RecipeOptions = field(default_factory=RecipeOptions)
     run: RunOptions = field(default_factory=RunOptions)
+    launch: LaunchOptions = field(default_factory=LaunchOptions)
 
     @property
     def identity(self) -> dict[str, object]:
@@ -98,6 +101,7 @@ class EvalRequest:
     evaluation: EvalOptions = field(default_factory=EvalOptions)
     gates: GateOptions = field(default_factory=GateOptions)
     files: ResultOptions = field(default_factory=ResultOptions)
+    launch: LaunchOptions = field(default_factory=LaunchOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +119,7 @@ class GenerateRequest:
     decoding: GenerationOptions = field(default_factory=GenerationOptions)
     retrieval: RetrievalOptions = field(default_factory=RetrievalOptions)
     rows: RowOptions = field(default_factory=RowOptions)
+    launch: LaunchOptions = field(default_factory=LaunchOptions)
     talk: TalkOptions = field(default_factory=TalkOptions)
 
     def check(self) -> None:
@@ -150,6 +155,7 @@ class ClassifyRequest:
     asked: AskOptions = field(default_factory=AskOptions)
     engine: RequestOptions = field(default_factory=RequestOptions)
     rows: RowOptions = field(default_factory=RowOptions)
+    launch: LaunchOptions = field(default_factory=LaunchOptions)
     talk: TalkOptions = field(default_factory=TalkOptions)
 
     def check(self) -> None:

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from llmkit.distributed.world import world
+from llmkit.errors.extras import is_installed
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -31,11 +34,12 @@ class Advance(Protocol):
 
 
 class Report:
-    """Speaks for one command, as loud and in the form that its options ask for."""
+    """Speaks for one command, as loud and in the form that its options ask for; of its processes for the main one."""
 
     def __init__(self, talk: Talk | None = None) -> None:
         self.json = bool(talk and talk.json)
-        self.quiet = bool(talk and talk.quiet)
+        self.speaks = world().is_main
+        self.quiet = bool(talk and talk.quiet) or not self.speaks
         self.verbose = bool(talk and talk.verbose)
         self.warnings: list[str] = []
 
@@ -46,8 +50,8 @@ class Report:
 
     @property
     def draws(self) -> bool:
-        """Whether what is going on is drawn, and redrawn: stderr is a terminal and --quiet was not given."""
-        return not self.quiet and sys.stderr.isatty()
+        """Whether what is going on is drawn, and redrawn: on a terminal or in a notebook, and --quiet was not given."""
+        return not self.quiet and (sys.stderr.isatty() or _in_notebook())
 
     def say(self, text: str) -> None:
         """Tell what is being done or was chosen."""
@@ -71,11 +75,13 @@ class Report:
 
     def error_line(self, text: str) -> None:
         """Tell what failed in a command that goes on without it; --quiet does not hide it."""
-        print(text, file=sys.stderr, flush=True)
+        if self.speaks:
+            print(text, file=sys.stderr, flush=True)
 
     def line(self, text: str) -> None:
         """Write one line of the result."""
-        print(text, flush=True)
+        if self.speaks:
+            print(text, flush=True)
 
     def json_line(self, row: Mapping[str, object]) -> None:
         """Write one JSON line of the result."""
@@ -83,11 +89,15 @@ class Report:
 
     def stream(self, text: str) -> None:
         """Write a piece of streamed text."""
+        if not self.speaks:
+            return
         sys.stdout.write(text)
         sys.stdout.flush()
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Write rows as a table: drawn on a terminal, separated by tabs in a pipe."""
+        if not self.speaks:
+            return
         if not sys.stdout.isatty():
             for row in (header, *rows):
                 self.line("\t".join(" ".join(cell.split()) for cell in row))
@@ -114,6 +124,11 @@ class Report:
         with Progress(console=console(stderr=True), transient=True) as bars:
             bar = bars.add_task(what, total=total)
             yield lambda steps=1: bars.advance(bar, steps)
+
+
+def _in_notebook() -> bool:
+    """Tell whether this is the process of a notebook where rich can draw: it needs ipywidgets for what changes."""
+    return world().size == 1 and console(stderr=True).is_jupyter and is_installed("ipywidgets")
 
 
 def _no_advance(steps: int = 1) -> None:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from llmkit.runs.folder import MADE_HERE, SCHEMA, RunFolder, drop_incomplete, newest_checkpoint, open_run, read_run
+from llmkit.runs.folder import (
+    MADE_HERE,
+    SCHEMA,
+    RunFolder,
+    drop_incomplete,
+    newest_checkpoint,
+    open_run,
+    read_run,
+    require_shared,
+)
 from llmkit.runs.provenance import environment, git_state, peak_memory_bytes, versions
 from llmkit.runs.record import split_special_tokens_of
 
@@ -17,6 +26,7 @@ __all__ = [
     "open_run",
     "peak_memory_bytes",
     "read_run",
+    "require_shared",
     "split_special_tokens_of",
     "versions",
 ]

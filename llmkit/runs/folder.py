@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack, cast
 
+from llmkit.distributed.world import world
 from llmkit.errors import OptionError, listing
 from llmkit.options import RunOptions
 from llmkit.output.atomic import write_whole
@@ -70,8 +71,9 @@ class RunFolder:
         return {name: value for name, value in identity.items() if name in known or value is not None}
 
     def write(self, run_record: RunRecord) -> None:
-        """Replace run.json at one stroke: a reader never sees half of it."""
-        write_whole(self.path / "run.json", to_json({"schema": SCHEMA, **run_record}, indent=2) + "\n")
+        """Replace run.json at one stroke: a reader never sees half of it. Of several processes the main one does."""
+        if world().is_main:
+            write_whole(self.path / "run.json", to_json({"schema": SCHEMA, **run_record}, indent=2) + "\n")
 
     def update(self, **fields: Unpack[RunRecord]) -> RunRecord:
         """Change fields of run.json and return it."""
@@ -81,6 +83,8 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what an earlier run left here, and nothing else."""
+        if not world().is_main:
+            return
         for pattern in (*MADE_HERE, *KEPT_HERE):
             for file in self.path.glob(pattern):
                 file.unlink()
@@ -93,8 +97,23 @@ class RunFolder:
     def abandon(self) -> None:
         """Remove a run that has nothing to go on from, and the folder when nothing else is in it."""
         self.clear()
-        with contextlib.suppress(OSError):
-            self.path.rmdir()
+        if world().is_main:
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
+
+
+def require_shared(folder: RunFolder) -> None:
+    """Refuse a run folder that one of the processes does not see: each reads the checkpoints that the main one writes.
+
+    Raises:
+        OptionError: it is on a disk of one node alone.
+    """
+    here = world()
+    here.wait()
+    if not (folder.path / "run.json").exists():
+        raise OptionError(
+            f"process {here.rank} does not see {str(folder.path)!r}: -o names a folder that all nodes share"
+        )
 
 
 def read_run(folder: Path) -> RunRecord | None:
@@ -106,7 +125,7 @@ def read_run(folder: Path) -> RunRecord | None:
 
 
 def open_run(path: Path, options: RunOptions, identity: Mapping[str, object], start: Path | None = None) -> RunFolder:
-    """Decide what a run may do with its folder; nothing is written yet.
+    """Decide what a run may do with its folder; nothing is written yet. Of several processes the main one decides.
 
     `identity` holds the options that make two commands the same one. A run that stopped on a signal goes on when the
     same command comes again; a run that died needs --resume. `start` is the model that it begins with.
@@ -114,6 +133,11 @@ def open_run(path: Path, options: RunOptions, identity: Mapping[str, object], st
     Raises:
         OptionError: the folder holds something else, or --resume comes with other options.
     """
+    here = world()
+    return here.from_main(_opened(path, options, identity, start) if here.is_main else None)
+
+
+def _opened(path: Path, options: RunOptions, identity: Mapping[str, object], start: Path | None) -> RunFolder:
     if path.exists() and not path.is_dir():
         raise OptionError(f"--output {str(path)!r} is a file; a folder is wanted")
     if not path.exists() or not any(path.iterdir()):

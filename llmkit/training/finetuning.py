@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypedDict, Unpack
 
 from llmkit import models, tasks
@@ -23,6 +24,7 @@ from llmkit.options import (
 from llmkit.options.training.search_space import described, read_space
 from llmkit.output.report import Report
 from llmkit.training.jobs import Trained, finished
+from llmkit.training.loop import strategies
 from llmkit.training.loop.arguments import checked_overrides, precision
 from llmkit.training.loop.recipe import require_one_schedule
 from llmkit.training.planning import plan
@@ -90,6 +92,8 @@ def run_finetune(request: FinetuneRequest, report: Report, dry_run: bool = False
         space = read_space(series.search_space)
         identity["search_space"] = described(space)
     trial_run = plan(request, identity, overrides, report)
+    device = models.pick_device(request.model.device)
+    trial_run = replace(trial_run, job=strategies.with_strategy(trial_run.job, device, None, report))
     share = trial_run.spec.share
     if dry_run and share is not None and trial_run.spec.trains_less:
         report.say(share.description)
@@ -122,6 +126,7 @@ def _require_possible(request: FinetuneRequest) -> None:
     device = models.pick_device(request.model.device)
     precision(request.model, device)
     adapters.require_available(request.adapter, device)
+    strategies.require_possible(request.run.strategy, device, request.adapter)
 
 
 def _require_rows_in_memory(request: FinetuneRequest) -> None:

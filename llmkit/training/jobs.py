@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from llmkit import data, models, runs
+from llmkit.distributed.world import world
 from llmkit.errors import DataError, ModelError
 from llmkit.evaluation import Evaluation
 from llmkit.evaluation.assessing import assess
@@ -24,6 +25,7 @@ from llmkit.models import adapters, modules
 from llmkit.options import TaskFlags
 from llmkit.output.curves import draw_curves
 from llmkit.output.plots import draw_results
+from llmkit.runs import require_shared
 from llmkit.runs.card import write_card
 from llmkit.runs.record import DataRecord, ModelRecord, RecipeRecord, RunRecord, ShareRecord
 from llmkit.training.loop import trainer
@@ -81,16 +83,15 @@ def learn(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> train
     recipe = with_learning_rate(recipe, parameters, job.resolved.config, job.lr_multiplier)
     if recipe.checkpoint_activations and not network.supports_gradient_checkpointing:
         raise ModelError(f"--checkpoint-activations: a {type(network).__name__} keeps its activations; leave it out")
-    mixed = precision(session.options, network.device)
+    mixed = precision(session.options, models.pick_device(session.options.device))
     say_recipe(recipe, len(job.encoded_train), mixed, job.best_metric, report)
     if job.task.needs_reference_outputs:
         job = _with_reference_outputs(job, network, mixed, session)
     if job.run.overwrite:
         job.folder.clear()
     job.folder.write(_begun(job, _model_record(job, network, session), recipe))
-    fit = trainer.fit(job, model, recipe, session)
-    models.save(network, job.tokenizer, job.folder.path)
-    return fit
+    require_shared(job.folder)
+    return trainer.fit(job, model, recipe, session)
 
 
 def _model_record(job: Job, model: PreTrainedModel, session: Session) -> ModelRecord:
@@ -131,12 +132,17 @@ def _with_reference_outputs(job: Job, model: PreTrainedModel, mixed: dict[str, b
     session.report.say("reference: the model as it is now, asked once about every row")
     task, half = job.task, torch.float16 if mixed.get("fp16") else torch.bfloat16
     encoded = []
-    with torch.autocast(model.device.type, half, enabled=any(mixed.values())), adapters.turned_off(model):
+    home, device = model.device, models.pick_device(session.options.device)
+    model.to(device)
+    with torch.autocast(device.type, half, enabled=any(mixed.values())), adapters.turned_off(model):
         for rows, settings in zip((job.encoded_train, job.encoded_validation), job.loop_settings, strict=True):
             without_reference = replace(settings, reference=None)
             batch_size = task.eval_batch_size
-            loop = PredictionLoop(task, model, job.tokenizer, without_reference, batch_size, session.report)
+            loop = PredictionLoop(
+                task, model, job.tokenizer, without_reference, batch_size, session.report, world=world()
+            )
             encoded.append(rows.add_column("before", loop.run(rows)))
+    model.to(home)
     return replace(job, encoded_train=encoded[0], encoded_validation=encoded[1])
 
 
@@ -149,8 +155,9 @@ def conclude(job: Job, fit: trainer.Fit, session: Session) -> Trained:
         _calibrate(job, session)
     folder, started = job.folder, time.monotonic()
     evaluation = _evaluate_saved(job, session)
-    draw_curves(folder.path, job.best_metric)
-    draw_results(folder.path, evaluation.as_dict())
+    if world().is_main:
+        draw_curves(folder.path, job.best_metric)
+        draw_results(folder.path, evaluation.as_dict())
     run_record = folder.update(
         status="finished",
         result=evaluation.as_dict(),
@@ -163,7 +170,8 @@ def conclude(job: Job, fit: trainer.Fit, session: Session) -> Trained:
             "peak_memory_bytes": runs.peak_memory_bytes(),
         },
     )
-    write_card(folder.path, run_record)
+    if world().is_main:
+        write_card(folder.path, run_record)
     return Trained(folder.path, evaluation, run_record)
 
 
@@ -181,7 +189,10 @@ def _calibrate(job: Job, session: Session) -> None:
     session.report.warn("it is tuned on the rows that the figures are of, which are optimistic: measure on others too")
     config = plan.resolved.config
     config.update(job.task.head_config(settings))
-    config.save_pretrained(job.folder.path)
+    here = world()
+    if here.is_main:
+        config.save_pretrained(job.folder.path)
+    here.wait()
 
 
 def _evaluate_saved(job: Job, session: Session) -> Evaluation:

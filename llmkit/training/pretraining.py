@@ -10,6 +10,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from llmkit import models, runs, tasks
 from llmkit.data.parts import Part
+from llmkit.distributed.world import world
 from llmkit.errors import EmptyError, OptionError, listing
 from llmkit.inspection.checks import check
 from llmkit.metrics import require_known
@@ -30,6 +31,7 @@ from llmkit.runs import RunFolder
 from llmkit.tasks import Task, TaskSettings
 from llmkit.tasks.base.language_modeling import text_column
 from llmkit.training.jobs import Trained, finished, require_same_data, train
+from llmkit.training.loop import strategies
 from llmkit.training.loop.arguments import checked_overrides, precision
 from llmkit.training.loop.job import Job, OpenModel, Session, between_steps
 from llmkit.training.loop.recipe import Recipe, amended, require_one_schedule
@@ -100,8 +102,11 @@ def run_pretrain(request: PretrainRequest, report: Report, dry_run: bool = False
     overrides = checked_overrides(request.training.set)
     require_one_schedule(request.recipe, overrides)
     streaming.require_steps(request.splits, request.training)
-    precision(request.model, models.pick_device(request.model.device))
+    device = models.pick_device(request.model.device)
+    precision(request.model, device)
+    strategies.require_possible(request.run.strategy, device)
     job, start = _plan(request, report)
+    job = strategies.with_strategy(job, device, None, report)
     if dry_run:
         return None
     session = Session(report, request.model)
@@ -109,7 +114,8 @@ def run_pretrain(request: PretrainRequest, report: Report, dry_run: bool = False
         report.say(f"{job.folder.path} holds this run, finished: nothing to do")
         return finished(job, session)
     set_seed(request.training.seed)
-    trained = train(job, OpenModel(_open(start, request.model)), _recipe(start, request, overrides), session)
+    model = OpenModel(_open(start, request.model, job.run.strategy))
+    trained = train(job, model, _recipe(start, request, overrides), session)
     report.say(f"for comparison, a smoothed unigram model of this tokenizer: loss {unigram_loss(job):.4f}")
     return trained
 
@@ -214,7 +220,11 @@ def _tokenizer(
         report.say(f"tokenizer: {architecture.tokenizer}, {len(tokenizer)} tokens")
         return tokenizer
     vocabulary = architecture.vocab_size or size.vocabulary
-    tokenizer = task.encoding.train_tokenizer(corpus.rows.train["text"], vocabulary, size.context)
+    here = world()  # one process trains it: ties among pairs of equal count would be broken by each in its own way
+    trained = (
+        task.encoding.train_tokenizer(corpus.rows.train["text"], vocabulary, size.context) if here.is_main else None
+    )
+    tokenizer = here.from_main(trained)
     kind = type(tokenizer.backend_tokenizer.model).__name__
     report.say(f"tokenizer: {kind} trained on the corpus, {len(tokenizer)} tokens")
     return tokenizer
@@ -261,12 +271,14 @@ def _streamed(job: Job, streamed: StreamedDataset, data: CorpusOptions) -> Job:
     return replace(job, rows=replace(job.rows, name=streamed.measured), stream=stream)
 
 
-def _open(start: Start, options: ModelOptions) -> PreTrainedModel:
+def _open(start: Start, options: ModelOptions, strategy: str) -> PreTrainedModel:
     if start.resolved is not None:
+        if strategies.loads_on_cpu(strategy):
+            options = replace(options, device="cpu")
         return models.load_model(start.resolved, start.task.auto_class, start.tokenizer, options, training=True)
     assert start.config is not None  # one of the two is set
     model = architectures.build_model(start.config, start.task.auto_class)
-    return model.to(models.pick_device(options.device))
+    return model if strategies.loads_on_cpu(strategy) else model.to(models.pick_device(options.device))
 
 
 def _recipe(start: Start, request: PretrainRequest, overrides: dict[str, object]) -> Recipe:

@@ -6,6 +6,7 @@ import json
 import math
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -128,7 +129,7 @@ def test_smoothing_of_a_language_model_is_that_of_transformers(llama):
     model, tokenizer = AutoModelForCausalLM.from_pretrained(llama), AutoTokenizer.from_pretrained(llama)
     batch = dict(tokenizer([*tiny.SENTENCES[:3], "the fox"], padding=True, return_tensors="pt"))
     batch["labels"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-    smoothed = Loss(0.2).of(TASKS["causal-lm"], model, batch)
+    (smoothed,) = Loss(0.2).terms(TASKS["causal-lm"], model, batch)
     expected = LabelSmoother(0.2)(model(**batch), batch["labels"], shift_labels=True)
     assert smoothed.item() == pytest.approx(expected.item(), abs=1e-5)
     logits, goals = model(**batch).logits[:, :-1], batch["labels"][:, 1:]
@@ -160,17 +161,16 @@ def test_weight_decay_spares_norms_and_biases_and_nothing_else(classifier, tmp_p
     network = {"bert": "AutoModelForSequenceClassification", "t5": "AutoModelForSeq2SeqLM"}
     model = getattr(transformers, network.get(family, "AutoModelForCausalLM")).from_config(config)
     recipe = Recipe(1.0, 1, 1, 1e-3, 0, 1, weight_decay=0.25)
-    trainer = TaskTrainer(
-        TASKS["text-classification"],
-        Loss(),
-        Dataset.from_dict({"length": [1]}),
-        TaskSettings({}, 8),
-        TaskSettings({}, 8),
-        model=model,
-        args=arguments(recipe, 1, RunFolder(tmp_path), {}, CPU, "f1"),
-        processing_class=AutoTokenizer.from_pretrained(classifier),
-        train_dataset=Dataset.from_dict({"length": [1]}),
+    row = Dataset.from_dict({"length": [1]})
+    job = SimpleNamespace(
+        task=TASKS["text-classification"],
+        loop_settings=(TaskSettings({}, 8), TaskSettings({}, 8)),
+        tokenizer=AutoTokenizer.from_pretrained(classifier),
+        encoded_train=row,
+        encoded_validation=row,
     )
+    args = arguments(recipe, 1, RunFolder(tmp_path), {}, CPU, "f1")
+    trainer = TaskTrainer(job, Loss(), recipe.batch_size, model=model, args=args)
     decays = {
         group["weight_decay"]: {id(weights) for weights in group["params"]}
         for group in trainer.create_optimizer().param_groups

@@ -10,7 +10,7 @@ from conftest import write_jsonl
 
 from llmkit.data.columns import column_for
 from llmkit.errors import DataError, EmptyError, Interrupted, OptionError, Stopped
-from llmkit.inference.row_files import BATCHES_PER_WRITE, process, read_rows, with_answer
+from llmkit.inference.row_files import BATCHES_PER_WRITE, TextCounts, process, read_rows, with_answer
 from llmkit.options import RowOptions, TalkOptions
 from llmkit.output.report import Report
 
@@ -19,6 +19,8 @@ ROWS = [{"id": number, "text": f'第{number}行,\r\n"zwei"\n{number}', "meta": {
 
 class Stub:
     """An answerer of rows by a function of them and the number of the first."""
+
+    counts = TextCounts()
 
     def __init__(self, work, command: str = "") -> None:
         self.work, self.command = work, command

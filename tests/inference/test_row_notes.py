@@ -8,7 +8,7 @@ import pytest
 from conftest import write_jsonl
 
 from llmkit.errors import DataError, OptionError
-from llmkit.inference.row_files import process, read_rows
+from llmkit.inference.row_files import TextCounts, process, read_rows
 from llmkit.options import RowOptions
 from llmkit.output.report import Report
 
@@ -17,6 +17,8 @@ BROKEN = ["{bad", "[]", "5", "", '{"command": "x"}', '{"command": "x", "ends": "
 
 class Silent:
     """An answerer that says nothing of any row."""
+
+    counts = TextCounts()
 
     def answer(self, prepared, batch_size: int, start: int) -> list[dict]:
         return [{} for _ in prepared]

@@ -75,8 +75,8 @@ def test_a_task_keeps_its_contract_from_rows_to_a_saved_model(llmkit, name, mode
             weights = None if counts is None else balanced_weights(counts)
             if task.supports_label_smoothing(settings) or weights:
                 plain, other = Loss(), Loss(0.2 if task.supports_label_smoothing(settings) else 0.0, weights)
-                assert plain.of(task, network, batch) != other.of(task, network, batch) > 0
-                assert plain.size(network, batch) >= 4
+                assert plain.terms(task, network, batch).item() != other.terms(task, network, batch).item() > 0
+                assert plain.sizes(network, batch).item() >= 4
             assert all(values.ends[0] < values.ends[-1] for values in task.search_space(settings).values())
 
     data = write_jsonl(tmp_path / "rows.jsonl", case.rows)

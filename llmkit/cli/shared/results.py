@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmkit.distributed.world import world
 from llmkit.options import ResultOptions
 from llmkit.output.atomic import write_whole
 from llmkit.output.report import Report, to_json
@@ -32,10 +33,12 @@ def deliver(outcome: Outcome, files: ResultOptions, report: Report) -> None:
     """Show the results, write the files, and leave with the error that the outcome holds, if any.
 
     The files always tell of this run: where it failed, the JSON and the JUnit report say so, and predictions of an
-    earlier run are removed.
+    earlier run are removed. Of several processes the main one does all this.
     """
     from llmkit.output import markdown, terminal
 
+    if not world().is_main:
+        return
     results = [result.as_dict() for result in outcome.results]
     write_files(outcome, results, files)
     single_failed = outcome.suite is None and results[0]["status"] != "ok"

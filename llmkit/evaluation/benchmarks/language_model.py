@@ -12,13 +12,14 @@ import hashlib
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from lm_eval.models.huggingface import HFLM
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import models
+from llmkit.distributed.world import world
 from llmkit.errors import Stopped
 from llmkit.evaluation.answer_session import AnswerSession
 from llmkit.evaluation.benchmarks.forward import Forward
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 # texts (None: a window of a text), context, continuation
 TokenizedRequest = tuple[tuple[str, str] | None, list[int], list[int]]
+Value = TypeVar("Value")
 LogLikelihood = tuple[float, bool]  # of a continuation, and whether each of its tokens is the likeliest
 
 TOKENS_ON_CPU = 512  # per forward pass: larger ones leave the cache and pad more
@@ -101,6 +103,7 @@ class PrefixSharingLM(HFLM):
         )
         self.report = report or Report(TalkOptions(quiet=True))
         self.session = session or AnswerSession(AnswerCache())
+        self.here = world()  # each process puts all requests, and runs its share of their batches
         self.computed = 0  # answers that were not known
         self.max_rows = batch_size or sys.maxsize
         on_cpu = self.device.type == "cpu"
@@ -149,14 +152,22 @@ class PrefixSharingLM(HFLM):
         if unknown:
             self._loaded()
         waiting = sorted(unknown, key=lambda key: -len(unknown[key].args[0]))
+        batches = [
+            waiting[start : start + TEXTS_BETWEEN_SAVES] for start in range(0, len(waiting), TEXTS_BETWEEN_SAVES)
+        ]
+        missing = len(waiting)
         with self.report.progress("writing", len(waiting)) as advance:
-            for start in range(0, len(waiting), TEXTS_BETWEEN_SAVES):
-                batch = waiting[start : start + TEXTS_BETWEEN_SAVES]
-                texts = super().generate_until([unknown[key] for key in batch], disable_tqdm=True)
-                for key, text in zip(batch, texts, strict=True):
-                    self.session.answers.note(key, text)
-                advance(len(batch))
-                self._stop_if_asked(len(waiting) - start - len(batch))
+            for turn in self._turns(batches):
+                texts: list[str] = []
+                if self.here.rank < len(turn):
+                    asked = [unknown[key] for key in turn[self.here.rank]]
+                    texts = super().generate_until(asked, disable_tqdm=True)
+                for batch, answers in zip(turn, self.here.gather(texts), strict=False):
+                    for key, text in zip(batch, answers, strict=True):
+                        self.session.answers.note(key, text)
+                    advance(len(batch))
+                    missing -= len(batch)
+                self._stop_if_asked(missing)
         self.computed += len(waiting)
         return [known[key] for key in keys]
 
@@ -179,16 +190,23 @@ class PrefixSharingLM(HFLM):
         max_rows = 1 if self.forward.rope_depends_on_length else self.max_rows
         rows, done = pack_requests(requests, self.join_rule), 0
         with self.report.progress("scoring", len(requests)) as advance:
-            for batch in row_batches(rows, max_rows, self.max_tokens, LOGITS_AT_ONCE // self.forward.vocabulary):
-                answers = dict(self._log_likelihoods(batch))
-                self.session.answers.add(list(answers), list(answers.values()))
-                advance(len(answers))
-                done += len(answers)
+            most_logits = LOGITS_AT_ONCE // self.forward.vocabulary
+            for turn in self._turns(list(row_batches(rows, max_rows, self.max_tokens, most_logits))):
+                mine = turn[self.here.rank : self.here.rank + 1]
+                answers = dict(answer for batch in mine for answer in self._log_likelihoods(batch))
+                for part in self.here.gather(answers):
+                    self.session.answers.add(list(part), list(part.values()))
+                    advance(len(part))
+                    done += len(part)
                 self._stop_if_asked(len(requests) - done)
         self.computed += len(requests)
 
+    def _turns(self, batches: Sequence[Value]) -> Iterator[Sequence[Value]]:
+        """Yield the batches that the processes of the command run at the same time, one each."""
+        yield from (batches[start : start + self.here.size] for start in range(0, len(batches), self.here.size))
+
     def _stop_if_asked(self, missing: int) -> None:
-        if missing and self.session.stopping:
+        if self.here.any(self.session.stopping) and missing:
             raise Stopped(f"stopped with {missing} answers missing: the same command goes on from there")
 
     def scoring_request(self, key: int, request: TokenizedRequest) -> ScoringRequest:

@@ -15,6 +15,7 @@ from llmkit.inference.endpoints.bodies import CHAT, TextRequests, WrittenText, e
 from llmkit.inference.endpoints.client import Client
 from llmkit.inference.endpoints.faults import Fault, unknown_model
 from llmkit.inference.prompt_batches import EncodedPrompt, answer_to
+from llmkit.inference.row_files import TextCounts
 from llmkit.models.text.fields import parse_fields
 from llmkit.options import GenerateRequest, GenerationOptions, ModelOptions
 from llmkit.output.documents import JsonObject
@@ -120,7 +121,7 @@ class EndpointGenerator(Answerer[EncodedPrompt]):
     def __init__(self, texts: ServerTexts, request: GenerateRequest, prefix: str = "") -> None:
         # there is no model here, and so no tokenizer: what the base class opens is not asked for
         self.texts, self.decoding, self.prefix = texts, request.decoding, prefix
-        self.rows = request.rows
+        self.rows, self.counts = request.rows, TextCounts()
 
     @classmethod
     def open(cls, request: GenerateRequest, report: Report) -> EndpointGenerator:

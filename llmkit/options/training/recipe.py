@@ -14,6 +14,7 @@ from llmkit.options.base import Options, seed_problems
 from llmkit.options.flags import flag
 
 Schedule = Literal["linear", "cosine", "constant", "inverse_sqrt"]
+Strategy = Literal["ddp", "fsdp", "fsdp-offload", "deepspeed-zero2", "deepspeed-zero3", "auto"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +116,9 @@ class TrainingOptions(Options):
 
     epochs: Annotated[float | None, flag(panel="Training", help="Passes over the training rows.")] = None
     max_steps: Annotated[int | None, flag(panel="Training", help="Stop after so many optimizer steps.")] = None
-    batch_size: Annotated[int | None, flag(panel="Training", help="Rows per step and device.")] = None
+    batch_size: Annotated[
+        int | None, flag(panel="Training", help="Rows of one forward pass of all processes together.")
+    ] = None
     learning_rate: Annotated[float | None, flag(panel="Training", help="Peak learning rate.")] = None
     seed: Annotated[int, flag(panel="Training", help="Seed of everything random.")] = 42
     metric: Annotated[str | None, flag(panel="Training", help="The metric that keeps the best checkpoint.")] = None
@@ -137,7 +140,7 @@ class TrainingOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(Options):
-    """The run folder."""
+    """Where a training is written to, and how it runs: nothing that it comes to depends on these."""
 
     output: Annotated[
         Path | None, flag("--output", "-o", panel="Run", help="Run folder; default runs/<dataset>-<model>.")
@@ -153,6 +156,10 @@ class RunOptions(Options):
         list[str] | None,
         flag(panel="Run", help=f"{', '.join(TRACKERS)} or none; repeatable; default: tensorboard where installed."),
     ] = None
+    strategy: Annotated[
+        Strategy,
+        flag(panel="Run", help="What each process holds: ddp a whole model, the others a part; auto: what fits."),
+    ] = "ddp"
 
     def problems(self) -> Iterator[str]:
         yield from self.writable(self.output)

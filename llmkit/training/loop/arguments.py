@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import torch
 from transformers import TrainingArguments
 
+from llmkit.distributed.world import world
 from llmkit.errors import OptionError, one_line
 from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.options import ModelOptions
@@ -36,6 +38,9 @@ FLAG_OF_FIELD = {
     "weight_decay": "--weight-decay",
     "hub_token": "`hf auth login`",
     "report_to": "--track",
+    "deepspeed": "--strategy",
+    "fsdp": "--strategy",
+    "fsdp_config": "--strategy",
 }
 LIBRARY_SCHEDULES = {"constant": "constant_with_warmup"}  # what the library calls schedules that it names otherwise
 
@@ -88,14 +93,14 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 def arguments(
-    recipe: Recipe, rows: int, folder: RunFolder, mixed: dict[str, bool], device: torch.device, best_metric: str
+    recipe: Recipe, rows: int, folder: RunFolder, engine: Mapping[str, object], device: torch.device, best_metric: str
 ) -> TrainingArguments:
-    """Return the TrainingArguments of a run on so many rows; `mixed` are those of its precision.
+    """Return the TrainingArguments of a run on so many rows; `engine` are those of its precision and its strategy.
 
     Raises:
         OptionError: the library refuses a value.
     """
-    return _library_arguments(
+    made = _library_arguments(
         {
             **_of_recipe(recipe),
             **_of_measurements(recipe, rows, best_metric),
@@ -106,11 +111,15 @@ def arguments(
             "project": tracking.PROJECT,
             "use_cpu": device.type == "cpu",
             "dataloader_pin_memory": device.type == "cuda",
+            "ddp_broadcast_buffers": False,  # text models have none that change
             "remove_unused_columns": False,
-            **mixed,
+            **engine,
             **recipe.overrides,
         }
     )
+    if made.n_gpu > 1:
+        made._n_gpu = 1  # else the library splits batches over all GPUs in one process, which --processes does better
+    return made
 
 
 def _of_recipe(recipe: Recipe) -> dict[str, object]:
@@ -118,7 +127,7 @@ def _of_recipe(recipe: Recipe) -> dict[str, object]:
     return {
         "num_train_epochs": recipe.epochs,
         "max_steps": recipe.max_steps or -1,
-        "per_device_train_batch_size": recipe.batch_size,
+        "per_device_train_batch_size": -(-recipe.batch_size // world().size),
         "gradient_accumulation_steps": recipe.accumulation,
         "learning_rate": recipe.learning_rate,
         "seed": recipe.seed,

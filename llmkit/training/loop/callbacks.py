@@ -14,11 +14,13 @@ from typing import Self
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from llmkit.distributed.world import world
 from llmkit.errors import DivergedError
 from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.output.live_table import TrainingTable
 from llmkit.output.report import Advance, Report, console, to_json
 from llmkit.runs.interrupts import StopRequest
+from llmkit.training.loop.checkpoints import all_finite
 
 REMEDY = "try a lower --learning-rate, or --dtype float32"
 
@@ -36,7 +38,7 @@ class DivergenceGuard(TrainerCallback):
     ) -> None:
         if state.global_step >= state.max_steps:
             control.should_evaluate = control.should_save = True
-        if control.should_save and not all(weights.isfinite().all() for weights in model.parameters()):
+        if control.should_save and not all_finite(model):
             raise DivergedError(f"training diverged: weights are not finite at step {state.global_step}; {REMEDY}")
         if control.should_save:
             control.should_log = True  # so that on_log sees the loss before the weights are written
@@ -64,15 +66,16 @@ class DivergenceGuard(TrainerCallback):
 
 
 class StopCallback(TrainerCallback):
-    """Serves a request to stop at the end of the step: save, then leave the loop."""
+    """Serves a request to stop at the end of the step, of whichever process it came to: save, then leave the loop."""
 
     def __init__(self, stop_request: StopRequest) -> None:
-        self.stop_request = stop_request
+        self.stop_request, self.world, self.stops = stop_request, world(), False
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        if self.stop_request.asked:
+        self.stops = self.world.any(self.stop_request.asked)
+        if self.stops:
             control.should_save = control.should_training_stop = True
 
 
@@ -165,6 +168,8 @@ class MetricsLogger(TrainerCallback):
         self._loss = logs.get("loss", self._loss)
         if is_endless(state):
             logs.pop("epoch", None)
+        if not world().is_main:
+            return
         with self.file.open("a", encoding="utf-8") as lines:
             lines.write(to_json({"step": state.global_step, **logs}) + "\n")
         if self._table is not None:
@@ -189,7 +194,7 @@ class MetricsLogger(TrainerCallback):
 
     def _drop_lines_after(self, step: int) -> None:
         """Drop the lines of steps that a resumed run takes again."""
-        if not self.file.exists():
+        if not world().is_main or not self.file.exists():
             return
         lines = self.file.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if _step_of(line) <= step]

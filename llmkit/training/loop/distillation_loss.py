@@ -35,19 +35,29 @@ class DistillationLoss:
     unread_by_student: frozenset[str] = frozenset()  # the other way round
     hidden_state_weight: float = 0.0
 
-    def loss(self, label_loss: torch.Tensor, outputs: ModelOutput, batch: Batch) -> torch.Tensor:
-        """Return alpha * (divergence + weight * state distance) + (1 - alpha) * label loss, a scalar.
+    def terms(self, label_loss: torch.Tensor, outputs: ModelOutput, batch: Batch) -> torch.Tensor:
+        """Return (1 - alpha) * label loss, alpha * divergence and, if any, alpha * weight * state distance, (terms,).
 
-        Each is a mean over the batch.
+        The loss is their sum; each is a mean over the batch.
         """
         inputs = self.task.encoding.model_inputs(batch)
         with torch.no_grad():
             answer = self.teacher(**_without(inputs, self.unread_by_teacher), **self._asked_for)
-        distance = self.task.divergence(outputs["logits"], answer["logits"], batch, self.temperature).mean()
+        divergence = self.task.divergence(outputs["logits"], answer["logits"], batch, self.temperature).mean()
+        terms = [(1 - self.alpha) * label_loss, self.alpha * divergence]
         if self.hidden_state_weight:
             state_distance = _state_distance(outputs["hidden_states"], answer["hidden_states"], batch)
-            distance = distance + self.hidden_state_weight * state_distance
-        return self.alpha * distance + (1 - self.alpha) * label_loss
+            terms.append(self.alpha * self.hidden_state_weight * state_distance)
+        return torch.stack(terms)
+
+    def sizes(self, targets: torch.Tensor, batch: Batch) -> list[torch.Tensor]:
+        """Return over how much each distance of a batch is a mean: over its targets, and over its tokens."""
+        if not self.hidden_state_weight:
+            return [targets]
+        tokens = (
+            batch["attention_mask"].sum() if "attention_mask" in batch else torch.tensor(batch["input_ids"].numel())
+        )
+        return [targets, tokens.to(targets)]
 
     def student_inputs(self, batch: Batch) -> dict[str, torch.Tensor | bool]:
         """Return what the student reads of a batch, and what it is to return."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from accelerate.utils import extract_model_from_parallel
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -30,18 +31,19 @@ class Loss:
         """Whether the loss is the model's or the task's own."""
         return not self.smoothing and self.weights is None
 
-    def of(self, task: Task, model: PreTrainedModel, batch: Batch) -> torch.Tensor:
-        """Return the mean loss of the targets of a batch, a scalar.
+    def terms(self, task: Task, model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+        """Return the terms that the loss of a batch is the sum of, (terms,), each a mean over what `sizes` counts.
 
-        It is that of PyTorch's CrossEntropyLoss(weight=, label_smoothing=) where it is not the task's own.
+        The first is the mean loss of the targets: that of PyTorch's CrossEntropyLoss(weight=, label_smoothing=) where
+        it is not the task's own.
         """
         task_loss = task.loss(model, batch)
         if task_loss is not None:
-            return task_loss
+            return task_loss[None]
         if self.distillation_loss is None:
-            return self._of_labels(model, batch, model(**batch))
+            return self._of_labels(model, batch, model(**batch))[None]
         outputs = model(**self.distillation_loss.student_inputs(batch))
-        return self.distillation_loss.loss(self._of_labels(model, batch, outputs), outputs, batch)
+        return self.distillation_loss.terms(self._of_labels(model, batch, outputs), outputs, batch)
 
     def _of_labels(self, model: PreTrainedModel, batch: Batch, outputs: ModelOutput) -> torch.Tensor:
         if self.plain:
@@ -58,21 +60,29 @@ class Loss:
             label_smoothing=self.smoothing,
         )
 
-    def size(self, model: PreTrainedModel, batch: Batch) -> torch.Tensor:
-        """Return what the mean loss of a batch was divided by, a scalar: the number, or the weight, of its targets."""
+    def sizes(self, model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+        """Return what each of the `terms` of a batch was divided by, (terms,).
+
+        Of the loss of targets it is their number, or their weight.
+        """
         labels = batch.get("labels")
         if labels is None:
-            return torch.tensor(float(len(next(iter(batch.values())))))
+            return torch.tensor([float(len(next(iter(batch.values()))))])
         if labels.is_floating_point():
-            return torch.tensor(float(labels.numel()), device=labels.device)
-        shifted = labels[..., 1:] if labels.dim() > 1 and _shifts(model) else labels
-        is_target = shifted != IGNORED
-        if self.weights is None:
-            return is_target.sum().float()
-        return torch.tensor(self.weights, device=labels.device)[shifted[is_target]].sum()
+            number = weight = torch.tensor(float(labels.numel()), device=labels.device)
+        else:
+            shifted = labels[..., 1:] if labels.dim() > 1 and _shifts(model) else labels
+            is_target = shifted != IGNORED
+            number = weight = is_target.sum().float()
+            if self.weights is not None:
+                weight = torch.tensor(self.weights, device=labels.device)[shifted[is_target]].sum()
+        if self.distillation_loss is None:
+            return weight[None]
+        return torch.stack([weight, *self.distillation_loss.sizes(number, batch)])
 
 
 def _shifts(model: PreTrainedModel) -> bool:
     """Tell whether the logits at a token are of the next one."""
-    base = model.get_base_model() if has_adapter(model) else model
+    network = extract_model_from_parallel(model)
+    base = network.get_base_model() if has_adapter(network) else network
     return type(base).__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()

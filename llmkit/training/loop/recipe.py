@@ -11,6 +11,7 @@ from datasets import Dataset
 from transformers import PretrainedConfig
 
 from llmkit import models
+from llmkit.distributed.world import World, world
 from llmkit.errors import OptionError
 from llmkit.options import RecipeOptions, TrainingOptions, TunedRecipeOptions
 from llmkit.output.report import Report
@@ -183,7 +184,7 @@ def say_recipe(recipe: Recipe, rows: int, mixed: dict[str, bool], best_metric: s
     length = f"{recipe.max_steps} steps" if recipe.max_steps else f"{recipe.epochs:g} epochs"
     halves = "float16 autocast" if mixed.get("fp16") else "bfloat16 autocast" if mixed.get("bf16") else "float32"
     phrases = [
-        f"training: {length} = {recipe.steps(rows)} steps of {recipe.rows_per_step} rows",
+        f"training: {length} = {recipe.steps(rows)} steps of {recipe.rows_per_step} rows{_shared_by(world())}",
         f"learning rate {recipe.learning_rate:g} ({recipe.schedule})",
         halves,
         f"seed {recipe.seed}",
@@ -194,6 +195,10 @@ def say_recipe(recipe: Recipe, rows: int, mixed: dict[str, bool], best_metric: s
             f"--patience {recipe.patience} stops nothing: it is measured {recipe.measurements} times; "
             "try more --epochs, or --set eval_steps=N with --set save_steps=N"
         )
+
+
+def _shared_by(here: World) -> str:
+    return "" if here.size == 1 else f" in {here.size} processes together"
 
 
 def _unusual(recipe: Recipe, best_metric: str) -> Iterator[str]:
