@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from llmkit.cli.launch import run_on_ranks
-from llmkit.cli.shared.answers import answer_file, answer_texts
+from llmkit.cli.shared.answers import SERVER, answer_file, answer_texts
 from llmkit.cli.shared.completions import print_completions
 from llmkit.cli.shared.sources import show_passages
 from llmkit.cli.shared.stdin import flag_text, stdin_prompt
@@ -18,7 +18,6 @@ from llmkit.output.report import Report, quiet_libraries
 if TYPE_CHECKING:
     from llmkit.inference.answering import Answerer
 
-SERVER = "a server answers, and --concurrency says how many rows it is given at a time"
 ONE_PROCESS = "prompts on the command line are answered in one; --input FILE is for many"
 
 
@@ -64,6 +63,12 @@ def generate(call: typer.Context, *, request: GenerateRequest) -> None:
     from llmkit.inference.opening import open_answerer, require_readable
 
     require_readable(task, request)
+    if request.endpoint.asks_server:
+        from llmkit.inference.endpoints.opening import served_generator
+
+        with served_generator(task, resolved, request, report) as generator:
+            _answer(generator, prompts, request, report)
+        return
     _answer(open_answerer(task, resolved, request, report), prompts, request, report)
 
 

@@ -85,7 +85,7 @@ def test_rows_that_were_written_outlive_a_fault_and_are_not_asked_again(rows_fil
         assert f"; 16 rows are in {output}, and the same command goes on" in capsys.readouterr().err
         server.script, server.asked = {}, []
         assert run(*command, "--output", output, "--endpoint", server.url) == 0
-        assert server.prompts() == sorted(f"say {number}" for number in range(16, 21))
+        assert set(server.prompts()) == {f"say {number}" for number in range(16, 21)}  # some of the first run come late
         assert "holds 16 of 21 rows already, going on" in capsys.readouterr().err
         assert run(*command, "--output", whole, "--endpoint", server.url) == 0
     assert output.read_bytes() == whole.read_bytes()

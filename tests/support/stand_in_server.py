@@ -83,10 +83,6 @@ class StandIn:
     def usual(self, asked: Asked) -> dict[str, Any]:
         if asked.path == "/v1/models":
             return {"object": "list", "data": [{"id": name, "owned_by": self.owner} for name in self.models]}
-        if asked.path == "/v1/embeddings":
-            return {"data": [vector(text, place) for place, text in enumerate(asked.body["input"])][::-1]}
-        if asked.path == "/classify":
-            return {"data": [classes(text, place) for place, text in enumerate(asked.body["input"])]}
         return written(asked)
 
 
@@ -99,21 +95,15 @@ def written(asked: Asked, text: str | None = None, end: str = "stop") -> dict[st
     return {"choices": [{"index": place, "finish_reason": end, **part} for place, part in enumerate(parts)][::-1]}
 
 
-def vector(ids: list[int], place: int) -> dict[str, Any]:
-    return {"index": place, "embedding": [float(sum(ids)), float(len(ids))]}
-
-
-def classes(ids: list[int], place: int) -> dict[str, Any]:
-    share = (sum(ids) % 97 + 1) / 100
-    return {"index": place, "label": "LABEL", "probs": [share, 1 - share]}
-
-
 @contextlib.contextmanager
 def standing_in(
-    script: Mapping[str, list[Scripted]] | None = None, owner: str = "stand-in", port: int = 0
+    script: Mapping[str, list[Scripted]] | None = None,
+    owner: str = "stand-in",
+    port: int = 0,
+    kind: type[StandIn] = StandIn,
 ) -> Iterator[StandIn]:
     """Serve on loopback while the context lasts."""
-    stand_in = StandIn(script, owner)
+    stand_in = kind(script, owner)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -62,7 +62,16 @@ class ServerTexts:
             HubError: the server fails, or answers with something else.
             DataError, ModelError, OptionError: it refuses a request.
         """
-        replies = self._replies(prompts, names, numbers)
+        bodies = [self.requests.body(prompt, number) for prompt, number in zip(prompts, numbers, strict=True)]
+        return self.texts_of(bodies, names)
+
+    def texts_of(self, bodies: Sequence[JsonObject], names: Sequence[str]) -> list[list[str | None]]:
+        """Return the texts that the server writes to each request.
+
+        Raises:
+            HubError, DataError, ModelError, OptionError: as `write`.
+        """
+        replies = self._replies(bodies, names)
         texts = [self.requests.read(reply, name) for reply, name in zip(replies, names, strict=True)]
         return [[self._counted(text) for text in of_prompt] for of_prompt in texts]
 
@@ -82,15 +91,15 @@ class ServerTexts:
                 f"{self.without_text} of {total} answers came without a text{f' ({why})' if why else ''}, and are null"
             )
 
-    def _replies(self, prompts: Sequence[str], names: Sequence[str], numbers: Sequence[int]) -> list[JsonObject]:
-        bodies = [self.requests.body(prompt, number) for prompt, number in zip(prompts, numbers, strict=True)]
+    def _replies(self, bodies: Sequence[JsonObject], names: Sequence[str]) -> list[JsonObject]:
         try:
             return self.client.post(self.requests.path, bodies, names)
         except Fault as fault:
             newer = self.requests.renamed()
             if fault.status == 400 and newer.length_name in str(fault) and newer != self.requests:
-                self.requests = newer
-                return self._replies(prompts, names, numbers)
+                old, self.requests = self.requests.length_name, newer
+                renamed = [{newer.length_name if key == old else key: body[key] for key in body} for body in bodies]
+                return self._replies(renamed, names)
             raise self._explained(fault) from fault
 
     def _explained(self, fault: Fault) -> Exception:
