@@ -44,6 +44,12 @@ def evaluate_benchmarks(request: EvalRequest, report: Report, dry_run: bool) -> 
     """
     _refuse_flags(request)
     names = benchmarks.task_names(request.dataset)
+    if request.endpoint.asks_server:
+        flag = "--engine vllm" if request.endpoint.endpoint is None else "--endpoint"
+        raise OptionError(
+            f"{flag} measures datasets of texts that are written; lm-eval asks a server by itself: lm_eval --model "
+            f"local-chat-completions --tasks {','.join(names)}"
+        )
     resolved = models.resolve_model(request.model, report)
     if request.evaluation.apply_chat_template:
         tokenizer = models.load_tokenizer(resolved, request.model)

@@ -11,7 +11,7 @@ from llmkit.data.columns import Row, column_for
 from llmkit.errors import DataError, HubError, OptionError, did_you_mean, listing
 from llmkit.errors.characters import require_characters
 from llmkit.inference.answering import Answerer
-from llmkit.inference.endpoints.bodies import CHAT, TextRequests, WrittenText, extra_fields
+from llmkit.inference.endpoints.bodies import TextRequests, WrittenText, extra_fields
 from llmkit.inference.endpoints.client import Client
 from llmkit.inference.endpoints.faults import Fault, unknown_model
 from llmkit.inference.prompt_batches import EncodedPrompt, answer_to
@@ -51,7 +51,9 @@ class ServerTexts:
         owner = next((str(entry.get("owned_by")) for entry in entries if entry["id"] == name), "")
         extras = extra_fields(decoding, parse_fields(decoding), owner, client.url)
         requests = TextRequests(name, decoding.chat is not False, max_tokens, decoding, extras)
-        how = "chat completions (--no-chat: the prompts as they are)" if requests.chat else "completions"
+        how = "chat completions" if requests.chat else "completions"
+        if decoding.chat is None:
+            how += " (--no-chat: the prompts as they are)"
         report.say(f"endpoint: {client.url}, model {name}, {how}")
         return cls(client, requests, report, names)
 
@@ -110,7 +112,7 @@ class ServerTexts:
         if fault.status == 404:
             return OptionError(f"{fault}; it was asked for {self.requests.path} of {self.requests.model!r}")
         is_about_chat = fault.status == 500 or "template" in str(fault)
-        hint = NO_TEMPLATE if self.requests.path == CHAT and is_about_chat else ""
+        hint = NO_TEMPLATE if self.requests.decoding.chat is None and is_about_chat else ""
         return fault.kind(f"{fault}{hint}")
 
     def _counted(self, written: WrittenText) -> str | None:
@@ -258,13 +260,28 @@ def require_server_flags(request: GenerateRequest) -> None:
     Raises:
         OptionError: naming them.
     """
-    default = ModelOptions()
-    own = [field.name for field in fields(ModelOptions) if field.name != "model"]
-    named = [name for name in own if getattr(request.model, name) != getattr(default, name)]
-    given = ["--" + name.replace("_", "-") for name in named]
+    given = model_flags(request.model)
     given += ["--" + name.replace("_", "-") for name in request.asked.given if name not in ("prefix", "target_length")]
     given += [f"--{name}" for name in ("task", "top", "windows") if getattr(request.asked, name) is not None]
     given += ["--context"] if request.context is not None else []
     given += ["--retrieve"] if request.retrieval.retrieve is not None else []
     if given:
         raise OptionError(f"{listing(given)}: that is for a model here, and --endpoint asks a server; leave it out")
+
+
+def require_no_model_flags(model: ModelOptions) -> None:
+    """Refuse flags that say how a model in this process is opened.
+
+    Raises:
+        OptionError: naming them.
+    """
+    given = model_flags(model)
+    if given:
+        raise OptionError(f"{listing(given)}: that is for a model here, and --endpoint asks a server; leave it out")
+
+
+def model_flags(model: ModelOptions) -> list[str]:
+    """Return the flags beside -m that were given of a model."""
+    default = ModelOptions()
+    names = [field.name for field in fields(ModelOptions) if field.name != "model"]
+    return ["--" + name.replace("_", "-") for name in names if getattr(model, name) != getattr(default, name)]

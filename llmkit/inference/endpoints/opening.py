@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from llmkit import models
-from llmkit.errors import OptionError
+from llmkit.errors import ModelError, OptionError
 from llmkit.inference.embedding import DEFAULT_MODEL
+from llmkit.inference.endpoints.bodies import TextRequests
+from llmkit.inference.endpoints.client import Client
 from llmkit.inference.endpoints.engines import (
     ServedEmbedder,
     ServedGenerator,
@@ -15,10 +17,40 @@ from llmkit.inference.endpoints.engines import (
     length_flag,
     vllm_server,
 )
+from llmkit.inference.endpoints.generating import ServerTexts, require_no_model_flags
 from llmkit.models import ResolvedModel
-from llmkit.options import ClassifyRequest, EmbedRequest, GenerateRequest
+from llmkit.options import (
+    ClassifyRequest,
+    EmbedRequest,
+    EndpointOptions,
+    GenerateRequest,
+    GenerationOptions,
+    ModelOptions,
+)
 from llmkit.output.report import Report
 from llmkit.tasks import Task
+
+
+@contextmanager
+def chat_texts(
+    model: ModelOptions, options: EndpointOptions, decoding: GenerationOptions, max_tokens: int, report: Report
+) -> Iterator[ServerTexts]:
+    """Open a chat model that a server runs, that of --endpoint or a vLLM of its own, while the context lasts.
+
+    Raises:
+        OptionError, ModelError, HubError: it is not there, or cannot do what is asked for.
+    """
+    if options.endpoint is not None:
+        require_no_model_flags(model)
+        yield ServerTexts.find(Client.of(options, report), model.model, decoding, max_tokens, report)
+        return
+    resolved = models.resolve_model(model, report)
+    tokenizer = models.load_tokenizer(resolved, model)
+    if not tokenizer.chat_template:
+        raise ModelError(f"{resolved.name!r} has no chat template, in which a server is asked; leave --engine out")
+    more = length_flag(models.context_length(resolved.config, tokenizer))
+    with vllm_server(resolved, model, options, report, *more) as server:
+        yield ServerTexts(server.client, TextRequests(server.command.model, True, max_tokens, decoding), report)
 
 
 @contextmanager
