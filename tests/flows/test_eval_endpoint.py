@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import write_jsonl
 from stand_in_server import TIMES, Scripted, standing_in
 
 from llmkit.inference.endpoints import client
 
 SUPPORT = Path(__file__).parents[1] / "support"
-PAIRS = [{"en": f"the fox {number}", "de": f"der fuchs {number}"} for number in range(12)]
+PAIRS = [{"en": f"the fox ran home {number}", "de": f"der Fuchs lief nach Haus {number}"} for number in range(12)]
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +25,7 @@ def _short_pauses(monkeypatch):
 
 @pytest.fixture
 def pairs(tmp_path):
-    return write_jsonl(tmp_path / "pairs.jsonl", PAIRS) or tmp_path / "pairs.jsonl"
+    return write_jsonl(tmp_path / "pairs.jsonl", PAIRS)
 
 
 def answers_to(prompts_and_texts: dict[str, str]) -> dict[str, list[Scripted]]:
@@ -40,7 +41,6 @@ def right(rows=PAIRS) -> dict[str, list[Scripted]]:
 
 def test_translations_are_asked_in_words_and_scored_as_ever(llmkit, pairs, tmp_path):
     predicted = write_jsonl(tmp_path / "predicted.jsonl", [{"en": row["en"], "prediction": row["de"]} for row in PAIRS])
-    predicted = predicted or tmp_path / "predicted.jsonl"
     with standing_in(right()) as server:
         ran = llmkit("eval", pairs, "--endpoint", server.url, "--json", "--resamples", 200)
         assert ran.code == 0, ran.err
@@ -95,14 +95,64 @@ def test_what_texts_cannot_measure_is_refused_before_anything_is_asked(llmkit, t
     assert sentence in ran.err
 
 
-def test_likelihoods_of_a_corpus_and_benchmarks_are_refused(llmkit, tmp_path):
+def test_likelihoods_of_a_corpus_are_refused(llmkit, tmp_path):
     (tmp_path / "corpus.txt").write_text("once upon a time\n" * 20)
     with standing_in() as server:
         assert llmkit("eval", tmp_path / "corpus.txt", "--endpoint", server.url).code == 2
-        ran = llmkit("eval", "lm-eval:arc_easy", "--endpoint", server.url)
-        assert ran.code == 2
-        assert "--model local-chat-completions --tasks arc_easy" in ran.err
         assert server.asked == []
+
+
+@pytest.fixture
+def benchmark(tmp_path):
+    """Write a benchmark of lm-eval over a local file."""
+    rows = write_jsonl(tmp_path / "rows.jsonl", [{"q": "a b", "a": "A"}, {"q": "c", "a": "C"}, {"q": "d", "a": "x"}])
+
+    def write(**changed):
+        content = {
+            "task": "writing",
+            "dataset_path": "json",
+            "dataset_kwargs": {"data_files": {"test": str(rows)}, "cache_dir": str(tmp_path / "cache")},
+            "output_type": "generate_until",
+            "generation_kwargs": {"until": [" ", "\n"], "max_gen_toks": 7, "do_sample": False},
+            "test_split": "test",
+            "doc_to_text": "{{q}}",
+            "doc_to_target": "{{a}}",
+            "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
+            "metadata": {"version": 1.0},
+        } | changed
+        (tmp_path / "task.yaml").write_text(yaml.safe_dump(content))
+        return f"lm-eval:{tmp_path / 'task.yaml'}"
+
+    return write
+
+
+@pytest.mark.parametrize("flags", [[], ["--apply-chat-template", "--system-instruction", "Be brief."]])
+def test_benchmarks_of_texts_are_put_to_the_server(llmkit, benchmark, flags):
+    with standing_in() as server:
+        ran = llmkit("eval", benchmark(), "--endpoint", server.url, "--json", *flags)
+        assert ran.code == 0, ran.err
+        bodies = [asked.body for asked in server.posts]
+    result = json.loads(ran.out)
+    assert result["metrics"]["exact_match"]["value"] == pytest.approx(2 / 3)
+    assert (result["model"], result["task"], result["n"]) == ("tiny", "lm-eval", 3)
+    assert {(body["max_tokens"], body["temperature"]) for body in bodies} == {(7, 0.0)}
+    if flags:
+        assert [message["role"] for message in bodies[0]["messages"]] == ["system", "user"]
+        assert bodies[0]["messages"][0]["content"] == "Be brief."
+    else:
+        assert sorted(body["prompt"] for body in bodies) == ["a b", "c", "d"]
+
+
+def test_benchmarks_of_likelihoods_are_refused_before_a_text_is_asked_for(llmkit, benchmark):
+    name = benchmark(output_type="multiple_choice", doc_to_choice=["A", "C"], metric_list=[{"metric": "acc"}])
+    with standing_in() as server:
+        ran = llmkit("eval", name, "--endpoint", server.url)
+        assert (ran.code, server.posts) == (2, [])
+        assert "the task compares log-likelihoods, and --endpoint gives texts alone" in ran.err
+        assert llmkit("eval", name, "--endpoint", server.url, "--batch-size", 3).code == 2
+        assert llmkit("eval", name, "--endpoint", server.url, "--baseline", "runs/x").code == 2
+    ran = llmkit("eval", name, "-m", "built-in", "--engine", "vllm")
+    assert (ran.code, "`llmkit serve --engine vllm` in another terminal" in ran.err) == (2, True)
 
 
 def test_a_fault_keeps_what_came_and_a_measurement_that_ended_is_asked_anew(llmkit, pairs):
@@ -138,7 +188,7 @@ def test_a_text_that_does_not_come_is_an_empty_one(llmkit, pairs):
 
 def test_members_of_a_suite_are_asked_of_the_server(llmkit, pairs, tmp_path):
     suite = tmp_path / "suite.yaml"
-    suite.write_text(f"name: two\nmembers:\n  - dataset: {pairs}\n    name: a\n  - dataset: {pairs}\n    name: b\n")
+    suite.write_text(f"name: two\nevals:\n  - dataset: {pairs}\n    name: a\n  - dataset: {pairs}\n    name: b\n")
     with standing_in(right()) as server:
         ran = llmkit("eval", suite, "--endpoint", server.url, "--resamples", 0)
         assert ran.code == 0, ran.err
