@@ -217,7 +217,7 @@ def test_a_signal_leaves_no_server_behind(llama, tmp_path, calls, number, code):
     arguments += ["--max-new-tokens", 4, *engine]
     with (tmp_path / "err.txt").open("w") as err:
         process = subprocess.Popen([sys.executable, "-m", "llmkit", *map(str, arguments)], stderr=err)
-    while process.poll() is None and not (output.exists() and output.stat().st_size):
+    while process.poll() is None and not (output.exists() and output.read_bytes().count(b"\n") > 8):  # two chunks
         os.sched_yield()
     process.send_signal(number)
     assert process.wait(timeout=60) == code, (tmp_path / "err.txt").read_text()
