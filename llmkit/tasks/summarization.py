@@ -28,7 +28,6 @@ TEXT_PAIRS = (
     ("report", "summary"),
     ("content", "summary"),
 )
-CHAT_PREFIX = "Summarize:\n\n"  # what a chat model is asked
 LIST_PAIR = ("source", "target")  # of sentences, and of summaries: scitldr
 
 
@@ -68,17 +67,14 @@ class Summarization(TextToText):
     encoding = TextToTextEncoding(name)
     answers = GeneratedText(name, encoding)
 
-    def instruction(self, settings: TaskSettings, flags: TaskFlags) -> str:
-        return CHAT_PREFIX
-
     def params_key(self, settings: TaskSettings) -> str:
         return self.name
 
     def default_prefix(
-        self, settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+        self, settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase | None
     ) -> str:
         if not config.is_encoder_decoder:
-            return CHAT_PREFIX
+            return "Summarize:\n\n"  # what a chat model is asked
         return "summarize: " if config.model_type in PREFIXED_FAMILIES else ""
 
 

@@ -28,6 +28,7 @@ from llmkit.tasks.base.encoding import Batch, Collator, EncodedRow, Encoding
 from llmkit.tasks.base.generated_texts import FORCED_TOKENS, TextToTextSettings
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import Task
+from llmkit.tasks.encoding import language_codes
 from llmkit.tasks.encoding.collation import IGNORED, pad_inputs, pad_sequences
 from llmkit.tasks.encoding.language_codes import forced_tokens
 from llmkit.tasks.encoding.source_texts import (
@@ -186,31 +187,17 @@ class TextToText(Task):
         """Return the settings with the languages of source and target, where the task has them."""
         return settings
 
-    def asked_in_words(self, settings: TaskSettings, flags: TaskFlags) -> TaskSettings:
-        """Return the settings for a chat model of which nothing is known: a server's.
-
-        Raises:
-            ModelError, OptionError: what it is to be asked cannot be told.
-        """
-        prefix = self.instruction(settings, flags) if flags.prefix is None else flags.prefix
-        length = flags.target_length or self.default_target_length
-        return settings.with_specific(TextToTextSettings, prefix=prefix, target_length=length, chat=True)
-
-    @abstractmethod
-    def instruction(self, settings: TaskSettings, flags: TaskFlags) -> str:
-        """Return what stands before a source text where nothing but its columns and flags says what is wanted."""
-
     @abstractmethod
     def params_key(self, settings: TaskSettings) -> str:
         """Return what T5's `task_specific_params` call this task: summarization, translation_en_to_de."""
 
     @abstractmethod
     def default_prefix(
-        self, settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
+        self, settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase | None
     ) -> str:
         """Return what stands before a source text where neither a flag nor the model's config says.
 
-        A decoder is a chat model, which is asked by an instruction.
+        A decoder is a chat model, which is asked by an instruction, whatever its tokenizer.
         """
 
     def head_config(self, settings: TaskSettings) -> dict[str, object]:
@@ -226,6 +213,24 @@ class TextToText(Task):
 
     def headline_metric(self, settings: TaskSettings) -> str:
         return self.metrics_shown[0]
+
+
+def asked_in_words(task: TextToText, settings: TaskSettings, flags: TaskFlags) -> TaskSettings:
+    """Return the settings for a chat model of which nothing is known: a server's.
+
+    Raises:
+        ModelError, OptionError: what it is to be asked cannot be told.
+    """
+    codes = [language_codes.code_of(settings.columns.get(role, "")) for role in task.columns.roles]
+    source, target = flags.source or codes[0], flags.target or codes[1]
+    if source is not None and source == target:
+        raise OptionError(f"--source and --target are both {source}: two languages are wanted")
+    settings = settings.with_specific(TextToTextSettings, source=source, target=target, chat=True)
+    prefix = flags.prefix
+    if prefix is None:
+        prefix = task.default_prefix(settings, PretrainedConfig(is_encoder_decoder=False), None)
+    length = flags.target_length or task.default_target_length
+    return settings.with_specific(TextToTextSettings, prefix=prefix, target_length=length)
 
 
 def task_params(config: PretrainedConfig) -> dict[str, dict[str, Any]]:
