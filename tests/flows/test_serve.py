@@ -107,7 +107,8 @@ def test_what_serving_needs_is_named(llmkit, llama, monkeypatch):
 @pytest.mark.skipif(not HAS_SERVING, reason="llmkit[serve] is not installed")
 def test_the_built_in_model_answers_over_http_as_it_does_here(llmkit):
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "llmkit", "serve", "--port", str(port)], stderr=subprocess.PIPE)
+    command = [sys.executable, "-m", "llmkit", "serve", "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None
     try:
         said = next(line for line in process.stderr if line.startswith(b"serving: ")).decode()
