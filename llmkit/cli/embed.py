@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from llmkit.cli.launch import run_on_ranks
 from llmkit.cli.shared.answers import answer_file, answer_texts
 from llmkit.cli.shared.stdin import stdin_lines
-from llmkit.errors import OptionError
-from llmkit.options import EmbeddingOptions, LaunchOptions, ModelOptions, TalkOptions, VectorRowOptions
+from llmkit.options import EmbedRequest
 from llmkit.options.flags import option_groups, with_examples
 from llmkit.output.report import Report, quiet_libraries
 
@@ -24,32 +21,23 @@ ONE_PROCESS = "texts on the command line are embedded in one; --input FILE is fo
     "cat lines.txt | llmkit embed | jq -c .embedding",
 )
 @option_groups
-def embed(
-    call: typer.Context,
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts; without any, each line of standard input.")] = None,
-    *,
-    model: ModelOptions,
-    embedding: EmbeddingOptions,
-    rows: VectorRowOptions,
-    launch: LaunchOptions,
-    talk: TalkOptions,
-) -> None:
+def embed(call: typer.Context, *, request: EmbedRequest) -> None:
     """Turn texts into vectors: texts of like meaning are near each other in the space of an embedding model.
 
     Any model with hidden states will do, a decoder too. Prints a table on a terminal, and a JSON line for each text in
     a pipe or under --json. A blank text has no vector: null, or NaN in a .npy file.
     """
-    if texts and rows.input:
-        raise OptionError("give texts or --input, not both")
-    run_on_ranks(call, launch, model.device, talk, None if rows.input else ONE_PROCESS)
-    texts = texts or ([] if rows.input else stdin_lines(rows.encoding, "embed"))
+    request.check()
+    model, rows, talk = request.model, request.rows, request.talk
+    run_on_ranks(call, request.launch, model.device, talk, None if rows.input else ONE_PROCESS)
+    texts = request.texts or ([] if rows.input else stdin_lines(rows.encoding, "embed"))
     quiet_libraries(talk, model.offline)
     from llmkit.inference.embedding import DEFAULT_MODEL, Embedder
 
     report = Report(talk)
     if model.model is None:
         report.say(f"model: {DEFAULT_MODEL}, the default; -m names another")
-    embedder = Embedder.open(model, embedding, report)
+    embedder = Embedder.open(model, request.embedding, report)
     if texts and report.table_wanted and not rows.output:
         answer_texts(embedder, [{embedder.role: text} for text in texts], rows, talk, report)
     else:

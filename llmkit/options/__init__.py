@@ -23,7 +23,14 @@ from llmkit.options.generation import ChatOptions, DecodingOptions, GenerationOp
 from llmkit.options.launch import LaunchOptions
 from llmkit.options.model import ModelOptions
 from llmkit.options.publishing import PushOptions
-from llmkit.options.requests import ClassifyRequest, EvalRequest, FinetuneRequest, GenerateRequest, PretrainRequest
+from llmkit.options.requests import (
+    ClassifyRequest,
+    EmbedRequest,
+    EvalRequest,
+    FinetuneRequest,
+    GenerateRequest,
+    PretrainRequest,
+)
 from llmkit.options.tasks import AskOptions, TaskFlags
 from llmkit.options.training.adapters import AdapterOptions, MergeOptions
 from llmkit.options.training.distillation import DistillingOptions
@@ -41,6 +48,7 @@ __all__ = [
     "DataOptions",
     "DecodingOptions",
     "DistillingOptions",
+    "EmbedRequest",
     "EmbeddingOptions",
     "EvalOptions",
     "EvalRequest",

@@ -11,7 +11,7 @@ import typer
 from llmkit.errors import OptionError
 from llmkit.options.base import TalkOptions, named_twice
 from llmkit.options.data import CorpusOptions, DataOptions, RowOptions, SplitOptions
-from llmkit.options.embedding import RetrievalOptions
+from llmkit.options.embedding import EmbeddingOptions, RetrievalOptions, VectorRowOptions
 from llmkit.options.evaluation import EvalOptions, GateOptions, ResultOptions
 from llmkit.options.flags import flag
 from llmkit.options.generation import GenerationOptions
@@ -180,3 +180,24 @@ class ClassifyRequest:
         choices = {"choices": self.choices} if self.choices else {}
         pairs = [{"pair": text} for text in self.pair] if self.pair else [{} for _ in texts]
         return [{role: text, **pair, **choices} for text, pair in zip(texts, pairs, strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedRequest:
+    """What one call of embed takes."""
+
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts; without any, each line of standard input.")] = None
+    model: ModelOptions = field(default_factory=ModelOptions)
+    embedding: EmbeddingOptions = field(default_factory=EmbeddingOptions)
+    rows: VectorRowOptions = field(default_factory=VectorRowOptions)
+    launch: LaunchOptions = field(default_factory=LaunchOptions)
+    talk: TalkOptions = field(default_factory=TalkOptions)
+
+    def check(self) -> None:
+        """Refuse what contradicts itself.
+
+        Raises:
+            OptionError: naming the flags.
+        """
+        if self.texts and self.rows.input:
+            raise OptionError("give texts or --input, not both")
