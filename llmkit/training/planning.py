@@ -29,7 +29,14 @@ from llmkit.training import distillation
 from llmkit.training.distillation import Teacher
 from llmkit.training.jobs import require_same_data
 from llmkit.training.loop.job import Job, Session, between_steps
-from llmkit.training.loop.recipe import Recipe, amended, class_weights, finetuning_recipe, with_learning_rate
+from llmkit.training.loop.recipe import (
+    Recipe,
+    amended,
+    class_weights,
+    finetuning_recipe,
+    require_rows_for_all,
+    with_learning_rate,
+)
 from llmkit.training.model_spec import ModelSpec, model_spec
 from llmkit.training.rows import mixture, streaming
 from llmkit.training.rows.streaming import StreamedDataset
@@ -71,6 +78,7 @@ def plan(
     weights = class_weights(request.recipe, job.task, job.settings, job.encoded_train, report)
     default = finetuning_recipe(job.task, request.training, _default_batch_size(job), overrides)
     recipe = _sized(amended(default, request.recipe, weights), spec, job)
+    require_rows_for_all(recipe, request.launch)
     return TrialRun(job, spec, recipe, Session(report, request.model))
 
 

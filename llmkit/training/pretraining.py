@@ -34,7 +34,7 @@ from llmkit.training.jobs import Trained, finished, require_same_data, train
 from llmkit.training.loop import strategies
 from llmkit.training.loop.arguments import checked_overrides, precision
 from llmkit.training.loop.job import Job, OpenModel, Session, between_steps
-from llmkit.training.loop.recipe import Recipe, amended, require_one_schedule
+from llmkit.training.loop.recipe import Recipe, amended, require_one_schedule, require_rows_for_all
 from llmkit.training.rows import mixture, streaming
 from llmkit.training.rows.corpus import Corpus, read_corpus
 from llmkit.training.rows.streaming import StreamedDataset
@@ -298,4 +298,6 @@ def _recipe(start: Start, request: PretrainRequest, overrides: dict[str, object]
         betas=(0.9, 0.95),
         overrides=overrides,
     )
-    return amended(default, request.recipe)
+    recipe = amended(default, request.recipe)
+    require_rows_for_all(recipe, request.launch)
+    return recipe
