@@ -22,6 +22,7 @@ from llmkit.options import (
 )
 from llmkit.options.training.search_space import described, read_space
 from llmkit.output.report import Report
+from llmkit.training.estimates.estimate import say_estimate, warn_if_too_large
 from llmkit.training.jobs import Trained, finished
 from llmkit.training.loop.arguments import checked_overrides, precision
 from llmkit.training.loop.recipe import require_one_schedule
@@ -101,10 +102,12 @@ def run_finetune(request: FinetuneRequest, report: Report, dry_run: bool = False
             search.say_plan()
         if series.seeds is not None:
             say_plan(trial_run, series.seeds)
+        say_estimate(trial_run.subject)
         return None
     if trial_run.job.folder.finished:
         report.say(f"{trial_run.job.folder.path} holds this run, finished: nothing to do")
         return finished(trial_run.job, trial_run.session)
+    warn_if_too_large(trial_run.subject)
     if search is not None:
         return search.run()
     return trial_run.train() if series.seeds is None else train_with_seeds(trial_run, series.seeds, identity)
