@@ -23,6 +23,7 @@ from llmkit.options import (
 from llmkit.options.training.search_space import described, read_space
 from llmkit.output.report import Report
 from llmkit.training.estimates.estimate import say_estimate, warn_if_too_large
+from llmkit.training.estimates.tracked import Subject
 from llmkit.training.jobs import Trained, finished
 from llmkit.training.loop.arguments import checked_overrides, precision
 from llmkit.training.loop.recipe import require_one_schedule
@@ -72,6 +73,18 @@ def finetune(
         **given,
     )
     return run_finetune(request, report or Report(), dry_run)
+
+
+def planned_finetuning(request: FinetuneRequest, report: Report) -> Subject:
+    """Return what is estimated of a finetuning, after all that its dry run checks.
+
+    Raises:
+        OptionError, DataError, ModelError, EmptyError: as `finetune`.
+    """
+    overrides = checked_overrides(request.training.set)
+    require_one_schedule(request.recipe, overrides)
+    _require_possible(request)
+    return plan(request, request.identity | request.series.given, overrides, report).subject
 
 
 def run_finetune(request: FinetuneRequest, report: Report, dry_run: bool = False) -> Trained | None:

@@ -101,12 +101,12 @@ def _frame(subject: Subject, parameters: int, trained: int, tokens: int) -> Esti
 
 
 def _process(subject: Subject) -> int:
-    return CUDA_CONTEXT if subject.device.type == "cuda" else resident() + LATER_LIBRARIES
+    return CUDA_CONTEXT if subject.on_gpu else resident() + LATER_LIBRARIES
 
 
 def _allocator(subject: Subject, memory: Memory, trains_less: bool) -> int:
     """Return what the allocator holds beside the tensors: on a CPU a share that was measured."""
-    if subject.device.type == "cuda":
+    if subject.on_gpu:
         return 0
     share = FROZEN_SHARE * trains_less + CHECKPOINT_SHARE * subject.recipe.checkpoint_activations
     more = share * (memory.activations + memory.temporary)

@@ -35,11 +35,6 @@ class Memory:
         return sum(asdict(self).values())
 
     @property
-    def states(self) -> int:  # the field's name: ZeRO's "model states"
-        """The bytes of parameters, gradients and optimizer, which do not grow with the batch."""
-        return self.parameters + self.gradients + self.optimizer
-
-    @property
     def parts(self) -> dict[str, int]:
         """The bytes of each part that there is, by name."""
         return {name: value for name, value in asdict(self).items() if value}

@@ -22,19 +22,19 @@ FORMULAS = {  # P parameters, G gradients, O optimizer, A activations and tempor
 
 def bytes_per_gpu(estimate: Estimate, strategy: str, gpus: int) -> int:
     """Return what one of several GPUs holds, each with a batch of its own, on paper."""
-    states, held = formula.model_states(estimate.parameters, estimate.trained), estimate.memory
+    of_model, held = formula.model_states(estimate.parameters, estimate.trained), estimate.memory
     rest = held.activations + held.temporary + held.teacher + held.process
-    parameters = max(states.parameters, held.parameters)
+    parameters = max(of_model.parameters, held.parameters)
     layers = 2 * parameters // max(1, estimate.layers)
-    learned = states.gradients + states.optimizer
+    trained = of_model.gradients + of_model.optimizer
     if strategy == "ddp":
-        copies = states.gradients if gpus > 1 else 0
-        return parameters + learned + copies + rest
+        copies = of_model.gradients if gpus > 1 else 0
+        return parameters + trained + copies + rest
     if strategy == "deepspeed-zero2":
-        return parameters + learned // gpus + rest
+        return parameters + trained // gpus + rest
     if strategy == "fsdp-offload":
         return layers + rest
-    return (parameters + learned) // gpus + layers + rest
+    return (parameters + trained) // gpus + layers + rest
 
 
 def choose_strategy(estimate: Estimate, gpus: int, bytes_per_device: int) -> tuple[str, str]:
@@ -44,7 +44,7 @@ def choose_strategy(estimate: Estimate, gpus: int, bytes_per_device: int) -> tup
     room = gigabytes(bytes_per_device)
     if fitting == "ddp":
         return "ddp", f"a whole copy, about {gigabytes(needs['ddp'])}, fits each GPU of {room}"
-    if fitting == "fsdp":
+    if fitting == "fsdp" and gpus > 1:
         return "fsdp", (
             f"a whole copy takes about {gigabytes(needs['ddp'])} of a GPU of {room}, and divided over {gpus} "
             f"{gigabytes(needs['fsdp'])}"

@@ -32,6 +32,12 @@ class Subject:
     recipe: Recipe
     session: Session
     device: torch.device
+    for_gpu: bool = False  # on paper: what is asked is the memory of a GPU that is not here
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the memory is that of a GPU, without the process's own."""
+        return self.for_gpu or self.device.type == "cuda"
 
     @property
     def half(self) -> torch.dtype | None:
