@@ -101,7 +101,10 @@ def _tracked(subject: Subject, opened: Networks, loss: Loss, batch: Batch) -> Pe
 
 
 def _measurement(task: Task, model: PreTrainedModel, batch: Batch) -> Peak:
-    inputs = {name: value.flatten(0, 1) if value.dim() == 3 else value for name, value in batch.items()}
+    inputs = {
+        name: value.flatten(0, 1) if task.needs_reference_outputs and value.dim() == 3 else value
+        for name, value in batch.items()
+    }
     inputs = task.encoding.model_inputs(inputs)
     if model.config.is_encoder_decoder and "labels" in batch:
         inputs["labels"] = batch["labels"]

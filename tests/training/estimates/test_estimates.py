@@ -126,5 +126,5 @@ def test_plan_refuses_what_it_does_not_know(llmkit, tmp_path):
 def test_a_dry_run_says_the_memory(llmkit, tmp_path, encoder):
     file = write_jsonl(tmp_path / "rows.jsonl", tiny.reviews(20))
     ran = llmkit("finetune", file, "-m", encoder, "--dry-run", "--batch-size", "auto")
-    assert "memory: about" in ran.stderr
-    assert "--batch-size auto: 16 rows" in ran.stderr
+    assert "memory: about" in ran.err
+    assert "--batch-size auto: 16 rows" in ran.err
