@@ -35,6 +35,7 @@ COMMANDS = {
     "embed": ("embed", "Turn texts into vectors, by any model with hidden states."),
     "data": ("data", "Look at a dataset before training on it: what it holds, and what is wrong with it."),
     "finetune": ("finetune", "Train a model on a dataset; the task is inferred from its columns."),
+    "plan": ("plan", "Tell what a training takes before it is begun: memory, FLOPs, time, cost."),
     "merge": ("merge", "Fold an adapter into the model that it was trained on."),
     "push": ("push", "Put a finished run on the Hub, with its model card."),
     "pretrain": ("pretrain", "Train a language model from scratch, or go on with one, on raw text."),
@@ -94,8 +95,9 @@ def _one_column_each(args: Sequence[str]) -> list[str]:
 def _load(name: str) -> Any:
     module = COMMANDS[name][0]
     function = getattr(importlib.import_module(f"llmkit.cli.{module}"), module)
+    settings = CONTEXT | getattr(function, "context", {})
     loaded = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    loaded.command(name, cls=CheckedCommand, context_settings=CONTEXT, epilog=function.epilog)(function)
+    loaded.command(name, cls=CheckedCommand, context_settings=settings, epilog=function.epilog)(function)
     return typer.main.get_command(loaded)
 
 

@@ -77,7 +77,7 @@ def finetuning_recipe(task: Task, options: TrainingOptions, batch_size: int, ove
     return Recipe(
         epochs=epochs,
         max_steps=options.max_steps,
-        batch_size=options.batch_size or batch_size,
+        batch_size=options.rows or batch_size,
         learning_rate=options.learning_rate,
         seed=options.seed,
         measurements=measurements(epochs, options.max_steps),
