@@ -62,7 +62,7 @@ class LaunchOptions(Options):
         missing = [name for name, value in wanted.items() if value is None]
         given = [name for name, value in wanted.items() if value is not None]
         if nodes > 1 and missing:
-            example = " ".join(missing).replace("-rank", "-rank 0").replace("-address", "-address HOST:29500")
+            example = " ".join(missing).replace("-rank", "-rank 0").replace("-address", "-address H:29500")
             yield f"--nodes {nodes} needs {' and '.join(missing)}, such as {example}"
         if self.nodes is None and given:
             yield f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} for several nodes: add --nodes"

@@ -25,6 +25,7 @@ def ends(*every: Outcome) -> dict[int, Outcome]:
     [
         ((Outcome(0, 0), Outcome(1, 0)), (0, "")),
         ((Outcome(0, 1), Outcome(1, 0)), (1, "")),  # the main one said which gate
+        ((Outcome(0, 1), Outcome(1, 4, **LOST)), (1, "")),
         ((Outcome(0, 75, "stopped"), Outcome(1, 75, "stopped")), (75, "stopped")),
         ((Outcome(0, 2, "no flag", time=1), Outcome(1, 2, "no flag", time=2)), (2, "no flag")),
         ((Outcome(0, 4, **LOST, time=1), Outcome(1, 11, "diverged", time=2)), (11, "rank 1: diverged")),

@@ -61,12 +61,14 @@ def main() -> int:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             time.sleep(300)
         if what == "sleep":
-            print(f"ready {os.getpid()}", flush=True)
+            print("ready", flush=True)
             time.sleep(300)
         code, sentence = run(rank, what, sys.argv[3:]) if who in (rank.world.rank, -1) else (0, "")
         if not code:
             rank.world.wait()
         return rank.leave(code, sentence)
+    except KeyboardInterrupt as error:
+        return rank.leave(130, "interrupted", error)
     except Exception as error:
         code = 12 if isinstance(error, OSError) and error.errno == errno.ENOSPC else 4 if lost_peer(error) else 3
         return rank.leave(code, f"{type(error).__name__}: {error}", error)
