@@ -64,6 +64,7 @@ LIMITS: dict[str, tuple[float, float]] = {  # the least and the most of an optio
     "vocab_size": (64, 2_000_000),
     "warmup": (0, 10**9),
     "weight_decay": (0, 1000),
+    "workers": (1, 1024),
 }
 
 

@@ -32,6 +32,7 @@ from llmkit.training.loop.arguments import checked_overrides, precision
 from llmkit.training.loop.recipe import require_one_schedule, require_rows_for_all
 from llmkit.training.planning import plan
 from llmkit.training.rows import streaming
+from llmkit.training.series.devices import require_devices
 from llmkit.training.series.search import Search, require_optuna
 from llmkit.training.series.seeds import say_plan, train_with_seeds
 from llmkit.training.series.space import space_for
@@ -116,7 +117,7 @@ def run_finetune(request: FinetuneRequest, report: Report, dry_run: bool = False
         report.say(share.description)
     search = None
     if series.search is not None:
-        search = Search(trial_run, space_for(request, trial_run, space), series.search, identity)
+        search = Search(trial_run, space_for(request, trial_run, space), series.search, identity, series.workers)
     if dry_run:
         if search is not None:
             search.say_plan()
@@ -144,6 +145,7 @@ def _require_possible(request: FinetuneRequest) -> None:
     tasks.requested_tasks("finetune", request.data.task, request.data)
     device = models.pick_device(request.model.device)
     precision(request.model, device)
+    require_devices(request.series.workers, request.model)
     adapters.require_available(request.adapter, device)
     strategies.require_possible(request.run.strategy, device, request.adapter)
 

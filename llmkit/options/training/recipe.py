@@ -88,11 +88,14 @@ class SeriesOptions(Options):
     search_space: Annotated[
         Path | None, flag(panel="Series", help="YAML file of what --search varies; default: what suits the task.")
     ] = None
+    workers: Annotated[
+        int, flag(panel="Series", help="Trials of --search at a time, each a process with a GPU or cores of its own.")
+    ] = 1
 
     @property
     def given(self) -> dict[str, object]:
-        """The options that were given, for run.json."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """The options that were given, for run.json; a search goes on with any number of workers."""
+        return {name: value for name, value in asdict(self).items() if value is not None and name != "workers"}
 
     def problems(self) -> Iterator[str]:
         if self.seeds is not None and not self.seeds >= 2:
@@ -103,6 +106,11 @@ class SeriesOptions(Options):
             yield "--seeds and --search exclude each other; search first, and train the best recipe over seeds then"
         if self.search_space is not None and self.search is None:
             yield "--search-space is for --search, which says how many trials"
+        yield from self.at_least(1, "workers")
+        if self.workers > 1 and self.search is None:
+            yield "--workers is for --search, which says how many trials"
+        if self.search is not None and self.workers > self.search >= 2:
+            yield f"--workers {self.workers} are more than --search has trials; --workers {self.search} is the most"
         if self.search_space is not None and not self.search_space.is_file():
             yield f"--search-space: there is no file {str(self.search_space)!r}"
 
