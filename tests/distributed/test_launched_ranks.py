@@ -35,7 +35,7 @@ def _own_folder(tmp_path, monkeypatch):
 
 
 def left(tmp_path: Path) -> list[str]:
-    return [path.name for path in (tmp_path / "tmp").glob("llmkit-*")]
+    return [path.name for path in (tmp_path / "tmp").iterdir()]
 
 
 def test_the_ranks_share_arguments_and_standard_input_and_only_the_main_one_speaks(tmp_path, capfd, monkeypatch):

@@ -103,6 +103,7 @@ def accelerate_arguments(fleet: Fleet, folder: Path, program: Sequence[str], arg
         "--rdzv_backend": "static",
         "--rdzv_conf": f"timeout={max(int(fleet.timeout), 1)}",
         "--max_restarts": 0,
+        "--log_dir": folder / "torch",  # or torch leaves a folder of its own behind
     }
     flags = [text for name, value in given.items() for text in (name, str(value))]
     flags += ["--same_network", *([] if kind in {"FSDP", "DEEPSPEED"} else ["--multi_gpu"])]
