@@ -33,6 +33,7 @@ COMMANDS = {
     "chat": ("chat", "Talk with a chat model: streamed answers, history, transcripts that can be trained on."),
     "classify": ("classify", "Label texts with a finetuned model."),
     "embed": ("embed", "Turn texts into vectors, by any model with hidden states."),
+    "serve": ("serve", "Serve a model by OpenAI's API, through transformers or vLLM."),
     "data": ("data", "Look at a dataset before training on it: what it holds, and what is wrong with it."),
     "finetune": ("finetune", "Train a model on a dataset; the task is inferred from its columns."),
     "plan": ("plan", "Tell what a training takes before it is begun: memory, FLOPs, time, cost."),

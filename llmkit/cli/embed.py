@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from llmkit.cli.launch import run_on_ranks
-from llmkit.cli.shared.answers import answer_file, answer_texts
+from llmkit.cli.shared.answers import SERVER, answer_file, answer_texts
 from llmkit.cli.shared.stdin import stdin_lines
 from llmkit.options import EmbedRequest
 from llmkit.options.flags import option_groups, with_examples
 from llmkit.output.report import Report, quiet_libraries
+
+if TYPE_CHECKING:
+    from llmkit.inference.embedding import Embedder
 
 ONE_PROCESS = "texts on the command line are embedded in one; --input FILE is for many"
 
@@ -29,7 +34,8 @@ def embed(call: typer.Context, *, request: EmbedRequest) -> None:
     """
     request.check()
     model, rows, talk = request.model, request.rows, request.talk
-    run_on_ranks(call, request.launch, model.device, talk, None if rows.input else ONE_PROCESS)
+    one_process = SERVER if request.engine.asks_server else None if rows.input else ONE_PROCESS
+    run_on_ranks(call, request.launch, model.device, talk, one_process)
     texts = request.texts or ([] if rows.input else stdin_lines(rows.encoding, "embed"))
     quiet_libraries(talk, model.offline)
     from llmkit.inference.embedding import DEFAULT_MODEL, Embedder
@@ -37,7 +43,18 @@ def embed(call: typer.Context, *, request: EmbedRequest) -> None:
     report = Report(talk)
     if model.model is None:
         report.say(f"model: {DEFAULT_MODEL}, the default; -m names another")
-    embedder = Embedder.open(model, request.embedding, report)
+    if request.engine.asks_server:
+        from llmkit.inference.endpoints.opening import served_embedder
+
+        with served_embedder(request, report) as embedder:
+            _embed(embedder, texts, request, report)
+        return
+    _embed(Embedder.open(model, request.embedding, report), texts, request, report)
+
+
+def _embed(embedder: Embedder, texts: list[str], request: EmbedRequest, report: Report) -> None:
+    """Embed texts, or the rows of a file, in the form that is asked for."""
+    rows, talk = request.rows, request.talk
     if texts and report.table_wanted and not rows.output:
         answer_texts(embedder, [{embedder.role: text} for text in texts], rows, talk, report)
     else:

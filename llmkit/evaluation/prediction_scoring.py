@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from llmkit.data.predictions import cell_text, read_predictions, row_ids
 from llmkit.data.splits import evaluation_rows
 from llmkit.errors import DataError, EmptyError, OptionError, listing, shortened
 from llmkit.evaluation.assessing import assess, possible_metrics
-from llmkit.evaluation.comparison import looks_saved, read_saved
+from llmkit.evaluation.comparison import ComparisonSide, looks_saved, read_saved
 from llmkit.evaluation.joining import join
 from llmkit.evaluation.plan import SplitRows, check_slices, gated_metrics, requested_metrics, seed_of, usable_rows
 from llmkit.evaluation.result import Evaluation, MetricRequest, Subject
@@ -89,14 +89,11 @@ def evaluate_predictions(
     data, baseline = request.data, request.gates.baseline
     saved = read_saved(baseline) if baseline else None
     source = open_dataset(request.dataset, data, report=report)
-    scored = _scored_rows(request, source, report)
+    scored = scored_rows(request, source, report)
     check_slices(scored.rows, scored.metric_request)
     observed, ids = _observed(scored, path, data, report)
     if dry_run:
         return None
-    metric_request = possible_metrics(scored.metric_request, observed, request)
-    observations = tokenized(observed, metric_request.tokenize)
-    report.say_all(tokenizer_remarks(observations, metric_request.metrics, metric_request.tokenize))
     subject = Subject(
         name=name or request.dataset,
         task=scored.task_name,
@@ -104,13 +101,28 @@ def evaluate_predictions(
         split=scored.split,
         model=None,
         headline=scored.headline,
-        observations=observations,
+        observations=observed,
         ids=ids,
         counts={"rows": len(ids)},
         rows=scored.rows,
         provenance=_provenance(path, scored, source, time.monotonic() - started),
     )
-    return assess(subject, metric_request, saved)
+    return assess_rows(subject, scored, request, saved, report)
+
+
+def assess_rows(
+    subject: Subject, scored: ScoredRows, request: EvalRequest, saved: ComparisonSide | None, report: Report
+) -> Evaluation:
+    """Return the figures of predictions that were not made here, and what came of the gates.
+
+    Raises:
+        DataError: the baseline is of other rows.
+        OptionError: a slice or a gate cannot be had of these observations.
+    """
+    metric_request = possible_metrics(scored.metric_request, subject.observations, request)
+    observations = tokenized(subject.observations, metric_request.tokenize)
+    report.say_all(tokenizer_remarks(observations, metric_request.metrics, metric_request.tokenize))
+    return assess(replace(subject, observations=observations), metric_request, saved)
 
 
 def _provenance(path: Path, scored: ScoredRows, source: Source, seconds: float) -> Provenance:
@@ -125,7 +137,7 @@ def _provenance(path: Path, scored: ScoredRows, source: Source, seconds: float) 
     }
 
 
-def _scored_rows(request: EvalRequest, source: Source, report: Report) -> ScoredRows:
+def scored_rows(request: EvalRequest, source: Source, report: Report) -> ScoredRows:
     data = request.data
     texts = any(metrics.canonical(metric) in TEXT_METRICS for metric in request.evaluation.metric or ())
     if "reference" in data.columns or (texts and not _has_text_task(source, data)):

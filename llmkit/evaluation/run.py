@@ -82,6 +82,10 @@ def _evaluate(request: EvalRequest, report: Report, dry_run: bool, name: str | N
         from llmkit.evaluation.prediction_scoring import evaluate_predictions
 
         return evaluate_predictions(evaluation.predictions, request, report, dry_run, name)
+    if request.endpoint.asks_server:
+        from llmkit.evaluation.server_scoring import evaluate_server
+
+        return evaluate_server(request, report, dry_run, name)
     if evaluation.benchmark_flags:
         raise OptionError(*(f"{flag} is for lm-eval benchmarks (lm-eval:NAME)" for flag in evaluation.benchmark_flags))
     saved = read_saved(gates.baseline) if gates.baseline and looks_saved(gates.baseline) else None

@@ -18,6 +18,7 @@ from llmkit.options.data import (
     SurveyOptions,
 )
 from llmkit.options.embedding import EmbeddingOptions, RetrievalOptions, VectorRowOptions
+from llmkit.options.endpoints import EndpointOptions, EngineOptions, RequestOptions, ServeOptions
 from llmkit.options.evaluation import CompareOptions, EvalOptions, GateOptions, ResultOptions
 from llmkit.options.generation import ChatOptions, DecodingOptions, GenerationOptions
 from llmkit.options.launch import LaunchOptions
@@ -51,6 +52,8 @@ __all__ = [
     "DistillingOptions",
     "EmbedRequest",
     "EmbeddingOptions",
+    "EndpointOptions",
+    "EngineOptions",
     "EvalOptions",
     "EvalRequest",
     "FileOptions",
@@ -67,11 +70,13 @@ __all__ = [
     "PushOptions",
     "ReadingOptions",
     "RecipeOptions",
+    "RequestOptions",
     "ResultOptions",
     "RetrievalOptions",
     "RowOptions",
     "RunOptions",
     "SeriesOptions",
+    "ServeOptions",
     "SplitOptions",
     "SurveyOptions",
     "TalkOptions",

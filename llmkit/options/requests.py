@@ -12,6 +12,7 @@ from llmkit.errors import OptionError
 from llmkit.options.base import TalkOptions, named_twice
 from llmkit.options.data import CorpusOptions, DataOptions, RowOptions, SplitOptions
 from llmkit.options.embedding import EmbeddingOptions, RetrievalOptions, VectorRowOptions
+from llmkit.options.endpoints import EndpointOptions, RequestOptions
 from llmkit.options.evaluation import EvalOptions, GateOptions, ResultOptions
 from llmkit.options.flags import flag
 from llmkit.options.generation import GenerationOptions
@@ -96,6 +97,7 @@ class EvalRequest:
     ]
     model: ModelOptions = field(default_factory=ModelOptions)
     data: DataOptions = field(default_factory=DataOptions)
+    endpoint: EndpointOptions = field(default_factory=EndpointOptions)
     evaluation: EvalOptions = field(default_factory=EvalOptions)
     gates: GateOptions = field(default_factory=GateOptions)
     files: ResultOptions = field(default_factory=ResultOptions)
@@ -113,6 +115,7 @@ class GenerateRequest:
     ] = None
     model: ModelOptions = field(default_factory=ModelOptions)
     asked: AskOptions = field(default_factory=AskOptions)
+    endpoint: EndpointOptions = field(default_factory=EndpointOptions)
     decoding: GenerationOptions = field(default_factory=GenerationOptions)
     retrieval: RetrievalOptions = field(default_factory=RetrievalOptions)
     rows: RowOptions = field(default_factory=RowOptions)
@@ -150,6 +153,7 @@ class ClassifyRequest:
     ] = None
     model: ModelOptions = field(default_factory=ModelOptions)
     asked: AskOptions = field(default_factory=AskOptions)
+    engine: RequestOptions = field(default_factory=RequestOptions)
     rows: RowOptions = field(default_factory=RowOptions)
     launch: LaunchOptions = field(default_factory=LaunchOptions)
     talk: TalkOptions = field(default_factory=TalkOptions)
@@ -189,6 +193,7 @@ class EmbedRequest:
     texts: Annotated[list[str] | None, typer.Argument(help="Texts; without any, each line of standard input.")] = None
     model: ModelOptions = field(default_factory=ModelOptions)
     embedding: EmbeddingOptions = field(default_factory=EmbeddingOptions)
+    engine: RequestOptions = field(default_factory=RequestOptions)
     rows: VectorRowOptions = field(default_factory=VectorRowOptions)
     launch: LaunchOptions = field(default_factory=LaunchOptions)
     talk: TalkOptions = field(default_factory=TalkOptions)
