@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from datasets import Dataset, DatasetDict, IterableDatasetDict, load_dataset, load_from_disk
+from datasets import Dataset, DatasetDict, load_from_disk
 
 from llmkit import hub
 from llmkit.data import files
@@ -21,23 +21,12 @@ from llmkit.data.formats import Part
 from llmkit.data.formats.json_values import is_json
 from llmkit.data.formats.schemas import between_splits, unified
 from llmkit.data.remote import copied
-from llmkit.errors import DataError, EmptyError, HubError, OptionError, did_you_mean, listing, one_line
+from llmkit.data.remote.hub_datasets import hub_name, load_splits
+from llmkit.errors import DataError, EmptyError, OptionError, did_you_mean
 from llmkit.errors.libraries import translated
 from llmkit.options import FileOptions
 from llmkit.options.urls import STORES, folder_name, is_url, unsigned
 from llmkit.output.report import Report
-
-# names that people type, and where the Hub keeps them today
-HOMES = {
-    "ag_news": "fancyzhx/ag_news",
-    "glue": "nyu-mll/glue",
-    "imdb": "stanfordnlp/imdb",
-    "rotten_tomatoes": "cornell-movie-review-data/rotten_tomatoes",
-    "super_glue": "aps/super_glue",
-    "tiny_shakespeare": "karpathy/tiny_shakespeare",
-    "wikitext": "Salesforce/wikitext",
-    "yelp_polarity": "fancyzhx/yelp_polarity",
-}
 
 
 @dataclass(frozen=True)
@@ -255,15 +244,6 @@ def _read_if_there(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
-def hub_name(reference: str) -> tuple[str, str | None]:
-    """Return the Hub's name and the configuration: `glue/mrpc` is nyu-mll/glue with mrpc."""
-    name, _, config = reference.partition(":")
-    owner, _, rest = name.partition("/")
-    if owner in HOMES and (rest or config):
-        return HOMES[owner], rest or config
-    return HOMES.get(name, name), config or None
-
-
 def _from_hub(reference: str, revision: str | None, report: Report) -> Source:
     name, config = hub_name(reference)
     sha = hub.commit("dataset", name, revision, report)
@@ -271,39 +251,6 @@ def _from_hub(reference: str, revision: str | None, report: Report) -> Source:
         splits = load_splits(name, config, revision=revision)
     benchmark = f"{name.split('/')[-1]}/{config}" if config else name.split("/")[-1]
     return Source(reference, splits, benchmark, sha, mixed=between_splits(splits))
-
-
-def load_splits(
-    name: str, config: str | None, revision: str | None = None, streaming: bool = False
-) -> DatasetDict | IterableDatasetDict:
-    """Return what `datasets.load_dataset` does, of all splits.
-
-    Raises:
-        DataError: there is no such configuration, or it cannot be opened.
-        HubError: it is not on this machine, and the Hub cannot be asked.
-    """
-    try:
-        return load_dataset(name, config, revision=revision, streaming=streaming)
-    except ValueError as error:
-        message = str(error)
-        if "Config name is missing" in message or "BuilderConfig" in message:
-            raise DataError(_which_config(name, config)) from error
-        raise DataError(f"{name!r} cannot be opened: {one_line(message)}") from error
-    except (FileNotFoundError, RuntimeError) as error:
-        if isinstance(error, ConnectionError) or "offline" in str(error).lower():
-            raise HubError(f"dataset {name!r} is not on this machine and the Hub cannot be asked") from error
-        raise DataError(f"{name!r} cannot be opened: {one_line(error, 300)}") from error
-
-
-def _which_config(name: str, config: str | None) -> str:
-    from datasets import get_dataset_config_names
-
-    known = get_dataset_config_names(name)
-    short = next((short for short, home in HOMES.items() if home == name), None)
-    example = f"{short}/{known[0]}" if short else f"{name}:{known[0]}"
-    if config is None:
-        return f"{name!r} has several configurations ({listing(known)}); name one, for example {example}"
-    return f"{name!r} has no configuration {config!r}{did_you_mean(config, known)}; it has {listing(known)}"
 
 
 def fingerprint(dataset: Dataset) -> str:

@@ -24,6 +24,7 @@ from llmkit.data.folders import class_folders, files_by_split, split_of
 from llmkit.data.formats import Part, tables
 from llmkit.data.formats.text import DataFile
 from llmkit.data.remote import listed, outline
+from llmkit.data.remote.hub_datasets import hub_name, load_splits
 from llmkit.errors import DataError, EmptyError, OptionError, brief
 from llmkit.errors.libraries import translated
 from llmkit.options import FileOptions
@@ -202,10 +203,10 @@ def open_streams(reference: str, options: FileOptions, report: Report) -> Stream
         return Streams(reference, {split_of(Path(path.name)): stream_files([path], options, report)})
     if path is not None and not config and not (path / "README.md").is_file():
         return Streams(reference, _of_folder(path, options, report))
-    name, config = (str(path), config) if path is not None else loading.hub_name(reference)
+    name, config = (str(path), config) if path is not None else hub_name(reference)
     commit = hub.commit("dataset", name, None, report) if path is None else None
     with translated("dataset", name):
-        loaded = loading.load_splits(name, config, streaming=True)
+        loaded = load_splits(name, config, streaming=True)
     return Streams(reference, {split: LibraryStream(rows) for split, rows in loaded.items()}, commit)
 
 

@@ -147,13 +147,8 @@ def _store(url: str) -> tuple[AbstractFileSystem, str]:
     if scheme in WEB_SCHEMES:
         from aiohttp import ClientTimeout
 
-        options |= {
-            "client_kwargs": {
-                "timeout": ClientTimeout(total=None, sock_connect=CONNECT, sock_read=READ),
-                "trust_env": True,
-            },
-            "encoded": "%" in full,
-        }
+        timeout = ClientTimeout(total=None, sock_connect=CONNECT, sock_read=READ)
+        options |= {"client_kwargs": {"timeout": timeout, "trust_env": True}, "encoded": "%" in full}
     if scheme in {"hf", "memory"}:
         options = {"skip_instance_cache": True}
     made, place = url_to_fs(full, **options)
