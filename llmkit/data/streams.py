@@ -78,24 +78,11 @@ class RowStream(ABC):
 
 
 @dataclass(frozen=True)
-class Shard:
-    """A file of a stream, whose rows are read once they are asked for."""
-
-    name: str  # its path or its URL
-    size: int | None  # in bytes
-    rows: RowStream
-
-
-@dataclass(frozen=True)
 class FileStream(RowStream):
     """The rows of data files, one file after the other."""
 
     paths: tuple[DataFile, ...]
     options: FileOptions
-
-    def shards(self) -> tuple[Shard, ...]:
-        """Return the files, none of which is opened."""
-        return tuple(Shard(str(path), _size(path), FileStream((path,), self.options)) for path in self.paths)
 
     def read(self) -> Iterator[Dataset]:
         kinds: dict[str, str] = {}  # of the columns of tables, as the first rows tell them
@@ -141,10 +128,6 @@ class ConvertedStream(RowStream):
     def read(self) -> Iterator[Dataset]:
         for batch in self.rows.batches():
             yield converted(batch, self.conversions)
-
-
-def _size(file: DataFile) -> int | None:
-    return file.stat().st_size if isinstance(file, Path) else getattr(file, "size", None)
 
 
 def _with_features(batch: Dataset, features: Features, start: int) -> Dataset:

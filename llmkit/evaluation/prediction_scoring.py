@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -148,13 +148,13 @@ def _has_text_task(source: Source, data: DataOptions) -> bool:
 
 def _observed(scored: ScoredRows, path: Path, options: FileOptions, report: Report) -> tuple[Observations, list[str]]:
     """Return what the file predicts for each row, and the content ids of the rows."""
-    with on_disk(path) as local:
-        predictions = replace(read_predictions(local, options), path=path)
-    if predictions.note:
-        report.say(predictions.note)
     every = scored.split_rows
     ids = row_ids([every[column] for column in scored.settings.inputs.values() or every.column_names])
-    joined = join(predictions, every.to_list(), ids, scored.settings.columns, scored.numbers)
+    with on_disk(path) as local:
+        predictions = read_predictions(local, options)
+        if predictions.note:
+            report.say(predictions.note.replace(str(local), spelled(path)))
+        joined = join(predictions, every.to_list(), ids, scored.settings.columns, scored.numbers)
     report.say(f"predictions: {len(joined.rows)} rows of {spelled(path)}, {joined.how}")
     numbered = [{**row, "place": number} for row, number in zip(joined.rows, joined.numbers, strict=True)]
     remark = scored.task and scored.task.answers.remark_on_predictions(scored.rows, numbered, scored.settings)

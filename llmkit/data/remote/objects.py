@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from fsspec import AbstractFileSystem
@@ -23,6 +23,12 @@ from llmkit.options.urls import STORES, WEB_SCHEMES, full_url, scheme_of, spelle
 PATTERN = re.compile(r"[*?\[]")
 BLOCK = 4 << 20  # bytes that are asked for at once
 CONNECT, READ = 30.0, 60.0  # seconds without an answer; the library's own limit is of a whole download
+
+
+class Size(NamedTuple):
+    """The size of a file, as `Path.stat` gives it."""
+
+    st_size: int
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,11 @@ class RemoteFile:
     def suffixes(self) -> list[str]:
         return self._name.suffixes
 
-    def open(self) -> IO[bytes]:
+    def stat(self) -> Size:
+        """Return its size, 0 where the server does not tell."""
+        return Size(self.size or 0)
+
+    def open(self, mode: str = "rb") -> IO[bytes]:
         """Return the object as a file of bytes, of which blocks are fetched as they are read.
 
         Raises:
@@ -63,7 +73,7 @@ class RemoteFile:
             HubError: the store cannot be reached, or forbids access.
         """
         with translated(self.url):
-            return io.BufferedReader(_Reader(self.store.open(self.place, "rb", block_size=BLOCK), self.url), 1 << 16)
+            return io.BufferedReader(_Reader(self.store.open(self.place, mode, block_size=BLOCK), self.url), 1 << 16)
 
 
 class _Reader(io.RawIOBase):
@@ -125,7 +135,7 @@ def listed(reference: str) -> Listing:
             root = url[: PATTERN.search(url).start()].rpartition("/")[0]  # type: ignore[union-attr]  # it is in `place`
             objects = _below(store, root, found)
             if not objects:
-                raise DataError(f"no object is called {url}; see what is in {root}/")
+                raise _no_bucket(store, url, place) or DataError(f"no object is called {url}; see what is in {root}/")
             return Listing(root, objects, True)
         return _exactly(store, url, place, inside)
 
@@ -196,12 +206,18 @@ def _exactly(store: AbstractFileSystem, url: str, place: str, inside: str | None
     return Listing(root, objects, True)
 
 
+def _no_bucket(store: AbstractFileSystem, url: str, place: str) -> DataError | None:
+    bucket = place.strip("/").partition("/")[0]
+    if scheme_of(url) in {"hf", "memory"} or store.exists(bucket):
+        return None
+    return DataError(f"there is no bucket {bucket!r} for {url}")
+
+
 def _missing(store: AbstractFileSystem, url: str, place: str) -> DataError:
     """Return the error of a name that is not there: of its bucket, or else of the object."""
-    bucket = place.strip("/").partition("/")[0]
-    scheme = scheme_of(url)
-    if scheme not in {"hf", "memory"} and not store.exists(bucket):
-        return DataError(f"there is no bucket {bucket!r} for {url}")
+    no_bucket = _no_bucket(store, url, place)
+    if no_bucket is not None:
+        return no_bucket
     folder = place.rstrip("/").rpartition("/")[0]
     try:
         names = [entry.rstrip("/").rpartition("/")[2] for entry in store.ls(folder, detail=False)]
