@@ -26,6 +26,7 @@ from llmkit.distributed.world import world
 from llmkit.errors import GateMissed, LlmkitError, OptionError, UndecidedError, one_line
 from llmkit.options import print_version
 from llmkit.options.config_file import MAY_BE_EMPTY
+from llmkit.options.urls import unsigned
 
 # verb -> (module, what `llmkit --help` says of it); a module is imported when its command runs
 COMMANDS = {
@@ -213,7 +214,7 @@ def _message(error: LlmkitError, argv: Sequence[str]) -> str:
     """Return what is said of an error; of data that can be read in several ways, the command for each."""
     if not isinstance(error, UndecidedError):
         return str(error)
-    typed = shlex.join(argv)
+    typed = shlex.join(map(unsigned, argv))
     lines = [f"  {phrase}\n    llmkit {typed} {flags}" for phrase, flags in error.readings]
     return "\n".join([f"{error.sentence}; one of these says which:", *lines])
 

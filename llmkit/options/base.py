@@ -18,6 +18,7 @@ import typer
 from llmkit.errors import OptionError
 from llmkit.options.config_file import read_config
 from llmkit.options.flags import flag
+from llmkit.options.urls import unsigned_fields
 
 TOKENS, ROWS = 1_000_000, 65_536  # more of a context, and of a batch, than any model or machine takes
 LIMITS: dict[str, tuple[float, float]] = {  # the least and the most of an option, beyond which it hangs or fails
@@ -87,6 +88,7 @@ class Options:
     """A group of options that refuses to exist with a bad value."""
 
     def __post_init__(self) -> None:
+        unsigned_fields(self)
         problems = (*self.problems(), *self.beyond_limits(), *self.beyond_choices())
         if problems:
             raise OptionError(*problems)

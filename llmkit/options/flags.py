@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from llmkit.errors import OptionError
+from llmkit.options.urls import REFERENCES, unsigned
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -41,6 +42,7 @@ def option_groups(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(**given: object) -> None:
+        given = {name: unsigned(value) if name in REFERENCES else value for name, value in given.items()}
         problems: list[str] = []
         built = {name: _build(kind, given, problems) for name, kind in groups.items()}
         if problems:
