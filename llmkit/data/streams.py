@@ -30,17 +30,36 @@ from llmkit.output.report import Report
 class RowStream(ABC):
     """The rows of a split, read anew each time they are asked for."""
 
+    @property
+    def name(self) -> str:
+        """What tells a part of a split from the others."""
+        return ""
+
+    def shards(self) -> tuple[RowStream, ...]:
+        """Return the parts that can be read for themselves, which together hold each row once."""
+        return (self,)
+
+    def features(self) -> Features:
+        """Return the features of the first rows.
+
+        Raises:
+            EmptyError: there is none.
+        """
+        first = next(self.batches(), None)
+        if first is None:
+            raise EmptyError("there is no row")
+        return first.features
+
     @abstractmethod
     def read(self) -> Iterator[Dataset]:
         """Yield all rows, in batches of sizes that the format gives."""
 
-    def batches(self, skip: int = 0, limit: int | None = None) -> Iterator[Dataset]:
-        """Yield the rows after the first `skip`, up to the row `limit`, with the features of the first batch.
+    def batches(self, skip: int = 0, limit: int | None = None, features: Features | None = None) -> Iterator[Dataset]:
+        """Yield the rows after the first `skip`, up to the row `limit`, with these features, or the first batch's.
 
         Raises:
             DataError: a row has other columns than the first, or the file is broken.
         """
-        features: Features | None = None
         start = 0
         for batch in self.read():
             features = features or batch.features
@@ -119,6 +138,15 @@ class ConvertedStream(RowStream):
 
     rows: RowStream
     conversions: tuple[Conversion, ...]
+
+    @property
+    def name(self) -> str:
+        """What tells a part of a split from the others."""
+        return self.rows.name
+
+    def shards(self) -> tuple[RowStream, ...]:
+        """Return the parts that can be read for themselves, read in the same ways."""
+        return tuple(ConvertedStream(part, self.conversions) for part in self.rows.shards())
 
     def read(self) -> Iterator[Dataset]:
         for batch in self.rows.batches():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import signal
-from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,7 +21,6 @@ from llmkit.options import FileOptions, RunOptions, SplitOptions, TrainingOption
 from llmkit.output.report import Report
 from llmkit.training.finetuning import finetune
 from llmkit.training.rows import streaming
-from llmkit.training.rows.streaming import Stream
 
 ROWS = [
     {"text": f'row {number}, "quoted"\nand on', "label": "ab"[number % 2], "score": number / 7}
@@ -87,18 +85,6 @@ def test_a_folder_is_read_file_after_file_and_a_text_in_pieces_that_lose_nothing
     (tmp_path / "cut.txt").write_bytes("größer".encode()[:3])
     with pytest.raises(DataError, match="byte 0xc3 is not utf-8"):
         rows_of(open_streams(str(tmp_path / "cut.txt"), FileOptions(), Report()).splits["train"])
-
-
-def test_each_pass_has_all_rows_once_in_an_order_of_the_seed():
-    rows = Dataset.from_dict({"row": list(range(3000)), "length": [1 + number % 40 for number in range(3000)]})
-    stream = Stream([rows.select(range(1000)), rows.select(range(1000, 3000))], 7)
-    first = [row["row"] for row in islice(stream.in_batches_of(4), 6000)]
-    assert first == [row["row"] for row in islice(stream.in_batches_of(4), 6000)]
-    assert sorted(first) == sorted([*range(3000)] * 2)
-    assert first[:2000] != sorted(first[:2000])
-    batches = [first[start : start + 4] for start in range(0, 2000, 4)]
-    spread = [max(row % 40 for row in batch) - min(row % 40 for row in batch) for batch in batches]
-    assert sum(spread) / len(spread) < 2  # rows of like length
 
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(tmp_path, classifier):
