@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, zip_longest
 from pathlib import Path
 
@@ -18,13 +18,15 @@ from datasets import Dataset, Features, IterableDataset, concatenate_datasets
 from llmkit import hub
 from llmkit.data import files, loading
 from llmkit.data.conversions import Conversion, converted
-from llmkit.data.file_batches import ROWS_PER_BATCH, batches_of, texts_of
+from llmkit.data.file_batches import ROWS_PER_BATCH, Piece, batches_of, pieces_of, texts_of
 from llmkit.data.folders import class_folders, files_by_split, split_of
 from llmkit.data.formats import Part, tables
 from llmkit.errors import DataError, EmptyError, OptionError, brief
 from llmkit.errors.libraries import translated
 from llmkit.options import FileOptions
 from llmkit.output.report import Report
+
+MANY = 64  # files, which are not read in pieces
 
 
 class RowStream(ABC):
@@ -97,11 +99,29 @@ class FileStream(RowStream):
 
     paths: tuple[Path, ...]
     options: FileOptions
+    kinds: Mapping[str, str] = field(default_factory=dict)  # of the columns of tables, as the first rows tell them
+    piece: Piece | None = None  # of the one file
+
+    @property
+    def name(self) -> str:
+        """What tells a part of a split from the others."""
+        return ", ".join(map(str, (*self.paths, *([self.piece] if self.piece else []))))
+
+    def shards(self) -> tuple[RowStream, ...]:
+        """Return the files, or the pieces of large ones."""
+        whole = len(self.paths) >= MANY
+        pieces = [
+            (path, piece) for path in self.paths for piece in ([None] if whole else pieces_of(path, self.options))
+        ]
+        kinds: dict[str, str] = {}
+        if len(pieces) > 1 and files.format_of(self.paths[0]) in {"csv", "tsv", "txt"}:
+            next(batches_of(self.paths[0], self.options, kinds), None)
+        return tuple(replace(self, paths=(path,), piece=piece, kinds=kinds) for path, piece in pieces)
 
     def read(self) -> Iterator[Dataset]:
-        kinds: dict[str, str] = {}  # of the columns of tables, as the first rows tell them
+        kinds = dict(self.kinds)
         for path in self.paths:
-            for batch in batches_of(path, self.options, kinds):
+            for batch in batches_of(path, self.options, kinds, self.piece):
                 yield loading.unfolded(batch)
 
 
@@ -111,12 +131,24 @@ class ClassStream(RowStream):
 
     by_class: Mapping[str, tuple[Path, ...]]
     options: FileOptions
+    batch: int | None = None  # the one that is read
+
+    @property
+    def name(self) -> str:
+        """What tells a part of a split from the others."""
+        return "" if self.batch is None else f"batch {self.batch + 1}"
+
+    def shards(self) -> tuple[RowStream, ...]:
+        """Return batches of files."""
+        files = sum(map(len, self.by_class.values()))
+        return tuple(replace(self, batch=number) for number in range(-(-files // ROWS_PER_BATCH)))
 
     def read(self) -> Iterator[Dataset]:
         turns = zip_longest(*([(path, name) for path in self.by_class[name]] for name in sorted(self.by_class)))
         pairs = [pair for turn in turns for pair in turn if pair is not None]
-        for start in range(0, len(pairs), ROWS_PER_BATCH):
-            rows = pairs[start : start + ROWS_PER_BATCH]
+        batches = range(-(-len(pairs) // ROWS_PER_BATCH)) if self.batch is None else [self.batch]
+        for batch in batches:
+            rows = pairs[batch * ROWS_PER_BATCH : (batch + 1) * ROWS_PER_BATCH]
             texts = [files.decode(files.bytes_of(path), self.options.encoding, str(path)) for path, _ in rows]
             yield Dataset.from_dict({"text": texts, "label": [name for _, name in rows]})
 
@@ -126,6 +158,17 @@ class LibraryStream(RowStream):
     """The rows of a split that the library of datasets streams."""
 
     rows: IterableDataset
+    number: int | None = None  # of a part
+
+    @property
+    def name(self) -> str:
+        """What tells a part of a split from the others."""
+        return "" if self.number is None else f"shard {self.number + 1}"
+
+    def shards(self) -> tuple[RowStream, ...]:
+        """Return the parts that the library reads for themselves, which are files for the most part."""
+        shards = self.rows.num_shards
+        return tuple(LibraryStream(self.rows.shard(shards, number), number) for number in range(shards))
 
     def read(self) -> Iterator[Dataset]:
         for batch in self.rows.iter(batch_size=ROWS_PER_BATCH):

@@ -178,7 +178,8 @@ class EncodedShard:
             DataError: a row contradicts itself, cannot be spelled, or has a label that the first rows have not.
         """
         task, settings = self.task, self.settings
-        name = self.rows.name or self.dataset.source.reference
+        reference = self.dataset.source.reference
+        name = reference if self.features is None else f"{reference} ({self.rows.name})"
         where = f"{name}, rows after the first {self.skip + start}"
         tasks.require_valid_rows(task, batch, settings.columns, where)
         usable = batch.select(task.columns.usable_rows(batch, settings.columns))
