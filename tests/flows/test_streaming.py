@@ -20,7 +20,7 @@ from llmkit.errors import DataError, Stopped
 from llmkit.options import FileOptions, RunOptions, SplitOptions, TrainingOptions
 from llmkit.output.report import Report
 from llmkit.training.finetuning import finetune
-from llmkit.training.rows import streaming
+from llmkit.training.rows import lanes, streaming
 
 ROWS = [
     {"text": f'row {number}, "quoted"\nand on', "label": "ab"[number % 2], "score": number / 7}
@@ -103,6 +103,48 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(tmp_path, classifier):
     assert (data["streaming"], data["validation"], data["validation_rows"]) == (True, "train[:4]", 4)
     assert "epoch" not in (tmp_path / "straight" / "metrics.jsonl").read_text()
     assert "Training rows: streamed" in (tmp_path / "straight" / "README.md").read_text()
+
+
+def test_a_resumed_run_does_not_encode_again_what_it_was_trained_on(tmp_path, classifier, monkeypatch):
+    """Over files of which each is a shard."""
+    encoded = list[int]()
+
+    def counting(shard, batch, start):
+        encoded.append(len(batch))
+        return encode(shard, batch, start)
+
+    encode = streaming.EncodedShard._encoded
+    monkeypatch.setattr(streaming.EncodedShard, "_encoded", counting)
+    monkeypatch.setattr(file_batches, "ROWS_PER_BATCH", 50)
+    monkeypatch.setattr(lanes, "BLOCK_ROWS", 100)
+    monkeypatch.setattr(lanes, "BLOCK_STEPS", 5)
+    (tmp_path / "rows").mkdir()
+    for number in range(4):
+        write_jsonl(tmp_path / "rows" / f"train-{number}.jsonl", tiny.reviews(200))
+    call = {"dataset": str(tmp_path / "rows"), "model": str(classifier)}
+    call |= {"splits": SplitOptions(streaming=True)}
+    training = TrainingOptions(max_steps=90, batch_size=8)
+    finetune(**call, training_options=training, run=RunOptions(output=tmp_path / "straight"))
+    read_once, encoded[:] = sum(encoded), []
+    halted = RunOptions(output=tmp_path / "halted")
+    with pytest.raises(Stopped):
+        finetune(**call, training_options=training, run=halted, report=Signalling(80, signal.SIGTERM))
+    encoded.clear()
+    finetune(**call, training_options=training, run=halted)
+    assert read_once > 700
+    assert sum(encoded) < read_once / 2
+    weights = [(tmp_path / run / "model.safetensors").read_bytes() for run in ("straight", "halted")]
+    assert weights[0] == weights[1]
+
+
+def test_workers_read_what_is_read_without_them(llmkit, tmp_path, classifier):
+    rows = write_jsonl(tmp_path / "rows.jsonl", tiny.reviews(40))
+    call = ("finetune", rows, "-m", classifier, "--streaming", "--max-steps", "4", "--batch-size", "8")
+    for run, workers in (("none", 0), ("two", 2)):
+        ran = llmkit(*call, "-o", tmp_path / run, "--set", f"dataloader_num_workers={workers}")
+        assert ran.code == 0, ran.err
+    weights = [(tmp_path / run / "model.safetensors").read_bytes() for run in ("none", "two")]
+    assert weights[0] == weights[1]
 
 
 def test_eval_measures_the_rows_that_were_kept_aside(llmkit, tmp_path, classifier):
