@@ -24,7 +24,7 @@ from llmkit.output.documents import JsonObject
 from llmkit.output.report import Report, to_json
 from llmkit.runs.interrupts import StopRequest
 from llmkit.tasks.base.generated_texts import TextToTextSettings
-from llmkit.tasks.base.text_to_text import TextToText
+from llmkit.tasks.base.text_to_text import TextToText, asked_in_words
 from llmkit.tasks.encoding.source_texts import joined_text
 
 REQUESTS_BETWEEN_SAVES = 4  # of each that waits: texts that a stop can lose
@@ -120,7 +120,7 @@ def _prompts(request: EvalRequest, scored: ScoredRows, report: Report) -> tuple[
         column, prefix = column_for(first, "text", dict(scored.settings.columns), USUAL_PROMPTS), flags.prefix or ""
         length = flags.target_length or NEW_TOKENS
     elif isinstance(task, TextToText):
-        settings = task.asked_in_words(scored.settings, flags).of(TextToTextSettings)
+        settings = asked_in_words(task, scored.settings, flags).of(TextToTextSettings)
         column, prefix, length = scored.settings.columns["text"], settings.prefix, settings.target_length
     else:
         raise OptionError(

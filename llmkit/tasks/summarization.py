@@ -71,9 +71,6 @@ class Summarization(TextToText):
     def instruction(self, settings: TaskSettings, flags: TaskFlags) -> str:
         return CHAT_PREFIX
 
-    def params_key(self, settings: TaskSettings) -> str:
-        return self.name
-
     def default_prefix(
         self, settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
     ) -> str:

@@ -116,11 +116,6 @@ class Translation(TextToText):
             raise OptionError(f"--source and --target are both {source}: two languages are wanted")
         return _chat_prefix(settings.with_specific(TextToTextSettings, source=source, target=target))
 
-    def params_key(self, settings: TaskSettings) -> str:
-        languages = settings.of(TextToTextSettings)
-        known = languages.source is not None and languages.target is not None
-        return f"{self.name}_{languages.source}_to_{languages.target}" if known else self.name
-
     def default_prefix(
         self, settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
     ) -> str:

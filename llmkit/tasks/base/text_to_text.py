@@ -163,7 +163,7 @@ class TextToText(Task):
                 f"{self.name} wants an encoder-decoder, as T5, or a chat model: a {config.model_type} without a chat "
                 "template cannot be asked"
             )
-        params = task_params(config).get(self.params_key(settings), {})
+        params = task_params(config).get(_params_key(self.name, settings), {})
         prefix = params.get("prefix") if flags.prefix is None else flags.prefix
         if prefix is None:
             prefix = self.default_prefix(settings, config, tokenizer)
@@ -186,23 +186,9 @@ class TextToText(Task):
         """Return the settings with the languages of source and target, where the task has them."""
         return settings
 
-    def asked_in_words(self, settings: TaskSettings, flags: TaskFlags) -> TaskSettings:
-        """Return the settings for a chat model of which nothing is known: a server's.
-
-        Raises:
-            ModelError, OptionError: what it is to be asked cannot be told.
-        """
-        prefix = self.instruction(settings, flags) if flags.prefix is None else flags.prefix
-        length = flags.target_length or self.default_target_length
-        return settings.with_specific(TextToTextSettings, prefix=prefix, target_length=length, chat=True)
-
     @abstractmethod
     def instruction(self, settings: TaskSettings, flags: TaskFlags) -> str:
         """Return what stands before a source text where nothing but its columns and flags says what is wanted."""
-
-    @abstractmethod
-    def params_key(self, settings: TaskSettings) -> str:
-        """Return what T5's `task_specific_params` call this task: summarization, translation_en_to_de."""
 
     @abstractmethod
     def default_prefix(
@@ -216,7 +202,7 @@ class TextToText(Task):
     def head_config(self, settings: TaskSettings) -> dict[str, object]:
         text_settings = settings.of(TextToTextSettings)
         params = {"prefix": text_settings.prefix, "max_length": text_settings.target_length}
-        return {"task_specific_params": {self.params_key(settings): params}}
+        return {"task_specific_params": {_params_key(self.name, settings): params}}
 
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
         return metrics.names_for(Texts(("",), (("",),)))
@@ -241,3 +227,21 @@ def _target_length(flags: TaskFlags, default: int, limit: int) -> int:
     if flags.target_length is not None and flags.target_length > limit:
         raise OptionError(f"--target-length {flags.target_length}: the model takes at most {limit} tokens")
     return flags.target_length or min(default, limit)
+
+
+def asked_in_words(task: TextToText, settings: TaskSettings, flags: TaskFlags) -> TaskSettings:
+    """Return the settings of a task for a chat model of which nothing is known: a server's.
+
+    Raises:
+        ModelError, OptionError: what it is to be asked cannot be told.
+    """
+    prefix = task.instruction(settings, flags) if flags.prefix is None else flags.prefix
+    length = flags.target_length or task.default_target_length
+    return settings.with_specific(TextToTextSettings, prefix=prefix, target_length=length, chat=True)
+
+
+def _params_key(name: str, settings: TaskSettings) -> str:
+    """Return what T5's `task_specific_params` call a task: summarization, translation_en_to_de."""
+    languages = settings.of(TextToTextSettings)
+    known = languages.source is not None and languages.target is not None
+    return f"{name}_{languages.source}_to_{languages.target}" if known else name
