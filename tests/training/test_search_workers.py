@@ -125,15 +125,13 @@ def test_workers_that_die_one_after_the_other_end_the_search(reviews, classifier
     (broken / "sitecustomize.py").write_text(
         "import sys\n"
         "if 'llmkit.training.series' in sys.orig_argv:\n"
-        "    import transformers\n"
-        "    def set_seed(seed):\n"
+        "    import torch\n"
+        "    def manual_seed(seed):\n"
         "        raise KeyError('broken')\n"
-        "    transformers.set_seed = set_seed\n"
+        "    torch.manual_seed = manual_seed\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{broken}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    with pytest.raises(
-        ResourceError, match=r"^3 workers in a row .* KeyError: 'broken'; the traceback is in .*try fewer"
-    ):
+    with pytest.raises(ResourceError, match=r"^3 workers in a row .*: KeyError: 'broken'; the traceback is in "):
         begin(reviews, classifier, tmp_path / "run", search=8)
     monkeypatch.undo()
     monkeypatch.setattr("llmkit.training.jobs.draw_results", lambda *given: [])
@@ -144,13 +142,12 @@ def test_workers_that_die_one_after_the_other_end_the_search(reviews, classifier
 
 def test_an_error_that_all_trials_would_meet_ends_the_search(reviews, classifier, tmp_path):
     run = tmp_path / "run"
+    report = Acting("trial 0: step 2/", lambda: signal.raise_signal(signal.SIGINT))
     with pytest.raises(Stopped):
-        begin(
-            reviews, classifier, run, Acting("trial 0: step 2/", lambda: signal.raise_signal(signal.SIGINT)), search=3
-        )
+        begin(reviews, classifier, run, report, steps=60)
     (run / "trials" / "2").write_text("in the way")
     with pytest.raises(OptionError, match="is a file; a folder is wanted"):
-        begin(reviews, classifier, run, search=3)
+        begin(reviews, classifier, run, steps=60)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
