@@ -110,7 +110,7 @@ def test_a_trial_is_trained_by_a_worker_as_it_is_alone(reviews, classifier, tmp_
 
 
 def test_a_worker_that_is_killed_fails_its_trial_and_another_takes_its_place(reviews, classifier, tmp_path, pool):
-    report = Acting("trial 1: step 2/", lambda: worker_of(pool, 1).kill())
+    report = Acting("trial 1: step ", lambda: worker_of(pool, 1).kill())
     trained = begin(reviews, classifier, tmp_path / "run", report)
     outcomes = [trial["state"] for trial in trained.run_record["search"]["trials"]]
     assert outcomes == ["complete", "failed", "complete"]
@@ -142,7 +142,7 @@ def test_workers_that_die_one_after_the_other_end_the_search(reviews, classifier
 
 def test_an_error_that_all_trials_would_meet_ends_the_search(reviews, classifier, tmp_path):
     run = tmp_path / "run"
-    report = Acting("trial 0: step 2/", lambda: signal.raise_signal(signal.SIGINT))
+    report = Acting("trial 0: step ", lambda: signal.raise_signal(signal.SIGINT))
     with pytest.raises(Stopped):
         begin(reviews, classifier, run, report, steps=60)
     (run / "trials" / "2").write_text("in the way")
@@ -155,7 +155,7 @@ def test_a_search_that_was_stopped_goes_on_where_it_was_with_any_number_of_worke
     reviews, classifier, tmp_path, workers
 ):
     run = tmp_path / "run"
-    report = Acting("trial 1: step 2/", lambda: signal.raise_signal(signal.SIGTERM))
+    report = Acting("trial 1: step ", lambda: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(Stopped, match="the same command goes on"):
         begin(reviews, classifier, run, report, steps=60)
     assert json.loads((run / "run.json").read_text())["status"] == "stopped"
