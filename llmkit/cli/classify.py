@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from llmkit.cli.launch import run_on_ranks
-from llmkit.cli.shared.answers import answer_file, answer_texts
+from llmkit.cli.shared.answers import SERVER, answer_file, answer_texts
 from llmkit.cli.shared.stdin import stdin_lines
 from llmkit.options import ClassifyRequest
 from llmkit.options.flags import option_groups, with_examples
 from llmkit.output.report import Report, quiet_libraries
+
+if TYPE_CHECKING:
+    from llmkit.inference.prediction import Predictor
 
 DEFAULT_MODEL = "distilbert/distilbert-base-uncased-finetuned-sst-2-english"
 ONE_PROCESS = "texts on the command line are labelled in one; --input FILE is for many"
@@ -29,7 +34,8 @@ def classify(call: typer.Context, *, request: ClassifyRequest) -> None:
     """
     request.check()
     rows, talk = request.rows, request.talk
-    run_on_ranks(call, request.launch, request.model.device, talk, None if rows.input else ONE_PROCESS)
+    one_process = SERVER if request.engine.asks_server else None if rows.input else ONE_PROCESS
+    run_on_ranks(call, request.launch, request.model.device, talk, one_process)
     texts = request.texts or ([] if rows.input else stdin_lines(rows.encoding, "classify"))
     quiet_libraries(talk, request.model.offline)
     from llmkit.inference.prediction import Predictor, resolve_task_and_model
@@ -39,7 +45,18 @@ def classify(call: typer.Context, *, request: ClassifyRequest) -> None:
         report.say(f"model: {DEFAULT_MODEL}, the default; -m names another")
     roles = [role for role, given in (("pair", request.pair), ("choices", request.choices)) if given]
     task, resolved = resolve_task_and_model("classify", request.model, request.asked, report, DEFAULT_MODEL, roles)
-    predictor = Predictor(task, resolved, request.model, request.asked)
+    if request.engine.asks_server:
+        from llmkit.inference.endpoints.opening import served_predictor
+
+        with served_predictor(task, resolved, request, report) as predictor:
+            _label(predictor, texts, request, report)
+        return
+    _label(Predictor(task, resolved, request.model, request.asked), texts, request, report)
+
+
+def _label(predictor: Predictor, texts: list[str], request: ClassifyRequest, report: Report) -> None:
+    """Label texts, or the rows of a file, in the form that is asked for."""
+    rows, talk = request.rows, request.talk
     if rows.input:
         answer_file(predictor, rows, talk, report)
     else:

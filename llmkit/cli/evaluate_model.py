@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from llmkit.cli.launch import run_on_ranks
+from llmkit.cli.shared.answers import SERVER
 from llmkit.cli.shared.results import check_files, deliver
 from llmkit.options import EvalRequest, TalkOptions
 from llmkit.options.flags import option_groups, with_examples
@@ -17,6 +18,7 @@ from llmkit.output.report import Report, quiet_libraries
     "llmkit eval wikitext/wikitext-2-raw-v1 -m HuggingFaceTB/SmolLM2-135M --stride 512",
     "llmkit eval my_test.csv --predictions answers.jsonl --junit report.xml",
     "llmkit eval lm-eval:piqa,arc_easy -m HuggingFaceTB/SmolLM2-135M --limit 200",
+    "llmkit eval wmt14/de-en --endpoint http://localhost:8000/v1 --limit 200",
     "llmkit eval suite.yaml -m runs/mine",
 )
 @option_groups
@@ -29,6 +31,7 @@ def evaluate_model(call: typer.Context, request: EvalRequest, talk: TalkOptions)
     check_files(request.files)
     scores_file = request.evaluation.predictions is not None
     alone = "--predictions FILE is scored in one process" if scores_file else None
+    alone = SERVER if request.endpoint.asks_server else alone
     run_on_ranks(call, request.launch, request.model.device, talk, alone)
     quiet_libraries(talk, request.model.offline)
     from llmkit.evaluation.suite import evaluate_all

@@ -18,12 +18,17 @@ from datasets import Dataset, Features, IterableDataset, concatenate_datasets
 from llmkit import hub
 from llmkit.data import files, loading
 from llmkit.data.conversions import Conversion, converted
-from llmkit.data.file_batches import ROWS_PER_BATCH, batches_of, texts_of
+from llmkit.data.conversions.languages import unfolded
+from llmkit.data.files.batches import ROWS_PER_BATCH, batches_of, texts_of
 from llmkit.data.folders import class_folders, files_by_split, split_of
 from llmkit.data.formats import Part, tables
+from llmkit.data.formats.text import DataFile
+from llmkit.data.remote import listed, outline
+from llmkit.data.remote.hub_datasets import hub_name, load_splits
 from llmkit.errors import DataError, EmptyError, OptionError, brief
 from llmkit.errors.libraries import translated
 from llmkit.options import FileOptions
+from llmkit.options.urls import is_url, unsigned
 from llmkit.output.report import Report
 
 
@@ -76,21 +81,21 @@ class RowStream(ABC):
 class FileStream(RowStream):
     """The rows of data files, one file after the other."""
 
-    paths: tuple[Path, ...]
+    paths: tuple[DataFile, ...]
     options: FileOptions
 
     def read(self) -> Iterator[Dataset]:
         kinds: dict[str, str] = {}  # of the columns of tables, as the first rows tell them
         for path in self.paths:
             for batch in batches_of(path, self.options, kinds):
-                yield loading.unfolded(batch)
+                yield unfolded(batch)
 
 
 @dataclass(frozen=True)
 class ClassStream(RowStream):
     """The texts of a folder per class, in turns."""
 
-    by_class: Mapping[str, tuple[Path, ...]]
+    by_class: Mapping[str, tuple[DataFile, ...]]
     options: FileOptions
 
     def read(self) -> Iterator[Dataset]:
@@ -110,7 +115,7 @@ class LibraryStream(RowStream):
 
     def read(self) -> Iterator[Dataset]:
         for batch in self.rows.iter(batch_size=ROWS_PER_BATCH):
-            yield loading.unfolded(Dataset.from_dict(batch, features=self.rows.features))
+            yield unfolded(Dataset.from_dict(batch, features=self.rows.features))
 
 
 @dataclass(frozen=True)
@@ -173,31 +178,55 @@ def open_streams(reference: str, options: FileOptions, report: Report) -> Stream
     """
     if reference == "-":
         raise OptionError("--streaming reads rows again and again, which standard input cannot give; save it to a file")
+    reference = unsigned(reference)
+    if is_url(reference):
+        return _of_store(reference, options, report)
     path, config = loading.local_path(reference)
     if path is not None and path.is_file():
         return Streams(reference, {split_of(Path(path.name)): stream_files([path], options, report)})
     if path is not None and not config and not (path / "README.md").is_file():
         return Streams(reference, _of_folder(path, options, report))
-    name, config = (str(path), config) if path is not None else loading.hub_name(reference)
+    name, config = (str(path), config) if path is not None else hub_name(reference)
     commit = hub.commit("dataset", name, None, report) if path is None else None
     with translated("dataset", name):
-        loaded = loading.load_splits(name, config, streaming=True)
+        loaded = load_splits(name, config, streaming=True)
     return Streams(reference, {split: LibraryStream(rows) for split, rows in loaded.items()}, commit)
 
 
-def _of_folder(folder: Path, options: FileOptions, report: Report) -> dict[str, RowStream]:
+def _of_store(reference: str, options: FileOptions, report: Report) -> Streams:
+    """Return the splits of remote files, of which none is read yet.
+
+    Which file is of which split is told as in a folder here: from one of empty files with the same names and sizes.
+    """
+    listing = listed(reference)
+    if not listing.is_folder:
+        (file,) = listing.objects.values()
+        return Streams(reference, {split_of(Path(file.name)): stream_files([file], options, report)})
+    with outline(listing) as names:
+        splits = _of_folder(names.path, options, names.report(report), listing.objects)
+    return Streams(reference, splits)
+
+
+def _of_folder(
+    folder: Path, options: FileOptions, report: Report, elsewhere: Mapping[str, DataFile] | None = None
+) -> dict[str, RowStream]:
+    """Return the splits of a folder; `elsewhere` holds its files by name where these are only their names."""
+
+    def found(paths: Iterable[Path]) -> tuple[DataFile, ...]:
+        return tuple(elsewhere[path.relative_to(folder).as_posix()] if elsewhere else path for path in paths)
+
     classes = class_folders(folder)
     if classes is None:
         groups = files_by_split(folder, report)
-        return {split: stream_files(paths, options, report) for split, paths in groups.items()}
+        return {split: stream_files(found(paths), options, report) for split, paths in groups.items()}
     report.say(classes.sentence)
     return {
-        split: ClassStream({name: tuple(paths) for name, paths in by_class.items()}, options)
+        split: ClassStream({name: found(paths) for name, paths in by_class.items()}, options)
         for split, by_class in classes.splits.items()
     }
 
 
-def stream_files(paths: Iterable[Path], options: FileOptions, report: Report | None = None) -> RowStream:
+def stream_files(paths: Iterable[DataFile], options: FileOptions, report: Report | None = None) -> RowStream:
     """Return the rows of data files, one file after the other; how tables are read is said.
 
     Raises:
@@ -205,7 +234,7 @@ def stream_files(paths: Iterable[Path], options: FileOptions, report: Report | N
     """
     stream = FileStream(tuple(paths), options)
     for path in stream.paths:
-        kind = files.format_of(path)
+        kind = files.known_format(path)
         if kind == "json":
             raise DataError(f"{path} is one JSON value, which is read whole; --streaming takes lines of JSON (.jsonl)")
         if kind in files.HOLDERS:
@@ -216,4 +245,5 @@ def stream_files(paths: Iterable[Path], options: FileOptions, report: Report | N
             head = next(texts_of(path, options.encoding), "")
             layout = tables.layout_of(str(path), kind, head, options)
             Part(str(path), pa.table({}), said=layout.dialect.said).tell(report)
+            report = report if isinstance(path, Path) else None  # one is enough: each is fetched for it
     return stream

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -14,16 +14,18 @@ from llmkit import metrics, runs, tasks
 from llmkit.data import Source, fingerprint, open_dataset
 from llmkit.data.columns import Row, text_of
 from llmkit.data.predictions import cell_text, read_predictions, row_ids
+from llmkit.data.remote import on_disk
 from llmkit.data.splits import evaluation_rows
 from llmkit.errors import DataError, EmptyError, OptionError, listing, shortened
 from llmkit.evaluation.assessing import assess, possible_metrics
-from llmkit.evaluation.comparison import looks_saved, read_saved
+from llmkit.evaluation.comparison import ComparisonSide, looks_saved, read_saved
 from llmkit.evaluation.joining import join
 from llmkit.evaluation.plan import SplitRows, check_slices, gated_metrics, requested_metrics, seed_of, usable_rows
 from llmkit.evaluation.result import Evaluation, MetricRequest, Subject
 from llmkit.metrics.observations import Observations, Texts
 from llmkit.metrics.texts.tokenizers import requested_tokenizer, tokenized, tokenizer_remarks
 from llmkit.options import DataOptions, EvalRequest, FileOptions
+from llmkit.options.urls import spelled
 from llmkit.output.report import Report
 from llmkit.output.result import Provenance
 from llmkit.tasks import Task, TaskSettings
@@ -89,14 +91,11 @@ def evaluate_predictions(
     data, baseline = request.data, request.gates.baseline
     saved = read_saved(baseline) if baseline else None
     source = open_dataset(request.dataset, data, report=report)
-    scored = _scored_rows(request, source, report)
+    scored = scored_rows(request, source, report)
     check_slices(scored.rows, scored.metric_request)
     observed, ids = _observed(scored, path, data, report)
     if dry_run:
         return None
-    metric_request = possible_metrics(scored.metric_request, observed, request)
-    observations = tokenized(observed, metric_request.tokenize)
-    report.say_all(tokenizer_remarks(observations, metric_request.metrics, metric_request.tokenize))
     subject = Subject(
         name=name or request.dataset,
         task=scored.task_name,
@@ -104,13 +103,28 @@ def evaluate_predictions(
         split=scored.split,
         model=None,
         headline=scored.headline,
-        observations=observations,
+        observations=observed,
         ids=ids,
         counts={"rows": len(ids)},
         rows=scored.rows,
         provenance=_provenance(path, scored, source, time.monotonic() - started),
     )
-    return assess(subject, metric_request, saved)
+    return assess_rows(subject, scored, request, saved, report)
+
+
+def assess_rows(
+    subject: Subject, scored: ScoredRows, request: EvalRequest, saved: ComparisonSide | None, report: Report
+) -> Evaluation:
+    """Return the figures of predictions that were not made here, and what came of the gates.
+
+    Raises:
+        DataError: the baseline is of other rows.
+        OptionError: a slice or a gate cannot be had of these observations.
+    """
+    metric_request = possible_metrics(scored.metric_request, subject.observations, request)
+    observations = tokenized(subject.observations, metric_request.tokenize)
+    report.say_all(tokenizer_remarks(observations, metric_request.metrics, metric_request.tokenize))
+    return assess(replace(subject, observations=observations), metric_request, saved)
 
 
 def _provenance(path: Path, scored: ScoredRows, source: Source, seconds: float) -> Provenance:
@@ -125,7 +139,7 @@ def _provenance(path: Path, scored: ScoredRows, source: Source, seconds: float) 
     }
 
 
-def _scored_rows(request: EvalRequest, source: Source, report: Report) -> ScoredRows:
+def scored_rows(request: EvalRequest, source: Source, report: Report) -> ScoredRows:
     data = request.data
     texts = any(metrics.canonical(metric) in TEXT_METRICS for metric in request.evaluation.metric or ())
     if "reference" in data.columns or (texts and not _has_text_task(source, data)):
@@ -146,13 +160,14 @@ def _has_text_task(source: Source, data: DataOptions) -> bool:
 
 def _observed(scored: ScoredRows, path: Path, options: FileOptions, report: Report) -> tuple[Observations, list[str]]:
     """Return what the file predicts for each row, and the content ids of the rows."""
-    predictions = read_predictions(path, options)
-    if predictions.note:
-        report.say(predictions.note)
     every = scored.split_rows
     ids = row_ids([every[column] for column in scored.settings.inputs.values() or every.column_names])
-    joined = join(predictions, every.to_list(), ids, scored.settings.columns, scored.numbers)
-    report.say(f"predictions: {len(joined.rows)} rows of {path}, {joined.how}")
+    with on_disk(path) as local:
+        predictions = read_predictions(local, options)
+        if predictions.note:
+            report.say(predictions.note.replace(str(local), spelled(path)))
+        joined = join(predictions, every.to_list(), ids, scored.settings.columns, scored.numbers)
+    report.say(f"predictions: {len(joined.rows)} rows of {spelled(path)}, {joined.how}")
     numbered = [{**row, "place": number} for row, number in zip(joined.rows, joined.numbers, strict=True)]
     remark = scored.task and scored.task.answers.remark_on_predictions(scored.rows, numbered, scored.settings)
     if remark:

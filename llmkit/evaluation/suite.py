@@ -141,6 +141,7 @@ def _member_request(request: EvalRequest, member: SuiteMember) -> EvalRequest:
         dataset=member.dataset,
         model=from_mapping(request.model, member.options, member.name),
         data=from_mapping(request.data, member.options, member.name),
+        endpoint=request.endpoint,
         evaluation=from_mapping(request.evaluation, member.options, member.name),
         gates=from_mapping(request.gates, member.options, member.name),
     )

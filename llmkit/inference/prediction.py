@@ -80,8 +80,8 @@ class PredictionLoop:
 
 def _is_sharded(model: torch.nn.Module) -> bool:
     """Tell whether each process holds a part of the weights: all of them then go through each batch together."""
-    # told by what a DTensor has, whose import takes a second
-    return any(hasattr(weights, "device_mesh") for weights in model.parameters())
+    # told by what a DTensor has, whose import takes a second, and what DeepSpeed gives to a part of weights
+    return any(hasattr(held, "device_mesh") or hasattr(held, "ds_tensor") for held in model.parameters())
 
 
 def predict(
@@ -176,7 +176,7 @@ class Predictor(Answerer[Row]):
         if refused is not None:
             raise DataError(f"row {start + usable[refused[0]] + 1}: {refused[1]}")
         encoded = self.task.encoding.encode(rows, self.tokenizer, settings, training=False)
-        predictions = predict(self.task, self.model, self.tokenizer, encoded, settings, batch_size)
+        predictions = self.predictions_of(encoded, settings, batch_size)
         cut = self.task.encoding.cut_roles(rows, encoded, self.tokenizer, settings)
         self.counts = self.counts.plus(TextCounts(len(usable), tuple(cut.values()), kind))
         if self.asked.windows is not None and cut:
@@ -188,6 +188,10 @@ class Predictor(Answerer[Row]):
         for row, answer in zip(usable, formatted, strict=True):
             answers[row] = answer
         return answers
+
+    def predictions_of(self, encoded: Dataset, settings: TaskSettings, batch_size: int) -> list[Prediction]:
+        """Return the task's prediction for each encoded row, in order."""
+        return predict(self.task, self.model, self.tokenizer, encoded, settings, batch_size)
 
     def _over_windows(
         self, rows: Dataset, numbers: Sequence[int], settings: TaskSettings, batch_size: int
@@ -202,7 +206,7 @@ class Predictor(Answerer[Row]):
             raise DataError(f"row {numbers[refused[0]]}: {refused[1]}")
         windows = self.task.encoding.encode_windows(rows, self.tokenizer, settings)
         of_rows: list[list[Prediction]] = [[] for _ in rows]
-        predictions = predict(self.task, self.model, self.tokenizer, windows, settings, batch_size)
+        predictions = self.predictions_of(windows, settings, batch_size)
         for row, prediction in zip(windows["row"], predictions, strict=True):
             of_rows[row].append(prediction)
         return [self.task.answers.pooled(of_row, str(self.asked.windows), settings) for of_row in of_rows]

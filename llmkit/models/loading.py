@@ -248,13 +248,27 @@ def _load_dtype(options: ModelOptions, training: bool) -> torch.dtype | str:
     return "auto" if options.dtype == "auto" else DTYPES[options.dtype]
 
 
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write a model folder that `AutoModel.from_pretrained` opens, or an adapter's; the umask says who may read it."""
+def _untied(model: PreTrainedModel, gathered: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor] | None:
+    """Return gathered weights without those that the model takes from others: they are copies by now."""
+    tied = getattr(model, "all_tied_weights_keys", None) or {}
+    return None if gathered is None else {name: held for name, held in gathered.items() if name not in tied}
+
+
+def save(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    gathered: Mapping[str, torch.Tensor] | None = None,
+) -> None:
+    """Write a model folder that `AutoModel.from_pretrained` opens, or an adapter's; the umask says who may read it.
+
+    `gathered` are the weights of a model of which this process holds a part.
+    """
     if adapters.has_adapter(model):
-        adapters.save_adapter(model, folder)
+        adapters.save_adapter(model, folder, gathered)
     else:
         with _without_bars():
-            model.save_pretrained(folder)
+            model.save_pretrained(folder, state_dict=_untied(model, gathered))
     tokenizer.save_pretrained(folder)
     umask = os.umask(0)
     os.umask(umask)

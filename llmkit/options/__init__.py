@@ -18,12 +18,21 @@ from llmkit.options.data import (
     SurveyOptions,
 )
 from llmkit.options.embedding import EmbeddingOptions, RetrievalOptions, VectorRowOptions
+from llmkit.options.endpoints import EndpointOptions, EngineOptions, RequestOptions, ServeOptions
 from llmkit.options.evaluation import CompareOptions, EvalOptions, GateOptions, ResultOptions
 from llmkit.options.generation import ChatOptions, DecodingOptions, GenerationOptions
 from llmkit.options.launch import LaunchOptions
 from llmkit.options.model import ModelOptions
+from llmkit.options.planning import PlanOptions
 from llmkit.options.publishing import PushOptions
-from llmkit.options.requests import ClassifyRequest, EvalRequest, FinetuneRequest, GenerateRequest, PretrainRequest
+from llmkit.options.requests import (
+    ClassifyRequest,
+    EmbedRequest,
+    EvalRequest,
+    FinetuneRequest,
+    GenerateRequest,
+    PretrainRequest,
+)
 from llmkit.options.tasks import AskOptions, TaskFlags
 from llmkit.options.training.adapters import AdapterOptions, MergeOptions
 from llmkit.options.training.distillation import DistillingOptions
@@ -41,7 +50,10 @@ __all__ = [
     "DataOptions",
     "DecodingOptions",
     "DistillingOptions",
+    "EmbedRequest",
     "EmbeddingOptions",
+    "EndpointOptions",
+    "EngineOptions",
     "EvalOptions",
     "EvalRequest",
     "FileOptions",
@@ -53,15 +65,18 @@ __all__ = [
     "MergeOptions",
     "ModelOptions",
     "Options",
+    "PlanOptions",
     "PretrainRequest",
     "PushOptions",
     "ReadingOptions",
     "RecipeOptions",
+    "RequestOptions",
     "ResultOptions",
     "RetrievalOptions",
     "RowOptions",
     "RunOptions",
     "SeriesOptions",
+    "ServeOptions",
     "SplitOptions",
     "SurveyOptions",
     "TalkOptions",

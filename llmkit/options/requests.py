@@ -11,7 +11,8 @@ import typer
 from llmkit.errors import OptionError
 from llmkit.options.base import TalkOptions, named_twice
 from llmkit.options.data import CorpusOptions, DataOptions, RowOptions, SplitOptions
-from llmkit.options.embedding import RetrievalOptions
+from llmkit.options.embedding import EmbeddingOptions, RetrievalOptions, VectorRowOptions
+from llmkit.options.endpoints import EndpointOptions, RequestOptions
 from llmkit.options.evaluation import EvalOptions, GateOptions, ResultOptions
 from llmkit.options.flags import flag
 from llmkit.options.generation import GenerationOptions
@@ -22,6 +23,7 @@ from llmkit.options.training.adapters import AdapterOptions
 from llmkit.options.training.distillation import DistillingOptions
 from llmkit.options.training.pretraining import ArchitectureOptions
 from llmkit.options.training.recipe import RecipeOptions, RunOptions, SeriesOptions, TrainingOptions, TunedRecipeOptions
+from llmkit.options.urls import unsigned_fields
 
 DATASET_HELP = "glue/mrpc, org/name, org/name:config, a file, a folder, or -; several with weights: a@2 b."
 CORPUS_HELP = "Text files, folders, JSONL files or datasets; - is stdin."
@@ -42,6 +44,9 @@ class FinetuneRequest:
     series: SeriesOptions = field(default_factory=SeriesOptions)
     run: RunOptions = field(default_factory=RunOptions)
     launch: LaunchOptions = field(default_factory=LaunchOptions)
+
+    def __post_init__(self) -> None:
+        unsigned_fields(self)
 
     @property
     def identity(self) -> dict[str, object]:
@@ -72,6 +77,9 @@ class PretrainRequest:
     run: RunOptions = field(default_factory=RunOptions)
     launch: LaunchOptions = field(default_factory=LaunchOptions)
 
+    def __post_init__(self) -> None:
+        unsigned_fields(self)
+
     @property
     def identity(self) -> dict[str, object]:
         """The options that make two trainings the same one, by name, for run.json."""
@@ -96,10 +104,14 @@ class EvalRequest:
     ]
     model: ModelOptions = field(default_factory=ModelOptions)
     data: DataOptions = field(default_factory=DataOptions)
+    endpoint: EndpointOptions = field(default_factory=EndpointOptions)
     evaluation: EvalOptions = field(default_factory=EvalOptions)
     gates: GateOptions = field(default_factory=GateOptions)
     files: ResultOptions = field(default_factory=ResultOptions)
     launch: LaunchOptions = field(default_factory=LaunchOptions)
+
+    def __post_init__(self) -> None:
+        unsigned_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +125,7 @@ class GenerateRequest:
     ] = None
     model: ModelOptions = field(default_factory=ModelOptions)
     asked: AskOptions = field(default_factory=AskOptions)
+    endpoint: EndpointOptions = field(default_factory=EndpointOptions)
     decoding: GenerationOptions = field(default_factory=GenerationOptions)
     retrieval: RetrievalOptions = field(default_factory=RetrievalOptions)
     rows: RowOptions = field(default_factory=RowOptions)
@@ -150,6 +163,7 @@ class ClassifyRequest:
     ] = None
     model: ModelOptions = field(default_factory=ModelOptions)
     asked: AskOptions = field(default_factory=AskOptions)
+    engine: RequestOptions = field(default_factory=RequestOptions)
     rows: RowOptions = field(default_factory=RowOptions)
     launch: LaunchOptions = field(default_factory=LaunchOptions)
     talk: TalkOptions = field(default_factory=TalkOptions)
@@ -180,3 +194,25 @@ class ClassifyRequest:
         choices = {"choices": self.choices} if self.choices else {}
         pairs = [{"pair": text} for text in self.pair] if self.pair else [{} for _ in texts]
         return [{role: text, **pair, **choices} for text, pair in zip(texts, pairs, strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedRequest:
+    """What one call of embed takes."""
+
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts; without any, each line of standard input.")] = None
+    model: ModelOptions = field(default_factory=ModelOptions)
+    embedding: EmbeddingOptions = field(default_factory=EmbeddingOptions)
+    engine: RequestOptions = field(default_factory=RequestOptions)
+    rows: VectorRowOptions = field(default_factory=VectorRowOptions)
+    launch: LaunchOptions = field(default_factory=LaunchOptions)
+    talk: TalkOptions = field(default_factory=TalkOptions)
+
+    def check(self) -> None:
+        """Refuse what contradicts itself.
+
+        Raises:
+            OptionError: naming the flags.
+        """
+        if self.texts and self.rows.input:
+            raise OptionError("give texts or --input, not both")

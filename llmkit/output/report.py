@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from llmkit.distributed.world import world
+from llmkit.errors.extras import is_installed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,8 +50,8 @@ class Report:
 
     @property
     def draws(self) -> bool:
-        """Whether what is going on is drawn, and redrawn: stderr is a terminal and --quiet was not given."""
-        return not self.quiet and sys.stderr.isatty()
+        """Whether what is going on is drawn, and redrawn: on a terminal or in a notebook, and --quiet was not given."""
+        return not self.quiet and (sys.stderr.isatty() or _in_notebook())
 
     def say(self, text: str) -> None:
         """Tell what is being done or was chosen."""
@@ -123,6 +124,11 @@ class Report:
         with Progress(console=console(stderr=True), transient=True) as bars:
             bar = bars.add_task(what, total=total)
             yield lambda steps=1: bars.advance(bar, steps)
+
+
+def _in_notebook() -> bool:
+    """Tell whether this is the process of a notebook where rich can draw: it needs ipywidgets for what changes."""
+    return world().size == 1 and console(stderr=True).is_jupyter and is_installed("ipywidgets")
 
 
 def _no_advance(steps: int = 1) -> None:

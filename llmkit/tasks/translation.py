@@ -109,6 +109,13 @@ class Translation(TextToText):
             raise OptionError(f"--source and --target are both {source}: two languages are wanted")
         return settings.with_specific(TextToTextSettings, source=source, target=target)
 
+    def instruction(self, settings: TaskSettings, flags: TaskFlags) -> str:
+        of_columns = [language_codes.code_of(settings.columns.get(role, "")) for role in self.columns.roles]
+        source, target = flags.source or of_columns[0], flags.target or of_columns[1]
+        if source is not None and source == target:
+            raise OptionError(f"--source and --target are both {source}: two languages are wanted")
+        return _chat_prefix(settings.with_specific(TextToTextSettings, source=source, target=target))
+
     def params_key(self, settings: TaskSettings) -> str:
         languages = settings.of(TextToTextSettings)
         known = languages.source is not None and languages.target is not None
@@ -118,14 +125,19 @@ class Translation(TextToText):
         self, settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
     ) -> str:
         if not config.is_encoder_decoder:
-            source, target = _english_names(settings, "a chat model is told in words")
-            return f"Translate from {source} to {target}:\n\n"
+            return _chat_prefix(settings)
         if _marian_targets(tokenizer):
             return f"{settings.of(TextToTextSettings).target} "
         if config.model_type not in PREFIXED_FAMILIES:
             return ""
         source, target = _english_names(settings, f"a {config.model_type} is told by a prefix")
         return f"translate {source} to {target}: "
+
+
+def _chat_prefix(settings: TaskSettings) -> str:
+    """Return what a chat model is asked before each text."""
+    source, target = _english_names(settings, "a chat model is told in words")
+    return f"Translate from {source} to {target}:\n\n"
 
 
 def _language_columns(dataset: Dataset) -> list[str]:

@@ -83,7 +83,7 @@ def learn(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> train
     recipe = with_learning_rate(recipe, parameters, job.resolved.config, job.lr_multiplier)
     if recipe.checkpoint_activations and not network.supports_gradient_checkpointing:
         raise ModelError(f"--checkpoint-activations: a {type(network).__name__} keeps its activations; leave it out")
-    mixed = precision(session.options, network.device)
+    mixed = precision(session.options, models.pick_device(session.options.device))
     say_recipe(recipe, len(job.encoded_train), mixed, job.best_metric, report)
     if job.task.needs_reference_outputs:
         job = _with_reference_outputs(job, network, mixed, session)
@@ -91,12 +91,7 @@ def learn(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> train
         job.folder.clear()
     job.folder.write(_begun(job, _model_record(job, network, session), recipe))
     require_shared(job.folder)
-    fit = trainer.fit(job, model, recipe, session)
-    here = world()
-    if here.is_main:
-        models.save(network, job.tokenizer, job.folder.path)
-    here.wait()
-    return fit
+    return trainer.fit(job, model, recipe, session)
 
 
 def _model_record(job: Job, model: PreTrainedModel, session: Session) -> ModelRecord:
@@ -137,7 +132,9 @@ def _with_reference_outputs(job: Job, model: PreTrainedModel, mixed: dict[str, b
     session.report.say("reference: the model as it is now, asked once about every row")
     task, half = job.task, torch.float16 if mixed.get("fp16") else torch.bfloat16
     encoded = []
-    with torch.autocast(model.device.type, half, enabled=any(mixed.values())), adapters.turned_off(model):
+    home, device = model.device, models.pick_device(session.options.device)
+    model.to(device)
+    with torch.autocast(device.type, half, enabled=any(mixed.values())), adapters.turned_off(model):
         for rows, settings in zip((job.encoded_train, job.encoded_validation), job.loop_settings, strict=True):
             without_reference = replace(settings, reference=None)
             batch_size = task.eval_batch_size
@@ -145,6 +142,7 @@ def _with_reference_outputs(job: Job, model: PreTrainedModel, mixed: dict[str, b
                 task, model, job.tokenizer, without_reference, batch_size, session.report, world=world()
             )
             encoded.append(rows.add_column("before", loop.run(rows)))
+    model.to(home)
     return replace(job, encoded_train=encoded[0], encoded_validation=encoded[1])
 
 

@@ -13,7 +13,7 @@ from llmkit.models import adapters, modules
 from llmkit.models.modules import Share
 from llmkit.options import AdapterOptions, ModelOptions
 from llmkit.training import distillation
-from llmkit.training.loop import distillation_loss
+from llmkit.training.loop import distillation_loss, strategies
 from llmkit.training.loop.job import Job, OpenModel
 
 
@@ -93,6 +93,8 @@ def _from_checkpoint(job: Job, spec: ModelSpec, options: ModelOptions) -> PreTra
     wanted = models.LoadRequest(
         auto_class, job.task.head_config(job.settings), training=True, unquantized=spec.unquantized_modules
     )
+    if strategies.loads_on_cpu(job.run.strategy):
+        options = replace(options, device="cpu")
     model, new = models.open_weights(job.resolved, wanted, job.tokenizer, options)
     if spec.adapter.adapts:
         base: adapters.AdapterBase = {**models.origin(job.resolved), "whole": spec.unquantized_modules}

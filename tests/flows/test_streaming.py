@@ -15,7 +15,8 @@ from conftest import write_csv, write_jsonl
 from datasets import Dataset
 from signalling import Signalling
 
-from llmkit.data import file_batches, open_dataset
+from llmkit.data import open_dataset
+from llmkit.data.files import batches
 from llmkit.data.streams import RowStream, open_streams
 from llmkit.errors import DataError, Stopped
 from llmkit.options import FileOptions, RunOptions, SplitOptions, TrainingOptions
@@ -130,7 +131,7 @@ def test_eval_measures_the_rows_that_were_kept_aside(llmkit, tmp_path, classifie
 
 
 def test_pretraining_streams_a_text(llmkit, tmp_path, monkeypatch):
-    monkeypatch.setattr(file_batches, "CHARACTERS_PER_ROW", 2000)
+    monkeypatch.setattr(batches, "CHARACTERS_PER_ROW", 2000)
     (tmp_path / "corpus.txt").write_text("".join(f"{line}\n" for line in tiny.corpus(600).split("\n\n")))
     ran = llmkit(
         "pretrain",
@@ -166,7 +167,7 @@ def test_pretraining_streams_a_text(llmkit, tmp_path, monkeypatch):
 )
 def test_what_cannot_be_streamed_is_one_sentence(llmkit, tmp_path, monkeypatch, classifier, arguments, phrase):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(file_batches, "BYTES_PER_READ", 1000)
+    monkeypatch.setattr(batches, "BYTES_PER_READ", 1000)
     monkeypatch.setattr(streaming, "HEAD_ROWS", 30)
     rows = tiny.reviews(60)
     write_jsonl(tmp_path / "rows.jsonl", rows[:20])

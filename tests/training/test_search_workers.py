@@ -99,6 +99,7 @@ def test_workers_try_each_trial_once_and_leave_the_model_of_the_best(llmkit, rev
     assert "nothing to do" in again.err
 
 
+@pytest.mark.slow
 def test_a_trial_is_trained_by_a_worker_as_it_is_alone(reviews, classifier, tmp_path):
     alone = begin(reviews, classifier, tmp_path / "alone", search=2, workers=1)
     beside = begin(reviews, classifier, tmp_path / "beside", search=2, workers=2)
@@ -109,6 +110,7 @@ def test_a_trial_is_trained_by_a_worker_as_it_is_alone(reviews, classifier, tmp_
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_fails_its_trial_and_another_takes_its_place(reviews, classifier, tmp_path, pool):
     report = Acting("trial 1: step ", lambda: worker_of(pool, 1).kill())
     trained = begin(reviews, classifier, tmp_path / "run", report)
@@ -119,6 +121,7 @@ def test_a_worker_that_is_killed_fails_its_trial_and_another_takes_its_place(rev
     assert not (tmp_path / "run/trials/1/checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_workers_that_die_one_after_the_other_end_the_search(reviews, classifier, tmp_path, monkeypatch):
     broken = tmp_path / "broken"
     broken.mkdir()
@@ -140,6 +143,7 @@ def test_workers_that_die_one_after_the_other_end_the_search(reviews, classifier
     assert sum(trial["state"] == "failed" for trial in resumed) == 2  # the third was cut short, and taken up again
 
 
+@pytest.mark.slow
 def test_an_error_that_all_trials_would_meet_ends_the_search(reviews, classifier, tmp_path):
     run = tmp_path / "run"
     report = Acting("trial 0: step ", lambda: signal.raise_signal(signal.SIGINT))
@@ -150,6 +154,7 @@ def test_an_error_that_all_trials_would_meet_ends_the_search(reviews, classifier
         begin(reviews, classifier, run, steps=60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_search_that_was_stopped_goes_on_where_it_was_with_any_number_of_workers(
     reviews, classifier, tmp_path, workers
@@ -176,6 +181,7 @@ def children_of(pid: int) -> list[int]:
     return [int(word) for path in Path(f"/proc/{pid}/task").glob("*/children") for word in path.read_text().split()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGKILL, -9)])
 def test_no_worker_outlives_the_search(reviews, classifier, tmp_path, number, code):

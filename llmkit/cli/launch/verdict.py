@@ -20,8 +20,8 @@ def verdict(ends: Mapping[int, Outcome], ranks: int, received: Sequence[int]) ->
     `received` are the signals that the launcher was sent.
     """
     failed = [end for end in ends.values() if end.failed]
-    if not failed:
-        first = ends[min(ends)] if ends else Outcome(0, 0)
+    first = ends[min(ends)] if ends else Outcome(0, 0)
+    if not first.failed and all(end.consequence for end in failed):  # the main one left, and others waited for it
         return first.code, first.sentence
     causes = [end for end in failed if not end.consequence and end.code not in STOPS]
     if received and all(_by_signal(end) for end in causes):

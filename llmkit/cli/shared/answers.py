@@ -10,6 +10,8 @@ from llmkit.errors import EmptyError
 from llmkit.options import RowOptions, TalkOptions
 from llmkit.output.report import Report
 
+SERVER = "a server answers, and --concurrency says how many requests wait there at a time"
+
 if TYPE_CHECKING:
     from llmkit.data.columns import Row
     from llmkit.inference.answering import Answerer, Prepared

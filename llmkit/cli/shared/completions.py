@@ -11,14 +11,19 @@ from llmkit.cli.shared.sources import say_sources
 from llmkit.output.report import Report
 
 if TYPE_CHECKING:
+    from llmkit.inference.endpoints.generating import EndpointGenerator
     from llmkit.inference.generation import Generator
 
 
-def print_completions(generator: Generator, texts: Sequence[str], batch_size: int, report: Report) -> None:
+def print_completions(
+    generator: Generator | EndpointGenerator, texts: Sequence[str], batch_size: int, report: Report
+) -> None:
     """Print what continues each text, with blank lines between; as it is written, where one is for a terminal."""
+    from llmkit.inference.generation import Generator
+
     names = prompt_names(len(texts))
     prompts = [generator.prompt(text, name) for text, name in zip(texts, names, strict=True)]
-    if len(prompts) == 1 and generator.streams and sys.stdout.isatty():
+    if isinstance(generator, Generator) and len(prompts) == 1 and generator.streams and sys.stdout.isatty():
         report.stream(texts[0] if generator.decoding.echo else "")
         if prompts[0].ids:
             generator.stream(prompts[0], report.stream)
@@ -31,3 +36,4 @@ def print_completions(generator: Generator, texts: Sequence[str], batch_size: in
             report.stream("\n" if number or place else "")
             report.line((prompt.text if generator.decoding.echo else "") + (completion or ""))
         say_sources(prompt.sources, report)
+    generator.say_truncated(report)

@@ -44,17 +44,20 @@ def evaluate_benchmarks(request: EvalRequest, report: Report, dry_run: bool) -> 
     """
     _refuse_flags(request)
     names = benchmarks.task_names(request.dataset)
-    resolved = models.resolve_model(request.model, report)
-    if request.evaluation.apply_chat_template:
-        tokenizer = models.load_tokenizer(resolved, request.model)
-        benchmarks.require_chat(resolved, tokenizer, request.evaluation.system_instruction)
+    resolved = _resolved(request, report)
     baseline = request.gates.baseline
     saved = read_saved(baseline) if baseline and looks_saved(baseline) else None
-    report.say(f"measuring {listing(names)} by lm-eval on {resolved.name}")
+    report.say(f"measuring {listing(names)} by lm-eval on {resolved.name if resolved else request.endpoint.base_url}")
     if dry_run:
         return
     earlier = _baseline_sides(names, request, baseline, report) if baseline and saved is None else {}
-    results, provenance = _run(names, request, resolved, request.model, report)
+    if resolved is None:
+        from llmkit.evaluation.benchmarks.served import run_served  # lm-eval is imported with it
+
+        model, found, provenance = run_served(names, request, _options(request), report)
+        request, results = replace(request, model=replace(request.model, model=model)), _renamed(found)
+    else:
+        results, provenance = _run(names, request, resolved, request.model, report)
     _refuse_unknown(request, [result for result in results if isinstance(result, BenchmarkResult)])
     for result in results:
         if isinstance(result, FailedBenchmark):
@@ -67,6 +70,20 @@ def evaluate_benchmarks(request: EvalRequest, report: Report, dry_run: bool) -> 
             yield result.name, _evaluation(result, request, before, provenance)
         except (OptionError, DataError) as error:
             yield result.name, error
+
+
+def _resolved(request: EvalRequest, report: Report) -> ResolvedModel | None:
+    """Return the model; None where a server has it."""
+    if request.endpoint.asks_server:
+        from llmkit.evaluation.benchmarks.served import refuse_flags
+
+        refuse_flags(request)
+        return None
+    resolved = models.resolve_model(request.model, report)
+    if request.evaluation.apply_chat_template:
+        tokenizer = models.load_tokenizer(resolved, request.model)
+        benchmarks.require_chat(resolved, tokenizer, request.evaluation.system_instruction)
+    return resolved
 
 
 def _refuse_flags(request: EvalRequest) -> None:
@@ -117,15 +134,7 @@ def _run(
     names: Sequence[str], request: EvalRequest, resolved: ResolvedModel, model_options: ModelOptions, report: Report
 ) -> tuple[list[BenchmarkResult | FailedBenchmark], Provenance]:
     """Return the benchmarks of one model, and what their figures rest on."""
-    evaluation = request.evaluation
-    options = BenchmarkOptions(
-        num_fewshot=evaluation.num_fewshot,
-        limit=request.data.limit,
-        batch_size=evaluation.batch_size,
-        seed=evaluation.seed,
-        apply_chat_template=evaluation.apply_chat_template,
-        system_instruction=evaluation.system_instruction,
-    )
+    evaluation, options = request.evaluation, _options(request)
     origin = origin_of(resolved, model_options, evaluation.batch_size, "lm_eval")
     title = {"dataset": "lm-eval (requests)", "split": "", "model": resolved.name, "task": "lm-eval"}
     started = time.monotonic()
@@ -141,8 +150,23 @@ def _run(
         "versions": origin["versions"],
         "seconds": seconds,
     }
-    renamed = [result if isinstance(result, FailedBenchmark) else _with_our_names(result) for result in results]
-    return renamed, provenance
+    return _renamed(results), provenance
+
+
+def _options(request: EvalRequest) -> BenchmarkOptions:
+    evaluation = request.evaluation
+    return BenchmarkOptions(
+        num_fewshot=evaluation.num_fewshot,
+        limit=request.data.limit,
+        batch_size=evaluation.batch_size,
+        seed=evaluation.seed,
+        apply_chat_template=evaluation.apply_chat_template,
+        system_instruction=evaluation.system_instruction,
+    )
+
+
+def _renamed(results: Sequence[BenchmarkResult | FailedBenchmark]) -> list[BenchmarkResult | FailedBenchmark]:
+    return [result if isinstance(result, FailedBenchmark) else _with_our_names(result) for result in results]
 
 
 def _refuse_unknown(request: EvalRequest, results: Sequence[BenchmarkResult]) -> None:

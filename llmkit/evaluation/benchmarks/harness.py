@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lm_eval.api.task import ConfigurableTask
 
     from llmkit.evaluation.benchmarks.language_model import PrefixSharingLM
+    from llmkit.evaluation.benchmarks.served import EndpointLM
 
 FEWSHOT_SEED = 1234  # lm-eval's own: the same examples as everyone's
 DEFAULT_SEEDS = (0, 1234, 1234)  # lm-eval's own of Python, NumPy and torch
@@ -85,6 +86,13 @@ def run(
     return [result for name in names for result in _run_name(lm, name, options, report, drops_system)]
 
 
+def run_on(
+    lm: EndpointLM, names: Sequence[str], options: BenchmarkOptions, report: Report
+) -> list[BenchmarkResult | FailedBenchmark]:
+    """Return the figures of each task, or why it has none, of a model that is at hand."""
+    return [result for name in names for result in _run_name(lm, name, options, report)]
+
+
 def require_chat(
     resolved: ResolvedModel, tokenizer: PreTrainedTokenizerBase, system_instruction: str | None = None
 ) -> None:
@@ -108,7 +116,7 @@ def _takes_system(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def _run_name(
-    lm: PrefixSharingLM, name: str, options: BenchmarkOptions, report: Report, drops_system: bool = False
+    lm: PrefixSharingLM | EndpointLM, name: str, options: BenchmarkOptions, report: Report, drops_system: bool = False
 ) -> Iterator[BenchmarkResult | FailedBenchmark]:
     """Yield the figures of each task that a name stands for, or why it has none."""
     report.debug(f"lm-eval: {name}")
@@ -159,7 +167,7 @@ def _set_fewshot(task: ConfigurableTask, num_fewshot: int | None) -> None:
     task.set_fewshot_seed(seed=FEWSHOT_SEED)
 
 
-def _evaluate(lm: PrefixSharingLM, task: ConfigurableTask, options: BenchmarkOptions) -> JsonObject:
+def _evaluate(lm: PrefixSharingLM | EndpointLM, task: ConfigurableTask, options: BenchmarkOptions) -> JsonObject:
     # not simple_evaluate: it asks the machine about itself for a second or two, at each call
     from lm_eval import evaluate
 

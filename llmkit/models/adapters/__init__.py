@@ -10,6 +10,7 @@ from llmkit.models.adapters.making import (
     last_parts,
     require_available,
     save_adapter,
+    saved_state,
 )
 from llmkit.models.adapters.opening import open_adapter
 from llmkit.models.adapters.saved import (
@@ -53,6 +54,7 @@ __all__ = [
     "save_adapter",
     "saved_rows",
     "saved_shapes",
+    "saved_state",
     "turned_off",
     "unmergeable_kind",
     "unquantized_base_modules",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,12 +123,15 @@ def add_adapter(
     return adapted
 
 
-def save_adapter(model: PeftModel, folder: Path) -> None:
-    """Write the adapter alone, and the config of the model that it makes."""
+def save_adapter(model: PeftModel, folder: Path, gathered: Mapping[str, torch.Tensor] | None = None) -> None:
+    """Write the adapter alone, and the config of the model that it makes.
+
+    `gathered` are the weights of a model of which this process holds a part.
+    """
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
-    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    state = get_peft_model_state_dict(model, gathered, save_embedding_layers=False)
     save_file({name: weights.contiguous() for name, weights in state.items()}, folder / WEIGHTS, {"format": "pt"})
     values = {**model.peft_config["default"].to_dict(), "inference_mode": True}
     sorted_values = {name: sorted(value) if isinstance(value, set) else value for name, value in values.items()}
@@ -136,3 +139,13 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     config = copy.deepcopy(model.config)
     vars(config).pop("quantization_config", None)  # of the base; `BASE_KEY` tells it
     config.save_pretrained(folder)
+
+
+def saved_state(model: PeftModel, folder: Path) -> dict[str, torch.Tensor]:
+    """Return the weights of a saved adapter by the names that they have in a model that is trained."""
+    from safetensors.torch import load_file
+
+    of_peft = {"default", "modules_to_save"}  # parts of names that are not saved
+    trained = [name for name, weights in model.named_parameters() if weights.requires_grad]
+    by_saved = {".".join(part for part in name.split(".") if part not in of_peft): name for name in trained}
+    return {by_saved[name]: weights for name, weights in load_file(folder / WEIGHTS).items()}

@@ -14,6 +14,7 @@ from llmkit.options.base import Options, seed_problems
 from llmkit.options.flags import flag
 
 Schedule = Literal["linear", "cosine", "constant", "inverse_sqrt"]
+Strategy = Literal["ddp", "fsdp", "fsdp-offload", "deepspeed-zero2", "deepspeed-zero3", "auto"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +115,17 @@ class SeriesOptions(Options):
             yield f"--search-space: there is no file {str(self.search_space)!r}"
 
 
+AUTO = "auto"
+
+
+def read_batch_size(text: object) -> int | str:
+    """Return a number of rows, or auto; anything else as it is, for `TrainingOptions` to refuse."""
+    try:
+        return int(str(text))
+    except ValueError:
+        return str(text)
+
+
 TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
 
 
@@ -124,7 +136,13 @@ class TrainingOptions(Options):
     epochs: Annotated[float | None, flag(panel="Training", help="Passes over the training rows.")] = None
     max_steps: Annotated[int | None, flag(panel="Training", help="Stop after so many optimizer steps.")] = None
     batch_size: Annotated[
-        int | None, flag(panel="Training", help="Rows of one forward pass of all processes together.")
+        int | Literal["auto"] | None,
+        flag(
+            panel="Training",
+            parser=read_batch_size,
+            metavar="INTEGER|auto",
+            help="Rows of one forward pass of all processes together; auto: as many as fit.",
+        ),
     ] = None
     learning_rate: Annotated[float | None, flag(panel="Training", help="Peak learning rate.")] = None
     seed: Annotated[int, flag(panel="Training", help="Seed of everything random.")] = 42
@@ -134,12 +152,22 @@ class TrainingOptions(Options):
         flag("--set", panel="Training", help="Any TrainingArguments field: --set max_grad_norm=0.5; repeatable."),
     ] = None
 
+    @property
+    def rows(self) -> int | None:
+        """The rows of a batch; None: they are not given, or the memory decides."""
+        return self.batch_size if isinstance(self.batch_size, int) else None
+
     def problems(self) -> Iterator[str]:
         if self.epochs is not None and not self.epochs > 0:
             yield f"--epochs must be more than 0, not {self.epochs}"
         if self.learning_rate is not None and not self.learning_rate > 0:
             yield f"--learning-rate must be more than 0, not {self.learning_rate}"
-        yield from self.at_least(1, "max_steps", "batch_size")
+        yield from self.at_least(1, "max_steps")
+        if self.batch_size is not None and not isinstance(self.batch_size, int):
+            if self.batch_size != AUTO:
+                yield f"--batch-size must be a number of rows or auto, not {self.batch_size!r}"
+        else:
+            yield from self.at_least(1, "batch_size")
         yield from seed_problems(self.seed)
         if self.epochs is not None and self.max_steps is not None:
             yield "--epochs and --max-steps exclude each other"
@@ -147,7 +175,7 @@ class TrainingOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(Options):
-    """The run folder."""
+    """Where a training is written to, and how it runs: nothing that it comes to depends on these."""
 
     output: Annotated[
         Path | None, flag("--output", "-o", panel="Run", help="Run folder; default runs/<dataset>-<model>.")
@@ -163,6 +191,10 @@ class RunOptions(Options):
         list[str] | None,
         flag(panel="Run", help=f"{', '.join(TRACKERS)} or none; repeatable; default: tensorboard where installed."),
     ] = None
+    strategy: Annotated[
+        Strategy,
+        flag(panel="Run", help="What each process holds: ddp a whole model, the others a part; auto: what fits."),
+    ] = "ddp"
 
     def problems(self) -> Iterator[str]:
         yield from self.writable(self.output)

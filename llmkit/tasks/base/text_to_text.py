@@ -186,6 +186,20 @@ class TextToText(Task):
         """Return the settings with the languages of source and target, where the task has them."""
         return settings
 
+    def asked_in_words(self, settings: TaskSettings, flags: TaskFlags) -> TaskSettings:
+        """Return the settings for a chat model of which nothing is known: a server's.
+
+        Raises:
+            ModelError, OptionError: what it is to be asked cannot be told.
+        """
+        prefix = self.instruction(settings, flags) if flags.prefix is None else flags.prefix
+        length = flags.target_length or self.default_target_length
+        return settings.with_specific(TextToTextSettings, prefix=prefix, target_length=length, chat=True)
+
+    @abstractmethod
+    def instruction(self, settings: TaskSettings, flags: TaskFlags) -> str:
+        """Return what stands before a source text where nothing but its columns and flags says what is wanted."""
+
     @abstractmethod
     def params_key(self, settings: TaskSettings) -> str:
         """Return what T5's `task_specific_params` call this task: summarization, translation_en_to_de."""

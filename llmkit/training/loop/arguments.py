@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import torch
 from transformers import TrainingArguments
@@ -37,6 +38,9 @@ FLAG_OF_FIELD = {
     "weight_decay": "--weight-decay",
     "hub_token": "`hf auth login`",
     "report_to": "--track",
+    "deepspeed": "--strategy",
+    "fsdp": "--strategy",
+    "fsdp_config": "--strategy",
 }
 LIBRARY_SCHEDULES = {"constant": "constant_with_warmup"}  # what the library calls schedules that it names otherwise
 
@@ -89,9 +93,9 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 def arguments(
-    recipe: Recipe, rows: int, folder: RunFolder, mixed: dict[str, bool], device: torch.device, best_metric: str
+    recipe: Recipe, rows: int, folder: RunFolder, engine: Mapping[str, object], device: torch.device, best_metric: str
 ) -> TrainingArguments:
-    """Return the TrainingArguments of a run on so many rows; `mixed` are those of its precision.
+    """Return the TrainingArguments of a run on so many rows; `engine` are those of its precision and its strategy.
 
     Raises:
         OptionError: the library refuses a value.
@@ -108,9 +112,8 @@ def arguments(
             "use_cpu": device.type == "cpu",
             "dataloader_pin_memory": device.type == "cuda",
             "ddp_broadcast_buffers": False,  # text models have none that change
-            "ddp_find_unused_parameters": False,
             "remove_unused_columns": False,
-            **mixed,
+            **engine,
             **recipe.overrides,
         }
     )

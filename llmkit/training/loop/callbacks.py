@@ -20,6 +20,7 @@ from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.output.live_table import TrainingTable
 from llmkit.output.report import Advance, Report, console, to_json
 from llmkit.runs.interrupts import StopRequest
+from llmkit.training.loop.checkpoints import all_finite
 
 REMEDY = "try a lower --learning-rate, or --dtype float32"
 
@@ -37,7 +38,7 @@ class DivergenceGuard(TrainerCallback):
     ) -> None:
         if state.global_step >= state.max_steps:
             control.should_evaluate = control.should_save = True
-        if control.should_save and not all(weights.isfinite().all() for weights in model.parameters()):
+        if control.should_save and not all_finite(model):
             raise DivergedError(f"training diverged: weights are not finite at step {state.global_step}; {REMEDY}")
         if control.should_save:
             control.should_log = True  # so that on_log sees the loss before the weights are written

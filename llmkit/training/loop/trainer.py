@@ -17,7 +17,7 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from datasets import Dataset
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainingArguments, set_seed
+from transformers import TrainerCallback, TrainerControl, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from llmkit import metrics, models
@@ -27,12 +27,14 @@ from llmkit.inference.prediction import PredictionLoop
 from llmkit.runs import RunFolder, drop_incomplete, newest_checkpoint
 from llmkit.runs.interrupts import StopRequest
 from llmkit.tasks.base.encoding import Batch, EncodedRow
-from llmkit.training.loop import tracking
+from llmkit.training.loop import strategies, tracking
 from llmkit.training.loop.arguments import arguments, precision
 from llmkit.training.loop.callbacks import DivergenceGuard, EarlyStopping, MetricsLogger, StopCallback, out_of_patience
+from llmkit.training.loop.checkpoints import StrategyTrainer, require_resumable
 from llmkit.training.loop.job import Job, OpenModel, Session
 from llmkit.training.loop.losses import Loss
 from llmkit.training.loop.recipe import Recipe
+from llmkit.training.loop.unused_weights import has_unused_weights
 from llmkit.training.rows.length_batches import LengthBatches
 from llmkit.training.rows.rank_batches import NoRows, RankBatches, RankCollator, RankStream
 
@@ -47,7 +49,7 @@ class Fit:
     best_value: float | None
 
 
-class TaskTrainer(Trainer):
+class TaskTrainer(StrategyTrainer):
     """A Trainer that measures with the task's own code, and takes its share of batches that `LengthBatches` orders."""
 
     control: TrainerControl
@@ -139,11 +141,13 @@ class TaskTrainer(Trainer):
             self.state.best_metric = None
         return bool(super()._determine_best_metric(metrics, trial))
 
-    def _save(self, output_dir: str | None = None, state_dict: object = None) -> None:
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
         """Save model and tokenizer; not training_args.bin, a pickle that can hold a token."""
+        if not self.args.should_save:
+            return
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        models.save(self.model, self.job.tokenizer, folder)
+        models.save(self.model, self.job.tokenizer, folder, state_dict)
 
     def _save_rng_state(self, output_dir: str) -> None:
         """Save what each process draws from; then the main one writes trainer_state.json, by which all is there."""
@@ -152,17 +156,26 @@ class TaskTrainer(Trainer):
 
 
 def fit(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> Fit:
-    """Train, keep the best checkpoint by the job's best metric, and leave its weights in the model.
+    """Train, keep the best checkpoint by the job's best metric, and save its weights in the run folder, whole.
 
     Raises:
         Stopped: a signal came and a checkpoint was saved.
         Interrupted: a second signal came before anything was saved.
         DivergedError: the loss or a gradient is not finite.
+        OptionError: the checkpoint to go on with is of another strategy, whose parts this one does not read.
     """
-    device = model.network.device
+    with strategies.environment(job.run.strategy):
+        return _fit(job, model, recipe, session)
+
+
+def _fit(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> Fit:
+    device = models.pick_device(session.options.device)
     mixed = precision(session.options, device)
     rows = len(job.encoded_train) if job.stream is None else 0  # of a stream no one knows: it has --max-steps
-    args = arguments(recipe, rows, job.folder, mixed, device, job.best_metric)
+    unused = world().size > 1 and job.run.strategy == "ddp" and has_unused_weights(job, model)
+    engine = mixed | strategies.fields(job.run.strategy, model.network, unused)
+    args = arguments(recipe, rows, job.folder, engine, device, job.best_metric)
+    strategies.keep_precise(args)
     here = world()
     if here.is_main:
         drop_incomplete(job.folder.checkpoints)
@@ -182,10 +195,12 @@ def fit(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> Fit:
         quiet = contextlib.redirect_stdout(sys.stderr)  # some trackers print
         with _stops_saved(job.folder), quiet, metrics_logger, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # it is accelerate's to change
-            _train(trainer, job.folder, recipe)
+            _train(trainer, job.folder, recipe, job.run.strategy)
         if stopping.stops and trainer.state.global_step < trainer.state.max_steps:
             here.wait()
             _stopped(job.folder)
+    trainer.save_model(str(job.folder.path))
+    here.wait()
     state = trainer.state
     return Fit(state.global_step, time.monotonic() - started, state.best_global_step, state.best_metric)
 
@@ -200,7 +215,7 @@ def _trainer(
     return made
 
 
-def _train(trainer: TaskTrainer, folder: RunFolder, recipe: Recipe) -> None:
+def _train(trainer: TaskTrainer, folder: RunFolder, recipe: Recipe, strategy: str) -> None:
     """Run the loop, or take up what is left of it: a run at its end only loads its best weights."""
     checkpoint = folder.resume_from
     if checkpoint is None:
@@ -209,6 +224,7 @@ def _train(trainer: TaskTrainer, folder: RunFolder, recipe: Recipe) -> None:
         trainer.world.wait()
         trainer.train()
         return
+    require_resumable(checkpoint, strategy)
     state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     patient = not out_of_patience(state["log_history"], trainer.args, recipe.patience)
     if state["global_step"] < state["max_steps"] and patient:

@@ -11,13 +11,14 @@ from typing import Any, Unpack
 
 from transformers import TrainerCallback, set_seed
 
-from llmkit import runs
+from llmkit import models, runs
 from llmkit.distributed.world import world
 from llmkit.errors import Interrupted, Stopped
 from llmkit.runs import MADE_HERE, RunFolder, read_run
 from llmkit.runs.interrupts import StopRequest
 from llmkit.runs.record import RunRecord
 from llmkit.training import jobs
+from llmkit.training.estimates.tracked import Subject
 from llmkit.training.jobs import Trained
 from llmkit.training.loop.job import Job, Session
 from llmkit.training.loop.recipe import Recipe, with_learning_rate
@@ -61,6 +62,12 @@ class TrialRun:
         if "seed" in values:  # of what training draws; the rows are measured alike
             job = replace(job, train_settings=replace(job.train_settings or job.settings, seed=values["seed"]))
         return replace(self, job=job, spec=self.spec.with_options(values), recipe=self.recipe.with_options(values))
+
+    @property
+    def subject(self) -> Subject:
+        """What is estimated of it."""
+        device = models.pick_device(self.session.options.device)
+        return Subject(self.job, self.spec, self.recipe, self.session, device)
 
     @property
     def default_recipe(self) -> Recipe:

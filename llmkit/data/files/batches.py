@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
+from typing import IO, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,7 +19,7 @@ from llmkit.data.formats.rows import fasttext_rows
 from llmkit.data.formats.schemas import KINDS as HELD
 from llmkit.data.formats.schemas import TYPES as ARROW_TYPES
 from llmkit.data.formats.table_types import converted_cells, written_kind
-from llmkit.data.formats.text import marked, refuse_unmarked_utf16
+from llmkit.data.formats.text import DataFile, Remote, marked, refuse_unmarked_utf16, stream_of
 from llmkit.errors import DataError, brief
 from llmkit.options import FileOptions
 
@@ -28,7 +29,7 @@ CHARACTERS_PER_ROW = 64_000  # of a text file
 LONGEST_ROW = 1 << 26  # characters of a row of a table, over which a quote that nothing closes is looked for
 
 
-def batches_of(path: Path, options: FileOptions, kinds: dict[str, str]) -> Iterator[Dataset]:
+def batches_of(path: DataFile, options: FileOptions, kinds: dict[str, str]) -> Iterator[Dataset]:
     """Yield the rows of a data file.
 
     Args:
@@ -63,15 +64,26 @@ def batches_of(path: Path, options: FileOptions, kinds: dict[str, str]) -> Itera
         raise DataError(f"{path}: {brief(error)}") from error
 
 
-def _of_parquet(path: Path) -> Iterator[pa.RecordBatch]:
+def _of_parquet(path: DataFile) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet
 
-    with pyarrow.parquet.ParquetFile(path) as file:
+    with pyarrow.parquet.ParquetFile(_seekable(path)) as file:
         yield from file.iter_batches(batch_size=ROWS_PER_BATCH)
 
 
-def _of_arrow(path: Path) -> Iterator[pa.RecordBatch]:
-    with pa.OSFile(str(path)) as source:
+def _seekable(path: DataFile) -> Path | IO[bytes]:
+    """Return a file of which parts are read."""
+    if isinstance(path, Path):
+        return path
+    opened = cast("Remote", path).open()
+    if not opened.seekable():
+        raise DataError(f"{path}: its server sends it whole alone; leave --streaming out, which copies it first")
+    return opened
+
+
+def _of_arrow(path: DataFile) -> Iterator[pa.RecordBatch]:
+    opened = _seekable(path)
+    with pa.OSFile(str(path)) if isinstance(opened, Path) else pa.PythonFile(opened, mode="r") as source:
         try:
             yield from pa.ipc.open_stream(source)
         except pa.ArrowInvalid:
@@ -79,7 +91,7 @@ def _of_arrow(path: Path) -> Iterator[pa.RecordBatch]:
             yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
 
 
-def _of_table(path: Path, kind: str, options: FileOptions, kinds: dict[str, str]) -> Iterator[Dataset]:
+def _of_table(path: DataFile, kind: str, options: FileOptions, kinds: dict[str, str]) -> Iterator[Dataset]:
     pieces = texts_of(path, options.encoding)
     head = next(pieces, "")
     layout = tables.layout_of(str(path), kind, head, options)
@@ -137,7 +149,7 @@ def _is_open(dialect: Dialect, text: str) -> bool:
     return '"' in text and any(not cell["end"] for cell in dialect.quoted.finditer(text))
 
 
-def _of_lines(path: Path, encoding: str) -> Iterator[Dataset]:
+def _of_lines(path: DataFile, encoding: str) -> Iterator[Dataset]:
     number = 1
     for text in texts_of(path, encoding):
         rows = files.json_lines(text, str(path), number)
@@ -147,14 +159,14 @@ def _of_lines(path: Path, encoding: str) -> Iterator[Dataset]:
         number += text.count("\n")
 
 
-def _of_labelled_lines(path: Path, encoding: str) -> Iterator[Dataset]:
+def _of_labelled_lines(path: DataFile, encoding: str) -> Iterator[Dataset]:
     for text in texts_of(path, encoding):
         lines = [line for line in text.splitlines() if line.strip()]
         for start in range(0, len(lines), ROWS_PER_BATCH):
             yield Dataset.from_dict({"text": lines[start : start + ROWS_PER_BATCH]})
 
 
-def _of_text(path: Path, encoding: str) -> Iterator[Dataset]:
+def _of_text(path: DataFile, encoding: str) -> Iterator[Dataset]:
     for text in texts_of(path, encoding):
         lines, rows, size = list[str](), list[str](), 0
         for line in text.splitlines(keepends=True):
@@ -167,14 +179,14 @@ def _of_text(path: Path, encoding: str) -> Iterator[Dataset]:
         yield Dataset.from_dict({"text": [row for row in rows if row]})
 
 
-def _opened(path: Path) -> pa.NativeFile:
+def _opened(path: DataFile) -> pa.NativeFile:
     try:
-        return pa.input_stream(str(path), compression=files.COMPRESSIONS.get(path.suffix.lower()))
+        return stream_of(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{path} cannot be read: {brief(error)}") from error
 
 
-def texts_of(path: Path, encoding: str) -> Iterator[str]:
+def texts_of(path: DataFile, encoding: str) -> Iterator[str]:
     """Yield the text of a file in pieces of whole lines, of about a block each."""
     decoder, rest = None, ""
     with _opened(path) as stream:
