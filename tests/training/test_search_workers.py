@@ -112,7 +112,7 @@ def test_a_trial_is_trained_by_a_worker_as_it_is_alone(reviews, classifier, tmp_
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_fails_its_trial_and_another_takes_its_place(reviews, classifier, tmp_path, pool):
-    report = Acting("trial 1: step 2/", lambda: worker_of(pool, 1).kill())
+    report = Acting("trial 1: step ", lambda: worker_of(pool, 1).kill())
     trained = begin(reviews, classifier, tmp_path / "run", report)
     outcomes = [trial["state"] for trial in trained.run_record["search"]["trials"]]
     assert outcomes == ["complete", "failed", "complete"]
@@ -128,15 +128,13 @@ def test_workers_that_die_one_after_the_other_end_the_search(reviews, classifier
     (broken / "sitecustomize.py").write_text(
         "import sys\n"
         "if 'llmkit.training.series' in sys.orig_argv:\n"
-        "    import transformers\n"
-        "    def set_seed(seed):\n"
+        "    import torch\n"
+        "    def manual_seed(seed):\n"
         "        raise KeyError('broken')\n"
-        "    transformers.set_seed = set_seed\n"
+        "    torch.manual_seed = manual_seed\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{broken}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    with pytest.raises(
-        ResourceError, match=r"^3 workers in a row .* KeyError: 'broken'; the traceback is in .*try fewer"
-    ):
+    with pytest.raises(ResourceError, match=r"^3 workers in a row .*: KeyError: 'broken'; the traceback is in "):
         begin(reviews, classifier, tmp_path / "run", search=8)
     monkeypatch.undo()
     monkeypatch.setattr("llmkit.training.jobs.draw_results", lambda *given: [])
@@ -148,13 +146,12 @@ def test_workers_that_die_one_after_the_other_end_the_search(reviews, classifier
 @pytest.mark.slow
 def test_an_error_that_all_trials_would_meet_ends_the_search(reviews, classifier, tmp_path):
     run = tmp_path / "run"
+    report = Acting("trial 0: step ", lambda: signal.raise_signal(signal.SIGINT))
     with pytest.raises(Stopped):
-        begin(
-            reviews, classifier, run, Acting("trial 0: step 2/", lambda: signal.raise_signal(signal.SIGINT)), search=3
-        )
+        begin(reviews, classifier, run, report, steps=60)
     (run / "trials" / "2").write_text("in the way")
     with pytest.raises(OptionError, match="is a file; a folder is wanted"):
-        begin(reviews, classifier, run, search=3)
+        begin(reviews, classifier, run, steps=60)
 
 
 @pytest.mark.slow
@@ -163,7 +160,7 @@ def test_a_search_that_was_stopped_goes_on_where_it_was_with_any_number_of_worke
     reviews, classifier, tmp_path, workers
 ):
     run = tmp_path / "run"
-    report = Acting("trial 1: step 2/", lambda: signal.raise_signal(signal.SIGTERM))
+    report = Acting("trial 1: step ", lambda: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(Stopped, match="the same command goes on"):
         begin(reviews, classifier, run, report, steps=60)
     assert json.loads((run / "run.json").read_text())["status"] == "stopped"

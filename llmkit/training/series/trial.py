@@ -14,7 +14,6 @@ from transformers import TrainerCallback, set_seed
 from llmkit import models, runs
 from llmkit.distributed.world import world
 from llmkit.errors import Interrupted, Stopped
-from llmkit.options import RunOptions
 from llmkit.runs import MADE_HERE, RunFolder, read_run
 from llmkit.runs.interrupts import StopRequest
 from llmkit.runs.record import RunRecord
@@ -57,8 +56,9 @@ class TrialRun:
         """
         identity = {**self.job.identity, **values}
         here = world()
-        run, folder = here.from_main(_opened(path, self.job.run, identity) if here.is_main else None)
-        job = replace(self.job, folder=folder, run=run, identity=identity)
+        begun = here.from_main(_is_begun(path) if here.is_main else None)
+        run = replace(self.job.run, output=path, resume=begun, overwrite=False)
+        job = replace(self.job, folder=runs.open_run(path, run, identity), run=run, identity=identity)
         if "seed" in values:  # of what training draws; the rows are measured alike
             job = replace(job, train_settings=replace(job.train_settings or job.settings, seed=values["seed"]))
         return replace(self, job=job, spec=self.spec.with_options(values), recipe=self.recipe.with_options(values))
@@ -143,12 +143,11 @@ def _copied(path: Path, folder: RunFolder, run_record: RunRecord) -> RunRecord:
     return run_record
 
 
-def _opened(path: Path, options: RunOptions, identity: Mapping[str, object]) -> tuple[RunOptions, RunFolder]:
-    """Return how the folder of a trial is opened, and the folder; one without a run.json was never begun."""
+def _is_begun(path: Path) -> bool:
+    """Tell whether there is something to go on with; a folder without a run.json has nothing, and is removed."""
     if path.exists() and read_run(path) is None:
         shutil.rmtree(path)
-    options = replace(options, output=path, resume=path.exists(), overwrite=False)
-    return options, runs.open_run(path, options, identity)
+    return path.exists()
 
 
 def delete_weights(path: Path) -> None:

@@ -218,8 +218,8 @@ class Workers:
         self._deaths += 1
         if self._deaths >= DEATHS:
             raise ResourceError(
-                f"{DEATHS} workers in a row ended without a trial, the last because {problem}; "
-                f"try fewer --workers, or --workers 1 to meet the error by itself"
+                f"{DEATHS} workers in a row ended in the middle of a trial, the last: {problem}; --workers 1 --resume "
+                "goes on in one process, where the error ends the command"
             )
         self._workers.append(Worker(worker.environment))
         if assignment is None:
