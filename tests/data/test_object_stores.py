@@ -385,6 +385,20 @@ def test_predictions_are_read_from_a_store(bucket, llmkit, tmp_path):
     assert (ran.code, "there is no s3://bucket/none.jsonl" in ran.err) == (2, True)
 
 
+def test_a_training_streams_from_a_store(bucket, llmkit, tmp_path, classifier):
+    reference = put("made/streamed/rows.jsonl", "".join(f"{json.dumps(row)}\n" for row in tiny.reviews(40)).encode())
+    flags = ("-m", classifier, "--streaming", "--max-steps", "2", "-o", tmp_path / "run")
+    ran = llmkit("finetune", reference, *flags)
+    assert ran.code == 0, ran.err
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["data"]["reference"] == reference
+
+
+def test_the_hub_that_cannot_be_asked_is_named(llmkit):
+    ran = llmkit("data", "hf://datasets/owner/name/rows.jsonl")
+    assert (ran.code, ran.err.count("\n")) == (4, 1), ran.err
+    assert "hf://datasets/owner/name/rows.jsonl" in ran.err
+
+
 @pytest.mark.parametrize(("reference", "code"), [("s3://nothing/a.jsonl", 2), ("s3://bucket/bad/empty.jsonl", 5)])
 def test_a_training_that_finds_nothing_writes_nothing(bucket, llmkit, tmp_path, classifier, reference, code):
     ran = llmkit("finetune", reference, "-m", classifier, "-o", tmp_path / "run")
