@@ -16,8 +16,9 @@ from conftest import write_jsonl
 
 from llmkit.data import fingerprint, open_dataset
 from llmkit.data.remote import RemoteFile
+from llmkit.data.remote.failures import failure
 from llmkit.data.streams import open_streams
-from llmkit.errors import DataError, EmptyError, HubError, LlmkitError, OptionError
+from llmkit.errors import DataError, EmptyError, HubError, LlmkitError, OptionError, ResourceError
 from llmkit.options import FileOptions, RowOptions, SplitOptions
 from llmkit.options.urls import full_url, unsigned
 from llmkit.output.report import Report
@@ -227,6 +228,28 @@ def test_keys_and_addresses_that_do_not_work(bucket, monkeypatch, read):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(HubError, match=r"^the server of s3://bucket/corpus cannot be reached; check the network"):
         read("s3://bucket/corpus")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "phrase"),
+    [
+        (PermissionError("Access Denied"), HubError, "access to gs://b/a.csv is forbidden (403); check the name"),
+        (type("HttpError", (Exception,), {"code": 403})(), HubError, "is forbidden (403)"),
+        (type("ResourceNotFoundError", (Exception,), {"status_code": 404})(), DataError, "there is no gs://b/a.csv"),
+        (
+            type("DefaultCredentialsError", (Exception,), {})(),
+            HubError,
+            "keys to read gs://b/a.csv: GOOGLE_APPLICATION",
+        ),
+        (TimeoutError(), HubError, "the server of gs://b/a.csv cannot be reached"),
+        (OSError(28, "No space left on device"), ResourceError, "no space left on the disk"),
+        (OSError("odd"), HubError, "gs://b/a.csv cannot be read (OSError: odd)"),
+    ],
+)
+def test_what_the_libraries_raise_is_a_sentence(error, kind, phrase):
+    said = failure(error, "gs://b/a.csv")
+    assert type(said) is kind
+    assert phrase in str(said)
 
 
 class Pages(http.server.BaseHTTPRequestHandler):
