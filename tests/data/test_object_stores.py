@@ -16,8 +16,9 @@ from conftest import write_jsonl
 
 from llmkit.data import fingerprint, open_dataset
 from llmkit.data.remote import RemoteFile
+from llmkit.data.remote.failures import failure
 from llmkit.data.streams import open_streams
-from llmkit.errors import DataError, EmptyError, HubError, LlmkitError, OptionError
+from llmkit.errors import DataError, EmptyError, HubError, LlmkitError, OptionError, ResourceError
 from llmkit.options import FileOptions, RowOptions, SplitOptions
 from llmkit.options.urls import full_url, unsigned
 from llmkit.output.report import Report
@@ -229,6 +230,28 @@ def test_keys_and_addresses_that_do_not_work(bucket, monkeypatch, read):
         read("s3://bucket/corpus")
 
 
+@pytest.mark.parametrize(
+    ("error", "kind", "phrase"),
+    [
+        (PermissionError("Access Denied"), HubError, "access to gs://b/a.csv is forbidden (403); check the name"),
+        (type("HttpError", (Exception,), {"code": 403})(), HubError, "is forbidden (403)"),
+        (type("ResourceNotFoundError", (Exception,), {"status_code": 404})(), DataError, "there is no gs://b/a.csv"),
+        (
+            type("DefaultCredentialsError", (Exception,), {})(),
+            HubError,
+            "keys to read gs://b/a.csv: GOOGLE_APPLICATION",
+        ),
+        (TimeoutError(), HubError, "the server of gs://b/a.csv cannot be reached"),
+        (OSError(28, "No space left on device"), ResourceError, "no space left on the disk"),
+        (OSError("odd"), HubError, "gs://b/a.csv cannot be read (OSError: odd)"),
+    ],
+)
+def test_what_the_libraries_raise_is_a_sentence(error, kind, phrase):
+    said = failure(error, "gs://b/a.csv")
+    assert type(said) is kind
+    assert phrase in str(said)
+
+
 class Pages(http.server.BaseHTTPRequestHandler):
     """A web server: /STATUS/... answers so, and what has a signature is given for it alone."""
 
@@ -383,6 +406,20 @@ def test_predictions_are_read_from_a_store(bucket, llmkit, tmp_path):
     assert (ran.code, f"{others}: none of its rows" in ran.err) == (2, True), ran.err
     ran = llmkit("eval", "s3://bucket/corpus/dev.jsonl", "--predictions", "s3://bucket/none.jsonl")
     assert (ran.code, "there is no s3://bucket/none.jsonl" in ran.err) == (2, True)
+
+
+def test_a_training_streams_from_a_store(bucket, llmkit, tmp_path, classifier):
+    reference = put("made/streamed/rows.jsonl", "".join(f"{json.dumps(row)}\n" for row in tiny.reviews(40)).encode())
+    flags = ("-m", classifier, "--streaming", "--max-steps", "2", "-o", tmp_path / "run")
+    ran = llmkit("finetune", reference, *flags)
+    assert ran.code == 0, ran.err
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["data"]["reference"] == reference
+
+
+def test_the_hub_that_cannot_be_asked_is_named(llmkit):
+    ran = llmkit("data", "hf://datasets/owner/name/rows.jsonl")
+    assert (ran.code, ran.err.count("\n")) == (4, 1), ran.err
+    assert "hf://datasets/owner/name/rows.jsonl" in ran.err
 
 
 @pytest.mark.parametrize(("reference", "code"), [("s3://nothing/a.jsonl", 2), ("s3://bucket/bad/empty.jsonl", 5)])
