@@ -23,6 +23,7 @@ from llmkit.data.streams import ConvertedStream, RowStream, Streams, open_stream
 from llmkit.errors import DataError, EmptyError, OptionError, did_you_mean, listing
 from llmkit.inspection.tokenizer_checks import require_spelled
 from llmkit.options import CorpusOptions, SplitOptions, TrainingOptions
+from llmkit.options.urls import is_url
 from llmkit.output.report import Report
 from llmkit.tasks import Task, TaskSettings
 from llmkit.training.rows.lanes import Lanes, Shard
@@ -75,7 +76,7 @@ def open_stream(reference: str, splits: SplitOptions, data: CorpusOptions, repor
             raise EmptyError("one row is too few to train on and to measure on; give --validation, or more rows")
         validation = f"{splits.train_split}[:{skip}]"
         parts = {splits.train_split: head.select(range(skip, len(head))), "validation": head.select(range(skip))}
-    elif validation in streams.splits or not Path(validation).exists():
+    elif validation in streams.splits or not (is_url(validation) or Path(validation).exists()):
         held_out = _split(streams, validation, "--validation").head(most, HEAD_CHARACTERS)
         parts[validation] = held_out
         validation = f"{validation}[:{len(held_out)}]"
