@@ -41,6 +41,6 @@ def classify(call: typer.Context, *, request: ClassifyRequest) -> None:
     task, resolved = resolve_task_and_model("classify", request.model, request.asked, report, DEFAULT_MODEL, roles)
     predictor = Predictor(task, resolved, request.model, request.asked)
     if rows.input:
-        answer_file(predictor, rows, talk, report)
+        answer_file(predictor, rows, request.launch, talk, report)
     else:
         answer_texts(predictor, request.inputs(texts, predictor.role), rows, talk, report)

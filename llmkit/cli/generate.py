@@ -55,7 +55,7 @@ def generate(call: typer.Context, *, request: GenerateRequest) -> None:
     require_readable(task, request)
     answerer = open_answerer(task, resolved, request, report)
     if rows.input:
-        answer_file(answerer, rows, talk, report)
+        answer_file(answerer, rows, request.launch, talk, report)
     elif talk.dry_run and isinstance(answerer, GroundedGenerator):
         show_passages(answerer, prompts, report)
     elif isinstance(answerer, Generator) and not (talk.dry_run or talk.json):
