@@ -57,7 +57,8 @@ class TrialRun:
         """
         identity = {**self.job.identity, **values}
         here = world()
-        run, folder = here.from_main(_opened(path, self.job.run, identity) if here.is_main else None)
+        run = here.from_main(_opening(path, self.job.run) if here.is_main else None)
+        folder = runs.open_run(path, run, identity)
         job = replace(self.job, folder=folder, run=run, identity=identity)
         if "seed" in values:  # of what training draws; the rows are measured alike
             job = replace(job, train_settings=replace(job.train_settings or job.settings, seed=values["seed"]))
@@ -143,12 +144,11 @@ def _copied(path: Path, folder: RunFolder, run_record: RunRecord) -> RunRecord:
     return run_record
 
 
-def _opened(path: Path, options: RunOptions, identity: Mapping[str, object]) -> tuple[RunOptions, RunFolder]:
-    """Return how the folder of a trial is opened, and the folder; one without a run.json was never begun."""
+def _opening(path: Path, options: RunOptions) -> RunOptions:
+    """Return how the folder of a trial is opened; one without a run.json was never begun, and is removed."""
     if path.exists() and read_run(path) is None:
         shutil.rmtree(path)
-    options = replace(options, output=path, resume=path.exists(), overwrite=False)
-    return options, runs.open_run(path, options, identity)
+    return replace(options, output=path, resume=path.exists(), overwrite=False)
 
 
 def delete_weights(path: Path) -> None:
