@@ -58,4 +58,4 @@ def _embed(embedder: Embedder, texts: list[str], request: EmbedRequest, report: 
     if texts and report.table_wanted and not rows.output:
         answer_texts(embedder, [{embedder.role: text} for text in texts], rows, talk, report)
     else:
-        answer_file(embedder, rows, talk, report, texts)
+        answer_file(embedder, rows, request.launch, talk, report, texts)

@@ -220,6 +220,17 @@ def identity_of(options: RowOptions, **more: object) -> str:
     return digest.hexdigest()
 
 
+def require_same_rows(options: RowOptions) -> None:
+    """Refuse an input file that is another one where another of the processes runs.
+
+    Raises:
+        DataError: naming the file, and the process.
+    """
+    here = world()
+    if here.size > 1:
+        here.require_alike(identity_of(options), f"the rows of {options.input}")
+
+
 def process(
     rows: Sequence[Row], prepared: Sequence[Prepared], answerer: Answerer[Prepared], options: RowOptions, report: Report
 ) -> None:

@@ -40,9 +40,12 @@ class LaunchOptions(Options):
     def require_enough(self, rows: int, processes: int, remedy: str = "fewer processes do") -> None:
         """Refuse more processes than there are rows for; those of a machine's GPUs, which nobody named, may be idle.
 
+        A dry run, which is one process, refuses what its command would.
+
         Raises:
             OptionError: naming the flag; `remedy` is its end.
         """
+        processes = max(processes, (self.processes or 1) * (self.nodes or 1))
         if self.processes is not None and rows < processes:
             plural = "" if rows == 1 else "s"
             raise OptionError(f"--processes {self.processes}: {processes} processes share {rows} row{plural}; {remedy}")

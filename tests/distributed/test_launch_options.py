@@ -196,3 +196,14 @@ def test_a_world_of_another_size_is_refused(monkeypatch):
         _check_world(LaunchOptions(processes=3), 2, None)
     with pytest.raises(OptionError, match="a launcher started 2 processes, and prompts"):
         _check_world(LaunchOptions(), 2, "prompts are answered in one")
+
+
+def test_more_processes_than_rows_are_refused_by_a_dry_run_too():
+    says = "--processes 3: 6 processes share 5 rows; fewer processes do"
+    options = LaunchOptions(processes=3, nodes=2, node_rank=0, main_address="h:1")
+    for processes in (6, 1):  # a dry run is one process
+        with pytest.raises(OptionError) as refused:
+            options.require_enough(5, processes)
+        assert str(refused.value) == says
+    options.require_enough(6, 6)
+    LaunchOptions().require_enough(1, 8)  # of GPUs that nobody named

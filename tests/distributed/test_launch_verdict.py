@@ -79,6 +79,8 @@ def test_the_last_line_of_a_rank_is_told_too(tmp_path):
     (tmp_path / "stderr-1").write_text("first\nfree(): invalid pointer\n\n", encoding="utf-8")
     end = ended_without_words({}, {1: (-6, 5)}, (), tmp_path)[1]
     assert end.sentence == "rank 1 was killed by SIGABRT: free(): invalid pointer"
+    killed = ended_without_words({}, {1: (-9, 5)}, (), tmp_path)[1]  # by another, whatever it was saying
+    assert killed.sentence == "rank 1 was killed by SIGKILL (out of memory?)"
 
 
 def test_outcomes_are_read_as_they_were_written(tmp_path):

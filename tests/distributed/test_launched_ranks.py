@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import tiny
+from conftest import write_jsonl
 
 from llmkit.cli.launch.fleet import Fleet
 from llmkit.cli.launch.ports import free_port
@@ -118,17 +121,25 @@ def test_no_rank_outlives_a_killed_launcher():
 def nodes(tmp_path: Path, *each: tuple[str, ...], host: str = "127.0.0.1") -> list[tuple[int, str, str]]:
     """Run the built-in model on nodes of this machine, with arguments of their own, and return how each ended."""
     rows = tmp_path / "rows.jsonl"
-    rows.write_text('{"prompt": "a fox"}\n', encoding="utf-8")
-    address = f"{host}:{free_port()}"
-    shared = ("--input", str(rows), "--max-new-tokens", "1", "--nodes", "2", "--main-address", address, "--quiet")
+    rows.write_text('{"prompt": "a fox"}\n{"prompt": "a dog"}\n', encoding="utf-8")
+    asked = ("generate", "--input", str(rows), "--max-new-tokens", "1")
+    return ended_on_nodes(asked, each, [tmp_path] * len(each), host)
+
+
+def ended_on_nodes(
+    asked: tuple[str, ...], each: tuple[tuple[str, ...], ...], folders: list[Path], host: str = "127.0.0.1"
+) -> list[tuple[int, str, str]]:
+    """Run a command on nodes of this machine, each in its folder, and return how each ended."""
+    shared = ("--nodes", "2", "--main-address", f"{host}:{free_port()}", "--quiet")
     running = [
         subprocess.Popen(
-            [sys.executable, "-m", "llmkit", "generate", *shared, *own],
+            [sys.executable, "-m", "llmkit", *asked, *shared, *own],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            cwd=folder,
         )
-        for own in each
+        for own, folder in zip(each, folders, strict=True)
     ]
     return [(process.returncode, *ended) for process in running for ended in [process.communicate(timeout=120)]]
 
@@ -139,6 +150,55 @@ def test_two_nodes_meet_on_another_address_of_the_loopback(tmp_path):
     assert [code for code, _, _ in ended] == [0, 0]
     assert ended[1][1:] == ("", "")
     assert "a fox" in ended[0][1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("finetune", "rows.jsonl", "-o", "run", "-m", "{classifier}"),
+        ("eval", "rows.jsonl", "-m", "{good}"),
+        ("embed", "--input", "rows.jsonl", "--output", "out.npy", "-m", "{encoder}"),
+    ],
+    ids=lambda asked: asked[0],
+)
+def test_nodes_that_hold_other_rows_under_one_name_are_refused(tmp_path, asked, classifier, good, encoder):
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        rows = tiny.reviews(30)
+        rows[7]["text"] += " indeed" * number
+        write_jsonl(folder / "rows.jsonl", rows)
+    typed = tuple(argument.format(**locals()) for argument in asked)
+    ended = ended_on_nodes(typed, (("--node-rank", "0"), ("--node-rank", "1")), folders)
+    says = (
+        "error: the rows of rows.jsonl are others in process 1 than in process 0: each process, on each node, needs "
+        "the same files\n"
+    )
+    assert ended == [(2, "", says)] * 2
+    assert [[path.name for path in folder.iterdir()] for folder in folders] == [["rows.jsonl"]] * 2
+
+
+@pytest.mark.slow
+def test_nodes_that_hold_another_model_under_one_name_are_refused(tmp_path, encoder):
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for number, folder in enumerate(folders):
+        shutil.copytree(encoder, folder / "model")
+        write_jsonl(folder / "rows.jsonl", tiny.reviews(30))
+        config = folder / "model" / "config.json"
+        config.write_text(config.read_text(encoding="utf-8") + "\n" * number, encoding="utf-8")
+    asked = ("embed", "--input", "rows.jsonl", "--output", "out.jsonl", "-m", "model")
+    ended = ended_on_nodes(asked, (("--node-rank", "0"), ("--node-rank", "1")), folders)
+    says = "error: the files of model are others in process 1 than in process 0: "
+    assert [(code, out, err.startswith(says)) for code, out, err in ended] == [(2, "", True)] * 2
+
+
+def test_more_processes_than_rows_of_a_file_are_refused(llmkit, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "a fox"}\n', encoding="utf-8")
+    done = llmkit("generate", "-i", rows, "--processes", 2, "-o", tmp_path / "out.jsonl")
+    assert (done.code, done.out, done.error) == (2, "", "--processes 2: 2 processes share 1 row; fewer processes do")
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_a_node_of_other_arguments_is_refused_on_both(tmp_path):

@@ -51,7 +51,8 @@ def ended_without_words(
             continue
         if code < 0:
             ended_here = rank in killed or code == -signal.SIGTERM
-            said = f"rank {rank} {_of_signal(-code)}{_last_words(folder, rank)}"
+            words = "" if code == -signal.SIGKILL else _last_words(folder, rank)  # it came from outside, at any point
+            said = f"rank {rank} {_of_signal(-code)}{words}"
             every[rank] = Outcome(rank, 128 - code, said, ended_here, float(when))
         else:
             said = f"rank {rank} ended with exit code {code}{_last_words(folder, rank)}"

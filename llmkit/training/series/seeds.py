@@ -42,7 +42,7 @@ def train_with_seeds(trial_run: TrialRun, count: int, identity: Mapping[str, obj
             report.say(f"seed {seed}:")
             trial_runs[seed] = trial_run.in_folder(folder.path / f"seed-{seed}", {"seed": seed})
             _train(trial_runs[seed])
-    results = world().from_main({seed: _result(trial) for seed, trial in trial_runs.items()})
+    results = {seed: _result(trial) for seed, trial in trial_runs.items()}
     seeds = spread(results, trial_run.job.best_metric)
     median = trial_runs[seeds["median_seed"]]
     run_record = copy_to_run_folder(
@@ -75,8 +75,12 @@ def _train(trial_run: TrialRun) -> None:
 
 
 def _result(trial_run: TrialRun) -> Mapping[str, Any]:
-    result: Mapping[str, Any] = (read_run(trial_run.job.folder.path) or {})["result"]
-    return result
+    """Return the result in a run.json; of several processes the main one wrote it, and reads it."""
+    here = world()
+    result: Mapping[str, Any] | None = None
+    if here.is_main:
+        result = (read_run(trial_run.job.folder.path) or {})["result"]
+    return here.from_main(result)
 
 
 def spread(results: ResultsBySeed, by: str) -> SeedsResult:
