@@ -42,7 +42,7 @@ def train_with_seeds(trial_run: TrialRun, count: int, identity: Mapping[str, obj
             report.say(f"seed {seed}:")
             trial_runs[seed] = trial_run.in_folder(folder.path / f"seed-{seed}", {"seed": seed})
             _train(trial_runs[seed])
-    results = world().from_main({seed: _result(trial) for seed, trial in trial_runs.items()})
+    results = {seed: _result(trial) for seed, trial in trial_runs.items()}
     seeds = spread(results, trial_run.job.best_metric)
     median = trial_runs[seeds["median_seed"]]
     run_record = copy_to_run_folder(
@@ -75,7 +75,10 @@ def _train(trial_run: TrialRun) -> None:
 
 
 def _result(trial_run: TrialRun) -> Mapping[str, Any]:
-    result: Mapping[str, Any] = (read_run(trial_run.job.folder.path) or {})["result"]
+    """Return the figures of a finished training, which of several processes the main one has written."""
+    here = world()
+    run_record = here.from_main(read_run(trial_run.job.folder.path) if here.is_main else None)
+    result: Mapping[str, Any] = (run_record or {})["result"]
     return result
 
 
