@@ -75,12 +75,11 @@ def _train(trial_run: TrialRun) -> None:
 
 
 def _result(trial_run: TrialRun) -> Mapping[str, Any]:
-    """Return the result in a run.json; of several processes the main one wrote it, and reads it."""
+    """Return the figures of a finished training, which of several processes the main one has written."""
     here = world()
-    result: Mapping[str, Any] | None = None
-    if here.is_main:
-        result = (read_run(trial_run.job.folder.path) or {})["result"]
-    return here.from_main(result)
+    run_record = here.from_main(read_run(trial_run.job.folder.path) if here.is_main else None)
+    result: Mapping[str, Any] = (run_record or {})["result"]
+    return result
 
 
 def spread(results: ResultsBySeed, by: str) -> SeedsResult:

@@ -145,8 +145,8 @@ class Trials:
         return {trial.number for trial in self._study.get_trials(deepcopy=False) if trial.state.is_finished()}
 
     def results(self) -> list[TrialResult]:
-        """Return what run.json says of each trial."""
-        return [_result(trial) for trial in self._study.trials]
+        """Return what run.json says of each trial that has ended."""
+        return [_result(trial) for trial in self._study.trials if trial.state.is_finished()]
 
     def _values(self, trial: Trial) -> dict[str, float | str]:
         """Return the values of a trial; the first has the defaults, those out of the space too.

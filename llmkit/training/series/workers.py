@@ -27,6 +27,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from transformers.utils import HF_MODULES_CACHE
+
 from llmkit.errors import ResourceError
 from llmkit.output.report import Report
 from llmkit.runs import RunFolder, read_run
@@ -231,6 +233,6 @@ class Workers:
 
 
 def _import_path() -> str:
-    """Return where a process finds this llmkit, be it installed or not."""
-    here = str(Path(__file__).parents[3])
-    return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
+    """Return where a process finds this llmkit, be it installed or not, and the code that came with a model."""
+    paths = [str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.pathsep.join([*paths, *([HF_MODULES_CACHE] if HF_MODULES_CACHE in sys.path else [])])
