@@ -26,6 +26,7 @@ from llmkit.distributed.world import world
 from llmkit.errors import GateMissed, LlmkitError, OptionError, UndecidedError, one_line
 from llmkit.options import print_version
 from llmkit.options.config_file import MAY_BE_EMPTY
+from llmkit.options.urls import unsigned
 
 # verb -> (module, what `llmkit --help` says of it); a module is imported when its command runs
 COMMANDS = {
@@ -36,6 +37,7 @@ COMMANDS = {
     "serve": ("serve", "Serve a model by OpenAI's API, through transformers or vLLM."),
     "data": ("data", "Look at a dataset before training on it: what it holds, and what is wrong with it."),
     "finetune": ("finetune", "Train a model on a dataset; the task is inferred from its columns."),
+    "plan": ("plan", "Tell what a training takes before it is begun: memory, FLOPs, time, cost."),
     "merge": ("merge", "Fold an adapter into the model that it was trained on."),
     "push": ("push", "Put a finished run on the Hub, with its model card."),
     "pretrain": ("pretrain", "Train a language model from scratch, or go on with one, on raw text."),
@@ -95,8 +97,9 @@ def _one_column_each(args: Sequence[str]) -> list[str]:
 def _load(name: str) -> Any:
     module = COMMANDS[name][0]
     function = getattr(importlib.import_module(f"llmkit.cli.{module}"), module)
+    settings = CONTEXT | getattr(function, "context", {})
     loaded = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    loaded.command(name, cls=CheckedCommand, context_settings=CONTEXT, epilog=function.epilog)(function)
+    loaded.command(name, cls=CheckedCommand, context_settings=settings, epilog=function.epilog)(function)
     return typer.main.get_command(loaded)
 
 
@@ -211,7 +214,7 @@ def _message(error: LlmkitError, argv: Sequence[str]) -> str:
     """Return what is said of an error; of data that can be read in several ways, the command for each."""
     if not isinstance(error, UndecidedError):
         return str(error)
-    typed = shlex.join(argv)
+    typed = shlex.join(map(unsigned, argv))
     lines = [f"  {phrase}\n    llmkit {typed} {flags}" for phrase, flags in error.readings]
     return "\n".join([f"{error.sentence}; one of these says which:", *lines])
 

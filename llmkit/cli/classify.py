@@ -58,6 +58,6 @@ def _label(predictor: Predictor, texts: list[str], request: ClassifyRequest, rep
     """Label texts, or the rows of a file, in the form that is asked for."""
     rows, talk = request.rows, request.talk
     if rows.input:
-        answer_file(predictor, rows, talk, report)
+        answer_file(predictor, rows, request.launch, talk, report)
     else:
         answer_texts(predictor, request.inputs(texts, predictor.role), rows, talk, report)

@@ -9,7 +9,6 @@ import typer
 from llmkit.cli.launch import run_on_ranks
 from llmkit.cli.shared.answers import SERVER, answer_file, answer_texts
 from llmkit.cli.shared.stdin import stdin_lines
-from llmkit.errors import OptionError
 from llmkit.options import EmbedRequest
 from llmkit.options.flags import option_groups, with_examples
 from llmkit.output.report import Report, quiet_libraries
@@ -33,9 +32,8 @@ def embed(call: typer.Context, *, request: EmbedRequest) -> None:
     Any model with hidden states will do, a decoder too. Prints a table on a terminal, and a JSON line for each text in
     a pipe or under --json. A blank text has no vector: null, or NaN in a .npy file.
     """
+    request.check()
     model, rows, talk = request.model, request.rows, request.talk
-    if request.texts and rows.input:
-        raise OptionError("give texts or --input, not both")
     one_process = SERVER if request.engine.asks_server else None if rows.input else ONE_PROCESS
     run_on_ranks(call, request.launch, model.device, talk, one_process)
     texts = request.texts or ([] if rows.input else stdin_lines(rows.encoding, "embed"))
@@ -60,4 +58,4 @@ def _embed(embedder: Embedder, texts: list[str], request: EmbedRequest, report: 
     if texts and report.table_wanted and not rows.output:
         answer_texts(embedder, [{embedder.role: text} for text in texts], rows, talk, report)
     else:
-        answer_file(embedder, rows, talk, report, texts)
+        answer_file(embedder, rows, request.launch, talk, report, texts)

@@ -27,7 +27,8 @@ def finetune(call: typer.Context, request: FinetuneRequest, talk: TalkOptions) -
 
     The best checkpoint by the task's metric is kept, and measured with the code of `llmkit eval`.
     """
-    run_on_ranks(call, request.launch, request.model.device, talk)
+    alone = "the workers of --search are processes that train different trials" if request.series.workers > 1 else None
+    run_on_ranks(call, request.launch, request.model.device, talk, alone)
     quiet_libraries(talk, request.model.offline)
     from llmkit.training.finetuning import run_finetune
 

@@ -80,7 +80,7 @@ def _answer(answerer: Answerer[Any], prompts: list[str], request: GenerateReques
 
     rows, talk = request.rows, request.talk
     if rows.input:
-        answer_file(answerer, rows, talk, report)
+        answer_file(answerer, rows, request.launch, talk, report)
     elif talk.dry_run and isinstance(answerer, GroundedGenerator):
         show_passages(answerer, prompts, report)
     elif isinstance(answerer, Generator | EndpointGenerator) and not (talk.dry_run or talk.json):

@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 from llmkit.data.folders import files_by_split, split_of
-from llmkit.data.loading import (
-    Source,
-    fingerprint,
-    hub_name,
-    load_splits,
-    local_path,
-    open_dataset,
-    unfolded,
-    weights_of,
-)
+from llmkit.data.loading import Source, fingerprint, local_path, open_dataset, weights_of
+from llmkit.data.remote.hub_datasets import hub_name, load_splits
 
 __all__ = [
     "Source",
@@ -23,6 +15,5 @@ __all__ = [
     "local_path",
     "open_dataset",
     "split_of",
-    "unfolded",
     "weights_of",
 ]

@@ -10,31 +10,23 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from datasets import Dataset, DatasetDict, IterableDatasetDict, Translation, load_dataset, load_from_disk
+from datasets import Dataset, DatasetDict, load_from_disk
 
 from llmkit import hub
 from llmkit.data import files
 from llmkit.data.conversions import Conversion, converted
+from llmkit.data.conversions.languages import unfolded
 from llmkit.data.folders import WHOLE_NAMES, read_folder, split_of
 from llmkit.data.formats import Part
 from llmkit.data.formats.json_values import is_json
 from llmkit.data.formats.schemas import between_splits, unified
-from llmkit.errors import DataError, EmptyError, HubError, OptionError, did_you_mean, listing, one_line
+from llmkit.data.remote import copied
+from llmkit.data.remote.hub_datasets import hub_name, load_splits
+from llmkit.errors import DataError, EmptyError, OptionError, did_you_mean
 from llmkit.errors.libraries import translated
 from llmkit.options import FileOptions
+from llmkit.options.urls import STORES, folder_name, is_url, unsigned
 from llmkit.output.report import Report
-
-# names that people type, and where the Hub keeps them today
-HOMES = {
-    "ag_news": "fancyzhx/ag_news",
-    "glue": "nyu-mll/glue",
-    "imdb": "stanfordnlp/imdb",
-    "rotten_tomatoes": "cornell-movie-review-data/rotten_tomatoes",
-    "super_glue": "aps/super_glue",
-    "tiny_shakespeare": "karpathy/tiny_shakespeare",
-    "wikitext": "Salesforce/wikitext",
-    "yelp_polarity": "fancyzhx/yelp_polarity",
-}
 
 
 @dataclass(frozen=True)
@@ -51,8 +43,17 @@ class Source:
     @property
     def slug(self) -> str:
         """A short name for folders: mrpc, reviews."""
+        if is_url(self.reference):
+            return folder_name(self.reference)
         name = "stdin" if self.reference == "-" else self.reference.rstrip("/").replace(":", "/").split("/")[-1]
         return name.split(".")[0] or "data"
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is one file."""
+        if is_url(self.reference):
+            return files.format_of(Path(folder_name(self.reference, whole=True))) is not None
+        return self.reference == "-" or Path(self.reference).is_file()
 
     def any(self) -> Dataset:
         """The split that columns and features are read from: train if there is one."""
@@ -89,6 +90,8 @@ def _weight_of(reference: str) -> tuple[str, float]:
     try:
         value = float(weight)
     except ValueError:
+        if is_url(reference):  # hf://datasets/owner/name@revision
+            return reference, 1.0
         value = math.nan
     if not 0 < value < math.inf:
         raise OptionError(f"{reference}: a weight is a number above 0, as in {name}@2, not {weight!r}")
@@ -117,21 +120,9 @@ def open_dataset(
         EmptyError: it holds no rows.
         HubError: the Hub cannot be reached or refuses access.
     """
+    reference = unsigned(reference)
     source = _opened(reference, revision, Reading(options or FileOptions(), report or Report(), text_columns))
     return replace(source, splits=DatasetDict({name: unfolded(part) for name, part in source.splits.items()}))
-
-
-def unfolded(dataset: Dataset) -> Dataset:
-    """Return a dataset with a column for each language in place of WMT's {"translation": {"en": ..., "de": ...}}."""
-    feature = dataset.features.get("translation")
-    is_texts = isinstance(feature, dict) and all(getattr(item, "dtype", None) == "string" for item in feature.values())
-    if not is_texts and not isinstance(feature, Translation):
-        return dataset
-    languages = feature.languages if isinstance(feature, Translation) else list(feature)
-    if set(languages) & set(dataset.column_names):
-        return dataset
-    columns = {f"translation.{language}": language for language in languages}
-    return dataset.flatten().rename_columns(columns)
 
 
 @dataclass(frozen=True)
@@ -151,9 +142,23 @@ class Reading:
 def _opened(reference: str, revision: str | None, reading: Reading) -> Source:
     if reference == "-":
         return reading.source(reference, {"train": [_stdin(reading.options, reading.report)]})
+    if is_url(reference):
+        return _from_store(reference, reading)
     path, config = local_path(reference)
     if path is None:
         return _from_hub(reference, revision, reading.report)
+    return _from_disk(reference, path, config, reading)
+
+
+def _from_store(reference: str, reading: Reading) -> Source:
+    copy = copied(reference)
+    with copy.named():
+        source = _from_disk(reference, copy.path, copy.inside, replace(reading, report=copy.report(reading.report)))
+    mixed = {name: copy.renamed(sentence) for name, sentence in source.mixed.items()}
+    return replace(source, mixed=mixed)
+
+
+def _from_disk(reference: str, path: Path, config: str | None, reading: Reading) -> Source:
     if path.is_file():
         part = files.read_part(path, reading.options, config)
         part.tell(reading.report)
@@ -176,8 +181,12 @@ def local_path(reference: str) -> tuple[Path | None, str | None]:
     """Return the path (and configuration) when the reference is one; never ask the Hub for a path that exists.
 
     Raises:
-        DataError: it reads as a path, and there is none.
+        DataError: it reads as a path or a URL, and there is none.
     """
+    scheme, is_other_url, _ = reference.partition("://")
+    if is_other_url and scheme.isalnum():
+        known = ", ".join(f"{name}://" for name in STORES if name != "memory")
+        raise DataError(f"{scheme}:// is not read; a file here is named by its path, and others by {known}")
     path = Path(reference).expanduser()
     if path.exists():
         return path, None
@@ -235,15 +244,6 @@ def _read_if_there(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
-def hub_name(reference: str) -> tuple[str, str | None]:
-    """Return the Hub's name and the configuration: `glue/mrpc` is nyu-mll/glue with mrpc."""
-    name, _, config = reference.partition(":")
-    owner, _, rest = name.partition("/")
-    if owner in HOMES and (rest or config):
-        return HOMES[owner], rest or config
-    return HOMES.get(name, name), config or None
-
-
 def _from_hub(reference: str, revision: str | None, report: Report) -> Source:
     name, config = hub_name(reference)
     sha = hub.commit("dataset", name, revision, report)
@@ -251,39 +251,6 @@ def _from_hub(reference: str, revision: str | None, report: Report) -> Source:
         splits = load_splits(name, config, revision=revision)
     benchmark = f"{name.split('/')[-1]}/{config}" if config else name.split("/")[-1]
     return Source(reference, splits, benchmark, sha, mixed=between_splits(splits))
-
-
-def load_splits(
-    name: str, config: str | None, revision: str | None = None, streaming: bool = False
-) -> DatasetDict | IterableDatasetDict:
-    """Return what `datasets.load_dataset` does, of all splits.
-
-    Raises:
-        DataError: there is no such configuration, or it cannot be opened.
-        HubError: it is not on this machine, and the Hub cannot be asked.
-    """
-    try:
-        return load_dataset(name, config, revision=revision, streaming=streaming)
-    except ValueError as error:
-        message = str(error)
-        if "Config name is missing" in message or "BuilderConfig" in message:
-            raise DataError(_which_config(name, config)) from error
-        raise DataError(f"{name!r} cannot be opened: {one_line(message)}") from error
-    except (FileNotFoundError, RuntimeError) as error:
-        if isinstance(error, ConnectionError) or "offline" in str(error).lower():
-            raise HubError(f"dataset {name!r} is not on this machine and the Hub cannot be asked") from error
-        raise DataError(f"{name!r} cannot be opened: {one_line(error, 300)}") from error
-
-
-def _which_config(name: str, config: str | None) -> str:
-    from datasets import get_dataset_config_names
-
-    known = get_dataset_config_names(name)
-    short = next((short for short, home in HOMES.items() if home == name), None)
-    example = f"{short}/{known[0]}" if short else f"{name}:{known[0]}"
-    if config is None:
-        return f"{name!r} has several configurations ({listing(known)}); name one, for example {example}"
-    return f"{name!r} has no configuration {config!r}{did_you_mean(config, known)}; it has {listing(known)}"
 
 
 def fingerprint(dataset: Dataset) -> str:

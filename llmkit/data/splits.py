@@ -18,6 +18,7 @@ from llmkit.data.labels import names_of
 from llmkit.data.loading import Source, open_dataset
 from llmkit.errors import DataError, EmptyError, did_you_mean, listing
 from llmkit.options import FileOptions, SplitOptions
+from llmkit.options.urls import is_url
 
 CUT_SHARE = 0.1
 END_SHARE = 0.05  # of a document whose end is held out
@@ -201,7 +202,7 @@ def cut_end(text: str) -> tuple[str, str]:
 
 def names_file(splits: DatasetDict, validation: str) -> bool:
     """Tell whether `--validation` names a file or a folder; a split of the dataset that is called so comes first."""
-    return re.split(r"[\[+]", validation)[0] not in splits and Path(validation).exists()
+    return re.split(r"[\[+]", validation)[0] not in splits and (is_url(validation) or Path(validation).exists())
 
 
 def _refuse_overlap(splits: DatasetDict, train: str, validation: str) -> None:
@@ -285,7 +286,7 @@ def evaluation_rows(
     for name in (*VALIDATIONS, "test"):
         if name in source.splits and labelled(source.splits[name]):
             return name, select(source.splits, name, limit)
-    if source.reference == "-" or Path(source.reference).is_file():  # one file: it is what the user wants measured
+    if source.is_file:  # one file: it is what the user wants measured
         name = next(iter(source.splits))
         if labelled(source.splits[name]):
             return name, select(source.splits, name, limit)

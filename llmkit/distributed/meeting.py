@@ -77,11 +77,12 @@ def _all_came(store: Store, size: int, timeout: float) -> None:
 
 def _difference(rank: int, main: Sequence[str], other: Sequence[str]) -> str:
     """Return the sentence on a command that differs from that of the main process."""
-    here = [argument for argument in other if argument not in main] or list(other)
-    there = [argument for argument in main if argument not in other] or list(main)
+    more = " ".join(argument for argument in other if argument not in main)
+    less = " ".join(argument for argument in main if argument not in other)
+    found = [f"{how} {one_line(what, 100)!r}" for how, what in (("with", more), ("without", less)) if what]
     return (
-        f"rank {rank} was started with other arguments than rank 0: {one_line(' '.join(here), 100)!r} instead of "
-        f"{one_line(' '.join(there), 100)!r}; start the same command on each node, only --node-rank differs"
+        f"rank {rank} was started {' and '.join(found) or 'with the arguments in another order'}, unlike rank 0: start "
+        "the same command on each node, only --node-rank differs"
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar, cast
 
 from llmkit.distributed.meeting import JOIN_TIMEOUT, form_group, meet
-from llmkit.errors import LaunchError
+from llmkit.errors import DataError, LaunchError
 
 T = TypeVar("T")
 
@@ -27,6 +28,11 @@ class World:
     def is_main(self) -> bool:
         """Whether this is the process that speaks and writes."""
         return self.rank == 0
+
+    @property
+    def spans_nodes(self) -> bool:
+        """Whether some of the processes run on another machine, where files of the same name may differ."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", self.size)) < self.size
 
     def gather(self, value: T) -> list[T]:
         """Return the value of each process, in the order of their ranks."""
@@ -58,6 +64,36 @@ class World:
         flag = torch.tensor([int(asked)])
         distributed.all_reduce(flag, op=distributed.ReduceOp.MAX)
         return bool(flag.item())
+
+    def require_alike(self, value: object, what: str) -> None:
+        """Refuse a process that was given something else than the main one, where each should have the same.
+
+        Raises:
+            DataError: `what` differs, such as "the rows of a.csv"; each process raises it.
+        """
+        values = self.gather(value)
+        other = next((rank for rank, held in enumerate(values) if held != values[0]), None)
+        if other is not None:
+            raise DataError(
+                f"{what} are others in process {other} than in process 0: each process, on each node, needs the same "
+                "files"
+            )
+
+    def all_fail(self, seconds: float) -> bool:
+        """Tell whether the other processes fail where this one does, and soon; where they do not, they wait for it."""
+        if self.size == 1:
+            return True
+        from torch.distributed.distributed_c10d import _get_default_store
+
+        store = _get_default_store()
+        turn = store.add(f"llmkit/failures/{self.rank}", 1)
+        keys = [f"llmkit/failed/{turn}/{rank}" for rank in range(self.size)]
+        store.set(keys[self.rank], "")
+        try:
+            store.wait(keys, timedelta(seconds=seconds))
+        except RuntimeError:
+            return False
+        return True
 
     def wait(self) -> None:
         """Go on when each process has come here."""

@@ -100,4 +100,6 @@ def _machine(error: BaseException) -> LlmkitError | None:
         return ResourceError("out of memory; try a smaller --batch-size or --max-length")
     if "No space left on device" in text or (isinstance(error, RuntimeError) and "inline_container" in text):
         return ResourceError("no space left on the disk; what was complete before is kept")
+    if "File too large" in text:  # EFBIG, as an OSError or of safetensors
+        return ResourceError("a file would be larger than is allowed here (ulimit -f, or the disk's file system)")
     return None

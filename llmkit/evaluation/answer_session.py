@@ -44,6 +44,9 @@ def open_session(
 
     Without a file that keeps the answers nothing would be left to go on from: signals then do what they usually do. Of
     several processes the main one has the file, and all know what it holds.
+
+    Raises:
+        DataError: of several processes one has another model, or other rows.
     """
     key = {
         **parts,
@@ -55,6 +58,8 @@ def open_session(
         "threads": torch.get_num_threads(),  # sums of floats depend on it
     }
     here = world()
+    here.require_alike(dict(parts), f"the rows of {title['dataset']}")
+    here.require_alike(origin["fingerprints"], f"the files of {title['model']}")
     with contextlib.ExitStack() as stack:
         answers = AnswerCache.open(key, title, report) if cache and here.is_main else AnswerCache()
         stack.callback(answers.close)

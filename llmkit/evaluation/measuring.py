@@ -20,6 +20,7 @@ from llmkit.distributed.world import world
 from llmkit.errors import EmptyError, ModelError, shortened
 from llmkit.evaluation.answer_session import AnswerSession, dtype_name, open_session, origin_of
 from llmkit.evaluation.plan import Plan
+from llmkit.inference.answering import why_not_finite
 from llmkit.inference.prediction import PredictionLoop
 from llmkit.metrics.observations import Observations
 from llmkit.output.report import Report
@@ -231,8 +232,7 @@ def _require_numbers(predictions: Sequence[Prediction], prepared: Prepared) -> N
         where = f"row {row + 1} ({shortened(prepared.rows[row][first])})"
     raise ModelError(
         f"{plan.resolved.name!r} answers {len(wrong)} of {len(predictions)} inputs with what is no finite number, the "
-        f"first is {where}: its weights are damaged, or {dtype_name(plan.options, plan.resolved.config)} overflows and "
-        "--dtype float32 would not"
+        f"first is {where}: {why_not_finite(dtype_name(plan.options, plan.resolved.config))}"
     )
 
 

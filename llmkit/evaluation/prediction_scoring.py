@@ -14,6 +14,7 @@ from llmkit import metrics, runs, tasks
 from llmkit.data import Source, fingerprint, open_dataset
 from llmkit.data.columns import Row, text_of
 from llmkit.data.predictions import cell_text, read_predictions, row_ids
+from llmkit.data.remote import on_disk
 from llmkit.data.splits import evaluation_rows
 from llmkit.errors import DataError, EmptyError, OptionError, listing, shortened
 from llmkit.evaluation.assessing import assess, possible_metrics
@@ -24,6 +25,7 @@ from llmkit.evaluation.result import Evaluation, MetricRequest, Subject
 from llmkit.metrics.observations import Observations, Texts
 from llmkit.metrics.texts.tokenizers import requested_tokenizer, tokenized, tokenizer_remarks
 from llmkit.options import DataOptions, EvalRequest, FileOptions
+from llmkit.options.urls import spelled
 from llmkit.output.report import Report
 from llmkit.output.result import Provenance
 from llmkit.tasks import Task, TaskSettings
@@ -158,13 +160,14 @@ def _has_text_task(source: Source, data: DataOptions) -> bool:
 
 def _observed(scored: ScoredRows, path: Path, options: FileOptions, report: Report) -> tuple[Observations, list[str]]:
     """Return what the file predicts for each row, and the content ids of the rows."""
-    predictions = read_predictions(path, options)
-    if predictions.note:
-        report.say(predictions.note)
     every = scored.split_rows
     ids = row_ids([every[column] for column in scored.settings.inputs.values() or every.column_names])
-    joined = join(predictions, every.to_list(), ids, scored.settings.columns, scored.numbers)
-    report.say(f"predictions: {len(joined.rows)} rows of {path}, {joined.how}")
+    with on_disk(path) as local:
+        predictions = read_predictions(local, options)
+        if predictions.note:
+            report.say(predictions.note.replace(str(local), spelled(path)))
+        joined = join(predictions, every.to_list(), ids, scored.settings.columns, scored.numbers)
+    report.say(f"predictions: {len(joined.rows)} rows of {spelled(path)}, {joined.how}")
     numbered = [{**row, "place": number} for row, number in zip(joined.rows, joined.numbers, strict=True)]
     remark = scored.task and scored.task.answers.remark_on_predictions(scored.rows, numbered, scored.settings)
     if remark:

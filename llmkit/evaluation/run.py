@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypedDict, Unpack
 
+from llmkit.distributed.world import world
 from llmkit.errors import OptionError
 from llmkit.evaluation.assessing import assess, possible_metrics, undefined_figures
 from llmkit.evaluation.comparison import ComparisonSide, looks_saved, read_saved, require_same_task
@@ -89,6 +90,7 @@ def _evaluate(request: EvalRequest, report: Report, dry_run: bool, name: str | N
         raise OptionError(*(f"{flag} is for lm-eval benchmarks (lm-eval:NAME)" for flag in evaluation.benchmark_flags))
     saved = read_saved(gates.baseline) if gates.baseline and looks_saved(gates.baseline) else None
     planned = plan(request, report)
+    request.launch.require_enough(len(planned.rows), world().size)
     baseline = _baseline_plan(request, report) if saved is None else None
     earlier_task = saved.task if saved else baseline.task.name if baseline else planned.task.name
     require_same_task(gates.baseline or "", earlier_task, planned.task.name)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from llmkit.distributed.outcomes import lost_peer
+from llmkit.distributed.world import world
 from llmkit.errors import GateMissed, LlmkitError, MembersFailed, OptionError, Stopped, one_line
 from llmkit.errors.libraries import translate
 from llmkit.evaluation.benchmarks import is_benchmark
@@ -19,6 +21,7 @@ from llmkit.options.overrides import field_types, from_mapping, other_names
 from llmkit.output.report import Report
 from llmkit.output.result import FailedResult, Result, SuiteResult
 
+OTHERS_TURN = 12.0  # seconds in which the other processes may fail of the same
 MEMBER_GROUPS: tuple[type[Options], ...] = (ModelOptions, DataOptions, EvalOptions, GateOptions)
 
 
@@ -91,9 +94,10 @@ class Outcome:
 def evaluate_all(request: EvalRequest, report: Report, dry_run: bool = False) -> Outcome:
     """Run what the dataset names: one evaluation, the benchmarks of an `lm-eval:` list, or the members of a suite.
 
+    What goes wrong in a member stands in the outcome; of several processes one that fails alone ends all.
+
     Raises:
-        OptionError: the suite itself cannot be read, or --strict comes without a gate. (What goes wrong in a member
-            stands in the outcome.)
+        OptionError: the suite itself cannot be read, or --strict comes without a gate.
     """
     suite, requests = None, [(request.dataset, request)]
     if is_suite(request.dataset) and not is_benchmark(request.dataset):
@@ -104,13 +108,29 @@ def evaluate_all(request: EvalRequest, report: Report, dry_run: bool = False) ->
     for name, member in requests:
         if suite is not None:
             report.say(f"== {name}")
+        world().wait()  # so that those who fail of the same do it soon after each other
         new = _run(name, member, report, dry_run)
         results += new
-        if any(isinstance(result, FailedEvaluation) and isinstance(result.error, Stopped) for result in new):
+        errors = [result.error for result in new if isinstance(result, FailedEvaluation)]
+        if any(isinstance(error, Stopped) for error in errors) or (errors and _fails_alone(errors[0])):
             break
     if suite is None and is_benchmark(request.dataset) and len(results) > 1:
         suite = request.dataset
     return Outcome(results, suite)
+
+
+def _fails_alone(error: Exception) -> bool:
+    """Tell whether the other processes go on without this one: no member can be measured then.
+
+    Raises:
+        Exception: the error, where the main process, which tells of it in the files, is one of the others.
+    """
+    here = world()
+    if not lost_peer(error) and here.all_fail(OTHERS_TURN):
+        return False
+    if not here.is_main:
+        raise error
+    return True
 
 
 def _run(name: str, request: EvalRequest, report: Report, dry_run: bool) -> list[Evaluation | FailedEvaluation]:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Generic, TypeVar
 
+import numpy as np
 from transformers import PreTrainedModel
 
 from llmkit import models
 from llmkit.data.columns import Row, text_of
+from llmkit.errors import ModelError
 from llmkit.inference.row_files import TextCounts
 from llmkit.models import ResolvedModel
 from llmkit.options import ModelOptions, RowOptions
@@ -132,3 +134,19 @@ class Answerer(ABC, Generic[Prepared]):
     def cells(self, inputs: Row, answer: Answer) -> list[str]:
         """Return the cells of one row of that table; several lines in a cell stand one below the other."""
         raise NotImplementedError(f"{type(self).__name__} answers in texts")
+
+
+def first_not_finite(predictions: Sequence[Sequence[float]]) -> int | None:
+    """Return the place of the first prediction that is not of finite numbers, or None."""
+    return next((number for number, each in enumerate(predictions) if not np.isfinite(each).all()), None)
+
+
+def not_finite(model: str, row: int, dtype: str) -> ModelError:
+    """Return what is said of a model whose answer to a row is not of finite numbers."""
+    return ModelError(f"{model!r} answers row {row} with what is no finite number: {why_not_finite(dtype)}")
+
+
+def why_not_finite(dtype: str) -> str:
+    """Return a phrase on what may be wrong with a model of a precision whose answers are not finite numbers."""
+    name, damaged = dtype.removeprefix("torch."), "its weights are damaged"
+    return damaged if name == "float32" else f"{damaged}, or {name} overflows and --dtype float32 would not"

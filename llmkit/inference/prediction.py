@@ -15,7 +15,7 @@ from llmkit.data.columns import Row, given_texts, text_of
 from llmkit.distributed.world import ALONE, World
 from llmkit.errors import DataError, OptionError, Stopped
 from llmkit.inference.answer_cache import AnswerCache
-from llmkit.inference.answering import Answerer, LongTexts
+from llmkit.inference.answering import Answerer, LongTexts, first_not_finite, not_finite
 from llmkit.inference.row_files import TextCounts, inputs_of, require_alike
 from llmkit.models import ResolvedModel
 from llmkit.options import AskOptions, ModelOptions, RowOptions
@@ -160,6 +160,7 @@ class Predictor(Answerer[Row]):
 
         Raises:
             DataError: a row contradicts itself, or the model cannot answer it.
+            ModelError: it answers with what is no finite number.
         """
         usable = [number for number, inputs in enumerate(prepared) if self.is_answerable(inputs)]
         answers = [self.task.answers.empty(self.settings) for _ in prepared]
@@ -177,6 +178,10 @@ class Predictor(Answerer[Row]):
             raise DataError(f"row {start + usable[refused[0]] + 1}: {refused[1]}")
         encoded = self.task.encoding.encode(rows, self.tokenizer, settings, training=False)
         predictions = self.predictions_of(encoded, settings, batch_size)
+        wrong = first_not_finite(predictions)
+        if wrong is not None:  # a label would be made up of them
+            row = usable[encoded["row"][wrong] if "row" in encoded.column_names else wrong]
+            raise not_finite(self.resolved.name, start + row + 1, str(self.model.dtype))
         cut = self.task.encoding.cut_roles(rows, encoded, self.tokenizer, settings)
         self.counts = self.counts.plus(TextCounts(len(usable), tuple(cut.values()), kind))
         if self.asked.windows is not None and cut:

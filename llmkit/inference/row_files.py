@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from llmkit.data import files
 from llmkit.data.columns import Row, input_list, input_text, is_nothing, kind_of, names_of
 from llmkit.data.label_sets import as_list
+from llmkit.data.remote import on_disk
 from llmkit.distributed.world import World, world
 from llmkit.errors import DataError, Interrupted, OptionError, Stopped
 from llmkit.errors.characters import require_characters_in_rows
@@ -56,13 +57,14 @@ def read_rows(options: RowOptions) -> list[dict[str, Any]]:
     path = options.input
     if path is None:
         raise OptionError("--input names the file of rows")
-    if path.is_dir():
-        raise DataError(f"--input {str(path)!r} is a folder; a file of rows is wanted")
-    if not path.is_file():
-        hint = "; without --input, standard input is read" if str(path) == "-" else ""
-        raise DataError(f"there is no file {str(path)!r}{hint}")
-    rows = files.read_rows(path, options)[: options.limit]
-    require_characters_in_rows(rows, str(path))
+    with on_disk(path) as local:
+        if local.is_dir():
+            raise DataError(f"--input {str(local)!r} is a folder; a file of rows is wanted")
+        if not local.is_file():
+            hint = "; without --input, standard input is read" if str(path) == "-" else ""
+            raise DataError(f"there is no file {str(path)!r}{hint}")
+        rows = files.read_rows(local, options)[: options.limit]
+        require_characters_in_rows(rows, str(local))
     rows = _without_nan_among_texts(rows)
     if options.output and options.output.suffix == ".csv":  # one heading for all rows, in all chunks
         names = dict.fromkeys(names_of(rows))
@@ -208,11 +210,25 @@ def _csv_cell(value: object) -> object:
 
 def identity_of(options: RowOptions, **more: object) -> str:
     """Return a digest of the input's bytes and the options: what makes two commands the same one."""
-    digest = hashlib.sha256(options.input.read_bytes() if options.input else b"")
+    digest = hashlib.sha256()
+    if options.input:
+        with on_disk(options.input) as local:
+            digest.update(local.read_bytes())
     names = ("column", "limit", "batch_size", "encoding", "delimiter", "header", "skip_rows", "comment")
     values = {**{name: getattr(options, name) for name in names}, **more}
     digest.update(json.dumps(values, sort_keys=True, default=str).encode())
     return digest.hexdigest()
+
+
+def require_same_rows(options: RowOptions) -> None:
+    """Refuse an input file that is another one where another of the processes runs.
+
+    Raises:
+        DataError: naming the file, and the process.
+    """
+    here = world()
+    if here.size > 1:
+        here.require_alike(identity_of(options), f"the rows of {options.input}")
 
 
 def process(

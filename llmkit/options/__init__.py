@@ -23,6 +23,7 @@ from llmkit.options.evaluation import CompareOptions, EvalOptions, GateOptions, 
 from llmkit.options.generation import ChatOptions, DecodingOptions, GenerationOptions
 from llmkit.options.launch import LaunchOptions
 from llmkit.options.model import ModelOptions
+from llmkit.options.planning import PlanOptions
 from llmkit.options.publishing import PushOptions
 from llmkit.options.requests import (
     ClassifyRequest,
@@ -64,6 +65,7 @@ __all__ = [
     "MergeOptions",
     "ModelOptions",
     "Options",
+    "PlanOptions",
     "PretrainRequest",
     "PushOptions",
     "ReadingOptions",

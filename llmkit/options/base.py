@@ -18,6 +18,7 @@ import typer
 from llmkit.errors import OptionError
 from llmkit.options.config_file import read_config
 from llmkit.options.flags import flag
+from llmkit.options.urls import unsigned_fields
 
 TOKENS, ROWS = 1_000_000, 65_536  # more of a context, and of a batch, than any model or machine takes
 LIMITS: dict[str, tuple[float, float]] = {  # the least and the most of an option, beyond which it hangs or fails
@@ -30,6 +31,9 @@ LIMITS: dict[str, tuple[float, float]] = {  # the least and the most of an optio
     "distill_states": (0, 1e6),
     "distill_temperature": (1e-3, 1000),
     "epochs": (1e-6, 100_000),
+    "gpu_memory": (1e-3, 10_000),
+    "gpu_tflops": (1e-6, 1e6),
+    "gpus": (1, 1_000_000),
     "join_timeout": (1, 10**6),
     "learning_rate": (1e-12, 1e40),
     "limit": (1, 10**12),
@@ -38,6 +42,7 @@ LIMITS: dict[str, tuple[float, float]] = {  # the least and the most of an optio
     "max_length": (4, TOKENS),
     "max_new_tokens": (1, TOKENS),
     "max_steps": (1, 10**9),
+    "measure_steps": (1, 10_000),
     "node_rank": (0, 10**6),
     "nodes": (1, 10**6),
     "num_beams": (1, 1024),
@@ -45,6 +50,7 @@ LIMITS: dict[str, tuple[float, float]] = {  # the least and the most of an optio
     "num_return_sequences": (1, 1024),
     "passages": (1, 1000),
     "patience": (1, TOKENS),
+    "price_per_hour": (1e-6, 1e6),
     "processes": (1, 4096),
     "repetition_penalty": (0.01, 100),
     "port": (1, 65_535),
@@ -64,6 +70,7 @@ LIMITS: dict[str, tuple[float, float]] = {  # the least and the most of an optio
     "vocab_size": (64, 2_000_000),
     "warmup": (0, 10**9),
     "weight_decay": (0, 1000),
+    "workers": (1, 1024),
 }
 
 
@@ -81,6 +88,7 @@ class Options:
     """A group of options that refuses to exist with a bad value."""
 
     def __post_init__(self) -> None:
+        unsigned_fields(self)
         problems = (*self.problems(), *self.beyond_limits(), *self.beyond_choices())
         if problems:
             raise OptionError(*problems)

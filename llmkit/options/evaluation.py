@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from llmkit.options.base import Options, limit_problems, limits, seed_problems
 from llmkit.options.flags import flag
+from llmkit.options.urls import is_url
 
 TokenizerName = Literal[  # as sacrebleu calls them
     "13a", "intl", "zh", "char", "ja-mecab", "ko-mecab", "flores200", "flores101", "spm", "spBLEU-1K", "none"
@@ -94,7 +95,7 @@ class EvalOptions(Options):
             if not all(pair.partition("=")):
                 yield f"--label-map takes MODEL=DATASET (LABEL_0=negative), not {pair!r}"
         for name, path in (("--predictions", self.predictions), ("--swap", self.swap)):
-            if path is not None and not path.is_file():
+            if path is not None and not is_url(path) and not path.is_file():
                 yield f"{name}: there is no file {str(path)!r}"
         if self.predictions is not None and self.swap is not None:
             yield "--swap asks the model again, and --predictions has none"

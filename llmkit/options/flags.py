@@ -7,11 +7,12 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from llmkit.errors import OptionError
+from llmkit.options.urls import REFERENCES, unsigned
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -41,6 +42,7 @@ def option_groups(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(**given: object) -> None:
+        given = {name: unsigned(value) if name in REFERENCES else value for name, value in given.items()}
         problems: list[str] = []
         built = {name: _build(kind, given, problems) for name, kind in groups.items()}
         if problems:
@@ -77,10 +79,18 @@ def _flags(kind: type[DataclassInstance]) -> list[inspect.Parameter]:
             parameters += _flags(hints[field.name])
             continue
         default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
+        if default is not inspect.Parameter.empty:
+            hints[field.name] = _of_one_type(hints[field.name])
         parameters.append(
             inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[field.name])
         )
     return parameters
+
+
+def _of_one_type(hint: Any) -> Any:
+    """Return the annotation of a flag of several types as one of text, which the flag's parser reads."""
+    option = next((each for each in getattr(hint, "__metadata__", ()) if getattr(each, "parser", None)), None)
+    return hint if option is None else Annotated[str | None, option]
 
 
 def with_examples(*lines: str) -> Callable[[Command], Command]:

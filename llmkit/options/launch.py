@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from llmkit.errors import OptionError
 from llmkit.options.base import Options
 from llmkit.options.flags import flag
 
@@ -36,6 +37,19 @@ class LaunchOptions(Options):
         float, flag(panel="Launch", help="Seconds to wait for all processes and nodes to come.")
     ] = JOIN_TIMEOUT
 
+    def require_enough(self, rows: int, processes: int, remedy: str = "fewer processes do") -> None:
+        """Refuse more processes than there are rows for; those of a machine's GPUs, which nobody named, may be idle.
+
+        A dry run, which is one process, refuses what its command would.
+
+        Raises:
+            OptionError: naming the flag; `remedy` is its end.
+        """
+        processes = max(processes, (self.processes or 1) * (self.nodes or 1))
+        if self.processes is not None and rows < processes:
+            plural = "" if rows == 1 else "s"
+            raise OptionError(f"--processes {self.processes}: {processes} processes share {rows} row{plural}; {remedy}")
+
     def problems(self) -> Iterator[str]:
         yield from self.at_least(1, "processes", "nodes", "join_timeout")
         yield from self.at_least(0, "node_rank")
@@ -51,7 +65,7 @@ class LaunchOptions(Options):
         missing = [name for name, value in wanted.items() if value is None]
         given = [name for name, value in wanted.items() if value is not None]
         if nodes > 1 and missing:
-            example = " ".join(missing).replace("-rank", "-rank 0").replace("-address", "-address HOST:29500")
+            example = " ".join(missing).replace("-rank", "-rank 0").replace("-address", "-address H:29500")
             yield f"--nodes {nodes} needs {' and '.join(missing)}, such as {example}"
         if self.nodes is None and given:
             yield f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} for several nodes: add --nodes"

@@ -23,6 +23,7 @@ from llmkit.options.training.adapters import AdapterOptions
 from llmkit.options.training.distillation import DistillingOptions
 from llmkit.options.training.pretraining import ArchitectureOptions
 from llmkit.options.training.recipe import RecipeOptions, RunOptions, SeriesOptions, TrainingOptions, TunedRecipeOptions
+from llmkit.options.urls import unsigned_fields
 
 DATASET_HELP = "glue/mrpc, org/name, org/name:config, a file, a folder, or -; several with weights: a@2 b."
 CORPUS_HELP = "Text files, folders, JSONL files or datasets; - is stdin."
@@ -43,6 +44,9 @@ class FinetuneRequest:
     series: SeriesOptions = field(default_factory=SeriesOptions)
     run: RunOptions = field(default_factory=RunOptions)
     launch: LaunchOptions = field(default_factory=LaunchOptions)
+
+    def __post_init__(self) -> None:
+        unsigned_fields(self)
 
     @property
     def identity(self) -> dict[str, object]:
@@ -73,6 +77,9 @@ class PretrainRequest:
     run: RunOptions = field(default_factory=RunOptions)
     launch: LaunchOptions = field(default_factory=LaunchOptions)
 
+    def __post_init__(self) -> None:
+        unsigned_fields(self)
+
     @property
     def identity(self) -> dict[str, object]:
         """The options that make two trainings the same one, by name, for run.json."""
@@ -102,6 +109,9 @@ class EvalRequest:
     gates: GateOptions = field(default_factory=GateOptions)
     files: ResultOptions = field(default_factory=ResultOptions)
     launch: LaunchOptions = field(default_factory=LaunchOptions)
+
+    def __post_init__(self) -> None:
+        unsigned_fields(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,3 +207,12 @@ class EmbedRequest:
     rows: VectorRowOptions = field(default_factory=VectorRowOptions)
     launch: LaunchOptions = field(default_factory=LaunchOptions)
     talk: TalkOptions = field(default_factory=TalkOptions)
+
+    def check(self) -> None:
+        """Refuse what contradicts itself.
+
+        Raises:
+            OptionError: naming the flags.
+        """
+        if self.texts and self.rows.input:
+            raise OptionError("give texts or --input, not both")

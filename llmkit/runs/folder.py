@@ -41,7 +41,7 @@ MADE_HERE = (
     "added_tokens.json",
     "trials.png",
 )
-KEPT_HERE = ("search.db",)  # what a search goes on from: of no use anywhere else
+KEPT_HERE = ("search.journal*", "search.db")  # what a search goes on from: of no use anywhere else
 RUNS_WITHIN = ("seed-*", "trials/*")  # of several trainings: each has a run.json of its own
 TRACKED = ("tensorboard", "wandb")  # what trackers write there
 

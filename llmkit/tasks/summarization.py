@@ -28,6 +28,7 @@ TEXT_PAIRS = (
     ("report", "summary"),
     ("content", "summary"),
 )
+CHAT_PREFIX = "Summarize:\n\n"  # what a chat model is asked
 LIST_PAIR = ("source", "target")  # of sentences, and of summaries: scitldr
 
 
@@ -67,14 +68,14 @@ class Summarization(TextToText):
     encoding = TextToTextEncoding(name)
     answers = GeneratedText(name, encoding)
 
-    def params_key(self, settings: TaskSettings) -> str:
-        return self.name
+    def instruction(self, settings: TaskSettings, flags: TaskFlags) -> str:
+        return CHAT_PREFIX
 
     def default_prefix(
-        self, settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase | None
+        self, settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
     ) -> str:
         if not config.is_encoder_decoder:
-            return "Summarize:\n\n"  # what a chat model is asked
+            return CHAT_PREFIX
         return "summarize: " if config.model_type in PREFIXED_FAMILIES else ""
 
 

@@ -109,23 +109,30 @@ class Translation(TextToText):
             raise OptionError(f"--source and --target are both {source}: two languages are wanted")
         return settings.with_specific(TextToTextSettings, source=source, target=target)
 
-    def params_key(self, settings: TaskSettings) -> str:
-        languages = settings.of(TextToTextSettings)
-        known = languages.source is not None and languages.target is not None
-        return f"{self.name}_{languages.source}_to_{languages.target}" if known else self.name
+    def instruction(self, settings: TaskSettings, flags: TaskFlags) -> str:
+        of_columns = [language_codes.code_of(settings.columns.get(role, "")) for role in self.columns.roles]
+        source, target = flags.source or of_columns[0], flags.target or of_columns[1]
+        if source is not None and source == target:
+            raise OptionError(f"--source and --target are both {source}: two languages are wanted")
+        return _chat_prefix(settings.with_specific(TextToTextSettings, source=source, target=target))
 
     def default_prefix(
-        self, settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase | None
+        self, settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
     ) -> str:
         if not config.is_encoder_decoder:
-            source, target = _english_names(settings, "a chat model is told in words")
-            return f"Translate from {source} to {target}:\n\n"
+            return _chat_prefix(settings)
         if _marian_targets(tokenizer):
             return f"{settings.of(TextToTextSettings).target} "
         if config.model_type not in PREFIXED_FAMILIES:
             return ""
         source, target = _english_names(settings, f"a {config.model_type} is told by a prefix")
         return f"translate {source} to {target}: "
+
+
+def _chat_prefix(settings: TaskSettings) -> str:
+    """Return what a chat model is asked before each text."""
+    source, target = _english_names(settings, "a chat model is told in words")
+    return f"Translate from {source} to {target}:\n\n"
 
 
 def _language_columns(dataset: Dataset) -> list[str]:
@@ -153,7 +160,7 @@ def _english_names(settings: TaskSettings, how: str) -> tuple[str, str]:
     return source, language_codes.english_name(languages.target, "--target")
 
 
-def _marian_targets(tokenizer: PreTrainedTokenizerBase | None) -> list[str]:
+def _marian_targets(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Return the marks, as >>fr<<, of a Marian model that writes several languages."""
     return list(getattr(tokenizer, "supported_language_codes", None) or ())
 

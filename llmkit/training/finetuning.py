@@ -23,12 +23,16 @@ from llmkit.options import (
 )
 from llmkit.options.training.search_space import described, read_space
 from llmkit.output.report import Report
+from llmkit.training.estimates.estimate import say_estimate, warn_if_too_large
+from llmkit.training.estimates.strategies import suggested_strategy
+from llmkit.training.estimates.tracked import Subject
 from llmkit.training.jobs import Trained, finished
 from llmkit.training.loop import strategies
 from llmkit.training.loop.arguments import checked_overrides, precision
-from llmkit.training.loop.recipe import require_one_schedule
+from llmkit.training.loop.recipe import require_one_schedule, require_rows_for_all
 from llmkit.training.planning import plan
 from llmkit.training.rows import streaming
+from llmkit.training.series.devices import require_devices
 from llmkit.training.series.search import Search, require_optuna
 from llmkit.training.series.seeds import say_plan, train_with_seeds
 from llmkit.training.series.space import space_for
@@ -75,6 +79,18 @@ def finetune(
     return run_finetune(request, report or Report(), dry_run)
 
 
+def planned_finetuning(request: FinetuneRequest, report: Report) -> Subject:
+    """Return what is estimated of a finetuning, after all that its dry run checks.
+
+    Raises:
+        OptionError, DataError, ModelError, EmptyError: as `finetune`.
+    """
+    overrides = checked_overrides(request.training.set)
+    require_one_schedule(request.recipe, overrides)
+    _require_possible(request)
+    return plan(request, request.identity | request.series.given, overrides, report).subject
+
+
 def run_finetune(request: FinetuneRequest, report: Report, dry_run: bool = False) -> Trained | None:
     """Do what `finetune` does, for a request.
 
@@ -93,22 +109,26 @@ def run_finetune(request: FinetuneRequest, report: Report, dry_run: bool = False
         identity["search_space"] = described(space)
     trial_run = plan(request, identity, overrides, report)
     device = models.pick_device(request.model.device)
-    trial_run = replace(trial_run, job=strategies.with_strategy(trial_run.job, device, None, report))
+    require_rows_for_all(trial_run.recipe, request.launch)
+    suggestion = suggested_strategy(trial_run.subject)
+    trial_run = replace(trial_run, job=strategies.with_strategy(trial_run.job, device, suggestion, report))
     share = trial_run.spec.share
     if dry_run and share is not None and trial_run.spec.trains_less:
         report.say(share.description)
     search = None
     if series.search is not None:
-        search = Search(trial_run, space_for(request, trial_run, space), series.search, identity)
+        search = Search(trial_run, space_for(request, trial_run, space), series.search, identity, series.workers)
     if dry_run:
         if search is not None:
             search.say_plan()
         if series.seeds is not None:
             say_plan(trial_run, series.seeds)
+        say_estimate(trial_run.subject)
         return None
     if trial_run.job.folder.finished:
         report.say(f"{trial_run.job.folder.path} holds this run, finished: nothing to do")
         return finished(trial_run.job, trial_run.session)
+    warn_if_too_large(trial_run.subject)
     if search is not None:
         return search.run()
     return trial_run.train() if series.seeds is None else train_with_seeds(trial_run, series.seeds, identity)
@@ -125,6 +145,7 @@ def _require_possible(request: FinetuneRequest) -> None:
     tasks.requested_tasks("finetune", request.data.task, request.data)
     device = models.pick_device(request.model.device)
     precision(request.model, device)
+    require_devices(request.series.workers, request.model)
     adapters.require_available(request.adapter, device)
     strategies.require_possible(request.run.strategy, device, request.adapter)
 

@@ -22,6 +22,7 @@ from llmkit.evaluation.run import subject_of
 from llmkit.inference.prediction import PredictionLoop
 from llmkit.metrics.texts.tokenizers import tokenizer_remarks
 from llmkit.models import adapters, modules
+from llmkit.models.fingerprints import fingerprints
 from llmkit.options import TaskFlags
 from llmkit.output.curves import draw_curves
 from llmkit.output.plots import draw_results
@@ -259,9 +260,16 @@ def _trained_on(job: Job) -> dict[str, object]:
 def require_same_data(job: Job) -> None:
     """Refuse to go on with a run, or to take it for finished, on other rows than it was begun with.
 
+    Of several processes each has to have the same rows.
+
     Raises:
         DataError: the rows to train on, or those to measure on, are not those that its run.json tells of.
     """
+    if world().size > 1:
+        held = {name: value for name, value in data_record(job).items() if name.endswith(("sha256", "rows"))}
+        world().require_alike(held, f"the rows of {job.reference}")
+    if world().spans_nodes:  # tokenizers and configs; the weights are those of the main process
+        world().require_alike(fingerprints(job.resolved), f"the files of {job.resolved.name}")
     recorded = None if job.run.overwrite else (runs.read_run(job.folder.path) or {}).get("data")
     if not recorded:
         return

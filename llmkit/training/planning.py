@@ -22,11 +22,13 @@ from llmkit.metrics import require_known
 from llmkit.models import ResolvedModel
 from llmkit.models.weight_files import weight_fingerprint
 from llmkit.options import FinetuneRequest, SplitOptions
+from llmkit.options.training.recipe import AUTO
 from llmkit.output.report import Report
 from llmkit.runs import RunFolder
 from llmkit.tasks import Reference, Task, TaskSettings, input_columns
 from llmkit.training import distillation
 from llmkit.training.distillation import Teacher
+from llmkit.training.estimates.batch_size import with_auto_batch
 from llmkit.training.jobs import require_same_data
 from llmkit.training.loop.job import Job, Session, between_steps
 from llmkit.training.loop.recipe import Recipe, amended, class_weights, finetuning_recipe, with_learning_rate
@@ -69,16 +71,10 @@ def plan(
     must_count = request.series.search is not None
     spec = model_spec(job, request.adapter, request.model, must_count)
     weights = class_weights(request.recipe, job.task, job.settings, job.encoded_train, report)
-    default = finetuning_recipe(job.task, request.training, _default_batch_size(job), overrides)
+    default = finetuning_recipe(job.task, request.training, job.default_batch_size, overrides)
     recipe = _sized(amended(default, request.recipe, weights), spec, job)
-    return TrialRun(job, spec, recipe, Session(report, request.model))
-
-
-def _default_batch_size(job: Job) -> int:
-    """Return how many rows make a step: where several are packed into one, so few that a step is of as many as ever."""
-    encoded = job.encoded_train
-    packed = sum(encoded["rows"]) if "rows" in encoded.column_names else len(encoded)
-    return max(1, round(job.task.default_batch_size * len(encoded) / packed))
+    trial_run = TrialRun(job, spec, recipe, Session(report, request.model))
+    return replace(trial_run, recipe=with_auto_batch(trial_run.subject, request.training.batch_size == AUTO))
 
 
 def _sized(recipe: Recipe, spec: ModelSpec, job: Job) -> Recipe:
@@ -95,9 +91,9 @@ def _sized(recipe: Recipe, spec: ModelSpec, job: Job) -> Recipe:
 
 def _job(request: FinetuneRequest, command_identity: dict[str, object], teacher: Teacher | None, report: Report) -> Job:
     chosen = _chosen_rows(request, command_identity, teacher, report)
-    resolved, task, source = chosen.resolved, chosen.task, chosen.source
+    task, source = chosen.task, chosen.source
     parts, rows, labels = _checked(chosen, request, report)
-    tokenizer = models.load_tokenizer(resolved, request.model)
+    tokenizer = models.load_tokenizer(chosen.resolved, request.model)
     settings = _settings(chosen, request, labels, rows.train, tokenizer)
     parts = numbered(parts, chosen.rows)
     for part in parts:
@@ -114,7 +110,7 @@ def _job(request: FinetuneRequest, command_identity: dict[str, object], teacher:
         identity=chosen.folder.options_with(request.identity),
         task=task,
         settings=settings,
-        resolved=resolved,
+        resolved=chosen.resolved,
         lr_multiplier=request.adapter.lr_multiplier * task.lr_multiplier,
         teacher=teacher,
         tokenizer=tokenizer,

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PretrainedConfig, PreTrainedModel, set_seed
 
-from llmkit import models, runs, tasks
+from llmkit import models, runs
 from llmkit.data.parts import Part
-from llmkit.distributed.world import world
-from llmkit.errors import EmptyError, OptionError, listing
+from llmkit.errors import EmptyError, listing
 from llmkit.inspection.checks import check
 from llmkit.metrics import require_known
 from llmkit.models import ResolvedModel, architectures
-from llmkit.models.architectures import SIZES, Size
 from llmkit.options import (
+    AdapterOptions,
     ArchitectureOptions,
     CorpusOptions,
     ModelOptions,
@@ -26,15 +25,22 @@ from llmkit.options import (
     SplitOptions,
     TrainingOptions,
 )
+from llmkit.options.training.recipe import AUTO
 from llmkit.output.report import Report
 from llmkit.runs import RunFolder
 from llmkit.tasks import Task, TaskSettings
 from llmkit.tasks.base.language_modeling import text_column
+from llmkit.training.estimates.batch_size import with_auto_batch
+from llmkit.training.estimates.estimate import say_estimate, warn_if_too_large
+from llmkit.training.estimates.strategies import suggested_strategy
+from llmkit.training.estimates.tracked import Subject
 from llmkit.training.jobs import Trained, finished, require_same_data, train
 from llmkit.training.loop import strategies
 from llmkit.training.loop.arguments import checked_overrides, precision
 from llmkit.training.loop.job import Job, OpenModel, Session, between_steps
-from llmkit.training.loop.recipe import Recipe, amended, require_one_schedule
+from llmkit.training.loop.recipe import Recipe, amended, require_one_schedule, require_rows_for_all
+from llmkit.training.model_spec import ModelSpec
+from llmkit.training.pretraining_start import Start, family, start_of
 from llmkit.training.rows import mixture, streaming
 from llmkit.training.rows.corpus import Corpus, read_corpus
 from llmkit.training.rows.streaming import StreamedDataset
@@ -42,18 +48,6 @@ from llmkit.training.unigram import unigram_loss
 
 DEFAULT_EPOCHS = 4.0  # repeated text is nearly as good as fresh up to four times: Muennighoff et al., 2023
 MEASUREMENTS = 5
-
-
-@dataclass(frozen=True)
-class Start:
-    """What training starts from: a task, a tokenizer, and a new config or a model that there is."""
-
-    task: Task
-    tokenizer: PreTrainedTokenizerBase
-    size: Size
-    context: int  # tokens of a block
-    config: PretrainedConfig | None = None
-    resolved: ResolvedModel | None = None
 
 
 class PretrainGroups(TypedDict, total=False):
@@ -106,31 +100,53 @@ def run_pretrain(request: PretrainRequest, report: Report, dry_run: bool = False
     precision(request.model, device)
     strategies.require_possible(request.run.strategy, device)
     job, start = _plan(request, report)
-    job = strategies.with_strategy(job, device, None, report)
+    subject = _subject(job, start, request, overrides, report)
+    job = strategies.with_strategy(job, device, suggested_strategy(subject), report)
+    session = subject.session
     if dry_run:
+        say_estimate(subject)
         return None
-    session = Session(report, request.model)
     if job.folder.finished:
         report.say(f"{job.folder.path} holds this run, finished: nothing to do")
         return finished(job, session)
+    warn_if_too_large(subject)
     set_seed(request.training.seed)
     model = OpenModel(_open(start, request.model, job.run.strategy))
-    trained = train(job, model, _recipe(start, request, overrides), session)
+    trained = train(job, model, subject.recipe, session)
     report.say(f"for comparison, a smoothed unigram model of this tokenizer: loss {unigram_loss(job):.4f}")
     return trained
+
+
+def planned(request: PretrainRequest, report: Report) -> Subject:
+    """Return what is estimated of a pretraining, after all that its dry run checks.
+
+    Raises:
+        OptionError, DataError, ModelError, EmptyError: as `pretrain`.
+    """
+    overrides = checked_overrides(request.training.set)
+    require_one_schedule(request.recipe, overrides)
+    streaming.require_steps(request.splits, request.training)
+    return _subject(*_plan(request, report), request, overrides, report)
+
+
+def _subject(job: Job, start: Start, request: PretrainRequest, overrides: dict[str, object], report: Report) -> Subject:
+    """Return what is estimated of a job, with the batch that --batch-size auto comes to."""
+    device, recipe = models.pick_device(request.model.device), _recipe(start, request, overrides)
+    subject = Subject(job, ModelSpec(AdapterOptions()), recipe, Session(report, request.model), device)
+    return replace(subject, recipe=with_auto_batch(subject, request.training.batch_size == AUTO))
 
 
 def _plan(request: PretrainRequest, report: Report) -> tuple[Job, Start]:
     """Settle and say all that the training is, up to the model that it starts from."""
     model, data, run = request.model.model, request.data, request.run
     if request.training.metric is not None and model is None:
-        require_known(request.training.metric, _family(request)[0].metric_names(None), "--metric")
+        require_known(request.training.metric, family(request)[0].metric_names(None), "--metric")
     components, streamed = mixture.open_components(request.corpus, data, request.splits, report)
     corpus = read_corpus(components, data, request.splits, request.training.seed, report)
-    name = Path(model).name if model else f"{_family(request)[1]}-{request.architecture.size}"
+    name = Path(model).name if model else f"{family(request)[1]}-{request.architecture.size}"
     path = run.output or Path("runs") / f"{corpus.sources[0].slug}-{name}"
     folder = runs.open_run(path, run, request.identity, Path(model) if model else None)
-    start = _start(corpus, request, report)
+    start = start_of(corpus, request, report)
     _check_documents(corpus, start.task, report)
     job = _job(corpus, start, request, folder, report)
     job = job if streamed is None else _streamed(job, streamed, data)
@@ -143,91 +159,6 @@ def _check_documents(corpus: Corpus, task: Task, report: Report) -> None:
     rows = {"training": corpus.rows.train, "held-out": corpus.rows.validation}
     parts = [Part(name, documents, named=False, filtered=True) for name, documents in rows.items()]
     check(task, {"text": "text"}, parts, False, report)
-
-
-def _family(request: PretrainRequest) -> tuple[Task, str]:
-    """Return the task and the model family that --arch and --task ask for; each implies the other.
-
-    Raises:
-        OptionError: they contradict each other.
-    """
-    pretrained, arch = [task for task in tasks.TASKS.values() if task.architectures], request.architecture.arch
-    if request.data.task is not None:
-        task = tasks.get_task(request.data.task)
-        if task not in pretrained:
-            raise OptionError(f"--task {task.name} is not pretrained; {listing(t.name for t in pretrained)} are")
-        if arch not in (None, *task.architectures):
-            raise OptionError(f"--arch {arch} does not learn {task.name}; {listing(task.architectures)} does")
-        return task, arch or task.architectures[0]
-    arch = arch or "llama"
-    return next(task for task in pretrained if arch in task.architectures), arch
-
-
-def _start(corpus: Corpus, request: PretrainRequest, report: Report) -> Start:
-    """Settle task, tokenizer and config; say what was chosen."""
-    if request.model.model is not None:
-        return _go_on(request, report)
-    task, arch = _family(request)
-    size, file = architectures.preset(arch, request.architecture.size), request.architecture.model_config
-    described = architectures.read_model_config(file) if file else {}
-    context = request.data.max_length or size.context
-    tokenizer = _tokenizer(corpus, task, replace(size, context=context), request, report)
-    if file is not None:
-        config = architectures.config_from(described, file, tokenizer)
-        context = _context_of(config, file, task, size, request.data.max_length)
-    else:
-        config = architectures.build_config(arch, size, tokenizer, context)
-    report.say(f"task: {task.name}; from scratch: {architectures.describe(config)}, blocks of {context} tokens")
-    return Start(task, tokenizer, size, context, config=config)
-
-
-def _context_of(config: PretrainedConfig, file: Path, task: Task, size: Size, asked: int | None) -> int:
-    """Return how many tokens a block has, for the model of --model-config.
-
-    Raises:
-        OptionError: it takes fewer than are asked for, or is for another task.
-    """
-    if not task.can_pretrain(config):
-        kind = f"--model-config {file}: a {config.model_type}"
-        raise OptionError(f"{kind} does not learn {task.name}; --task names the task that it is for")
-    limit = getattr(config, "max_position_embeddings", None) or size.context
-    if asked and asked > limit:
-        raise OptionError(f"--max-length {asked}: the model of {file} takes {limit} tokens")
-    return asked or min(size.context, limit)
-
-
-def _go_on(request: PretrainRequest, report: Report) -> Start:
-    architecture, options = request.architecture, request.model
-    if architecture.model_config or architecture.tokenizer or architecture.vocab_size:
-        raise OptionError("-m goes on with a model, which has its own architecture and tokenizer; leave out the others")
-    resolved = models.resolve_model(options, report)
-    models.require_no_adapter(resolved)
-    task = tasks.for_model(resolved.config, "pretrain", resolved.name, request.data.task)[0]
-    tokenizer = models.load_tokenizer(resolved, options)
-    default = task.encoding.default_max_length
-    context = tasks.max_length_for(resolved, tokenizer, request.data.max_length, default)
-    report.say(f"task: {task.name}; going on with {resolved.name}, blocks of {context} tokens")
-    return Start(task, tokenizer, SIZES["base"], context, resolved=resolved)
-
-
-def _tokenizer(
-    corpus: Corpus, task: Task, size: Size, request: PretrainRequest, report: Report
-) -> PreTrainedTokenizerBase:
-    """Return the tokenizer that is named, or one that is trained on the corpus, for the context of that size."""
-    architecture = request.architecture
-    if architecture.tokenizer is not None:
-        tokenizer = models.load_tokenizer_alone(architecture.tokenizer, request.model, report)
-        report.say(f"tokenizer: {architecture.tokenizer}, {len(tokenizer)} tokens")
-        return tokenizer
-    vocabulary = architecture.vocab_size or size.vocabulary
-    here = world()  # one process trains it: ties among pairs of equal count would be broken by each in its own way
-    trained = (
-        task.encoding.train_tokenizer(corpus.rows.train["text"], vocabulary, size.context) if here.is_main else None
-    )
-    tokenizer = here.from_main(trained)
-    kind = type(tokenizer.backend_tokenizer.model).__name__
-    report.say(f"tokenizer: {kind} trained on the corpus, {len(tokenizer)} tokens")
-    return tokenizer
 
 
 def _job(corpus: Corpus, start: Start, request: PretrainRequest, folder: RunFolder, report: Report) -> Job:
@@ -288,7 +219,7 @@ def _recipe(start: Start, request: PretrainRequest, overrides: dict[str, object]
     default = Recipe(
         epochs=options.epochs or DEFAULT_EPOCHS,
         max_steps=options.max_steps,
-        batch_size=options.batch_size or size.batch_size,
+        batch_size=options.rows or size.batch_size,
         learning_rate=options.learning_rate or from_scratch,
         seed=options.seed,
         measurements=MEASUREMENTS,
@@ -298,4 +229,6 @@ def _recipe(start: Start, request: PretrainRequest, overrides: dict[str, object]
         betas=(0.9, 0.95),
         overrides=overrides,
     )
-    return amended(default, request.recipe)
+    recipe = amended(default, request.recipe)
+    require_rows_for_all(recipe, request.launch)
+    return recipe

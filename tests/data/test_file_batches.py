@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from llmkit.data import file_batches, open_dataset
+from llmkit.data import open_dataset
+from llmkit.data.files import batches
 from llmkit.data.streams import open_streams
 from llmkit.errors import DataError
 from llmkit.options import FileOptions
@@ -15,7 +16,7 @@ from llmkit.output.report import Report
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(file_batches, "BYTES_PER_READ", 200)
+    monkeypatch.setattr(batches, "BYTES_PER_READ", 200)
 
 
 def streamed(path, **options: object) -> list[dict[str, object]]:

@@ -253,3 +253,21 @@ def test_the_flag_that_a_model_cannot_follow_is_the_one_that_was_given(llmkit, r
 def test_a_value_that_a_flag_does_not_take_is_quoted_with_those_that_it_does(llmkit, classifier):
     ran = llmkit("classify", "a", "-m", classifier, "--windows", "median")
     assert ran.error == "Invalid value for '--windows': 'median' is not one of 'mean', 'max'."
+
+
+def test_a_label_is_not_made_of_what_is_no_number(llmkit, tmp_path, classifier):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    model = tmp_path / "damaged"
+    shutil.copytree(classifier, model)
+    weights = load_file(model / "model.safetensors")
+    weights["classifier.weight"].fill_(float("nan"))
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": ""}\n{"text": "a fine film"}\n', encoding="utf-8")
+    ran = llmkit("classify", "-i", rows, "-m", model, "-o", tmp_path / "out.jsonl")
+    says = f"{str(model)!r} answers row 2 with what is no finite number: its weights are damaged"
+    assert (ran.code, ran.out, ran.error) == (2, "", says)
+    assert not (tmp_path / "out.jsonl").exists()

@@ -17,7 +17,7 @@ from llmkit.errors import Stopped
 from llmkit.options import ModelOptions, RunOptions, SeriesOptions, TrainingOptions
 from llmkit.output.report import Report
 from llmkit.training.finetuning import finetune
-from llmkit.training.series import search
+from llmkit.training.series import study
 from llmkit.training.series.seeds import spread
 
 SHORT = ("--max-steps", "3", "--batch-size", "8")
@@ -194,8 +194,8 @@ def test_a_search_that_was_killed_or_stopped_goes_on_as_it_would_have_gone(revie
 def test_trials_that_are_worse_than_half_or_diverge_end_early_and_the_search_goes_on(
     llmkit, reviews, classifier, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(search, "TRIALS_COMPARED", 1)
-    monkeypatch.setattr(search, "PRUNED_FROM", 1)
+    monkeypatch.setattr(study, "TRIALS_COMPARED", 1)
+    monkeypatch.setattr(study, "PRUNED_FROM", 1)
     space = tmp_path / "space.yaml"
     space.write_text("learning_rate: [1e-9, 1e+30]\n")
     flags = ("--max-steps", "3", "--metric", "brier", "--search", "5", "--search-space", space, "--json")

@@ -28,6 +28,7 @@ TRAININGS = {
     "lora": "finetune {conversations} -m {assistant} --batch-size 6 --lora",
     "dpo": "finetune {preferences} -m {assistant} --batch-size 5",
     "distillation": "finetune {reviews} --teacher {good} --student-layers 1 --batch-size 7",
+    "seeds": "finetune {reviews} -m {classifier} --batch-size 7 --seeds 2",
     "pretrain a llama": "pretrain {corpus} --size tiny --batch-size 4 --max-length 64",
     "pretrain a bert": "pretrain {corpus} --arch bert --size tiny --batch-size 4 --max-length 64",
 }

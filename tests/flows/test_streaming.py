@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import signal
-from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,14 +14,14 @@ from conftest import write_csv, write_jsonl
 from datasets import Dataset
 from signalling import Signalling
 
-from llmkit.data import file_batches, open_dataset
+from llmkit.data import open_dataset
+from llmkit.data.files import batches
 from llmkit.data.streams import RowStream, open_streams
 from llmkit.errors import DataError, Stopped
 from llmkit.options import FileOptions, RunOptions, SplitOptions, TrainingOptions
 from llmkit.output.report import Report
 from llmkit.training.finetuning import finetune
-from llmkit.training.rows import streaming
-from llmkit.training.rows.streaming import Stream
+from llmkit.training.rows import lanes, streaming
 
 ROWS = [
     {"text": f'row {number}, "quoted"\nand on', "label": "ab"[number % 2], "score": number / 7}
@@ -89,18 +88,6 @@ def test_a_folder_is_read_file_after_file_and_a_text_in_pieces_that_lose_nothing
         rows_of(open_streams(str(tmp_path / "cut.txt"), FileOptions(), Report()).splits["train"])
 
 
-def test_each_pass_has_all_rows_once_in_an_order_of_the_seed():
-    rows = Dataset.from_dict({"row": list(range(3000)), "length": [1 + number % 40 for number in range(3000)]})
-    stream = Stream([rows.select(range(1000)), rows.select(range(1000, 3000))], 7)
-    first = [row["row"] for row in islice(stream.in_batches_of(4), 6000)]
-    assert first == [row["row"] for row in islice(stream.in_batches_of(4), 6000)]
-    assert sorted(first) == sorted([*range(3000)] * 2)
-    assert first[:2000] != sorted(first[:2000])
-    batches = [first[start : start + 4] for start in range(0, 2000, 4)]
-    spread = [max(row % 40 for row in batch) - min(row % 40 for row in batch) for batch in batches]
-    assert sum(spread) / len(spread) < 2  # rows of like length
-
-
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(tmp_path, classifier):
     """Over more than one pass, so that it has to find its place in the second."""
     rows = write_jsonl(tmp_path / "rows.jsonl", tiny.reviews(40))
@@ -119,6 +106,48 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(tmp_path, classifier):
     assert "Training rows: streamed" in (tmp_path / "straight" / "README.md").read_text()
 
 
+def test_a_resumed_run_does_not_encode_again_what_it_was_trained_on(tmp_path, classifier, monkeypatch):
+    """Over files of which each is a shard."""
+    encoded = list[int]()
+
+    def counting(shard, batch, start):
+        encoded.append(len(batch))
+        return encode(shard, batch, start)
+
+    encode = streaming.EncodedShard._encoded
+    monkeypatch.setattr(streaming.EncodedShard, "_encoded", counting)
+    monkeypatch.setattr(batches, "ROWS_PER_BATCH", 50)
+    monkeypatch.setattr(lanes, "BLOCK_ROWS", 100)
+    monkeypatch.setattr(lanes, "BLOCK_STEPS", 5)
+    (tmp_path / "rows").mkdir()
+    for number in range(4):
+        write_jsonl(tmp_path / "rows" / f"train-{number}.jsonl", tiny.reviews(200))
+    call = {"dataset": str(tmp_path / "rows"), "model": str(classifier)}
+    call |= {"splits": SplitOptions(streaming=True)}
+    training = TrainingOptions(max_steps=90, batch_size=8)
+    finetune(**call, training_options=training, run=RunOptions(output=tmp_path / "straight"))
+    read_once, encoded[:] = sum(encoded), []
+    halted = RunOptions(output=tmp_path / "halted")
+    with pytest.raises(Stopped):
+        finetune(**call, training_options=training, run=halted, report=Signalling(80, signal.SIGTERM))
+    encoded.clear()
+    finetune(**call, training_options=training, run=halted)
+    assert read_once > 700
+    assert sum(encoded) < read_once / 2
+    weights = [(tmp_path / run / "model.safetensors").read_bytes() for run in ("straight", "halted")]
+    assert weights[0] == weights[1]
+
+
+def test_workers_read_what_is_read_without_them(llmkit, tmp_path, classifier):
+    rows = write_jsonl(tmp_path / "rows.jsonl", tiny.reviews(40))
+    call = ("finetune", rows, "-m", classifier, "--streaming", "--max-steps", "4", "--batch-size", "8")
+    for run, workers in (("none", 0), ("two", 2)):
+        ran = llmkit(*call, "-o", tmp_path / run, "--set", f"dataloader_num_workers={workers}")
+        assert ran.code == 0, ran.err
+    weights = [(tmp_path / run / "model.safetensors").read_bytes() for run in ("none", "two")]
+    assert weights[0] == weights[1]
+
+
 def test_eval_measures_the_rows_that_were_kept_aside(llmkit, tmp_path, classifier):
     rows = write_jsonl(tmp_path / "rows.jsonl", tiny.reviews(40))
     run = tmp_path / "run"
@@ -130,7 +159,7 @@ def test_eval_measures_the_rows_that_were_kept_aside(llmkit, tmp_path, classifie
 
 
 def test_pretraining_streams_a_text(llmkit, tmp_path, monkeypatch):
-    monkeypatch.setattr(file_batches, "CHARACTERS_PER_ROW", 2000)
+    monkeypatch.setattr(batches, "CHARACTERS_PER_ROW", 2000)
     (tmp_path / "corpus.txt").write_text("".join(f"{line}\n" for line in tiny.corpus(600).split("\n\n")))
     ran = llmkit(
         "pretrain",
@@ -166,7 +195,7 @@ def test_pretraining_streams_a_text(llmkit, tmp_path, monkeypatch):
 )
 def test_what_cannot_be_streamed_is_one_sentence(llmkit, tmp_path, monkeypatch, classifier, arguments, phrase):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(file_batches, "BYTES_PER_READ", 1000)
+    monkeypatch.setattr(batches, "BYTES_PER_READ", 1000)
     monkeypatch.setattr(streaming, "HEAD_ROWS", 30)
     rows = tiny.reviews(60)
     write_jsonl(tmp_path / "rows.jsonl", rows[:20])

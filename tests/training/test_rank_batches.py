@@ -7,7 +7,7 @@ import torch
 
 from llmkit.distributed.world import World
 from llmkit.training.rows.length_batches import LengthBatches
-from llmkit.training.rows.rank_batches import NoRows, RankBatches, RankCollator, RankStream
+from llmkit.training.rows.rank_batches import NoRows, RankBatches, RankCollator
 
 
 def shares(lengths: list[int], batch_size: int, size: int, epoch: int = 0) -> list[list[list[int]]]:
@@ -67,13 +67,3 @@ def test_the_epoch_of_a_collator_that_masks_is_set_through():
     plain = RankCollator(lambda rows: {}, {})
     plain.epoch = 3
     assert plain.epoch == 0
-
-
-@pytest.mark.parametrize("size", [1, 2, 3])
-def test_a_stream_is_shared_as_a_table_is(size):
-    rows = [{"row": number} for number in range(20)]
-    parts = [
-        [[row["row"] for row in batch] for batch in RankStream(rows, 6, World(rank, size))] for rank in range(size)
-    ]
-    together = [sorted(chain(*batch)) for batch in zip(*parts, strict=True)]
-    assert together == [list(range(start, min(start + 6, 20))) for start in range(0, 20, 6)]

@@ -188,6 +188,7 @@ def test_one_process_under_fsdp_learns_what_it_learns_without(fsdp_on_cpu, tmp_p
     assert config["architectures"] == ["BertForSequenceClassification"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "second"), [("fsdp", "ddp"), ("ddp", "fsdp"), ("fsdp", "fsdp")])
 @pytest.mark.parametrize("kind", ["all", "lora"])
 def test_a_run_goes_on_under_another_strategy(fsdp_on_cpu, tmp_path, classifier, first, second, kind):
@@ -218,6 +219,7 @@ def history(folder):
     return [value for line in lines for value in line]
 
 
+@pytest.mark.slow
 def test_two_processes_under_fsdp_train_as_one_and_each_goes_on_for_the_other(tmp_path, llama):
     divided = []
     for name, lora in (("all", False), ("lora", True)):

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from llmkit.cli.launch.devices import usable_cores
 from llmkit.cli.launch.fleet import Fleet, written_config
+from llmkit.cli.launch.ports import free_port, meet_nodes, nobody_came, port_in_use
 from llmkit.cli.launch.relay import Relay
 from llmkit.cli.launch.verdict import ended_without_words, verdict
 from llmkit.distributed.outcomes import Outcome, outcomes
@@ -56,8 +56,7 @@ def _run(fleet: Fleet, folder: Path, program: Sequence[str], argv: Sequence[str]
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    if fleet.nodes > 1 and fleet.node_rank == 0 and _port_taken(fleet.port or 0):
-        raise OptionError(f"port {fleet.port} of --main-address is in use on this machine; name a free one")
+    meet_nodes(fleet)
     for left in reversed(range(PORT_TRIES)):
         try:
             launch_command(accelerate_arguments(fleet, folder, program, argv))
@@ -78,18 +77,13 @@ def _run(fleet: Fleet, folder: Path, program: Sequence[str], argv: Sequence[str]
 
 def _refused(fleet: Fleet, error: Exception) -> LaunchError | OptionError:
     """Return what is said when torch or accelerate did not start the ranks."""
-    address = f"{fleet.host}:{fleet.port}"
     if fleet.nodes > 1 and _is_taken(error):
-        return OptionError(f"port {fleet.port} of --main-address is in use on this machine; name a free one")
+        return port_in_use(fleet)
     if isinstance(error, ValueError | ImportError):
         config = "" if fleet.config is None else f"--launch-config {fleet.config.path}: "
         return OptionError(f"{config}accelerate cannot launch this: {one_line(error, 200)}")
     if fleet.nodes > 1:
-        whom = "the other nodes" if fleet.node_rank == 0 else f"node 0 at {address}"
-        return LaunchError(
-            f"node {fleet.node_rank} waited {fleet.timeout:g} s for {whom} of {fleet.nodes}: start the same command "
-            f"on each with its --node-rank and --main-address {address}, or wait longer by --join-timeout"
-        )
+        return nobody_came(fleet)
     return LaunchError(f"the processes could not be started: {one_line(error, 200)}")
 
 
@@ -109,6 +103,7 @@ def accelerate_arguments(fleet: Fleet, folder: Path, program: Sequence[str], arg
         "--rdzv_backend": "static",
         "--rdzv_conf": f"timeout={max(int(fleet.timeout), 1)}",
         "--max_restarts": 0,
+        "--log_dir": folder / "torch",  # or torch leaves a folder of its own behind
     }
     flags = [text for name, value in given.items() for text in (name, str(value))]
     flags += ["--same_network", *([] if kind in {"FSDP", "DEEPSPEED"} else ["--multi_gpu"])]
@@ -137,24 +132,6 @@ def ranks_environment(fleet: Fleet, folder: Path) -> dict[str, str]:
     if sys.path[:1] not in ([""], [str(Path.cwd())]):
         given["PYTHONSAFEPATH"] = "1"  # `llmkit` does not import from the current folder, and `-m llmkit` would
     return given
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _port_taken(port: int) -> bool:
-    """Tell whether somebody listens on a port of this machine."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except OSError:
-            return True
-    return False
 
 
 def _is_taken(error: Exception) -> bool:

@@ -20,8 +20,8 @@ def verdict(ends: Mapping[int, Outcome], ranks: int, received: Sequence[int]) ->
     `received` are the signals that the launcher was sent.
     """
     failed = [end for end in ends.values() if end.failed]
-    if not failed:
-        first = ends[min(ends)] if ends else Outcome(0, 0)
+    first = ends[min(ends)] if ends else Outcome(0, 0)
+    if not first.failed and all(end.consequence for end in failed):  # the main one left, and others waited for it
         return first.code, first.sentence
     causes = [end for end in failed if not end.consequence and end.code not in STOPS]
     if received and all(_by_signal(end) for end in causes):
@@ -51,7 +51,8 @@ def ended_without_words(
             continue
         if code < 0:
             ended_here = rank in killed or code == -signal.SIGTERM
-            said = f"rank {rank} {_of_signal(-code)}{_last_words(folder, rank)}"
+            words = "" if code == -signal.SIGKILL else _last_words(folder, rank)  # it came from outside, at any point
+            said = f"rank {rank} {_of_signal(-code)}{words}"
             every[rank] = Outcome(rank, 128 - code, said, ended_here, float(when))
         else:
             said = f"rank {rank} ended with exit code {code}{_last_words(folder, rank)}"

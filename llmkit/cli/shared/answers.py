@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from llmkit.cli.shared.sources import say_sources
+from llmkit.distributed.world import world
 from llmkit.errors import EmptyError
-from llmkit.options import RowOptions, TalkOptions
+from llmkit.options import LaunchOptions, RowOptions, TalkOptions
 from llmkit.output.report import Report
 
 SERVER = "a server answers, and --concurrency says how many requests wait there at a time"
@@ -41,15 +42,27 @@ def answer_texts(
 
 
 def answer_file(
-    answerer: Answerer[Prepared], options: RowOptions, talk: TalkOptions, report: Report, texts: Sequence[str] = ()
+    answerer: Answerer[Prepared],
+    options: RowOptions,
+    launch: LaunchOptions,
+    talk: TalkOptions,
+    report: Report,
+    texts: Sequence[str] = (),
 ) -> None:
-    """Answer the rows of a file, which keep their columns, or texts; into a file, or as JSON lines."""
+    """Answer the rows of a file, which keep their columns, or texts; into a file, or as JSON lines.
+
+    Raises:
+        OptionError: more processes were asked for than there are rows.
+        DataError: of several processes one reads other rows, or another model.
+    """
     from llmkit.inference.row_files import inputs_of, process, read_rows
 
     rows: Sequence[Row] = [{answerer.role: text} for text in texts]
     columns = {answerer.role: answerer.role}
     if options.input:
         rows = read_rows(options)
+        _require_same_files(answerer, options)
+        launch.require_enough(len(rows), world().size)
         columns = answerer.columns(rows, options.columns)
         if answerer.announces_columns:
             report.say(f"columns: {', '.join(f'{role}={name}' for role, name in columns.items())}")
@@ -66,6 +79,20 @@ def answer_file(
     else:
         process(rows, prepared, answerer, options, report)
         answerer.say_truncated(report)
+
+
+def _require_same_files(answerer: Answerer[Prepared], options: RowOptions) -> None:
+    """Refuse rows, or a model, that are others where another of the processes runs.
+
+    Raises:
+        DataError: naming the file, or the model.
+    """
+    from llmkit.inference.row_files import require_same_rows
+    from llmkit.models.fingerprints import fingerprints
+
+    require_same_rows(options)
+    if world().spans_nodes:
+        world().require_alike(fingerprints(answerer.resolved), f"the files of {answerer.resolved.name}")
 
 
 def _say_unanswerable(answerer: Answerer[Prepared], inputs: Sequence[Row], options: RowOptions, report: Report) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmkit.distributed.world import world
+from llmkit.errors import GateMissed
 from llmkit.options import ResultOptions
 from llmkit.output.atomic import write_whole
 from llmkit.output.report import Report, to_json
@@ -38,6 +39,8 @@ def deliver(outcome: Outcome, files: ResultOptions, report: Report) -> None:
     from llmkit.output import markdown, terminal
 
     if not world().is_main:
+        if not isinstance(outcome.error(), GateMissed):  # the main one says which
+            outcome.require_success()
         return
     results = [result.as_dict() for result in outcome.results]
     write_files(outcome, results, files)

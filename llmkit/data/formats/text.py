@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from pathlib import Path
+from typing import IO, Protocol, cast
 
 import pyarrow as pa
 
@@ -26,15 +27,43 @@ HIGH_RUNS = re.compile(rb"[\x80-\xff]+")
 KANA_OF_SHIFT_JIS = re.compile(rb"\x82[\x9f-\xf1]|\x83[\x40-\x96]")
 
 
-def bytes_of(path: Path) -> bytes:
+class DataFile(Protocol):
+    """A file that can be read: a `Path`, or what has the same names; its text is what sentences call it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def suffix(self) -> str: ...
+    @property
+    def suffixes(self) -> list[str]: ...
+
+
+def stream_of(file: DataFile) -> pa.NativeFile:
+    """Return what a file holds, without its compression, to be read as it is needed.
+
+    Raises:
+        OSError, pa.ArrowInvalid: it cannot be opened.
+    """
+    compression = COMPRESSIONS.get(file.suffix.lower())
+    if isinstance(file, Path):
+        return pa.input_stream(str(file), compression=compression)
+    return pa.input_stream(cast("Remote", file).open(), compression=compression)
+
+
+class Remote(DataFile, Protocol):
+    """A file that is elsewhere."""
+
+    def open(self) -> IO[bytes]: ...
+
+
+def bytes_of(path: DataFile) -> bytes:
     """Return what a file holds, without its compression.
 
     Raises:
         DataError: it cannot be read.
     """
-    compression = COMPRESSIONS.get(path.suffix.lower())
     try:
-        with pa.input_stream(str(path), compression=compression) as stream:
+        with stream_of(path) as stream:
             return bytes(stream.read())
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{path} cannot be read: {error}") from error

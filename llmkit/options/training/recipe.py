@@ -88,11 +88,14 @@ class SeriesOptions(Options):
     search_space: Annotated[
         Path | None, flag(panel="Series", help="YAML file of what --search varies; default: what suits the task.")
     ] = None
+    workers: Annotated[
+        int, flag(panel="Series", help="Trials of --search at a time, each a process with a GPU or cores of its own.")
+    ] = 1
 
     @property
     def given(self) -> dict[str, object]:
-        """The options that were given, for run.json."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """The options that were given, for run.json; a search goes on with any number of workers."""
+        return {name: value for name, value in asdict(self).items() if value is not None and name != "workers"}
 
     def problems(self) -> Iterator[str]:
         if self.seeds is not None and not self.seeds >= 2:
@@ -103,8 +106,24 @@ class SeriesOptions(Options):
             yield "--seeds and --search exclude each other; search first, and train the best recipe over seeds then"
         if self.search_space is not None and self.search is None:
             yield "--search-space is for --search, which says how many trials"
+        yield from self.at_least(1, "workers")
+        if self.workers > 1 and self.search is None:
+            yield "--workers is for --search, which says how many trials"
+        if self.search is not None and self.workers > self.search >= 2:
+            yield f"--workers {self.workers} are more than --search has trials; --workers {self.search} is the most"
         if self.search_space is not None and not self.search_space.is_file():
             yield f"--search-space: there is no file {str(self.search_space)!r}"
+
+
+AUTO = "auto"
+
+
+def read_batch_size(text: object) -> int | str:
+    """Return a number of rows, or auto; anything else as it is, for `TrainingOptions` to refuse."""
+    try:
+        return int(str(text))
+    except ValueError:
+        return str(text)
 
 
 TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
@@ -117,7 +136,13 @@ class TrainingOptions(Options):
     epochs: Annotated[float | None, flag(panel="Training", help="Passes over the training rows.")] = None
     max_steps: Annotated[int | None, flag(panel="Training", help="Stop after so many optimizer steps.")] = None
     batch_size: Annotated[
-        int | None, flag(panel="Training", help="Rows of one forward pass of all processes together.")
+        int | Literal["auto"] | None,
+        flag(
+            panel="Training",
+            parser=read_batch_size,
+            metavar="INTEGER|auto",
+            help="Rows of one forward pass of all processes together; auto: as many as fit.",
+        ),
     ] = None
     learning_rate: Annotated[float | None, flag(panel="Training", help="Peak learning rate.")] = None
     seed: Annotated[int, flag(panel="Training", help="Seed of everything random.")] = 42
@@ -127,12 +152,22 @@ class TrainingOptions(Options):
         flag("--set", panel="Training", help="Any TrainingArguments field: --set max_grad_norm=0.5; repeatable."),
     ] = None
 
+    @property
+    def rows(self) -> int | None:
+        """The rows of a batch; None: they are not given, or the memory decides."""
+        return self.batch_size if isinstance(self.batch_size, int) else None
+
     def problems(self) -> Iterator[str]:
         if self.epochs is not None and not self.epochs > 0:
             yield f"--epochs must be more than 0, not {self.epochs}"
         if self.learning_rate is not None and not self.learning_rate > 0:
             yield f"--learning-rate must be more than 0, not {self.learning_rate}"
-        yield from self.at_least(1, "max_steps", "batch_size")
+        yield from self.at_least(1, "max_steps")
+        if self.batch_size is not None and not isinstance(self.batch_size, int):
+            if self.batch_size != AUTO:
+                yield f"--batch-size must be a number of rows or auto, not {self.batch_size!r}"
+        else:
+            yield from self.at_least(1, "batch_size")
         yield from seed_problems(self.seed)
         if self.epochs is not None and self.max_steps is not None:
             yield "--epochs and --max-steps exclude each other"

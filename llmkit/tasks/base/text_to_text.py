@@ -28,7 +28,6 @@ from llmkit.tasks.base.encoding import Batch, Collator, EncodedRow, Encoding
 from llmkit.tasks.base.generated_texts import FORCED_TOKENS, TextToTextSettings
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import Task
-from llmkit.tasks.encoding import language_codes
 from llmkit.tasks.encoding.collation import IGNORED, pad_inputs, pad_sequences
 from llmkit.tasks.encoding.language_codes import forced_tokens
 from llmkit.tasks.encoding.source_texts import (
@@ -164,7 +163,7 @@ class TextToText(Task):
                 f"{self.name} wants an encoder-decoder, as T5, or a chat model: a {config.model_type} without a chat "
                 "template cannot be asked"
             )
-        params = task_params(config).get(self.params_key(settings), {})
+        params = task_params(config).get(_params_key(self.name, settings), {})
         prefix = params.get("prefix") if flags.prefix is None else flags.prefix
         if prefix is None:
             prefix = self.default_prefix(settings, config, tokenizer)
@@ -188,22 +187,22 @@ class TextToText(Task):
         return settings
 
     @abstractmethod
-    def params_key(self, settings: TaskSettings) -> str:
-        """Return what T5's `task_specific_params` call this task: summarization, translation_en_to_de."""
+    def instruction(self, settings: TaskSettings, flags: TaskFlags) -> str:
+        """Return what stands before a source text where nothing but its columns and flags says what is wanted."""
 
     @abstractmethod
     def default_prefix(
-        self, settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase | None
+        self, settings: TaskSettings, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
     ) -> str:
         """Return what stands before a source text where neither a flag nor the model's config says.
 
-        A decoder is a chat model, which is asked by an instruction, whatever its tokenizer.
+        A decoder is a chat model, which is asked by an instruction.
         """
 
     def head_config(self, settings: TaskSettings) -> dict[str, object]:
         text_settings = settings.of(TextToTextSettings)
         params = {"prefix": text_settings.prefix, "max_length": text_settings.target_length}
-        return {"task_specific_params": {self.params_key(settings): params}}
+        return {"task_specific_params": {_params_key(self.name, settings): params}}
 
     def metric_names(self, labels: Labels | None) -> tuple[str, ...]:
         return metrics.names_for(Texts(("",), (("",),)))
@@ -213,24 +212,6 @@ class TextToText(Task):
 
     def headline_metric(self, settings: TaskSettings) -> str:
         return self.metrics_shown[0]
-
-
-def asked_in_words(task: TextToText, settings: TaskSettings, flags: TaskFlags) -> TaskSettings:
-    """Return the settings for a chat model of which nothing is known: a server's.
-
-    Raises:
-        ModelError, OptionError: what it is to be asked cannot be told.
-    """
-    codes = [language_codes.code_of(settings.columns.get(role, "")) for role in task.columns.roles]
-    source, target = flags.source or codes[0], flags.target or codes[1]
-    if source is not None and source == target:
-        raise OptionError(f"--source and --target are both {source}: two languages are wanted")
-    settings = settings.with_specific(TextToTextSettings, source=source, target=target, chat=True)
-    prefix = flags.prefix
-    if prefix is None:
-        prefix = task.default_prefix(settings, PretrainedConfig(is_encoder_decoder=False), None)
-    length = flags.target_length or task.default_target_length
-    return settings.with_specific(TextToTextSettings, prefix=prefix, target_length=length)
 
 
 def task_params(config: PretrainedConfig) -> dict[str, dict[str, Any]]:
@@ -246,3 +227,21 @@ def _target_length(flags: TaskFlags, default: int, limit: int) -> int:
     if flags.target_length is not None and flags.target_length > limit:
         raise OptionError(f"--target-length {flags.target_length}: the model takes at most {limit} tokens")
     return flags.target_length or min(default, limit)
+
+
+def asked_in_words(task: TextToText, settings: TaskSettings, flags: TaskFlags) -> TaskSettings:
+    """Return the settings of a task for a chat model of which nothing is known: a server's.
+
+    Raises:
+        ModelError, OptionError: what it is to be asked cannot be told.
+    """
+    prefix = task.instruction(settings, flags) if flags.prefix is None else flags.prefix
+    length = flags.target_length or task.default_target_length
+    return settings.with_specific(TextToTextSettings, prefix=prefix, target_length=length, chat=True)
+
+
+def _params_key(name: str, settings: TaskSettings) -> str:
+    """Return what T5's `task_specific_params` call a task: summarization, translation_en_to_de."""
+    languages = settings.of(TextToTextSettings)
+    known = languages.source is not None and languages.target is not None
+    return f"{name}_{languages.source}_to_{languages.target}" if known else name

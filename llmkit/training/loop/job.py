@@ -44,6 +44,13 @@ class Job:
     run: RunOptions
 
     @property
+    def default_batch_size(self) -> int:
+        """How many rows make a step: where several are packed into one, so few that a step is of as many as ever."""
+        encoded = self.encoded_train
+        packed = sum(encoded["rows"]) if "rows" in encoded.column_names else len(encoded)
+        return max(1, round(self.task.default_batch_size * len(encoded) / packed))
+
+    @property
     def loop_settings(self) -> tuple[TaskSettings, TaskSettings]:
         """How training rows are batched, and how rows are measured between steps."""
         return self.train_settings or self.settings, between_steps(self.settings)

@@ -13,7 +13,7 @@ from transformers import PretrainedConfig
 from llmkit import models
 from llmkit.distributed.world import World, world
 from llmkit.errors import OptionError
-from llmkit.options import RecipeOptions, TrainingOptions, TunedRecipeOptions
+from llmkit.options import LaunchOptions, RecipeOptions, TrainingOptions, TunedRecipeOptions
 from llmkit.output.report import Report
 from llmkit.tasks import Task, TaskSettings
 
@@ -77,7 +77,7 @@ def finetuning_recipe(task: Task, options: TrainingOptions, batch_size: int, ove
     return Recipe(
         epochs=epochs,
         max_steps=options.max_steps,
-        batch_size=options.batch_size or batch_size,
+        batch_size=options.rows or batch_size,
         learning_rate=options.learning_rate,
         seed=options.seed,
         measurements=measurements(epochs, options.max_steps),
@@ -177,6 +177,16 @@ def class_weights(
     by_label = zip(settings.labels.names, weights, strict=True)
     report.say(f"class weights: {', '.join(f'{name} {weight:.3g}' for name, weight in by_label)} (balanced)")
     return weights
+
+
+def require_rows_for_all(recipe: Recipe, launch: LaunchOptions) -> None:
+    """Refuse more processes than a forward pass has rows.
+
+    Raises:
+        OptionError: naming the flags.
+    """
+    processes = world().size
+    launch.require_enough(recipe.batch_size, processes, f"--batch-size {processes} or more, or fewer processes")
 
 
 def say_recipe(recipe: Recipe, rows: int, mixed: dict[str, bool], best_metric: str, report: Report) -> None:

@@ -54,6 +54,7 @@ class TaskTrainer(StrategyTrainer):
 
     control: TrainerControl
     loss_is_scaled_for_ga = True  # by `compute_loss`
+    trained_steps = 0  # before, of a stream that begins after their rows
 
     def __init__(self, job: Job, loss: Loss, batch_size: int, **more: Any) -> None:
         """`batch_size` are the rows of one forward pass of all processes."""
@@ -104,8 +105,10 @@ class TaskTrainer(StrategyTrainer):
         step, args = self.batch_size * self.args.gradient_accumulation_steps, self.args
         rows: dict[str, Any]
         if self.job.stream is not None:
-            stream = RankStream(self.job.stream.in_batches_of(step), self.batch_size, self.world)
-            rows = {"dataset": stream, "batch_size": None}
+            lanes = self.job.stream.in_batches_of(step, self.job.folder.checkpoints / "stream")
+            start = self.trained_steps * args.gradient_accumulation_steps
+            stream = RankStream(lanes, self.batch_size, self.world, start)
+            rows = {"dataset": stream, "batch_size": None, "generator": torch.Generator()}
         else:
             order = LengthBatches(self.train_dataset["length"], step, args.seed)
             rows = {"dataset": self.train_dataset, "batch_sampler": RankBatches(order, self.batch_size, self.world)}
@@ -228,6 +231,9 @@ def _train(trainer: TaskTrainer, folder: RunFolder, recipe: Recipe, strategy: st
     state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     patient = not out_of_patience(state["log_history"], trainer.args, recipe.patience)
     if state["global_step"] < state["max_steps"] and patient:
+        if trainer.job.stream is not None and not trainer.args.ignore_data_skip:
+            trainer.args.ignore_data_skip = True  # the library would read and encode all rows again, to drop them
+            trainer.trained_steps = state["global_step"]
         trainer.train(resume_from_checkpoint=str(checkpoint))
         return
     best = folder.checkpoints / f"checkpoint-{state['best_global_step'] or state['global_step']}"

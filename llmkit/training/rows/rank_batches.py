@@ -7,14 +7,14 @@ fewer rows than there are processes, some have none, and take part with `NoRows`
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count
 
 import torch
 
 from llmkit.distributed.world import World
 from llmkit.tasks.base.encoding import Batch, Collator, EncodedRow
+from llmkit.training.rows.lanes import Lane, Lanes
 from llmkit.training.rows.length_batches import LengthBatches
-from llmkit.training.rows.streaming import Stream
 
 
 class NoRows(dict[str, torch.Tensor]):
@@ -41,15 +41,25 @@ class RankBatches(torch.utils.data.Sampler[list[int]]):
 
 
 class RankStream(torch.utils.data.IterableDataset[list[EncodedRow]]):
-    """The rows of one process in each batch of a stream."""
+    """The rows of one process in each batch of a stream, from the batch `start` on; its workers take turns."""
 
-    def __init__(self, stream: Stream, batch_size: int, world: World) -> None:
-        self.stream, self.batch_size, self.world = stream, batch_size, world
+    def __init__(self, lanes: Lanes, batch_size: int, world: World, start: int = 0) -> None:
+        self.lanes, self.batch_size, self.world, self.start = lanes, batch_size, world, start
 
     def __iter__(self) -> Iterator[list[EncodedRow]]:
-        rows = iter(self.stream)
-        while batch := list(islice(rows, self.batch_size)):
-            yield batch[self.world.rank :: self.world.size]
+        worker = torch.utils.data.get_worker_info()
+        first, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        lanes, per_step, opened = self.lanes, -(-self.lanes.step_rows // self.batch_size), dict[int, Lane]()
+        for number in count(self.start + first, workers):
+            step, part = divmod(number, per_step)
+            rows = []
+            for place in range(part * self.batch_size, min((part + 1) * self.batch_size, lanes.step_rows)):
+                if place % self.world.size == self.world.rank:
+                    lane = lanes.lane_of(step, place)
+                    if lane not in opened:
+                        opened[lane] = lanes.lane(lane, self.start // per_step)
+                    rows.append(opened[lane].of_step(step)[place // lanes.columns])
+            yield rows
 
 
 class RankCollator:

@@ -6,13 +6,11 @@ are held out to measure on where the dataset has no validation split.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 
-import torch
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, Features
 from transformers import PreTrainedTokenizerBase
 
 from llmkit import tasks
@@ -25,14 +23,13 @@ from llmkit.data.streams import ConvertedStream, RowStream, Streams, open_stream
 from llmkit.errors import DataError, EmptyError, OptionError, did_you_mean, listing
 from llmkit.inspection.tokenizer_checks import require_spelled
 from llmkit.options import CorpusOptions, SplitOptions, TrainingOptions
+from llmkit.options.urls import is_url
 from llmkit.output.report import Report
 from llmkit.tasks import Task, TaskSettings
-from llmkit.tasks.base.encoding import EncodedRow
-from llmkit.training.rows.length_batches import LengthBatches
+from llmkit.training.rows.lanes import Lanes, Shard
 
 HEAD_ROWS, HEAD_CHARACTERS = 2000, 8_000_000  # of the first rows, whichever is less
 HELD_OUT_SHARE = 0.1  # of these
-POOL_ROWS, POOL_BATCHES = 2000, 50  # rows among which the order is drawn, whichever is more
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ def open_stream(reference: str, splits: SplitOptions, data: CorpusOptions, repor
             raise EmptyError("one row is too few to train on and to measure on; give --validation, or more rows")
         validation = f"{splits.train_split}[:{skip}]"
         parts = {splits.train_split: head.select(range(skip, len(head))), "validation": head.select(range(skip))}
-    elif validation in streams.splits or not Path(validation).exists():
+    elif validation in streams.splits or not (is_url(validation) or Path(validation).exists()):
         held_out = _split(streams, validation, "--validation").head(most, HEAD_CHARACTERS)
         parts[validation] = held_out
         validation = f"{validation}[:{len(held_out)}]"
@@ -98,47 +95,19 @@ def _split(streams: Streams, name: str, flag: str) -> RowStream:
     return streams.splits[name]
 
 
-class Stream(torch.utils.data.IterableDataset[EncodedRow]):
-    """Encoded rows without end, each pass over `batches` in another order, a pure function of the seed.
+@dataclass(frozen=True)
+class Stream:
+    """Encoded rows without end, each pass over them in another order, a pure function of the seed.
 
     The order is drawn among rows that stand near each other: data that is sorted should be shuffled before.
     """
 
-    def __init__(self, batches: Iterable[Dataset], seed: int, batch_size: int = 1) -> None:
-        self.batches, self.seed, self.batch_size = batches, seed, batch_size
+    shards: tuple[Shard, ...]
+    seed: int
 
-    def in_batches_of(self, rows: int) -> Stream:
-        """Return the same rows in an order that puts rows of like length into batches of so many."""
-        return Stream(self.batches, self.seed, rows)
-
-    def __iter__(self) -> Iterator[EncodedRow]:
-        size = self.batch_size * max(POOL_BATCHES, -(-POOL_ROWS // self.batch_size))
-        pool: list[EncodedRow] = []
-        pools = count()
-        for rows in self._passes():
-            pool += rows
-            while len(pool) >= size:
-                yield from self._ordered(pool[:size], next(pools))
-                pool = pool[size:]
-
-    def _passes(self) -> Iterator[list[EncodedRow]]:
-        """Yield encoded rows, from the first again after the last.
-
-        Raises:
-            EmptyError: there is none.
-        """
-        while True:
-            rows = 0
-            for batch in self.batches:
-                rows += len(batch)
-                yield batch.to_list()
-            if not rows:
-                raise EmptyError("--streaming: there is no usable row to train on")
-
-    def _ordered(self, rows: list[EncodedRow], number: int) -> Iterator[EncodedRow]:
-        order = LengthBatches([row["length"] for row in rows], self.batch_size, self.seed)
-        order.set_epoch(number)
-        return (rows[place] for place in order)
+    def in_batches_of(self, rows: int, folder: Path | None = None) -> Lanes:
+        """Return the rows for steps of so many; `folder` is where a resumed run finds what it need not read again."""
+        return Lanes(self.shards, self.seed, rows, folder)
 
 
 def stream_of(
@@ -153,22 +122,54 @@ def stream_of(
         raise OptionError(
             f"--streaming: {task.name} asks the model about every row before it is trained; leave --streaming out"
         )
-    return Stream(EncodedBatches(dataset, task, tokenizer, settings), settings.seed)
+    shards, limit = _shards(dataset), dataset.limit
+    features = dataset.rows.features() if len(shards) > 1 else None
+    return Stream(
+        tuple(EncodedShard(rows, skip, limit, features, dataset, task, tokenizer, settings) for rows, skip in shards),
+        settings.seed,
+    )
+
+
+def _shards(dataset: StreamedDataset) -> list[tuple[RowStream, int]]:
+    """Return the parts that can be read for themselves, each with the number of its first rows that are held out."""
+    shards = dataset.rows.shards() if dataset.limit is None else (dataset.rows,)
+    if len(shards) == 1:
+        return [(dataset.rows, dataset.skip)]
+    trained, left = list[tuple[RowStream, int]](), dataset.skip
+    for shard in shards:
+        held_out = sum(len(batch) for batch in shard.batches(limit=left)) if left else 0
+        if held_out == left:  # else all of it
+            trained.append((shard, held_out))
+        left -= held_out
+    return trained
 
 
 @dataclass(frozen=True)
-class EncodedBatches:
-    """The rows to train on as model inputs: each time it is iterated, they are read and encoded anew."""
+class EncodedShard:
+    """Rows to train on as model inputs: each time they are read, they are encoded anew."""
 
+    rows: RowStream
+    skip: int
+    limit: int | None
+    features: Features | None  # of the first rows of the dataset
     dataset: StreamedDataset
     task: Task
     tokenizer: PreTrainedTokenizerBase
     settings: TaskSettings
 
-    def __iter__(self) -> Iterator[Dataset]:
-        start = 0
-        for batch in self.dataset.rows.batches(self.dataset.skip, self.dataset.limit):
-            yield self._encoded(batch, start)
+    @property
+    def name(self) -> str:
+        """What tells it from other shards."""
+        return f"{self.rows.name}, {self.skip}"
+
+    def read(self, start: int = 0) -> Iterator[tuple[int, Dataset]]:
+        """Yield model inputs from the row `start` on, in batches; with each the number of the row that it begins at.
+
+        Raises:
+            DataError: as `_encoded`.
+        """
+        for batch in self.rows.batches(self.skip + start, self.limit, self.features):
+            yield start, self._encoded(batch, start)
             start += len(batch)
 
     def _encoded(self, batch: Dataset, start: int) -> Dataset:
@@ -178,7 +179,9 @@ class EncodedBatches:
             DataError: a row contradicts itself, cannot be spelled, or has a label that the first rows have not.
         """
         task, settings = self.task, self.settings
-        where = f"{self.dataset.source.reference}, rows after the first {self.dataset.skip + start}"
+        reference = self.dataset.source.reference
+        name = reference if self.features is None else f"{reference} ({self.rows.name})"
+        where = f"{name}, rows after the first {self.skip + start}"
         tasks.require_valid_rows(task, batch, settings.columns, where)
         usable = batch.select(task.columns.usable_rows(batch, settings.columns))
         require_spelled(task, Part(where, usable), self.tokenizer, settings)

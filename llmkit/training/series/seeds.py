@@ -12,6 +12,7 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+from llmkit.distributed.world import world
 from llmkit.metrics import LOWER_IS_BETTER
 from llmkit.output.result import MetricSpread, SeedsResult
 from llmkit.runs import read_run
@@ -41,13 +42,14 @@ def train_with_seeds(trial_run: TrialRun, count: int, identity: Mapping[str, obj
             report.say(f"seed {seed}:")
             trial_runs[seed] = trial_run.in_folder(folder.path / f"seed-{seed}", {"seed": seed})
             _train(trial_runs[seed])
-    results = {seed: (read_run(trial.job.folder.path) or {})["result"] for seed, trial in trial_runs.items()}
+    results = {seed: _result(trial) for seed, trial in trial_runs.items()}
     seeds = spread(results, trial_run.job.best_metric)
     median = trial_runs[seeds["median_seed"]]
     run_record = copy_to_run_folder(
         median.job.folder.path, folder, status="finished", options=dict(identity), seeds=seeds
     )
-    write_card(folder.path, run_record)
+    if world().is_main:
+        write_card(folder.path, run_record)
     report.say(f"{folder.path} holds the model of seed {seeds['median_seed']}, the median by {seeds['by']}")
     return jobs.finished(trial_run.job, trial_run.session)
 
@@ -65,10 +67,19 @@ def _train(trial_run: TrialRun) -> None:
         report.say(f"{folder.path} is finished")
     else:
         trial_run.train()
-        shutil.rmtree(folder.checkpoints, ignore_errors=True)  # nothing is left to go on from
-    result = (read_run(folder.path) or {})["result"]
+        if world().is_main:
+            shutil.rmtree(folder.checkpoints, ignore_errors=True)  # nothing is left to go on from
+    result = _result(trial_run)
     name = best_metric if best_metric in result["metrics"] else result["headline"]
     report.say(f"seed {trial_run.recipe.seed}: {name} {result['metrics'][name]['value']:.4f}")
+
+
+def _result(trial_run: TrialRun) -> Mapping[str, Any]:
+    """Return the figures of a finished training, which of several processes the main one has written."""
+    here = world()
+    run_record = here.from_main(read_run(trial_run.job.folder.path) if here.is_main else None)
+    result: Mapping[str, Any] = (run_record or {})["result"]
+    return result
 
 
 def spread(results: ResultsBySeed, by: str) -> SeedsResult:

@@ -11,12 +11,14 @@ from typing import Any, Unpack
 
 from transformers import TrainerCallback, set_seed
 
-from llmkit import runs
+from llmkit import models, runs
+from llmkit.distributed.world import world
 from llmkit.errors import Interrupted, Stopped
 from llmkit.runs import MADE_HERE, RunFolder, read_run
 from llmkit.runs.interrupts import StopRequest
 from llmkit.runs.record import RunRecord
 from llmkit.training import jobs
+from llmkit.training.estimates.tracked import Subject
 from llmkit.training.jobs import Trained
 from llmkit.training.loop.job import Job, Session
 from llmkit.training.loop.recipe import Recipe, with_learning_rate
@@ -49,17 +51,23 @@ class TrialRun:
     def in_folder(self, path: Path, values: Mapping[str, Any]) -> TrialRun:
         """Return the same training in a folder of its own, with other values of some options, by name.
 
-        It is on the same rows, measured the same way. What an earlier trial left in the folder is gone on with; one
-        without a run.json was never begun.
+        It is on the same rows, measured the same way. What an earlier trial left in the folder is gone on with. Of
+        several processes the main one looks, before any of them writes.
         """
-        if path.exists() and read_run(path) is None:
-            shutil.rmtree(path)
         identity = {**self.job.identity, **values}
-        run = replace(self.job.run, output=path, resume=path.exists(), overwrite=False)
+        here = world()
+        begun = here.from_main(_is_begun(path) if here.is_main else None)
+        run = replace(self.job.run, output=path, resume=begun, overwrite=False)
         job = replace(self.job, folder=runs.open_run(path, run, identity), run=run, identity=identity)
         if "seed" in values:  # of what training draws; the rows are measured alike
             job = replace(job, train_settings=replace(job.train_settings or job.settings, seed=values["seed"]))
         return replace(self, job=job, spec=self.spec.with_options(values), recipe=self.recipe.with_options(values))
+
+    @property
+    def subject(self) -> Subject:
+        """What is estimated of it."""
+        device = models.pick_device(self.session.options.device)
+        return Subject(self.job, self.spec, self.recipe, self.session, device)
 
     @property
     def default_recipe(self) -> Recipe:
@@ -107,7 +115,7 @@ def raise_if_stopped(stop_request: StopRequest) -> None:
     Raises:
         Interrupted: which `series` makes something better of.
     """
-    if stop_request.asked:
+    if world().any(stop_request.asked):
         raise Interrupted("stopped between two runs")
 
 
@@ -119,15 +127,27 @@ def _anything_saved(folder: Path) -> bool:
 def copy_to_run_folder(path: Path, folder: RunFolder, **fields: Unpack[RunRecord]) -> RunRecord:
     """Copy the model of a trial, and all that is known of it, to the run folder around it, and return its run.json.
 
-    `fields` are those in which that differs from the trial's.
+    `fields` are those in which that differs from the trial's. Of several processes the main one does it, and the others
+    go on when it has.
     """
+    here = world()
+    return here.from_main(_copied(path, folder, {**(read_run(path) or {}), **fields}) if here.is_main else None)
+
+
+def _copied(path: Path, folder: RunFolder, run_record: RunRecord) -> RunRecord:
     for pattern in MADE_HERE:
         for file in path.glob(pattern):
             if file.name != "run.json":
                 shutil.copy2(file, folder.path / file.name)
-    run_record: RunRecord = {**(read_run(path) or {}), **fields}
     folder.write(run_record)
     return run_record
+
+
+def _is_begun(path: Path) -> bool:
+    """Tell whether there is something to go on with; a folder without a run.json has nothing, and is removed."""
+    if path.exists() and read_run(path) is None:
+        shutil.rmtree(path)
+    return path.exists()
 
 
 def delete_weights(path: Path) -> None:

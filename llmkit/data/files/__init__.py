@@ -17,7 +17,7 @@ from llmkit.data.formats.dialects import delimiter_in_text, delimiter_of
 from llmkit.data.formats.json_values import json_lines, json_rows
 from llmkit.data.formats.rows import fasttext_rows, part_of_rows
 from llmkit.data.formats.schemas import unified
-from llmkit.data.formats.text import COMPRESSIONS, bytes_of, decode, decoder_of, warning_of, wrong_encoding
+from llmkit.data.formats.text import COMPRESSIONS, DataFile, bytes_of, decode, decoder_of, warning_of, wrong_encoding
 from llmkit.errors import DataError, EmptyError
 from llmkit.options import FileOptions
 from llmkit.output.report import Report
@@ -25,6 +25,7 @@ from llmkit.output.report import Report
 __all__ = [
     "COMPRESSIONS",
     "FORMATS",
+    "DataFile",
     "FileRow",
     "bytes_of",
     "decode",
@@ -33,6 +34,7 @@ __all__ = [
     "format_of",
     "from_rows",
     "json_lines",
+    "known_format",
     "read_file",
     "read_part",
     "read_rows",
@@ -61,12 +63,12 @@ OTHERS = {
 OTHERS |= {"pickle": OTHERS["pkl"], "hdf5": OTHERS["h5"]}
 
 
-def format_of(path: Path) -> str | None:
+def format_of(path: DataFile) -> str | None:
     """Return the data format that the file's name ends in, without its compression, or None."""
     return ENDINGS.get(_ending(path))
 
 
-def _ending(path: Path) -> str:
+def _ending(path: DataFile) -> str:
     suffixes = [suffix for suffix in path.suffixes if suffix.lower() not in COMPRESSIONS]
     return suffixes[-1].lower().lstrip(".") if suffixes else ""
 
@@ -98,7 +100,7 @@ def read_part(path: Path, options: FileOptions | None = None, inside: str | None
         DataError: an unknown format, a broken row (its line is named), another encoding.
         EmptyError: the file holds no row.
     """
-    options, kind, where = options or FileOptions(), _format(path), str(path)
+    options, kind, where = options or FileOptions(), known_format(path), str(path)
     if inside is not None and kind not in HOLDERS:
         raise DataError(f"{where!r} is a file, which has no configuration {inside!r}")
     if kind == "xlsx":
@@ -187,7 +189,7 @@ def read_rows(path: Path, options: FileOptions | None = None, report: Report | N
     Raises:
         DataError, EmptyError: as `read_file`.
     """
-    options, kind, where = options or FileOptions(), _format(path), str(path)
+    options, kind, where = options or FileOptions(), known_format(path), str(path)
     if kind in {"txt", "json", "jsonl"}:
         text, _ = _text(path, options.encoding)
         table_options = options_of_table(where, text, options) if kind == "txt" else None
@@ -212,7 +214,12 @@ def read_rows(path: Path, options: FileOptions | None = None, report: Report | N
     return rows
 
 
-def _format(path: Path) -> str:
+def known_format(path: DataFile) -> str:
+    """Return the format of a data file.
+
+    Raises:
+        DataError: it is of none that can be read.
+    """
     kind, ending = format_of(path), _ending(path)
     if kind is None and ending in OTHERS:
         raise DataError(f"{path} {OTHERS[ending]}")

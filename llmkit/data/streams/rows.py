@@ -7,40 +7,58 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, zip_longest
-from pathlib import Path
 
 import pyarrow as pa
 from datasets import Dataset, Features, IterableDataset, concatenate_datasets
 
-from llmkit import hub
-from llmkit.data import files, loading
+from llmkit.data import files
 from llmkit.data.conversions import Conversion, converted
-from llmkit.data.file_batches import ROWS_PER_BATCH, batches_of, texts_of
-from llmkit.data.folders import class_folders, files_by_split, split_of
-from llmkit.data.formats import Part, tables
-from llmkit.errors import DataError, EmptyError, OptionError, brief
-from llmkit.errors.libraries import translated
+from llmkit.data.conversions.languages import unfolded
+from llmkit.data.files.batches import ROWS_PER_BATCH, Piece, batches_of
+from llmkit.data.files.pieces import pieces_of
+from llmkit.data.formats.text import DataFile
+from llmkit.errors import DataError, EmptyError, brief
 from llmkit.options import FileOptions
-from llmkit.output.report import Report
+
+MANY = 64  # files, which are not read in pieces
 
 
 class RowStream(ABC):
     """The rows of a split, read anew each time they are asked for."""
 
+    @property
+    def name(self) -> str:
+        """What tells a part of a split from the others."""
+        return ""
+
+    def shards(self) -> tuple[RowStream, ...]:
+        """Return the parts that can be read for themselves, which together hold each row once."""
+        return (self,)
+
+    def features(self) -> Features:
+        """Return the features of the first rows.
+
+        Raises:
+            EmptyError: there is none.
+        """
+        first = next(self.batches(), None)
+        if first is None:
+            raise EmptyError("there is no row")
+        return first.features
+
     @abstractmethod
     def read(self) -> Iterator[Dataset]:
         """Yield all rows, in batches of sizes that the format gives."""
 
-    def batches(self, skip: int = 0, limit: int | None = None) -> Iterator[Dataset]:
-        """Yield the rows after the first `skip`, up to the row `limit`, with the features of the first batch.
+    def batches(self, skip: int = 0, limit: int | None = None, features: Features | None = None) -> Iterator[Dataset]:
+        """Yield the rows after the first `skip`, up to the row `limit`, with these features, or the first batch's.
 
         Raises:
             DataError: a row has other columns than the first, or the file is broken.
         """
-        features: Features | None = None
         start = 0
         for batch in self.read():
             features = features or batch.features
@@ -76,28 +94,58 @@ class RowStream(ABC):
 class FileStream(RowStream):
     """The rows of data files, one file after the other."""
 
-    paths: tuple[Path, ...]
+    paths: tuple[DataFile, ...]
     options: FileOptions
+    kinds: Mapping[str, str] = field(default_factory=dict)  # of the columns of tables, as the first rows tell them
+    piece: Piece | None = None  # of the one file
+
+    @property
+    def name(self) -> str:
+        """What tells a part of a split from the others."""
+        return ", ".join(map(str, (*self.paths, *([self.piece] if self.piece else []))))
+
+    def shards(self) -> tuple[RowStream, ...]:
+        """Return the files, or the pieces of large ones."""
+        whole = len(self.paths) >= MANY
+        pieces = [
+            (path, piece) for path in self.paths for piece in ([None] if whole else pieces_of(path, self.options))
+        ]
+        kinds: dict[str, str] = {}
+        if len(pieces) > 1 and files.format_of(self.paths[0]) in {"csv", "tsv", "txt"}:
+            next(batches_of(self.paths[0], self.options, kinds), None)
+        return tuple(replace(self, paths=(path,), piece=piece, kinds=kinds) for path, piece in pieces)
 
     def read(self) -> Iterator[Dataset]:
-        kinds: dict[str, str] = {}  # of the columns of tables, as the first rows tell them
+        kinds = dict(self.kinds)
         for path in self.paths:
-            for batch in batches_of(path, self.options, kinds):
-                yield loading.unfolded(batch)
+            for batch in batches_of(path, self.options, kinds, self.piece):
+                yield unfolded(batch)
 
 
 @dataclass(frozen=True)
 class ClassStream(RowStream):
     """The texts of a folder per class, in turns."""
 
-    by_class: Mapping[str, tuple[Path, ...]]
+    by_class: Mapping[str, tuple[DataFile, ...]]
     options: FileOptions
+    batch: int | None = None  # the one that is read
+
+    @property
+    def name(self) -> str:
+        """What tells a part of a split from the others."""
+        return "" if self.batch is None else f"batch {self.batch + 1}"
+
+    def shards(self) -> tuple[RowStream, ...]:
+        """Return batches of files."""
+        files = sum(map(len, self.by_class.values()))
+        return tuple(replace(self, batch=number) for number in range(-(-files // ROWS_PER_BATCH)))
 
     def read(self) -> Iterator[Dataset]:
         turns = zip_longest(*([(path, name) for path in self.by_class[name]] for name in sorted(self.by_class)))
         pairs = [pair for turn in turns for pair in turn if pair is not None]
-        for start in range(0, len(pairs), ROWS_PER_BATCH):
-            rows = pairs[start : start + ROWS_PER_BATCH]
+        batches = range(-(-len(pairs) // ROWS_PER_BATCH)) if self.batch is None else [self.batch]
+        for batch in batches:
+            rows = pairs[batch * ROWS_PER_BATCH : (batch + 1) * ROWS_PER_BATCH]
             texts = [files.decode(files.bytes_of(path), self.options.encoding, str(path)) for path, _ in rows]
             yield Dataset.from_dict({"text": texts, "label": [name for _, name in rows]})
 
@@ -107,10 +155,21 @@ class LibraryStream(RowStream):
     """The rows of a split that the library of datasets streams."""
 
     rows: IterableDataset
+    number: int | None = None  # of a part
+
+    @property
+    def name(self) -> str:
+        """What tells a part of a split from the others."""
+        return "" if self.number is None else f"shard {self.number + 1}"
+
+    def shards(self) -> tuple[RowStream, ...]:
+        """Return the parts that the library reads for themselves, which are files for the most part."""
+        shards = self.rows.num_shards
+        return tuple(LibraryStream(self.rows.shard(shards, number), number) for number in range(shards))
 
     def read(self) -> Iterator[Dataset]:
         for batch in self.rows.iter(batch_size=ROWS_PER_BATCH):
-            yield loading.unfolded(Dataset.from_dict(batch, features=self.rows.features))
+            yield unfolded(Dataset.from_dict(batch, features=self.rows.features))
 
 
 @dataclass(frozen=True)
@@ -119,6 +178,15 @@ class ConvertedStream(RowStream):
 
     rows: RowStream
     conversions: tuple[Conversion, ...]
+
+    @property
+    def name(self) -> str:
+        """What tells a part of a split from the others."""
+        return self.rows.name
+
+    def shards(self) -> tuple[RowStream, ...]:
+        """Return the parts that can be read for themselves, read in the same ways."""
+        return tuple(ConvertedStream(part, self.conversions) for part in self.rows.shards())
 
     def read(self) -> Iterator[Dataset]:
         for batch in self.rows.batches():
@@ -152,68 +220,3 @@ def _kind(feature: object) -> str | None:
     if kind in {"string", "large_string"}:
         return "text"
     return {"bool": "true or false"}.get(kind, "numbers" if kind.startswith(("int", "uint", "float")) else None)
-
-
-@dataclass(frozen=True)
-class Streams:
-    """A dataset that is read as it is needed: its splits, and where it came from."""
-
-    reference: str
-    splits: dict[str, RowStream]
-    commit: str | None = None
-
-
-def open_streams(reference: str, options: FileOptions, report: Report) -> Streams:
-    """Open a dataset without reading it.
-
-    Raises:
-        OptionError: it cannot be read twice, as standard input.
-        DataError: there is no such dataset, or its format cannot be read in parts.
-        HubError: the Hub cannot be reached or refuses access.
-    """
-    if reference == "-":
-        raise OptionError("--streaming reads rows again and again, which standard input cannot give; save it to a file")
-    path, config = loading.local_path(reference)
-    if path is not None and path.is_file():
-        return Streams(reference, {split_of(Path(path.name)): stream_files([path], options, report)})
-    if path is not None and not config and not (path / "README.md").is_file():
-        return Streams(reference, _of_folder(path, options, report))
-    name, config = (str(path), config) if path is not None else loading.hub_name(reference)
-    commit = hub.commit("dataset", name, None, report) if path is None else None
-    with translated("dataset", name):
-        loaded = loading.load_splits(name, config, streaming=True)
-    return Streams(reference, {split: LibraryStream(rows) for split, rows in loaded.items()}, commit)
-
-
-def _of_folder(folder: Path, options: FileOptions, report: Report) -> dict[str, RowStream]:
-    classes = class_folders(folder)
-    if classes is None:
-        groups = files_by_split(folder, report)
-        return {split: stream_files(paths, options, report) for split, paths in groups.items()}
-    report.say(classes.sentence)
-    return {
-        split: ClassStream({name: tuple(paths) for name, paths in by_class.items()}, options)
-        for split, by_class in classes.splits.items()
-    }
-
-
-def stream_files(paths: Iterable[Path], options: FileOptions, report: Report | None = None) -> RowStream:
-    """Return the rows of data files, one file after the other; how tables are read is said.
-
-    Raises:
-        DataError: a format that cannot be read in parts, or a table whose layout cannot be told.
-    """
-    stream = FileStream(tuple(paths), options)
-    for path in stream.paths:
-        kind = files.format_of(path)
-        if kind == "json":
-            raise DataError(f"{path} is one JSON value, which is read whole; --streaming takes lines of JSON (.jsonl)")
-        if kind in files.HOLDERS:
-            raise DataError(f"{path} is read whole; leave --streaming out, or save it as .csv or .jsonl")
-        if kind in {"parquet", "arrow"} and path.suffix.lower() in files.COMPRESSIONS:
-            raise DataError(f"{path} is compressed as a whole; --streaming takes {kind} files as they are")
-        if kind in {"csv", "tsv"} and report is not None:
-            head = next(texts_of(path, options.encoding), "")
-            layout = tables.layout_of(str(path), kind, head, options)
-            Part(str(path), pa.table({}), said=layout.dialect.said).tell(report)
-    return stream

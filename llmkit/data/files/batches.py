@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import IO, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,7 +20,7 @@ from llmkit.data.formats.rows import fasttext_rows
 from llmkit.data.formats.schemas import KINDS as HELD
 from llmkit.data.formats.schemas import TYPES as ARROW_TYPES
 from llmkit.data.formats.table_types import converted_cells, written_kind
-from llmkit.data.formats.text import marked, refuse_unmarked_utf16
+from llmkit.data.formats.text import DataFile, Remote, marked, refuse_unmarked_utf16, stream_of
 from llmkit.errors import DataError, brief
 from llmkit.options import FileOptions
 
@@ -28,13 +30,28 @@ CHARACTERS_PER_ROW = 64_000  # of a text file
 LONGEST_ROW = 1 << 26  # characters of a row of a table, over which a quote that nothing closes is looked for
 
 
-def batches_of(path: Path, options: FileOptions, kinds: dict[str, str]) -> Iterator[Dataset]:
-    """Yield the rows of a data file.
+@dataclass(frozen=True)
+class Piece:
+    """A part of a data file that can be read without what is before it."""
+
+    start: int
+    end: int
+    unit: str = "bytes"
+
+    def __str__(self) -> str:
+        return f"{self.unit} {self.start + 1} to {self.end}"
+
+
+def batches_of(
+    path: DataFile, options: FileOptions, kinds: dict[str, str], piece: Piece | None = None
+) -> Iterator[Dataset]:
+    """Yield the rows of a data file, or of a piece of it.
 
     Args:
         path: the file.
         options: how it is read.
         kinds: what the columns of tables hold, as the first rows tell; it is added to.
+        piece: one of `pieces_of`.
 
     Raises:
         DataError: the file is broken, or a column holds something else than its first rows.
@@ -47,31 +64,44 @@ def batches_of(path: Path, options: FileOptions, kinds: dict[str, str]) -> Itera
         head = next(texts_of(path, options.encoding), "")
         table_options = files.options_of_table(str(path), head, options)
         if fasttext_rows(head):
-            yield from _of_labelled_lines(path, options.encoding)
+            yield from _of_labelled_lines(path, options.encoding, piece)
             return
         if table_options is not None:
             yield from _of_table(path, "csv", table_options, kinds)
             return
     if kind not in {"parquet", "arrow"}:
-        yield from _of_lines(path, options.encoding) if kind == "jsonl" else _of_text(path, options.encoding)
+        of_kind = _of_lines if kind == "jsonl" else _of_text
+        yield from of_kind(path, options.encoding, piece)
         return
     try:
-        for batch in _of_parquet(path) if kind == "parquet" else _of_arrow(path):
+        for batch in _of_parquet(path, piece) if kind == "parquet" else _of_arrow(path):
             part = binary.part_of(str(path), binary.checked(pa.Table.from_batches([batch])))
             yield Dataset(InMemoryTable(part.table))
     except (OSError, pa.ArrowException, UnicodeError) as error:
         raise DataError(f"{path}: {brief(error)}") from error
 
 
-def _of_parquet(path: Path) -> Iterator[pa.RecordBatch]:
+def _of_parquet(path: DataFile, piece: Piece | None) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet
 
-    with pyarrow.parquet.ParquetFile(path) as file:
-        yield from file.iter_batches(batch_size=ROWS_PER_BATCH)
+    with pyarrow.parquet.ParquetFile(_seekable(path)) as file:
+        groups = range(piece.start, piece.end) if piece else None
+        yield from file.iter_batches(batch_size=ROWS_PER_BATCH, row_groups=groups)
 
 
-def _of_arrow(path: Path) -> Iterator[pa.RecordBatch]:
-    with pa.OSFile(str(path)) as source:
+def _seekable(path: DataFile) -> Path | IO[bytes]:
+    """Return a file of which parts are read."""
+    if isinstance(path, Path):
+        return path
+    opened = cast("Remote", path).open()
+    if not opened.seekable():
+        raise DataError(f"{path}: its server sends it whole alone; leave --streaming out, which copies it first")
+    return opened
+
+
+def _of_arrow(path: DataFile) -> Iterator[pa.RecordBatch]:
+    opened = _seekable(path)
+    with pa.OSFile(str(path)) if isinstance(opened, Path) else pa.PythonFile(opened, mode="r") as source:
         try:
             yield from pa.ipc.open_stream(source)
         except pa.ArrowInvalid:
@@ -79,7 +109,7 @@ def _of_arrow(path: Path) -> Iterator[pa.RecordBatch]:
             yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
 
 
-def _of_table(path: Path, kind: str, options: FileOptions, kinds: dict[str, str]) -> Iterator[Dataset]:
+def _of_table(path: DataFile, kind: str, options: FileOptions, kinds: dict[str, str]) -> Iterator[Dataset]:
     pieces = texts_of(path, options.encoding)
     head = next(pieces, "")
     layout = tables.layout_of(str(path), kind, head, options)
@@ -137,25 +167,39 @@ def _is_open(dialect: Dialect, text: str) -> bool:
     return '"' in text and any(not cell["end"] for cell in dialect.quoted.finditer(text))
 
 
-def _of_lines(path: Path, encoding: str) -> Iterator[Dataset]:
-    number = 1
-    for text in texts_of(path, encoding):
-        rows = files.json_lines(text, str(path), number)
+def _of_lines(path: DataFile, encoding: str, piece: Piece | None) -> Iterator[Dataset]:
+    number, place = 1, f"{path}, after {piece.start} bytes" if piece else str(path)
+    for text in texts_of(path, encoding, piece):
+        try:
+            rows = files.json_lines(text, str(path), number)
+        except DataError:
+            if piece is None:
+                raise
+            rows = files.json_lines(text, str(path), number + _lines_before(path, piece))  # which says the line
         for start in range(0, len(rows), ROWS_PER_BATCH):
-            where = f"{path}, from line {number} on"
+            where = f"{place}, from line {number} on"
             yield files.from_rows(rows[start : start + ROWS_PER_BATCH], where)
         number += text.count("\n")
 
 
-def _of_labelled_lines(path: Path, encoding: str) -> Iterator[Dataset]:
-    for text in texts_of(path, encoding):
+def _lines_before(path: DataFile, piece: Piece) -> int:
+    lines, left = 0, piece.start
+    with _opened(path) as stream:
+        while left and (block := stream.read(min(left, BYTES_PER_READ))):
+            lines += block.count(b"\n")
+            left -= len(block)
+    return lines
+
+
+def _of_labelled_lines(path: DataFile, encoding: str, piece: Piece | None) -> Iterator[Dataset]:
+    for text in texts_of(path, encoding, piece):
         lines = [line for line in text.splitlines() if line.strip()]
         for start in range(0, len(lines), ROWS_PER_BATCH):
             yield Dataset.from_dict({"text": lines[start : start + ROWS_PER_BATCH]})
 
 
-def _of_text(path: Path, encoding: str) -> Iterator[Dataset]:
-    for text in texts_of(path, encoding):
+def _of_text(path: DataFile, encoding: str, piece: Piece | None) -> Iterator[Dataset]:
+    for text in texts_of(path, encoding, piece):
         lines, rows, size = list[str](), list[str](), 0
         for line in text.splitlines(keepends=True):
             lines.append(line)
@@ -167,19 +211,21 @@ def _of_text(path: Path, encoding: str) -> Iterator[Dataset]:
         yield Dataset.from_dict({"text": [row for row in rows if row]})
 
 
-def _opened(path: Path) -> pa.NativeFile:
+def _opened(path: DataFile) -> pa.NativeFile:
     try:
-        return pa.input_stream(str(path), compression=files.COMPRESSIONS.get(path.suffix.lower()))
+        return stream_of(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{path} cannot be read: {brief(error)}") from error
 
 
-def texts_of(path: Path, encoding: str) -> Iterator[str]:
-    """Yield the text of a file in pieces of whole lines, of about a block each."""
+def texts_of(path: DataFile, encoding: str, piece: Piece | None = None) -> Iterator[str]:
+    """Yield the text of a file, or of a piece of it, in parts of whole lines, of about a block each."""
     decoder, rest = None, ""
     with _opened(path) as stream:
+        if piece is not None:
+            stream.seek(piece.start)
         while True:
-            block = stream.read(BYTES_PER_READ)
+            block = stream.read(BYTES_PER_READ if piece is None else min(BYTES_PER_READ, piece.end - stream.tell()))
             if decoder is None:
                 encoding = marked(block, encoding)
                 refuse_unmarked_utf16(block, encoding, str(path))

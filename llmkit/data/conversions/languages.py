@@ -1,0 +1,18 @@
+"""Rows of texts in several languages, as WMT has them: a column for each."""
+
+from __future__ import annotations
+
+from datasets import Dataset, Translation
+
+
+def unfolded(dataset: Dataset) -> Dataset:
+    """Return a dataset with a column for each language in place of WMT's {"translation": {"en": ..., "de": ...}}."""
+    feature = dataset.features.get("translation")
+    is_texts = isinstance(feature, dict) and all(getattr(item, "dtype", None) == "string" for item in feature.values())
+    if not is_texts and not isinstance(feature, Translation):
+        return dataset
+    languages = feature.languages if isinstance(feature, Translation) else list(feature)
+    if set(languages) & set(dataset.column_names):
+        return dataset
+    columns = {f"translation.{language}": language for language in languages}
+    return dataset.flatten().rename_columns(columns)

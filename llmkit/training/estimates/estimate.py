@@ -1,0 +1,132 @@
+"""What one training holds and computes: of its real model where that can be run without data, else by formula."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from llmkit.errors import brief
+from llmkit.models import modules, with_config_values
+from llmkit.training.estimates import batches, formula
+from llmkit.training.estimates.memory import Memory, gigabytes, memory_here, resident
+from llmkit.training.estimates.tracked import Subject, track
+
+CUDA_CONTEXT = 600_000_000  # what a process holds of a GPU before its first tensor
+LATER_LIBRARIES = 40_000_000  # what a training imports and reads after its plan
+# what the C allocator holds beyond the tensors of a step: measured on the configurations of tests/real/test_memory.py
+ALLOCATOR_SHARE = 0.13
+FROZEN_SHARE = 0.35  # of activations and temporary tensors, on top where few weights are trained
+CHECKPOINT_SHARE = 0.2  # the same where activations are computed twice
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The memory of a training by part, and what its steps compute."""
+
+    memory: Memory
+    flops: int  # of one step
+    parameters: int
+    trained: int
+    rows: int  # of a forward pass
+    tokens: int  # of its largest batch, padding counted
+    steps: int
+    layers: int
+    source: str  # how it was found
+
+    def sentence(self, here: int) -> str:
+        """Return what is said of it before a training; `here` are the bytes that there are."""
+        return f"memory: about {self.memory.description}; {gigabytes(here)} here; {self.source}"
+
+
+def estimate(subject: Subject) -> Estimate:
+    """Return the estimate of a training, tracked where it can be; no weights are opened."""
+    process = _process(subject)
+    try:
+        tracked = track(subject)
+    except Exception as error:  # of any class: a family's own code, or a private module of torch that has changed
+        by_formula = quick_estimate(subject)
+        reason = f"as the model does not run without data: {brief(error)}"
+        return replace(by_formula, source=f"{by_formula.source}, {reason}")
+    peak = max(tracked.step.total, tracked.measurement.total + tracked.step.parts["optimizer"])
+    held = dict(tracked.step.parts)
+    held["temporary"] += peak - tracked.step.total
+    memory = Memory(teacher=tracked.teacher, process=process, **held)
+    memory = replace(memory, parameters=memory.parameters - tracked.teacher)
+    share = tracked.share
+    memory = replace(memory, allocator=_allocator(subject, memory, share.trained < share.total))
+    return replace(
+        _frame(subject, share.total, share.trained, tracked.tokens),
+        memory=memory,
+        flops=tracked.step.flops * subject.recipe.accumulation,
+        source="one step of the model run without data",
+    )
+
+
+def quick_estimate(subject: Subject) -> Estimate:
+    """Return the estimate by the closed formula alone."""
+    job, recipe = subject.job, subject.recipe
+    config = with_config_values(job.resolved.config, job.task.head_config(job.settings))
+    auto_class = job.task.auto_class_for(config)
+    share = subject.spec.share
+    if share is None:
+        share = modules.share(modules.skeleton(config, auto_class, subject.session.options.trust_remote_code))
+    rows = batches.largest_batch(job, recipe)
+    tokens = len(rows) * max(job.encoded_train[row]["length"] for row in set(rows))
+    half, checkpointed = subject.half is not None, recipe.checkpoint_activations
+    memory = replace(
+        formula.model_states(share.total, share.trained),
+        activations=formula.activation_bytes(config, tokens, half, checkpointed),
+        process=_process(subject),
+    )
+    if any(kind in auto_class for kind in ("CausalLM", "MaskedLM", "Seq2SeqLM")):
+        memory = replace(memory, temporary=formula.logits_bytes(config, tokens))
+    memory = replace(memory, allocator=_allocator(subject, memory, share.trained < share.total))
+    flops = formula.flops(share.total, share.trained, tokens, checkpointed) * recipe.accumulation
+    return replace(_frame(subject, share.total, share.trained, tokens), memory=memory, flops=flops)
+
+
+def _frame(subject: Subject, parameters: int, trained: int, tokens: int) -> Estimate:
+    """Return what is known of a training without its memory."""
+    job, recipe = subject.job, subject.recipe
+    return Estimate(
+        memory=Memory(),
+        flops=0,
+        parameters=parameters,
+        trained=trained,
+        rows=recipe.batch_size,
+        tokens=tokens,
+        steps=recipe.steps(len(job.encoded_train)),
+        layers=formula.layer_count(job.resolved.config),
+        source="by formula (ZeRO, 2020; Korthikanti et al., 2022; 6 FLOPs a weight and token)",
+    )
+
+
+def _process(subject: Subject) -> int:
+    return CUDA_CONTEXT if subject.on_gpu else resident() + LATER_LIBRARIES
+
+
+def _allocator(subject: Subject, memory: Memory, trains_less: bool) -> int:
+    """Return what the allocator holds beside the tensors: on a CPU a share that was measured."""
+    if subject.on_gpu:
+        return 0
+    share = FROZEN_SHARE * trains_less + CHECKPOINT_SHARE * subject.recipe.checkpoint_activations
+    more = share * (memory.activations + memory.temporary)
+    return round(ALLOCATOR_SHARE * (memory.total - memory.process) + more)
+
+
+def say_estimate(subject: Subject) -> None:
+    """Tell what a training takes of the memory that is here: what a dry run ends with."""
+    estimated, here = estimate(subject), memory_here(subject.device)
+    subject.session.report.say(estimated.sentence(here))
+    if estimated.memory.total > here:
+        subject.session.report.warn("this does not fit: `llmkit plan` before the same command tells what would")
+
+
+def warn_if_too_large(subject: Subject) -> None:
+    """Warn, by the closed formula alone, of a training that takes more memory than there is."""
+    quick, here = quick_estimate(subject), memory_here(subject.device)
+    if quick.memory.total > here:
+        subject.session.report.warn(
+            f"this takes about {gigabytes(quick.memory.total)} of memory by the closed formula, and there are "
+            f"{gigabytes(here)} here: a smaller --batch-size with --accumulate, --checkpoint-activations or --lora "
+            "takes less, and `llmkit plan` tells how much"
+        )
