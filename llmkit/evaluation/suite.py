@@ -8,7 +8,7 @@ from typing import Literal
 
 from llmkit.distributed.outcomes import lost_peer
 from llmkit.distributed.world import world
-from llmkit.errors import GateMissed, LlmkitError, MembersFailed, OptionError, Stopped, one_line
+from llmkit.errors import GateMissed, LaunchError, LlmkitError, MembersFailed, OptionError, Stopped, one_line
 from llmkit.errors.libraries import translate
 from llmkit.evaluation.benchmarks import is_benchmark
 from llmkit.evaluation.gates import missed
@@ -38,6 +38,8 @@ class FailedEvaluation:
         """The error in llmkit's words."""
         if isinstance(self.error, LlmkitError):
             return self.error
+        if lost_peer(self.error):
+            return LaunchError("another process of the command ended")  # its launcher says why
         translated = translate(self.error)
         summary = one_line(self.error, 200)
         return translated or LlmkitError(f"llmkit failed ({type(self.error).__name__}: {summary})")
