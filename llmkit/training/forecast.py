@@ -28,6 +28,8 @@ def forecast(request: FinetuneRequest | PretrainRequest, options: PlanOptions, r
         subject = (
             planned_finetuning(request, report) if isinstance(request, FinetuneRequest) else planned(request, report)
         )
+        if request.launch.processes is not None:
+            subject = replace(subject, processes=request.launch.processes)
         timing = None if options.measure_steps is None else _measured(request, subject, options.measure_steps)
         return plan_of(subject, options, timing)
 

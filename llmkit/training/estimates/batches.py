@@ -40,6 +40,13 @@ def largest_batch(job: Job, recipe: Recipe) -> list[int]:
     return best
 
 
+def share_of_one(job: Job, rows: Sequence[int], processes: int) -> list[int]:
+    """Return the rows of a batch that one of its processes has: of the one with the most tokens."""
+    lengths = job.encoded_train["length"]
+    shares = [list(rows[rank::processes]) for rank in range(min(processes, len(rows)))]
+    return max(shares, key=lambda share: len(share) * max(lengths[row] for row in share))
+
+
 def longest_validation_batch(job: Job) -> list[int]:
     """Return the validation rows that are measured together and are the longest."""
     lengths = np.asarray(job.encoded_validation["length"])

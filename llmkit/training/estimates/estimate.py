@@ -16,6 +16,10 @@ LATER_LIBRARIES = 40_000_000  # what a training imports and reads after its plan
 ALLOCATOR_SHARE = 0.13
 FROZEN_SHARE = 0.35  # of activations and temporary tensors, on top where few weights are trained
 CHECKPOINT_SHARE = 0.2  # the same where activations are computed twice
+ACCUMULATION_SHARE = 0.1  # the same where gradients of an earlier batch lie among those of the next
+# of the tensors of 4 to 32 MiB that pass through a step whose activations are computed twice: the nodes of the graph
+# are kept and lie between the holes that those tensors leave, so that glibc neither joins the holes nor gives them back
+PASSING_SHARE = 0.45
 
 
 @dataclass(frozen=True)
@@ -31,10 +35,12 @@ class Estimate:
     steps: int
     layers: int
     source: str  # how it was found
+    upper: bool = False  # what the C allocator keeps of a step is not known well enough: it takes at most that
 
     def sentence(self, here: int) -> str:
         """Return what is said of it before a training; `here` are the bytes that there are."""
-        return f"memory: about {self.memory.description}; {gigabytes(here)} here; {self.source}"
+        about = "at most about" if self.upper else "about"
+        return f"memory: {about} {self.memory.description}; {gigabytes(here)} here; {self.source}"
 
 
 def estimate(subject: Subject) -> Estimate:
@@ -52,7 +58,7 @@ def estimate(subject: Subject) -> Estimate:
     memory = Memory(teacher=tracked.teacher, process=process, **held)
     memory = replace(memory, parameters=memory.parameters - tracked.teacher)
     share = tracked.share
-    memory = replace(memory, allocator=_allocator(subject, memory, share.trained < share.total))
+    memory = replace(memory, allocator=_allocator(subject, memory, share.trained < share.total, tracked.step.passing))
     return replace(
         _frame(subject, share.total, share.trained, tracked.tokens),
         memory=memory,
@@ -69,7 +75,7 @@ def quick_estimate(subject: Subject) -> Estimate:
     share = subject.spec.share
     if share is None:
         share = modules.share(modules.skeleton(config, auto_class, subject.session.options.trust_remote_code))
-    rows = batches.largest_batch(job, recipe)
+    rows = batches.share_of_one(job, batches.largest_batch(job, recipe), subject.processes)
     tokens = len(rows) * max(job.encoded_train[row]["length"] for row in set(rows))
     half, checkpointed = subject.half is not None, recipe.checkpoint_activations
     memory = replace(
@@ -96,6 +102,7 @@ def _frame(subject: Subject, parameters: int, trained: int, tokens: int) -> Esti
         tokens=tokens,
         steps=recipe.steps(len(job.encoded_train)),
         layers=formula.layer_count(job.resolved.config),
+        upper=recipe.checkpoint_activations and not subject.on_gpu,
         source="by formula (ZeRO, 2020; Korthikanti et al., 2022; 6 FLOPs a weight and token)",
     )
 
@@ -104,13 +111,19 @@ def _process(subject: Subject) -> int:
     return CUDA_CONTEXT if subject.on_gpu else resident() + LATER_LIBRARIES
 
 
-def _allocator(subject: Subject, memory: Memory, trains_less: bool) -> int:
-    """Return what the allocator holds beside the tensors: on a CPU a share that was measured."""
+def _allocator(subject: Subject, memory: Memory, trains_less: bool, passing: int = 0) -> int:
+    """Return what the allocator holds beside the tensors: on a CPU a share that was measured.
+
+    `passing` are the bytes of the tensors of a step that lie in its heap.
+    """
     if subject.on_gpu:
         return 0
-    share = FROZEN_SHARE * trains_less + CHECKPOINT_SHARE * subject.recipe.checkpoint_activations
+    recipe = subject.recipe
+    share = FROZEN_SHARE * trains_less + CHECKPOINT_SHARE * recipe.checkpoint_activations
+    share += ACCUMULATION_SHARE * (recipe.accumulation > 1)
     more = share * (memory.activations + memory.temporary)
-    return round(ALLOCATOR_SHARE * (memory.total - memory.process) + more)
+    held = round(ALLOCATOR_SHARE * (memory.total - memory.process) + more)
+    return max(held, round(PASSING_SHARE * passing)) if recipe.checkpoint_activations else held
 
 
 def say_estimate(subject: Subject) -> None:

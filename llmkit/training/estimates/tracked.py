@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from accelerate.utils import convert_outputs_to_fp32
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from transformers import PreTrainedModel
 
+from llmkit.distributed.world import world
 from llmkit.models.modules import Share
 from llmkit.tasks import Task
 from llmkit.tasks.base.encoding import Batch
@@ -32,6 +33,7 @@ class Subject:
     recipe: Recipe
     session: Session
     device: torch.device
+    processes: int = field(default_factory=lambda: world().size)  # that share the rows of a batch
     for_gpu: bool = False  # on paper: what is asked is the memory of a GPU that is not here
 
     @property
@@ -68,7 +70,7 @@ def track(subject: Subject) -> Tracked:
         Exception: of any class: the model, or torch, does what tensors without data cannot.
     """
     job, recipe = subject.job, subject.recipe
-    rows = batches.largest_batch(job, recipe)
+    rows = batches.share_of_one(job, batches.largest_batch(job, recipe), subject.processes)
     batch = batches.training_batch(job, rows)
     measured = batches.validation_batch(job, batches.longest_validation_batch(job))
     opened = networks(job, subject.spec, recipe, subject.session.options.trust_remote_code)

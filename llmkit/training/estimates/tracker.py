@@ -17,6 +17,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
+IN_HEAP = range(4 * 2**20, 32 * 2**20)  # larger ones are mapped, and go back (mallopt(3)); smaller ones fill holes
 PARTS = {"PARAM": "parameters", "BUFFER": "parameters", "GRAD": "gradients", "OPT": "optimizer", "ACT": "activations"}
 BETAS, LEARNING_RATE = (0.9, 0.999), 1e-4  # of no consequence for what is held
 
@@ -27,6 +28,7 @@ class Peak:
 
     parts: Mapping[str, int]
     flops: int
+    passing: int = 0  # bytes of the tensors that came in the step and that a CPU keeps in the heap of the C allocator
 
     @property
     def total(self) -> int:
@@ -56,12 +58,13 @@ def track_step(
     if not accumulates:
         optimizer.zero_grad()
     tracker = _tracker(model, *frozen, optimizer)
+    tracker.passing = 0
     flops = _flop_counter()
     with tracker, flops:
         torch.autograd.backward(loss())
         optimizer.step()
         optimizer.zero_grad()
-    return Peak(_parts(tracker), flops.get_total_flops())
+    return Peak(_parts(tracker), flops.get_total_flops(), tracker.passing)
 
 
 def track_forward(model: nn.Module, run: Callable[[], object]) -> Peak:
@@ -103,6 +106,13 @@ def _tracker(*external: nn.Module | torch.optim.Optimizer) -> Any:
 
     class PeakTracker(MemTracker):  # type: ignore[no-untyped-call]
         """A tracker of the whole alone: the library's asks each module at each operation, which is quadratic."""
+
+        passing = 0
+
+        def _update_snap(self, u_type: Any, winfo: Any, *more: Any, **named: Any) -> None:
+            super()._update_snap(u_type, winfo, *more, **named)
+            if u_type.name == "ADD" and winfo.mem_consumed in IN_HEAP:
+                self.passing += winfo.mem_consumed
 
         def _update_peak_stats(self, peak_state: object) -> None:
             for device, held in self._curr_mem_snap.items():

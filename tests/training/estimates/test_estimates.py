@@ -106,6 +106,21 @@ def test_an_automatic_batch_keeps_the_rows_of_a_step(subject_of, encoder):
     assert sentence.startswith("--batch-size auto: ")
 
 
+def test_a_process_holds_its_share_of_a_batch(subject_of, encoder):
+    subject = subject_of(tiny.reviews(40), encoder, training=TrainingOptions(batch_size=15))
+    shared = track(replace(subject, processes=4))
+    lengths = subject.job.encoded_train["length"]
+    assert shared.tokens == 4 * max(lengths)  # 15 rows by four are 4, 4, 4 and 3
+    assert shared.step.parts["activations"] < track(subject).step.parts["activations"]
+
+
+def test_what_checkpointing_lets_go_stays_in_the_heap_of_a_cpu(subject_of, assistant):
+    twice = TunedRecipeOptions(checkpoint_activations=True)
+    known = estimate(subject_of(tiny.conversations(20), assistant, recipe=twice))
+    assert known.sentence(10**9).startswith("memory: at most about ")
+    assert not estimate(subject_of(tiny.conversations(20), assistant)).upper
+
+
 def test_plan_prints_a_document(llmkit, tmp_path, encoder):
     file = write_jsonl(tmp_path / "rows.jsonl", tiny.reviews(20))
     ran = llmkit("plan", "--json", "--gpus", 8, "--gpu-memory", 0.001, "finetune", file, "-m", encoder)
