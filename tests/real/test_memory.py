@@ -10,7 +10,7 @@ import pytest
 import tiny
 from conftest import write_jsonl
 
-pytestmark = [pytest.mark.real, pytest.mark.benchmark]
+pytestmark = pytest.mark.benchmark
 HUB = Path(os.environ.get("LLMKIT_REAL_HUB", "")) / "models"
 MINILM = HUB / "sentence-transformers" / "all-MiniLM-L6-v2"
 SMOLLM = Path(os.environ.get("LLMKIT_SMOLLM", ""))  # a folder with the weights of SmolLM2-135M
