@@ -10,9 +10,9 @@ import pytest
 from conftest import write_csv, write_jsonl
 from datasets import Dataset
 
-from llmkit.data import streams
 from llmkit.data.files import batches, pieces
 from llmkit.data.streams import RowStream, open_streams
+from llmkit.data.streams import rows as stream_rows
 from llmkit.errors import DataError
 from llmkit.options import FileOptions
 from llmkit.output.report import Report
@@ -79,14 +79,14 @@ def test_files_of_a_folder_are_parts_with_the_types_of_the_first(tmp_path):
 
 def test_many_files_are_not_cut(tmp_path, monkeypatch):
     monkeypatch.setattr(pieces, "BYTES_PER_PIECE", 10)
-    monkeypatch.setattr(streams, "MANY", 3)
+    monkeypatch.setattr(stream_rows, "MANY", 3)
     for number in range(3):
         write_jsonl(tmp_path / f"train-{number}.jsonl", ROWS[:5])
     assert len(train_of(tmp_path).shards()) == 3
 
 
 def test_folders_of_classes_are_parts_of_so_many_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(streams, "ROWS_PER_BATCH", 2)
+    monkeypatch.setattr(stream_rows, "ROWS_PER_BATCH", 2)
     for name in ("bad", "good"):
         (tmp_path / name).mkdir()
         for number in range(5):

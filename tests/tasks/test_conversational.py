@@ -6,6 +6,7 @@ import json
 import math
 import re
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,14 @@ from conftest import write_jsonl
 from datasets import Dataset
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from llmkit.distributed.world import ALONE
 from llmkit.options import CorpusOptions, SplitOptions
 from llmkit.output.report import Report
 from llmkit.tasks import TASKS, TaskSettings
 from llmkit.tasks.conversational import ConversationalSettings
 from llmkit.tasks.encoding.packing import best_fit, collate_packs, leaks
 from llmkit.training.rows import streaming
+from llmkit.training.rows.rank_batches import RankStream
 
 TASK = TASKS["conversational"]
 PACKING = ConversationalSettings(packing=True)
@@ -250,7 +253,7 @@ def test_streamed_conversations_are_packed_and_those_without_an_answer_left_out(
     opened = streaming.open_stream(file, SplitOptions(streaming=True), CorpusOptions(), Report())
     settings = TaskSettings({"messages": "messages"}, 64, specific=PACKING)
     stream = streaming.stream_of(opened, TASK, AutoTokenizer.from_pretrained(assistant), settings)
-    packs, seen = iter(stream), 0
+    packs, seen = chain.from_iterable(RankStream(stream.in_batches_of(1), 1, ALONE)), 0
     while seen < 20 - opened.skip - 1:  # an epoch: one of its rows has nothing to learn
         pack = next(packs)
         starts = [place for place, position in enumerate(pack["position_ids"]) if position == 0]

@@ -136,7 +136,10 @@ def say_estimate(subject: Subject) -> None:
 
 def warn_if_too_large(subject: Subject) -> None:
     """Warn, by the closed formula alone, of a training that takes more memory than there is."""
-    quick, here = quick_estimate(subject), memory_here(subject.device)
+    try:
+        quick, here = quick_estimate(subject), memory_here(subject.device)
+    except Exception:  # of any class: what cannot be built is refused in words when it is
+        return
     if quick.memory.total > here:
         subject.session.report.warn(
             f"this takes about {gigabytes(quick.memory.total)} of memory by the closed formula, and there are "
