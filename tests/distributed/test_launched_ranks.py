@@ -169,7 +169,8 @@ def test_nodes_that_hold_other_rows_under_one_name_are_refused(tmp_path, asked, 
         rows = tiny.reviews(30)
         rows[7]["text"] += " indeed" * number
         write_jsonl(folder / "rows.jsonl", rows)
-    typed = tuple(argument.format(**locals()) for argument in asked)
+    models = {"classifier": classifier, "good": good, "encoder": encoder}
+    typed = tuple(argument.format(**models) for argument in asked)
     ended = ended_on_nodes(typed, (("--node-rank", "0"), ("--node-rank", "1")), folders)
     says = (
         "error: the rows of rows.jsonl are others in process 1 than in process 0: each process, on each node, needs "
