@@ -18,6 +18,7 @@ COMMANDS = ("finetune", "pretrain")
 @with_examples(
     "llmkit plan finetune reviews.csv -m HuggingFaceTB/SmolLM2-135M --lora",
     "llmkit plan --gpus 8 --gpu-memory 80 --price-per-hour 2.5 --gpu-tflops 990 pretrain books/ --size base",
+    "llmkit plan --gpu-memory 24 finetune my.jsonl -m Qwen/Qwen2.5-0.5B-Instruct --batch-size auto",
     "llmkit plan --measure-steps 5 --json finetune glue/mrpc",
 )
 @option_groups

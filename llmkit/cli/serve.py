@@ -13,6 +13,7 @@ from llmkit.output.report import Report, quiet_libraries
 @with_examples(
     "llmkit serve",
     "llmkit serve -m HuggingFaceTB/SmolLM2-135M-Instruct --port 8001",
+    "llmkit serve -m runs/chat --dtype float32 --device cpu",
     "llmkit serve -m runs/chat-lora --engine vllm --tensor-parallel-size 2",
 )
 @option_groups
