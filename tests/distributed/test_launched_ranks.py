@@ -194,6 +194,7 @@ def test_nodes_that_hold_another_model_under_one_name_are_refused(tmp_path, enco
     assert [(code, out, err.startswith(says)) for code, out, err in ended] == [(2, "", True)] * 2
 
 
+@pytest.mark.slow
 def test_more_processes_than_rows_of_a_file_are_refused(llmkit, tmp_path):
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"prompt": "a fox"}\n', encoding="utf-8")

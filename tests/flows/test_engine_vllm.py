@@ -208,6 +208,7 @@ def test_a_server_that_is_never_ready_is_ended(tmp_path):
     assert ended(int(str(raised.value).rpartition(" ")[2]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 75), (signal.SIGKILL, -9)])
 def test_a_signal_leaves_no_server_behind(llama, tmp_path, calls, number, code):
     rows, output = tmp_path / "rows.jsonl", tmp_path / "answers.jsonl"
