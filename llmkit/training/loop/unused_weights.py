@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from accelerate.utils import send_to_device
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PreTrainedModel
@@ -38,7 +39,7 @@ def has_unused_weights(job: Job, model: OpenModel) -> bool:
     step = _Step(job.task, Loss(distillation_loss=model.distillation_loss), model.network)
     with torch.random.fork_rng():
         first = job.encoded_train.select(range(min(ROWS, len(job.encoded_train))))
-        batch = {name: value.to(model.network.device) for name, value in collator(list(first)).items()}
+        batch = send_to_device(collator(list(first)), model.network.device)  # not all of a packed batch are tensors
         try:
             return bool(unused_weights(step, batch))
         except (RuntimeError, NotImplementedError, ValueError, TypeError):  # it reads numbers of weights
