@@ -145,7 +145,7 @@ def _copied(path: Path, folder: RunFolder, run_record: RunRecord) -> RunRecord:
 
 def _is_begun(path: Path) -> bool:
     """Tell whether there is something to go on with; a folder without a run.json has nothing, and is removed."""
-    if path.exists() and read_run(path) is None:
+    if path.is_dir() and read_run(path) is None:
         shutil.rmtree(path)
     return path.exists()
 
