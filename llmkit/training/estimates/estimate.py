@@ -14,9 +14,9 @@ CUDA_CONTEXT = 600_000_000  # what a process holds of a GPU before its first ten
 LATER_LIBRARIES = 40_000_000  # what a training imports and reads after its plan
 # what the C allocator holds beyond the tensors of a step: measured on the configurations of tests/real/test_memory.py
 ALLOCATOR_SHARE = 0.13
-FROZEN_SHARE = 0.35  # of activations and temporary tensors, on top where few weights are trained
+FROZEN_SHARE = 0.42  # of activations and temporary tensors, on top where few weights are trained
 CHECKPOINT_SHARE = 0.2  # the same where activations are computed twice
-ACCUMULATION_SHARE = 0.1  # the same where gradients of an earlier batch lie among those of the next
+ACCUMULATION_SHARE = 0.2  # the same where gradients of an earlier batch lie among those of the next
 # of the tensors of 4 to 32 MiB that pass through a step whose activations are computed twice: the nodes of the graph
 # are kept and lie between the holes that those tensors leave, so that glibc neither joins the holes nor gives them back
 PASSING_SHARE = 0.45
