@@ -135,7 +135,7 @@ def copy_to_run_folder(path: Path, folder: RunFolder, **fields: Unpack[RunRecord
 
 
 def _copied(path: Path, folder: RunFolder, run_record: RunRecord) -> RunRecord:
-    for pattern in MADE_HERE:
+    for pattern in (*MADE_HERE, "*.py"):  # the code that came with a model
         for file in path.glob(pattern):
             if file.name != "run.json":
                 shutil.copy2(file, folder.path / file.name)
