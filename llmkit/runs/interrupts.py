@@ -46,3 +46,10 @@ class StopRequest:
                 self.report.say(self.reply)
             except RuntimeError:  # the signal came while stderr was written to, which cannot be begun anew
                 os.write(2, f"\n{self.reply}\n".encode())
+
+
+def ask_to_stop() -> None:
+    """Ask the innermost of the requests that watch for signals, as one would; to ask it again changes nothing."""
+    request = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    if isinstance(request, StopRequest):
+        request.asked = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import signal
 import sys
 import tempfile
 import traceback
@@ -15,7 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from llmkit.errors import Interrupted, LlmkitError, ResourceError, Stopped, one_line
 from llmkit.errors.libraries import translate
 from llmkit.output.report import Report, Talk
-from llmkit.runs.interrupts import SAVING, StopRequest
+from llmkit.runs.interrupts import SAVING, StopRequest, ask_to_stop
 from llmkit.training.series.attempt import Outcome, Proposal, attempt
 from llmkit.training.series.messages import Crashed, Failed, Halted, Measured, Ready, Said, Stop, Verdict
 from llmkit.training.series.trial import TrialRun
@@ -77,18 +76,16 @@ class LineReport(Report):
 
 
 class StopByLine(TrainerCallback):
-    """Takes a request to stop that comes by the line for the signal that training answers by saving."""
+    """Takes a request to stop that comes by the line for a signal, which training answers by saving after its step."""
 
     def __init__(self, line: Line, stop_request: StopRequest) -> None:
         self.to_search, self.stop_request = line, stop_request
 
-    def on_step_end(
+    def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        asked = self.to_search.look() or self.stop_request.asked
-        if asked and not control.should_training_stop:  # a signal to all processes has come here by itself
-            signal.raise_signal(signal.SIGTERM)
-            control.should_save = control.should_training_stop = True
+        if self.to_search.look() or self.stop_request.asked:
+            ask_to_stop()
 
 
 def work(line: Line) -> None:
