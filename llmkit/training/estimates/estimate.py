@@ -19,7 +19,7 @@ CHECKPOINT_SHARE = 0.2  # the same where activations are computed twice
 ACCUMULATION_SHARE = 0.2  # the same where gradients of an earlier batch lie among those of the next
 # of the tensors of 4 to 32 MiB that pass through a step whose activations are computed twice: the nodes of the graph
 # are kept and lie between the holes that those tensors leave, so that glibc neither joins the holes nor gives them back
-PASSING_SHARE = 0.45
+PASSING_SHARE = 0.22
 
 
 @dataclass(frozen=True)
