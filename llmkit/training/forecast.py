@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from llmkit.options import FinetuneRequest, PretrainRequest
+from llmkit.options import FinetuneRequest, PretrainRequest, TalkOptions
 from llmkit.options.planning import PlanOptions
 from llmkit.output.report import Report
-from llmkit.training.estimates.report import PlanResult, Timing, plan_of
+from llmkit.training import jobs
+from llmkit.training.estimates.report import PlanResult, Timing, plan_of, timed
+from llmkit.training.estimates.step_clock import StepClock
 from llmkit.training.estimates.tracked import Subject
-from llmkit.training.finetuning import planned_finetuning, run_finetune
-from llmkit.training.pretraining import planned, run_pretrain
+from llmkit.training.finetuning import planned_finetuning
+from llmkit.training.loop.job import OpenModel
+from llmkit.training.model_spec import open_model
+from llmkit.training.pretraining import open_planned, planned
 
-WARMUP_STEPS = 2  # of a measurement, which the first steps are not typical of
+SKIPPED_STEPS = 2  # of a measurement, which the first steps are not typical of
 
 
 def forecast(request: FinetuneRequest | PretrainRequest, options: PlanOptions, report: Report) -> PlanResult:
@@ -25,34 +30,34 @@ def forecast(request: FinetuneRequest | PretrainRequest, options: PlanOptions, r
     """
     with tempfile.TemporaryDirectory(prefix="llmkit-plan-") as folder:
         request = replace(request, run=replace(request.run, output=Path(folder) / "run", resume=False, track=["none"]))
-        subject = (
-            planned_finetuning(request, report) if isinstance(request, FinetuneRequest) else planned(request, report)
-        )
-        if request.launch.processes is not None:
-            subject = replace(subject, processes=request.launch.processes)
-        timing = None if options.measure_steps is None else _measured(request, subject, options.measure_steps)
-        return plan_of(subject, options, timing)
+        subject = _subject(request, report)
+        result = plan_of(subject, options)  # before anything is trained: that leaves memory behind
+        if options.measure_steps is None:
+            return result
+        report.say(f"measuring {options.measure_steps} steps, after {SKIPPED_STEPS} that are not typical")
+        return timed(result, _measured(subject, options.measure_steps), options)
 
 
 def _subject(request: FinetuneRequest | PretrainRequest, report: Report) -> Subject:
-    return planned_finetuning(request, report) if isinstance(request, FinetuneRequest) else planned(request, report)
+    subject = planned_finetuning(request, report) if isinstance(request, FinetuneRequest) else planned(request, report)
+    if request.launch.processes is not None:
+        subject = replace(subject, processes=request.launch.processes)
+    return subject
 
 
-def _measured(request: FinetuneRequest | PretrainRequest, subject: Subject, steps: int) -> Timing:
-    """Return the time of a training from a few of its steps, really trained: short runs of two lengths."""
-    seconds = [_seconds(request, count) for count in (WARMUP_STEPS, WARMUP_STEPS + steps)]
-    of_step = max(0.0, seconds[1] - seconds[0]) / steps
+def _measured(subject: Subject, steps: int) -> Timing:
+    """Return the time of a training from a few of its steps, really trained: the median, and how far they differ."""
+    clock = StepClock(SKIPPED_STEPS, steps)
+    session = replace(subject.session, report=Report(TalkOptions(quiet=True)), callbacks=(clock,))
     total = subject.recipe.steps(len(subject.job.encoded_train))
-    return Timing(
-        of_step * total, f"{of_step:.2f} s a step, from {steps} steps on this machine; measurements come on top"
-    )
+    recipe = replace(subject.recipe, max_steps=max(total, SKIPPED_STEPS + steps + 1))  # the last one is measured
+    jobs.learn(subject.job, _opened(subject), recipe, session)
+    median, least, most = statistics.median(clock.seconds), min(clock.seconds), max(clock.seconds)
+    source = f"{median:.3g} s a step on this machine, the median of {steps}, {least:.3g} to {most:.3g}"
+    return Timing(median * total, f"{source}; measurements come on top")
 
 
-def _seconds(request: FinetuneRequest | PretrainRequest, steps: int) -> float:
-    """Return how long a run of so many steps trains, measured once at its end."""
-    training = replace(request.training, max_steps=steps, epochs=None)
-    assert request.run.output is not None
-    run = replace(request.run, output=request.run.output.with_name(f"steps-{steps}"))
-    short, quiet = replace(request, training=training, run=run), Report()
-    done = run_finetune(short, quiet) if isinstance(short, FinetuneRequest) else run_pretrain(short, quiet)
-    return 0.0 if done is None else float(done.run_record["training"]["seconds"])
+def _opened(subject: Subject) -> OpenModel:
+    if subject.job.command == "pretrain":
+        return open_planned(subject)
+    return open_model(subject.job, subject.spec, subject.session.options)

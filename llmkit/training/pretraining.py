@@ -129,6 +129,14 @@ def planned(request: PretrainRequest, report: Report) -> Subject:
     return _subject(*_plan(request, report), request, overrides, report)
 
 
+def open_planned(subject: Subject) -> OpenModel:
+    """Return the model of a planned pretraining: a new one, or the one that it goes on with."""
+    job, options = subject.job, subject.session.options
+    if job.resolved.path == job.folder.path:  # nothing is there yet
+        return OpenModel(architectures.build_model(job.resolved.config, job.task.auto_class))
+    return OpenModel(models.load_model(job.resolved, job.task.auto_class, job.tokenizer, options, training=True))
+
+
 def _subject(job: Job, start: Start, request: PretrainRequest, overrides: dict[str, object], report: Report) -> Subject:
     """Return what is estimated of a job, with the batch that --batch-size auto comes to."""
     device, recipe = models.pick_device(request.model.device), _recipe(start, request, overrides)

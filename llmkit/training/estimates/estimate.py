@@ -52,7 +52,10 @@ def estimate(subject: Subject) -> Estimate:
         by_formula = quick_estimate(subject)
         reason = f"as the model does not run without data: {brief(error)}"
         return replace(by_formula, source=f"{by_formula.source}, {reason}")
-    peak = max(tracked.step.total, tracked.measurement.total + tracked.step.parts["optimizer"])
+    measured = tracked.measurement
+    peak = tracked.step.total
+    if measured is not tracked.step:
+        peak = max(peak, measured.total + tracked.step.parts["optimizer"])
     held = dict(tracked.step.parts)
     held["temporary"] += peak - tracked.step.total
     memory = Memory(teacher=tracked.teacher, process=process, **held)

@@ -53,12 +53,12 @@ class Timing:
     source: str
 
 
-def plan_of(subject: Subject, options: PlanOptions, measured: Timing | None) -> PlanResult:
-    """Return all that is told of a training before it begins; `measured`: of steps that were really trained."""
+def plan_of(subject: Subject, options: PlanOptions) -> PlanResult:
+    """Return all that is told of a training before it begins."""
     subject = replace(subject, for_gpu=options.gpu_memory is not None)
     known = estimate(subject)
     available = round(options.gpu_memory * GIB) if options.gpu_memory else memory_here(subject.device)
-    timing, fits = measured or _on_paper(known, options), known.memory.total <= available
+    timing, fits = _on_paper(known, options), known.memory.total <= available
     strategy, reason = choose_strategy(known, options.gpus or 1, available)
     return {
         "schema": 1,
@@ -85,6 +85,11 @@ def plan_of(subject: Subject, options: PlanOptions, measured: Timing | None) -> 
         "gpus": _gpus(known, (options.gpus,) if options.gpus else GPU_COUNTS),
         "formulas": FORMULAS,
     }
+
+
+def timed(plan: PlanResult, measured: Timing, options: PlanOptions) -> PlanResult:
+    """Return a plan with the time of steps that were really trained."""
+    return {**plan, "seconds": measured.seconds, "seconds_source": measured.source, "cost": _cost(measured, options)}
 
 
 def _cost(timing: Timing | None, options: PlanOptions) -> float | None:

@@ -57,7 +57,7 @@ class Tracked:
     """What a step and a measurement held when they held the most, and what was computed."""
 
     step: Peak
-    measurement: Peak
+    measurement: Peak  # where its batch is no larger it holds less, and the step stands for it
     share: Share  # of the weights, that is trained
     teacher: int  # bytes of its weights
     tokens: int  # of the batch, padding counted
@@ -74,12 +74,15 @@ def track(subject: Subject) -> Tracked:
     batch = batches.training_batch(job, rows)
     measured = batches.validation_batch(job, batches.longest_validation_batch(job))
     opened = networks(job, subject.spec, recipe, subject.session.options.trust_remote_code)
+    may_be_larger = _larger(measured, batch)
     with without_data() as mode:
         opened.allocate()
         for network in (opened.student, *opened.frozen):
             _autocast(network, subject)
         step = _step(subject, opened, _without_data(batch, mode))
-        measurement = _measurement(job.task, opened.student.eval(), _without_data(measured, mode))
+        measurement = step
+        if may_be_larger:
+            measurement = _measurement(job.task, opened.student.eval(), _without_data(measured, mode))
         teacher = sum(weights.nbytes for network in opened.frozen for weights in network.parameters())
     return Tracked(step, measurement, opened.share, teacher, _tokens(batch))
 
@@ -113,6 +116,18 @@ def _measurement(task: Task, model: PreTrainedModel, batch: Batch) -> Peak:
     return track_forward(model, lambda: model(**inputs))
 
 
+def _larger(measured: Batch, batch: Batch) -> bool:
+    """Return whether a batch that is measured has more rows or longer ones than the batch that is learned from."""
+    shapes = {name: value.shape for name, value in batch.items() if isinstance(value, torch.Tensor)}
+    for name, value in measured.items():
+        if not isinstance(value, torch.Tensor):
+            continue
+        shape = shapes.get(name)
+        if shape is None or len(shape) != value.dim() or any(m > n for m, n in zip(value.shape, shape, strict=True)):
+            return True
+    return False
+
+
 def _autocast(model: PreTrainedModel, subject: Subject) -> None:
     """Let a model compute in half precision and answer in float32, as accelerate does."""
     if subject.half is not None:
@@ -121,7 +136,9 @@ def _autocast(model: PreTrainedModel, subject: Subject) -> None:
 
 
 def _without_data(batch: Batch, mode: FakeTensorMode) -> Batch:
-    return {name: mode.from_tensor(value) for name, value in batch.items()}
+    """Return a batch of the same shapes; what is no tensor, such as a switch of the model, stays as it is."""
+    tensors = {name: value for name, value in batch.items() if isinstance(value, torch.Tensor)}
+    return batch | {name: mode.from_tensor(value) for name, value in tensors.items()}
 
 
 def _tokens(batch: Batch) -> int:

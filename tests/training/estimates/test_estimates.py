@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import jsonschema
@@ -11,7 +12,16 @@ import tiny
 from conftest import write_jsonl
 from readme import ROOT
 
-from llmkit.options import AdapterOptions, FinetuneRequest, ModelOptions, TrainingOptions, TunedRecipeOptions
+from llmkit.options import (
+    AdapterOptions,
+    DataOptions,
+    FinetuneRequest,
+    ModelOptions,
+    PretrainRequest,
+    TrainingOptions,
+    TunedRecipeOptions,
+)
+from llmkit.options.planning import PlanOptions
 from llmkit.output.report import Report
 from llmkit.training.estimates import formula
 from llmkit.training.estimates.batch_size import fitted
@@ -19,6 +29,7 @@ from llmkit.training.estimates.estimate import estimate, quick_estimate
 from llmkit.training.estimates.memory import Memory
 from llmkit.training.estimates.strategies import bytes_per_gpu, choose_strategy
 from llmkit.training.estimates.tracked import track
+from llmkit.training.forecast import forecast
 from llmkit.training.planning import plan
 
 KINDS = [
@@ -30,6 +41,7 @@ KINDS = [
     (tiny.translations(20), "translator", {}),
     (tiny.entities(20), "tagger", {}),
     (tiny.choices(20), "chooser", {}),
+    (tiny.conversations(20), "assistant", {"data": DataOptions(packing=True)}),
 ]
 
 
@@ -129,6 +141,24 @@ def test_plan_prints_a_document(llmkit, tmp_path, encoder):
     assert ran.json["fits"] is False
     assert [row["gpus"] for row in ran.json["gpus"]] == [8]
     assert "--checkpoint-activations" in ran.json["remedies"]
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("command", ["finetune", "pretrain"])
+def test_the_time_is_that_of_a_few_steps(tmp_path, encoder, command):
+    rows = write_jsonl(tmp_path / "rows.jsonl", tiny.reviews(40))
+    text = tmp_path / "text.txt"
+    text.write_text(tiny.corpus(2000), encoding="utf-8")
+    training = TrainingOptions(epochs=2)
+    of_command = {
+        "finetune": FinetuneRequest(dataset=[str(rows)], model=ModelOptions(model=str(encoder)), training=training),
+        "pretrain": PretrainRequest(corpus=[str(text)], training=training),
+    }
+    result = forecast(of_command[command], PlanOptions(measure_steps=2, price_per_hour=3), Report())
+    median, source = re.match(r"(\S+) s a step on this machine, (.*)", result["seconds_source"]).groups()
+    assert source.startswith("the median of 2, ")
+    assert result["seconds"] == pytest.approx(float(median) * result["steps"], rel=0.01)
+    assert result["cost"] == pytest.approx(result["seconds"] / 3600 * 3)
     assert not (tmp_path / "runs").exists()
 
 
