@@ -1,4 +1,4 @@
-"""What the features of a dataset's columns can hold."""
+"""What the features of a dataset's columns can hold, and the cells of a row."""
 
 from __future__ import annotations
 
@@ -215,3 +215,14 @@ def column_for(rows: Sequence[Row], role: str, given: dict[str, str], usual: Seq
     if column is None:
         raise DataError(f"which column holds the {role}? Say --column {role}=NAME; the file has {', '.join(names)}")
     return column
+
+
+def with_answer(row: Row, answer: Row) -> dict[str, Any]:
+    """Return the row with its answer; a column of the answer's name is kept as `input_NAME`."""
+    names, columns = {*row, *answer}, {}
+    for name, value in row.items():
+        free = name
+        while free in answer or (free != name and free in names):
+            free = f"input_{free}"
+        columns[free] = value
+    return {**columns, **answer}

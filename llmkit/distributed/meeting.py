@@ -106,5 +106,16 @@ def form_group(rank: int, size: int, store: Store) -> None:
     distributed.init_process_group(
         backend, store=shared, rank=rank, world_size=size, timeout=PATIENCE, device_id=device
     )
+    require_size(size)
+
+
+def require_size(size: int) -> None:
+    """Refuse a group that is not of all processes: each would train alone, in silence, into one folder.
+
+    Raises:
+        LaunchError: it has another size than was asked for.
+    """
+    from torch import distributed
+
     if distributed.get_world_size() != size:
         raise LaunchError(f"{size} processes were asked for, and {distributed.get_world_size()} came")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable
 
+from llmkit.distributed.processes import free_port
 from llmkit.distributed.world import join
 from llmkit.errors import OptionError
 
@@ -25,9 +25,7 @@ def launch(function: Callable[..., object], *arguments: object, processes: int =
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         raise OptionError("this notebook has used a GPU, which copies of it cannot then: restart it, and launch first")
     AcceleratorState._reset_state(reset_partial_state=True)  # of a training in this process, which is over
-    with socket.socket() as probe:  # a free port: the launcher's own is always the same one, and "0" waits for ever
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())  # the launcher's own is always the same one, and "0" waits for ever
     notebook_launcher(_joined, (function, arguments), num_processes=processes, use_port=port)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from llmkit.errors.causes import causes
 
 AGREED = (0, 1, 75)  # ends that are not to end the others: done, a gate that the main one missed, stopped
 PEER = re.compile(r"by peer|gloo|nccl|ProcessGroup|process group|TCPStore|c10d|Broken pipe|Socket", re.IGNORECASE)
@@ -60,12 +61,4 @@ def outcomes(folder: Path) -> dict[int, Outcome]:
 
 def lost_peer(error: BaseException) -> bool:
     """Tell whether an error is what the end of another process does to this one: a collective that breaks."""
-    return any(isinstance(link, RuntimeError) and PEER.search(str(link)) is not None for link in _chain(error))
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    visited: set[int] = set()
-    while error is not None and id(error) not in visited:
-        visited.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
+    return any(isinstance(link, RuntimeError) and PEER.search(str(link)) is not None for link in causes(error))

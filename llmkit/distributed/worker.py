@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from llmkit.distributed.meeting import JOIN_TIMEOUT, form_group, meet
 from llmkit.distributed.outcomes import Outcome, lost_peer, outcomes, write_whole
+from llmkit.distributed.processes import end_with_parent
 from llmkit.distributed.world import World, world
 from llmkit.errors import LaunchError
 
@@ -104,23 +104,13 @@ def enter() -> Rank | None:
     given = {name: os.environ.pop(name, "") for name in (LAUNCHER, FOLDER, SIZE, TIMEOUT)}  # children are no ranks
     folder = Path(given[FOLDER]) if given[FOLDER] else None
     if folder is not None:
-        _die_with(int(given[LAUNCHER]))
+        end_with_parent(int(given[LAUNCHER]))
         write_whole(folder / f"pid-{here.rank}", str(os.getpid()))
     rank = Rank(here, folder)
     if folder is not None:
         rank.asked, rank.timeout = int(given[SIZE]), float(given[TIMEOUT])
     rank.stderr = _own_streams(here, folder)
     return rank
-
-
-def _die_with(launcher: int) -> None:
-    """Let the system end this process when its launcher ends, even by SIGKILL."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() != launcher:  # it ended before
-        os._exit(137)
 
 
 def _own_streams(here: World, folder: Path | None) -> TextIO:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar, cast
 
-from llmkit.distributed.meeting import JOIN_TIMEOUT, form_group, meet
-from llmkit.errors import DataError, LaunchError
+from llmkit.distributed.meeting import JOIN_TIMEOUT, form_group, meet, require_size
+from llmkit.errors import DataError
 
 T = TypeVar("T")
 
@@ -120,18 +120,8 @@ def join(timeout: float = JOIN_TIMEOUT, arguments: Sequence[str] = ()) -> World:
         return here
     from torch import distributed
 
-    if not distributed.is_initialized():
+    if distributed.is_initialized():
+        require_size(here.size)
+    else:
         form_group(here.rank, here.size, meet(here.rank, here.size, timeout, arguments))
-    if distributed.get_world_size() != here.size:
-        raise LaunchError(f"{here.size} processes were asked for, and {distributed.get_world_size()} came")
     return here
-
-
-def lone_environment() -> dict[str, str]:
-    """Return the environment for a process that this one starts and that is none of the command's ranks."""
-    ours = ("RANK", "MASTER_ADDR", "MASTER_PORT")
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ours and not name.endswith(("_RANK", "WORLD_SIZE")) and not name.startswith("TORCHELASTIC_")
-    }

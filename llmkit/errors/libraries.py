@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 from llmkit.errors import DataError, HubError, LlmkitError, ModelError, ResourceError
+from llmkit.errors.causes import causes
 
 Kind = Literal["model", "dataset"]
 
@@ -29,19 +30,11 @@ def translated(kind: Kind, name: str) -> Iterator[None]:
 
 def translate(error: BaseException, kind: Kind = "model", name: str = "") -> LlmkitError | None:
     """Return the error in llmkit's words, or None when it is none of the known ones."""
-    for link in _chain(error):
+    for link in causes(error):
         known = _hub(link, kind, name) or _machine(link)
         if known is not None:
             return known
     return None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    visited: set[int] = set()
-    while error is not None and id(error) not in visited:
-        visited.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _hub(error: BaseException, kind: Kind, name: str) -> LlmkitError | None:

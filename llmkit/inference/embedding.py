@@ -16,11 +16,11 @@ from datasets import Dataset
 
 from llmkit import models
 from llmkit.data import files
-from llmkit.data.columns import Row, column_for, given_texts, input_text
+from llmkit.data.columns import Row, column_for, given_texts, input_text, with_answer
 from llmkit.distributed.world import ALONE, World, world
 from llmkit.errors import ModelError, OptionError
 from llmkit.inference.answering import Answerer, LongTexts
-from llmkit.inference.row_files import TextCounts, with_answer
+from llmkit.inference.row_files import TextCounts
 from llmkit.inference.vector_cache import Vectors
 from llmkit.models import ResolvedModel
 from llmkit.models.pooling import OWN, pooled, read_pooling

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmkit.data import files
-from llmkit.data.columns import Row, input_list, input_text, is_nothing, kind_of, names_of
+from llmkit.data.columns import Row, input_list, input_text, is_nothing, kind_of, names_of, with_answer
 from llmkit.data.label_sets import as_list
 from llmkit.data.remote import on_disk
 from llmkit.distributed.world import World, world
@@ -109,17 +109,6 @@ def require_alike(columns: Mapping[str, Sequence[Any]], numbers: Sequence[int]) 
         if odd is not None:
             here, there = kind_of(odd[0]), kind_of(kinds[0][0])
             raise DataError(f"row {odd[1]}: {role} is {here}, and {there} in row {kinds[0][1]}; write all rows alike")
-
-
-def with_answer(row: Row, answer: Row) -> dict[str, Any]:
-    """Return the row with its answer; a column of the answer's name is kept as `input_NAME`."""
-    names, columns = {*row, *answer}, {}
-    for name, value in row.items():
-        free = name
-        while free in answer or (free != name and free in names):
-            free = f"input_{free}"
-        columns[free] = value
-    return {**columns, **answer}
 
 
 @dataclass

@@ -15,8 +15,8 @@ import tiny
 from conftest import write_jsonl
 
 from llmkit.cli.launch.fleet import Fleet
-from llmkit.cli.launch.ports import free_port
 from llmkit.cli.launch.running import launch
+from llmkit.distributed.processes import free_port
 
 PROGRAM = str(Path(__file__).parents[1] / "support" / "rank_program.py")
 LAUNCH = """

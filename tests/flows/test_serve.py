@@ -13,8 +13,8 @@ import urllib.request
 import peft_adapters
 import pytest
 
+from llmkit.distributed.processes import free_port
 from llmkit.errors import extras
-from llmkit.inference.endpoints.serving import free_port
 
 HAS_SERVING = all(importlib.util.find_spec(name) for name in ("fastapi", "uvicorn", "openai"))
 

@@ -8,9 +8,9 @@ import json
 import pytest
 from conftest import write_jsonl
 
-from llmkit.data.columns import column_for
+from llmkit.data.columns import column_for, with_answer
 from llmkit.errors import DataError, EmptyError, Interrupted, OptionError, Stopped
-from llmkit.inference.row_files import BATCHES_PER_WRITE, TextCounts, process, read_rows, with_answer
+from llmkit.inference.row_files import BATCHES_PER_WRITE, TextCounts, process, read_rows
 from llmkit.options import RowOptions, TalkOptions
 from llmkit.output.report import Report
 

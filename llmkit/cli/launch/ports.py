@@ -11,13 +11,6 @@ from llmkit.errors import LaunchError, OptionError
 KNOCK = 2.0  # seconds for one try to reach the main node
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def is_taken(port: int) -> bool:
     """Tell whether somebody listens on a port of this machine."""
     with socket.socket() as probe:

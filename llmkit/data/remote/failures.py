@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from llmkit.errors import DataError, HubError, LlmkitError, brief
+from llmkit.errors.causes import causes
 from llmkit.errors.libraries import translate
 from llmkit.options.urls import STORES, full_url, scheme_of
 
@@ -50,7 +51,7 @@ def translated(name: str) -> Iterator[None]:
 
 def failure(error: BaseException, name: str) -> LlmkitError:
     """Return the error in llmkit's words."""
-    chain = list(_chain(error))
+    chain = list(causes(error))
     of_hub = translate(error, "dataset", name) if scheme_of(name) == "hf" or isinstance(error, MemoryError) else None
     if of_hub is not None:
         return of_hub
@@ -80,14 +81,6 @@ def _unknown(error: BaseException, name: str) -> LlmkitError:
         return known
     cause = "" if full_url(name) != name else f": {brief(error)}"
     return HubError(f"{name} cannot be read ({type(error).__name__}{cause})")
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    visited: set[int] = set()
-    while error is not None and id(error) not in visited:
-        visited.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _status(error: BaseException) -> int | None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import functools
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -19,10 +18,10 @@ from typing import Self
 
 import httpx2
 
+from llmkit.distributed.processes import end_with_parent, free_port
 from llmkit.errors import HubError, LlmkitError, ModelError, OptionError, ResourceError, one_line
 from llmkit.inference.endpoints.client import Client
 from llmkit.inference.endpoints.commands import ServeCommand
-from llmkit.inference.endpoints.serving import free_port
 from llmkit.options import RequestOptions
 from llmkit.output.report import Report
 
@@ -162,12 +161,7 @@ def _started(command: ServeCommand, log: int) -> subprocess.Popen[bytes]:
             stderr=log,
             env={**os.environ, **command.environment},
             start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            preexec_fn=functools.partial(end_with_parent, os.getpid(), signal.SIGTERM),
         )
     except OSError as error:
         raise OptionError(f"--engine-command: {words[0]!r} cannot be run: {error.strerror or error}") from None
-
-
-def _end_with_parent() -> None:
-    """Ask the kernel to end this process, politely, when the one that started it ends."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

@@ -52,10 +52,3 @@ def require_free(host: str, port: int) -> None:
             probe.bind((host, port))
     except OSError as error:
         raise OptionError(f"--host {host} --port {port}: {error.strerror or error}; name another") from None
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import cast
@@ -15,6 +14,7 @@ from torch._C._distributed_c10d import HashStore
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import PreTrainedModel, TrainingArguments
 
+from llmkit.distributed.processes import free_port
 from llmkit.distributed.world import join, world
 from llmkit.errors import OptionError
 from llmkit.errors.extras import is_installed, require_extra
@@ -168,7 +168,7 @@ def environment(name: str) -> Iterator[None]:
     before, made = dict(os.environ), False
     try:
         if join().size == 1 and name != "ddp" and not distributed.is_initialized():
-            os.environ.update(ALONE, MASTER_PORT=str(_free_port()))
+            os.environ.update(ALONE, MASTER_PORT=str(free_port()))
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             distributed.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
             made = True
@@ -191,9 +191,3 @@ def _take_back(before: dict[str, str]) -> None:
             os.environ[variable] = before[variable]
         else:
             del os.environ[variable]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

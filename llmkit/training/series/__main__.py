@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from multiprocessing.connection import Connection
 
-from llmkit.training.series.parent import end_with_parent
+from llmkit.distributed.processes import end_with_parent
 
 if __name__ == "__main__":
     end_with_parent(int(sys.argv[2]))
