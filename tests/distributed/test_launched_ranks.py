@@ -203,6 +203,7 @@ def test_more_processes_than_rows_of_a_file_are_refused(llmkit, tmp_path):
     assert not (tmp_path / "out.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_node_of_other_arguments_is_refused_on_both(tmp_path):
     ended = nodes(tmp_path, ("--node-rank", "0"), ("--node-rank", "1", "--seed", "7"))
     assert [code for code, _, _ in ended] == [2, 2]

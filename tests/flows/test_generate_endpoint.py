@@ -143,7 +143,7 @@ def test_ctrl_c_keeps_the_rows_that_were_written(rows_file, tmp_path, capsys):
         def interrupt() -> None:
             while "say 20" not in server.prompts():
                 pass
-            signal.raise_signal(signal.SIGINT)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # which waits, and is woken by its own
 
         threading.Thread(target=interrupt, daemon=True).start()
         command = ["--input", rows_file, "--output", output, "--endpoint", server.url, "--batch-size", 1]

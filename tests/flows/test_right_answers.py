@@ -73,9 +73,9 @@ def spoiled(folder: Path, llama: Path) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def models(models_root, llama, assistant, encoder) -> Models:
-    """The models that the commands name."""
-    folder = models_root / "right-answers"
+def models(tmp_path_factory, llama, assistant, encoder) -> Models:
+    """The models that the commands name; made anew where a worker comes back to this file."""
+    folder = tmp_path_factory.mktemp("right-answers")
     templates = {"deaf": DEAF, "mute": MUTE}
     made = {name: tiny.llama_folder(folder / name, chat_template=text) for name, text in templates.items()}
     made["wide"] = wide_llama(folder / "wide", tiny.CHAT)

@@ -16,6 +16,7 @@ def stop_on_signal(rank: Rank) -> None:
     asked: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: asked.append(1))
+    rank.world.wait()  # a signal to one that does not listen yet would end it
     print("ready", flush=True)
     while not rank.world.any(bool(asked)):
         time.sleep(0.02)

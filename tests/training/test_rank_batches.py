@@ -37,6 +37,14 @@ def test_a_batch_holds_the_same_rows_in_one_process_and_in_several(rows, batch_s
         assert max(counts) - min(counts) <= 1
 
 
+@pytest.mark.parametrize(("rows", "kept"), [(10, 9), (9, 9), (2, 0)])
+def test_a_short_last_batch_is_dropped_where_that_is_asked_for(rows, kept):
+    order = LengthBatches([1] * rows, 3, 7)
+    whole, dropping = (list(RankBatches(order, 3, World(), drop_last)) for drop_last in (False, True))
+    assert dropping == whole[: kept // 3]
+    assert len(RankBatches(order, 3, World(), True)) == kept // 3
+
+
 def test_another_epoch_has_another_order_in_all_processes():
     assert shares([1] * 40, 8, 2, 0) != shares([1] * 40, 8, 2, 1)
 

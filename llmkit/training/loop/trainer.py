@@ -111,7 +111,8 @@ class TaskTrainer(StrategyTrainer):
             rows = {"dataset": stream, "batch_size": None, "generator": torch.Generator()}
         else:
             order = LengthBatches(self.train_dataset["length"], step, args.seed)
-            rows = {"dataset": self.train_dataset, "batch_sampler": RankBatches(order, self.batch_size, self.world)}
+            batches = RankBatches(order, self.batch_size, self.world, args.dataloader_drop_last)
+            rows = {"dataset": self.train_dataset, "batch_sampler": batches}
         loader = DataLoader(
             **rows,
             collate_fn=self.data_collator,
@@ -119,6 +120,8 @@ class TaskTrainer(StrategyTrainer):
             pin_memory=args.dataloader_pin_memory,
             persistent_workers=args.dataloader_persistent_workers,
             prefetch_factor=args.dataloader_prefetch_factor,
+            multiprocessing_context=getattr(args, "dataloader_multiprocessing_context", None),  # of newer versions
+            in_order=getattr(args, "dataloader_in_order", True),
         )
         prepared: DataLoader[EncodedRow] = prepare_data_loader(
             loader, args.device, num_processes=1, process_index=0, put_on_device=True, dispatch_batches=False

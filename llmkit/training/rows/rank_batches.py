@@ -24,19 +24,20 @@ class NoRows(dict[str, torch.Tensor]):
 class RankBatches(torch.utils.data.Sampler[list[int]]):
     """The rows of one process in each batch, as row numbers; a pure function of (seed, epoch)."""
 
-    def __init__(self, order: LengthBatches, batch_size: int, world: World) -> None:
+    def __init__(self, order: LengthBatches, batch_size: int, world: World, drop_last: bool = False) -> None:
         self.order, self.batch_size, self.world = order, batch_size, world
+        self.rows = len(order) // batch_size * batch_size if drop_last else len(order)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of another epoch."""
         self.order.set_epoch(epoch)
 
     def __len__(self) -> int:
-        return -(-len(self.order) // self.batch_size)
+        return -(-self.rows // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
         rows = list(self.order)
-        for start in range(0, len(rows), self.batch_size):
+        for start in range(0, self.rows, self.batch_size):
             yield rows[start : start + self.batch_size][self.world.rank :: self.world.size]
 
 
