@@ -99,17 +99,22 @@ def curve(run: Path) -> list[dict[str, float]]:
     return [{name: value for name, value in line.items() if name not in UNCOMPARED} for line in lines]
 
 
+def require_equal_figures(one: dict, other: dict, **tolerance: float) -> None:
+    """Compare figures by name; one that is undefined (null) has to be undefined in both."""
+    undefined = [{name for name, value in figures.items() if value is None} for figures in (one, other)]
+    assert undefined[0] == undefined[1]
+    first, second = ({name: value for name, value in of.items() if value is not None} for of in (one, other))
+    assert second == pytest.approx(first, **tolerance)
+
+
 def require_alike(one: Path, other: Path) -> None:
     first, second = curve(one), curve(other)
     assert len(first) == len(second) > 4
     for before, after in zip(first, second, strict=True):
-        assert after == pytest.approx(before, rel=2e-4, abs=2e-5)
+        require_equal_figures(before, after, rel=2e-4, abs=2e-5)
     results = [json.loads((run / "run.json").read_text(encoding="utf-8"))["result"] for run in (one, other)]
     figures = [{name: metric["value"] for name, metric in result["metrics"].items()} for result in results]
-    undefined = [{name for name, value in of_run.items() if value is None} for of_run in figures]
-    assert undefined[0] == undefined[1]
-    one, two = ({name: value for name, value in of_run.items() if value is not None} for of_run in figures)
-    assert two == pytest.approx(one, rel=1e-4, abs=1e-5)
+    require_equal_figures(*figures, rel=1e-4, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", TRAININGS)
