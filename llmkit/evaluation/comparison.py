@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from llmkit import metrics
-from llmkit.errors import DataError, listing
+from llmkit.errors import DataError, listing, one_line
 from llmkit.evaluation.gates import Gate, drop_gates, missed
 from llmkit.evaluation.result import SCHEMA_VERSION
 from llmkit.evaluation.result_rows import ObservedUnits, unpack
@@ -95,9 +95,9 @@ def read_saved(path: str) -> ComparisonSide:
         model = result["model"] or result.get("predictions")
         return ComparisonSide(path, model, result["task"], result["dataset"], units, tuple(result["metrics"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else one_line(error)
         raise DataError(
-            f"{path!r} holds no rows to compare with ({type(error).__name__}: {error}); "
-            "`llmkit eval --output FILE.json` writes them"
+            f"{path!r} holds no rows to compare with ({reason}); `llmkit eval --output FILE.json` writes them"
         ) from None
 
 
