@@ -4,21 +4,44 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import ClassLabel, Dataset, Value
 
 from llmkit.errors import DataError
 from llmkit.errors.characters import require_characters
 from llmkit.errors.phrases import MAX_QUOTATION
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from datasets import Dataset
+
 NULLS_OF_PANDAS = ("NAType", "NaTType")
 
 Row = Mapping[str, Any]  # the cells of a row of a dataset or of a file, by column
+
+
+def dataset_of(columns: Mapping[str, Sequence[Any]]) -> Dataset:
+    """Return columns as a dataset in memory."""
+    from datasets import Dataset
+
+    return Dataset.from_dict(columns)
+
+
+def dataset_of_rows(rows: Sequence[Row]) -> Dataset:
+    """Return rows as a dataset in memory, with the columns of the first."""
+    from datasets import Dataset
+
+    return Dataset.from_list([dict(row) for row in rows])
+
+
+def concatenated(parts: Sequence[Dataset]) -> Dataset:
+    """Return the rows of datasets of the same columns, one after the other."""
+    from datasets import concatenate_datasets
+
+    return concatenate_datasets(parts)
 
 
 def text_of(value: object) -> str:
@@ -169,6 +192,8 @@ def string_columns(dataset: Dataset) -> list[str]:
 
 def is_string(feature: object) -> bool:
     """Tell whether a feature holds one string."""
+    from datasets import Value
+
     return isinstance(feature, Value) and feature.dtype in {"string", "large_string"}
 
 
@@ -179,6 +204,8 @@ def item_of(feature: object) -> object:
 
 def is_label(feature: object) -> bool:
     """Tell whether a feature can hold a label: a class, a string, an integer, a boolean or a float."""
+    from datasets import ClassLabel, Value
+
     if isinstance(feature, ClassLabel):
         return True
     return isinstance(feature, Value) and feature.dtype.startswith(

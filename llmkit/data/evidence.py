@@ -6,13 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset, Features, Value
 
 from llmkit.data.columns import is_string, item_of
 from llmkit.data.loading import Source
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
 
 SAMPLE_ROWS = 2000  # of all rows, as those of a sorted dataset begin with one class
 MOST_CLASSES = 1000
@@ -82,6 +84,8 @@ class ColumnProfile:
     @property
     def is_number(self) -> bool:
         """Whether cells are integers or floats, and no classes with names."""
+        from datasets import Value
+
         return isinstance(self.feature, Value) and self.feature.dtype.startswith(("int", "uint", "float", "decimal"))
 
     @property
@@ -93,6 +97,8 @@ class ColumnProfile:
     @property
     def is_flag(self) -> bool:
         """Whether cells are true or false, or 1 or 0."""
+        from datasets import ClassLabel
+
         if isinstance(self.feature, ClassLabel) or not self.cells:
             return False
         return {str(cell).lower() for cell in self.cells} <= {"true", "false", "0", "1", "0.0", "1.0", "yes", "no"}
@@ -149,6 +155,8 @@ class ColumnProfile:
     @property
     def can_be_class(self) -> bool:
         """Whether the cells can be names of classes: short values, few of them, which repeat."""
+        from datasets import ClassLabel
+
         if isinstance(self.feature, ClassLabel):
             return True
         if not self.repeats or self.pattern in {"url", "date", "email"} or self.has_fractions:

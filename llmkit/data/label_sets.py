@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
-
-from datasets import ClassLabel, Dataset, Features, Value
+from typing import TYPE_CHECKING, Any
 
 from llmkit.data.columns import text_of
 from llmkit.data.conversions.literals import value_of
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 
 LABEL_TYPES = ("string", "large_string", "int", "uint", "null")  # how the types of names, ids and empty lists begin
 UNLABELLED = "-100"  # of a word without a label: it teaches nothing and is not measured, as in transformers' examples
@@ -18,6 +20,8 @@ UNLABELLED = "-100"  # of a word without a label: it teaches nothing and is not 
 
 def holds_sets(dataset: Dataset, column: str) -> bool:
     """Tell whether a column holds lists of names, integers or classes; of strings the first that is not blank tells."""
+    from datasets import ClassLabel, Value
+
     feature = dataset.features[column]
     element = getattr(feature, "feature", None)
     if element is not None:
@@ -81,6 +85,8 @@ def as_list(cell: object) -> Any:
 
 def single_labels(dataset: Dataset, column: str) -> Dataset:
     """Return the labels of all rows as a column of that name with one label in each row, as `labels` reads them."""
+    from datasets import Dataset, Features, Value
+
     element = getattr(dataset.features[column], "feature", None)
     cells = dataset[column][:] if element is not None else sets_of(dataset, column)
     labels = [label for cell in cells for label in cell or () if not is_unlabelled(label)]
@@ -89,6 +95,8 @@ def single_labels(dataset: Dataset, column: str) -> Dataset:
 
 def declared_in(dataset: Dataset, column: str) -> list[str]:
     """Return the names of the classes in the order of their ids, where the lists hold ids of declared classes."""
+    from datasets import ClassLabel
+
     element = getattr(dataset.features[column], "feature", None)
     return list(element.names) if isinstance(element, ClassLabel) else []
 

@@ -6,11 +6,13 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-
-from datasets import ClassLabel, Dataset, Value
+from typing import TYPE_CHECKING
 
 from llmkit.data.columns import cells_of, class_names
 from llmkit.errors import DataError, OptionError, did_you_mean, listing
+
+if TYPE_CHECKING:
+    from datasets import ClassLabel, Dataset, Value
 
 MAX_LABELS_SHOWN = 12  # names, or flags, that a sentence holds
 INTEGER = re.compile(r"-?[0-9]+")
@@ -57,6 +59,8 @@ def names_of(dataset: Dataset, column: str) -> list[str | None]:
     Raises:
         DataError: the column holds lists or objects.
     """
+    from datasets import ClassLabel, Value
+
     feature = dataset.features[column]
     if isinstance(feature, ClassLabel):
         values = dataset[column][:]
@@ -73,6 +77,8 @@ def found_in(dataset: Dataset, column: str) -> Labels:
     Raises:
         DataError: no row has a label, or all rows have the same.
     """
+    from datasets import ClassLabel
+
     if is_number(dataset, column):
         return Labels(())
     present = {name for name in names_of(dataset, column) if name is not None}
@@ -139,6 +145,8 @@ def match(dataset: Dataset, column: str, model: Labels, mapping: Mapping[str, st
         DataError: the dataset has labels that the model lacks, or one of them is a number and the other a class.
         OptionError: the mapping names a label that the model or the dataset lacks.
     """
+    from datasets import ClassLabel
+
     mapping = mapping or {}
     feature = dataset.features[column]
     if _is_regression(dataset, column, model):
@@ -189,6 +197,8 @@ def _folded(name: str) -> str:
 
 
 def _is_regression(dataset: Dataset, column: str, model: Labels) -> bool:
+    from datasets import ClassLabel
+
     feature = dataset.features[column]
     is_integer = not isinstance(feature, ClassLabel) and getattr(feature, "dtype", "").startswith(("int", "uint"))
     number = is_number(dataset, column) or (model.regression and is_integer)  # stars as integers are numbers too
@@ -227,6 +237,8 @@ def _targets(model: Sequence[str], declared: Sequence[str], mapping: Mapping[str
 
 
 def _ordered(reached: Iterable[str], declared: Sequence[str], feature: ClassLabel | Value) -> tuple[str, ...]:
+    from datasets import ClassLabel
+
     names = tuple(dict.fromkeys(reached))
     if isinstance(feature, ClassLabel):
         place = {name: number for number, name in enumerate(declared)}

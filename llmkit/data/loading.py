@@ -9,8 +9,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-from datasets import Dataset, DatasetDict, load_from_disk
+from typing import TYPE_CHECKING
 
 from llmkit import hub
 from llmkit.data import files
@@ -27,6 +26,9 @@ from llmkit.errors.libraries import translated
 from llmkit.options import FileOptions
 from llmkit.options.urls import STORES, folder_name, is_url, unsigned
 from llmkit.output.report import Report
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Source:
 
     def convert(self, conversions: Iterable[Conversion]) -> Source:
         """Return the dataset with its rows read in other ways."""
+        from datasets import DatasetDict
+
         new = tuple(conversions)
         splits = DatasetDict({name: converted(part, new) for name, part in self.splits.items()})
         written = {name for one in new for name in one.writes}
@@ -120,6 +124,8 @@ def open_dataset(
         EmptyError: it holds no rows.
         HubError: the Hub cannot be reached or refuses access.
     """
+    from datasets import DatasetDict
+
     reference = unsigned(reference)
     source = _opened(reference, revision, Reading(options or FileOptions(), report or Report(), text_columns))
     return replace(source, splits=DatasetDict({name: unfolded(part) for name, part in source.splits.items()}))
@@ -224,6 +230,8 @@ def _folder(reference: str, path: Path, config: str | None, reading: Reading) ->
 
 def _saved(path: Path, report: Report) -> DatasetDict:
     """Return the splits that `datasets` saved, under the names that splits have here."""
+    from datasets import DatasetDict, load_from_disk
+
     try:
         loaded = load_from_disk(str(path))
         splits = loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)

@@ -10,11 +10,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import SupportsFloat
+from typing import TYPE_CHECKING, SupportsFloat
 
-from datasets import ClassLabel, Dataset
-
-from llmkit.data import files
+from llmkit.data import columns, files
 from llmkit.data.columns import Row
 from llmkit.data.label_sets import as_list, label_set_problem
 from llmkit.data.labels import PLACEHOLDER, Labels, by_number, found_in, is_number, names_of, natural, spelled_as
@@ -22,6 +20,9 @@ from llmkit.errors import DataError, OptionError, did_you_mean, listing, shorten
 from llmkit.options import FileOptions
 from llmkit.output.atomic import staged
 from llmkit.output.report import to_json
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 # taken where there is no `prediction`; the second only where none of the first is
 OTHER_COLUMNS = (("label", "labels", "answer", "output", "completion"), ("score",))
@@ -50,9 +51,8 @@ def write_predictions(path: Path, rows: Iterable[Row]) -> None:
             file.writelines(to_json(row) + "\n" for row in rows)
             return
         cells = [{name: _cell(value) for name, value in row.items()} for row in rows]
-        names = dict.fromkeys(name for row in cells for name in row)
         # the usual quoting leaves a bare return as it is, which splits the row
-        writer = csv.DictWriter(file, list(names), lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        writer = csv.DictWriter(file, columns.names_of(cells), lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         writer.writeheader()
         writer.writerows(cells)
 
@@ -142,7 +142,7 @@ def measured_in(dataset: Dataset, column: str) -> Labels:
         DataError: no row has a label, or the column holds lists or objects.
     """
     names = set() if is_number(dataset, column) else {name for name in names_of(dataset, column) if name is not None}
-    if len(names) == 1 and not isinstance(dataset.features[column], ClassLabel):
+    if len(names) == 1 and not hasattr(dataset.features[column], "names"):
         return Labels((*names,))
     if not names and not is_number(dataset, column):
         raise DataError(f"no row has a label in column {column!r}, so nothing can be measured")

@@ -6,10 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import numpy as np
-from transformers import PreTrainedModel
 
 from llmkit import models
 from llmkit.data.columns import Row, text_of
@@ -19,6 +18,9 @@ from llmkit.models import ResolvedModel
 from llmkit.options import ModelOptions, RowOptions
 from llmkit.output.report import Report
 from llmkit.tasks.base.answers import Answer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 Prepared = TypeVar("Prepared")
 

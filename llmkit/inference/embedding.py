@@ -11,8 +11,6 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-from datasets import Dataset
 
 from llmkit import models
 from llmkit.data import files
@@ -114,6 +112,8 @@ class Embedder(Answerer[str]):
 
     def tokens(self, texts: Sequence[str], *prompts: str) -> list[EncodedRow]:
         """Return the model's inputs of each text, and count those that are longer than it reads."""
+        from datasets import Dataset
+
         settings = TaskSettings(columns={"text": "text"}, max_length=self.max_length)
         prompted = Dataset.from_dict({"text": [self.pooling.with_prompt(text, *prompts) for text in texts]})
         columns = tokenize_rows(prompted, self.tokenizer, settings)
@@ -121,12 +121,14 @@ class Embedder(Answerer[str]):
         self.counts = self.counts.plus(TextCounts(len(texts), cut, self.role))
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
-    @torch.inference_mode()
     def _pooled(self, rows: list[EncodedRow]) -> Vectors:
         """Return the vectors of a batch, (rows, dimension)."""
-        vectors = pooled(self.model, on_device(pad_batch(rows, self.tokenizer), self.model), self.pooling.mode)
-        if self.embedding.normalize:
-            vectors = torch.nn.functional.normalize(vectors)
+        import torch
+
+        with torch.inference_mode():
+            vectors = pooled(self.model, on_device(pad_batch(rows, self.tokenizer), self.model), self.pooling.mode)
+            if self.embedding.normalize:
+                vectors = torch.nn.functional.normalize(vectors)
         if not vectors.isfinite().all():
             raise ModelError(
                 f"{self.resolved.name!r} gives vectors of no finite numbers: its weights are damaged, or its precision "

@@ -7,10 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from itertools import chain
-
-import torch
-from transformers import PreTrainedTokenizerBase, StoppingCriteriaList
-from transformers.generation.logits_process import LogitsProcessorList
+from typing import TYPE_CHECKING
 
 from llmkit import tasks
 from llmkit.data.columns import Row, column_for
@@ -35,8 +32,10 @@ from llmkit.tasks.base.answers import Answer
 from llmkit.tasks.encoding.collation import pad_inputs
 from llmkit.tasks.encoding.language_codes import force_tokens
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 NEW_TOKENS = 200  # of an answer, where neither a flag nor the task says
-HALVES = (torch.bfloat16, torch.float16)
 
 
 class Generator(Answerer[EncodedPrompt]):
@@ -159,7 +158,7 @@ class Generator(Answerer[EncodedPrompt]):
         texts: list[list[str | None]] = [[None] * per_prompt for _ in prompts]
         by_length = self.resolved_decoding.reads_padding(self.is_encoder_decoder)
         for rows in prompt_batches(prompts, batch_size, self.max_new_tokens, by_length):
-            if len(rows) > 1 and self.model.dtype in HALVES:
+            if len(rows) > 1 and self.model.dtype.itemsize == 2:
                 self._say_once(
                     f"in {str(self.model.dtype).removeprefix('torch.')} a text can change with the others of its "
                     "batch; --dtype float32 or --batch-size 1 avoids it"
@@ -215,6 +214,10 @@ class Generator(Answerer[EncodedPrompt]):
         self, prompts: Sequence[EncodedPrompt], numbers: Sequence[int], stops: AnswerStops | None = None
     ) -> list[list[int]]:
         """Return the new tokens of each sequence, those of a prompt one after the other; `numbers` are the prompts'."""
+        import torch
+        from transformers import StoppingCriteriaList
+        from transformers.generation.logits_process import LogitsProcessorList
+
         model, decoding = self.model, self.resolved_decoding
         per_prompt = self.decoding.num_return_sequences
         repeats = per_prompt if decoding.samples else 1

@@ -8,9 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-
-from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from llmkit.data import files, open_dataset
 from llmkit.data.columns import text_of
@@ -18,6 +16,10 @@ from llmkit.errors import DataError, EmptyError, HubError, ModelError, listing
 from llmkit.options import FileOptions
 from llmkit.output.report import Report
 from llmkit.tasks.base.language_modeling import text_column
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
 
 MAX_PASSAGE_TOKENS = 180  # one thought, of which a prompt holds several
 TITLE_COLUMNS = ("title", "name", "heading", "headline", "标题")

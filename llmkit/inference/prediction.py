@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-
-import torch
-from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from llmkit import models, runs, tasks
-from llmkit.data.columns import Row, given_texts, text_of
+from llmkit.data.columns import Row, dataset_of, dataset_of_rows, given_texts, text_of
 from llmkit.distributed.world import ALONE, World
 from llmkit.errors import DataError, OptionError, Stopped
 from llmkit.inference.answer_cache import AnswerCache
@@ -24,6 +21,11 @@ from llmkit.runs.interrupts import StopRequest
 from llmkit.tasks import Task, TaskSettings
 from llmkit.tasks.base.answers import Answer, Prediction
 from llmkit.tasks.encoding.batches import batches, on_device
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class PredictionLoop:
         Raises:
             Stopped: a signal asked for it, and the cache keeps what was done.
         """
+        import torch
+
         collate = self.task.encoding.collator(self.tokenizer, self.settings)
         inputs = encoded.to_list()  # once: picking rows out of Arrow for each batch costs more than a small model
         done, here = self.cache.done, ALONE if _is_sharded(self.model) else self.world
@@ -170,7 +174,7 @@ class Predictor(Answerer[Row]):
         kind = "pair" if "pair" in roles else self.role
         columns = {role: [prepared[row].get(role) for row in usable] for role in roles}
         require_alike(columns, [start + row + 1 for row in usable])
-        rows = Dataset.from_dict(columns)
+        rows = dataset_of(columns)
         settings = replace(self.settings, columns={role: role for role in roles})
         invalid = self.task.columns.first_invalid_row(rows, settings.columns)
         refused = invalid or self.task.encoding.first_unanswerable_row(rows, self.tokenizer, settings)
@@ -251,7 +255,7 @@ class TargetScorer(Predictor):
 
     def answer(self, prepared: Sequence[Row], batch_size: int, start: int = 0) -> list[Answer]:
         """Return the numbers for each row, or for each window where a row is encoded as several."""
-        rows = Dataset.from_list([dict(row) for row in prepared])
+        rows = dataset_of_rows(prepared)
         columns = {role: role for role in rows.column_names}
         draft = TaskSettings(columns=columns, max_length=self.settings.max_length, per_row=True)
         settings = self.task.resolve_settings(draft, self.asked, self.resolved.config, self.tokenizer)

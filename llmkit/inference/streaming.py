@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import torch
-from transformers import StoppingCriteria
+from typing import TYPE_CHECKING, Any
 
 from llmkit.models.text.answer_text import AnswerText
 from llmkit.runs.interrupts import StopRequest
 
+if TYPE_CHECKING:
+    import torch
 
-class AnswerStops(StoppingCriteria):
+
+class AnswerStops:
     """Ends each answer where its text does, and all of them once a stop is asked for.
 
     `answers` are one for each prompt, `start` is the number of tokens before them; `emit` gets the text of the first
-    as it comes.
+    as it comes. It is of no class of transformers, which takes anything to call for a criterion, and whose import takes
+    seconds.
     """
 
     def __init__(
@@ -30,6 +31,8 @@ class AnswerStops(StoppingCriteria):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **more: Any) -> torch.Tensor:
         """Return for each row, (rows,), whether it ends."""
+        import torch
+
         repeats = len(input_ids) // len(self.answers)  # a search looks at several rows for each prompt
         if repeats > 1:
             self.answers = [answer.another() for answer in self.answers for _ in range(repeats)]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import transformers
-from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from llmkit.errors import OptionError, did_you_mean, one_line
 from llmkit.options.config_file import read_yaml
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ def preset(arch: str, name: str) -> Size:
 
 def build_config(arch: str, size: Size, tokenizer: PreTrainedTokenizerBase, context: int) -> PretrainedConfig:
     """Return the config of a new model of that family and size, for the tokenizer and blocks of `context` tokens."""
+    from transformers import AutoConfig
+
     shared: dict[str, object] = {
         "vocab_size": len(tokenizer),
         "hidden_size": size.hidden,
@@ -92,6 +95,8 @@ def read_model_config(file: Path) -> dict[str, object]:
     Raises:
         OptionError: no such file, or no known model_type.
     """
+    from transformers import CONFIG_MAPPING
+
     values = read_yaml(file, "--model-config", "neither JSON nor YAML")  # JSON is YAML
     if not isinstance(values, dict) or "model_type" not in values:
         raise OptionError(f"--model-config {file} must hold a mapping with a model_type such as llama")
@@ -107,6 +112,8 @@ def config_from(values: dict[str, object], file: Path, tokenizer: PreTrainedToke
     Raises:
         OptionError: a value that the family refuses, or a vocabulary smaller than the tokenizer's.
     """
+    from transformers import AutoConfig
+
     given = {"vocab_size": len(tokenizer), **values}
     try:
         config = AutoConfig.for_model(given.pop("model_type"), **given)
@@ -129,6 +136,8 @@ def build_model(config: PretrainedConfig, auto_class: str) -> PreTrainedModel:
     Raises:
         OptionError: the family has no model for the task.
     """
+    import transformers
+
     try:
         return getattr(transformers, auto_class).from_config(config)
     except ValueError as error:

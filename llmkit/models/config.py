@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from llmkit.errors import ModelError, listing, shortened
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 DECODER_HEADS = ("ForCausalLM", "LMHeadModel")  # how the names of architectures with a next-token head end
 CLASSIFIERS = ("ForSequenceClassification", "ForTokenClassification")

@@ -7,10 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-import transformers
-from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from llmkit import hub
 from llmkit.errors import ModelError, brief, listing
@@ -22,7 +19,9 @@ from llmkit.models.weight_files import check_headers, weight_fingerprint
 from llmkit.options import ModelOptions
 from llmkit.output.report import Report
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def load_tokenizer(resolved: ResolvedModel, options: ModelOptions) -> PreTrainedTokenizerBase:
@@ -31,6 +30,8 @@ def load_tokenizer(resolved: ResolvedModel, options: ModelOptions) -> PreTrained
     Raises:
         ModelError: there is none, or it is broken.
     """
+    from transformers import AutoTokenizer
+
     borrowed = resolved.base is not None and not any(resolved.path.glob("tokenizer*"))
     folder = resolved.base.path if resolved.base is not None and borrowed else resolved.path
     try:
@@ -58,6 +59,8 @@ def load_tokenizer_alone(name: str, options: ModelOptions, report: Report) -> Pr
         ModelError: there is none.
         HubError: the Hub cannot be reached or refuses access.
     """
+    from transformers import PretrainedConfig
+
     folder = Path(name).expanduser()
     if not folder.exists():
         cached_only = options.offline or hub.commit("model", name, None, report) is None
@@ -141,6 +144,8 @@ def _from_pretrained(
 
     It is of the class that opens the weights: of an adapter, that of the model that it was made on.
     """
+    import transformers
+
     recorded = (resolved.config.architectures or [""])[0] if resolved.base is not None else ""
     network = getattr(transformers, recorded or auto_class, None) or getattr(transformers, auto_class)
     try:
@@ -162,6 +167,8 @@ def _from_pretrained(
 
 def _wrong_generation_config(folder: Path) -> str | None:
     """Return what is wrong with the generation config of a folder, or None where nothing is, or there is none."""
+    import transformers
+
     if not (folder / "generation_config.json").is_file():
         return None
     try:
@@ -207,6 +214,8 @@ def require_no_adapter(resolved: ResolvedModel) -> None:
 @contextlib.contextmanager
 def _without_bars() -> Iterator[None]:
     """Keep transformers from drawing a bar for the milliseconds that weights take from the disk or to it."""
+    import transformers
+
     bars = transformers.utils.logging
     enabled = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()
@@ -243,9 +252,11 @@ def _without_pooler(names: Iterable[str]) -> list[str]:
 
 
 def _load_dtype(options: ModelOptions, training: bool) -> torch.dtype | str:
+    import torch
+
     if training:  # float32 weights; bf16 comes in by autocast (training.precision)
         return torch.float32
-    return "auto" if options.dtype == "auto" else DTYPES[options.dtype]
+    return "auto" if options.dtype == "auto" else getattr(torch, options.dtype)
 
 
 def _untied(model: PreTrainedModel, gathered: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor] | None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
-from transformers import AutoConfig, PretrainedConfig
-from transformers.models.auto import modeling_auto
+from typing import TYPE_CHECKING
 
 from llmkit import hub
 from llmkit.errors import HubError, ModelError, OptionError, brief
@@ -18,6 +15,11 @@ from llmkit.models.config import CLASSIFIERS, outputs_problem, with_config_value
 from llmkit.models.weight_files import check_headers, head_outputs, weight_fingerprint
 from llmkit.options import ModelOptions
 from llmkit.output.report import Report
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig
+
 
 SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py"]
 SAFETENSORS_WEIGHTS = ["model*.safetensors"]
@@ -75,6 +77,8 @@ def resolve_model(
         ModelError: there is no such model, or the folder is not one.
         HubError: the Hub cannot be reached or refuses access.
     """
+    from transformers import PretrainedConfig
+
     pick_device(options.device)  # a device that is not there is known before any download
     name = options.model or default
     if name is None:
@@ -171,6 +175,8 @@ def check_base(adapter: ResolvedModel, base: ResolvedModel) -> None:
 
 
 def _config(resolved: ResolvedModel, options: ModelOptions) -> PretrainedConfig:
+    from transformers import AutoConfig
+
     folder, name = resolved.path, resolved.name
     if not folder.exists():
         raise ModelError(f"there is no model folder {name!r}")
@@ -199,6 +205,8 @@ def _config(resolved: ResolvedModel, options: ModelOptions) -> PretrainedConfig:
 
 def _adapted_config(resolved: ResolvedModel, base: ResolvedModel) -> PretrainedConfig:
     """Return the config of what an adapter makes of its base: it may put another head on it."""
+    from transformers.models.auto import modeling_auto
+
     task_type = adapters.read_adapter(resolved.path, resolved.name).task_type
     kind = HEADS_OF_TASK_TYPES.get(task_type or "")
     names = getattr(modeling_auto, f"{kind}_MAPPING_NAMES", {})
@@ -237,6 +245,8 @@ def pick_device(name: str) -> torch.device:
     Raises:
         OptionError: the device does not exist here.
     """
+    import torch
+
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if name == "auto":
         return accelerator or torch.device("cpu")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-
-import torch
-import transformers
-from torch import nn
-from transformers import PretrainedConfig, PreTrainedModel
+from typing import TYPE_CHECKING
 
 from llmkit.errors import OptionError
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PretrainedConfig, PreTrainedModel
 
 COPIED_MODULE = ".original_module."  # what peft keeps of a module that it trains a copy of
 ADAPTER_PREFIX = "lora_"  # begins the names of an adapter's own weights
@@ -54,6 +54,9 @@ def _size(weights: nn.Parameter) -> int:
 
 def skeleton(config: PretrainedConfig, network: str, trust_remote_code: bool) -> PreTrainedModel:
     """Return a model without weights: its modules and shapes are known before anything is downloaded."""
+    import torch
+    import transformers
+
     with torch.device("meta"):
         model: PreTrainedModel = getattr(transformers, network).from_config(config, trust_remote_code=trust_remote_code)
     return model
@@ -110,6 +113,7 @@ def head_modules(model: PreTrainedModel) -> list[str]:
 
 def linear_modules(model: PreTrainedModel) -> list[str]:
     """Return the names of the linear modules of a model, but for its heads and the logits of tokens."""
+    from torch import nn
     from transformers.pytorch_utils import Conv1D
 
     heads, token_logits = head_modules(model), _token_logit_modules(model)
@@ -128,6 +132,8 @@ def unquantized_modules(model: PreTrainedModel) -> list[str]:
 
 
 def _outputs(model: PreTrainedModel) -> nn.Module:
+    from torch import nn
+
     outputs = model.get_output_embeddings()
     return outputs if isinstance(outputs, nn.Module) else nn.ModuleList()
 
@@ -144,6 +150,8 @@ def is_within(name: str, modules: Collection[str]) -> bool:
 
 def stacks(model: PreTrainedModel) -> list[tuple[str, nn.ModuleList]]:
     """Return the outermost lists of alike modules, with their names: the layers of an encoder, of a decoder."""
+    from torch import nn
+
     lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
     outer = [
         (name, module) for name, module in lists if not any(name.startswith(f"{outside}.") for outside, _ in lists)
@@ -163,6 +171,8 @@ def _stacked_layers(model: PreTrainedModel) -> list[str]:
 
 def _embeddings(model: PreTrainedModel, layers: Collection[str]) -> Iterator[str]:
     """Yield the modules that stand before the layers: embeddings, and what holds nothing but them and their norm."""
+    from torch import nn
+
     for name, module in model.named_modules():
         parent = name.rpartition(".")[0]
         if isinstance(module, nn.Embedding) and not is_within(name, layers):

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING, Any
 
 from llmkit.errors import ModelError, listing
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
 
 OWN = "own"  # the pooling that the model's files name
 MODES = {
@@ -116,6 +117,8 @@ def pooled(model: PreTrainedModel, batch: dict[str, torch.Tensor], mode: str) ->
 
     The hidden states are those of the last layer, of the encoder where there is one beside a decoder.
     """
+    import torch
+
     network = model.get_encoder() if model.config.is_encoder_decoder else model
     hidden: torch.Tensor = network(**batch).last_hidden_state.float()
     mask: torch.Tensor = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)

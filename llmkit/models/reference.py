@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-
-import torch
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING
 
 from llmkit.models import loading, lookup
 from llmkit.options import ModelOptions
 from llmkit.output.documents import ReferenceRecord
 from llmkit.output.report import Report
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
 
 
 def options_of(reference: Reference, device: str = "auto", offline: bool = False) -> ModelOptions:

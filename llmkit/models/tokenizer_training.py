@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import models as tokenizer_models
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 END_OF_TEXT = "<|endoftext|>"
 SENTINEL = "<extra_id_{}>"
@@ -18,6 +21,8 @@ def train_bpe(texts: Iterable[str], vocabulary: int, context: int) -> PreTrained
 
     Source: Radford et al. (2019), GPT-2, section 2.2.
     """
+    from transformers import PreTrainedTokenizerFast
+
     tokenizer = _byte_level(texts, vocabulary, [END_OF_TEXT, "<|pad|>"])
     number = tokenizer.token_to_id(END_OF_TEXT)
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -39,6 +44,8 @@ def train_bpe_with_sentinels(texts: Iterable[str], vocabulary: int, context: int
 
     Source: Raffel et al. (2020), T5, section 3.1.4; T5's own tokenizer is no byte-level one and loses line breaks.
     """
+    from transformers import PreTrainedTokenizerFast
+
     marks = [SENTINEL.format(number) for number in range(SENTINELS)]
     tokenizer = _byte_level(texts, vocabulary, ["<pad>", "</s>", *marks])
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -76,6 +83,8 @@ def train_wordpiece(texts: Iterable[str], vocabulary: int, context: int) -> PreT
 
     Source: Devlin et al. (2019), BERT.
     """
+    from transformers import PreTrainedTokenizerFast
+
     special = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
     tokenizer = Tokenizer(tokenizer_models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import torch
-
 from llmkit.errors import ModelError, brief
 from llmkit.models.adapters.saved import CONFIG, PICKLE, PREFIX, WEIGHTS
 
@@ -61,6 +59,7 @@ def head_outputs(folder: Path) -> int | None:
 
 
 def _head_shapes(file: Path) -> list[Sequence[int]]:
+    import torch
     from safetensors import safe_open
 
     heads = {f"{head}.weight" for head in HEADS}  # of an adapter behind a prefix

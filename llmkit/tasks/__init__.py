@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-
-from transformers import PretrainedConfig
+from typing import TYPE_CHECKING
 
 from llmkit.data.evidence import Evidence
 from llmkit.errors import DataError, ModelError, OptionError, did_you_mean, listing
@@ -30,6 +29,9 @@ from llmkit.tasks.text_classification import TextClassification
 from llmkit.tasks.token_classification import TokenClassification
 from llmkit.tasks.translation import Translation
 from llmkit.tasks.zero_shot_classification import ZeroShotClassification
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 # in the order in which a dataset or a model is tried: what asks for more comes first
 TASKS: dict[str, Task] = {

@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
-
-import torch
-from datasets import Dataset
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
-from transformers.utils import ModelOutput
+from typing import TYPE_CHECKING
 
 from llmkit.data.columns import text_of
 from llmkit.data.turns import Message
@@ -31,6 +27,12 @@ from llmkit.tasks.base.language_modeling import (
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.encoding import divergences
 from llmkit.tasks.encoding.collation import IGNORED, collate_causal, token_losses
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+    from transformers.utils import ModelOutput
 
 
 class CausalLMColumns(TextColumns):
@@ -54,6 +56,8 @@ class CausalLMEncoding(BlockEncoding):
     def encode(
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
     ) -> Dataset:
+        from datasets import Dataset
+
         texts = [text_of(text) for text in rows[settings.columns["text"]][:]]
         if training:
             documents = [spans.ids for spans in _tokens_of(texts, tokenizer, settings)]

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from datasets import Dataset
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import ModelOutput
+from typing import TYPE_CHECKING
 
 from llmkit.data.columns import Row
 from llmkit.data.conversations import Conversation, conversation_of
@@ -32,6 +29,11 @@ from llmkit.tasks.encoding.collation import collate_causal
 from llmkit.tasks.encoding.packing import collate_packs, leaks, pack
 from llmkit.tasks.matching.dialogues import conversation_candidates
 from llmkit.tasks.matching.messages import with_messages_read
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.utils import ModelOutput
 
 METRICS = ("perplexity", "loss", "accuracy")
 MESSAGE_COLUMNS = ("messages", "conversations")
@@ -121,6 +123,8 @@ class ConversationalEncoding(Encoding):
         Raises:
             DataError: the template cannot spell a row.
         """
+        from datasets import Dataset
+
         numbered = enumerate(_conversations(rows, settings.columns))
         left_out = self.unencodable_rows(rows, tokenizer, settings)
         usable = [(row, found) for row, found in numbered if found is not None and row not in left_out]

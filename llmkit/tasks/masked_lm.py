@@ -8,11 +8,9 @@ uninterrupted one, and an evaluation masks the same positions every time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from datasets import Dataset
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.data.columns import Row, text_of
 from llmkit.errors import ModelError
@@ -31,6 +29,11 @@ from llmkit.tasks.base.language_modeling import (
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.encoding import divergences
 from llmkit.tasks.encoding.collation import IGNORED, pad_batch, pad_inputs, pad_sequences
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 DEFAULT_FILLS = 5
 
@@ -70,6 +73,8 @@ class MaskedLMEncoding(BlockEncoding):
     def encode(
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
     ) -> Dataset:
+        from datasets import Dataset
+
         texts = [text_of(text) for text in rows[settings.columns["text"]][:]]
         if settings.of(MaskingSettings).fills:
             inputs = tokenizer(texts)
@@ -223,6 +228,8 @@ class MaskingCollator:
 
 def _best_tokens(logits: torch.Tensor, count: int) -> list[float]:
     """Return the ids, then the probabilities, of the best tokens of each mask, one mask after the other."""
+    import torch
+
     best = logits.double().softmax(-1).topk(min(count, logits.shape[-1]))
     return torch.stack([best.indices.double(), best.values], dim=1).flatten().tolist()
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from datasets import Dataset, concatenate_datasets
-from scipy.special import expit, logit
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import metrics
 from llmkit.data import label_sets
 from llmkit.data import labels as label_names
-from llmkit.data.columns import Row, text_of, usual_among
+from llmkit.data.columns import Row, concatenated, dataset_of, text_of, usual_among
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels, Matching
 from llmkit.data.predictions import as_probabilities, as_sets, measured_in, remark_on_labels, with_predicted
@@ -26,6 +23,7 @@ from llmkit.models.config import MULTI_LABEL, output_names
 from llmkit.options import TaskFlags
 from llmkit.tasks.base.answers import Answer, Prediction
 from llmkit.tasks.base.candidates import Candidate
+from llmkit.tasks.base.class_scores import logits_of, probabilities_of
 from llmkit.tasks.base.encoding import Batch, Collator
 from llmkit.tasks.base.sequence_classification import (
     SequenceAnswers,
@@ -42,6 +40,11 @@ from llmkit.tasks.encoding.collation import pad_batch
 from llmkit.tasks.encoding.merged_outputs import largest_probabilities
 from llmkit.tasks.matching.classes import text_choices
 from llmkit.tasks.matching.label_lists import LISTS, label_list_candidates, with_label_lists_read
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 PROBLEM_TYPE = MULTI_LABEL  # transformers chooses the loss by it: one sigmoid for each label
 METRICS = ("f1_micro", "f1_macro", "precision_micro", "recall_micro", "exact_match", "average_precision", "roc_auc")
@@ -90,7 +93,7 @@ class MultiLabelColumns(SequenceColumns):
     def prediction_labels(self, parts: Sequence[Dataset], columns: dict[str, str]) -> Labels:
         column = columns["labels"]
         single = [label_sets.single_labels(part, column) for part in parts]
-        return measured_in(concatenate_datasets(single), column)
+        return measured_in(concatenated(single), column)
 
     def match_labels(
         self, dataset: Dataset, columns: dict[str, str], config: PretrainedConfig, mapping: dict[str, str]
@@ -125,7 +128,7 @@ class MultiLabelEncoding(SequenceEncoding):
         if "labels" in settings.columns and settings.labels is not None:
             truth = _multi_hot(rows, settings.columns["labels"], settings.labels.names)
             columns["labels"] = truth.astype(np.float64).tolist()
-        return Dataset.from_dict(columns)
+        return dataset_of(columns)
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
         return lambda rows: pad_batch(rows, tokenizer, float)
@@ -135,10 +138,12 @@ class MultiLabelAnswers(SequenceAnswers):
     """The labels whose probability reaches the threshold, and the probability of each."""
 
     def pooled(self, windows: Sequence[Prediction], pooling: str, settings: TaskSettings) -> Prediction:
-        return list(logit(over_windows(expit(np.asarray(windows, dtype=np.float64)), pooling)))
+        return list(logits_of(over_windows(probabilities_of(windows), pooling)))
 
     def logits(self, model: PreTrainedModel, batch: Batch, index: int) -> torch.Tensor:
         """Return of each label two logits (labels, 2): that it does not hold, by the model's own threshold, or does."""
+        import torch
+
         logits = super().logits(model, batch, index)
         threshold = config_threshold(model.config)
         return torch.stack([torch.full_like(logits, math.log(threshold / (1 - threshold))), logits], dim=-1)
@@ -153,7 +158,7 @@ class MultiLabelAnswers(SequenceAnswers):
         tokenizer: PreTrainedTokenizerBase,
         settings: TaskSettings,
     ) -> Observations:
-        names, probabilities = settings.class_names, expit(np.asarray(predictions, dtype=np.float64))
+        names, probabilities = settings.class_names, probabilities_of(predictions)
         if settings.merge is not None:
             probabilities = largest_probabilities(probabilities, settings.merge, len(names))
         truth = np.asarray(encoded["labels"], dtype=np.float64) > 0
@@ -185,7 +190,7 @@ class MultiLabelAnswers(SequenceAnswers):
     ) -> list[Answer]:
         names, threshold = settings.class_names, settings.of(MultiLabelSettings).threshold
         answers: list[Answer] = []
-        for probabilities in expit(np.asarray(predictions, dtype=np.float64)):
+        for probabilities in probabilities_of(predictions):
             scores = {names[i]: float(probabilities[i]) for i in np.argsort(-probabilities, kind="stable")}
             labels = [name for name, score in scores.items() if score >= threshold]
             answers.append({"labels": labels, "scores": dict(list(scores.items())[:top])})

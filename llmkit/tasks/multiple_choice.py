@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
-from datasets import Dataset
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import metrics
 from llmkit.data.columns import Row, text_of
@@ -47,6 +44,11 @@ from llmkit.tasks.matching.questions import (
     choice_candidates,
     with_choices_read,
 )
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 NO_ANSWER = (None, "", -1, "-1")
 PROMPT_TEMPLATE = "Question: {}\nAnswer:"
@@ -124,6 +126,8 @@ class MultipleChoiceEncoding(AlternativesEncoding):
     def encode(
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
     ) -> Dataset:
+        from datasets import Dataset
+
         columns, encoded_rows = settings.columns, []
         for row in rows:
             choices, question = choices_of(row, columns), text_of(row[columns["question"]])

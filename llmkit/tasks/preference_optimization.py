@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from datasets import Dataset
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.data.columns import is_string
 from llmkit.data.conversions import converted, preferences
@@ -36,6 +34,11 @@ from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding.preference_pairs import encode_pair, needs_template
 from llmkit.tasks.matching.dialogues import preference_candidates
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 AUTO_CLASS = "AutoModelForCausalLM"
 ROWS_PER_BATCH = 1000  # that are read at a time
@@ -111,6 +114,8 @@ class PreferenceEncoding(Encoding):
     def encode(
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
     ) -> Dataset:
+        from datasets import Dataset
+
         encoded: list[EncodedRow] = []
         for row in rows:
             untruncated = encode_pair(preference_pair(row, settings.columns), tokenizer, settings.keeps_text)
@@ -147,6 +152,7 @@ class PreferenceEncoding(Encoding):
         return f"{count} of {len(encoded)} pairs have answers that are the same within --max-length, and tell nothing"
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
+        import torch
         from trl.trainer.dpo_trainer import DataCollatorForPreference
 
         pad = DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id or 0)
@@ -170,6 +176,8 @@ class PreferenceAnswers(Answers):
 
     def predict(self, model: PreTrainedModel, batch: Batch, settings: TaskSettings) -> list[Prediction]:
         """Return the log-probabilities of both answers of each pair; then the reference's, where there is one."""
+        import torch
+
         outputs = [log_probabilities(model, batch)]
         if "before" in batch:
             outputs.append(batch["before"])
@@ -251,6 +259,8 @@ class PreferenceOptimization(Task):
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> torch.Tensor:
         """Return the DPO loss of a batch; where it holds no reference, the model is its own, as at its first step."""
+        import torch
+
         margins = _margins(log_probabilities(model, batch))
         reference_margins = _margins(batch["before"]) if "before" in batch else margins.detach()
         return -torch.nn.functional.logsigmoid(batch["beta"] * (margins - reference_margins)).mean()

@@ -8,14 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import torch
-from datasets import Dataset, concatenate_datasets
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.modeling_outputs import QuestionAnsweringModelOutput
+from typing import TYPE_CHECKING
 
 from llmkit import metrics
-from llmkit.data.columns import Row, text_of
+from llmkit.data.columns import Row, concatenated, dataset_of_rows, text_of
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels
 from llmkit.errors import ModelError, OptionError
@@ -31,6 +27,12 @@ from llmkit.tasks.encoding.collation import INPUTS, pad_batch, pad_sequences
 from llmkit.tasks.encoding.context_windows import best_spans, candidates_of, cut_questions, question_limit, windows_of
 from llmkit.tasks.encoding.squad_answers import SQUAD_FORMAT, problem_with_answers, raw_answers, reference_answers
 from llmkit.tasks.matching.questions import answer_candidates, with_answers_read
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
 ROWS_PER_SLICE = 1000  # that are tokenized at a time: the offsets of their tokens take far more memory than the tokens
 MIN_WINDOW = 16  # tokens that hold a question and a piece of its context
@@ -98,7 +100,7 @@ class WindowEncoding(Encoding):
     ) -> Dataset:
         starts = range(0, len(rows), ROWS_PER_SLICE)
         slices = [range(start, min(start + ROWS_PER_SLICE, len(rows))) for start in starts]
-        return concatenate_datasets([_encode_slice(rows, places, tokenizer, settings, training) for places in slices])
+        return concatenated([_encode_slice(rows, places, tokenizer, settings, training) for places in slices])
 
     def cut_roles(
         self, rows: Dataset, encoded: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings
@@ -110,6 +112,8 @@ class WindowEncoding(Encoding):
         return question_limit(settings.max_length)
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
+        import torch
+
         def collate(rows: list[EncodedRow]) -> Batch:
             """Return inputs and `in_context` (rows, tokens), or the positions of the answers (rows,)."""
             batch = pad_batch([{name: row[name] for name in INPUTS if name in row} for row in rows], tokenizer)
@@ -140,6 +144,8 @@ class ExtractedAnswers(Answers):
 
     def logits(self, model: PreTrainedModel, batch: Batch, index: int) -> torch.Tensor:
         """Return the logits (2, tokens) of where an answer starts and ends."""
+        import torch
+
         outputs = model(**self.encoding.model_inputs(batch))
         size = int(batch["attention_mask"][index].sum())
         return torch.stack([outputs.start_logits[index, :size], outputs.end_logits[index, :size]])
@@ -291,4 +297,4 @@ def _encode_slice(
         if answers is not None:
             entry |= {"context": contexts[window.row], "references": list(answers[window.row].references)}
         encoded.append(entry)
-    return Dataset.from_list(encoded)
+    return dataset_of_rows(encoded)

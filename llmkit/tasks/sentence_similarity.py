@@ -9,12 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from datasets import Dataset, Value
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit import metrics
 from llmkit.data.columns import text_of
@@ -32,6 +29,11 @@ from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding.collation import INPUTS, pad_batch
 from llmkit.tasks.matching.classes import class_candidates, with_labels_read
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 HEAD_SUFFIXES = ("HeadModel", "HeadsModel")  # the names of bare models end in Model alone
 PAIR_PREFIX = "pair_"  # begins the names of the second text's columns
@@ -88,6 +90,8 @@ class SimilarityEncoding(Encoding):
     def encode(
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
     ) -> Dataset:
+        from datasets import Dataset
+
         first, second = (_tokenize(rows[settings.columns[role]][:], tokenizer, settings) for role in ("text", "pair"))
         pairs = {name: list(zip(first.pop(name), second.pop(name), strict=True)) for name in ("length", "truncated")}
         columns = {
@@ -102,6 +106,8 @@ class SimilarityEncoding(Encoding):
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
         """Return the function to batches in which `pooling` (rows,) holds the place of the mode in MODES."""
+        import torch
+
         mode = list(MODES).index(_pooling(settings).mode)
 
         def collate(rows: list[EncodedRow]) -> Batch:
@@ -170,6 +176,8 @@ class SentenceSimilarity(Task):
 
 
 def _is_number(feature: object) -> bool:
+    from datasets import Value
+
     return isinstance(feature, Value) and feature.dtype.startswith(("float", "int", "uint"))
 
 
@@ -181,6 +189,8 @@ def _pooling(settings: TaskSettings) -> Pooling:
 
 
 def _tokenize(texts: Sequence[object], tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> EncodedColumns:
+    from datasets import Dataset
+
     spelled = Dataset.from_dict({"text": [_pooling(settings).with_prompt(str(text)) for text in texts]})
     return tokenize_rows(spelled, tokenizer, replace(settings, columns={"text": "text"}))
 
@@ -191,6 +201,8 @@ def _second_text(row: EncodedRow) -> EncodedRow:
 
 def _cosines(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
     """Return the cosine of the two vectors of each row, (rows,)."""
+    import torch
+
     mode = list(MODES)[int(batch["pooling"][0])]
     first, second = (
         pooled(model, {name: batch[f"{prefix}{name}"] for name in INPUTS if f"{prefix}{name}" in batch}, mode)

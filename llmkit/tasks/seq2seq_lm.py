@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import count, takewhile
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from datasets import Dataset
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.data.columns import text_of
 from llmkit.errors import ModelError
@@ -29,6 +27,11 @@ from llmkit.tasks.base.language_modeling import (
 )
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.encoding.collation import IGNORED, pad_inputs, pad_sequences
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 MEAN_SPAN_LENGTH = 3  # tokens
 
@@ -49,6 +52,8 @@ class Seq2SeqLMEncoding(BlockEncoding):
     def encode(
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
     ) -> Dataset:
+        from datasets import Dataset
+
         texts = [text_of(text) for text in rows[settings.columns["text"]][:]]
         documents = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
         if not settings.per_row or training:

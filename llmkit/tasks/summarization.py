@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
-
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, ClassVar
 
 from llmkit.data.columns import is_string
 from llmkit.data.evidence import Evidence
@@ -17,6 +15,9 @@ from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.text_to_text import PREFIXED_FAMILIES, PairColumns, TextToText, TextToTextEncoding
 from llmkit.tasks.encoding.source_texts import holds_text_lists
 from llmkit.tasks.matching.text_pairs import text_and_summary
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 TEXT_PAIRS = (
     ("document", "summary"),

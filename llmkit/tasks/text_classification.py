@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
-from datasets import ClassLabel, Dataset, concatenate_datasets
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit import metrics
 from llmkit.data import labels as label_names
-from llmkit.data.columns import Row, are_blank
+from llmkit.data.columns import Row, are_blank, concatenated, dataset_of
 from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels, Matching
 from llmkit.data.predictions import (
@@ -46,6 +43,11 @@ from llmkit.tasks.encoding import divergences
 from llmkit.tasks.encoding.collation import pad_batch
 from llmkit.tasks.encoding.merged_outputs import merged_probabilities
 from llmkit.tasks.matching.classes import class_candidates, with_labels_read
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 # https://gluebenchmark.com/tasks: the first of each is the headline here
 GLUE_METRICS = {
@@ -90,7 +92,7 @@ class ClassColumns(SequenceColumns):
 
     def prediction_labels(self, parts: Sequence[Dataset], columns: dict[str, str]) -> Labels:
         column = columns["label"]
-        return measured_in(concatenate_datasets([part.select_columns([column]) for part in parts]), column)
+        return measured_in(concatenated([part.select_columns([column]) for part in parts]), column)
 
     def match_labels(
         self, dataset: Dataset, columns: dict[str, str], config: PretrainedConfig, mapping: dict[str, str]
@@ -130,7 +132,7 @@ class ClassEncoding(SequenceEncoding):
         columns = tokenize_rows(rows, tokenizer, settings)
         if "label" in settings.columns and settings.labels is not None:
             columns["labels"] = label_ids(rows, settings.columns["label"], settings.labels)
-        return Dataset.from_dict(columns)
+        return dataset_of(columns)
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
         label_type = float if settings.labels and settings.labels.regression else int
@@ -167,6 +169,8 @@ class ClassAnswers(SequenceAnswers):
     def arrays_from_predictions(
         self, rows: Dataset, predictions: Sequence[Row], settings: TaskSettings
     ) -> Observations:
+        from datasets import ClassLabel
+
         column, labels = settings.columns["label"], with_predicted(settings.labels or Labels(()), predictions)
         values, places = [row["prediction"] for row in predictions], [row["place"] for row in predictions]
         truth = label_ids(rows, column, labels)

@@ -10,13 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
-from datasets import Dataset
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
-from transformers.modeling_outputs import TokenClassifierOutput
 
 from llmkit import metrics
 from llmkit.data import labels as label_names
@@ -48,6 +44,12 @@ from llmkit.tasks.encoding.word_tags import (
 )
 from llmkit.tasks.encoding.word_windows import judged_words, tag_probabilities, word_windows
 from llmkit.tasks.matching.word_tags import tag_candidates, with_tags_read
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+    from transformers.modeling_outputs import TokenClassifierOutput
 
 
 class WordColumns(Columns):
@@ -111,6 +113,8 @@ class WordEncoding(Encoding):
     def encode(
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
     ) -> Dataset:
+        from datasets import Dataset
+
         tags = tags_of(rows, settings.columns["tags"]) if "tags" in settings.columns else None
         ids = {name: number for number, name in enumerate(settings.class_names)} | {UNLABELLED: IGNORED}
         columns: dict[str, list[object]] = {name: [] for name in ("input_ids", "words", "row", "length")}

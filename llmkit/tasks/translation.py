@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import ClassVar
-
-from datasets import Dataset
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, ClassVar
 
 from llmkit.data.columns import string_columns
 from llmkit.data.evidence import Evidence
@@ -23,6 +20,10 @@ from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.text_to_text import PREFIXED_FAMILIES, PairColumns, TextToText, TextToTextEncoding, task_params
 from llmkit.tasks.encoding import language_codes
 from llmkit.tasks.matching.text_pairs import source_and_target
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 TRANSLATION_FAMILIES = frozenset({"marian", "fsmt", "m2m_100", "mbart", "nllb-moe"})
 PARAMS_KEY = re.compile("translation_(.+)_to_(.+)")

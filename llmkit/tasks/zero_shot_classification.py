@@ -9,12 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
-from datasets import Dataset
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from llmkit.data.columns import Row, text_of
 from llmkit.data.evidence import Evidence
@@ -41,6 +38,11 @@ from llmkit.tasks.base.sequence_classification import TEXT_COLUMNS, text_cell
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.matching.classes import with_labels_read
 from llmkit.tasks.text_classification import ClassColumns, TextClassification, label_ids, positive_class
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 HYPOTHESIS_TEMPLATE = "This example is {}."
 PROMPT_TEMPLATE = "\nTopic: {}"
@@ -89,6 +91,8 @@ class ZeroShotEncoding(AlternativesEncoding):
     def encode(
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
     ) -> Dataset:
+        from datasets import Dataset
+
         texts = [text_of(text) for text in rows[settings.columns["text"]][:]]
         if settings.of(ZeroShotSettings).likelihood:
             texts.append("")  # the last encoded row is of no text: how likely the labels are anyway

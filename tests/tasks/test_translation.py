@@ -524,7 +524,7 @@ def test_a_tokenizer_that_needs_a_library_names_what_to_install(llmkit, families
         raise ImportError("MarianTokenizer requires the SentencePiece library")
 
     folder = families("marian")
-    monkeypatch.setattr("llmkit.models.loading.AutoTokenizer.from_pretrained", missing)
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", missing)
     ran = llmkit("generate", "the fox", "-m", folder)
     assert ran.code == 2
     assert "pip install 'llmkit[translation]'" in ran.error

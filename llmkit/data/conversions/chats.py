@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-
-from datasets import Dataset, Features, List, Value
+from typing import TYPE_CHECKING
 
 from llmkit.data.columns import Row, is_string, item_of
 from llmkit.data.conversations import INVALID_ROWS, Conversation, conversation_of
@@ -21,14 +20,17 @@ from llmkit.data.turns import CALL_KEYS, LOSS_KEYS, MASK_KEYS, ROLE_AND_CONTENT_
 from llmkit.errors import DataError, shortened_repr
 from llmkit.options import TaskFlags
 
+if TYPE_CHECKING:
+    from datasets import Dataset, List
+
 MEDIA = ("image", "images", "image_path", "video", "videos", "audio", "audios")  # columns of what no text model reads
-MESSAGE_FEATURES = {
-    "role": Value("string"),
-    "content": Value("string"),
-    "tool_calls": Value("string"),
-    "tool_call_id": Value("string"),
-    "name": Value("string"),
-    "train": Value("bool"),
+MESSAGE_TYPES = {
+    "role": "string",
+    "content": "string",
+    "tool_calls": "string",
+    "tool_call_id": "string",
+    "name": "string",
+    "train": "bool",
 }
 ROWS_PER_BATCH = 1000  # that are read at a time
 MIN_ROWS = 20  # that a share is taken of, where rows come a few at a time
@@ -86,13 +88,15 @@ class ChatConversion(Conversion):
         return f"conversations are made of {names}{how}{history}{merged}{self.skipped.phrase}"
 
     def apply(self, rows: Dataset) -> Dataset:
+        from datasets import Dataset, Features, Value
+
         found = list(self.read(rows))
         invalid = [number for number, (_, error) in enumerate(found, start=1) if error]
         if invalid:
             first = f"row {invalid[0]}: {found[invalid[0] - 1][1]}"
             require_few(len(invalid), max(len(rows), MIN_ROWS), self.skip_invalid, first)
         conversations = [conversation for conversation, _ in found]
-        features = {"messages": List(MESSAGE_FEATURES), "tools": Value("string")}
+        features = {"messages": messages_feature(), "tools": Value("string")}
         new: dict[str, list[object]] = {"messages": [_written(conversation) for conversation in conversations]}
         if "tools" in self.columns:
             new["tools"] = [conversation.tools if conversation else None for conversation in conversations]
@@ -197,9 +201,16 @@ def skipped_of(errors: list[str], share: float) -> Skipped:
     return Skipped(len(numbers), len(errors), first)
 
 
+def messages_feature() -> List:
+    """Return the feature of a column of lists of messages with all their fields."""
+    from datasets import List, Value
+
+    return List({name: Value(kind) for name, kind in MESSAGE_TYPES.items()})
+
+
 def canonical(message: Message, has_loss: bool) -> dict[str, str | bool | None]:
     """Return a message with all its fields, as they stand in a column."""
-    return {**{name: message.get(name) for name in MESSAGE_FEATURES}, "train": has_loss}
+    return {**{name: message.get(name) for name in MESSAGE_TYPES}, "train": has_loss}
 
 
 def _without_hint(error: str) -> str:
@@ -215,6 +226,8 @@ def _written(conversation: Conversation | None) -> list[dict[str, str | bool | N
 
 def _needs_reading(rows: Dataset, role: str, name: str) -> bool:
     """Tell whether a column holds more than texts, and messages of a role and a text."""
+    from datasets import Value
+
     feature = rows.features[name]
     if role == "messages" and is_string(feature):
         return True

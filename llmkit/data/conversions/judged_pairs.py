@@ -8,13 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-
-from datasets import Dataset
+from typing import TYPE_CHECKING
 
 from llmkit.data.columns import is_string, item_of
 from llmkit.data.conversions.base import Conversion
 from llmkit.data.conversions.writing import with_column
 from llmkit.errors import DataError, shortened
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 STEMS = ("response", "answer", "output", "completion", "reply", "conversation", "human_ref", "generation", "sample")
 NAME = re.compile(rf"(?P<stem>(?:\w+_)?(?:{'|'.join(STEMS)})s?)[ _.-]?(?P<mark>0|1|2|a|b)")

@@ -9,19 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-
-from datasets import ClassLabel, Dataset, Features, List, Value
+from typing import TYPE_CHECKING
 
 from llmkit.data.columns import Row, is_string, item_of
 from llmkit.data.conversions.base import Conversion
 from llmkit.data.conversions.chats import (
-    MESSAGE_FEATURES,
     MIN_ROWS,
     NONE_SKIPPED,
     Skipped,
     canonical,
     cells_of,
     media_columns,
+    messages_feature,
     parsed_messages,
     require_few,
     require_text_alone,
@@ -33,6 +32,10 @@ from llmkit.data.preferences import ANSWER_ROLES, PreferencePair, preference_pai
 from llmkit.data.turns import CALL_KEYS, ROLE_AND_CONTENT_KEYS, Dialect
 from llmkit.errors import DataError, shortened_repr
 from llmkit.options import TaskFlags
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 
 PAIR_ROLES = ("prompt", *ANSWER_ROLES)
 SPEAKER = re.compile(r"(?:\A\s*|\n\n)(Human|User|Assistant): ?")  # of Anthropic's dialogues
@@ -108,6 +111,8 @@ class PreferenceConversion(Conversion):
         return f"pairs of answers are made of {names}{whole}{merged}{self.skipped.phrase}"
 
     def apply(self, rows: Dataset) -> Dataset:
+        from datasets import Dataset, Features, Value
+
         found = list(self.read(rows))
         invalid = [number for number, (pair, _) in enumerate(found, start=1) if pair is None]
         if invalid:
@@ -118,7 +123,7 @@ class PreferenceConversion(Conversion):
             role: [self._written(part[place]) if part else None for part in parts]
             for place, role in enumerate(PAIR_ROLES)
         }
-        feature = Value("string") if self.as_text else List(MESSAGE_FEATURES)
+        feature = Value("string") if self.as_text else messages_feature()
         made = Dataset.from_dict(new, features=Features(dict.fromkeys(PAIR_ROLES, feature)))
         return with_columns(rows, made)
 
@@ -198,6 +203,8 @@ def dialogue(row: Row, name: str) -> list[dict[str, str]]:
 
 def judgement_column(rows: Dataset, columns: Mapping[str, str]) -> str | None:
     """Return the column that says that some answers are bad ones, as KTO's label does, or None."""
+    from datasets import ClassLabel, Value
+
     for name in rows.column_names:
         spelled = re.sub(r"(?<=[a-z])(?=[A-Z])|[\s-]+", "_", name).lower()
         if (
@@ -218,6 +225,8 @@ def _lines(text: str) -> str:
 
 def _needs_reading(rows: Dataset, name: str) -> bool:
     """Tell whether a column holds more than texts, and messages of a role and a text."""
+    from datasets import Value
+
     feature = rows.features[name]
     if isinstance(feature, Value):
         return is_string(feature) and hold_messages(rows, name)

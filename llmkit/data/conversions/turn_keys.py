@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from itertools import chain
-
-from datasets import Dataset
+from typing import TYPE_CHECKING
 
 from llmkit.data.columns import is_string, item_of
 from llmkit.data.conversions.literals import parsed
 from llmkit.data.turns import CALL_KEYS, CONTENT_KEYS, EXCHANGES, LOSS_KEYS, MASK_KEYS, ROLE_KEYS
 from llmkit.errors import listing
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 ROWS_TO_JUDGE = 100  # of a column, by which it is told what its cells hold
 READ_KEYS = frozenset({*ROLE_KEYS, *CONTENT_KEYS, *LOSS_KEYS, *MASK_KEYS, *CALL_KEYS, *chain(*EXCHANGES), "name", "id"})

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-
-from datasets import Dataset, Features, List, Value
+from typing import TYPE_CHECKING
 
 from llmkit.data.columns import is_string, usual_among
 from llmkit.data.conversions.base import Conversion
 from llmkit.data.turns import CONTENT_KEYS, ROLE_KEYS, SPEAKERS
 from llmkit.errors import DataError
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
 CONVERSATION = re.compile(
     r"(conversation|conv|dialog(ue)?|chat|thread|session|message_tree)s?(_?(id|idx|no|num|number))?"
 )
 TURN = ("turn", "turn_id", "turn_number", "turn_index", "message_index", "position", "order", "step")
 PARENTS = ("parent_id", "parent", "parent_message_id", "reply_to")
-MESSAGES = List({"role": Value("string"), "content": Value("string")})
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class TurnRowConversion(Conversion):
         )
 
     def apply(self, rows: Dataset) -> Dataset:
+        from datasets import Dataset, Features, List, Value
+
         cells = [rows[name][:] for name in (self.conversation, self.role, self.content)]
         turns = rows[self.turn][:] if self.turn else range(len(rows))
         found: dict[object, list[tuple[float, dict[str, object]]]] = {}
@@ -55,7 +59,9 @@ class TurnRowConversion(Conversion):
                 raise DataError(f"row {number}: its {name} is blank, so which turn it is cannot be told")
             found.setdefault(key, []).append((float(turn), {"role": str(role), "content": content}))
         lists = [[turn for _, turn in sorted(turns, key=lambda pair: pair[0])] for turns in found.values()]
-        features = Features({self.conversation: Value("string"), "messages": MESSAGES})
+        text = Value("string")
+        messages = List({"role": text, "content": text})
+        features = Features({self.conversation: text, "messages": messages})
         return Dataset.from_dict({self.conversation: list(map(str, found)), "messages": lists}, features=features)
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from datasets import Dataset, concatenate_datasets
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 def with_columns(rows: Dataset, made: Dataset) -> Dataset:
     """Return rows with the columns of others, of as many rows, in place of their own of the same names."""
+    from datasets import concatenate_datasets
+
     kept = rows.remove_columns([name for name in made.column_names if name in rows.column_names])
     return concatenate_datasets([kept, made], axis=1) if kept.column_names else made
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from datasets import Dataset
 
 from llmkit.data.formats import FileRow, Part, binary, conll, databases, spreadsheets, tables
 from llmkit.data.formats.dialects import delimiter_in_text, delimiter_of
@@ -21,6 +21,9 @@ from llmkit.data.formats.text import COMPRESSIONS, DataFile, bytes_of, decode, d
 from llmkit.errors import DataError, EmptyError
 from llmkit.options import FileOptions
 from llmkit.output.report import Report
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 __all__ = [
     "COMPRESSIONS",

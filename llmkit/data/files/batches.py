@@ -6,12 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset
-from datasets.table import InMemoryTable
 
 from llmkit.data import files
 from llmkit.data.formats import binary, tables
@@ -23,6 +21,10 @@ from llmkit.data.formats.table_types import converted_cells, written_kind
 from llmkit.data.formats.text import DataFile, Remote, marked, refuse_unmarked_utf16, stream_of
 from llmkit.errors import DataError, brief
 from llmkit.options import FileOptions
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 
 ROWS_PER_BATCH = 1000  # at most, where the format does not say
 BYTES_PER_READ = 1 << 20
@@ -56,6 +58,9 @@ def batches_of(
     Raises:
         DataError: the file is broken, or a column holds something else than its first rows.
     """
+    from datasets import Dataset
+    from datasets.table import InMemoryTable
+
     kind = files.format_of(path)
     if kind in {"csv", "tsv"}:
         yield from _of_table(path, kind, options, kinds)
@@ -110,6 +115,9 @@ def _of_arrow(path: DataFile) -> Iterator[pa.RecordBatch]:
 
 
 def _of_table(path: DataFile, kind: str, options: FileOptions, kinds: dict[str, str]) -> Iterator[Dataset]:
+    from datasets import Dataset
+    from datasets.table import InMemoryTable
+
     pieces = texts_of(path, options.encoding)
     head = next(pieces, "")
     layout = tables.layout_of(str(path), kind, head, options)
@@ -192,6 +200,8 @@ def _lines_before(path: DataFile, piece: Piece) -> int:
 
 
 def _of_labelled_lines(path: DataFile, encoding: str, piece: Piece | None) -> Iterator[Dataset]:
+    from datasets import Dataset
+
     for text in texts_of(path, encoding, piece):
         lines = [line for line in text.splitlines() if line.strip()]
         for start in range(0, len(lines), ROWS_PER_BATCH):
@@ -199,6 +209,8 @@ def _of_labelled_lines(path: DataFile, encoding: str, piece: Piece | None) -> It
 
 
 def _of_text(path: DataFile, encoding: str, piece: Piece | None) -> Iterator[Dataset]:
+    from datasets import Dataset
+
     for text in texts_of(path, encoding, piece):
         lines, rows, size = list[str](), list[str](), 0
         for line in text.splitlines(keepends=True):

@@ -11,12 +11,15 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-from datasets import Dataset, Features, List, Value
+from typing import TYPE_CHECKING
 
 from llmkit.data.conversions.tagging.tag_schemes import OUTSIDE, marks_are_last
 from llmkit.data.conversions.tagging.words import OTHER_TAG_NAMES, TAG_NAMES, WORD_NAMES
 from llmkit.errors import DataError, shortened
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 
 ENDINGS = ("conll", "conllu", "bio", "iob", "iob2")
 DOCUMENT_MARK = "-DOCSTART-"
@@ -220,6 +223,8 @@ def _holds_tags(cells: Sequence[str], sentences: Sequence[Sequence[Line]], word:
 
 
 def _dataset(sentences: Sequence[Sequence[Line]], layout: Layout) -> Dataset:
+    from datasets import Dataset, Features, List, Value
+
     columns = {"tokens": layout.word, **{name: number for number, name in layout.others}, "tags": layout.tags}
     values = {
         name: [[fields[number] for _, fields in sentence] for sentence in sentences] for name, number in columns.items()

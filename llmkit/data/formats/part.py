@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from llmkit.output.report import Report
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FileRow = dict[str, Any]  # the cells of a row of a file by column, which can be written again
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from llmkit.data.formats.dialects import Dialect
 from llmkit.data.formats.headers import Record
 from llmkit.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 LONGEST_LABEL = 60  # characters of a value that is looked for in swallowed lines
 

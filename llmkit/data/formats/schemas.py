@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import ClassLabel, Dataset, DatasetDict, Features, concatenate_datasets
-from datasets.table import InMemoryTable
 
 from llmkit.data.formats.binary import METADATA, with_columns
 from llmkit.data.formats.part import Part
 from llmkit.data.formats.table_types import LOOKS_NUMERIC, converted_cells, written_kind
 from llmkit.data.formats.values import as_json
 from llmkit.errors import DataError, listing, shortened_repr
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
 
 NUMBERS = {"int", "float"}
 TYPES = {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64(), "text": pa.string()}
@@ -65,6 +68,8 @@ def unified(
     Raises:
         DataError: the files of a split cannot be one table.
     """
+    from datasets import DatasetDict
+
     all_parts = [(split, part) for split, group in parts.items() for part in group]
     names = dict.fromkeys(name for _, part in all_parts for name in part.table.column_names)
     mixed: dict[str, str] = {}
@@ -80,12 +85,17 @@ def unified(
 
 
 def _dataset(part: Part, changed: dict[str, pa.ChunkedArray]) -> Dataset:
+    from datasets import Dataset
+    from datasets.table import InMemoryTable
+
     same = {name for name, values in changed.items() if not part.written and values.equals(part.table[name])}
     new = {name: values for name, values in changed.items() if name not in same}
     return Dataset(InMemoryTable(with_columns(part.table, new)))
 
 
 def _joined(parts: list[Dataset]) -> Dataset:
+    from datasets import concatenate_datasets
+
     try:
         return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
     except (ValueError, pa.ArrowException) as error:
@@ -110,6 +120,8 @@ def _column(name: str, parts: Sequence[tuple[str, Part]], is_text: bool) -> Colu
 
 
 def _held(name: str, split: str, part: Part) -> Held:
+    from datasets import ClassLabel
+
     values = part.table[name]
     if part.written and name not in part.mixed:
         return Held(part, split, values, written_kind(values))
@@ -120,6 +132,8 @@ def _held(name: str, split: str, part: Part) -> Held:
 
 
 def _feature(name: str, part: Part) -> object:
+    from datasets import Features
+
     has_features = METADATA in (part.table.schema.metadata or {})
     return Features.from_arrow_schema(part.table.schema).get(name) if has_features else None
 

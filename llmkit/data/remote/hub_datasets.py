@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from datasets import DatasetDict, IterableDatasetDict, load_dataset
+from typing import TYPE_CHECKING
 
 from llmkit.errors import DataError, HubError, did_you_mean, listing, one_line
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict, IterableDatasetDict
 
 # names that people type, and where the Hub keeps them today
 HOMES = {
@@ -37,6 +40,8 @@ def load_splits(
         DataError: there is no such configuration, or it cannot be opened.
         HubError: it is not on this machine, and the Hub cannot be asked.
     """
+    from datasets import load_dataset
+
     try:
         return load_dataset(name, config, revision=revision, streaming=streaming)
     except ValueError as error:

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import IO, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
 from llmkit.data import files
@@ -19,6 +18,9 @@ from llmkit.data.remote.failures import translated
 from llmkit.errors import DataError, did_you_mean
 from llmkit.errors.extras import require_extra
 from llmkit.options.urls import STORES, WEB_SCHEMES, full_url, scheme_of, spelled
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 PATTERN = re.compile(r"[*?\[]")
 BLOCK = 4 << 20  # bytes that are asked for at once

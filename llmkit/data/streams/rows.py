@@ -10,9 +10,9 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, zip_longest
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from datasets import Dataset, Features, IterableDataset, concatenate_datasets
 
 from llmkit.data import files
 from llmkit.data.conversions import Conversion, converted
@@ -22,6 +22,9 @@ from llmkit.data.files.pieces import pieces_of
 from llmkit.data.formats.text import DataFile
 from llmkit.errors import DataError, EmptyError, brief
 from llmkit.options import FileOptions
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features, IterableDataset
 
 MANY = 64  # files, which are not read in pieces
 
@@ -76,6 +79,8 @@ class RowStream(ABC):
         Raises:
             EmptyError: there is none.
         """
+        from datasets import Dataset, concatenate_datasets
+
         kept, left = list[Dataset](), float(characters)
         for batch in self.batches(limit=rows):
             sizes = [sum(len(value) for value in row.values() if isinstance(value, str)) for row in batch.to_list()]
@@ -141,6 +146,8 @@ class ClassStream(RowStream):
         return tuple(replace(self, batch=number) for number in range(-(-files // ROWS_PER_BATCH)))
 
     def read(self) -> Iterator[Dataset]:
+        from datasets import Dataset
+
         turns = zip_longest(*([(path, name) for path in self.by_class[name]] for name in sorted(self.by_class)))
         pairs = [pair for turn in turns for pair in turn if pair is not None]
         batches = range(-(-len(pairs) // ROWS_PER_BATCH)) if self.batch is None else [self.batch]
@@ -168,6 +175,8 @@ class LibraryStream(RowStream):
         return tuple(LibraryStream(self.rows.shard(shards, number), number) for number in range(shards))
 
     def read(self) -> Iterator[Dataset]:
+        from datasets import Dataset
+
         for batch in self.rows.iter(batch_size=ROWS_PER_BATCH):
             yield unfolded(Dataset.from_dict(batch, features=self.rows.features))
 
@@ -195,6 +204,8 @@ class ConvertedStream(RowStream):
 
 def _with_features(batch: Dataset, features: Features, start: int) -> Dataset:
     """Return rows with these features, which rows that were read earlier have."""
+    from datasets import Dataset
+
     if batch.features == features:
         return batch
     rows = f"rows {start + 1} to {start + len(batch)}"

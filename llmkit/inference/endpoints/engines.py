@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from datasets import Dataset
 
 from llmkit.distributed.world import ALONE, World
 from llmkit.errors import DataError, HubError, ModelError, OptionError, shortened
@@ -28,6 +28,9 @@ from llmkit.output.documents import JsonObject
 from llmkit.output.report import Report
 from llmkit.tasks import TaskSettings
 from llmkit.tasks.base.answers import Prediction
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 ENGINE = {"engine": "vllm"}  # a part of what answers depend on
 POOLING = {"mean": "MEAN", "cls": "CLS", "lasttoken": "LAST"}  # ours -> vLLM's

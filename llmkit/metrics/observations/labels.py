@@ -7,7 +7,6 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 from llmkit.metrics.observations.base import Bools, Columns, Floats, Ints, Observations, floats, ints
 from llmkit.output.result_parts import Label, RowColumns
@@ -124,4 +123,6 @@ class ChoiceIds(Observations):
 
 def softmax(logits: npt.ArrayLike) -> Floats:
     """Return the probabilities of logits (..., classes) in float64."""
+    from scipy import special
+
     return np.asarray(special.softmax(np.asarray(logits, dtype=np.float64), axis=-1))

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
-import torch
-from torch import nn
-from transformers import PretrainedConfig, PreTrainedModel
-
 from llmkit.errors import ModelError
 from llmkit.errors.extras import is_installed
 from llmkit.models.adapters.saved import SavedAdapter, saved_rows
 
 if TYPE_CHECKING:
-    from transformers import BitsAndBytesConfig
+    import torch
+    from torch import nn
+    from transformers import BitsAndBytesConfig, PretrainedConfig, PreTrainedModel
 
 BASE_KEY = "llmkit_base"  # in the config.json of an adapter: what it was made on
 
@@ -54,6 +52,7 @@ def unquantized_base_modules(config: PretrainedConfig, device: torch.device) -> 
 
 def four_bits(unquantized: Collection[str]) -> BitsAndBytesConfig:
     """Return how transformers loads a base in 4-bit NormalFloat, all but the modules that are not quantized."""
+    import torch
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
@@ -73,6 +72,8 @@ def fit_embeddings(
     Raises:
         ModelError: there are more tokens than rows, or the adapter does not hold the rows that are new.
     """
+    from torch import nn
+
     inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
     there = len(inputs.weight)
     trained = _trained_tokens(adapter)

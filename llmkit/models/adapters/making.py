@@ -12,9 +12,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from transformers import PreTrainedModel
-
 from llmkit.errors import OptionError, did_you_mean, listing
 from llmkit.errors.extras import require_extra
 from llmkit.models.adapters.bases import BASE_KEY, AdapterBase
@@ -23,7 +20,9 @@ from llmkit.models.modules import head_modules, is_within, linear_modules
 from llmkit.options import AdapterOptions
 
 if TYPE_CHECKING:
+    import torch
     from peft import PeftModel
+    from transformers import PreTrainedModel
 
 ALL_LINEAR = "all-linear"
 TASK_TYPES = {  # what peft calls an adapter for these, by the Auto class

@@ -6,15 +6,15 @@ import re
 import warnings
 from collections.abc import Collection
 from pathlib import Path
-from typing import cast
-
-import torch
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING, cast
 
 from llmkit.errors import ModelError, brief, listing
 from llmkit.models.adapters.bases import fit_embeddings
 from llmkit.models.adapters.saved import PREFIX, VIRTUAL_TOKEN_KINDS, read_adapter, saved_shapes
-from llmkit.models.adapters.virtual_tokens import put_virtual_tokens
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
 
 MISSHAPEN = re.compile(r"size mismatch for (\S+): .*?torch\.Size\(\[([\d, ]*)\]\).*?torch\.Size\(\[([\d, ]*)\]\)", re.S)
 
@@ -52,6 +52,8 @@ def open_adapter(
             f"the adapter {name!r} does not fit its base, a {base}: one of them lacks {listing(lacking, 3)}"
         )
     if adapter.kind in VIRTUAL_TOKEN_KINDS:
+        from llmkit.models.adapters.virtual_tokens import put_virtual_tokens
+
         return put_virtual_tokens(model, adapted, adapter, name)
     if not merged:
         return cast("PreTrainedModel", adapted.get_base_model())
@@ -94,6 +96,7 @@ def _reason(error: Exception) -> str:
 
 def _untie(model: PreTrainedModel) -> None:
     """Give a head that shares its weights with the embeddings its own, where an adapter changes one of the two."""
+    import torch
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     ends = [model.get_input_embeddings(), model.get_output_embeddings()]

@@ -7,14 +7,13 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeGuard
 
-import torch
-
-from llmkit.models.adapters.virtual_tokens import VirtualTokens
-
 if TYPE_CHECKING:
+    import torch
     from peft import PeftModel
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper
+
+    from llmkit.models.adapters.virtual_tokens import VirtualTokens
 
 
 def has_adapter(model: torch.nn.Module) -> TypeGuard[PeftModel]:
@@ -46,6 +45,8 @@ def _layers(model: torch.nn.Module) -> list[BaseTunerLayer | AuxiliaryTrainingWr
         return []
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper
+
+    from llmkit.models.adapters.virtual_tokens import VirtualTokens
 
     kinds = BaseTunerLayer | AuxiliaryTrainingWrapper | VirtualTokens
     return [module for module in model.modules() if isinstance(module, kinds)]

@@ -9,16 +9,15 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
-from transformers import PreTrainedModel
-from transformers.models.auto import modeling_auto
 
 from llmkit.errors import ModelError
 from llmkit.models.adapters.saved import VIRTUAL_TOKEN_KINDS, SavedAdapter
 
 if TYPE_CHECKING:
+    import torch
     from peft import PeftModel
+    from transformers import PreTrainedModel
 
 TASK_TYPES = ("CAUSAL_LM", "SEQ_CLS", "TOKEN_CLS")
 
@@ -48,6 +47,8 @@ class VirtualTokens(nn.Module):
         self, body: nn.Module, arguments: tuple[Any, ...], values: dict[str, Any]
     ) -> tuple[tuple[()], dict[str, Any]]:
         """Return the inputs of the body with the virtual tokens before them, or after a cache that holds them."""
+        import torch
+
         names = list(inspect.signature(body.forward).parameters)
         values = dict(zip(names, arguments, strict=False)) | values
         self._is_added = False
@@ -75,6 +76,8 @@ class VirtualTokens(nn.Module):
 
     def _put_first(self, body: nn.Module, values: dict[str, Any], rows: int) -> int:
         """Put them before a text from its start, as a cache or as embeddings; return how many the body reads."""
+        import torch
+
         prompts = self._prompts(rows)
         if self._is_prefix:
             values["past_key_values"] = prompts
@@ -102,6 +105,8 @@ class VirtualTokens(nn.Module):
 
 def is_decoder_type(model_type: str) -> bool:
     """Tell whether models of a type read from left to right."""
+    from transformers.models.auto import modeling_auto
+
     causal, masked = (getattr(modeling_auto, f"MODEL_FOR_{kind}_LM_MAPPING_NAMES") for kind in ("CAUSAL", "MASKED"))
     return model_type in causal and model_type not in masked
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from llmkit.models.text.ends import AnswerEnds
 from llmkit.models.text.special_tokens import control_tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 INCOMPLETE = "\ufffd"  # what a decoder makes of bytes that are no character yet
 # how vocabularies call the bytes 0x80 and 0xa0, one of which can follow any first byte (RFC 3629): as GPT-2, as Llama

@@ -11,15 +11,16 @@ import copy
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-
-from transformers import GenerationConfig, PreTrainedModel
-from transformers.generation.configuration_utils import BaseWatermarkingConfig
+from typing import TYPE_CHECKING
 
 from llmkit.errors import ModelError
 from llmkit.models.text.ends import AnswerEnds
 from llmkit.models.text.fields import OUTPUTS, SEARCHES_GONE, SPEED_FIELDS, as_floats
 from llmkit.models.text.sampling import NEUTRAL, WARPERS
 from llmkit.options import GenerationOptions
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, PreTrainedModel
 
 # the fields of a model's own config that change its text, each with the value that changes nothing beside None
 TEXT_FIELDS: dict[str, object] = {
@@ -197,6 +198,8 @@ def _listed(values: Mapping[str, object]) -> str:
 
 
 def _shown(value: object) -> str:
+    from transformers.generation.configuration_utils import BaseWatermarkingConfig
+
     if isinstance(value, BaseWatermarkingConfig):
         value = value.to_dict()
     text = " ".join(map(repr, value)) if isinstance(value, list) else str(value)

@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-from transformers import GenerationConfig, PreTrainedTokenizerBase
-from transformers.utils.chat_template_utils import render_jinja_template
+from typing import TYPE_CHECKING
 
 from llmkit.errors import ModelError
 from llmkit.models.text.special_tokens import control_tokens
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 PROBE, USER_PROBE = "zyx", "xwv"  # texts of which no template makes others
 
@@ -55,6 +56,8 @@ def turn_end(tokenizer: PreTrainedTokenizerBase) -> int | None:
 
     Some templates write none behind the last turn, but one where the user goes on.
     """
+    from transformers.utils.chat_template_utils import render_jinja_template
+
     messages = [{"role": "user", "content": USER_PROBE}, {"role": "assistant", "content": PROBE}]
     for turns in (messages, [*messages, messages[0]]):
         try:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-from transformers import GenerationConfig
-
 from llmkit.errors import OptionError, one_line
 from llmkit.options import DecodingOptions
 from llmkit.options.overrides import parse_settings
@@ -82,6 +80,8 @@ def parse_fields(decoding: DecodingOptions) -> dict[str, object]:
         OptionError: there is no such field, it has a flag of its own or cannot be had, or its value is none that it
             takes.
     """
+    from transformers import GenerationConfig
+
     known = [name for name in GenerationConfig().to_dict() if not name.startswith("_")]
     fields = parse_settings(decoding.set, known, FLAG_OF_FIELD, "GenerationConfig")
     problems = [problem for name, value in fields.items() if value is not None and (problem := _problem(name, value))]

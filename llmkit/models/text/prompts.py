@@ -6,11 +6,13 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from llmkit.errors import DataError, ModelError, listing
 from llmkit.models.text.special_tokens import ControlTokens, TokenSpans, control_tokens, encode_texts, template_source
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 # rare Han: of one case, printed by Python as they are, and never stripped, so a template treats them as it does a <
 SENTINELS = range(0x20000, 0x2A6E0)

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from transformers import (
-    EpsilonLogitsWarper,
-    EtaLogitsWarper,
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    MinPLogitsWarper,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-    TypicalLogitsWarper,
-)
-from transformers.generation.logits_process import TopHLogitsWarper
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import GenerationConfig, LogitsProcessorList
 
 # the fields of a generation config that sampling reads, in the order in which transformers applies them
-WARPERS: dict[str, Callable[[float], LogitsProcessor]] = {
-    "temperature": TemperatureLogitsWarper,
-    "top_h": TopHLogitsWarper,
-    "top_k": lambda value: TopKLogitsWarper(int(value)),
-    "top_p": TopPLogitsWarper,
-    "min_p": MinPLogitsWarper,
-    "typical_p": TypicalLogitsWarper,
-    "epsilon_cutoff": EpsilonLogitsWarper,
-    "eta_cutoff": EtaLogitsWarper,
+WARPERS = {  # and the classes there
+    "temperature": "TemperatureLogitsWarper",
+    "top_h": "TopHLogitsWarper",
+    "top_k": "TopKLogitsWarper",
+    "top_p": "TopPLogitsWarper",
+    "min_p": "MinPLogitsWarper",
+    "typical_p": "TypicalLogitsWarper",
+    "epsilon_cutoff": "EpsilonLogitsWarper",
+    "eta_cutoff": "EtaLogitsWarper",
 }
 # the value of each that changes nothing; None is another
 NEUTRAL = {"temperature": 1, "top_k": 0, "top_p": 1, "typical_p": 1, "epsilon_cutoff": 0, "eta_cutoff": 0}
@@ -37,9 +28,14 @@ NEUTRAL = {"temperature": 1, "top_k": 0, "top_p": 1, "typical_p": 1, "epsilon_cu
 
 def warpers(config: GenerationConfig) -> LogitsProcessorList:
     """Return what transformers does to the scores before it samples by a config."""
+    from transformers.generation import logits_process
+
     values = {name: getattr(config, name, None) for name in WARPERS}
     wanted = {name: value for name, value in values.items() if value is not None and value != NEUTRAL.get(name)}
-    return LogitsProcessorList([WARPERS[name](value) for name, value in wanted.items()])
+    if "top_k" in wanted:
+        wanted["top_k"] = int(wanted["top_k"])
+    made = [getattr(logits_process, WARPERS[name])(value) for name, value in wanted.items()]
+    return logits_process.LogitsProcessorList(made)
 
 
 def row_seed(*numbers: int) -> int:
@@ -47,18 +43,23 @@ def row_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-class RowSampler(LogitsProcessor):
+class RowSampler:
     """Draws the next token of each row, (rows, vocabulary), and leaves it alone to be chosen; `seeds`: one per row.
 
-    It is the last of the processors of a greedy search.
+    It is the last of the processors of a greedy search; a class of its own, as transformers takes anything to call for
+    one, and its import takes seconds.
     """
 
     def __init__(self, config: GenerationConfig, seeds: Sequence[int]) -> None:
+        import torch
+
         self.warpers = warpers(config)
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """Return scores of which all but those of the drawn tokens are -inf."""
+        import torch
+
         precision = torch.float32 if scores.device.type == "mps" else torch.float64
         probabilities = self.warpers(input_ids, scores).to(precision).softmax(-1)
         draws = [torch.rand(1, generator=generator, dtype=torch.float64) for generator in self.generators]

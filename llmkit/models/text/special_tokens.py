@@ -11,13 +11,15 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerBase
 
 from llmkit.errors import DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 BLANKS = re.compile(r"<extra_id_\d+>")  # what is to be filled in: texts hold them on purpose, as they do a mask
 PRIVATE_PLANES = ((0x100000, 0x10FFFE), (0xF0000, 0xFFFFE))

@@ -9,10 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
-
-import torch
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, ClassVar
 
 from llmkit.models.config import is_decoder
 from llmkit.tasks.base.answers import Answers, Prediction
@@ -20,6 +17,10 @@ from llmkit.tasks.base.encoding import Batch, Collator, EncodedRow, Encoding
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding.collation import token_losses
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 TOKEN_COLUMNS = ("input_ids", "token_type_ids")
 TOKENS_PER_FORWARD = 4096  # of a decoder: its logits over a vocabulary of 50,000 take 0.8 GB in float32
@@ -55,6 +56,8 @@ class AlternativesAnswers(Answers):
 
     def scores(self, model: PreTrainedModel, batch: Batch) -> torch.Tensor:
         """Return the score of each alternative, (rows, alternatives) in float32: -inf where a row has no more."""
+        import torch
+
         if "first" in batch:
             scores = continuation_scores(model, batch)
         else:
@@ -83,6 +86,8 @@ class AlternativesTask(Task):
         return "AutoModelForCausalLM" if is_decoder(config) else self.auto_class
 
     def loss(self, model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+        import torch
+
         return torch.nn.functional.cross_entropy(self.answers.scores(model, batch), batch["labels"])
 
 
@@ -91,6 +96,8 @@ def pad_alternatives(rows: list[EncodedRow], pad_id: int) -> Batch:
 
     An alternative that is padding keeps one token, so that no attention is over nothing.
     """
+    import torch
+
     alternatives = max(len(row["input_ids"]) for row in rows)
     longest = max(len(ids) for row in rows for ids in row["input_ids"])
     batch: Batch = {}
@@ -122,6 +129,8 @@ def flatten_alternatives(inputs: Batch) -> Batch:
 
 def continuation_scores(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
     """Return the log-likelihood in nats of each alternative's tokens from `first` on, (rows, alternatives)."""
+    import torch
+
     ids, mask, first = batch["input_ids"], batch["attention_mask"], batch["first"]
     inputs = flatten_alternatives({"input_ids": ids, "attention_mask": mask})
     positions = torch.arange(1, ids.shape[-1], device=ids.device)

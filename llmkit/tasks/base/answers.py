@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
-
-import torch
-from datasets import Dataset
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmkit.data.columns import Row
 from llmkit.data.predictions import cell_text
@@ -16,6 +12,11 @@ from llmkit.errors import DataError, shortened
 from llmkit.metrics.observations import Observations
 from llmkit.tasks.base.encoding import Batch, Encoding
 from llmkit.tasks.base.settings import TaskSettings
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 Prediction = Sequence[float]  # what a model said of one row, as flat numbers: this is what can be stored
 Answer = dict[str, Any]  # what a person or a JSON line sees of a row

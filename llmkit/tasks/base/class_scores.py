@@ -7,7 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from llmkit.metrics.observations import Floats
-from llmkit.tasks.base.answers import Answer
+from llmkit.tasks.base.answers import Answer, Prediction
+
+
+def probabilities_of(logits: Sequence[Prediction]) -> Floats:
+    """Return the probability that each label holds by itself, (rows, labels)."""
+    from scipy.special import expit
+
+    return np.asarray(expit(np.asarray(logits, dtype=np.float64)))
+
+
+def logits_of(probabilities: Floats) -> Floats:
+    """Return the logits of which these are the probabilities."""
+    from scipy.special import logit
+
+    return np.asarray(logit(probabilities))
 
 
 def ranked(probabilities: Floats, names: Sequence[str], top: int | None) -> Answer:

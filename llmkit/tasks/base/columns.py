@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
-
-from datasets import Dataset
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmkit.data.columns import Row, column_for, names_of, text_of
 from llmkit.data.evidence import Evidence
@@ -17,6 +14,10 @@ from llmkit.options import TaskFlags
 from llmkit.tasks.base.candidates import Candidate
 from llmkit.tasks.base.names import TEXT_WORDS, only_named
 from llmkit.tasks.base.settings import TARGET_ROLES, TaskSettings
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 
 class Columns(ABC):

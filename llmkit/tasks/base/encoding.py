@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, ClassVar
-
-import torch
-from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from llmkit.data.turns import Message
 from llmkit.tasks.base.settings import TaskSettings
 
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
 EncodedRow = dict[str, Any]  # the columns of a row after `encode`: token ids, labels, lengths
-Batch = dict[str, torch.Tensor]
+Batch: TypeAlias = "dict[str, torch.Tensor]"
 Collator = Callable[[list[EncodedRow]], Batch]
 
 

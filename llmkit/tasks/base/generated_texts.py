@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
-from datasets import Dataset
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from llmkit.data.columns import Row
 from llmkit.errors import DataError, shortened
@@ -22,6 +19,11 @@ from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.encoding.collation import IGNORED
 from llmkit.tasks.encoding.language_codes import force_tokens
 from llmkit.tasks.encoding.source_texts import references_in
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 FORCED_TOKENS = ("decoder_start_token_id", "forced_bos_token_id")  # they tell a model which language to write
 

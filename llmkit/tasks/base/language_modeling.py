@@ -5,13 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
-from datasets import Dataset
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
-from transformers.utils import ModelOutput
 
 from llmkit.data.columns import longest_text, string_columns, text_of
 from llmkit.data.evidence import Evidence
@@ -28,6 +24,12 @@ from llmkit.tasks.base.encoding import Batch, Encoding
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding.collation import IGNORED, token_losses
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+    from transformers.utils import ModelOutput
 
 
 class TextColumns(Columns):

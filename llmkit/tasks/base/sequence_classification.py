@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from datasets import Dataset
-from transformers import BatchEncoding, PretrainedConfig, PreTrainedTokenizerBase
 
 from llmkit.data.columns import Row, names_of, text_of
 from llmkit.data.evidence import ColumnProfile, Evidence
@@ -20,6 +18,10 @@ from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.base.task import Task
 from llmkit.tasks.encoding.collation import INPUTS, rows_at_limit, truncated
 from llmkit.tasks.encoding.text_windows import cut_of_pair, problem_with_windows, text_windows
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import BatchEncoding, PretrainedConfig, PreTrainedTokenizerBase
 
 TEXT_COLUMNS = ("text", "sentence", "content", "review", "comment", "document", "title", "文本", "内容", "评论")
 TEXT_ROLES = ("text", "pair")
@@ -88,6 +90,8 @@ class SequenceEncoding(Encoding):
         return None
 
     def encode_windows(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Dataset:
+        from datasets import Dataset
+
         texts, pairs = rows[settings.columns["text"]][:], _pairs(rows, settings)
         encoded = []
         for row, text in enumerate(texts):
@@ -115,6 +119,8 @@ def over_windows(values: Floats, pooling: str) -> Floats:
 
 def _strings_of(rows: Sequence[Row], given: Mapping[str, str]) -> list[ColumnProfile]:
     """Return what the columns of a file hold that are strings alone, but for those that have a role already."""
+    from datasets import Dataset
+
     names = [name for name in names_of(rows) if name not in given.values()]
     cells = {name: [row.get(name) for row in rows] for name in names}
     texts = {name: column for name, column in cells.items() if {type(cell) for cell in column} <= {str, type(None)}}

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import Any, ClassVar
-
-import torch
-from datasets import Dataset
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmkit.data.labels import Labels
 from llmkit.errors import OptionError
@@ -22,6 +18,11 @@ from llmkit.tasks.base.answers import Answers
 from llmkit.tasks.base.columns import Columns
 from llmkit.tasks.base.encoding import Encoding
 from llmkit.tasks.base.settings import TaskSettings
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 class Task(ABC):

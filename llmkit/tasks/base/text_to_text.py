@@ -8,11 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
-
-import torch
-from datasets import Dataset, Value
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmkit import metrics, models
 from llmkit.data.columns import is_string
@@ -39,6 +35,10 @@ from llmkit.tasks.encoding.source_texts import (
     references_in,
 )
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
 PREFIXED_FAMILIES = models.T5_FAMILIES  # a prefix in words tells them what to do
 
 
@@ -52,6 +52,8 @@ class PairColumns(Columns):
     takes_lists: ClassVar[bool] = False  # whether cells can be lists of texts
 
     def first_invalid_row(self, rows: Dataset, columns: dict[str, str]) -> tuple[int, str] | None:
+        from datasets import Value
+
         for column in (columns[role] for role in self.roles if role in columns):
             feature = rows.features[column]
             blank = isinstance(feature, Value) and feature.dtype == "null"
@@ -81,6 +83,8 @@ class TextToTextEncoding(Encoding):
     def encode(
         self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings, training: bool
     ) -> Dataset:
+        from datasets import Dataset
+
         text_settings = settings.of(TextToTextSettings)
         forced = self.forced_tokens(tokenizer, settings)  # from here on the tokenizer knows its languages
         texts = [joined_text(text) for text in rows[settings.columns["text"]][:]]
@@ -104,6 +108,8 @@ class TextToTextEncoding(Encoding):
             yield [{"role": "user", "content": text} for cell in cells for text in references_in(cell)]
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Collator:
+        import torch
+
         chat = settings.of(TextToTextSettings).chat
 
         def collate(rows: list[EncodedRow]) -> Batch:

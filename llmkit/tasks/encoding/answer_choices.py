@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from datasets import ClassLabel
-
 from llmkit.data.columns import Row, text_of
 from llmkit.data.conversions.questions.choice_answers import choice_number
 from llmkit.data.label_sets import as_list
@@ -28,6 +26,8 @@ def choice_names(row: Row, columns: Mapping[str, str]) -> list[str] | None:
 
 def right_choice(row: Row, columns: Mapping[str, str], feature: object) -> int:
     """Return the number of the right choice, from 0; -1 where it is none. `feature` is of the column of answers."""
+    from datasets import ClassLabel
+
     answer = row[columns["answer"]]
     if isinstance(feature, ClassLabel):
         return int(answer)

@@ -12,10 +12,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from jinja2 import TemplateSyntaxError
-from transformers import PreTrainedTokenizerBase
-from transformers.utils.chat_template_utils import render_jinja_template
 
 from llmkit.data.conversations import INVALID_ROWS, Conversation, tool_name
 from llmkit.data.turns import Message
@@ -23,6 +22,9 @@ from llmkit.errors import DataError, ModelError, brief, listing, shortened
 from llmkit.models.text.prompts import RenderedPrompt, encode_rendered_with_offsets, protect_chat
 from llmkit.tasks.encoding.collation import IGNORED
 from llmkit.tasks.encoding.tool_calls import name_pattern, printed_as_python, template_message, written_pieces
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 GENERATION_BLOCK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 OTHER_TEMPLATE = "--chat-template FILE takes another"
@@ -68,6 +70,8 @@ class _Template:
 
     def render(self, messages: Sequence[Message], **flags: bool) -> tuple[RenderedPrompt, list[CharSpan]]:
         """Return messages as `apply_chat_template` spells them, and the characters that the template marks."""
+        from transformers.utils.chat_template_utils import render_jinja_template
+
         chat = protect_chat(
             self.tokenizer,
             [template_message(message, self.arguments_as_text) for message in messages],

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from transformers import PreTrainedTokenizerBase
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100  # the label of what is no target, as in PyTorch and transformers
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -30,6 +31,8 @@ def pad_batch(
     rows: Sequence[Mapping[str, Any]], tokenizer: PreTrainedTokenizerBase, label: type = int
 ) -> dict[str, torch.Tensor]:
     """Pad rows to the longest of them; `labels`, one number per row, become a tensor of shape (rows,)."""
+    import torch
+
     inputs = [{name: row[name] for name in INPUTS if name in row} for row in rows]
     batch = dict(tokenizer.pad(inputs, padding_side="right", return_tensors="pt"))  # a head finds the last token there
     if "labels" in rows[0]:
@@ -40,6 +43,8 @@ def pad_batch(
 
 def pad_sequences(rows: Sequence[list[int]], filler: int, side: Literal["left", "right"] = "right") -> torch.Tensor:
     """Pad lists of ids on one side with `filler`: a tensor of shape (rows, longest)."""
+    import torch
+
     longest = max(map(len, rows))
     paddings = [[filler] * (longest - len(row)) for row in rows]
     pairs = zip(rows, paddings, strict=True)
@@ -63,6 +68,8 @@ def token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
     Works in slices: a whole batch of logits in float32 may not fit in memory.
     """
+    import torch
+
     slices = zip(torch.split(logits, TOKENS_PER_SLICE), torch.split(targets, TOKENS_PER_SLICE), strict=True)
     losses = [torch.nn.functional.cross_entropy(part.float(), ids, reduction="none") for part, ids in slices]
     return torch.cat(losses) if losses else logits.new_zeros(0, dtype=torch.float32)

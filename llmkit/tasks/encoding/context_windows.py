@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
 
 from llmkit.metrics.observations import Bools, Floats
 from llmkit.tasks.encoding.collation import INPUTS
 from llmkit.tasks.encoding.squad_answers import ReferenceAnswers
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
 
 WINDOW_OVERLAP = 128  # tokens that two windows share, of at most 384: BERT's recipe for SQuAD
 MAX_CANDIDATES = 20  # starts, and ends, of which spans are made in each window; and spans that are kept

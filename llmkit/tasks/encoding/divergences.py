@@ -6,12 +6,16 @@ shrink with the square of the temperature, so that the divergence is multiplied 
 
 from __future__ import annotations
 
-import torch
-from torch.nn import functional
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 def of_classes(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
     """Return T^2 KL(teacher || student) in nats, (items,), of logits (items, classes) softened by the temperature T."""
+    from torch.nn import functional
+
     log_probs, targets = (functional.log_softmax(logits.float() / temperature, -1) for logits in (student, teacher))
     return functional.kl_div(log_probs, targets, reduction="none", log_target=True).sum(-1) * temperature**2
 
@@ -27,6 +31,8 @@ def of_tokens(student: torch.Tensor, teacher: torch.Tensor, scored: torch.Tensor
 
 def of_labels(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
     """Return T^2 KL(teacher || student), (rows * labels,), of logits (rows, labels) of labels that hold or do not."""
+    import torch
+
     both = (torch.stack([logits, torch.zeros_like(logits)], -1).flatten(0, 1) for logits in (student, teacher))
     student, teacher = both
     return of_classes(student, teacher, temperature)

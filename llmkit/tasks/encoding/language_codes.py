@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from llmkit.errors import ModelError, OptionError, did_you_mean, listing
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 # ISO 639-1, the three letters that NLLB has for it, English name
 _TABLE = """

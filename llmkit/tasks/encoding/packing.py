@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import torch
-from datasets import Dataset
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING, Any
 
 from llmkit.tasks.encoding.collation import IGNORED, pad_sequences
+
+if TYPE_CHECKING:
+    import torch
+    from datasets import Dataset
+    from transformers import PreTrainedModel
 
 PROBE_TOKENS = 6  # of a row that a model is tried with
 # by how much equal logits differ, of their spread
@@ -28,6 +29,8 @@ def pack(rows: Dataset, max_length: int) -> Dataset:
 
     `rows` tells how many each sequence holds.
     """
+    from datasets import Dataset
+
     ids, labels = rows["input_ids"][:], rows["labels"][:]
     packs = best_fit(list(map(len, ids)), max_length)
     return Dataset.from_dict(
@@ -62,6 +65,8 @@ def collate_packs(packs: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, Any
 
     No cache is asked for: with one, transformers does not look for sequences.
     """
+    import torch
+
     longest = max(len(pack["input_ids"]) for pack in packs)
     gaps = [longest - len(pack["input_ids"]) for pack in packs]
     positions = [[*pack["position_ids"], *range(gap)] for pack, gap in zip(packs, gaps, strict=True)]
@@ -73,9 +78,10 @@ def collate_packs(packs: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, Any
     }
 
 
-@torch.no_grad()
 def leaks(model: PreTrainedModel) -> bool:
     """Tell whether a row's logits differ in a pack and by itself, from two rows of random tokens."""
+    import torch
+
     generator = torch.Generator().manual_seed(0)
     vocabulary = len(model.get_input_embeddings().weight)
     first, second = (torch.randint(vocabulary, (PROBE_TOKENS,), generator=generator).tolist() for _ in range(2))
@@ -91,7 +97,10 @@ def leaks(model: PreTrainedModel) -> bool:
 
 
 def _logits(model: PreTrainedModel, ids: list[int], positions: list[int]) -> torch.Tensor:
+    import torch
+
     batch = {"input_ids": torch.tensor([ids]), "position_ids": torch.tensor([positions])}
     on_device = {name: value.to(model.device) for name, value in batch.items()}
-    logits: torch.Tensor = model(**on_device, use_cache=False).logits[0].float()
+    with torch.no_grad():
+        logits: torch.Tensor = model(**on_device, use_cache=False).logits[0].float()
     return logits

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from llmkit.data.columns import is_string, item_of, text_of
 from llmkit.models.text.prompts import added_tokens_around, encode_chat, encode_plain_texts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 TokenColumns = dict[str, Sequence[object]]
 CutTokens = tuple[list[int], bool]  # of a text, and whether some were cut off

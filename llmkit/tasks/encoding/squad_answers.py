@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-from datasets import Dataset
+from typing import TYPE_CHECKING
 
 from llmkit.data.predictions import cell_text
 from llmkit.errors import shortened
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SQUAD_FORMAT = '{"text": [...], "answer_start": [...]}'
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from llmkit.tasks.encoding.collation import INPUTS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 OVERLAP = 4  # two windows share one of so many of the tokens that they hold of the text
 LEAST_ROOM = 8  # tokens of the text that a window holds at least

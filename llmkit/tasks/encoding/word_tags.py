@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-from datasets import Dataset
+from typing import TYPE_CHECKING
 
 from llmkit.data.columns import Row, item_of
 from llmkit.data.conversions.tagging.predicted_tags import as_iob2, with_marks_read
@@ -16,6 +15,9 @@ from llmkit.data.labels import Labels, found_in
 from llmkit.errors import DataError, listing, shortened
 from llmkit.metrics.observations import OUTSIDE, are_single, span_types
 from llmkit.metrics.observations.spans import SPAN_MARKS
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 UNSUPPORTED_MARKS = ("S-", "E-", "U-", "L-", "M-", "W-")  # of BIOES, BILOU and BMES: one word, last word, middle word
 TagRows = tuple[tuple[str, ...], ...]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from datasets import Dataset
-from transformers import PreTrainedTokenizerBase
 
 from llmkit.data.conversions.tagging.word_bounds import join_words, token_words
 from llmkit.metrics.observations import Floats, softmax
 from llmkit.tasks.encoding.merged_outputs import merged_probabilities
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from datasets import ClassLabel
-
 from llmkit.data.columns import usual_among
 from llmkit.data.conversions.labels import values as label_values
 from llmkit.data.conversions.labels.kinds import require_one_kind
@@ -52,6 +50,8 @@ def _candidate(texts: dict[str, str], label: ColumnProfile, confidence: Confiden
 
 def _labels(evidence: Evidence, given: Mapping[str, str]) -> list[tuple[Confidence, ColumnProfile]]:
     """Return the columns that can be the label, the surest first, of those that say the same the first."""
+    from datasets import ClassLabel
+
     columns = evidence.columns
     if "label" in given:
         return [(Confidence.CERTAIN, columns[given["label"]])]
@@ -123,6 +123,8 @@ def _is_weakly_called(column: ColumnProfile) -> bool:
 
 def _can_be_label(column: ColumnProfile) -> bool:
     """Tell whether a column can be the label by what it holds alone."""
+    from datasets import ClassLabel
+
     if isinstance(column.feature, ClassLabel):
         return True
     if not column.can_be_class or column.filled < MIN_FILLED:
@@ -191,6 +193,8 @@ def with_labels_read(candidate: Candidate, evidence: Evidence, regression: bool 
     Raises:
         DataError: splits contradict each other, or a cell is no number where numbers are asked for.
     """
+    from datasets import ClassLabel
+
     texts = tuple(
         NumbersAsText(name)
         for role, name in candidate.columns.items()

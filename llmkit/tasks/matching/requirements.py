@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterable, Mapping
-
-from datasets import Dataset
+from typing import TYPE_CHECKING
 
 from llmkit.data.evidence import Evidence
 from llmkit.errors import DataError, OptionError, did_you_mean, listing
 from llmkit.options import TaskFlags
 from llmkit.tasks.base.task import Task
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 def require_roles(given: Iterable[str], roles: Collection[str]) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-
-from datasets import Dataset
-from transformers import PretrainedConfig
+from typing import TYPE_CHECKING
 
 from llmkit.data.conversions import Conversion, converted
 from llmkit.data.conversions.renamed import RenamedColumn
@@ -17,6 +15,10 @@ from llmkit.options import TaskFlags
 from llmkit.tasks.base.candidates import Candidate, Confidence
 from llmkit.tasks.base.task import Task
 from llmkit.tasks.matching.requirements import require_columns, require_roles
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PretrainedConfig
 
 ANSWERING = frozenset({"completion", "answers", "answer"})  # roles of what is said to a text beside it
 MOST_READINGS = 6  # that a refusal lists

@@ -6,16 +6,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import ClassLabel, Dataset, Value
 
 from llmkit.data.columns import cells_of
 from llmkit.data.conversions.labels.written_numbers import NOT_FINITE, NumberStyle, parsed, style_of, trimmed
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from datasets import Dataset
 
 Kind = Literal["classes", "booleans", "integers", "floats", "text", "blank", "other"]
 
@@ -31,6 +33,8 @@ MEASURES = re.compile(  # words of a column's name that say that its numbers mea
 
 def kind_of(feature: object) -> Kind:
     """Return what the cells of a column of that type are, taken as labels."""
+    from datasets import ClassLabel, Value
+
     if isinstance(feature, ClassLabel):
         return "classes"
     dtype = feature.dtype if isinstance(feature, Value) else ""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
-
-from datasets import Dataset
+from typing import TYPE_CHECKING, Literal
 
 from llmkit.data.conversions.labels.evidence import LabelEvidence, evidence_of, kind_of
 from llmkit.errors import DataError, listing, shortened
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 LabelKind = Literal["true or false", "whole numbers", "numbers with fractions", "names", "lists or objects"]
 TO_COMPARE = 1000  # names of a split at most

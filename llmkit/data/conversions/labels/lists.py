@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from datasets import ClassLabel, Dataset, List, Value
+from typing import TYPE_CHECKING
 
 from llmkit.data.columns import is_string, item_of
 from llmkit.data.conversions.base import ColumnConversion, Conversion
@@ -15,6 +14,9 @@ from llmkit.data.conversions.writing import with_column
 from llmkit.data.label_sets import as_list, declared_in
 from llmkit.data.predictions import cell_text
 from llmkit.errors import DataError, listing, shortened
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SEPARATORS = ("|", ";", ",", "\t", "、", "\uff0c", "\uff1b", "\uff5c", "\n")  # also full-width ones
 SPELLED_SEPARATORS = {"\\t": "\t", "tab": "\t", "\\n": "\n"}  # as a command line can name them
@@ -40,6 +42,8 @@ class SeparatedLabels(ColumnConversion):
         return f"labels of {self.column!r} are split at {self.separator!r}{why}{other}"
 
     def apply(self, rows: Dataset) -> Dataset:
+        from datasets import List, Value
+
         if item_of(rows.features[self.column]) is not None:
             return rows
         cells = [None if is_blank(cell) else names_in(cell_text(cell), self.separator) for cell in rows[self.column][:]]
@@ -68,6 +72,8 @@ class IndicatorLabels(Conversion):
         )
 
     def apply(self, rows: Dataset) -> Dataset:
+        from datasets import ClassLabel, List
+
         table = zip(*(rows[name][:] for name in self.columns), strict=True)
         cells = [self._labels(cells, number) for number, cells in enumerate(table, start=1)]
         return with_column(rows, "labels", cells, List(ClassLabel(names=list(self.columns))))
@@ -95,6 +101,8 @@ class VectorLabels(ColumnConversion):
         return f"each list of {self.column!r} says by 1 which of {len(self.names)} labels hold: {names}, in this order"
 
     def apply(self, rows: Dataset) -> Dataset:
+        from datasets import ClassLabel, List
+
         cells = [self._labels(cell, number) for number, cell in enumerate(rows[self.column][:], start=1)]
         return with_column(rows, self.column, cells, List(ClassLabel(names=list(self.names))))
 
@@ -200,6 +208,8 @@ def _separates(cells: set[str], separator: str) -> bool:
 
 
 def _is_indicator(rows: Dataset, column: str) -> bool:
+    from datasets import Value
+
     feature = rows.features[column]
     if not isinstance(feature, Value) or feature.dtype == "null":
         return False

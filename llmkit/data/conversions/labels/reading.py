@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset
 
 from llmkit.data.columns import cells_of
 from llmkit.data.conversions.labels.evidence import FEW, NEARLY_ALL, LabelEvidence, evidence_of, kind_of
 from llmkit.data.conversions.labels.written_numbers import NOT_FINITE, POINT, NumberStyle, is_formatted, parsed, trimmed
 from llmkit.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 CLASSES, NUMBERS = "--classes", "--regression"
 CODE = r"^[+-]?0\d|^[+-]?\d{19,}$"  # leading zeros, and integers beyond 64 bits: who writes so counts nothing

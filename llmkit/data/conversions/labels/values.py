@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, DatasetInfo, Value
-from datasets.table import InMemoryTable
 
 from llmkit.data.columns import cells_of, class_names
 from llmkit.data.conversions.base import ColumnConversion
@@ -17,6 +15,10 @@ from llmkit.data.conversions.labels.evidence import Kind, LabelEvidence, evidenc
 from llmkit.data.conversions.labels.reading import CLASSES, WRITTEN_AS_FLOAT, LabelReading, read, reading
 from llmkit.data.conversions.labels.written_numbers import NOT_FINITE, NumberStyle, likeliest_style, parsed, trimmed
 from llmkit.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 
 __all__ = ["LabelConversion", "LabelReading", "find", "reading"]
 
@@ -38,6 +40,9 @@ class LabelConversion(ColumnConversion):
         return self.said
 
     def apply(self, rows: Dataset) -> Dataset:
+        from datasets import Dataset, DatasetInfo, Value
+        from datasets.table import InMemoryTable
+
         cells = cells_of(rows, self.column)
         is_text = kind_of(rows.features[self.column]) == "text"
         if self.target in {"float64", "int64"}:

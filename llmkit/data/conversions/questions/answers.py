@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-
-from datasets import Dataset, List, Value
+from typing import TYPE_CHECKING
 
 from llmkit.data.columns import usual_among
 from llmkit.data.conversions.base import Conversion
@@ -16,12 +15,21 @@ from llmkit.data.conversions.writing import with_column
 from llmkit.data.predictions import cell_text
 from llmkit.errors import DataError, listing, shortened
 
+if TYPE_CHECKING:
+    from datasets import Dataset, List
+
 STARTS = (*START_KEYS, "answers.answer_start", "answers_answer_start", "answers_start", "answers.start")
 UNANSWERABLE = ("is_impossible", "impossible", "unanswerable", "is_unanswerable")
 ANSWERABLE = ("is_answerable", "answerable", "has_answer")
 YES, NO = frozenset({"true", "1", "yes"}), frozenset({"false", "0", "no", ""})
-FEATURE = {"text": List(Value("string")), "answer_start": List(Value("int64"))}
 ANSWERS = "answers"  # the column that the task reads
+
+
+def answers_feature() -> dict[str, List]:
+    """Return the feature of the column of answers."""
+    from datasets import List, Value
+
+    return {"text": List(Value("string")), "answer_start": List(Value("int64"))}
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,7 @@ class AnswerConversion(Conversion):
             contexts = map(cell_text, rows[self.context][:])
             pairs = zip(contexts, spans, strict=True)
             cells = [self._cell(context, found, number) for number, (context, found) in enumerate(pairs, start=1)]
-        return with_column(rows, ANSWERS, cells, FEATURE)
+        return with_column(rows, ANSWERS, cells, answers_feature())
 
     def spans(self, rows: Dataset) -> list[list[Span]]:
         """Return the answers of each row, none where a column says that there is none.

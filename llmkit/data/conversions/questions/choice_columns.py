@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from datasets import Value
-
 from llmkit.data.columns import is_string, item_of
 
 PREFIXES = (
@@ -66,4 +64,6 @@ def _run(kind: str, columns: dict[int, str]) -> tuple[str, ...]:
 
 
 def _holds_choice(feature: object) -> bool:
+    from datasets import Value
+
     return isinstance(feature, Value) and feature.dtype.startswith(NUMBERS)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-
-from datasets import ClassLabel, Dataset, List, Value
+from typing import TYPE_CHECKING
 
 from llmkit.data.columns import is_string, item_of, usual_among
 from llmkit.data.conversions.base import Conversion
@@ -26,8 +25,10 @@ from llmkit.data.predictions import cell_text
 from llmkit.errors import DataError, listing, shortened
 from llmkit.options.tasks import ANSWERS_FROM
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 LETTERS = "ABCDEFGHIJKLMNOPQRST"
-TEXTS = List(Value("string"))
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,15 @@ class ChoiceConversion(Conversion):
         return "; ".join(filter(None, self.how))
 
     def apply(self, rows: Dataset) -> Dataset:
+        from datasets import List, Value
+
+        texts = List(Value("string"))
         found, answers = _rows_of_choices(rows, self.choices), None
         if self.answer is not None and self.answer in rows.column_names:
             pairs = zip(rows[self.answer][:], found, strict=True)
             answers = [self._answer(cell, row, number) for number, (cell, row) in enumerate(pairs, start=1)]
         cells: list[object] = [_with_names(row) if self.named else list(row.texts) for row in found]
-        rows = with_column(rows, "choices", cells, {"text": TEXTS, "label": TEXTS} if self.named else TEXTS)
+        rows = with_column(rows, "choices", cells, {"text": texts, "label": texts} if self.named else texts)
         kind = Value("string" if self.named else "int64")
         return rows if answers is None else with_column(rows, "answer", answers, kind)
 
@@ -100,6 +104,8 @@ def find(
 
 def _reading(rows: Dataset, answer: str | None, found: Sequence[Choices], sources: Sequence[str]) -> str:
     """Return how the answers are read; where nothing fits all, how most of them are."""
+    from datasets import ClassLabel
+
     if answer is None or isinstance(rows.features[answer], ClassLabel):
         return "0"
     cells = rows[answer][:]
@@ -113,6 +119,8 @@ def _reading(rows: Dataset, answer: str | None, found: Sequence[Choices], source
 
 def _is_read_by_task(rows: Dataset, conversion: ChoiceConversion, found: Sequence[Choices]) -> bool:
     """Tell whether multiple choice reads the rows as they are, and so says itself which answer is wrong."""
+    from datasets import ClassLabel
+
     if not _are_plain(rows, conversion, found):
         return False
     if conversion.answer is None or isinstance(rows.features[conversion.answer], ClassLabel):

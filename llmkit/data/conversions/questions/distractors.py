@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from datasets import Dataset, List, Value
+from typing import TYPE_CHECKING
 
 from llmkit.data.columns import Row
 from llmkit.data.conversions.base import Conversion
@@ -15,6 +14,9 @@ from llmkit.data.conversions.questions.answer_spans import is_blank
 from llmkit.data.conversions.writing import with_column
 from llmkit.data.predictions import cell_text
 from llmkit.errors import listing
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class DistractorConversion(Conversion):
         return f"choices: {self.right}, which is right, and {listing(self.wrong)}, in an order by a hash of the row"
 
     def apply(self, rows: Dataset) -> Dataset:
+        from datasets import List, Value
+
         pairs = [self._choices(row) for row in rows]
         rows = with_column(rows, "choices", [choices for choices, _ in pairs], List(Value("string")))
         return with_column(rows, "answer", [number for _, number in pairs], Value("int64"))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-from datasets import Dataset, List, Value
+from typing import TYPE_CHECKING
 
 from llmkit.data.columns import is_string, item_of
 from llmkit.data.conversions.base import Conversion
@@ -14,9 +13,11 @@ from llmkit.data.conversions.writing import with_column
 from llmkit.data.predictions import cell_text
 from llmkit.errors import DataError, shortened
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 STEMS = ("stem", "text", "question")
 CHOICES = ("choices", "options")
-TEXTS = List(Value("string"))
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,13 @@ class NestedConversion(Conversion):
         return f"question and choices: {self.stem} and {self.choices} of {self.column}"
 
     def apply(self, rows: Dataset) -> Dataset:
+        from datasets import List, Value
+
+        texts = List(Value("string"))
         cells = [cell if isinstance(cell, Mapping) else {} for cell in rows[self.column][:]]
         found = [self._choices(cell, number) for number, cell in enumerate(cells, start=1)]
         rows = with_column(rows, "question", [cell_text(cell.get(self.stem)) for cell in cells], Value("string"))
-        return with_column(rows, "choices", found, {"text": TEXTS, "label": TEXTS})
+        return with_column(rows, "choices", found, {"text": texts, "label": texts})
 
     def _choices(self, cell: Mapping[str, object], number: int) -> dict[str, list[str]]:
         value = cell.get(self.choices)

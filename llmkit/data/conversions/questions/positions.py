@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-from datasets import Dataset
+from typing import TYPE_CHECKING
 
 from llmkit.data.columns import usual_among
 from llmkit.data.conversions.base import Conversion
 from llmkit.data.conversions.questions.answer_spans import is_blank, whole_number
-from llmkit.data.conversions.questions.answers import ANSWERS, FEATURE, STARTS
+from llmkit.data.conversions.questions.answers import ANSWERS, STARTS, answers_feature
 from llmkit.data.conversions.questions.offsets import OFFSETS, character_at
 from llmkit.data.conversions.writing import with_column
 from llmkit.data.predictions import cell_text
 from llmkit.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 ENDS = (
     *("answer_end", "answer_ends", "end", "ends", "end_char", "char_end", "end_position", "end_index", "end_idx"),
@@ -50,7 +52,7 @@ class PositionConversion(Conversion):
 
     def apply(self, rows: Dataset) -> Dataset:
         cells = [self._cell(*triple, number) for number, triple in enumerate(_triples(rows, self), start=1)]
-        return with_column(rows, ANSWERS, cells, FEATURE)
+        return with_column(rows, ANSWERS, cells, answers_feature())
 
     def _cell(self, context: str, start: int | None, end: int | None, number: int) -> dict[str, object]:
         if start is None or end is None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
-from datasets import Dataset, List, Value
 
 from llmkit.data.columns import Row, is_string, item_of, string_columns, usual_among
 from llmkit.data.conversions.base import Conversion
@@ -15,6 +14,9 @@ from llmkit.data.conversions.literals import value_of
 from llmkit.data.conversions.tagging.span_words import Span, kept_spans, tagged_words
 from llmkit.data.formats.annotations import span_objects
 from llmkit.errors import DataError, shortened
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 TEXT_NAMES = ("text", "content", "sentence", "document", "data", "context", "raw", "文本")
 SPAN_NAMES = ("spans", "entities", "label", "labels", "annotations", "annotation", "ner", "tags", "span", "entity")
@@ -63,6 +65,8 @@ class SpanConversion(Conversion):
         return ", ".join(notes)
 
     def apply(self, rows: Dataset) -> Dataset:
+        from datasets import List, Value
+
         kept = [place for place, cell in enumerate(span_cells(rows, self.spans)) if cell is not None]
         words, tags = list[list[str]](), list[list[str]]()
         cells, texts = span_cells(rows, self.spans), rows[self.text][:]

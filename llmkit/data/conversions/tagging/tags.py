@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from datasets import Dataset, List, Value
 
 from llmkit.data.columns import is_label, is_string, item_of
 from llmkit.data.conversions.base import Conversion
@@ -24,6 +24,9 @@ from llmkit.data.conversions.tagging.tag_schemes import (
 )
 from llmkit.data.label_sets import UNLABELLED, declared_in
 from llmkit.errors import DataError, listing
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SEPARATORS = (",", "|", ";", "\t", None)  # None: blanks, which come after commas too
 MOST = 0.9  # of the rows: how many must have a tag for each word where both are read from text
@@ -215,6 +218,8 @@ def _as_words(items: list[object] | None) -> list[str | None] | None:
 
 def _with_lists(rows: Dataset, column: str, lists: Sequence[Sequence[str | None] | None]) -> Dataset:
     """Return rows with a column of lists of strings in the place of one of that name."""
+    from datasets import List, Value
+
     order = rows.column_names
     values = pa.array(lists, pa.list_(pa.string()))
     replaced = rows.remove_columns(column).add_column(column, values, feature=List(Value("string")))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from datasets import Dataset, List, Value
 
 from llmkit.data.columns import is_string, item_of
 from llmkit.data.conversions.base import Conversion
@@ -13,6 +13,9 @@ from llmkit.data.conversions.tagging.span_words import Span, longest
 from llmkit.data.conversions.tagging.spans import span_cells
 from llmkit.data.conversions.tagging.tag_schemes import OUTSIDE
 from llmkit.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 WORDS, SPANS = "tokenized_text", "ner"
 
@@ -38,6 +41,8 @@ class TokenSpanConversion(Conversion):
         return said + more
 
     def apply(self, rows: Dataset) -> Dataset:
+        from datasets import List, Value
+
         tags = []
         for place, (words, spans) in enumerate(zip(rows[WORDS][:], _spans(rows), strict=True)):
             of_row = [OUTSIDE] * len(words or ())

@@ -7,18 +7,21 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset
-from datasets.table import InMemoryTable
 
 from llmkit.data.columns import string_columns
 from llmkit.data.conversions.base import Conversion
 from llmkit.data.conversions.tagging.tag_schemes import OUTSIDE, marks_are_last
 from llmkit.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 
 WORD_NAMES = frozenset({"word", "words", "token", "tokens", "form", "wort", "mot", "palabra", "字", "词", "单词"})
 TAG_NAMES = frozenset(
@@ -68,6 +71,9 @@ class WordRowConversion(Conversion):
         return f"{said}; {', '.join(self.other_tags)} {verb} tags too ({flags})" if flags else said
 
     def apply(self, rows: Dataset) -> Dataset:
+        from datasets import Dataset
+        from datasets.table import InMemoryTable
+
         columns = _columns(rows, (*self.reads, *(name for name in self.others if name in rows.column_names)))
         blank = _blank(columns[self.word]) & _blank(columns[self.tag])
         begins = _begins(columns, self.sentences, blank)
