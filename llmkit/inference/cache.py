@@ -19,6 +19,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmkit.output.atomic import cache_folder
+
 KEY_SCHEMA = 1
 FILE_FORMAT = 1  # a version with other tables has a file of its own
 FILE_NAME = f"cache-{FILE_FORMAT}.sqlite"
@@ -52,12 +54,8 @@ COMMIT;
 
 
 def folder() -> Path:
-    """Return where the cache lies: $LLMKIT_CACHE, else llmkit/ in the user's cache folder."""
-    given = os.environ.get("LLMKIT_CACHE")
-    if given:
-        return Path(given).expanduser() / "answers"
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "llmkit" / "answers"
+    """Return where the answers lie, in llmkit's cache."""
+    return cache_folder() / "answers"
 
 
 def key_of(parts: Mapping[str, object]) -> str:

@@ -1,7 +1,8 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and where those lie that can be made again."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,3 +24,11 @@ def write_whole(path: Path, content: bytes | str) -> None:
     """Replace a file whole."""
     with staged(path) as beside:
         beside.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def cache_folder() -> Path:
+    """Return where what can be made again is kept: $LLMKIT_CACHE, else llmkit/ in the user's cache folder."""
+    given = os.environ.get("LLMKIT_CACHE")
+    if given:
+        return Path(given).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "llmkit"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from llmkit.output.documents import JsonObject, ReferenceRecord
 from llmkit.output.result import EvaluationResult, SearchResult, SeedsResult, TrainingSummary
@@ -165,6 +165,9 @@ class RunRecord(TypedDict, total=False):
     data: DataRecord
     max_length: int
     recipe: RecipeRecord
+    dtype: Literal[
+        "auto", "float32", "bfloat16", "float16"
+    ]  # in which it computes: the value of --dtype, or what `auto` came to
     versions: dict[str, str]
     platform: str
     git: GitRecord | None

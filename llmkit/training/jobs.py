@@ -23,7 +23,7 @@ from llmkit.inference.prediction import PredictionLoop
 from llmkit.metrics.texts.tokenizers import tokenizer_remarks
 from llmkit.models import adapters, modules
 from llmkit.models.fingerprints import fingerprints
-from llmkit.options import TaskFlags
+from llmkit.options import ModelOptions, TaskFlags
 from llmkit.output.curves import draw_curves
 from llmkit.output.plots import draw_results
 from llmkit.runs import require_shared
@@ -90,7 +90,7 @@ def learn(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> train
         job = _with_reference_outputs(job, network, mixed, session)
     if job.run.overwrite:
         job.folder.clear()
-    job.folder.write(_begun(job, _model_record(job, network, session), recipe))
+    job.folder.write(_begun(job, _model_record(job, network, session), recipe, session.options))
     require_shared(job.folder)
     return trainer.fit(job, model, recipe, session)
 
@@ -105,7 +105,7 @@ def _model_record(job: Job, model: PreTrainedModel, session: Session) -> ModelRe
     }
 
 
-def _begun(job: Job, model: ModelRecord, recipe: Recipe) -> RunRecord:
+def _begun(job: Job, model: ModelRecord, recipe: Recipe, options: ModelOptions) -> RunRecord:
     """Return the run.json of a training that begins."""
     reference, environment = job.settings.reference, runs.environment()
     return {
@@ -119,6 +119,7 @@ def _begun(job: Job, model: ModelRecord, recipe: Recipe) -> RunRecord:
         "data": data_record(job),
         "max_length": job.settings.max_length,
         "recipe": cast("RecipeRecord", asdict(recipe)),
+        "dtype": options.dtype,
         "versions": environment["versions"],
         "platform": environment["platform"],
         "git": environment["git"],

@@ -33,6 +33,7 @@ from llmkit.training.jobs import require_same_data
 from llmkit.training.loop.job import Job, Session, between_steps
 from llmkit.training.loop.recipe import Recipe, amended, class_weights, finetuning_recipe, with_learning_rate
 from llmkit.training.model_spec import ModelSpec, model_spec
+from llmkit.training.precision import settled
 from llmkit.training.rows import mixture, streaming
 from llmkit.training.rows.streaming import StreamedDataset
 from llmkit.training.series.trial import TrialRun
@@ -73,7 +74,7 @@ def plan(
     weights = class_weights(request.recipe, job.task, job.settings, job.encoded_train, report)
     default = finetuning_recipe(job.task, request.training, job.default_batch_size, overrides)
     recipe = _sized(amended(default, request.recipe, weights), spec, job)
-    trial_run = TrialRun(job, spec, recipe, Session(report, request.model))
+    trial_run = TrialRun(job, spec, recipe, settled(Session(report, request.model), job, recipe))
     return replace(trial_run, recipe=with_auto_batch(trial_run.subject, request.training.batch_size == AUTO))
 
 

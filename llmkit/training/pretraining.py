@@ -40,6 +40,7 @@ from llmkit.training.loop.arguments import checked_overrides, precision
 from llmkit.training.loop.job import Job, OpenModel, Session, between_steps
 from llmkit.training.loop.recipe import Recipe, amended, require_one_schedule, require_rows_for_all
 from llmkit.training.model_spec import ModelSpec
+from llmkit.training.precision import settled
 from llmkit.training.pretraining_start import Start, family, start_of
 from llmkit.training.rows import mixture, streaming
 from llmkit.training.rows.corpus import Corpus, read_corpus
@@ -111,7 +112,7 @@ def run_pretrain(request: PretrainRequest, report: Report, dry_run: bool = False
         return finished(job, session)
     warn_if_too_large(subject)
     set_seed(request.training.seed)
-    model = OpenModel(_open(start, request.model, job.run.strategy))
+    model = OpenModel(_open(start, session.options, job.run.strategy))
     trained = train(job, model, subject.recipe, session)
     report.say(f"for comparison, a smoothed unigram model of this tokenizer: loss {unigram_loss(job):.4f}")
     return trained
@@ -140,7 +141,8 @@ def open_planned(subject: Subject) -> OpenModel:
 def _subject(job: Job, start: Start, request: PretrainRequest, overrides: dict[str, object], report: Report) -> Subject:
     """Return what is estimated of a job, with the batch that --batch-size auto comes to."""
     device, recipe = models.pick_device(request.model.device), _recipe(start, request, overrides)
-    subject = Subject(job, ModelSpec(AdapterOptions()), recipe, Session(report, request.model), device)
+    session = settled(Session(report, request.model), job, recipe)
+    subject = Subject(job, ModelSpec(AdapterOptions()), recipe, session, device)
     return replace(subject, recipe=with_auto_batch(subject, request.training.batch_size == AUTO))
 
 

@@ -92,7 +92,7 @@ def test_mixes_students_preferences_and_merged_adapters_have_no_others(llmkit, c
     assert of(tmp_path / "student")["teacher"]["layers"] == [1]
     assert of(tmp_path / "preferences")["reference"]["beta"] == 0.1
     assert llmkit("merge", tmp_path / "mix", "-o", tmp_path / "merged").code == 0
-    assert set(of(tmp_path / "merged")) == ALWAYS - {"model", "teacher", "result", "training"} | {"merged"}
+    assert set(of(tmp_path / "merged")) == ALWAYS - {"model", "teacher", "dtype", "result", "training"} | {"merged"}
 
 
 def test_a_pretraining_has_the_same_fields(llmkit, corpus, tmp_path):

@@ -69,7 +69,7 @@ def _library_arguments(values: dict[str, object]) -> TrainingArguments:
 
 
 def precision(options: ModelOptions, device: torch.device) -> dict[str, bool]:
-    """Return the mixed-precision arguments: bf16 autocast where it is the faster one, unless --dtype says otherwise.
+    """Return the mixed-precision arguments of a dtype; `auto` is float32 until `training.precision` settles it.
 
     Raises:
         OptionError: float16 on a CPU.
@@ -78,18 +78,7 @@ def precision(options: ModelOptions, device: torch.device) -> dict[str, bool]:
         if device.type == "cpu":
             raise OptionError("--dtype float16 trains on a GPU only; use bfloat16 or float32 on a CPU")
         return {"fp16": True}
-    return {"bf16": options.dtype == "bfloat16" or (options.dtype == "auto" and has_fast_bf16(device))}
-
-
-def has_fast_bf16(device: torch.device) -> bool:
-    """Tell whether the device multiplies bfloat16 matrices faster than those of float32.
-
-    Of CPUs those with AMX. AVX-512's own instructions reach less than float32's (on a Xeon 80 and 140 GFLOP/s): BERT,
-    Llama and T5 of 2 million weights trained 1.5 to 2 times as fast in float32 there.
-    """
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported())
+    return {"bf16": options.dtype == "bfloat16"}
 
 
 def arguments(

@@ -93,6 +93,7 @@ def series(trial_run: TrialRun, identity: Mapping[str, object]) -> Iterator[Stop
         task=job.task.name,
         options=dict(identity),
         data=jobs.data_record(job),
+        dtype=trial_run.session.options.dtype,
         **runs.environment(),
     )
     with StopRequest(trial_run.session.report) as stop_request:
