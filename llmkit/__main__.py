@@ -9,7 +9,9 @@ def run() -> None:
     """Run the command line and leave the process with its exit code."""
     try:
         from llmkit.cli.app import main
+        from llmkit.distributed.threads import share_cores
 
+        share_cores()  # before anything imports torch, which reads it once
         code = main()
     except KeyboardInterrupt:
         code = 130

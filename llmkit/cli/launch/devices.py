@@ -18,10 +18,3 @@ def visible_gpus() -> int:
     import torch
 
     return torch.cuda.device_count()
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

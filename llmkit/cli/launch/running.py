@@ -14,13 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmkit.cli.launch.devices import usable_cores
 from llmkit.cli.launch.fleet import Fleet, written_config
 from llmkit.cli.launch.ports import meet_nodes, nobody_came, port_in_use
 from llmkit.cli.launch.relay import Relay
 from llmkit.cli.launch.verdict import ended_without_words, verdict
 from llmkit.distributed.outcomes import Outcome, outcomes
 from llmkit.distributed.processes import free_port
+from llmkit.distributed.threads import usable_cores
 from llmkit.distributed.worker import FOLDER, LAUNCHER, SIZE, TIMEOUT
 from llmkit.errors import LaunchError, OptionError, one_line
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import typer
 
-from llmkit.cli.launch.devices import usable_cores
 from llmkit.cli.launch.fleet import Fleet, fleet_of
 from llmkit.cli.launch.running import launch
+from llmkit.distributed.threads import usable_cores
 from llmkit.distributed.world import world
 from llmkit.errors import OptionError, RanksFailed
 from llmkit.options import LaunchOptions, TalkOptions
