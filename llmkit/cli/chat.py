@@ -20,6 +20,9 @@ def chat(*, model: ModelOptions, decoding: ChatOptions, talk: TalkOptions) -> No
     Greedy, unless a sampling flag is given. From a pipe, each line is a turn, and the answers alone are printed.
     """
     quiet_libraries(talk, model.offline)
+    from llmkit.models import require_folder
+
+    require_folder(model)  # before all that answers is imported
     from llmkit.cli.shared.chat_loop import ChatLoop
     from llmkit.inference.chat import Chat
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from llmkit.cli.launch import run_on_ranks
-from llmkit.cli.shared.answers import SERVER, answer_file, answer_texts
+from llmkit.cli.shared.answers import SERVER, answer_file, answer_texts, require_input
 from llmkit.cli.shared.stdin import stdin_lines
 from llmkit.options import ClassifyRequest
 from llmkit.options.flags import option_groups, with_examples
@@ -33,11 +33,15 @@ def classify(call: typer.Context, *, request: ClassifyRequest) -> None:
     Prints a table on a terminal, and a JSON line for each text in a pipe or under --json.
     """
     request.check()
+    require_input(request.rows)
     rows, talk = request.rows, request.talk
     one_process = SERVER if request.engine.asks_server else None if rows.input else ONE_PROCESS
     run_on_ranks(call, request.launch, request.model.device, talk, one_process)
     texts = request.texts or ([] if rows.input else stdin_lines(rows.encoding, "classify"))
     quiet_libraries(talk, request.model.offline)
+    from llmkit.models import require_folder
+
+    require_folder(request.model)  # before all that answers is imported
     from llmkit.inference.prediction import Predictor, resolve_task_and_model
 
     report = Report(talk)

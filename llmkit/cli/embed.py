@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from llmkit.cli.launch import run_on_ranks
-from llmkit.cli.shared.answers import SERVER, answer_file, answer_texts
+from llmkit.cli.shared.answers import SERVER, answer_file, answer_texts, require_input
 from llmkit.cli.shared.stdin import stdin_lines
 from llmkit.options import EmbedRequest
 from llmkit.options.flags import option_groups, with_examples
@@ -33,11 +33,15 @@ def embed(call: typer.Context, *, request: EmbedRequest) -> None:
     a pipe or under --json. A blank text has no vector: null, or NaN in a .npy file.
     """
     request.check()
+    require_input(request.rows)
     model, rows, talk = request.model, request.rows, request.talk
     one_process = SERVER if request.engine.asks_server else None if rows.input else ONE_PROCESS
     run_on_ranks(call, request.launch, model.device, talk, one_process)
     texts = request.texts or ([] if rows.input else stdin_lines(rows.encoding, "embed"))
     quiet_libraries(talk, model.offline)
+    from llmkit.models import require_folder
+
+    require_folder(model)  # before all that answers is imported
     from llmkit.inference.embedding import DEFAULT_MODEL, Embedder
 
     report = Report(talk)

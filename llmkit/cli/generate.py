@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from llmkit.cli.launch import run_on_ranks
-from llmkit.cli.shared.answers import SERVER, answer_file, answer_texts
+from llmkit.cli.shared.answers import SERVER, answer_file, answer_texts, require_input
 from llmkit.cli.shared.completions import print_completions
 from llmkit.cli.shared.sources import show_passages
 from llmkit.cli.shared.stdin import flag_text, stdin_prompt
@@ -39,11 +39,16 @@ def generate(call: typer.Context, *, request: GenerateRequest) -> None:
     Greedy, unless a sampling flag is given. Without -m the small built-in model answers, offline, as a demonstration.
     """
     request.check()
+    require_input(request.rows)
     rows, talk = request.rows, request.talk
     one_process = SERVER if request.endpoint.asks_server else None if rows.input else ONE_PROCESS
     run_on_ranks(call, request.launch, request.model.device, talk, one_process)
     prompts = request.prompts or ([] if rows.input else [stdin_prompt(rows.encoding)])
     quiet_libraries(talk, request.model.offline)
+    from llmkit.models import require_folder
+
+    if request.endpoint.endpoint is None:
+        require_folder(request.model)  # before all that answers is imported
     from llmkit.inference.prediction import resolve_task_and_model
     from llmkit.models import BUILTIN_NAME
 

@@ -113,6 +113,7 @@ def resolve_task_and_model(
     Raises:
         ModelError, OptionError: there is no such model, or it does no task of the command.
     """
+    tasks.require_known(asked.task)
     resolved = models.resolve_model(options, report, default)
     task = tasks.for_model(resolved.config, verb, resolved.name, asked.task, asked, inputs)[0]
     if asked.windows is not None and not task.answers.pools_windows:

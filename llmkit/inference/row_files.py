@@ -58,11 +58,7 @@ def read_rows(options: RowOptions) -> list[dict[str, Any]]:
     if path is None:
         raise OptionError("--input names the file of rows")
     with on_disk(path) as local:
-        if local.is_dir():
-            raise DataError(f"--input {str(local)!r} is a folder; a file of rows is wanted")
-        if not local.is_file():
-            hint = "; without --input, standard input is read" if str(path) == "-" else ""
-            raise DataError(f"there is no file {str(path)!r}{hint}")
+        require_file(path, local)
         rows = files.read_rows(local, options)[: options.limit]
         require_characters_in_rows(rows, str(local))
     rows = _without_nan_among_texts(rows)
@@ -70,6 +66,19 @@ def read_rows(options: RowOptions) -> list[dict[str, Any]]:
         names = dict.fromkeys(names_of(rows))
         rows = [{**names, **row} for row in rows]
     return rows
+
+
+def require_file(path: Path, local: Path) -> None:
+    """Refuse a file of rows that there is not; `local` is where it is on this machine.
+
+    Raises:
+        DataError: it is not there, or a folder.
+    """
+    if local.is_dir():
+        raise DataError(f"--input {str(local)!r} is a folder; a file of rows is wanted")
+    if not local.is_file():
+        hint = "; without --input, standard input is read" if str(path) == "-" else ""
+        raise DataError(f"there is no file {str(path)!r}{hint}")
 
 
 def _without_nan_among_texts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

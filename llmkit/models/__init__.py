@@ -13,7 +13,7 @@ from llmkit.models.loading import (
     require_no_adapter,
     save,
 )
-from llmkit.models.lookup import BUILTIN_NAME, ResolvedModel, pick_device, resolve_model, weights_folder
+from llmkit.models.lookup import BUILTIN_NAME, ResolvedModel, pick_device, require_folder, resolve_model, weights_folder
 
 __all__ = [
     "BUILTIN_NAME",
@@ -27,6 +27,7 @@ __all__ = [
     "open_weights",
     "origin",
     "pick_device",
+    "require_folder",
     "require_no_adapter",
     "resolve_model",
     "save",

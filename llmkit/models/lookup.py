@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmkit import hub
 from llmkit.errors import HubError, ModelError, OptionError, brief
@@ -25,6 +25,7 @@ SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py"]
 SAFETENSORS_WEIGHTS = ["model*.safetensors"]
 PICKLED_WEIGHTS = ["pytorch_model*.bin"]
 BUILTIN_NAME = "built-in"
+UNREAD: Any = None  # in place of a config, until it is read
 EMBEDDINGS = ("embed_tokens", "wte", "shared", "word_embeddings", "embed_in")  # what models call them
 HEADS_OF_TASK_TYPES = {  # by what peft calls an adapter for them
     "FEATURE_EXTRACTION": "MODEL",
@@ -77,21 +78,12 @@ def resolve_model(
         ModelError: there is no such model, or the folder is not one.
         HubError: the Hub cannot be reached or refuses access.
     """
-    from transformers import PretrainedConfig
-
-    pick_device(options.device)  # a device that is not there is known before any download
+    if options.device not in ("auto", "cpu"):
+        pick_device(options.device)  # a device that is not there is known before any download
     name = options.model or default
     if name is None:
         raise OptionError("name a model with -m (a Hub id or a folder)")
-    folder = BUILTIN if name == BUILTIN_NAME else Path(name).expanduser()
-    if folder.exists() or name.startswith((".", "/", "~")):
-        resolved = ResolvedModel(name, folder, PretrainedConfig())
-    else:
-        cached_only = options.offline or hub.commit("model", name, options.revision, report) is None
-        path = hub.download(name, options.revision, SMALL_FILES, cached_only)  # by its branch: --offline finds it again
-        resolved = ResolvedModel(
-            name, path, PretrainedConfig(), path.name, options.revision, on_hub=True, cached_only=cached_only
-        )
+    resolved = _files_of(name, options, report)
     adapters.require_no_inner_adapters(resolved.path, name)
     is_adapter = adapters.is_adapter(resolved.path)
     if options.revision is not None and not (resolved.on_hub or is_adapter):
@@ -100,13 +92,44 @@ def resolve_model(
         raise ModelError(f"{name!r} is an adapter, and a model is wanted, as merge makes one of an adapter")
     if is_adapter:
         resolved = replace(resolved, base=_base_of(resolved, options, report, base))
-    resolved = replace(resolved, config=_config(resolved, options))
+    values = _config_values(resolved, options)
     if not resolved.on_hub:
         check_headers(resolved.path, name)
+    # what is wrong with files was said by now, before torch and transformers are imported
+    resolved = replace(resolved, config=_config(resolved, values, options))
+    if is_adapter:
+        adapters.require_known_kind(resolved.path, name)
+    if not resolved.on_hub:
         _say_embeddings(resolved, report)
     if resolved.base is not None and not resolved.base.on_hub:
         check_base(resolved, resolved.base)
     return resolved
+
+
+def require_folder(options: ModelOptions) -> None:
+    """Refuse a folder that holds no model, by its files alone: neither torch nor the tasks are imported for it.
+
+    Raises:
+        ModelError: as `resolve_model`.
+    """
+    name = options.model or BUILTIN_NAME
+    found = ResolvedModel(name, Path(name).expanduser(), UNREAD)
+    if not (found.path.exists() or name.startswith((".", "/", "~"))):
+        return  # on the Hub, or built in
+    adapters.require_no_inner_adapters(found.path, name)
+    if not adapters.is_adapter(found.path):
+        _config_values(found, options)
+        check_headers(found.path, name)
+
+
+def _files_of(name: str, options: ModelOptions, report: Report) -> ResolvedModel:
+    """Return where a model is, its small files downloaded from the Hub if need be."""
+    folder = BUILTIN if name == BUILTIN_NAME else Path(name).expanduser()
+    if folder.exists() or name.startswith((".", "/", "~")):
+        return ResolvedModel(name, folder, UNREAD)
+    cached_only = options.offline or hub.commit("model", name, options.revision, report) is None
+    path = hub.download(name, options.revision, SMALL_FILES, cached_only)  # by its branch: --offline finds it again
+    return ResolvedModel(name, path, UNREAD, path.name, options.revision, on_hub=True, cached_only=cached_only)
 
 
 def _say_embeddings(resolved: ResolvedModel, report: Report) -> None:
@@ -174,16 +197,15 @@ def check_base(adapter: ResolvedModel, base: ResolvedModel) -> None:
     adapters.require_same_base(adapter.config, weight_fingerprint(weights_folder(base)), adapter.name, base.name)
 
 
-def _config(resolved: ResolvedModel, options: ModelOptions) -> PretrainedConfig:
-    from transformers import AutoConfig
-
+def _config_values(resolved: ResolvedModel, options: ModelOptions) -> dict[str, Any] | None:
+    """Return what config.json holds; None of an adapter without one, which another program made."""
     folder, name = resolved.path, resolved.name
     if not folder.exists():
         raise ModelError(f"there is no model folder {name!r}")
     file = folder / "config.json"
     if not file.is_file():
-        if resolved.base is not None:  # an adapter that another program made
-            return _adapted_config(resolved, resolved.base)
+        if resolved.base is not None:
+            return None
         raise ModelError(f"{name!r} is not a model folder: it has no config.json")
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
@@ -191,14 +213,28 @@ def _config(resolved: ResolvedModel, options: ModelOptions) -> PretrainedConfig:
             raise ValueError("it holds no object")
         if problem := outputs_problem(values):
             raise ValueError(problem)
-        if "auto_map" in values and not options.trust_remote_code:
-            raise ModelError(f"{name!r} brings its own Python code; --trust-remote-code runs it, if you trust it")
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=options.trust_remote_code)
-    except ModelError:
-        raise
+    except (OSError, ValueError) as error:
+        raise _unusable_config(name, error) from error
+    if "auto_map" in values and not options.trust_remote_code:
+        raise ModelError(f"{name!r} brings its own Python code; --trust-remote-code runs it, if you trust it")
+    return values
+
+
+def _unusable_config(name: str, error: Exception) -> ModelError:
+    return ModelError(f"{name!r} has a config.json that cannot be used: {brief(error)}")
+
+
+def _config(resolved: ResolvedModel, values: dict[str, Any] | None, options: ModelOptions) -> PretrainedConfig:
+    """Return the config of a folder by what its config.json holds."""
+    from transformers import AutoConfig
+
+    if values is None and resolved.base is not None:
+        return _adapted_config(resolved, resolved.base)
+    try:
+        config = AutoConfig.from_pretrained(resolved.path, trust_remote_code=options.trust_remote_code)
     except Exception as error:  # a config can be wrong in as many ways as there are models
-        raise ModelError(f"{name!r} has a config.json that cannot be used: {brief(error)}") from error
-    if values.get("id2label") or values.get("num_labels"):
+        raise _unusable_config(resolved.name, error) from error
+    if values and (values.get("id2label") or values.get("num_labels")):
         return config
     return _with_outputs(config, resolved)
 

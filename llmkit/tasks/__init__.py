@@ -70,6 +70,7 @@ __all__ = [
     "max_length_for",
     "requested_tasks",
     "require_columns",
+    "require_known",
     "require_roles",
     "require_split_columns",
     "require_valid_rows",
@@ -78,6 +79,16 @@ __all__ = [
     "settings_for",
     "tasks_of_command",
 ]
+
+
+def require_known(name: str | None) -> None:
+    """Refuse the name of a task that there is not, before a model is opened for it.
+
+    Raises:
+        OptionError: as `get_task`.
+    """
+    if name is not None:
+        get_task(name)
 
 
 def get_task(name: str) -> Task:

@@ -9,6 +9,7 @@ from llmkit.cli.shared.sources import say_sources
 from llmkit.distributed.world import world
 from llmkit.errors import EmptyError
 from llmkit.options import LaunchOptions, RowOptions, TalkOptions
+from llmkit.options.urls import is_url
 from llmkit.output.report import Report
 
 SERVER = "a server answers, and --concurrency says how many requests wait there at a time"
@@ -16,6 +17,18 @@ SERVER = "a server answers, and --concurrency says how many requests wait there 
 if TYPE_CHECKING:
     from llmkit.data.columns import Row
     from llmkit.inference.answering import Answerer, Prepared
+
+
+def require_input(options: RowOptions) -> None:
+    """Refuse an --input that is not on this machine, before a model is opened for it.
+
+    Raises:
+        DataError: naming it.
+    """
+    if options.input is not None and not is_url(options.input):
+        from llmkit.inference.row_files import require_file
+
+        require_file(options.input, options.input)
 
 
 def answer_texts(

@@ -86,21 +86,30 @@ def read_adapter(folder: Path, name: str) -> SavedAdapter:
         ModelError: peft is missing, the adapter is of a kind that is not opened, or its config is broken.
     """
     require_peft(f"{name!r} is an adapter, which", ModelError)
-    from peft import PeftType
-
     try:
         values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         kind, base = _kind_and_base(values)
     except (OSError, ValueError) as error:
         raise ModelError(f"{name!r} has an {CONFIG} that cannot be used: {brief(error)}") from error
-    if kind not in {known.value for known in PeftType}:
-        raise ModelError(f"{name!r} is an adapter of the kind {kind}, which the peft that is installed does not know")
     if kind in UNOPENED_KINDS:
         raise ModelError(f"{name!r} is an adapter of the kind {kind}, which is not opened: {UNOPENED_KINDS[kind]}")
     for option, reason in UNOPENED_OPTIONS.items():
         if values.get(option):
             raise ModelError(f"{name!r} is an adapter with {option}, which is not opened: {reason}")
     return SavedAdapter(kind, base, values.get("revision"), values.get("task_type"), values)
+
+
+def require_known_kind(folder: Path, name: str) -> None:
+    """Refuse an adapter of a kind that peft does not know.
+
+    Raises:
+        ModelError: naming it.
+    """
+    from peft import PeftType
+
+    kind = read_adapter(folder, name).kind
+    if kind not in {known.value for known in PeftType}:
+        raise ModelError(f"{name!r} is an adapter of the kind {kind}, which the peft that is installed does not know")
 
 
 def _kind_and_base(values: object) -> tuple[str, str]:

@@ -80,6 +80,8 @@ def parse_fields(decoding: DecodingOptions) -> dict[str, object]:
         OptionError: there is no such field, it has a flag of its own or cannot be had, or its value is none that it
             takes.
     """
+    if not decoding.set:
+        return {}
     from transformers import GenerationConfig
 
     known = [name for name in GenerationConfig().to_dict() if not name.startswith("_")]
