@@ -21,7 +21,9 @@ def chat(*, model: ModelOptions, decoding: ChatOptions, talk: TalkOptions) -> No
     """
     quiet_libraries(talk, model.offline)
     from llmkit.models import require_folder
+    from llmkit.models.deferred_modules import defer_modules
 
+    defer_modules()
     require_folder(model)  # before all that answers is imported
     from llmkit.cli.shared.chat_loop import ChatLoop
     from llmkit.inference.chat import Chat

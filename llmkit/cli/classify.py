@@ -40,7 +40,9 @@ def classify(call: typer.Context, *, request: ClassifyRequest) -> None:
     texts = request.texts or ([] if rows.input else stdin_lines(rows.encoding, "classify"))
     quiet_libraries(talk, request.model.offline)
     from llmkit.models import require_folder
+    from llmkit.models.deferred_modules import defer_modules
 
+    defer_modules()
     require_folder(request.model)  # before all that answers is imported
     from llmkit.inference.prediction import Predictor, resolve_task_and_model
 

@@ -40,7 +40,9 @@ def embed(call: typer.Context, *, request: EmbedRequest) -> None:
     texts = request.texts or ([] if rows.input else stdin_lines(rows.encoding, "embed"))
     quiet_libraries(talk, model.offline)
     from llmkit.models import require_folder
+    from llmkit.models.deferred_modules import defer_modules
 
+    defer_modules()
     require_folder(model)  # before all that answers is imported
     from llmkit.inference.embedding import DEFAULT_MODEL, Embedder
 

@@ -46,7 +46,9 @@ def generate(call: typer.Context, *, request: GenerateRequest) -> None:
     prompts = request.prompts or ([] if rows.input else [stdin_prompt(rows.encoding)])
     quiet_libraries(talk, request.model.offline)
     from llmkit.models import require_folder
+    from llmkit.models.deferred_modules import defer_modules
 
+    defer_modules()
     if request.endpoint.endpoint is None:
         require_folder(request.model)  # before all that answers is imported
     from llmkit.inference.prediction import resolve_task_and_model

@@ -145,11 +145,13 @@ def _from_pretrained(
     It is of the class that opens the weights: of an adapter, that of the model that it was made on.
     """
     import transformers
+    from transformers.initialization import no_init_weights
 
     recorded = (resolved.config.architectures or [""])[0] if resolved.base is not None else ""
     network = getattr(transformers, recorded or auto_class, None) or getattr(transformers, auto_class)
     try:
-        with _without_bars():
+        # on the meta device, where transformers builds a model, there is nothing to initialize
+        with _without_bars(), no_init_weights():
             model, info = network.from_pretrained(
                 folder, output_loading_info=True, ignore_mismatched_sizes=True, local_files_only=True, **arguments
             )
