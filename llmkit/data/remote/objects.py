@@ -11,8 +11,6 @@ from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from fsspec.core import url_to_fs
-
 from llmkit.data import files
 from llmkit.data.remote.failures import translated
 from llmkit.errors import DataError, did_you_mean
@@ -150,6 +148,8 @@ def _parted(url: str) -> tuple[str, str | None]:
 
 
 def _store(url: str) -> tuple[AbstractFileSystem, str]:
+    from fsspec.core import url_to_fs
+
     scheme = scheme_of(url)
     store = STORES[scheme]
     if store.extra is not None:

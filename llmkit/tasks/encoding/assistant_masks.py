@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from jinja2 import TemplateSyntaxError
-
 from llmkit.data.conversations import INVALID_ROWS, Conversation, tool_name
 from llmkit.data.turns import Message
 from llmkit.errors import DataError, ModelError, brief, listing, shortened
@@ -70,6 +68,7 @@ class _Template:
 
     def render(self, messages: Sequence[Message], **flags: bool) -> tuple[RenderedPrompt, list[CharSpan]]:
         """Return messages as `apply_chat_template` spells them, and the characters that the template marks."""
+        from jinja2 import TemplateSyntaxError
         from transformers.utils.chat_template_utils import render_jinja_template
 
         chat = protect_chat(
