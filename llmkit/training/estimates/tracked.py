@@ -18,6 +18,7 @@ from llmkit.training.estimates import batches
 from llmkit.training.estimates.networks import Networks, networks
 from llmkit.training.estimates.tracker import Peak, track_forward, track_step, without_data
 from llmkit.training.loop.arguments import precision
+from llmkit.training.loop.chunked_loss import compute_in_chunks
 from llmkit.training.loop.job import Job, Session
 from llmkit.training.loop.losses import Loss
 from llmkit.training.loop.recipe import Recipe
@@ -77,9 +78,12 @@ def track(subject: Subject) -> Tracked:
     may_be_larger = _larger(measured, batch)
     with without_data() as mode:
         opened.allocate()
+        loss = Loss(recipe.label_smoothing, recipe.class_weights, opened.taught)
+        if loss.is_models_own and job.run.strategy in {"auto", "ddp"}:
+            compute_in_chunks(opened.student)
         for network in (opened.student, *opened.frozen):
             _autocast(network, subject)
-        step = _step(subject, opened, _without_data(batch, mode))
+        step = _step(subject, opened, loss, _without_data(batch, mode))
         measurement = step
         if may_be_larger:
             measurement = _measurement(job.task, opened.student.eval(), _without_data(measured, mode))
@@ -87,10 +91,8 @@ def track(subject: Subject) -> Tracked:
     return Tracked(step, measurement, opened.share, teacher, _tokens(batch))
 
 
-def _step(subject: Subject, opened: Networks, batch: Batch) -> Peak:
+def _step(subject: Subject, opened: Networks, loss: Loss, batch: Batch) -> Peak:
     """Return the peak of a step; a batch whose mask cannot be read is taken for one without padding."""
-    recipe = subject.recipe
-    loss = Loss(recipe.label_smoothing, recipe.class_weights, opened.taught)
     whole = {name: value for name, value in batch.items() if name != "attention_mask"}
     try:
         return _tracked(subject, opened, loss, batch)

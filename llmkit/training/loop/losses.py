@@ -31,6 +31,11 @@ class Loss:
         """Whether the loss is the model's or the task's own."""
         return not self.smoothing and self.weights is None
 
+    @property
+    def is_models_own(self) -> bool:
+        """Whether nothing else is read of the model's output where the task has no loss of its own."""
+        return self.plain and self.distillation_loss is None
+
     def terms(self, task: Task, model: PreTrainedModel, batch: Batch) -> torch.Tensor:
         """Return the terms that the loss of a batch is the sum of, (terms,), each a mean over what `sizes` counts.
 

@@ -31,6 +31,7 @@ from llmkit.training.loop import strategies, tracking
 from llmkit.training.loop.arguments import arguments, precision
 from llmkit.training.loop.callbacks import DivergenceGuard, EarlyStopping, MetricsLogger, StopCallback, out_of_patience
 from llmkit.training.loop.checkpoints import StrategyTrainer, require_resumable
+from llmkit.training.loop.chunked_loss import compute_in_chunks
 from llmkit.training.loop.job import Job, OpenModel, Session
 from llmkit.training.loop.losses import Loss
 from llmkit.training.loop.recipe import Recipe
@@ -215,6 +216,8 @@ def _trainer(
     job: Job, model: OpenModel, recipe: Recipe, args: TrainingArguments, callbacks: list[TrainerCallback]
 ) -> TaskTrainer:
     loss, here = Loss(recipe.label_smoothing, recipe.class_weights, model.distillation_loss), world()
+    if loss.is_models_own and job.run.strategy == "ddp" and not args.torch_compile:
+        compute_in_chunks(model.network)
     made = TaskTrainer(job, loss, recipe.batch_size, model=model.network, args=args, callbacks=callbacks)
     if not here.is_main:
         set_seed(recipe.seed + here.rank)  # dropout of other rows is another
