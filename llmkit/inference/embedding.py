@@ -113,7 +113,7 @@ class Embedder(Answerer[str]):
                 turn = all_batches[start : start + here.size]
                 mine = turn[here.rank] if here.rank < len(turn) else []
                 readable = [row for row in mine if rows[row]["input_ids"]]  # a tokenizer can leave nothing of a text
-                embedded = self._pooled([rows[row] for row in readable]) if readable else None
+                embedded = self._pooled([rows[row] for row in readable], batch_size is None) if readable else None
                 for read, part in here.gather((readable, embedded)):
                     if part is not None:
                         vectors[[places[row] for row in read]] = part
@@ -132,14 +132,23 @@ class Embedder(Answerer[str]):
         self.counts = self.counts.plus(TextCounts(len(texts), cut, roles, self.role))
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
-    def _pooled(self, rows: list[EncodedRow]) -> Vectors:
-        """Return the vectors of a batch, (rows, dimension)."""
+    def _pooled(self, rows: list[EncodedRow], divisible: bool) -> Vectors:
+        """Return the vectors of a batch, (rows, dimension); of a divisible one in two halves where memory is short."""
         import torch
 
-        with torch.inference_mode():
-            vectors = pooled(self.model, on_device(pad_batch(rows, self.tokenizer), self.model), self.pooling.mode)
-            if self.embedding.normalize:
-                vectors = torch.nn.functional.normalize(vectors)
+        vectors = None
+        try:
+            with torch.inference_mode():
+                vectors = pooled(self.model, on_device(pad_batch(rows, self.tokenizer), self.model), self.pooling.mode)
+                if self.embedding.normalize:
+                    vectors = torch.nn.functional.normalize(vectors)
+        except torch.OutOfMemoryError:
+            if not divisible or len(rows) == 1:
+                raise
+        if vectors is None:
+            torch.cuda.empty_cache()
+            half = len(rows) // 2
+            return np.concatenate([self._pooled(part, divisible) for part in (rows[:half], rows[half:])])
         if not vectors.isfinite().all():
             raise ModelError(
                 f"{self.resolved.name!r} gives vectors of no finite numbers: its weights are damaged, or its precision "

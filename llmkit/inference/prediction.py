@@ -20,6 +20,7 @@ from llmkit.output.report import Report
 from llmkit.runs.interrupts import StopRequest
 from llmkit.tasks import Task, TaskSettings
 from llmkit.tasks.base.answers import Answer, Prediction
+from llmkit.tasks.base.encoding import EncodedRow
 from llmkit.tasks.encoding.batches import batches, on_device, row_tokens, tokens_per_batch
 
 if TYPE_CHECKING:
@@ -56,7 +57,6 @@ class PredictionLoop:
         """
         import torch
 
-        collate = self.task.encoding.collator(self.tokenizer, self.settings)
         inputs = encoded.to_list()  # once: picking rows out of Arrow for each batch costs more than a small model
         done, here = self.cache.done, ALONE if _is_sharded(self.model) else self.world
         lengths = encoded["length"] if self.batch_size else list(map(row_tokens, inputs))
@@ -70,8 +70,7 @@ class PredictionLoop:
                 turn = to_run[start : start + here.size]
                 predicted = None
                 if here.rank < len(turn):
-                    batch = on_device(collate([inputs[row] for row in turn[here.rank]]), self.model)
-                    predicted = self.task.answers.predict(self.model, batch, self.settings)
+                    predicted = self._predicted([inputs[row] for row in turn[here.rank]])
                 for rows, predictions in zip(turn, here.gather(predicted), strict=False):
                     self.cache.add(rows, predictions or [])
                     advance(len(rows))
@@ -82,6 +81,20 @@ class PredictionLoop:
                     )
         self.model.train(was_training)
         return [done[row] for row in range(len(encoded))]
+
+    def _predicted(self, rows: list[EncodedRow]) -> list[Prediction]:
+        """Return the prediction for each of some rows: in two halves where no batch size says and memory is short."""
+        import torch
+
+        try:
+            collate = self.task.encoding.collator(self.tokenizer, self.settings)
+            return self.task.answers.predict(self.model, on_device(collate(rows), self.model), self.settings)
+        except torch.OutOfMemoryError:
+            if self.batch_size is not None or len(rows) == 1:
+                raise
+        torch.cuda.empty_cache()
+        half = len(rows) // 2
+        return [*self._predicted(rows[:half]), *self._predicted(rows[half:])]
 
 
 def _is_sharded(model: torch.nn.Module) -> bool:

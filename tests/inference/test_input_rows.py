@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from answered_rows import answered, read_rows
 
 from llmkit.data import files
 from llmkit.data.files import batches
 from llmkit.errors import DataError, LlmkitError, OptionError
 from llmkit.errors.characters import require_characters_in_rows
+from llmkit.inference.prediction import classify
 from llmkit.inference.row_files import InputRows, reading, writing
 from llmkit.options import FileOptions, RowOptions
 
@@ -84,6 +87,24 @@ def test_what_is_broken_far_down_is_refused_as_in_the_whole(tmp_path, name, cont
     assert str(parts.value) == str(whole.value)
 
 
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.parquet", "a.arrow"])
+def test_a_damaged_file_is_refused_as_in_the_whole(tmp_path, name):
+    path, table = tmp_path / name, pa.table({"text": [f"a {number * 7919}" for number in range(4000)]})
+    if name == "a.parquet":
+        pq.write_table(table, path)
+    elif name == "a.arrow":
+        with pa.ipc.new_stream(path, table.schema) as stream:
+            stream.write_table(table, max_chunksize=100)
+    else:
+        path.write_bytes(gzip.compress(("text\n" + "\n".join(table["text"].to_pylist())).encode()))
+    path.write_bytes(path.read_bytes()[:-4000])
+    with pytest.raises(DataError) as whole:
+        require_whole(path)
+    with pytest.raises(DataError) as parts:
+        read_rows(RowOptions(input=path))
+    assert str(parts.value) == str(whole.value)
+
+
 def test_columns_are_told_from_all_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "SAMPLE_ROWS", 2)
     rows = [{"text": float("nan")}] * 30 + [{"text": "a", "late": 1}] + [{"text": "b"}] * 9
@@ -124,3 +145,22 @@ def test_a_note_of_many_chunks_keeps_the_last_ones(tmp_path, monkeypatch):
         assert (starts[0], (tmp_path / "b.jsonl").read_bytes()) == (first, whole)
     with pytest.raises(OptionError, match="another command"):
         answered(work, options, command="other")
+
+
+def test_a_batch_that_does_not_fit_is_halved_unless_its_size_was_asked_for(classifier, monkeypatch):
+    from transformers import BertForSequenceClassification
+
+    texts, sizes, forward = ["a fox ran"] * 6, list[int](), BertForSequenceClassification.forward
+    expected = classify(texts, classifier)
+
+    def of_two_rows(self, input_ids, **inputs):
+        sizes.append(len(input_ids))
+        if len(input_ids) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return forward(self, input_ids, **inputs)
+
+    monkeypatch.setattr(BertForSequenceClassification, "forward", of_two_rows)
+    assert [row["label"] for row in classify(texts, classifier)] == [row["label"] for row in expected]
+    assert sizes == [6, 3, 1, 2, 3, 1, 2]
+    with pytest.raises(torch.OutOfMemoryError):
+        classify(texts, classifier, batch_size=6)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from llmkit.tasks.base.answers import Answer
 
 BATCHES_PER_WRITE = 8
-SHARES = 8  # chunks of a file, at least, so that several processes have something to do
+SHARES = 4  # chunks of a file, at least, so that several processes have something to do
 FEWEST_ROWS = 128  # of a chunk, where no batch size says
 ROWS_KEPT = 4096  # of a file whose rows are prepared once; those of a larger one are prepared again when they are due
 

@@ -8,11 +8,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from llmkit.data import files
 from llmkit.data.columns import Row, is_nothing
 from llmkit.data.files.row_batches import is_read_in_batches, row_batches
 from llmkit.data.remote import on_disk
-from llmkit.errors import DataError, EmptyError, OptionError
+from llmkit.errors import DataError, EmptyError, LlmkitError, OptionError, brief
 from llmkit.errors.characters import require_characters_in_rows
 from llmkit.options import RowOptions
 
@@ -98,10 +100,14 @@ class FileRows(InputRows):
             if not is_read_in_batches(path, options):
                 self._hold()
             self._survey()
-        except (DataError, EmptyError):  # a reading of the whole may know better, and names the line
-            if self.held is not None or path.stat().st_size > LARGEST_WHOLE:
+        except (DataError, EmptyError, OSError, UnicodeError, pa.ArrowException) as error:
+            if self.held is not None:
                 raise
-            self._hold()
+            if path.stat().st_size > LARGEST_WHOLE:
+                if isinstance(error, LlmkitError):
+                    raise
+                raise DataError(f"{path} cannot be read: {brief(error)}") from error
+            self._hold()  # a reading of the whole may know better, and names the line
             self._survey()
 
     def _hold(self) -> None:
