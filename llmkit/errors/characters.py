@@ -36,13 +36,13 @@ def require_characters(value: object, name: str) -> None:
         )
 
 
-def require_characters_in_rows(rows: Iterable[Mapping[str, object]], where: str) -> None:
+def require_characters_in_rows(rows: Iterable[Mapping[str, object]], where: str, first: int = 1) -> None:
     """Refuse rows of which a cell, or the name of a column, holds half of a character.
 
     Raises:
-        DataError: naming the row, from 1, and the column.
+        DataError: naming the row, of which the first has that number, and the column.
     """
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(rows, start=first):
         for column, value in row.items():
             require_characters(column, f"{where}, row {number}: the name of a column")
             if not isinstance(value, int | float):

@@ -13,38 +13,39 @@ import numpy as np
 from llmkit import models
 from llmkit.data.columns import Row, text_of
 from llmkit.errors import ModelError
-from llmkit.inference.row_files import TextCounts
+from llmkit.inference.row_files import RowJob, SpelledRows, TextCounts
 from llmkit.models import ResolvedModel
-from llmkit.options import ModelOptions, RowOptions
+from llmkit.options import ModelOptions
 from llmkit.output.report import Report
 from llmkit.tasks.base.answers import Answer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 Prepared = TypeVar("Prepared")
+ROWS_PER_CHUNK = 1024
+LARGE_MODEL = 500_000_000  # parameters
 
 
 @dataclass(frozen=True)
 class LongTexts:
     """The texts of a command that have more tokens than its model reads."""
 
-    roles: Sequence[tuple[str, ...]]  # of each of them: which of the inputs of its row lose tokens
-    total: int  # texts of the command
-    kind: str  # what one of them is called: text, pair, question
+    counts: TextCounts
     max_length: int
 
     @property
     def described(self) -> str:
         """How many they are, as the beginning of a sentence."""
-        be, plural = "is" if len(self.roles) == 1 else "are", "" if self.total == 1 else "s"
-        return f"{len(self.roles)} of {self.total} {self.kind}{plural} {be} longer than {self.max_length} tokens"
+        counts = self.counts
+        be, plural = "is" if counts.cut == 1 else "are", "" if counts.total == 1 else "s"
+        return f"{counts.cut} of {counts.total} {counts.kind}{plural} {be} longer than {self.max_length} tokens"
 
     def unread(self, side: str) -> str:
         """Return what of them is not read by a tokenizer that cuts on this side."""
-        part, roles = "beginning" if side == "left" else "rest", set().union(*self.roles)
-        if roles == {self.kind} and self.kind != "pair":
-            return f"{'its' if len(self.roles) == 1 else 'their'} {part}"
+        part, roles = "beginning" if side == "left" else "rest", self.counts.cut_roles
+        if roles == {self.counts.kind} and self.counts.kind != "pair":
+            return f"{'its' if self.counts.cut == 1 else 'their'} {part}"
         return f"the {part} of the {' or the '.join(sorted(roles, reverse=True))}"
 
 
@@ -58,10 +59,12 @@ class Answerer(ABC, Generic[Prepared]):
     announces_columns: ClassVar[bool] = True  # whether it is said which columns of a file are read
     one_piece_endings: ClassVar[frozenset[str]] = frozenset()  # of output files that are not written chunk by chunk
 
+    spelled: SpelledRows | None = None  # what the rows of a file spell that is text, where that is looked for
     role: str  # of the first input: what --column and a line of JSON call it
     hidden_roles: frozenset[str] = frozenset()  # those of the inputs that a line of JSON does not repeat
     list_roles: frozenset[str] = frozenset()  # those whose cells are lists, not texts
     optional_roles: frozenset[str] = frozenset()  # those that a row can do without
+    rows_per_chunk: int = 128  # of a file that are answered and written together, where no batch size says
     auto_class: str  # the transformers Auto class that opens the model
 
     def __init__(self, resolved: ResolvedModel, options: ModelOptions) -> None:
@@ -87,8 +90,10 @@ class Answerer(ABC, Generic[Prepared]):
         """
 
     @abstractmethod
-    def prepare(self, inputs: Sequence[Row], names: Sequence[str]) -> list[Prepared]:
+    def prepare(self, inputs: Sequence[Row], names: Sequence[str], again: bool = False) -> list[Prepared]:
         """Return the inputs of rows, by role, in the form in which they are answered; `names` are theirs in errors.
+
+        Nothing is said of rows that are prepared `again`.
 
         Raises:
             OptionError: an input that is needed is missing.
@@ -100,16 +105,18 @@ class Answerer(ABC, Generic[Prepared]):
         return bool(text_of(inputs.get(self.role)).strip())
 
     @abstractmethod
-    def answer(self, prepared: Sequence[Prepared], batch_size: int, start: int = 0) -> list[Answer]:
+    def answer(self, prepared: Sequence[Prepared], batch_size: int | None, start: int = 0) -> list[Answer]:
         """Return the answer to each row; nulls where it asks nothing. `start` is the number of rows before these.
+
+        `batch_size` rows go through the model together; None: as many as are fast.
 
         Raises:
             DataError: a row contradicts itself, or the model cannot answer it.
         """
 
     @abstractmethod
-    def dry_run(self, prepared: Sequence[Prepared], columns: Mapping[str, str] | None = None) -> str:
-        """Return what a dry run says of rows: of those of a file with these columns, else of those of the shell."""
+    def dry_run(self, rows: int, columns: Mapping[str, str] | None = None, prepared: Sequence[Prepared] = ()) -> str:
+        """Return what a dry run says of so many rows: of a file with these columns, else of the `prepared` ones."""
 
     def say_truncated(self, report: Report) -> None:
         """Warn of the texts that were answered until now of which not all was read."""
@@ -119,9 +126,7 @@ class Answerer(ABC, Generic[Prepared]):
     def identity(self) -> dict[str, object]:
         """Return what the answers depend on, for the note beside an output file."""
 
-    def write_in_one_piece(
-        self, rows: Sequence[Row], prepared: Sequence[Prepared], options: RowOptions, report: Report
-    ) -> None:
+    def write_in_one_piece(self, job: RowJob[Prepared]) -> None:
         """Answer rows into an output file whose name ends in one of `one_piece_endings`.
 
         Raises:
@@ -136,6 +141,13 @@ class Answerer(ABC, Generic[Prepared]):
     def cells(self, inputs: Row, answer: Answer) -> list[str]:
         """Return the cells of one row of that table; several lines in a cell stand one below the other."""
         raise NotImplementedError(f"{type(self).__name__} answers in texts")
+
+
+def rows_together(config: PretrainedConfig) -> int:
+    """Return how many rows of a file are sorted by length and written together: fewer where a row takes seconds."""
+    own = config.get_text_config()
+    hidden, layers = getattr(own, "hidden_size", 0), getattr(own, "num_hidden_layers", 0)
+    return ROWS_PER_CHUNK if 12 * layers * hidden**2 < LARGE_MODEL else Answerer.rows_per_chunk
 
 
 def first_not_finite(predictions: Sequence[Sequence[float]]) -> int | None:

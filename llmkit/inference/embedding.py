@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -17,8 +19,8 @@ from llmkit.data import files
 from llmkit.data.columns import Row, column_for, given_texts, input_text, with_answer
 from llmkit.distributed.world import ALONE, World, world
 from llmkit.errors import ModelError, OptionError
-from llmkit.inference.answering import Answerer, LongTexts
-from llmkit.inference.row_files import TextCounts
+from llmkit.inference.answering import Answerer, LongTexts, rows_together
+from llmkit.inference.row_files import RowJob, TextCounts
 from llmkit.inference.vector_cache import Vectors
 from llmkit.models import ResolvedModel
 from llmkit.models.pooling import OWN, pooled, read_pooling
@@ -29,7 +31,7 @@ from llmkit.tasks import TaskSettings, require_roles
 from llmkit.tasks.base.answers import Answer
 from llmkit.tasks.base.encoding import EncodedRow
 from llmkit.tasks.base.sequence_classification import TEXT_COLUMNS, tokenize_rows
-from llmkit.tasks.encoding.batches import batches, on_device
+from llmkit.tasks.encoding.batches import batches, on_device, tokens_per_batch
 from llmkit.tasks.encoding.collation import pad_batch
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -46,6 +48,7 @@ class Embedder(Answerer[str]):
     def __init__(self, resolved: ResolvedModel, options: ModelOptions, embedding: EmbeddingOptions) -> None:
         super().__init__(resolved, options)
         self.embedding = embedding
+        self.rows_per_chunk = rows_together(resolved.config)
         self.pooling = read_pooling(resolved.path, embedding.pooling)
         context = models.context_length(resolved.config, self.tokenizer)
         self.max_length = min(context, self.pooling.max_length or context)
@@ -73,16 +76,21 @@ class Embedder(Answerer[str]):
         require_roles(given, (self.role,))
         return {self.role: column_for(rows, self.role, given, TEXT_COLUMNS)}
 
-    def prepare(self, inputs: Sequence[Row], names: Sequence[str]) -> list[str]:
+    def prepare(self, inputs: Sequence[Row], names: Sequence[str], again: bool = False) -> list[str]:
         """Return the texts of rows."""
         return [str(row[self.role]) for row in inputs]
 
-    def answer(self, prepared: Sequence[str], batch_size: int, start: int = 0) -> list[Answer]:
+    def answer(self, prepared: Sequence[str], batch_size: int | None, start: int = 0) -> list[Answer]:
         """Return the vector of each text as a list of numbers; None where it is blank."""
         return [{"embedding": numbers_of(vector)} for vector in self.vectors(prepared, batch_size)]
 
     def vectors(
-        self, texts: Sequence[str], batch_size: int, *prompts: str, report: Report | None = None, here: World = ALONE
+        self,
+        texts: Sequence[str],
+        batch_size: int | None,
+        *prompts: str,
+        report: Report | None = None,
+        here: World = ALONE,
     ) -> Vectors:
         """Return the vector of each text, (texts, dimension) in float32; one of NaN for a text that is blank.
 
@@ -98,12 +106,14 @@ class Embedder(Answerer[str]):
             return vectors
         rows = self.tokens([texts[place] for place in places], *prompts)
         with (report or Report(TalkOptions(quiet=True))).progress("embedding", len(rows)) as advance:
-            all_batches = list(batches([len(row["input_ids"]) for row in rows], batch_size))
+            all_batches = list(
+                batches([len(row["input_ids"]) for row in rows], batch_size, tokens_per_batch(self.model))
+            )
             for start in range(0, len(all_batches), here.size):
                 turn = all_batches[start : start + here.size]
                 mine = turn[here.rank] if here.rank < len(turn) else []
                 readable = [row for row in mine if rows[row]["input_ids"]]  # a tokenizer can leave nothing of a text
-                embedded = self._pooled([rows[row] for row in readable]) if readable else None
+                embedded = self._pooled([rows[row] for row in readable], batch_size is None) if readable else None
                 for read, part in here.gather((readable, embedded)):
                     if part is not None:
                         vectors[[places[row] for row in read]] = part
@@ -117,18 +127,28 @@ class Embedder(Answerer[str]):
         settings = TaskSettings(columns={"text": "text"}, max_length=self.max_length)
         prompted = Dataset.from_dict({"text": [self.pooling.with_prompt(text, *prompts) for text in texts]})
         columns = tokenize_rows(prompted, self.tokenizer, settings)
-        cut = ((self.role,),) * sum(columns.pop("truncated"))
-        self.counts = self.counts.plus(TextCounts(len(texts), cut, self.role))
+        cut = sum(columns.pop("truncated"))
+        roles = frozenset({self.role} if cut else ())
+        self.counts = self.counts.plus(TextCounts(len(texts), cut, roles, self.role))
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
-    def _pooled(self, rows: list[EncodedRow]) -> Vectors:
-        """Return the vectors of a batch, (rows, dimension)."""
+    def _pooled(self, rows: list[EncodedRow], divisible: bool) -> Vectors:
+        """Return the vectors of a batch, (rows, dimension); of a divisible one in two halves where memory is short."""
         import torch
 
-        with torch.inference_mode():
-            vectors = pooled(self.model, on_device(pad_batch(rows, self.tokenizer), self.model), self.pooling.mode)
-            if self.embedding.normalize:
-                vectors = torch.nn.functional.normalize(vectors)
+        vectors = None
+        try:
+            with torch.inference_mode():
+                vectors = pooled(self.model, on_device(pad_batch(rows, self.tokenizer), self.model), self.pooling.mode)
+                if self.embedding.normalize:
+                    vectors = torch.nn.functional.normalize(vectors)
+        except torch.OutOfMemoryError:
+            if not divisible or len(rows) == 1:
+                raise
+        if vectors is None:
+            torch.cuda.empty_cache()
+            half = len(rows) // 2
+            return np.concatenate([self._pooled(part, divisible) for part in (rows[:half], rows[half:])])
         if not vectors.isfinite().all():
             raise ModelError(
                 f"{self.resolved.name!r} gives vectors of no finite numbers: its weights are damaged, or its precision "
@@ -136,30 +156,39 @@ class Embedder(Answerer[str]):
             )
         return np.asarray(vectors.cpu().numpy(), dtype=np.float32)
 
-    def write_in_one_piece(
-        self, rows: Sequence[Row], prepared: Sequence[str], options: RowOptions, report: Report
-    ) -> None:
-        """Write the vectors of texts as .npy, or as parquet beside the rows' columns.
+    def write_in_one_piece(self, job: RowJob[str]) -> None:
+        """Write the vectors of texts as .npy, or as parquet beside the rows' columns, which all are in memory then.
 
         Raises:
             OptionError: the file exists, and --overwrite was not given.
             DataError: a column of the rows cannot be kept in parquet.
         """
-        path = options.output
+        path, report, total = job.options.output, job.report, job.rows.total
         assert path is not None
-        if path.exists() and not options.overwrite:
+        if path.exists() and not job.options.overwrite:
             raise OptionError(f"{str(path)!r} exists; add --overwrite, or name another")
         kept = None
         if path.suffix == ".parquet":  # what cannot be kept is known before the work
-            kept = _kept_columns(rows, str(options.input or "the texts"))
-        vectors = self.vectors(prepared, options.batch_size, report=report, here=world())
+            rows = [row for _, batch in job.rows.batches() for row in batch]
+            kept = _kept_columns(rows, str(job.options.input or "the texts"))
+            del rows
+        parts = self._parts(job)
         if report.speaks:
-            write_vectors(path, kept, vectors)
-        report.say(f"wrote {len(rows)} vectors of {self.dimension} numbers to {path}")
+            write_vectors(path, kept, parts, (total, self.dimension))
+        else:
+            deque(parts, maxlen=0)
+        report.say(f"wrote {total} vectors of {self.dimension} numbers to {path}")
 
-    def dry_run(self, prepared: Sequence[str], columns: Mapping[str, str] | None = None) -> str:
+    def _parts(self, job: RowJob[str]) -> Iterator[Vectors]:
+        """Yield the vectors of the rows in order, a chunk at a time, each process with its share of the batches."""
+        with job.report.progress("embedding", job.rows.total) as advance:
+            for start, rows in job.rows.chunks(job.rows_per_chunk):
+                yield self.vectors(job.prepared(rows, start), job.options.batch_size, here=world())
+                advance(len(rows))
+
+    def dry_run(self, rows: int, columns: Mapping[str, str] | None = None, prepared: Sequence[str] = ()) -> str:
         """Return how many texts there are for which model."""
-        return f"{len(prepared)} texts for {self.resolved.name}, vectors of {self.dimension} numbers"
+        return f"{rows} texts for {self.resolved.name}, vectors of {self.dimension} numbers"
 
     def identity(self) -> dict[str, object]:
         """Return what the vectors depend on, for the note beside an output file."""
@@ -180,8 +209,8 @@ class Embedder(Answerer[str]):
 
     def say_truncated(self, report: Report) -> None:
         counts = self.counts
-        if counts.cut_roles:
-            long = LongTexts(counts.cut_roles, counts.total, counts.kind, self.max_length)
+        if counts.cut:
+            long = LongTexts(counts, self.max_length)
             report.warn(f"{long.described}, and {long.unread(self.tokenizer.truncation_side)} was not read")
 
 
@@ -190,18 +219,28 @@ def numbers_of(vector: Vectors) -> list[float] | None:
     return None if np.isnan(vector).any() else [float(str(number)) for number in vector]
 
 
-def write_vectors(path: Path, kept: pa.Table | None, vectors: Vectors) -> None:
-    """Write vectors, (rows, dimension) in float32: as parquet beside the columns that are kept, or alone as .npy."""
+def write_vectors(path: Path, kept: pa.Table | None, parts: Iterable[Vectors], shape: tuple[int, int]) -> None:
+    """Write vectors of float32 that come in parts, and have this shape together.
+
+    They are written as parquet beside the columns that are kept, or alone as .npy.
+    """
     with staged(path) as temporary:
         if kept is None:
             with temporary.open("wb") as file:
-                # np.save would leave a full disk without its error number
-                np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(vectors))
-                file.write(np.ascontiguousarray(vectors).tobytes())
+                described = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, described)
+                for part in parts:  # np.save would leave a full disk without its error number
+                    file.write(np.ascontiguousarray(part).tobytes())
             return
-        absent = pa.array(np.isnan(vectors).any(1))
-        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1], mask=absent)
-        pq.write_table(kept.append_column("embedding", column), temporary)
+        with ExitStack() as stack:
+            start, writer = 0, None
+            for part in parts:
+                absent = pa.array(np.isnan(part).any(1))
+                column = pa.FixedSizeListArray.from_arrays(pa.array(part.ravel()), shape[1], mask=absent)
+                table = kept.slice(start, len(part)).append_column("embedding", column)
+                writer = writer or stack.enter_context(pq.ParquetWriter(temporary, table.schema))
+                writer.write_table(table)
+                start += len(part)
 
 
 def _kept_columns(rows: Sequence[Row], where: str) -> pa.Table:
@@ -219,7 +258,7 @@ def embed(
     model: str | os.PathLike[str] | ModelOptions | None = None,
     pooling: Literal["own", "mean", "cls"] = "own",
     normalize: bool = True,
-    batch_size: int = 16,
+    batch_size: int | None = None,
 ) -> Vectors:
     """Return the vectors of texts, (texts, dimension) in float32, NaN for a blank one; by default of all-MiniLM-L6-v2.
 

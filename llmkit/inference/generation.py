@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from llmkit import tasks
@@ -16,6 +15,7 @@ from llmkit.errors.characters import require_characters
 from llmkit.inference.answering import Answerer
 from llmkit.inference.prediction import resolve_task_and_model
 from llmkit.inference.prompt_batches import EncodedPrompt, answer_to, prompt_batches
+from llmkit.inference.row_files import SpelledRows
 from llmkit.inference.streaming import AnswerStops
 from llmkit.models import BUILTIN_NAME, ResolvedModel, context_length
 from llmkit.models.text.answer_text import AnswerText
@@ -24,7 +24,7 @@ from llmkit.models.text.ends import end_tokens, stop_tokens, tokenizer_ends
 from llmkit.models.text.fields import parse_fields
 from llmkit.models.text.prompts import control_tokens_in, encode_chat, encode_prompt, require_system, spelled_sentence
 from llmkit.models.text.sampling import RowSampler, row_seed
-from llmkit.options import AskOptions, GenerateRequest, GenerationOptions, ModelOptions
+from llmkit.options import AskOptions, GenerateRequest, GenerationOptions, ModelOptions, TalkOptions
 from llmkit.output.report import Report
 from llmkit.runs.interrupts import StopRequest
 from llmkit.tasks import Task, TaskSettings
@@ -35,6 +35,7 @@ from llmkit.tasks.encoding.language_codes import force_tokens
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+PROMPTS_PER_BATCH = 16  # where no batch size says
 NEW_TOKENS = 200  # of an answer, where neither a flag nor the task says
 
 
@@ -57,7 +58,7 @@ class Generator(Answerer[EncodedPrompt]):
         self.forced_tokens = task.encoding.forced_tokens(self.tokenizer, self.settings)
         self.chat = uses_chat_template(self.tokenizer, request.decoding, resolved.name)
         self._said: set[str] = set()
-        self._spelled_in_rows: list[list[str]] = []
+        self.spelled = SpelledRows() if request.rows.input else None
         least = self.fields.get("min_new_tokens")
         if isinstance(least, int) and least > self.max_new_tokens:
             raise OptionError(
@@ -95,22 +96,19 @@ class Generator(Answerer[EncodedPrompt]):
         usual = self.task.columns.column_names.get(self.role, ("prompt", "text"))
         return {self.role: column_for(rows, self.role, given, usual)}
 
-    def prepare(self, inputs: Sequence[Row], names: Sequence[str]) -> list[EncodedPrompt]:
+    def prepare(self, inputs: Sequence[Row], names: Sequence[str], again: bool = False) -> list[EncodedPrompt]:
         """Return the prompts of rows, of which each is the only input, checked as by `prompt`; blank ones ask nothing.
 
         Raises:
             DataError: a prompt of the shell is empty, or one is too long.
         """
         texts = [str(next(iter(row.values()))) for row in inputs]
+        report, self.report = self.report, Report(TalkOptions(quiet=True)) if again else self.report
         prompts = [
             EncodedPrompt(text, [], 0) if self.of_file and not text.strip() else self.prompt(text, name)
             for text, name in zip(texts, names, strict=True)
         ]
-        if self._spelled_in_rows:
-            count, spelled = len(self._spelled_in_rows), dict.fromkeys(chain(*self._spelled_in_rows))
-            rows = f"{count} of {len(texts)} rows hold{'s' if count == 1 else ''}"
-            self.report.say(spelled_sentence(rows, list(spelled)))
-            self._spelled_in_rows = []
+        self.report = report
         return prompts
 
     def prompt(self, text: str, name: str = "the prompt") -> EncodedPrompt:
@@ -144,12 +142,14 @@ class Generator(Answerer[EncodedPrompt]):
         messages = [*system, {"role": "user", "content": prompt}]
         return encode_chat(self.tokenizer, messages, split_special_tokens=split)
 
-    def answer(self, prepared: Sequence[EncodedPrompt], batch_size: int, start: int = 0) -> list[Answer]:
+    def answer(self, prepared: Sequence[EncodedPrompt], batch_size: int | None, start: int = 0) -> list[Answer]:
         """Return the completion of each prompt, or several; the prompts that come after `start` others."""
         texts = self.completions(prepared, batch_size, start)
         return [answer_to(prompt, completions) for prompt, completions in zip(prepared, texts, strict=True)]
 
-    def completions(self, prompts: Sequence[EncodedPrompt], batch_size: int, start: int = 0) -> list[list[str | None]]:
+    def completions(
+        self, prompts: Sequence[EncodedPrompt], batch_size: int | None, start: int = 0
+    ) -> list[list[str | None]]:
         """Return the continuations of each prompt, in order; None where it asks nothing.
 
         What is sampled depends on the prompt, its number (`start` prompts come before these) and the seed alone.
@@ -157,7 +157,7 @@ class Generator(Answerer[EncodedPrompt]):
         per_prompt = self.decoding.num_return_sequences
         texts: list[list[str | None]] = [[None] * per_prompt for _ in prompts]
         by_length = self.resolved_decoding.reads_padding(self.is_encoder_decoder)
-        for rows in prompt_batches(prompts, batch_size, self.max_new_tokens, by_length):
+        for rows in prompt_batches(prompts, batch_size or PROMPTS_PER_BATCH, self.max_new_tokens, by_length):
             if len(rows) > 1 and self.model.dtype.itemsize == 2:
                 self._say_once(
                     f"in {str(self.model.dtype).removeprefix('torch.')} a text can change with the others of its "
@@ -182,11 +182,13 @@ class Generator(Answerer[EncodedPrompt]):
         stops.show()
         return new
 
-    def dry_run(self, prepared: Sequence[EncodedPrompt], columns: Mapping[str, str] | None = None) -> str:
+    def dry_run(
+        self, rows: int, columns: Mapping[str, str] | None = None, prepared: Sequence[EncodedPrompt] = ()
+    ) -> str:
         """Return that the prompts fit, of the shell with their numbers of tokens."""
         if columns is not None:
-            return f"{len(prepared)} prompts in column {columns[self.role]!r}, all fit"
-        return f"{len(prepared)} prompts of {', '.join(str(len(prompt.ids)) for prompt in prepared)} tokens fit"
+            return f"{rows} prompts in column {columns[self.role]!r}, all fit"
+        return f"{rows} prompts of {', '.join(str(len(prompt.ids)) for prompt in prepared)} tokens fit"
 
     def identity(self) -> dict[str, object]:
         """Return what the text depends on, for the note beside an output file."""
@@ -195,8 +197,8 @@ class Generator(Answerer[EncodedPrompt]):
     def say_spelled(self, text: str, name: str) -> None:
         """Say once which control tokens a text spells that stay text; of the rows of a file `prepare` says it."""
         spelled = control_tokens_in(self.tokenizer, text) if self.settings.keeps_text else []
-        if spelled and self.of_file and name != "--system":
-            self._spelled_in_rows.append(spelled)
+        if spelled and self.spelled is not None and name != "--system":
+            self.spelled.add(spelled)
         elif spelled:
             self._say_once(spelled_sentence(f"{name} holds", spelled))
 

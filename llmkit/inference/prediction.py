@@ -12,7 +12,7 @@ from llmkit.data.columns import Row, dataset_of, dataset_of_rows, given_texts, t
 from llmkit.distributed.world import ALONE, World
 from llmkit.errors import DataError, OptionError, Stopped
 from llmkit.inference.answer_cache import AnswerCache
-from llmkit.inference.answering import Answerer, LongTexts, first_not_finite, not_finite
+from llmkit.inference.answering import Answerer, LongTexts, first_not_finite, not_finite, rows_together
 from llmkit.inference.row_files import TextCounts, inputs_of, require_alike
 from llmkit.models import ResolvedModel
 from llmkit.options import AskOptions, ModelOptions, RowOptions
@@ -20,7 +20,8 @@ from llmkit.output.report import Report
 from llmkit.runs.interrupts import StopRequest
 from llmkit.tasks import Task, TaskSettings
 from llmkit.tasks.base.answers import Answer, Prediction
-from llmkit.tasks.encoding.batches import batches, on_device
+from llmkit.tasks.base.encoding import EncodedRow
+from llmkit.tasks.encoding.batches import batches, on_device, row_tokens, tokens_per_batch
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +40,7 @@ class PredictionLoop:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     settings: TaskSettings
-    batch_size: int
+    batch_size: int | None  # None: as many rows as are fast
     report: Report = field(default_factory=Report)
     cache: AnswerCache = field(default_factory=AnswerCache)
     stop_request: StopRequest | None = None
@@ -56,10 +57,11 @@ class PredictionLoop:
         """
         import torch
 
-        collate = self.task.encoding.collator(self.tokenizer, self.settings)
         inputs = encoded.to_list()  # once: picking rows out of Arrow for each batch costs more than a small model
         done, here = self.cache.done, ALONE if _is_sharded(self.model) else self.world
-        to_run = [rows for rows in batches(encoded["length"], self.batch_size) if not all(row in done for row in rows)]
+        lengths = encoded["length"] if self.batch_size else list(map(row_tokens, inputs))
+        together = batches(lengths, self.batch_size, tokens_per_batch(self.model))
+        to_run = [rows for rows in together if not all(row in done for row in rows)]
         was_training = self.model.training
         self.model.eval()
         with self.report.progress("measuring", len(encoded)) as advance, torch.inference_mode():
@@ -68,8 +70,7 @@ class PredictionLoop:
                 turn = to_run[start : start + here.size]
                 predicted = None
                 if here.rank < len(turn):
-                    batch = on_device(collate([inputs[row] for row in turn[here.rank]]), self.model)
-                    predicted = self.task.answers.predict(self.model, batch, self.settings)
+                    predicted = self._predicted([inputs[row] for row in turn[here.rank]])
                 for rows, predictions in zip(turn, here.gather(predicted), strict=False):
                     self.cache.add(rows, predictions or [])
                     advance(len(rows))
@@ -80,6 +81,20 @@ class PredictionLoop:
                     )
         self.model.train(was_training)
         return [done[row] for row in range(len(encoded))]
+
+    def _predicted(self, rows: list[EncodedRow]) -> list[Prediction]:
+        """Return the prediction for each of some rows: in two halves where no batch size says and memory is short."""
+        import torch
+
+        try:
+            collate = self.task.encoding.collator(self.tokenizer, self.settings)
+            return self.task.answers.predict(self.model, on_device(collate(rows), self.model), self.settings)
+        except torch.OutOfMemoryError:
+            if self.batch_size is not None or len(rows) == 1:
+                raise
+        torch.cuda.empty_cache()
+        half = len(rows) // 2
+        return [*self._predicted(rows[:half]), *self._predicted(rows[half:])]
 
 
 def _is_sharded(model: torch.nn.Module) -> bool:
@@ -94,7 +109,7 @@ def predict(
     tokenizer: PreTrainedTokenizerBase,
     encoded: Dataset,
     settings: TaskSettings,
-    batch_size: int,
+    batch_size: int | None,
 ) -> list[Prediction]:
     """Return the task's prediction for each encoded row, in order: see `PredictionLoop`."""
     return PredictionLoop(task, model, tokenizer, settings, batch_size).run(encoded)
@@ -130,6 +145,7 @@ class Predictor(Answerer[Row]):
         super().__init__(resolved, options)
         self.task, self.asked = task, asked
         self.role = next(iter(task.columns.input_roles), "")
+        self.rows_per_chunk = rows_together(resolved.config)
         self.hidden_roles, self.list_roles = task.answers.hidden_roles, task.columns.list_roles
         self.optional_roles = frozenset(task.columns.input_roles) - {self.role, *task.columns.required_roles}
         self.auto_class = task.auto_class_for(resolved.config)
@@ -144,7 +160,7 @@ class Predictor(Answerer[Row]):
         tasks.require_roles(given, self.task.columns.input_roles)
         return self.task.columns.match_file(rows, given)
 
-    def prepare(self, inputs: Sequence[Row], names: Sequence[str]) -> list[Row]:
+    def prepare(self, inputs: Sequence[Row], names: Sequence[str], again: bool = False) -> list[Row]:
         """Return the inputs as they are, after a look at whether they have all that the task needs.
 
         Raises:
@@ -160,7 +176,7 @@ class Predictor(Answerer[Row]):
         given = all(text_of(value).strip() for role, value in inputs.items() if role not in self.optional_roles)
         return given and self.task.columns.is_answerable(inputs)
 
-    def answer(self, prepared: Sequence[Row], batch_size: int, start: int = 0) -> list[Answer]:
+    def answer(self, prepared: Sequence[Row], batch_size: int | None, start: int = 0) -> list[Answer]:
         """Return the answer to each row; nulls where a row asks nothing. `start` is the number of rows before these.
 
         Raises:
@@ -188,7 +204,7 @@ class Predictor(Answerer[Row]):
             row = usable[encoded["row"][wrong] if "row" in encoded.column_names else wrong]
             raise not_finite(self.resolved.name, start + row + 1, str(self.model.dtype))
         cut = self.task.encoding.cut_roles(rows, encoded, self.tokenizer, settings)
-        self.counts = self.counts.plus(TextCounts(len(usable), tuple(cut.values()), kind))
+        self.counts = self.counts.plus(TextCounts(len(usable), len(cut), frozenset().union(*cut.values()), kind))
         if self.asked.windows is not None and cut:
             numbers = [start + usable[row] + 1 for row in cut]
             of_windows = self._over_windows(rows.select(list(cut)), numbers, settings, batch_size)
@@ -199,12 +215,12 @@ class Predictor(Answerer[Row]):
             answers[row] = answer
         return answers
 
-    def predictions_of(self, encoded: Dataset, settings: TaskSettings, batch_size: int) -> list[Prediction]:
+    def predictions_of(self, encoded: Dataset, settings: TaskSettings, batch_size: int | None) -> list[Prediction]:
         """Return the task's prediction for each encoded row, in order."""
         return predict(self.task, self.model, self.tokenizer, encoded, settings, batch_size)
 
     def _over_windows(
-        self, rows: Dataset, numbers: Sequence[int], settings: TaskSettings, batch_size: int
+        self, rows: Dataset, numbers: Sequence[int], settings: TaskSettings, batch_size: int | None
     ) -> list[Prediction]:
         """Return the prediction for each of some rows that are too long, with these numbers, from windows.
 
@@ -223,10 +239,10 @@ class Predictor(Answerer[Row]):
 
     def say_truncated(self, report: Report) -> None:
         counts = self.counts
-        if not counts.cut_roles:
+        if not counts.cut:
             return
         encoding = self.task.encoding
-        long = LongTexts(counts.cut_roles, counts.total, counts.kind, encoding.text_limit(self.settings))
+        long = LongTexts(counts, encoding.text_limit(self.settings))
         if self.asked.windows is not None:
             report.say(f"{long.described}, read in windows that overlap: --windows {self.asked.windows}")
             return
@@ -234,9 +250,9 @@ class Predictor(Answerer[Row]):
         side = encoding.cut_side(self.tokenizer, self.settings)
         report.warn(f"{long.described}, and {long.unread(side)} was not read{hint}")
 
-    def dry_run(self, prepared: Sequence[Row], columns: Mapping[str, str] | None = None) -> str:
+    def dry_run(self, rows: int, columns: Mapping[str, str] | None = None, prepared: Sequence[Row] = ()) -> str:
         """Return how many rows of a file, or texts of the shell, there are for which model."""
-        return f"{len(prepared)} {'texts' if columns is None else 'rows'} for {self.resolved.name}"
+        return f"{rows} {'texts' if columns is None else 'rows'} for {self.resolved.name}"
 
     def identity(self) -> dict[str, object]:
         """Return what the answers depend on, for the note beside an output file."""
@@ -254,7 +270,7 @@ class Predictor(Answerer[Row]):
 class TargetScorer(Predictor):
     """A model of a task that answers no row in words: the numbers that it gives to rows with their targets."""
 
-    def answer(self, prepared: Sequence[Row], batch_size: int, start: int = 0) -> list[Answer]:
+    def answer(self, prepared: Sequence[Row], batch_size: int | None, start: int = 0) -> list[Answer]:
         """Return the numbers for each row, or for each window where a row is encoded as several."""
         rows = dataset_of_rows(prepared)
         columns = {role: role for role in rows.column_names}
@@ -269,7 +285,7 @@ def classify(
     texts: Sequence[str] | str,
     model: str | os.PathLike[str] | ModelOptions,
     pairs: Sequence[str] | str | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     top: int | None = None,
     asked: AskOptions | None = None,
 ) -> list[Answer]:

@@ -87,9 +87,9 @@ class KnowledgeBase:
         """
         if not question.strip():
             raise DataError(f"{name} is empty")
-        cut_before = len(self.embedder.counts.cut_roles)
+        cut_before = self.embedder.counts.cut
         vector = np.nan_to_num(self.embedder.vectors([question], 1, *QUESTION_PROMPTS)[0])
-        if len(self.embedder.counts.cut_roles) > cut_before:
+        if self.embedder.counts.cut > cut_before:
             model, limit = self.embedder.resolved.name, self.embedder.max_length
             raise DataError(f"{name} has more tokens than {model!r} reads ({limit}): ask a shorter question")
         scores = self.vectors @ vector

@@ -106,7 +106,9 @@ class RowOptions(ReadingOptions):
     overwrite: Annotated[bool, flag("--overwrite/--no-overwrite", panel="Data", help="Replace the output file.")] = (
         False
     )
-    batch_size: Annotated[int, flag(panel="Data", help="Rows per forward pass.")] = 16
+    batch_size: Annotated[
+        int | None, flag(panel="Data", help="Rows per forward pass; default: as many as are fast.")
+    ] = None
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()

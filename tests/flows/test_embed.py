@@ -265,6 +265,6 @@ def test_npy_files_are_those_of_numpy(tmp_path):
     from llmkit.inference.embedding import write_vectors
 
     for vectors in (np.arange(6, dtype=np.float32).reshape(2, 3), np.empty((0, 3), np.float32)):
-        write_vectors(tmp_path / "v.npy", None, vectors)
+        write_vectors(tmp_path / "v.npy", None, [vectors], vectors.shape)
         np.save(tmp_path / "numpy.npy", vectors)
         assert (tmp_path / "v.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()

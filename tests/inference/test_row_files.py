@@ -6,36 +6,16 @@ import io
 import json
 
 import pytest
+from answered_rows import answered, read_rows
 from conftest import write_jsonl
 
 from llmkit.data.columns import column_for, with_answer
 from llmkit.errors import DataError, EmptyError, Interrupted, OptionError, Stopped
-from llmkit.inference.row_files import BATCHES_PER_WRITE, TextCounts, process, read_rows
+from llmkit.inference.row_files.job import BATCHES_PER_WRITE
 from llmkit.options import RowOptions, TalkOptions
 from llmkit.output.report import Report
 
 ROWS = [{"id": number, "text": f'第{number}行,\r\n"zwei"\n{number}', "meta": {"n": [number]}} for number in range(20)]
-
-
-class Stub:
-    """An answerer of rows by a function of them and the number of the first."""
-
-    counts = TextCounts()
-
-    def __init__(self, work, command: str = "") -> None:
-        self.work, self.command = work, command
-
-    def answer(self, prepared, batch_size: int, start: int) -> list[dict]:
-        return self.work(prepared, start)
-
-    def identity(self) -> dict[str, object]:
-        return {"command": self.command}
-
-
-def answered(work, options: RowOptions, command: str = "", report: Report | None = None) -> None:
-    """Answer the rows of a file with a function."""
-    rows = read_rows(options)
-    process(rows, rows, Stub(work, command), options, report or Report())
 
 
 ENDINGS = pytest.mark.parametrize("ending", [".jsonl", ".csv"])
@@ -52,8 +32,8 @@ def job(tmp_path):
         def work(part, start):
             if fail_at is not None and start + len(part) > fail_at:
                 raise KeyboardInterrupt
-            worked.extend(row["id"] for row in part)
-            assert start == part[0]["id"]
+            worked.extend(int(row["id"]) for row in part)
+            assert start == int(part[0]["id"])
             return [{"answer": row["text"].upper()} for row in part]
 
         chosen = RowOptions(input=source, output=tmp_path / f"out{ending}", **{"batch_size": 1, **options})
@@ -194,7 +174,7 @@ def test_an_interrupt_before_the_first_write_leaves_nothing(job, tmp_path):
 
 def test_without_an_output_rows_go_to_stdout_as_they_come(tmp_path, capsys):
     options = RowOptions(input=write_jsonl(tmp_path / "in.jsonl", ROWS), batch_size=1)
-    answered(lambda part, start: [{"a": row["id"]} for row in part], options)
+    answered(lambda part, start: [{"a": int(row["id"])} for row in part], options)
     assert [json.loads(line)["a"] for line in capsys.readouterr().out.splitlines()] == list(range(20))
 
 

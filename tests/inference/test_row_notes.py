@@ -5,26 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from answered_rows import answered as answered_rows
+from answered_rows import read_rows
 from conftest import write_jsonl
 
 from llmkit.errors import DataError, OptionError
-from llmkit.inference.row_files import TextCounts, process, read_rows
 from llmkit.options import RowOptions
-from llmkit.output.report import Report
 
 BROKEN = ["{bad", "[]", "5", "", '{"command": "x"}', '{"command": "x", "ends": "x"}', '{"command": "x", "ends": 5}']
-
-
-class Silent:
-    """An answerer that says nothing of any row."""
-
-    counts = TextCounts()
-
-    def answer(self, prepared, batch_size: int, start: int) -> list[dict]:
-        return [{} for _ in prepared]
-
-    def identity(self) -> dict[str, object]:
-        return {}
 
 
 @pytest.fixture
@@ -33,9 +21,7 @@ def answered(tmp_path):
     data = write_jsonl(tmp_path / "in.jsonl", [{"text": "a", "ok": True, "l": [False]}])
 
     def run(name: str, **more: object) -> None:
-        options = RowOptions(input=data, output=tmp_path / name, **more)
-        rows = read_rows(options)
-        process(rows, rows, Silent(), options, Report())
+        answered_rows(lambda part, start: [{} for _ in part], RowOptions(input=data, output=tmp_path / name, **more))
 
     return run
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from llmkit.cli.shared.sources import say_sources
 from llmkit.distributed.world import world
-from llmkit.errors import EmptyError
 from llmkit.options import LaunchOptions, RowOptions, TalkOptions
 from llmkit.options.urls import is_url
 from llmkit.output.report import Report
@@ -17,6 +16,7 @@ SERVER = "a server answers, and --concurrency says how many requests wait there 
 if TYPE_CHECKING:
     from llmkit.data.columns import Row
     from llmkit.inference.answering import Answerer, Prepared
+    from llmkit.inference.row_files import RowJob
 
 
 def require_input(options: RowOptions) -> None:
@@ -40,7 +40,7 @@ def answer_texts(
     """
     prepared = answerer.prepare(inputs, prompt_names(len(inputs)))
     if talk.dry_run:
-        report.say(f"dry run: {answerer.dry_run(prepared)}")
+        report.say(f"dry run: {answerer.dry_run(len(prepared), prepared=prepared)}")
         return
     answers = answerer.answer(prepared, options.batch_size)
     answerer.say_truncated(report)
@@ -68,30 +68,34 @@ def answer_file(
         OptionError: more processes were asked for than there are rows.
         DataError: of several processes one reads other rows, or another model.
     """
-    from llmkit.inference.row_files import inputs_of, process, read_rows
+    from llmkit.inference.row_files import InputRows, RowJob
 
-    rows: Sequence[Row] = [{answerer.role: text} for text in texts]
-    columns = {answerer.role: answerer.role}
-    if options.input:
-        rows = read_rows(options)
+    if not options.input:
+        rows = InputRows([{answerer.role: text} for text in texts])
+        _answer_rows(RowJob(rows, {answerer.role: answerer.role}, answerer, options, report), talk)
+        return
+    with InputRows.opened(options) as rows:
         _require_same_files(answerer, options)
-        launch.require_enough(len(rows), world().size)
-        columns = answerer.columns(rows, options.columns)
+        launch.require_enough(rows.total, world().size)
+        columns = answerer.columns(rows.sample, options.columns)
+        rows.sample = []
         if answerer.announces_columns:
             report.say(f"columns: {', '.join(f'{role}={name}' for role, name in columns.items())}")
-    names = [f"row {number}" for number in range(1, len(rows) + 1)]
-    inputs = inputs_of(rows, columns, answerer.list_roles)
-    if options.input:
-        _say_unanswerable(answerer, inputs, options, report)
-    prepared = answerer.prepare(inputs, names)
+        _answer_rows(RowJob(rows, columns, answerer, options, report), talk)
+
+
+def _answer_rows(job: RowJob[Prepared], talk: TalkOptions) -> None:
+    """Answer rows into a file, or as JSON lines; a dry run says what there is to do."""
+    answerer, output = job.answerer, job.options.output
+    job.check()
     if talk.dry_run:
-        report.say(f"dry run: {answerer.dry_run(prepared, columns)}")
-    elif options.output and options.output.suffix in answerer.one_piece_endings:
-        answerer.write_in_one_piece(rows, prepared, options, report)
-        answerer.say_truncated(report)
+        job.report.say(f"dry run: {answerer.dry_run(job.rows.total, job.columns)}")
+        return
+    if output and output.suffix in answerer.one_piece_endings:
+        answerer.write_in_one_piece(job)
     else:
-        process(rows, prepared, answerer, options, report)
-        answerer.say_truncated(report)
+        job.run()
+    answerer.say_truncated(job.report)
 
 
 def _require_same_files(answerer: Answerer[Prepared], options: RowOptions) -> None:
@@ -106,32 +110,6 @@ def _require_same_files(answerer: Answerer[Prepared], options: RowOptions) -> No
     require_same_rows(options)
     if world().spans_nodes:
         world().require_alike(fingerprints(answerer.resolved), f"the files of {answerer.resolved.name}")
-
-
-def _say_unanswerable(answerer: Answerer[Prepared], inputs: Sequence[Row], options: RowOptions, report: Report) -> None:
-    """Say how many rows of a file ask nothing, and are answered null; and how many lack what they can do without.
-
-    Raises:
-        EmptyError: that is so of all of them.
-    """
-    from llmkit.data.columns import text_of
-
-    left = [row for row in inputs if not answerer.is_answerable(row)]
-    for role in sorted(answerer.optional_roles & inputs[0].keys()):
-        lone = sum(answerer.is_answerable(row) and not text_of(row[role]).strip() for row in inputs)
-        if lone:
-            have, their = ("has", "its") if lone == 1 else ("have", "their")
-            report.say(f"{lone} of {len(inputs)} rows {have} no {role}, and {their} {answerer.role} is read alone")
-    if not left:
-        return
-    needed = [role for role in left[0] if role not in answerer.optional_roles]
-    roles = [role for role in needed if any(not text_of(row[role]).strip() for row in left)] or [answerer.role]
-    if len(left) == len(inputs):
-        raise EmptyError(
-            f"{options.input}: nothing to answer, none of {len(inputs)} rows has a {' and a '.join(roles)}"
-        )
-    nothing, (have, are) = " or no ".join(roles), ("has", "is") if len(left) == 1 else ("have", "are")
-    report.say(f"{len(left)} of {len(inputs)} rows {have} no {nothing}, and {are} answered null")
 
 
 def prompt_names(count: int) -> list[str]:

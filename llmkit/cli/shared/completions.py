@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def print_completions(
-    generator: Generator | EndpointGenerator, texts: Sequence[str], batch_size: int, report: Report
+    generator: Generator | EndpointGenerator, texts: Sequence[str], batch_size: int | None, report: Report
 ) -> None:
     """Print what continues each text, with blank lines between; as it is written, where one is for a terminal."""
     from llmkit.inference.generation import Generator

@@ -134,13 +134,13 @@ def part_of_text(where: str, kind: str, text: str, options: FileOptions) -> Part
     if kind == "txt":
         return _of_lines(where, text, options)
     if kind in {"csv", "tsv"}:
-        sentences = conll.read_word_table(text, where, "\t" if kind == "tsv" else ",") if _is_plain(options) else None
+        sentences = conll.read_word_table(text, where, "\t" if kind == "tsv" else ",") if is_plain(options) else None
         return tables.read(where, kind, text, options) if sentences is None else _of_sentences(where, sentences)
     rows, said = json_rows(text, kind, where)
     return part_of_rows(rows, where, said)
 
 
-def _is_plain(options: FileOptions) -> bool:
+def is_plain(options: FileOptions) -> bool:
     """Tell whether nothing is said of how tables are read."""
     return options.delimiter is None and options.header and not options.skip_rows and options.comment is None
 

@@ -79,14 +79,14 @@ def batches_of(
         yield from of_kind(path, options.encoding, piece)
         return
     try:
-        for batch in _of_parquet(path, piece) if kind == "parquet" else _of_arrow(path):
+        for batch in batches_of_parquet(path, piece) if kind == "parquet" else batches_of_arrow(path):
             part = binary.part_of(str(path), binary.checked(pa.Table.from_batches([batch])))
             yield Dataset(InMemoryTable(part.table))
     except (OSError, pa.ArrowException, UnicodeError) as error:
         raise DataError(f"{path}: {brief(error)}") from error
 
 
-def _of_parquet(path: DataFile, piece: Piece | None) -> Iterator[pa.RecordBatch]:
+def batches_of_parquet(path: DataFile, piece: Piece | None) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(_seekable(path)) as file:
@@ -104,7 +104,7 @@ def _seekable(path: DataFile) -> Path | IO[bytes]:
     return opened
 
 
-def _of_arrow(path: DataFile) -> Iterator[pa.RecordBatch]:
+def batches_of_arrow(path: DataFile) -> Iterator[pa.RecordBatch]:
     opened = _seekable(path)
     with pa.OSFile(str(path)) if isinstance(opened, Path) else pa.PythonFile(opened, mode="r") as source:
         try:
@@ -123,7 +123,7 @@ def _of_table(path: DataFile, kind: str, options: FileOptions, kinds: dict[str, 
     layout = tables.layout_of(str(path), kind, head, options)
     columns: list[str] = []
     line = layout.line
-    for text in _whole_rows(layout.dialect, chain([head[layout.start :]], pieces)):
+    for text in whole_rows(layout.dialect, chain([head[layout.start :]], pieces)):
         part = tables.part_of(str(path), layout, tables.cells_of(str(path), layout, text, line))
         mixed = next((sentence for name, sentence in part.mixed.items() if name.strip()), None)
         if mixed is not None:
@@ -152,7 +152,7 @@ def _typed(where: str, table: pa.Table, kinds: dict[str, str]) -> pa.Table:
     return pa.table(columns)
 
 
-def _whole_rows(dialect: Dialect, pieces: Iterable[str]) -> Iterator[str]:
+def whole_rows(dialect: Dialect, pieces: Iterable[str]) -> Iterator[str]:
     """Yield the pieces of a table's text cut at the end of a row, and not in a cell that goes over lines."""
     rest = ""
     for piece in pieces:

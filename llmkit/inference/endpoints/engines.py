@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 ENGINE = {"engine": "vllm"}  # a part of what answers depend on
 POOLING = {"mean": "MEAN", "cls": "CLS", "lasttoken": "LAST"}  # ours -> vLLM's
 LABELLED = ("text-classification", "multi-label-classification")
+ROWS_PER_REQUEST = 16  # where no batch size says
 LEAST_SHARE = 1e-30  # of a class, so that it has a logarithm
 
 
@@ -48,7 +49,9 @@ class ServedGenerator(Generator):
     def streams(self) -> bool:
         return False
 
-    def completions(self, prompts: Sequence[EncodedPrompt], batch_size: int, start: int = 0) -> list[list[str | None]]:
+    def completions(
+        self, prompts: Sequence[EncodedPrompt], batch_size: int | None, start: int = 0
+    ) -> list[list[str | None]]:
         """Return the continuations of each prompt, in order; None where it asks nothing.
 
         Raises:
@@ -116,7 +119,7 @@ class ServedPredictor(Predictor):
                 "texts; leave --engine out"
             )
 
-    def predictions_of(self, encoded: Dataset, settings: TaskSettings, batch_size: int) -> list[Prediction]:
+    def predictions_of(self, encoded: Dataset, settings: TaskSettings, batch_size: int | None) -> list[Prediction]:
         """Return the logits of each encoded row, up to a constant that no probability depends on.
 
         Raises:
@@ -168,7 +171,12 @@ class ServedEmbedder(Embedder):
         return ["--runner", "pooling", "--pooler-config", json.dumps({"pooling_type": POOLING[self.pooling.mode]})]
 
     def vectors(
-        self, texts: Sequence[str], batch_size: int, *prompts: str, report: Report | None = None, here: World = ALONE
+        self,
+        texts: Sequence[str],
+        batch_size: int | None,
+        *prompts: str,
+        report: Report | None = None,
+        here: World = ALONE,
     ) -> Vectors:
         """Return the vector of each text, (texts, dimension) in float32; one of NaN for a text that is blank.
 
@@ -196,13 +204,14 @@ class ServedEmbedder(Embedder):
 
 
 def ask_in_parts(
-    client: Client, path: str, model: str, rows: Sequence[Sequence[int]], batch_size: int
+    client: Client, path: str, model: str, rows: Sequence[Sequence[int]], batch_size: int | None
 ) -> list[JsonObject]:
     """Return what a server answers to each row of tokens, so many rows in a request.
 
     Raises:
         HubError: it fails, or answers to more or fewer rows.
     """
+    batch_size = batch_size or ROWS_PER_REQUEST
     parts = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     bodies: list[JsonObject] = [{"model": model, "input": [list(ids) for ids in part]} for part in parts]
     names = [f"rows {number * batch_size + 1} and on" for number in range(len(parts))]

@@ -153,7 +153,7 @@ class EndpointGenerator(Answerer[EncodedPrompt]):
         require_roles(given, (self.role,))
         return {self.role: column_for(rows, self.role, given, ("prompt", "text"))}
 
-    def prepare(self, inputs: Sequence[Row], names: Sequence[str]) -> list[EncodedPrompt]:
+    def prepare(self, inputs: Sequence[Row], names: Sequence[str], again: bool = False) -> list[EncodedPrompt]:
         """Return the prompts of rows; of a file, blank ones ask nothing.
 
         Raises:
@@ -176,12 +176,14 @@ class EndpointGenerator(Answerer[EncodedPrompt]):
             raise DataError(f"{name} is empty")
         return EncodedPrompt(text, [], self.texts.requests.max_tokens)
 
-    def answer(self, prepared: Sequence[EncodedPrompt], batch_size: int, start: int = 0) -> list[Answer]:
+    def answer(self, prepared: Sequence[EncodedPrompt], batch_size: int | None, start: int = 0) -> list[Answer]:
         """Return the completion of each prompt, or several; the prompts that come after `start` others."""
         texts = self.completions(prepared, batch_size, start)
         return [answer_to(prompt, completions) for prompt, completions in zip(prepared, texts, strict=True)]
 
-    def completions(self, prompts: Sequence[EncodedPrompt], batch_size: int, start: int = 0) -> list[list[str | None]]:
+    def completions(
+        self, prompts: Sequence[EncodedPrompt], batch_size: int | None, start: int = 0
+    ) -> list[list[str | None]]:
         """Return what the server writes for each prompt, in order; None where it asks nothing.
 
         Raises:
@@ -203,10 +205,12 @@ class EndpointGenerator(Answerer[EncodedPrompt]):
             texts[place] = of_prompt
         return texts
 
-    def dry_run(self, prepared: Sequence[EncodedPrompt], columns: Mapping[str, str] | None = None) -> str:
+    def dry_run(
+        self, rows: int, columns: Mapping[str, str] | None = None, prepared: Sequence[EncodedPrompt] = ()
+    ) -> str:
         """Return how many prompts there are for which server."""
         where = "" if columns is None else f" in column {columns[self.role]!r}"
-        return f"{len(prepared)} prompts{where} for {self.texts.requests.model} at {self.texts.client.url}"
+        return f"{rows} prompts{where} for {self.texts.requests.model} at {self.texts.client.url}"
 
     def say_truncated(self, report: Report) -> None:
         self.texts.say_ends()
