@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,6 +107,10 @@ def open_weights(
         ModelError: weights are missing, truncated, or of another architecture, or fewer than the tokens.
     """
     source, device = resolved.base or resolved, pick_device(options.device)
+    if options.quantize is not None:  # an adapter is folded in before its base loses its whole weights
+        from llmkit.models import quantization
+
+        request = replace(request, merged=True)
     folder = weights_folder(source)
     check_headers(folder, source.name)
     if source.on_hub and resolved.base is not None:
@@ -121,6 +125,8 @@ def open_weights(
     }
     if unquantized is not None:
         arguments |= {"quantization_config": adapters.four_bits(unquantized), "device_map": {"": device}}
+    if options.quantize is not None:
+        arguments |= quantization.load_arguments(options.quantize, device)
     model, new, misshapen = _from_pretrained(resolved, request.auto_class, folder, arguments)
     if resolved.base is None and request.head is None and misshapen:
         raise ModelError(f"{resolved.name!r} has other weights than its config.json says: {listing(misshapen, 3)}")
@@ -134,7 +140,9 @@ def open_weights(
         model = model.base_model if request.auto_class == "AutoModel" else model
     if len(tokenizer) > len(model.get_input_embeddings().weight):  # of an adapter's wrapper too
         raise ModelError(f"{resolved.name!r} has a tokenizer of {len(tokenizer)} tokens and embeddings for fewer")
-    return model if unquantized is not None else model.to(device), new
+    if options.quantize is not None and device.type == "cpu":
+        quantization.quantize(model, options.quantize)
+    return model if "device_map" in arguments else model.to(device), new
 
 
 def _from_pretrained(
@@ -256,7 +264,9 @@ def _load_dtype(options: ModelOptions, training: bool) -> torch.dtype | str:
 
     if training:  # float32 weights; bf16 comes in by autocast (training.precision)
         return torch.float32
-    return "auto" if options.dtype == "auto" else getattr(torch, options.dtype)
+    own = "bfloat16" if options.quantize else "auto"  # what the packed products are fastest in
+    dtype = own if options.dtype == "auto" else options.dtype
+    return "auto" if dtype == "auto" else getattr(torch, dtype)
 
 
 def _untied(model: PreTrainedModel, gathered: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor] | None:

@@ -54,9 +54,10 @@ class ResolvedModel:
         stamp = self.commit or [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         return stamp if self.base is None else [stamp, self.base.stamp]
 
-    def identity(self, dtype: str) -> dict[str, object]:
+    def identity(self, options: ModelOptions) -> dict[str, object]:
         """What this model's answers depend on besides the question, for the note beside an output file."""
-        return {"model": self.name, "weights": self.stamp, "dtype": dtype}
+        quantized = {} if options.quantize is None else {"quantize": options.quantize}
+        return {"model": self.name, "weights": self.stamp, "dtype": options.dtype, **quantized}
 
     @property
     def slug(self) -> str:
@@ -106,6 +107,10 @@ def resolve_model(
         _say_embeddings(resolved, report)
     if resolved.base is not None and not resolved.base.on_hub:
         check_base(resolved, resolved.base)
+    if options.quantize is not None and adapter:  # what is the base of another is quantized with it
+        from llmkit.models import quantization
+
+        report.say_all(quantization.remarks(resolved.config, options, pick_device(options.device)))
     return resolved
 
 
