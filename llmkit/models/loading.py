@@ -157,7 +157,7 @@ def _from_pretrained(
     recorded = (resolved.config.architectures or [""])[0] if resolved.base is not None else ""
     network = getattr(transformers, recorded or auto_class, None) or getattr(transformers, auto_class)
     try:
-        with _without_bars():
+        with without_bars():
             model, info = network.from_pretrained(
                 folder, output_loading_info=True, ignore_mismatched_sizes=True, local_files_only=True, **arguments
             )
@@ -192,7 +192,7 @@ def _shape(sizes: Iterable[int]) -> str:
 
 def origin(resolved: ResolvedModel) -> adapters.AdapterBase:
     """Return what an adapter remembers of the model that it is made on."""
-    name = resolved.name if resolved.on_hub else str(resolved.path.resolve())
+    name = resolved.name if resolved.on_hub else str((resolved.gguf or resolved.path).resolve())
     return {
         "name": name,
         "revision": resolved.revision,
@@ -220,7 +220,7 @@ def require_no_adapter(resolved: ResolvedModel) -> None:
 
 
 @contextlib.contextmanager
-def _without_bars() -> Iterator[None]:
+def without_bars() -> Iterator[None]:
     """Keep transformers from drawing a bar for the milliseconds that weights take from the disk or to it."""
     import transformers
 
@@ -288,7 +288,7 @@ def save(
     if adapters.has_adapter(model):
         adapters.save_adapter(model, folder, gathered)
     else:
-        with _without_bars():
+        with without_bars():
             model.save_pretrained(folder, state_dict=_untied(model, gathered))
     tokenizer.save_pretrained(folder)
     umask = os.umask(0)

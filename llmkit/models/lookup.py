@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from llmkit import hub
 from llmkit.errors import HubError, ModelError, OptionError, brief
-from llmkit.models import adapters
+from llmkit.models import adapters, gguf_files
 from llmkit.models.builtin import BUILTIN
 from llmkit.models.config import CLASSIFIERS, outputs_problem, with_config_values
 from llmkit.models.weight_files import check_headers, head_outputs, weight_fingerprint
@@ -46,6 +46,7 @@ class ResolvedModel:
     on_hub: bool = False
     cached_only: bool = False
     base: ResolvedModel | None = None  # of an adapter: the model that it was made on
+    gguf: Path | None = None  # the file that the folder was made of
 
     @property
     def stamp(self) -> object:
@@ -86,7 +87,9 @@ def resolve_model(
         raise OptionError("name a model with -m (a Hub id or a folder)")
     folder = BUILTIN if name == BUILTIN_NAME else Path(name).expanduser()
     if folder.exists() or name.startswith((".", "/", "~")):
-        resolved = ResolvedModel(name, folder, PretrainedConfig())
+        gguf = gguf_files.find(folder, name)
+        path = folder if gguf is None else gguf_files.model_folder(gguf, report)
+        resolved = ResolvedModel(name, path, PretrainedConfig(), gguf=gguf)
     else:
         cached_only = options.offline or hub.commit("model", name, options.revision, report) is None
         path = hub.download(name, options.revision, SMALL_FILES, cached_only)  # by its branch: --offline finds it again
