@@ -82,5 +82,6 @@ def origin_of(resolved: ResolvedModel, options: ModelOptions, batch_size: int | 
 
 def dtype_name(options: ModelOptions, config: PretrainedConfig) -> str:
     """Return the precision that a model is measured in."""
-    dtype = options.dtype if options.dtype != "auto" else str(config.dtype or "float32")
-    return dtype.removeprefix("torch.")
+    own = "bfloat16" if options.quantize else str(config.dtype or "float32")
+    dtype = (options.dtype if options.dtype != "auto" else own).removeprefix("torch.")
+    return f"{dtype}, weights in {options.quantize}" if options.quantize else dtype

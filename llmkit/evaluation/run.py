@@ -91,7 +91,7 @@ def _evaluate(request: EvalRequest, report: Report, dry_run: bool, name: str | N
     saved = read_saved(gates.baseline) if gates.baseline and looks_saved(gates.baseline) else None
     planned = plan(request, report)
     request.launch.require_enough(len(planned.rows), world().size)
-    baseline = _baseline_plan(request, report) if saved is None else None
+    baseline = _baseline_plan(request, planned, report) if saved is None else None
     earlier_task = saved.task if saved else baseline.task.name if baseline else planned.task.name
     require_same_task(gates.baseline or "", earlier_task, planned.task.name)
     swaps = find_swaps(planned, evaluation.swap, request.data.encoding) if evaluation.swap else None
@@ -99,27 +99,34 @@ def _evaluate(request: EvalRequest, report: Report, dry_run: bool, name: str | N
         return None
     measured, swap = _measure(planned, evaluation, swaps, report)
     if baseline is not None:
-        saved = _measured_side(baseline, report, evaluation.cache)
+        saved = _measured_side(baseline, report, evaluation.cache, named=gates.baseline is not None)
     subject = subject_of(planned, measured, swap, name)
     metric_request = possible_metrics(planned.metric_request, subject.observations, request)
     report.say_all(tokenizer_remarks(subject.observations, metric_request.metrics, metric_request.tokenize))
     return assess(subject, metric_request, saved)
 
 
-def _baseline_plan(request: EvalRequest, report: Report) -> Plan | None:
-    """Return the evaluation of the model that --baseline names, where it names one."""
-    baseline = request.gates.baseline
-    if not baseline:
-        return None
-    report.say(f"baseline: {baseline}, on the same rows")
-    return plan(replace(request, model=replace(request.model, model=baseline, revision=None)), report)
+def _baseline_plan(request: EvalRequest, planned: Plan, report: Report) -> Plan | None:
+    """Return the evaluation of the model that --baseline names, where it names one, always of whole weights.
+
+    A language model that is quantized is compared with itself before that, unless another baseline is given.
+    """
+    baseline, whole = request.gates.baseline, replace(request.model, quantize=None)
+    if baseline:
+        report.say(f"baseline: {baseline}, on the same rows")
+        return plan(replace(request, model=replace(whole, model=baseline, revision=None)), report)
+    if whole != request.model and planned.task.headline_metric(planned.settings) == "perplexity":
+        report.say(f"baseline: {planned.resolved.name} in whole weights, on the same rows: two measurements")
+        return replace(planned, options=whole)
+    return None
 
 
-def _measured_side(baseline: Plan, report: Report, cache: bool) -> ComparisonSide:
+def _measured_side(baseline: Plan, report: Report, cache: bool, named: bool) -> ComparisonSide:
     measured, _ = measure(baseline, baseline.rows, report, cache=cache)
     model = baseline.resolved.name
+    name = model if named else f"{model} in whole weights"
     units = ObservedUnits(tokenized(measured.observations, baseline.metric_request.tokenize), measured.ids)
-    return ComparisonSide(model, model, baseline.task.name, baseline.dataset, units)
+    return ComparisonSide(name, model, baseline.task.name, baseline.dataset, units)
 
 
 def _measure(

@@ -192,7 +192,7 @@ class Embedder(Answerer[str]):
 
     def identity(self) -> dict[str, object]:
         """Return what the vectors depend on, for the note beside an output file."""
-        model = self.resolved.identity(self.options.dtype)
+        model = self.resolved.identity(self.options)
         return {**model, **asdict(self.pooling), "normalize": self.embedding.normalize}
 
     def headings(self) -> list[str]:

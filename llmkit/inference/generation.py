@@ -192,7 +192,7 @@ class Generator(Answerer[EncodedPrompt]):
 
     def identity(self) -> dict[str, object]:
         """Return what the text depends on, for the note beside an output file."""
-        return {**self.resolved.identity(self.options.dtype), **asdict(self.asked), **asdict(self.decoding)}
+        return {**self.resolved.identity(self.options), **asdict(self.asked), **asdict(self.decoding)}
 
     def say_spelled(self, text: str, name: str) -> None:
         """Say once which control tokens a text spells that stay text; of the rows of a file `prepare` says it."""

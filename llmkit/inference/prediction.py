@@ -256,7 +256,7 @@ class Predictor(Answerer[Row]):
 
     def identity(self) -> dict[str, object]:
         """Return what the answers depend on, for the note beside an output file."""
-        return {**self.resolved.identity(self.options.dtype), **asdict(self.asked)}
+        return {**self.resolved.identity(self.options), **asdict(self.asked)}
 
     def headings(self) -> list[str]:
         """Return the headings of the table of answers."""

@@ -96,6 +96,7 @@ def survey(
     """
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
     data, survey_options, report = data or DataOptions(), survey_options or SurveyOptions(), report or Report()
+    options.require_whole_weights("rows are looked at without the weights of a model; leave it out")
     tasks.for_inspection(None, data.task, data)  # a wrong name is known before any download
     source = open_dataset(dataset, data, report=report)
     parts = _parts(source, data.limit)

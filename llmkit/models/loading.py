@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,6 +107,10 @@ def open_weights(
         ModelError: weights are missing, truncated, or of another architecture, or fewer than the tokens.
     """
     source, device = resolved.base or resolved, pick_device(options.device)
+    if options.quantize is not None:  # an adapter is folded in before its base loses its whole weights
+        from llmkit.models import quantization
+
+        request = replace(request, merged=True)
     folder = weights_folder(source)
     check_headers(folder, source.name)
     if source.on_hub and resolved.base is not None:
@@ -121,6 +125,8 @@ def open_weights(
     }
     if unquantized is not None:
         arguments |= {"quantization_config": adapters.four_bits(unquantized), "device_map": {"": device}}
+    if options.quantize is not None:
+        arguments |= quantization.load_arguments(options.quantize, device)
     model, new, misshapen = _from_pretrained(resolved, request.auto_class, folder, arguments)
     if resolved.base is None and request.head is None and misshapen:
         raise ModelError(f"{resolved.name!r} has other weights than its config.json says: {listing(misshapen, 3)}")
@@ -134,7 +140,9 @@ def open_weights(
         model = model.base_model if request.auto_class == "AutoModel" else model
     if len(tokenizer) > len(model.get_input_embeddings().weight):  # of an adapter's wrapper too
         raise ModelError(f"{resolved.name!r} has a tokenizer of {len(tokenizer)} tokens and embeddings for fewer")
-    return model if unquantized is not None else model.to(device), new
+    if options.quantize is not None and device.type == "cpu":
+        quantization.quantize(model, options.quantize)
+    return model if "device_map" in arguments else model.to(device), new
 
 
 def _from_pretrained(
@@ -151,7 +159,7 @@ def _from_pretrained(
     network = getattr(transformers, recorded or auto_class, None) or getattr(transformers, auto_class)
     try:
         # on the meta device, where transformers builds a model, there is nothing to initialize
-        with _without_bars(), no_init_weights():
+        with without_bars(), no_init_weights():
             model, info = network.from_pretrained(
                 folder, output_loading_info=True, ignore_mismatched_sizes=True, local_files_only=True, **arguments
             )
@@ -186,7 +194,7 @@ def _shape(sizes: Iterable[int]) -> str:
 
 def origin(resolved: ResolvedModel) -> adapters.AdapterBase:
     """Return what an adapter remembers of the model that it is made on."""
-    name = resolved.name if resolved.on_hub else str(resolved.path.resolve())
+    name = resolved.name if resolved.on_hub else str((resolved.gguf or resolved.path).resolve())
     return {
         "name": name,
         "revision": resolved.revision,
@@ -214,7 +222,7 @@ def require_no_adapter(resolved: ResolvedModel) -> None:
 
 
 @contextlib.contextmanager
-def _without_bars() -> Iterator[None]:
+def without_bars() -> Iterator[None]:
     """Keep transformers from drawing a bar for the milliseconds that weights take from the disk or to it."""
     import transformers
 
@@ -258,7 +266,9 @@ def _load_dtype(options: ModelOptions, training: bool) -> torch.dtype | str:
 
     if training:  # float32 weights; bf16 comes in by autocast (training.precision)
         return torch.float32
-    return "auto" if options.dtype == "auto" else getattr(torch, options.dtype)
+    own = "bfloat16" if options.quantize else "auto"  # what the packed products are fastest in
+    dtype = own if options.dtype == "auto" else options.dtype
+    return "auto" if dtype == "auto" else getattr(torch, dtype)
 
 
 def _untied(model: PreTrainedModel, gathered: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor] | None:
@@ -280,7 +290,7 @@ def save(
     if adapters.has_adapter(model):
         adapters.save_adapter(model, folder, gathered)
     else:
-        with _without_bars():
+        with without_bars():
             model.save_pretrained(folder, state_dict=_untied(model, gathered))
     tokenizer.save_pretrained(folder)
     umask = os.umask(0)

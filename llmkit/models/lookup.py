@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmkit import hub
 from llmkit.errors import HubError, ModelError, OptionError, brief
-from llmkit.models import adapters
+from llmkit.models import adapters, gguf_files
 from llmkit.models.builtin import BUILTIN
 from llmkit.models.config import CLASSIFIERS, outputs_problem, with_config_values
 from llmkit.models.weight_files import check_headers, head_outputs, weight_fingerprint
@@ -47,6 +47,7 @@ class ResolvedModel:
     on_hub: bool = False
     cached_only: bool = False
     base: ResolvedModel | None = None  # of an adapter: the model that it was made on
+    gguf: Path | None = None  # the file that the folder was made of
 
     @property
     def stamp(self) -> object:
@@ -55,9 +56,10 @@ class ResolvedModel:
         stamp = self.commit or [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         return stamp if self.base is None else [stamp, self.base.stamp]
 
-    def identity(self, dtype: str) -> dict[str, object]:
+    def identity(self, options: ModelOptions) -> dict[str, object]:
         """What this model's answers depend on besides the question, for the note beside an output file."""
-        return {"model": self.name, "weights": self.stamp, "dtype": dtype}
+        quantized = {} if options.quantize is None else {"quantize": options.quantize}
+        return {"model": self.name, "weights": self.stamp, "dtype": options.dtype, **quantized}
 
     @property
     def slug(self) -> str:
@@ -103,6 +105,10 @@ def resolve_model(
         _say_embeddings(resolved, report)
     if resolved.base is not None and not resolved.base.on_hub:
         check_base(resolved, resolved.base)
+    if options.quantize is not None and adapter:  # what is the base of another is quantized with it
+        from llmkit.models import quantization
+
+        report.say_all(quantization.remarks(resolved.config, options, pick_device(options.device)))
     return resolved
 
 
@@ -116,6 +122,8 @@ def require_folder(options: ModelOptions) -> None:
     found = ResolvedModel(name, Path(name).expanduser(), UNREAD)
     if not (found.path.exists() or name.startswith((".", "/", "~"))):
         return  # on the Hub, or built in
+    if gguf_files.find(found.path, name) is not None:
+        return
     adapters.require_no_inner_adapters(found.path, name)
     if not adapters.is_adapter(found.path):
         _config_values(found, options)
@@ -126,7 +134,9 @@ def _files_of(name: str, options: ModelOptions, report: Report) -> ResolvedModel
     """Return where a model is, its small files downloaded from the Hub if need be."""
     folder = BUILTIN if name == BUILTIN_NAME else Path(name).expanduser()
     if folder.exists() or name.startswith((".", "/", "~")):
-        return ResolvedModel(name, folder, UNREAD)
+        gguf = gguf_files.find(folder, name)
+        path = folder if gguf is None else gguf_files.model_folder(gguf, report)
+        return ResolvedModel(name, path, UNREAD, gguf=gguf)
     cached_only = options.offline or hub.commit("model", name, options.revision, report) is None
     path = hub.download(name, options.revision, SMALL_FILES, cached_only)  # by its branch: --offline finds it again
     return ResolvedModel(name, path, UNREAD, path.name, options.revision, on_hub=True, cached_only=cached_only)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
+from llmkit.errors import OptionError
 from llmkit.options.base import Options
 from llmkit.options.flags import flag
 
@@ -34,6 +35,10 @@ class ModelOptions(Options):
             help="Precision; auto: the checkpoint's own, training in float32, with bf16 autocast where that is faster.",
         ),
     ] = "auto"
+    quantize: Annotated[
+        Literal["int8", "int4"] | None,
+        flag(panel="Model", help="Weights in 8 or 4 bits, to ask a model, not to train it."),
+    ] = None
     offline: Annotated[
         bool, flag("--offline/--no-offline", panel="Model", help="Use only what is on this machine.")
     ] = False
@@ -43,3 +48,17 @@ class ModelOptions(Options):
             yield f"--device must be {DEVICES}, not {self.device!r}"
         if self.model is not None and not self.model.strip():
             yield "--model must not be empty"
+
+    @property
+    def of_training(self) -> dict[str, object]:
+        """The options by name for run.json of a training, which takes no --quantize."""
+        return {name: value for name, value in asdict(self).items() if name != "quantize"}
+
+    def require_whole_weights(self, why: str) -> None:
+        """Refuse --quantize.
+
+        Raises:
+            OptionError: saying why not here, and what to do.
+        """
+        if self.quantize is not None:
+            raise OptionError(f"--quantize {self.quantize}: {why}")

@@ -53,7 +53,7 @@ class FinetuneRequest:
         """The options that make two trainings the same one, by name, for run.json; those of a series come on top."""
         return {
             "dataset": self.dataset[0] if len(self.dataset) == 1 else self.dataset,
-            **asdict(self.model),
+            **self.model.of_training,
             **asdict(self.data),
             **asdict(self.splits),
             **asdict(self.training),
@@ -85,7 +85,7 @@ class PretrainRequest:
         """The options that make two trainings the same one, by name, for run.json."""
         return {
             "corpus": self.corpus,
-            **asdict(self.model),
+            **self.model.of_training,
             **asdict(self.architecture),
             **asdict(self.data),
             **asdict(self.splits),

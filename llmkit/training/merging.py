@@ -114,6 +114,7 @@ def merge(
         OptionError, ModelError, DataError: something asked for is wrong; nothing was written.
     """
     options, model, report = options or MergeOptions(), model or ModelOptions(), report or Report()
+    model.require_whole_weights("merge writes whole weights; the command that asks the merged model takes it")
     opening = replace(model, model=adapter)
     resolved = models.resolve_model(opening, report, base=model.model)
     if resolved.base is None:

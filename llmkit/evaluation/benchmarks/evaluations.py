@@ -114,7 +114,7 @@ def _refuse_flags(request: EvalRequest) -> None:
 
 def _baseline_sides(names: list[str], request: EvalRequest, baseline: str, report: Report) -> dict[str, ComparisonSide]:
     """Return what the model that --baseline names comes to, by benchmark."""
-    options = replace(request.model, model=baseline, revision=None)
+    options = replace(request.model, model=baseline, revision=None, quantize=None)
     results, _ = _run(names, request, models.resolve_model(options, report), options, report)
     return {
         result.name: ComparisonSide(

@@ -18,6 +18,7 @@ from llmkit.models.config import is_decoder
 from llmkit.options import EngineOptions, ModelOptions
 
 SERVING = ("fastapi", "uvicorn", "openai")  # what `transformers serve` asks for
+OF_SERVER = "that is for a model in this process; a server quantizes by flags of its own: --engine-command"
 LOWEST_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the ranks of LoRA that vLLM can be set to
 
 
@@ -67,6 +68,7 @@ def vllm_command(
         OptionError: there is no vLLM here, or it cannot be given the device.
         ModelError: the adapter is none that vLLM serves.
     """
+    options.require_whole_weights(OF_SERVER)
     served = resolved.base or resolved
     words = [*vllm_program(engine), "serve", *_named(served), "--served-model-name", _name(served)]
     words += ["--host", address[0], "--port", str(address[1]), "--dtype", options.dtype, *more]
@@ -90,6 +92,7 @@ def transformers_command(resolved: ResolvedModel, options: ModelOptions, address
         OptionError: what it asks for is not installed.
         ModelError: the model is an adapter, or writes no text.
     """
+    options.require_whole_weights(OF_SERVER)
     require_extra("llmkit serve", "serve", *SERVING, what="the extra")
     if resolved.base is not None:
         raise ModelError(

@@ -72,8 +72,9 @@ def precision(options: ModelOptions, device: torch.device) -> dict[str, bool]:
     """Return the mixed-precision arguments of a dtype; `auto` is float32 until `training.precision` settles it.
 
     Raises:
-        OptionError: float16 on a CPU.
+        OptionError: float16 on a CPU, or quantized weights.
     """
+    options.require_whole_weights("training takes whole weights; --qlora trains an adapter on a base in 4 bits")
     if options.dtype == "float16":
         if device.type == "cpu":
             raise OptionError("--dtype float16 trains on a GPU only; use bfloat16 or float32 on a CPU")
