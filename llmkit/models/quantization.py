@@ -114,8 +114,9 @@ def layers_of(model: PreTrainedModel, method: str) -> Layers:
 def quantize(model: PreTrainedModel, method: str) -> None:
     """Replace the linear layers of a model on a CPU by their products with `int8` or `int4` weights, in place.
 
-    The logits of tokens are computed in 8 bits in any case: in 4 they alone cost 4% of perplexity. Heads that classify
-    stay, and what the architecture keeps in float32. Embeddings stay for their rows where logits are tied to them.
+    The logits of tokens are computed in 8 bits in any case: in 4 they alone cost SmolLM2-135M 4.6% of perplexity. Heads
+    that classify stay, and what the architecture keeps in float32. Embeddings stay for their rows where logits are tied
+    to them.
 
     Raises:
         ModelError: no layer fits.
