@@ -101,8 +101,7 @@ def resolve_model(
     resolved = replace(resolved, config=_config(resolved, values, options))
     if is_adapter:
         adapters.require_known_kind(resolved.path, name)
-    if not resolved.on_hub:
-        _say_embeddings(resolved, report)
+    _say_embeddings(resolved, report)
     if resolved.base is not None and not resolved.base.on_hub:
         check_base(resolved, resolved.base)
     if options.quantize is not None and adapter:  # what is the base of another is quantized with it
@@ -144,7 +143,7 @@ def _files_of(name: str, options: ModelOptions, report: Report) -> ResolvedModel
 
 def _say_embeddings(resolved: ResolvedModel, report: Report) -> None:
     """Say where a base gets other embeddings than it has, as an adapter was trained with tokens of its own."""
-    if resolved.base is None:
+    if resolved.base is None or resolved.on_hub:
         return
     shapes, there = adapters.saved_shapes(resolved.path), getattr(resolved.base.config, "vocab_size", None)
     rows = next((rows for name in EMBEDDINGS if (rows := adapters.saved_rows(shapes, name))), there)
