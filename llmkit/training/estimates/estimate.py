@@ -87,7 +87,8 @@ def quick_estimate(subject: Subject) -> Estimate:
         process=_process(subject),
     )
     if any(kind in auto_class for kind in ("CausalLM", "MaskedLM", "Seq2SeqLM")):
-        memory = replace(memory, temporary=formula.logits_bytes(config, tokens))
+        in_chunks = "Seq2SeqLM" not in auto_class and recipe.label_smoothing == 0 and job.teacher is None
+        memory = replace(memory, temporary=formula.logits_bytes(config, tokens, in_chunks))
     memory = replace(memory, allocator=_allocator(subject, memory, share.trained < share.total))
     flops = formula.flops(share.total, share.trained, tokens, checkpointed) * recipe.accumulation
     return replace(_frame(subject, share.total, share.trained, tokens), memory=memory, flops=flops)

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from transformers import PretrainedConfig
 
 from llmkit.training.estimates.memory import Memory
+from llmkit.training.loop.chunked_loss import chunk_tokens
 
 FLOAT32 = 4
 ADAM_NUMBERS = 2  # for each trained weight
@@ -36,9 +37,12 @@ def activation_bytes(config: PretrainedConfig, tokens: int, half: bool, checkpoi
     return layers * of_layer
 
 
-def logits_bytes(config: PretrainedConfig, tokens: int) -> int:
+def logits_bytes(config: PretrainedConfig, tokens: int, in_chunks: bool) -> int:
     """Return the bytes of the scores of all tokens of the vocabulary, and of the loss on them."""
-    return LOGITS_COPIES * FLOAT32 * tokens * int(getattr(config, "vocab_size", 0) or 0)
+    vocabulary = int(getattr(config, "vocab_size", 0) or 0)
+    if in_chunks and vocabulary:
+        tokens = min(tokens, chunk_tokens(vocabulary, _first(config, ("hidden_size", "d_model", "n_embd"))))
+    return LOGITS_COPIES * FLOAT32 * tokens * vocabulary
 
 
 def flops(parameters: int, trained: int, tokens: int, checkpointed: bool) -> int:
