@@ -33,10 +33,11 @@ from llmkit.tasks.encoding.collation import pad_inputs
 from llmkit.tasks.encoding.language_codes import force_tokens
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 PROMPTS_PER_BATCH = 16  # where no batch size says
 NEW_TOKENS = 200  # of an answer, where neither a flag nor the task says
+PACKING_PAYS = 16  # new tokens from which on the time that packed weights save is more than packing takes
 
 
 class Generator(Answerer[EncodedPrompt]):
@@ -64,6 +65,20 @@ class Generator(Answerer[EncodedPrompt]):
             raise OptionError(
                 f"--set min_new_tokens {least}: no more than {self.max_new_tokens} new tokens are asked for"
             )
+
+    @cached_property
+    def model(self) -> PreTrainedModel:
+        """The weights, laid out for one token after the other where that pays.
+
+        Raises:
+            ModelError: they are missing or damaged.
+        """
+        from llmkit.models.text.packed_linear import pack_linear_layers
+
+        model = super().model
+        if self.max_new_tokens >= PACKING_PAYS:
+            pack_linear_layers(model)
+        return model
 
     @cached_property
     def resolved_decoding(self) -> Decoding:
