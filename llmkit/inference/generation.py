@@ -89,6 +89,11 @@ class Generator(Answerer[EncodedPrompt]):
         decoding = resolve_decoding(own, self.decoding, self.fields, ends)
         decoding.require_possible(self.is_encoder_decoder)
         decoding.config.pad_token_id = self.tokenizer.pad_token_id
+        if self.decoding.prompt_lookup is not None:
+            require_lookup(decoding, self.model, self.resolved.name)
+            if str(self.model.dtype) != "torch.float32":
+                self._say_once("--prompt-lookup: a text can change in half precision; --dtype float32 avoids it")
+            decoding.config.prompt_lookup_num_tokens = self.decoding.prompt_lookup
         force_tokens(decoding.config, self.forced_tokens)
         if decoding.sentence is not None:
             self.report.say(decoding.sentence)
@@ -171,6 +176,7 @@ class Generator(Answerer[EncodedPrompt]):
         """
         per_prompt = self.decoding.num_return_sequences
         texts: list[list[str | None]] = [[None] * per_prompt for _ in prompts]
+        batch_size = batch_size if self.decoding.prompt_lookup is None else 1
         by_length = self.resolved_decoding.reads_padding(self.is_encoder_decoder)
         for rows in prompt_batches(prompts, batch_size or PROMPTS_PER_BATCH, self.max_new_tokens, by_length):
             if len(rows) > 1 and self.model.dtype.itemsize == 2:
@@ -265,6 +271,18 @@ class Generator(Answerer[EncodedPrompt]):
             wrong = f"{self.resolved.name!r} cannot generate by its generation_config.json"
             raise ModelError(f"{wrong}: {one_line(error, 200)}; mend it") from error
         return [decoding.ends.cut(row[start:]) for row in sequences.tolist()]
+
+
+def require_lookup(decoding: Decoding, model: PreTrainedModel, name: str) -> None:
+    """Refuse to look tokens up where a model of that name, or its own search, cannot.
+
+    Raises:
+        OptionError: it is no decoder with attention alone, or its own config has beams.
+    """
+    if model.config.is_encoder_decoder or model._is_stateful:
+        raise OptionError(f"--prompt-lookup is for decoders with attention alone, and {name!r} is none")
+    if decoding.num_beams > 1:
+        raise OptionError("--prompt-lookup is for greedy search, and the model's own has beams: add --num-beams 1")
 
 
 def uses_chat_template(tokenizer: PreTrainedTokenizerBase, decoding: GenerationOptions, name: str) -> bool:
