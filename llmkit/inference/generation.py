@@ -22,7 +22,13 @@ from llmkit.models.text.answer_text import AnswerText
 from llmkit.models.text.decoding import Decoding, as_own, resolve_decoding
 from llmkit.models.text.ends import end_tokens, stop_tokens, tokenizer_ends
 from llmkit.models.text.fields import parse_fields
-from llmkit.models.text.prompts import control_tokens_in, encode_chat, encode_prompt, require_system, spelled_sentence
+from llmkit.models.text.prompts import (
+    control_tokens_in,
+    encode_chat,
+    encode_prompt,
+    spelled_sentence,
+    uses_chat_template,
+)
 from llmkit.models.text.sampling import RowSampler, row_seed
 from llmkit.options import AskOptions, GenerateRequest, GenerationOptions, ModelOptions, TalkOptions
 from llmkit.output.report import Report
@@ -33,7 +39,7 @@ from llmkit.tasks.encoding.collation import pad_inputs
 from llmkit.tasks.encoding.language_codes import force_tokens
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 PROMPTS_PER_BATCH = 16  # where no batch size says
 NEW_TOKENS = 200  # of an answer, where neither a flag nor the task says
@@ -90,7 +96,7 @@ class Generator(Answerer[EncodedPrompt]):
         decoding.require_possible(self.is_encoder_decoder)
         decoding.config.pad_token_id = self.tokenizer.pad_token_id
         if self.decoding.prompt_lookup is not None:
-            require_lookup(decoding, self.model, self.resolved.name)
+            decoding.require_lookup(self.model, self.resolved.name)
             if str(self.model.dtype) != "torch.float32":
                 self._say_once("--prompt-lookup: a text can change in half precision; --dtype float32 avoids it")
             decoding.config.prompt_lookup_num_tokens = self.decoding.prompt_lookup
@@ -271,33 +277,6 @@ class Generator(Answerer[EncodedPrompt]):
             wrong = f"{self.resolved.name!r} cannot generate by its generation_config.json"
             raise ModelError(f"{wrong}: {one_line(error, 200)}; mend it") from error
         return [decoding.ends.cut(row[start:]) for row in sequences.tolist()]
-
-
-def require_lookup(decoding: Decoding, model: PreTrainedModel, name: str) -> None:
-    """Refuse to look tokens up where a model of that name, or its own search, cannot.
-
-    Raises:
-        OptionError: it is no decoder with attention alone, or its own config has beams.
-    """
-    if model.config.is_encoder_decoder or model._is_stateful:
-        raise OptionError(f"--prompt-lookup is for decoders with attention alone, and {name!r} is none")
-    if decoding.num_beams > 1:
-        raise OptionError("--prompt-lookup is for greedy search, and the model's own has beams: add --num-beams 1")
-
-
-def uses_chat_template(tokenizer: PreTrainedTokenizerBase, decoding: GenerationOptions, name: str) -> bool:
-    """Tell whether prompts go into the chat template of a model of that name: where it has one, unless a flag says.
-
-    Raises:
-        OptionError: a flag wants a template, and there is none.
-        ModelError: the template drops the system message.
-    """
-    has_template = bool(tokenizer.chat_template)
-    if not has_template and (decoding.chat or decoding.system is not None):
-        raise OptionError(f"{'--chat' if decoding.chat else '--system'}: {name!r} has no chat template")
-    if decoding.system is not None:
-        require_system(tokenizer, decoding.system, name)
-    return has_template if decoding.chat is None else decoding.chat
 
 
 def generate(
