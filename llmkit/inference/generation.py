@@ -22,7 +22,13 @@ from llmkit.models.text.answer_text import AnswerText
 from llmkit.models.text.decoding import Decoding, as_own, resolve_decoding
 from llmkit.models.text.ends import end_tokens, stop_tokens, tokenizer_ends
 from llmkit.models.text.fields import parse_fields
-from llmkit.models.text.prompts import control_tokens_in, encode_chat, encode_prompt, require_system, spelled_sentence
+from llmkit.models.text.prompts import (
+    control_tokens_in,
+    encode_chat,
+    encode_prompt,
+    spelled_sentence,
+    uses_chat_template,
+)
 from llmkit.models.text.sampling import RowSampler, row_seed
 from llmkit.options import AskOptions, GenerateRequest, GenerationOptions, ModelOptions, TalkOptions
 from llmkit.output.report import Report
@@ -33,10 +39,11 @@ from llmkit.tasks.encoding.collation import pad_inputs
 from llmkit.tasks.encoding.language_codes import force_tokens
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 PROMPTS_PER_BATCH = 16  # where no batch size says
 NEW_TOKENS = 200  # of an answer, where neither a flag nor the task says
+PACKING_PAYS = 16  # new tokens from which on the time that packed weights save is more than packing takes
 
 
 class Generator(Answerer[EncodedPrompt]):
@@ -66,6 +73,20 @@ class Generator(Answerer[EncodedPrompt]):
             )
 
     @cached_property
+    def model(self) -> PreTrainedModel:
+        """The weights, laid out for one token after the other where that pays.
+
+        Raises:
+            ModelError: they are missing or damaged.
+        """
+        from llmkit.models.text.packed_linear import pack_linear_layers
+
+        model = super().model
+        if self.max_new_tokens >= PACKING_PAYS:
+            pack_linear_layers(model)
+        return model
+
+    @cached_property
     def resolved_decoding(self) -> Decoding:
         """How answers are decoded, by the flags and the model's own generation config, which is said."""
         own = self.model.generation_config
@@ -74,6 +95,11 @@ class Generator(Answerer[EncodedPrompt]):
         decoding = resolve_decoding(own, self.decoding, self.fields, ends)
         decoding.require_possible(self.is_encoder_decoder)
         decoding.config.pad_token_id = self.tokenizer.pad_token_id
+        if self.decoding.prompt_lookup is not None:
+            decoding.require_lookup(self.model, self.resolved.name)
+            if str(self.model.dtype) != "torch.float32":
+                self._say_once("--prompt-lookup: a text can change in half precision; --dtype float32 avoids it")
+            decoding.config.prompt_lookup_num_tokens = self.decoding.prompt_lookup
         force_tokens(decoding.config, self.forced_tokens)
         if decoding.sentence is not None:
             self.report.say(decoding.sentence)
@@ -156,6 +182,7 @@ class Generator(Answerer[EncodedPrompt]):
         """
         per_prompt = self.decoding.num_return_sequences
         texts: list[list[str | None]] = [[None] * per_prompt for _ in prompts]
+        batch_size = batch_size if self.decoding.prompt_lookup is None else 1
         by_length = self.resolved_decoding.reads_padding(self.is_encoder_decoder)
         for rows in prompt_batches(prompts, batch_size or PROMPTS_PER_BATCH, self.max_new_tokens, by_length):
             if len(rows) > 1 and self.model.dtype.itemsize == 2:
@@ -250,21 +277,6 @@ class Generator(Answerer[EncodedPrompt]):
             wrong = f"{self.resolved.name!r} cannot generate by its generation_config.json"
             raise ModelError(f"{wrong}: {one_line(error, 200)}; mend it") from error
         return [decoding.ends.cut(row[start:]) for row in sequences.tolist()]
-
-
-def uses_chat_template(tokenizer: PreTrainedTokenizerBase, decoding: GenerationOptions, name: str) -> bool:
-    """Tell whether prompts go into the chat template of a model of that name: where it has one, unless a flag says.
-
-    Raises:
-        OptionError: a flag wants a template, and there is none.
-        ModelError: the template drops the system message.
-    """
-    has_template = bool(tokenizer.chat_template)
-    if not has_template and (decoding.chat or decoding.system is not None):
-        raise OptionError(f"{'--chat' if decoding.chat else '--system'}: {name!r} has no chat template")
-    if decoding.system is not None:
-        require_system(tokenizer, decoding.system, name)
-    return has_template if decoding.chat is None else decoding.chat
 
 
 def generate(

@@ -54,6 +54,7 @@ LIMITS: dict[str, tuple[float, float]] = {  # the least and the most of an optio
     "processes": (1, 4096),
     "repetition_penalty": (0.01, 100),
     "port": (1, 65_535),
+    "prompt_lookup": (1, 1024),
     "resamples": (0, 100_000),
     "search": (2, 10_000),
     "seeds": (2, 1000),

@@ -61,6 +61,14 @@ class GenerationOptions(DecodingOptions):
     num_return_sequences: Annotated[
         int, flag("--num-return-sequences", "-n", panel="Decoding", help="Answers per prompt.")
     ] = 1
+    prompt_lookup: Annotated[
+        int | None,
+        flag(
+            "--prompt-lookup",
+            panel="Decoding",
+            help="Try so many tokens at once, copied from where the text was alike before: sooner where it repeats.",
+        ),
+    ] = None
     chat: Annotated[
         bool | None,
         flag("--chat/--no-chat", panel="Prompt", help="Use the chat template; default: when the model has one."),
@@ -71,7 +79,9 @@ class GenerationOptions(DecodingOptions):
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()
-        yield from self.at_least(1, "num_beams", "num_return_sequences")
+        yield from self.at_least(1, "num_beams", "num_return_sequences", "prompt_lookup")
+        if self.prompt_lookup is not None and (self.sampling or (self.num_beams or 1) > 1):
+            yield "--prompt-lookup is for greedy search; leave it out to sample or to search with --num-beams"
         if self.num_return_sequences > 1 and not self.sampling and (self.num_beams or 1) < self.num_return_sequences:
             yield "-n above 1 gives equal answers under greedy decoding; add --temperature, or as many --num-beams"
         if (self.num_beams or 1) > 1 and self.sampling:

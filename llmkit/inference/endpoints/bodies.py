@@ -118,6 +118,8 @@ def extra_fields(
     refused = [FLAG_NAMES.get(name, f"--set {name}") for name in asked if name not in names]
     if decoding.num_beams is not None and decoding.num_beams > 1:
         refused.append("--num-beams")
+    if decoding.prompt_lookup is not None:
+        refused.append("--prompt-lookup")
     if refused:
         kind = f"a server of {owner}" if owner in EXTRAS else "OpenAI's API"
         takes = listing(["--max-new-tokens", "--temperature", "--top-p", "--stop", "--seed", "-n", *_spelled(names)])

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmkit.errors import ModelError
+from llmkit.errors import ModelError, OptionError
 from llmkit.models.text.ends import AnswerEnds
 from llmkit.models.text.fields import OUTPUTS, SEARCHES_GONE, SPEED_FIELDS, as_floats
 from llmkit.models.text.sampling import NEUTRAL, WARPERS
@@ -82,6 +82,17 @@ class Decoding:
                 f"an encoder-decoder cannot be guided: take guidance_scale {scale} out of its generation_config.json, "
                 "or out of --set"
             )
+
+    def require_lookup(self, model: PreTrainedModel, name: str) -> None:
+        """Refuse to look tokens up where a model of that name, or its own search, cannot.
+
+        Raises:
+            OptionError: it is no decoder with attention alone, or its own config has beams.
+        """
+        if model.config.is_encoder_decoder or model._is_stateful:
+            raise OptionError(f"--prompt-lookup is for decoders with attention alone, and {name!r} is none")
+        if self.num_beams > 1:
+            raise OptionError("--prompt-lookup is for greedy search, and the model's own has beams: add --num-beams 1")
 
     def reads_padding(self, is_encoder_decoder: bool) -> bool:
         """Whether the text of a prompt depends on its padding, so that prompts of one length alone make a batch."""

@@ -21,6 +21,7 @@ FLAG_OF_FIELD = {
         "repetition_penalty",
     )
 } | {"do_sample": "--temperature", "stop_strings": "--stop", "max_length": "--max-new-tokens"}
+FLAG_OF_FIELD["prompt_lookup_num_tokens"] = "--prompt-lookup"
 
 # what the library finds out only after the weights are loaded, or never: the least and the most of each
 FIELD_LIMITS = {

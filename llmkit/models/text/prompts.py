@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmkit.errors import DataError, ModelError, listing
+from llmkit.errors import DataError, ModelError, OptionError, listing
 from llmkit.models.text.special_tokens import ControlTokens, TokenSpans, control_tokens, encode_texts, template_source
+from llmkit.options import GenerationOptions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -259,3 +260,18 @@ def require_system(
             raise ModelError(f"the chat template of {name!r} takes no system message{advice}") from error
         if content.strip() not in text:
             raise ModelError(f"the chat template of {name!r} drops the system message{advice}")
+
+
+def uses_chat_template(tokenizer: PreTrainedTokenizerBase, decoding: GenerationOptions, name: str) -> bool:
+    """Tell whether prompts go into the chat template of a model of that name: where it has one, unless a flag says.
+
+    Raises:
+        OptionError: a flag wants a template, and there is none.
+        ModelError: the template drops the system message.
+    """
+    has_template = bool(tokenizer.chat_template)
+    if not has_template and (decoding.chat or decoding.system is not None):
+        raise OptionError(f"{'--chat' if decoding.chat else '--system'}: {name!r} has no chat template")
+    if decoding.system is not None:
+        require_system(tokenizer, decoding.system, name)
+    return has_template if decoding.chat is None else decoding.chat
