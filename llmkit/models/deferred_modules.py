@@ -14,7 +14,6 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from operator import itemgetter
 from types import ModuleType
 from typing import Any
 
@@ -31,7 +30,6 @@ DEFERRED: dict[str, tuple[str, ...]] = {
     ),
     "accelerate.utils.modeling": ("clean_device_map", "get_max_layer_size"),
     "scipy.optimize": ("linear_sum_assignment",),
-    "sympy": ("Basic",),
     "torch._dynamo": ("allow_in_graph", "assume_constant_result", "disable"),
     "torch._dynamo._trace_wrapped_higher_order_op": ("TransformGetItemToIndex",),
     "torch.distributed._composable.fsdp": ("fully_shard",),
@@ -41,19 +39,6 @@ DEFERRED: dict[str, tuple[str, ...]] = {
     "torch.distributed.tensor": ("DTensor", "Partial", "Replicate", "Shard", "distribute_tensor"),
     "torch.distributed.tensor._utils": ("compute_local_shape_and_global_offset",),
     "torch.distributed.tensor.placement_types": ("Shard", "_StridedShard"),
-    "torch.fx.experimental.symbolic_shapes": (
-        "expect_true",
-        "guard_or_false",
-        "guard_or_true",
-        "guard_size_oblivious",
-        "guarding_hint_or_throw",
-        "has_guarding_hint",
-        "is_nested_int",
-        "statically_known_true",
-        "sym_and",
-        "sym_eq",
-        "sym_or",
-    ),
     "transformers.distributed.expert_parallel": ("apply_expert_parallelism",),
     "transformers.distributed.tensor_parallel": (
         "apply_tensor_parallelism",
@@ -218,36 +203,7 @@ class Exclusion(StandIn):
         return inner
 
 
-class Check(StandIn):
-    """A question on what may be a symbol while a model is traced: of an int or a bool the answer is plain."""
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        if self.waits and not named and all(map(_is_plain, arguments)):
-            return PLAIN_ANSWERS[self.name](arguments)
-        return super().__call__(*arguments, **named)
-
-
-def _is_plain(value: object) -> bool:
-    return all(map(_is_plain, value)) if isinstance(value, tuple) else isinstance(value, int)
-
-
-PLAIN_ANSWERS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
-    "expect_true": itemgetter(0),
-    "guard_or_false": itemgetter(0),
-    "guard_or_true": itemgetter(0),
-    "guard_size_oblivious": itemgetter(0),
-    "is_nested_int": lambda _: False,
-    "statically_known_true": itemgetter(0),
-    "sym_and": all,
-    "sym_eq": lambda pair: pair[0] == pair[1],
-    "sym_or": any,
-}
-KINDS = {
-    "allow_in_graph": Note,
-    "assume_constant_result": Note,
-    "disable": Exclusion,
-    **dict.fromkeys(PLAIN_ANSWERS, Check),
-}
+KINDS: dict[str, type[StandIn]] = {"allow_in_graph": Note, "assume_constant_result": Note, "disable": Exclusion}
 
 
 class LoadedModule(importlib.abc.Loader):

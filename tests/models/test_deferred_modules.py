@@ -13,7 +13,7 @@ ASKING = """
 import json, sys
 from llmkit.cli.app import main
 from llmkit.models.deferred_modules import DEFERRED, DeferredModule
-heavy = ("datasets", "pandas", "sklearn", "scipy.optimize", "sympy", "transformers.trainer", *DEFERRED)
+heavy = ("datasets", "pandas", "sklearn", "scipy.optimize", "transformers.trainer", *DEFERRED)
 for command in json.loads(sys.argv[1]):
     assert main(command) == 0, command
     modules = {name: sys.modules[name] for name in heavy if name in sys.modules}
