@@ -26,6 +26,16 @@ from llmkit.output.result_parts import (
 )
 
 
+class ThroughputRecord(TypedDict):
+    """How fast the steps of a training were, over all processes; null where it took none."""
+
+    tokens_per_second: float | None
+    padding_share: float | None
+    flops_per_second: float | None
+    mfu: float | None
+    phase_seconds: dict[str, float]
+
+
 class TrainingSummary(TypedDict):
     """What a training run did."""
 
@@ -35,6 +45,7 @@ class TrainingSummary(TypedDict):
     best_by: str
     evaluation_seconds: float
     peak_memory_bytes: int
+    throughput: NotRequired[ThroughputRecord]
 
 
 class MetricSpread(TypedDict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NotRequired, TypedDict
 
 from llmkit.output.documents import JsonObject, ReferenceRecord
-from llmkit.output.result import EvaluationResult, SearchResult, SeedsResult, TrainingSummary
+from llmkit.output.result import EvaluationResult, SearchResult, SeedsResult, ThroughputRecord, TrainingSummary
 
 
 class ShareRecord(TypedDict):
@@ -112,6 +112,7 @@ class FitRecord(TypedDict):
     seconds: float
     best_step: int | None
     best_value: float | None
+    throughput: NotRequired[ThroughputRecord | None]
 
 
 class GitRecord(TypedDict):

@@ -26,6 +26,7 @@ from llmkit.models.fingerprints import fingerprints
 from llmkit.options import ModelOptions, TaskFlags
 from llmkit.output.curves import draw_curves
 from llmkit.output.plots import draw_results
+from llmkit.output.result import TrainingSummary
 from llmkit.runs import require_shared
 from llmkit.runs.card import write_card
 from llmkit.runs.record import DataRecord, ModelRecord, RecipeRecord, RunRecord, ShareRecord
@@ -33,6 +34,7 @@ from llmkit.training.loop import trainer
 from llmkit.training.loop.arguments import precision
 from llmkit.training.loop.job import Job, OpenModel, Session
 from llmkit.training.loop.recipe import Recipe, say_recipe, with_learning_rate
+from llmkit.training.loop.throughput import table
 
 
 @dataclass(frozen=True)
@@ -160,18 +162,20 @@ def conclude(job: Job, fit: trainer.Fit, session: Session) -> Trained:
     if world().is_main:
         draw_curves(folder.path, job.best_metric)
         draw_results(folder.path, evaluation.as_dict())
-    run_record = folder.update(
-        status="finished",
-        result=evaluation.as_dict(),
-        training={
-            "steps": fit.steps,
-            "seconds": round(fit.seconds, 1),
-            "best_step": fit.best_step,
-            "best_by": job.best_metric,
-            "evaluation_seconds": round(time.monotonic() - started, 1),
-            "peak_memory_bytes": runs.peak_memory_bytes(),
-        },
-    )
+    training: TrainingSummary = {
+        "steps": fit.steps,
+        "seconds": round(fit.seconds, 1),
+        "best_step": fit.best_step,
+        "best_by": job.best_metric,
+        "evaluation_seconds": round(time.monotonic() - started, 1),
+        "peak_memory_bytes": runs.peak_memory_bytes(),
+    }
+    if fit.throughput is not None:
+        training["throughput"] = fit.throughput
+    run_record = folder.update(status="finished", result=evaluation.as_dict(), training=training)
+    if job.run.profile and fit.throughput is not None:
+        for line in table(fit.throughput, fit.seconds, training["peak_memory_bytes"]):
+            session.report.say(line)
     if world().is_main:
         write_card(folder.path, run_record)
     return Trained(folder.path, evaluation, run_record)

@@ -19,6 +19,7 @@ DOCUMENTS = {
     "failed": result.FailedResult,
     "suite": result.SuiteResult,
     "training": result.TrainingSummary,
+    "throughput": result.ThroughputRecord,
     "seeds": result.SeedsResult,
     "spread": result.MetricSpread,
     "search": result.SearchResult,

@@ -191,6 +191,9 @@ class RunOptions(Options):
         list[str] | None,
         flag(panel="Run", help=f"{', '.join(TRACKERS)} or none; repeatable; default: tensorboard where installed."),
     ] = None
+    profile: Annotated[
+        bool, flag(panel="Run", help="Tell where the time goes, and write trace.json of three steps.")
+    ] = False
     strategy: Annotated[
         Strategy,
         flag(panel="Run", help="What each process holds: ddp a whole model, the others a part; auto: what fits."),

@@ -24,17 +24,19 @@ from llmkit import metrics, models
 from llmkit.distributed.world import world
 from llmkit.errors import Interrupted, Stopped
 from llmkit.inference.prediction import PredictionLoop
+from llmkit.output.result import ThroughputRecord
 from llmkit.runs import RunFolder, drop_incomplete, newest_checkpoint
 from llmkit.runs.interrupts import StopRequest
 from llmkit.tasks.base.encoding import Batch, EncodedRow
 from llmkit.training.loop import strategies, tracking
 from llmkit.training.loop.arguments import arguments, precision
 from llmkit.training.loop.callbacks import DivergenceGuard, EarlyStopping, MetricsLogger, StopCallback, out_of_patience
-from llmkit.training.loop.checkpoints import StrategyTrainer, require_resumable
+from llmkit.training.loop.checkpoints import require_resumable
 from llmkit.training.loop.chunked_loss import compute_in_chunks
 from llmkit.training.loop.job import Job, OpenModel, Session
 from llmkit.training.loop.losses import Loss
 from llmkit.training.loop.recipe import Recipe
+from llmkit.training.loop.throughput import TRACE, ClockedTrainer, OptimizerClock, PhaseClock, Tracer, throughput
 from llmkit.training.loop.unused_weights import has_unused_weights
 from llmkit.training.rows.length_batches import LengthBatches
 from llmkit.training.rows.rank_batches import NoRows, RankBatches, RankCollator, RankStream
@@ -48,9 +50,10 @@ class Fit:
     seconds: float
     best_step: int | None
     best_value: float | None
+    throughput: ThroughputRecord | None = None  # None in the records of older searches
 
 
-class TaskTrainer(StrategyTrainer):
+class TaskTrainer(ClockedTrainer):
     """A Trainer that measures with the task's own code, and takes its share of batches that `LengthBatches` orders."""
 
     control: TrainerControl
@@ -69,6 +72,8 @@ class TaskTrainer(StrategyTrainer):
             processing_class=job.tokenizer,
             **more,
         )
+        self.clock = PhaseClock(self.args.device, job.run.profile)
+        self.add_callback(OptimizerClock(self.clock))
         self.remove_callback(PrinterCallback)  # it prints to stdout, which is for results
         self.remove_callback(ProgressCallback)
 
@@ -197,6 +202,8 @@ def _fit(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> Fit:
         watching: list[TrainerCallback] = [metrics_logger, *trackers, stopping]
         if recipe.patience is not None:
             watching.append(EarlyStopping(recipe.patience, session.report, job.best_metric))
+        if job.run.profile and here.is_main:
+            watching.append(Tracer(job.folder.path / TRACE))
         watching += [*session.callbacks, DivergenceGuard()]  # the last: it sees whether others want to save
         trainer = _trainer(job, model, recipe, args, watching)
         quiet = contextlib.redirect_stdout(sys.stderr)  # some trackers print
@@ -208,8 +215,10 @@ def _fit(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> Fit:
             _stopped(job.folder)
     trainer.save_model(str(job.folder.path))
     here.wait()
-    state = trainer.state
-    return Fit(state.global_step, time.monotonic() - started, state.best_global_step, state.best_metric)
+    state, seconds = trainer.state, time.monotonic() - started
+    half = torch.float16 if args.fp16 else torch.bfloat16 if args.bf16 else torch.float32
+    rates = throughput(trainer.clock, model.network, half, here)
+    return Fit(state.global_step, seconds, state.best_global_step, state.best_metric, rates)
 
 
 def _trainer(
