@@ -75,6 +75,6 @@ def _is_supported() -> bool:
 
 def _free_memory() -> int:
     """Return the bytes of memory that nothing uses; 0 where the system does not tell."""
-    if "SC_AVPHYS_PAGES" not in os.sysconf_names:
+    if "SC_AVPHYS_PAGES" not in getattr(os, "sysconf_names", ()):
         return 0
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
