@@ -164,6 +164,7 @@ def test_offline_what_is_not_in_the_cache_is_exit_4(online, hub, user):
     assert hub.requests[asked:] == []
 
 
+@pytest.mark.slow
 def test_with_the_hub_gone_the_cache_answers_and_says_so(online, hub, user):
     names = ("classify", "eval", "generate")
     with socket.socket() as taken:  # bound and not listening: the port answers nobody

@@ -107,6 +107,7 @@ def process(arguments: str, env: dict[str, str] | None = None) -> subprocess.Com
     )
 
 
+@pytest.mark.slow
 def test_a_classification_is_the_same_json_in_every_locale(classifier):
     line = f"LLMKIT classify -m {classifier} --json $'caf\\xc3\\xa9 \\xf0\\x9f\\x98\\x80'"
     runs = [process(line, env) for env in ({}, C_LOCALE, {"PYTHONIOENCODING": "ascii"})]

@@ -168,6 +168,7 @@ def test_weight_decay_spares_norms_and_biases_and_nothing_else(classifier, tmp_p
         tokenizer=AutoTokenizer.from_pretrained(classifier),
         encoded_train=row,
         encoded_validation=row,
+        run=RunOptions(),
     )
     args = arguments(recipe, 1, RunFolder(tmp_path), {}, CPU, "f1")
     trainer = TaskTrainer(job, Loss(), recipe.batch_size, model=model, args=args)

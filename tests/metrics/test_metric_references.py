@@ -146,6 +146,7 @@ PROBABILITIES = {
 }
 
 
+@pytest.mark.slow
 @CASES
 @given(classes())
 def test_metrics_of_classes_equal_scikit_learn(case):

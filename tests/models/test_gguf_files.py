@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 
 import pytest
+import tiny
 
 from llmkit.errors import extras
-from tests.support import tiny
 
 pytest.importorskip("gguf", reason="GGUF files are read and written by the gguf package")
 

@@ -76,6 +76,7 @@ def worker_of(pool: list[Workers], number: int) -> subprocess.Popen:
     return worker.process
 
 
+@pytest.mark.slow
 def test_workers_try_each_trial_once_and_leave_the_model_of_the_best(llmkit, reviews, classifier, tmp_path):
     run = tmp_path / "run"
     flags = ("--max-steps", "3", "--track", "none", "--search", "4", "--json")
