@@ -22,7 +22,7 @@ def source(models_root):
 
 @pytest.fixture(scope="module")
 def file(models_root, source):
-    from tests.support import gguf_models
+    import gguf_models
 
     made = models_root / "gguf" / "tiny.gguf"
     made.parent.mkdir(exist_ok=True)
