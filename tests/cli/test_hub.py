@@ -142,6 +142,7 @@ def test_only_what_is_needed_is_downloaded(online, hub):
     assert [target for target in fetched if target.endswith((".bin", ".onnx"))] == []
 
 
+@pytest.mark.slow
 def test_offline_the_cache_answers_and_the_hub_is_not_asked(online, hub, user):
     lines = [WORKING[name] + " --offline" for name in ("classify", "classify by commit", "eval", "embed", "generate")]
     retuned = WORKING["finetune"].replace("tuned", "offline") + " --offline"
@@ -187,6 +188,7 @@ def test_what_the_hub_refuses_is_said_with_its_code(hub, user):
     assert [line for line, one in ran.items() if one.out] == []
 
 
+@pytest.mark.slow
 def test_a_built_in_suite_measures_what_the_hub_has_and_names_what_it_has_not(online, hub, user):
     (ran,) = run(hub, user, ["eval glue -m acme/paraphrase --json"])
     assert (ran.code, ran.json["suite"], ran.json["exit_code"]) == (2, "glue", 2)

@@ -41,6 +41,7 @@ def test_the_wheel_holds_the_builtin_model_under_16_megabytes(wheel):
     assert "llmkit/py.typed" in sizes
 
 
+@pytest.mark.slow
 def test_every_module_imports_from_the_wheel(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")

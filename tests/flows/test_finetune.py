@@ -167,6 +167,7 @@ def test_rows_without_text_change_no_figure_between_finetune_and_eval(llmkit, tr
     assert values(measured.json) == values(trained.json)
 
 
+@pytest.mark.slow
 def test_the_same_seed_twice_gives_the_same_weights_and_another_seed_others(llmkit, trainable, tmp_path):
     once = ("--max-steps", "2", "--set", "eval_steps=2", "--set", "save_steps=2")
     for task, (data, model) in trainable.items():
@@ -227,6 +228,7 @@ def test_a_second_ctrl_c_stops_at_once(reviews, classifier, tmp_path, saved_each
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.slow
 def test_a_process_that_ctrl_c_stopped_goes_on_with_the_same_command(llmkit, reviews, classifier, tmp_path):
     often = ("--set", "eval_steps=5", "--set", "save_steps=5")
     flags = ("finetune", reviews, "-m", classifier, "--max-steps", "80", *often, "--dtype", "float32")
