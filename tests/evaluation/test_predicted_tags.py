@@ -90,6 +90,7 @@ def scored(truth: Rows, predicted: Rows):
     return TASK.answers.arrays_from_predictions(rows, predictions, settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("marks", "suffixed"), [("BI", False), ("BIES", False), ("IE", False), ("BI", True), ("BIES", True), ("I", False)]
 )

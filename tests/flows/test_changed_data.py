@@ -85,6 +85,7 @@ def test_a_run_is_not_taken_for_finished_with_other_rows(llmkit, mine, classifie
     assert "finished: nothing to do" in again.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", ["stopped", "running"])
 @pytest.mark.parametrize("kind", ["--seeds", "--search"])
 def test_a_series_that_was_stopped_does_not_go_on_with_other_rows(llmkit, mine, classifier, tmp_path, kind, status):

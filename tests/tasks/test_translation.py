@@ -188,6 +188,7 @@ def written(folder: Path, texts: list[str], prefix: str = "", source=None, targe
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_family_learns_and_translates_as_a_plain_script_does(llmkit, families, family, tmp_path):
     data, run = tmp_path / "data", tmp_path / "run"

@@ -172,6 +172,7 @@ def trained(file, model, folder, strategy, **groups):
     return llmkit.finetune(str(file), options, training_options=TrainingOptions(max_steps=6), run=run, **groups)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_process_under_fsdp_learns_what_it_learns_without(fsdp_on_cpu, tmp_path, classifier, kind):
     file = write_jsonl(tmp_path / "rows.jsonl", tiny.reviews(60))

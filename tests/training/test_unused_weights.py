@@ -42,6 +42,7 @@ class Gradients(TrainerCallback):
         self.without = [name for name, weights in trained if weights.grad is None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("less", LESS)
 @pytest.mark.parametrize("task", [task for task in CASES if "finetune" in TASKS[task].commands])
 def test_each_trained_weight_has_a_gradient(request, tmp_path, monkeypatch, task, less):
