@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from llmkit import models, runs, tasks
@@ -20,7 +21,7 @@ from llmkit.output.report import Report
 from llmkit.runs.interrupts import StopRequest
 from llmkit.tasks import Task, TaskSettings
 from llmkit.tasks.base.answers import Answer, Prediction
-from llmkit.tasks.base.encoding import EncodedRow
+from llmkit.tasks.base.encoding import Collator, EncodedRow
 from llmkit.tasks.encoding.batches import batches, on_device, row_tokens, tokens_per_batch
 
 if TYPE_CHECKING:
@@ -82,13 +83,16 @@ class PredictionLoop:
         self.model.train(was_training)
         return [done[row] for row in range(len(encoded))]
 
+    @cached_property
+    def _collate(self) -> Collator:
+        return self.task.encoding.collator(self.tokenizer, self.settings)
+
     def _predicted(self, rows: list[EncodedRow]) -> list[Prediction]:
         """Return the prediction for each of some rows: in two halves where no batch size says and memory is short."""
         import torch
 
         try:
-            collate = self.task.encoding.collator(self.tokenizer, self.settings)
-            return self.task.answers.predict(self.model, on_device(collate(rows), self.model), self.settings)
+            return self.task.answers.predict(self.model, on_device(self._collate(rows), self.model), self.settings)
         except torch.OutOfMemoryError:
             if self.batch_size is not None or len(rows) == 1:
                 raise
