@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from llmkit.cli.shared.answers import prepare_to_ask
 from llmkit.options import ChatOptions, ModelOptions, TalkOptions
 from llmkit.options.flags import option_groups, with_examples
-from llmkit.output.report import Report, quiet_libraries
+from llmkit.output.report import Report
 
 
 @with_examples(
@@ -19,12 +20,7 @@ def chat(*, model: ModelOptions, decoding: ChatOptions, talk: TalkOptions) -> No
 
     Greedy, unless a sampling flag is given. From a pipe, each line is a turn, and the answers alone are printed.
     """
-    quiet_libraries(talk, model.offline)
-    from llmkit.models import require_folder
-    from llmkit.models.deferred_modules import defer_modules
-
-    defer_modules()
-    require_folder(model)  # before all that answers is imported
+    prepare_to_ask(model, talk)
     from llmkit.cli.shared.chat_loop import ChatLoop
     from llmkit.inference.chat import Chat
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from llmkit.cli.launch import run_on_ranks
-from llmkit.cli.shared.answers import SERVER, answer_file, answer_texts, require_input
+from llmkit.cli.shared.answers import SERVER, answer_file, answer_texts, prepare_to_ask, require_input
 from llmkit.cli.shared.stdin import stdin_lines
 from llmkit.options import ClassifyRequest
 from llmkit.options.flags import option_groups, with_examples
-from llmkit.output.report import Report, quiet_libraries
+from llmkit.output.report import Report
 
 if TYPE_CHECKING:
     from llmkit.inference.prediction import Predictor
@@ -38,12 +38,7 @@ def classify(call: typer.Context, *, request: ClassifyRequest) -> None:
     one_process = SERVER if request.engine.asks_server else None if rows.input else ONE_PROCESS
     run_on_ranks(call, request.launch, request.model.device, talk, one_process)
     texts = request.texts or ([] if rows.input else stdin_lines(rows.encoding, "classify"))
-    quiet_libraries(talk, request.model.offline)
-    from llmkit.models import require_folder
-    from llmkit.models.deferred_modules import defer_modules
-
-    defer_modules()
-    require_folder(request.model)  # before all that answers is imported
+    prepare_to_ask(request.model, talk)
     from llmkit.inference.prediction import Predictor, resolve_task_and_model
 
     report = Report(talk)

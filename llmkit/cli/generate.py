@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from llmkit.cli.launch import run_on_ranks
-from llmkit.cli.shared.answers import SERVER, answer_file, answer_texts, require_input
+from llmkit.cli.shared.answers import SERVER, answer_file, answer_texts, prepare_to_ask, require_input
 from llmkit.cli.shared.completions import print_completions
 from llmkit.cli.shared.sources import show_passages
 from llmkit.cli.shared.stdin import flag_text, stdin_prompt
 from llmkit.options import GenerateRequest
 from llmkit.options.flags import option_groups, with_examples
-from llmkit.output.report import Report, quiet_libraries
+from llmkit.output.report import Report
 
 if TYPE_CHECKING:
     from llmkit.inference.answering import Answerer
@@ -44,13 +44,7 @@ def generate(call: typer.Context, *, request: GenerateRequest) -> None:
     one_process = SERVER if request.endpoint.asks_server else None if rows.input else ONE_PROCESS
     run_on_ranks(call, request.launch, request.model.device, talk, one_process)
     prompts = request.prompts or ([] if rows.input else [stdin_prompt(rows.encoding)])
-    quiet_libraries(talk, request.model.offline)
-    from llmkit.models import require_folder
-    from llmkit.models.deferred_modules import defer_modules
-
-    defer_modules()
-    if request.endpoint.endpoint is None:
-        require_folder(request.model)  # before all that answers is imported
+    prepare_to_ask(request.model, talk, is_here=request.endpoint.endpoint is None)
     from llmkit.inference.prediction import resolve_task_and_model
     from llmkit.models import BUILTIN_NAME
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from llmkit.cli.shared.sources import say_sources
 from llmkit.distributed.world import world
-from llmkit.options import LaunchOptions, RowOptions, TalkOptions
+from llmkit.options import LaunchOptions, ModelOptions, RowOptions, TalkOptions
 from llmkit.options.urls import is_url
-from llmkit.output.report import Report
+from llmkit.output.report import Report, quiet_libraries
 
 SERVER = "a server answers, and --concurrency says how many requests wait there at a time"
 
@@ -17,6 +17,23 @@ if TYPE_CHECKING:
     from llmkit.data.columns import Row
     from llmkit.inference.answering import Answerer, Prepared
     from llmkit.inference.row_files import RowJob
+
+
+def prepare_to_ask(model: ModelOptions, talk: TalkOptions, is_here: bool = True) -> None:
+    """Settle what the libraries say and load, and look at a model folder, before what answers is imported.
+
+    `is_here` is False for a model that a server has.
+
+    Raises:
+        ModelError: the folder holds no model.
+    """
+    quiet_libraries(talk, model.offline)
+    from llmkit.models import require_folder
+    from llmkit.models.deferred_modules import defer_modules
+
+    defer_modules()
+    if is_here:
+        require_folder(model)
 
 
 def require_input(options: RowOptions) -> None:
