@@ -177,57 +177,67 @@ def _weights(module: nn.Module) -> torch.Tensor:
     return weights if isinstance(module, nn.Linear) else weights.t()
 
 
-class Int8Linear(nn.Module):
-    """A linear layer of 8-bit weights, with a scale for each output: symmetric, the largest weight is 127."""
+class QuantizedLinear(nn.Module):
+    """A linear layer of weights in fewer bits, by the product of a subclass; its bias stays as it is."""
 
-    weight: torch.Tensor
-    scales: torch.Tensor
     bias: torch.Tensor | None
 
     def __init__(self, weights: torch.Tensor, bias: torch.Tensor | None) -> None:
         super().__init__()
         self.out_features, self.in_features = weights.shape
-        pieces = [_in_eight_bits(piece) for piece in torch.split(weights, ROWS_AT_ONCE)]
-        self.register_buffer("weight", torch.cat([levels for levels, _ in pieces]))
-        self.register_buffer("scales", torch.cat([scales for _, scales in pieces]))
         self.register_buffer("bias", bias)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return the outputs: ... x out_features, of inputs that are ... x in_features."""
-        rows = inputs.reshape(-1, self.in_features)
-        if rows.shape[0] <= ROWS_OF_PRODUCT:
-            outputs: torch.Tensor = torch.ops.aten._weight_int8pack_mm(rows, self.weight, self.scales)
-        else:
-            outputs = nn.functional.linear(rows, self.weight.to(rows.dtype)) * self.scales
+        outputs = self.product(inputs.reshape(-1, self.in_features))
         outputs = outputs if self.bias is None else outputs + self.bias
         return outputs.view(*inputs.shape[:-1], self.out_features)
 
+    def product(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the outputs without the bias, rows x out_features, of rows x in_features."""
+        raise NotImplementedError
 
-class Int4Linear(nn.Module):
+
+class Int8Linear(QuantizedLinear):
+    """A linear layer of 8-bit weights, with a scale for each output: symmetric, the largest weight is 127."""
+
+    weight: torch.Tensor
+    scales: torch.Tensor
+
+    def __init__(self, weights: torch.Tensor, bias: torch.Tensor | None) -> None:
+        super().__init__(weights, bias)
+        pieces = [_in_eight_bits(piece) for piece in torch.split(weights, ROWS_AT_ONCE)]
+        self.register_buffer("weight", torch.cat([levels for levels, _ in pieces]))
+        self.register_buffer("scales", torch.cat([scales for _, scales in pieces]))
+
+    def product(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the outputs without the bias, rows x out_features, of rows x in_features."""
+        if rows.shape[0] > ROWS_OF_PRODUCT:
+            return nn.functional.linear(rows, self.weight.to(rows.dtype)) * self.scales
+        outputs: torch.Tensor = torch.ops.aten._weight_int8pack_mm(rows, self.weight, self.scales)
+        return outputs
+
+
+class Int4Linear(QuantizedLinear):
     """A linear layer of 4-bit weights, with a scale and an offset for each group of inputs."""
 
     packed: torch.Tensor
     scales_and_offsets: torch.Tensor
-    bias: torch.Tensor | None
 
     def __init__(self, weights: torch.Tensor, bias: torch.Tensor | None) -> None:
-        super().__init__()
-        self.out_features, self.in_features = weights.shape
+        super().__init__(weights, bias)
         pieces = [_in_four_bits(piece) for piece in torch.split(weights, ROWS_AT_ONCE)]
         levels = torch.cat([levels for levels, _ in pieces])
         packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(levels.to(torch.int32), 1)
         self.register_buffer("packed", packed)
         self.register_buffer("scales_and_offsets", torch.cat([grid for _, grid in pieces], dim=1).contiguous())
-        self.register_buffer("bias", bias)
 
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return the outputs: ... x out_features, of inputs that are ... x in_features."""
-        rows = inputs.reshape(-1, self.in_features)
+    def product(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the outputs without the bias, rows x out_features, of rows x in_features."""
         outputs: torch.Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(
             rows, self.packed, GROUP, self.scales_and_offsets
         )
-        outputs = outputs if self.bias is None else outputs + self.bias
-        return outputs.view(*inputs.shape[:-1], self.out_features)
+        return outputs
 
 
 def _in_eight_bits(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
