@@ -39,7 +39,8 @@ def classify(call: typer.Context, *, request: ClassifyRequest) -> None:
     run_on_ranks(call, request.launch, request.model.device, talk, one_process)
     texts = request.texts or ([] if rows.input else stdin_lines(rows.encoding, "classify"))
     prepare_to_ask(request.model, talk)
-    from llmkit.inference.prediction import Predictor, resolve_task_and_model
+    from llmkit.inference.answering import resolve_task_and_model
+    from llmkit.inference.prediction import Predictor
 
     report = Report(talk)
     if request.model.model is None:

@@ -45,7 +45,7 @@ def generate(call: typer.Context, *, request: GenerateRequest) -> None:
     run_on_ranks(call, request.launch, request.model.device, talk, one_process)
     prompts = request.prompts or ([] if rows.input else [stdin_prompt(rows.encoding)])
     prepare_to_ask(request.model, talk, is_here=request.endpoint.endpoint is None)
-    from llmkit.inference.prediction import resolve_task_and_model
+    from llmkit.inference.answering import resolve_task_and_model
     from llmkit.models import BUILTIN_NAME
 
     report = Report(talk)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 import numpy as np
 
-from llmkit import models
+from llmkit import models, tasks
 from llmkit.data.columns import Row, text_of
-from llmkit.errors import ModelError
+from llmkit.errors import ModelError, OptionError
 from llmkit.inference.row_files import RowJob, SpelledRows, TextCounts
 from llmkit.models import ResolvedModel
-from llmkit.options import ModelOptions
+from llmkit.options import AskOptions, ModelOptions
 from llmkit.output.report import Report
+from llmkit.tasks import Task
 from llmkit.tasks.base.answers import Answer
 
 if TYPE_CHECKING:
@@ -164,3 +165,26 @@ def why_not_finite(dtype: str) -> str:
     """Return a phrase on what may be wrong with a model of a precision whose answers are not finite numbers."""
     name, damaged = dtype.removeprefix("torch."), "its weights are damaged"
     return damaged if name == "float32" else f"{damaged}, or {name} overflows and --dtype float32 would not"
+
+
+def resolve_task_and_model(
+    verb: str,
+    options: ModelOptions,
+    asked: AskOptions,
+    report: Report,
+    default: str | None = None,
+    inputs: Collection[str] = (),
+) -> tuple[Task, ResolvedModel]:
+    """Return the task that a model does in a command, and the model; `inputs`: roles that are given beside the first.
+
+    Raises:
+        ModelError, OptionError: there is no such model, or it does no task of the command.
+    """
+    tasks.require_known(asked.task)
+    resolved = models.resolve_model(options, report, default)
+    task = tasks.for_model(resolved.config, verb, resolved.name, asked.task, asked, inputs)[0]
+    if asked.windows is not None and not task.answers.pools_windows:
+        by_itself = "windows" in (task.encoding.overlong_rows or "")
+        why = "reads a long text in windows without it" if by_itself else "reads no text in windows"
+        raise OptionError(f"--windows: {task.name} {why}; leave it out")
+    return task, resolved

@@ -10,8 +10,8 @@ from typing import Literal
 from llmkit.data.turns import Message
 from llmkit.errors import DataError, ModelError
 from llmkit.errors.characters import require_characters
+from llmkit.inference.answering import resolve_task_and_model
 from llmkit.inference.generation import Generator
-from llmkit.inference.prediction import resolve_task_and_model
 from llmkit.inference.prompt_batches import EncodedPrompt
 from llmkit.inference.transcripts import line_of, load_conversation, save_conversation
 from llmkit.models.text.prompts import encode_chat, require_system

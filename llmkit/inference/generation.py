@@ -12,8 +12,7 @@ from llmkit import tasks
 from llmkit.data.columns import Row, column_for
 from llmkit.errors import DataError, ModelError, OptionError, one_line, shortened
 from llmkit.errors.characters import require_characters
-from llmkit.inference.answering import Answerer
-from llmkit.inference.prediction import resolve_task_and_model
+from llmkit.inference.answering import Answerer, resolve_task_and_model
 from llmkit.inference.prompt_batches import EncodedPrompt, answer_to, prompt_batches
 from llmkit.inference.row_files import SpelledRows
 from llmkit.inference.streaming import AnswerStops

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from llmkit import models, runs, tasks
+from llmkit import runs, tasks
 from llmkit.data.columns import Row, dataset_of, dataset_of_rows, given_texts, text_of
 from llmkit.distributed.world import ALONE, World
 from llmkit.errors import DataError, OptionError, Stopped
 from llmkit.inference.answer_cache import AnswerCache
-from llmkit.inference.answering import Answerer, LongTexts, first_not_finite, not_finite, rows_together
+from llmkit.inference.answering import (
+    Answerer,
+    LongTexts,
+    first_not_finite,
+    not_finite,
+    resolve_task_and_model,
+    rows_together,
+)
 from llmkit.inference.row_files import TextCounts, inputs_of, require_alike
 from llmkit.models import ResolvedModel
 from llmkit.options import AskOptions, ModelOptions, RowOptions
@@ -117,29 +124,6 @@ def predict(
 ) -> list[Prediction]:
     """Return the task's prediction for each encoded row, in order: see `PredictionLoop`."""
     return PredictionLoop(task, model, tokenizer, settings, batch_size).run(encoded)
-
-
-def resolve_task_and_model(
-    verb: str,
-    options: ModelOptions,
-    asked: AskOptions,
-    report: Report,
-    default: str | None = None,
-    inputs: Collection[str] = (),
-) -> tuple[Task, ResolvedModel]:
-    """Return the task that a model does in a command, and the model; `inputs`: roles that are given beside the first.
-
-    Raises:
-        ModelError, OptionError: there is no such model, or it does no task of the command.
-    """
-    tasks.require_known(asked.task)
-    resolved = models.resolve_model(options, report, default)
-    task = tasks.for_model(resolved.config, verb, resolved.name, asked.task, asked, inputs)[0]
-    if asked.windows is not None and not task.answers.pools_windows:
-        by_itself = "windows" in (task.encoding.overlong_rows or "")
-        why = "reads a long text in windows without it" if by_itself else "reads no text in windows"
-        raise OptionError(f"--windows: {task.name} {why}; leave it out")
-    return task, resolved
 
 
 class Predictor(Answerer[Row]):

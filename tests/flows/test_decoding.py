@@ -265,8 +265,8 @@ TEXTS = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(TEXTS, min_size=2, max_size=8), stops=st.lists(TEXTS, max_size=2))
 def test_streamed_is_whole_is_a_batch_of_one_is_a_batch_of_eight(chatting, texts, stops):
+    from llmkit.inference.answering import resolve_task_and_model
     from llmkit.inference.generation import Generator
-    from llmkit.inference.prediction import resolve_task_and_model
     from llmkit.options import AskOptions, GenerateRequest
     from llmkit.options.base import TalkOptions
     from llmkit.output.report import Report
