@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LAUNCHER, FOLDER, SIZE, TIMEOUT = (f"LLMKIT_LAUNCH_{name}" for name in ("PID", "FOLDER", "SIZE", "TIMEOUT"))
 LAUNCHED_VERBS = ("pretrain", "finetune", "eval", "classify", "embed", "generate")
 CAUSE = "llmkit/cause"  # the key of the shared store under which the cause of a failure is said to other nodes
+STOPPED = (75, 130)  # codes of a stop, which may come in the middle of a transfer
 OTHERS_TURN = 3.0  # seconds in which the other processes may fail of the same
 
 
@@ -68,6 +69,8 @@ class Rank:
         local, deadline = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), time.monotonic() + OTHERS_TURN
         while not end.consequence and len(outcomes(self.folder)) < local and time.monotonic() < deadline:
             time.sleep(0.05)
+        if end.code not in STOPPED:
+            _dissolve(only="gloo")  # NCCL may wait for those that failed
         return code
 
     def _leave_another(self, end: Outcome) -> int:
@@ -140,12 +143,17 @@ def _point(number: int, path: str, mode: int) -> None:
         os.close(opened)
 
 
-def _dissolve() -> None:
-    """Leave the process group in order, as NCCL wants it."""
+def _dissolve(only: str = "") -> None:
+    """Leave the process group in order, as NCCL wants it, and as gloo's threads need it not to abort the process.
+
+    With `only`, groups of another backend than that are left as they are.
+    """
     if "torch.distributed" not in sys.modules:
         return
     from torch import distributed
 
-    if distributed.is_available() and distributed.is_initialized():
+    if not distributed.is_available() or not distributed.is_initialized():
+        return
+    if only in ("", distributed.get_backend()):
         with contextlib.suppress(RuntimeError):
             distributed.destroy_process_group()
