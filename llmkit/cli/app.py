@@ -20,6 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from llmkit.cli.shared.standard_streams import prepare_streams, readable_arguments
+from llmkit.cli.shared.transformers_index import keep_transformers_index
 from llmkit.distributed.outcomes import lost_peer
 from llmkit.distributed.worker import LAUNCHED_VERBS, Rank, enter
 from llmkit.distributed.world import world
@@ -95,6 +96,7 @@ def _one_column_each(args: Sequence[str]) -> list[str]:
 
 
 def _load(name: str) -> Any:
+    keep_transformers_index()
     module = COMMANDS[name][0]
     function = getattr(importlib.import_module(f"llmkit.cli.{module}"), module)
     settings = CONTEXT | getattr(function, "context", {})

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from llmkit.cli.shared.named_files import require_named
 from llmkit.options import DataOptions, ModelOptions, SurveyOptions, TalkOptions
 from llmkit.options.flags import option_groups, with_examples
 from llmkit.output.atomic import write_whole
@@ -32,6 +33,7 @@ def data(
     those of the built-in model.
     """
     quiet_libraries(talk, model.offline)
+    require_named(model, [dataset])
     from llmkit.inspection.survey import survey
     from llmkit.output import survey as views
 

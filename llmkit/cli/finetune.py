@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from llmkit.cli.launch import run_on_ranks
+from llmkit.cli.shared.named_files import require_named
 from llmkit.cli.shared.trained import show_trained
 from llmkit.options import FinetuneRequest, TalkOptions
 from llmkit.options.flags import option_groups, with_examples
@@ -30,6 +31,7 @@ def finetune(call: typer.Context, request: FinetuneRequest, talk: TalkOptions) -
     alone = "the workers of --search are processes that train different trials" if request.series.workers > 1 else None
     run_on_ranks(call, request.launch, request.model.device, talk, alone)
     quiet_libraries(talk, request.model.offline)
+    require_named(request.model, request.dataset)
     from llmkit.training.finetuning import run_finetune
 
     report = Report(talk)

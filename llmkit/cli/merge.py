@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
+from llmkit.cli.shared.named_files import require_named
 from llmkit.options import MergeOptions, ModelOptions, TalkOptions
 from llmkit.options.flags import option_groups, with_examples
 from llmkit.output.report import Report, quiet_libraries
@@ -29,6 +31,7 @@ def merge(
     -m names the base, where it is not where the adapter says.
     """
     quiet_libraries(talk, model.offline)
+    require_named(replace(model, model=adapter))
     from llmkit.training.merging import merge as run_merge
 
     report = Report(talk)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from llmkit.cli.shared.named_files import require_named
 from llmkit.errors import OptionError, listing
 from llmkit.options import FinetuneRequest, PretrainRequest, TalkOptions
 from llmkit.options.flags import option_groups, with_examples
@@ -33,6 +34,8 @@ def plan(
     """
     request = _request(command)
     quiet_libraries(talk, request.model.offline)
+    named = request.dataset if isinstance(request, FinetuneRequest) else request.corpus
+    require_named(request.model, named)
     from llmkit.training.estimates.report import lines_of, table_of
     from llmkit.training.estimates.strategies import FORMULAS
     from llmkit.training.forecast import forecast

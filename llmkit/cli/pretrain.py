@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from llmkit.cli.launch import run_on_ranks
+from llmkit.cli.shared.named_files import require_named
 from llmkit.cli.shared.trained import show_trained
 from llmkit.options import PretrainRequest, TalkOptions
 from llmkit.options.flags import option_groups, with_examples
@@ -25,6 +26,7 @@ def pretrain(call: typer.Context, request: PretrainRequest, talk: TalkOptions) -
     """
     run_on_ranks(call, request.launch, request.model.device, talk)
     quiet_libraries(talk, request.model.offline)
+    require_named(request.model, request.corpus)
     from llmkit.training.pretraining import run_pretrain
 
     report = Report(talk)

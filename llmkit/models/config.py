@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from llmkit.errors import ModelError, listing, shortened
+from llmkit.errors import ModelError, did_you_mean, listing, shortened
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -118,3 +118,19 @@ def outputs_problem(values: Mapping[str, Any]) -> str | None:
     if is_classifier and isinstance(number, int) and number != len(id2label):
         return f"it names {len(id2label)} outputs in id2label and has num_labels {number}: correct one of them there"
     return None
+
+
+def unknown_type(values: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the type of a model that transformers does not know; None where it does."""
+    kind = values.get("model_type")
+    if not isinstance(kind, str) or "auto_map" in values:
+        return None
+    from transformers import __version__
+    from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
+
+    if kind in CONFIG_MAPPING_NAMES:
+        return None
+    return (
+        f"its model_type is {kind!r}{did_you_mean(kind, CONFIG_MAPPING_NAMES)}, which transformers {__version__} does "
+        "not know; a newer one may"
+    )

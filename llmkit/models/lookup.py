@@ -11,7 +11,7 @@ from llmkit import hub
 from llmkit.errors import HubError, ModelError, OptionError, brief
 from llmkit.models import adapters, gguf_files
 from llmkit.models.builtin import BUILTIN
-from llmkit.models.config import CLASSIFIERS, outputs_problem, with_config_values
+from llmkit.models.config import CLASSIFIERS, outputs_problem, unknown_type, with_config_values
 from llmkit.models.weight_files import check_headers, head_outputs, weight_fingerprint
 from llmkit.options import ModelOptions
 from llmkit.output.report import Report
@@ -112,7 +112,7 @@ def resolve_model(
 
 
 def require_folder(options: ModelOptions) -> None:
-    """Refuse a folder that holds no model, by its files alone: neither torch nor the tasks are imported for it.
+    """Refuse a folder that holds no model, by its files alone: torch is not imported for it.
 
     Raises:
         ModelError: as `resolve_model`.
@@ -125,8 +125,10 @@ def require_folder(options: ModelOptions) -> None:
         return
     adapters.require_no_inner_adapters(found.path, name)
     if not adapters.is_adapter(found.path):
-        _config_values(found, options)
+        values = _config_values(found, options) or {}
         check_headers(found.path, name)
+        if problem := unknown_type(values):
+            raise _unusable_config(name, ValueError(problem))
 
 
 def _files_of(name: str, options: ModelOptions, report: Report) -> ResolvedModel:

@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from stand_in_server import standing_in
 
 SCRIPT = """
@@ -42,6 +44,14 @@ CASES = {
     "generate --temperature -1 hi": "must be more than 0",
     "classify --input missing.csv": "there is no file",
     "embed --input no-config": "is a folder",
+    "finetune missing.csv": "no file or folder 'missing.csv'",
+    "finetune glue/mrpc -m no-weights": "holds no weights",
+    "pretrain missing.txt": "no file or folder 'missing.txt'",
+    "eval missing.jsonl": "no file or folder 'missing.jsonl'",
+    "eval glue/mrpc -m broken": "config.json that cannot be used",
+    "data missing.csv": "no file or folder 'missing.csv'",
+    "plan finetune glue/mrpc -m no-config": "has no config.json",
+    "merge no-config": "has no config.json",
 }
 
 
@@ -70,6 +80,20 @@ def test_it_is_said_before_the_libraries_are_imported(case, endings):
     assert code in (2, 4)
     assert CASES[case] in said
     assert loaded == []
+
+
+def test_an_unknown_type_of_model_is_said_before_torch_is_imported(tmp_path):
+    for name, config in {"strange": {"model_type": "lama"}, "own": {"model_type": "lama", "auto_map": {}}}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        save_file({"weight": np.zeros(1, np.float32)}, tmp_path / name / "model.safetensors")
+    ended = run([["generate", "hi", "-m", "strange"], ["finetune", "glue/mrpc", "-m", "strange"]], tmp_path)
+    says = "'strange' has a config.json that cannot be used: its model_type is 'lama' (did you mean 'llama'?), which "
+    assert [(code, said[: len(f"error: {says}")], loaded) for code, said, loaded in ended] == [
+        (2, f"error: {says}", ["transformers"])
+    ] * 2
+    [(code, said, loaded)] = run([["generate", "hi", "-m", "own"]], tmp_path)
+    assert (code, "--trust-remote-code" in said, loaded) == (2, True, [])
 
 
 def test_a_server_is_asked_without_the_libraries(tmp_path):
