@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -29,10 +30,13 @@ def same_text(outputs: Mapping[str, Output], inputs: object = None) -> str:
 
 
 def same_answers(outputs: Mapping[str, Output], inputs: object = None) -> str:
-    """Tell how many answers of a file are equal to those of each other way."""
-    (_, ours), *others = [(name, answers(output)) for name, output in outputs.items()]
-    told = [f"{sum(map(str.__eq__, ours, theirs))} of {len(ours)} as {name}" for name, theirs in others]
-    return "answers: " + ", ".join(told)
+    """Tell how many answers of a file are equal, of each two ways: in bfloat16 a batch can change them."""
+    found = {name: answers(output) for name, output in outputs.items()}
+    told = [
+        f"{sum(map(str.__eq__, found[one], found[other]))} of {len(found[one])} ({one}, {other})"
+        for one, other in itertools.combinations(found, 2)
+    ]
+    return f"equal answers: {'; '.join(told)}"
 
 
 def answers(output: Output) -> list[str]:
