@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pairs.measuring import environment
+from pairs.measuring import WayFailed, environment
 from pairs.ways import ROOT
 
 BUILTIN = ROOT / "llmkit" / "models" / "builtin" / "model"
@@ -140,7 +140,7 @@ class Inputs:
         command = [sys.executable, "-m", "llmkit", *(str(argument) for argument in arguments)]
         done = subprocess.run(command, capture_output=True, text=True, env=environment(self.cache), cwd=ROOT)
         if done.returncode:
-            raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
+            raise WayFailed(f"{' '.join(command)}\n{done.stderr[-2000:]}")
         return done.stdout
 
     def perplexity(self, model: Path, text: Path, *flags: str) -> float:

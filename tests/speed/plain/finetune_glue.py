@@ -32,7 +32,9 @@ arguments = TrainingArguments(
     seed=int(seed),
     report_to="none",
 )
-trainer = Trainer(model, arguments, train_dataset=data["train"], eval_dataset=data["validation"])
+trainer = Trainer(
+    model, arguments, train_dataset=data["train"], eval_dataset=data["validation"], processing_class=tokenizer
+)
 trained = trainer.train()
 answers = trainer.predict(data["validation"])
 trainer.save_model()

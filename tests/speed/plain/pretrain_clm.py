@@ -7,6 +7,7 @@ import json
 import math
 import sys
 
+import torch
 from datasets import load_dataset
 from transformers import (
     AutoConfig,
@@ -40,10 +41,16 @@ arguments = TrainingArguments(
     learning_rate=2e-3,
     max_steps=int(steps),
     bf16=precision == "bf16",
+    use_cpu=not torch.cuda.is_available(),
     report_to="none",
 )
 trainer = Trainer(
-    model, arguments, train_dataset=data["train"], eval_dataset=data["validation"], data_collator=default_data_collator
+    model,
+    arguments,
+    train_dataset=data["train"],
+    eval_dataset=data["validation"],
+    processing_class=tokenizer,
+    data_collator=default_data_collator,
 )
 trained = trainer.train()
 loss = trainer.evaluate()["eval_loss"]
