@@ -79,7 +79,12 @@ class Bench:
             try:
                 while self.missing(name) and self.one_round(ROWS[name]):
                     pass
-            except (WayFailed, LookupError) as reason:
+            except LookupError as reason:
+                print(f"{name}: not measured: {reason}", flush=True)
+                row = self.results["rows"].setdefault(name, {"rounds": [], "ways": []})
+                row |= {"what": self.what(ROWS[name]), "skipped": str(reason)}
+                stored.save(self.results, self.path)
+            except WayFailed as reason:
                 print(f"{name}: {reason}", file=sys.stderr, flush=True)
                 failed.append(name)
         return failed
@@ -89,7 +94,7 @@ class Bench:
         ways = row.ways(self.inputs)
         kept = self.results["rows"].setdefault(row.name, {"rounds": []})
         kept |= {
-            "what": row.what.format(decoder=self.inputs.decoder_name, encoder=self.inputs.encoder_name),
+            "what": self.what(row),
             "unit": row.unit,
             "of_memory": row.of_memory,
             "ways": [{"name": way.name, "kind": way.kind, "absent": way.absent} for way in ways],
@@ -109,6 +114,9 @@ class Bench:
         told = ", ".join(f"{name} {one['seconds']:.2f} s" for name, one in current["ways"].items())
         print(f"{row.name}, round {len(kept['rounds'])}: {told}; {current['quality'] or ''}", flush=True)
         return True
+
+    def what(self, row: Row) -> str:
+        return row.what.format(decoder=self.inputs.decoder_name, encoder=self.inputs.encoder_name)
 
     def warm(self, row: Row, ways: list[Way], kept: dict[str, Any]) -> None:
         """Before the first round of a short row, run each way once: files are then in memory for all."""

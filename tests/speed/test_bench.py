@@ -86,6 +86,8 @@ def test_the_table_names_date_and_machine_and_takes_its_place_in_a_text():
     ]
     text = table.table(kept, ["a", "b", "c"])
     assert text.startswith("2026-01-02: Some CPU, 2 cores, 24 GiB. The machine itself: matrix products 2 GFLOP/s in")
+    kept["rows"]["c"] = {"what": "another", "rounds": [], "ways": [], "skipped": "no data"}
+    assert "| another |  | not measured: no data |" in table.table(kept, ["c"])
     assert text.count("\n| a case |") == 1  # the row whose round is whole
     before = f"one\n{table.BEGIN}old\n{table.END}two\n"
     assert table.placed(before, text) == f"one\n{table.BEGIN}{text}{table.END}two\n"

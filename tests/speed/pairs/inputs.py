@@ -1,7 +1,8 @@
 """Models and data of the benchmark: real ones where the environment names them, else tiny ones made on the spot.
 
 $LLMKIT_SMOLLM2 is a folder of SmolLM2-135M-Instruct with its weights, $LLMKIT_REAL_HUB a folder laid out as the Hub is,
-with all-MiniLM-L6-v2 and the data sets; $LLMKIT_BENCH_GGUF a model of llama.cpp.
+with all-MiniLM-L6-v2 and the data sets. For optional peers: $LLMKIT_BENCH_GGUF is the decoder for llama.cpp,
+$LLMKIT_BENCH_CT2 for CTranslate2, $LLMKIT_BENCH_ONNX the classifier for ONNX Runtime.
 """
 
 from __future__ import annotations

@@ -62,6 +62,18 @@ def labels(output: Output) -> list[str]:
     return [row[column] for row in rows]
 
 
+def same_vectors(outputs: Mapping[str, Output], inputs: object = None) -> str:
+    """Tell the lowest cosine of a row's vectors, of llmkit and of each other way."""
+    import numpy as np
+
+    (_, ours), *others = [(name, np.load(str(output.file)).astype("float64")) for name, output in outputs.items()]
+    told = []
+    for name, theirs in others:
+        cosines = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+        told.append(f"{cosines.min():.5f} ({name})")
+    return f"lowest cosine {', '.join(told)}"
+
+
 def record(output: Output) -> dict[str, Any]:
     """Return run.json of a training of llmkit, or what the script of the plain way printed last."""
     if output.file is not None and (output.file / "run.json").is_file():

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from pairs.inputs import Inputs
-from pairs.quality import same_answers, same_labels
-from pairs.ways import Output, Row, Way, llmkit, plain
+from pairs.quality import same_answers, same_labels, same_vectors
+from pairs.ways import Output, Row, Way, llmkit, peer, plain
 
 
-def classify(rows: int, batches: bool = True) -> Callable[[Inputs], list[Way]]:
+def classify(rows: int) -> Callable[[Inputs], list[Way]]:
     def ways(inputs: Inputs) -> list[Way]:
         texts, model, name = inputs.texts(rows), inputs.classifier, f"classify-{rows}"
         files = [inputs.output(f"{name}-{way}.csv") for way in ("llmkit", "loop", "batches")]
@@ -23,7 +25,25 @@ def classify(rows: int, batches: bool = True) -> Callable[[Inputs], list[Way]]:
             plain("pipeline loop", "classify_loop.py", model, texts, files[1], file=files[1]),
             plain("pipeline, batch 32", "classify_batches.py", model, texts, files[2], 32, file=files[2]),
         ]
-        return found if batches else found[:2]
+        if rows == 2000:
+            file, other = os.environ.get("LLMKIT_BENCH_ONNX", ""), inputs.output(f"{name}-onnx.csv")
+            way = plain("onnx", "classify_onnxruntime.py", file, model, texts, other, file=other)
+            found.append(peer("onnxruntime", "onnxruntime", way, "" if file else "$LLMKIT_BENCH_ONNX names no model"))
+        return found
+
+    return ways
+
+
+def embed(rows: int) -> Callable[[Inputs], list[Way]]:
+    def ways(inputs: Inputs) -> list[Way]:
+        texts, model = inputs.texts(rows), inputs.encoder
+        files = [inputs.output(f"embed-{way}.npy") for way in ("llmkit", "loop", "st")]
+        st = plain("st", "embed_sentence_transformers.py", model, texts, files[2], file=files[2])
+        return [
+            llmkit("embed", "--input", texts, "--output", files[0], "-m", model, "--overwrite", file=files[0]),
+            plain("loop, one by one", "embed_loop.py", model, texts, files[1], file=files[1]),
+            peer("sentence-transformers", "sentence_transformers", st),
+        ]
 
     return ways
 
@@ -48,6 +68,8 @@ def generate(rows: int, tokens: int, mixed: bool) -> Callable[[Inputs], list[Way
 
 
 def lambada(inputs: Inputs) -> list[Way]:
+    if importlib.util.find_spec("lm_eval") is None:
+        raise LookupError("lm_eval is not installed")
     task, model, folder = inputs.lambada, inputs.decoder, inputs.output("lm-eval")
     ours = llmkit("eval", f"lm-eval:{task}", "-m", model, "--limit", 200, "--no-cache", "--json", "--quiet")
     arguments = ("--model", "hf", "--model_args", f"pretrained={model},dtype=float32", "--tasks", str(task))
@@ -81,6 +103,7 @@ def generated(inputs: Inputs, rows: int) -> Way:
 
 ROWS = [
     Row("classify-2000", "2,000 texts of a CSV labelled, {encoder}", classify(2000), 110, quality=labelled(2000)),
+    Row("embed-2000", "2,000 texts of a CSV embedded, {encoder}", embed(2000), 60, quality=same_vectors),
     Row("classify-10000", "10,000 texts of a CSV labelled, {encoder}", classify(10_000), 550, quality=labelled(10_000)),
     Row(
         "generate-32",

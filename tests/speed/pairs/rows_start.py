@@ -67,7 +67,11 @@ def script(inputs: Inputs, name: str = "generate") -> Way:
 
 
 def decode(inputs: Inputs) -> list[Way]:
-    return [answer(inputs), script(inputs)]
+    folder = os.environ.get("LLMKIT_BENCH_CT2", "")
+    given = ("generate_ctranslate2.py", folder, inputs.decoder, STORY, inputs.tokens)
+    way = plain("CTranslate2", *given, terminal=True, rate=tokens_a_second(inputs))
+    other = peer("ctranslate2", "ctranslate2", way, "" if folder else "$LLMKIT_BENCH_CT2 names no model")
+    return [answer(inputs), script(inputs), other]
 
 
 def fewer_bits(bits: str) -> Callable[[Inputs], list[Way]]:
@@ -97,7 +101,7 @@ def perplexities(bits: str) -> Callable[[Inputs], str]:
 
 def at_once(inputs: Inputs) -> list[Way]:
     both = {"copies": 2, "rate": None}
-    return [replace(way, **both) for way in decode(inputs)]
+    return [replace(way, **both) for way in decode(inputs)[:2]]
 
 
 ROWS = [

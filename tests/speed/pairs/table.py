@@ -14,7 +14,9 @@ def table(results: dict[str, Any], order: list[str]) -> str:
     lines = [described(results), "", f"| {' | '.join(HEADINGS)} |", "|" + "---|" * len(HEADINGS)]
     for name in order:
         row = results["rows"].get(name)
-        if row and complete(row):
+        if row and row.get("skipped") and not complete(row):
+            lines.append(f"| {row['what']} |  | not measured: {row['skipped']} |  |  |  |  |")
+        elif row and complete(row):
             lines += [f"| {' | '.join(cells)} |" for cells in row_cells(row)]
     return "\n".join(lines) + "\n"
 
