@@ -71,6 +71,7 @@ def test_results_are_read_as_they_were_written(tmp_path):
             row(one_round({"ours": 2.0}), kind="peer", absent="not installed"),
             ["a case", "2.00 s", "theirs: not installed", "", "", "", ""],
         ),
+        (row(one_round({"ours": 2.0})), ["a case", "2.00 s", "theirs: not measured yet", "", "", "", ""]),
     ],
 )
 def test_a_line_of_the_table_says_what_is_slower(found, expected):

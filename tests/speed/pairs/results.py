@@ -61,9 +61,10 @@ def complete(row: dict[str, Any]) -> list[dict[str, Any]]:
     return [each for each in row["rounds"] if all(name in each["ways"] for name in names)]
 
 
-def figures(row: dict[str, Any], way: str, key: str) -> list[float | None]:
-    """Return a figure of a way (seconds, peak_mb, rate) in each complete round."""
-    return [each["ways"][way][key] for each in complete(row)]
+def figures(row: dict[str, Any], ways: list[str], key: str) -> list[list[float | None]]:
+    """Return a figure (seconds, peak_mb, rate) of each of these ways, in the rounds in which all of them have run."""
+    rounds = [each["ways"] for each in row["rounds"] if all(way in each["ways"] for way in ways)]
+    return [[each[way][key] for each in rounds] for way in ways]
 
 
 def middle(values: Iterable[float | None]) -> float | None:

@@ -23,7 +23,7 @@ def classify(rows: int) -> Callable[[Inputs], list[Way]]:
         found = [
             llmkit("classify", *given, file=files[0]),
             plain("pipeline loop", "classify_loop.py", model, texts, files[1], file=files[1]),
-            plain("pipeline, batch 32", "classify_batches.py", model, texts, files[2], 32, file=files[2]),
+            plain("pipeline in batches of 32", "classify_batches.py", model, texts, files[2], 32, file=files[2]),
         ]
         if rows == 2000:
             file, other = os.environ.get("LLMKIT_BENCH_ONNX", ""), inputs.output(f"{name}-onnx.csv")
@@ -61,7 +61,7 @@ def generate(rows: int, tokens: int, mixed: bool) -> Callable[[Inputs], list[Way
         return [
             llmkit("generate", *ours, file=files[0]),
             plain("pipeline loop", "generate_loop.py", model, prompts, files[1], tokens, file=files[1]),
-            plain("pipeline, batch 8", *batches, file=files[2]),
+            plain("pipeline in batches of 8", *batches, file=files[2]),
         ]
 
     return ways

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from pairs.results import Ratio, complete, figures, middle, ratio
+from pairs.results import Ratio, figures, middle, ratio
 
 HEADINGS = ("case", "llmkit", "held against", "times as fast", "once running", "quality", "rounds")
 
 
 def table(results: dict[str, Any], order: list[str]) -> str:
-    """Return the table of all rows that have a complete round, in the order of the benchmark."""
+    """Return the table of all rows in which llmkit and another way have run, in the order of the benchmark."""
     lines = [described(results), "", f"| {' | '.join(HEADINGS)} |", "|" + "---|" * len(HEADINGS)]
     for name in order:
         row = results["rows"].get(name)
-        if row and row.get("skipped") and not complete(row):
+        if row and row.get("skipped") and not row["rounds"]:
             lines.append(f"| {row['what']} |  | not measured: {row['skipped']} |  |  |  |  |")
-        elif row and complete(row):
+        elif row and figures(row, [way["name"] for way in row["ways"][:2]], "seconds")[0]:
             lines += [f"| {' | '.join(cells)} |" for cells in row_cells(row)]
     return "\n".join(lines) + "\n"
 
@@ -44,20 +44,20 @@ def row_cells(row: dict[str, Any]) -> list[list[str]]:
     """Return a line for each way that llmkit is held against; the case, its figure and its quality in the first."""
     ours, *others = row["ways"]
     key = "peak_mb" if row["of_memory"] else "seconds"
-    mine = figures(row, ours["name"], key)
-    quality = next((each["quality"] for each in reversed(complete(row)) if each.get("quality")), "")
+    quality = next((each["quality"] for each in reversed(row["rounds"]) if each.get("quality")), "")
     lines = []
-    for other in others or [None]:
-        first = not lines
-        cells = [row["what"] if first else "", written(middle(mine), row) if first else ""]
-        if other is None:
-            cells += ["", "", "", quality, str(len(mine))]
-        elif other["absent"]:
-            cells += [f"{other['name']}: {other['absent']}", "", "", quality if first else "", ""]
+    for other in others:
+        cells = ["", "", "", "", "", "", ""]
+        if not lines:
+            cells[0], cells[5] = row["what"], quality
+            cells[1] = written(middle(figures(row, [ours["name"]], key)[0]), row)
+        mine, theirs = figures(row, [ours["name"], other["name"]], key)
+        if other["absent"] or not theirs:
+            cells[2] = f"{other['name']}: {other['absent'] or 'not measured yet'}"
         else:
-            theirs = figures(row, other["name"], key)
-            cells += [f"{other['name']} {written(middle(theirs), row)}", verdict(row, other, mine, theirs)]
-            cells += [running(row, ours, other), quality if first else "", str(len(theirs))]
+            cells[2] = f"{other['name']} {written(middle(theirs), row)}"
+            cells[3], cells[4] = verdict(row, other, mine, theirs), running(row, ours, other)
+            cells[6] = str(len(theirs))
         lines.append(cells)
     return lines
 
@@ -87,7 +87,7 @@ def marked(found: Ratio | None) -> str:
 
 def running(row: dict[str, Any], ours: dict[str, Any], other: dict[str, Any]) -> str:
     """Return the rates without start and end, and how they stand to one another."""
-    mine, theirs = (figures(row, way["name"], "rate") for way in (ours, other))
+    mine, theirs = figures(row, [ours["name"], other["name"]], "rate")
     found = ratio(zip(mine, theirs, strict=True))
     if found is None:
         return ""
