@@ -86,7 +86,9 @@ def test_the_table_names_date_and_machine_and_takes_its_place_in_a_text():
         {"bfloat16_gflops": value, "float32_gflops": 90.0, "read_gb_per_second": 27.5} for value in (1, 3)
     ]
     text = table.table(kept, ["a", "b", "c"])
-    assert text.startswith("2026-01-02: Some CPU, 2 cores, 24 GiB. The machine itself: matrix products 2 GFLOP/s in")
+    assert text.startswith(
+        "2026-01-02: Some CPU, 2 cores, 24 GiB. The machine at its best: matrix products 3 GFLOP/s in"
+    )
     kept["rows"]["c"] = {"what": "another", "rounds": [], "ways": [], "skipped": "no data"}
     assert "| another |  | not measured: no data |" in table.table(kept, ["c"])
     assert text.count("\n| a case |") == 1  # the row whose round is whole

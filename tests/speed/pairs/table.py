@@ -32,9 +32,9 @@ def described(results: dict[str, Any]) -> str:
     text += "".join(f", {name} {version}" for name, version in results["versions"].items())
     ceilings = results["ceilings"]
     if ceilings:
-        peak = {key: middle(one[key] for one in ceilings) or 0.0 for key in ceilings[0] if key != "date"}
+        peak = {key: max(one[key] for one in ceilings) for key in ceilings[0]}
         text += (
-            f". The machine itself: matrix products {peak['bfloat16_gflops']:,.0f} GFLOP/s in bfloat16,"
+            f". The machine at its best: matrix products {peak['bfloat16_gflops']:,.0f} GFLOP/s in bfloat16,"
             f" {peak['float32_gflops']:,.0f} in float32; memory read at {peak['read_gb_per_second']:.1f} GB/s"
         )
     return text + "."
