@@ -173,8 +173,7 @@ class Inputs:
                 {"sentence1": one, "sentence2": one if same else dice.choice(sentences), "label": int(same)}
                 for one, same in made
             ]
-        names = ("not_equivalent", "equivalent")
-        kept = [{key: row[key] for key in ("sentence1", "sentence2")} | {"label": names[row["label"]]} for row in rows]
+        kept = [{key: row[key] for key in ("sentence1", "sentence2")} | {"label": int(row["label"])} for row in rows]
         return self.made(f"pairs-{split}.jsonl", lambda path: write_jsonl(path, kept))
 
     def corpus(self, split: str, megabytes: float = 3.0) -> Path:

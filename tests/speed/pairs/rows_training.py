@@ -24,7 +24,19 @@ def finetune(rows: int | None) -> Callable[[Inputs], list[Way]]:
             return inputs.output(f"finetune-{count}-{name}")
 
         given = (model, train, validation)
-        ours = ("-m", model, "--validation", validation, "--metric", "f1", "-o", folder("llmkit"), *asked, *QUIET)
+        ours = (
+            "-m",
+            model,
+            "--validation",
+            validation,
+            "--metric",
+            "f1",
+            "--classes",
+            "-o",
+            folder("llmkit"),
+            *asked,
+            *QUIET,
+        )
         rate = printed("rows_per_second")
         return [
             llmkit("finetune", train, *ours, file=folder("llmkit"), rate=trained_rows),

@@ -23,7 +23,7 @@ def rows(file):
     """Return the rows of a file: their tokens and labels."""
     found = [json.loads(line) for line in Path(file).read_text().splitlines()]
     encoded = tokenizer([row["sentence1"] for row in found], [row["sentence2"] for row in found], truncation=True)
-    encoded["labels"] = [int(row["label"] == "equivalent") for row in found]
+    encoded["labels"] = [row["label"] for row in found]
     return [dict(zip(encoded, values)) for values in zip(*encoded.values())]
 
 

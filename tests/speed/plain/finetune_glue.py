@@ -19,8 +19,7 @@ data = load_dataset("json", data_files={"train": train, "validation": validation
 
 def encode(batch):
     length = {"padding": "max_length", "max_length": 128, "truncation": True}
-    labels = [int(label == "equivalent") for label in batch["label"]]
-    return {**tokenizer(batch["sentence1"], batch["sentence2"], **length), "label": labels}
+    return tokenizer(batch["sentence1"], batch["sentence2"], **length)
 
 
 data = data.map(encode, batched=True)
