@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test style check real coverage bench clean
+.PHONY: demo test style check real coverage bench bench-parts clean
 .DEFAULT_GOAL := demo
 
 $(BIN)/python:
@@ -31,6 +31,9 @@ coverage: $(VENV)/.installed-dev
 	$(MAKE) test ARGS="--cov --cov-report=term:skip-covered"
 
 bench: $(VENV)/.installed-dev
+	$(BIN)/python tests/speed/bench.py $(ARGS)
+
+bench-parts: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m benchmark -s $(ARGS)
 
 style: $(VENV)/.installed-dev

@@ -1,4 +1,4 @@
-"""lm-eval's model class against ours, on the same requests, side by side, as a ratio. `make bench` prints it."""
+"""lm-eval's model class against ours, on the same requests, side by side, as a ratio. `make bench-parts` prints it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much several processes and several requests at a time gain, side by side, in one run. `make bench` prints it."""
+"""How much several processes and requests at a time gain, side by side, in one run. `make bench-parts` prints it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Speed, side by side with what a user would run instead, in one run, as a ratio. `make bench` prints it."""
+"""Speed, side by side with what a user would run instead, in one run, as a ratio. `make bench-parts` prints it."""
 
 from __future__ import annotations
 
