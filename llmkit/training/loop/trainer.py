@@ -29,10 +29,12 @@ from llmkit.runs import RunFolder, drop_incomplete, newest_checkpoint
 from llmkit.runs.interrupts import StopRequest
 from llmkit.tasks.base.encoding import Batch, EncodedRow
 from llmkit.training.loop import strategies, tracking
+from llmkit.training.loop.allocator import kept_memory
 from llmkit.training.loop.arguments import arguments, precision
 from llmkit.training.loop.callbacks import DivergenceGuard, EarlyStopping, MetricsLogger, StopCallback, out_of_patience
 from llmkit.training.loop.checkpoints import require_resumable
 from llmkit.training.loop.chunked_loss import compute_in_chunks
+from llmkit.training.loop.dropout import quick_masks
 from llmkit.training.loop.job import Job, OpenModel, Session
 from llmkit.training.loop.losses import Loss
 from llmkit.training.loop.recipe import Recipe
@@ -209,7 +211,8 @@ def _fit(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> Fit:
         quiet = contextlib.redirect_stdout(sys.stderr)  # some trackers print
         with _stops_saved(job.folder), quiet, metrics_logger, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # it is accelerate's to change
-            _train(trainer, job.folder, recipe, job.run.strategy)
+            with _fast_steps(args):
+                _train(trainer, job.folder, recipe, job.run.strategy)
         if stopping.stops and trainer.state.global_step < trainer.state.max_steps:
             here.wait()
             _stopped(job.folder)
@@ -254,6 +257,17 @@ def _train(trainer: TaskTrainer, folder: RunFolder, recipe: Recipe, strategy: st
     best = folder.checkpoints / f"checkpoint-{state['best_global_step'] or state['global_step']}"
     trainer._load_from_checkpoint(str(best if best.is_dir() else checkpoint))
     trainer.state = type(trainer.state).load_from_json(str(checkpoint / "trainer_state.json"))
+
+
+@contextlib.contextmanager
+def _fast_steps(args: TrainingArguments) -> Iterator[None]:
+    """Let steps on a CPU take memory and draw masks as is fast there."""
+    with contextlib.ExitStack() as ways:
+        if args.device.type == "cpu":
+            ways.enter_context(kept_memory())
+            if not args.torch_compile:  # what is compiled draws its own
+                ways.enter_context(quick_masks())
+        yield
 
 
 @contextlib.contextmanager
