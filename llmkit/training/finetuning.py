@@ -27,7 +27,7 @@ from llmkit.training.estimates.estimate import say_estimate, warn_if_too_large
 from llmkit.training.estimates.strategies import suggested_strategy
 from llmkit.training.estimates.tracked import Subject
 from llmkit.training.jobs import Trained, finished
-from llmkit.training.loop import strategies
+from llmkit.training.loop import acceleration, strategies
 from llmkit.training.loop.arguments import checked_overrides, precision
 from llmkit.training.loop.recipe import require_one_schedule, require_rows_for_all
 from llmkit.training.planning import plan
@@ -148,6 +148,7 @@ def _require_possible(request: FinetuneRequest) -> None:
     require_devices(request.series.workers, request.model)
     adapters.require_available(request.adapter, device)
     strategies.require_possible(request.run.strategy, device, request.adapter)
+    acceleration.require_possible(request.run, request.model, device)
 
 
 def _require_rows_in_memory(request: FinetuneRequest) -> None:

@@ -30,7 +30,7 @@ from llmkit.output.result import TrainingSummary
 from llmkit.runs import require_shared
 from llmkit.runs.card import write_card
 from llmkit.runs.record import DataRecord, ModelRecord, RecipeRecord, RunRecord, ShareRecord
-from llmkit.training.loop import trainer
+from llmkit.training.loop import acceleration, trainer
 from llmkit.training.loop.arguments import precision
 from llmkit.training.loop.job import Job, OpenModel, Session
 from llmkit.training.loop.recipe import Recipe, say_recipe, with_learning_rate
@@ -83,6 +83,7 @@ def learn(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> train
     report.say(f"model: {parameters:,} parameters")
     if share.trained < share.total:
         report.say(share.description)
+    acceleration.prepare(network, job.run)
     recipe = with_learning_rate(recipe, parameters, job.resolved.config, job.lr_multiplier)
     if recipe.checkpoint_activations and not network.supports_gradient_checkpointing:
         raise ModelError(f"--checkpoint-activations: a {type(network).__name__} keeps its activations; leave it out")

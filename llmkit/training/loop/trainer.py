@@ -17,7 +17,7 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from datasets import Dataset
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback, TrainerControl, TrainingArguments, set_seed
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from llmkit import metrics, models
@@ -28,7 +28,7 @@ from llmkit.output.result import ThroughputRecord
 from llmkit.runs import RunFolder, drop_incomplete, newest_checkpoint
 from llmkit.runs.interrupts import StopRequest
 from llmkit.tasks.base.encoding import Batch, EncodedRow
-from llmkit.training.loop import strategies, tracking
+from llmkit.training.loop import acceleration, strategies, tracking
 from llmkit.training.loop.allocator import kept_memory
 from llmkit.training.loop.arguments import arguments, precision
 from llmkit.training.loop.callbacks import DivergenceGuard, EarlyStopping, MetricsLogger, StopCallback, out_of_patience
@@ -187,7 +187,9 @@ def _fit(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> Fit:
     mixed = precision(session.options, device)
     rows = len(job.encoded_train) if job.stream is None else 0  # of a stream no one knows: it has --max-steps
     unused = world().size > 1 and job.run.strategy == "ddp" and has_unused_weights(job, model)
-    engine = mixed | strategies.fields(job.run.strategy, model.network, unused)
+    loss = Loss(recipe.label_smoothing, recipe.class_weights, model.distillation_loss)
+    ways = acceleration.fields(job.run, session.report, needs_logits=not loss.is_models_own)
+    engine = mixed | strategies.fields(job.run.strategy, model.network, unused) | ways
     args = arguments(recipe, rows, job.folder, engine, device, job.best_metric)
     strategies.keep_precise(args)
     here = world()
@@ -207,7 +209,7 @@ def _fit(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> Fit:
         if job.run.profile and here.is_main:
             watching.append(Tracer(job.folder.path / TRACE))
         watching += [*session.callbacks, DivergenceGuard()]  # the last: it sees whether others want to save
-        trainer = _trainer(job, model, recipe, args, watching)
+        trainer = _trainer(job, (model.network, loss), recipe, args, watching)
         quiet = contextlib.redirect_stdout(sys.stderr)  # some trackers print
         with _stops_saved(job.folder), quiet, metrics_logger, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # it is accelerate's to change
@@ -225,12 +227,16 @@ def _fit(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> Fit:
 
 
 def _trainer(
-    job: Job, model: OpenModel, recipe: Recipe, args: TrainingArguments, callbacks: list[TrainerCallback]
+    job: Job,
+    model: tuple[PreTrainedModel, Loss],
+    recipe: Recipe,
+    args: TrainingArguments,
+    callbacks: list[TrainerCallback],
 ) -> TaskTrainer:
-    loss, here = Loss(recipe.label_smoothing, recipe.class_weights, model.distillation_loss), world()
-    if loss.is_models_own and job.run.strategy == "ddp" and not args.torch_compile:
-        compute_in_chunks(model.network)
-    made = TaskTrainer(job, loss, recipe.batch_size, model=model.network, args=args, callbacks=callbacks)
+    (network, loss), here = model, world()
+    if loss.is_models_own and job.run.strategy == "ddp" and not (args.torch_compile or args.use_liger_kernel):
+        compute_in_chunks(network)
+    made = TaskTrainer(job, loss, recipe.batch_size, model=network, args=args, callbacks=callbacks)
     if not here.is_main:
         set_seed(recipe.seed + here.rank)  # dropout of other rows is another
     return made
