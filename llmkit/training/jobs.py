@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from llmkit import data, models, runs
 from llmkit.distributed.world import world
-from llmkit.errors import DataError, ModelError
+from llmkit.errors import DataError, ModelError, ResourceError
 from llmkit.evaluation import Evaluation
 from llmkit.evaluation.assessing import assess
 from llmkit.evaluation.measuring import measure
@@ -66,8 +66,12 @@ def train(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> Train
         ModelError: the model cannot compute its activations twice.
         Stopped: a signal came and a checkpoint was saved.
         DivergedError: the loss or a weight is not finite.
+        ResourceError: a GPU has too little memory.
     """
-    fit = learn(job, model, recipe, session)
+    try:
+        fit = learn(job, model, recipe, session)
+    except torch.OutOfMemoryError as error:
+        raise ResourceError(f"out of memory on the GPU, {recipe.remedy}") from error
     del model  # the saved one is measured: not both in memory
     return conclude(job, fit, session)
 

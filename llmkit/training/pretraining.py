@@ -30,7 +30,7 @@ from llmkit.output.report import Report
 from llmkit.runs import RunFolder
 from llmkit.tasks import Task, TaskSettings
 from llmkit.tasks.base.language_modeling import text_column
-from llmkit.training.estimates.batch_size import with_auto_batch
+from llmkit.training.estimates.batch_size import with_auto_batch, with_room
 from llmkit.training.estimates.estimate import say_estimate, warn_if_too_large
 from llmkit.training.estimates.strategies import suggested_strategy
 from llmkit.training.estimates.tracked import Subject
@@ -104,6 +104,7 @@ def run_pretrain(request: PretrainRequest, report: Report, dry_run: bool = False
     job, start = _plan(request, report)
     subject = _subject(job, start, request, overrides, report)
     job = strategies.with_strategy(job, device, suggested_strategy(subject), report)
+    subject = replace(subject, recipe=with_room(subject, request.recipe))
     session = subject.session
     if dry_run:
         say_estimate(subject)

@@ -138,15 +138,21 @@ def say_estimate(subject: Subject) -> None:
         subject.session.report.warn("this does not fit: `llmkit plan` before the same command tells what would")
 
 
-def warn_if_too_large(subject: Subject) -> None:
-    """Warn, by the closed formula alone, of a training that takes more memory than there is."""
+def too_large(subject: Subject) -> tuple[int, int] | None:
+    """Return the bytes that a training takes by the closed formula and those that there are, if it takes more."""
     try:
         quick, here = quick_estimate(subject), memory_here(subject.device)
     except Exception:  # of any class: what cannot be built is refused in words when it is
-        return
-    if quick.memory.total > here:
+        return None
+    return (quick.memory.total, here) if quick.memory.total > here else None
+
+
+def warn_if_too_large(subject: Subject) -> None:
+    """Warn, by the closed formula alone, of a training that takes more memory than there is."""
+    found = too_large(subject)
+    if found is not None:
         subject.session.report.warn(
-            f"this takes about {gigabytes(quick.memory.total)} of memory by the closed formula, and there are "
-            f"{gigabytes(here)} here: a smaller --batch-size with --accumulate, --checkpoint-activations or --lora "
+            f"this takes about {gigabytes(found[0])} of memory by the closed formula, and there are "
+            f"{gigabytes(found[1])} here: a smaller --batch-size with --accumulate, --checkpoint-activations or --lora "
             "takes less, and `llmkit plan` tells how much"
         )
