@@ -23,11 +23,12 @@ from llmkit.options import (
 )
 from llmkit.options.training.search_space import described, read_space
 from llmkit.output.report import Report
+from llmkit.training.estimates.batch_size import with_room
 from llmkit.training.estimates.estimate import say_estimate, warn_if_too_large
 from llmkit.training.estimates.strategies import suggested_strategy
 from llmkit.training.estimates.tracked import Subject
 from llmkit.training.jobs import Trained, finished
-from llmkit.training.loop import strategies
+from llmkit.training.loop import acceleration, strategies
 from llmkit.training.loop.arguments import checked_overrides, precision
 from llmkit.training.loop.recipe import require_one_schedule, require_rows_for_all
 from llmkit.training.planning import plan
@@ -36,6 +37,7 @@ from llmkit.training.series.devices import require_devices
 from llmkit.training.series.search import Search, require_optuna
 from llmkit.training.series.seeds import say_plan, train_with_seeds
 from llmkit.training.series.space import space_for
+from llmkit.training.series.trial import TrialRun
 
 
 class FinetuneGroups(TypedDict, total=False):
@@ -109,6 +111,7 @@ def run_finetune(request: FinetuneRequest, report: Report, dry_run: bool = False
         identity["search_space"] = described(space)
     trial_run = plan(request, identity, overrides, report)
     device = models.pick_device(request.model.device)
+    trial_run = _with_room(trial_run, request)
     require_rows_for_all(trial_run.recipe, request.launch)
     suggestion = suggested_strategy(trial_run.subject)
     trial_run = replace(trial_run, job=strategies.with_strategy(trial_run.job, device, suggestion, report))
@@ -134,6 +137,12 @@ def run_finetune(request: FinetuneRequest, report: Report, dry_run: bool = False
     return trial_run.train() if series.seeds is None else train_with_seeds(trial_run, series.seeds, identity)
 
 
+def _with_room(trial_run: TrialRun, request: FinetuneRequest) -> TrialRun:
+    if request.series.search is not None:  # its trials can have other batches
+        return trial_run
+    return replace(trial_run, recipe=with_room(trial_run.subject, request.recipe))
+
+
 def _require_possible(request: FinetuneRequest) -> None:
     """Refuse what is known to be impossible before anything is opened.
 
@@ -148,6 +157,7 @@ def _require_possible(request: FinetuneRequest) -> None:
     require_devices(request.series.workers, request.model)
     adapters.require_available(request.adapter, device)
     strategies.require_possible(request.run.strategy, device, request.adapter)
+    acceleration.require_possible(request.run, request.model, device)
 
 
 def _require_rows_in_memory(request: FinetuneRequest) -> None:

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from llmkit import data, models, runs
 from llmkit.distributed.world import world
-from llmkit.errors import DataError, ModelError
+from llmkit.errors import DataError, ModelError, ResourceError
 from llmkit.evaluation import Evaluation
 from llmkit.evaluation.assessing import assess
 from llmkit.evaluation.measuring import measure
@@ -30,7 +30,7 @@ from llmkit.output.result import TrainingSummary
 from llmkit.runs import require_shared
 from llmkit.runs.card import write_card
 from llmkit.runs.record import DataRecord, ModelRecord, RecipeRecord, RunRecord, ShareRecord
-from llmkit.training.loop import trainer
+from llmkit.training.loop import acceleration, trainer
 from llmkit.training.loop.arguments import precision
 from llmkit.training.loop.job import Job, OpenModel, Session
 from llmkit.training.loop.recipe import Recipe, say_recipe, with_learning_rate
@@ -66,8 +66,12 @@ def train(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> Train
         ModelError: the model cannot compute its activations twice.
         Stopped: a signal came and a checkpoint was saved.
         DivergedError: the loss or a weight is not finite.
+        ResourceError: a GPU has too little memory.
     """
-    fit = learn(job, model, recipe, session)
+    try:
+        fit = learn(job, model, recipe, session)
+    except torch.OutOfMemoryError as error:
+        raise ResourceError(f"out of memory on the GPU, {recipe.remedy}") from error
     del model  # the saved one is measured: not both in memory
     return conclude(job, fit, session)
 
@@ -83,6 +87,7 @@ def learn(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> train
     report.say(f"model: {parameters:,} parameters")
     if share.trained < share.total:
         report.say(share.description)
+    acceleration.prepare(network, job.run)
     recipe = with_learning_rate(recipe, parameters, job.resolved.config, job.lr_multiplier)
     if recipe.checkpoint_activations and not network.supports_gradient_checkpointing:
         raise ModelError(f"--checkpoint-activations: a {type(network).__name__} keeps its activations; leave it out")

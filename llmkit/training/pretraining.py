@@ -30,12 +30,12 @@ from llmkit.output.report import Report
 from llmkit.runs import RunFolder
 from llmkit.tasks import Task, TaskSettings
 from llmkit.tasks.base.language_modeling import text_column
-from llmkit.training.estimates.batch_size import with_auto_batch
+from llmkit.training.estimates.batch_size import with_auto_batch, with_room
 from llmkit.training.estimates.estimate import say_estimate, warn_if_too_large
 from llmkit.training.estimates.strategies import suggested_strategy
 from llmkit.training.estimates.tracked import Subject
 from llmkit.training.jobs import Trained, finished, require_same_data, train
-from llmkit.training.loop import strategies
+from llmkit.training.loop import acceleration, strategies
 from llmkit.training.loop.arguments import checked_overrides, precision
 from llmkit.training.loop.job import Job, OpenModel, Session, between_steps
 from llmkit.training.loop.recipe import Recipe, amended, require_one_schedule, require_rows_for_all
@@ -100,9 +100,11 @@ def run_pretrain(request: PretrainRequest, report: Report, dry_run: bool = False
     device = models.pick_device(request.model.device)
     precision(request.model, device)
     strategies.require_possible(request.run.strategy, device)
+    acceleration.require_possible(request.run, request.model, device)
     job, start = _plan(request, report)
     subject = _subject(job, start, request, overrides, report)
     job = strategies.with_strategy(job, device, suggested_strategy(subject), report)
+    subject = replace(subject, recipe=with_room(subject, request.recipe))
     session = subject.session
     if dry_run:
         say_estimate(subject)

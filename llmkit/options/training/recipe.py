@@ -14,6 +14,7 @@ from llmkit.options.base import Options, seed_problems
 from llmkit.options.flags import flag
 
 Schedule = Literal["linear", "cosine", "constant", "inverse_sqrt"]
+AttnImplementation = Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"]
 Strategy = Literal["ddp", "fsdp", "fsdp-offload", "deepspeed-zero2", "deepspeed-zero3", "auto"]
 
 
@@ -198,6 +199,16 @@ class RunOptions(Options):
         Strategy,
         flag(panel="Run", help="What each process holds: ddp a whole model, the others a part; auto: what fits."),
     ] = "ddp"
+    attn_implementation: Annotated[
+        AttnImplementation | None,
+        flag(panel="Run", help="How attention is computed; default: sdpa where the model has it."),
+    ] = None
+    compile: Annotated[
+        bool, flag(panel="Run", help="Train through torch.compile: minutes of compiling; on a CPU it did not pay.")
+    ] = False
+    use_liger_kernel: Annotated[
+        bool, flag(panel="Run", help="Liger's fused kernels for the architectures that it knows, on an NVIDIA GPU.")
+    ] = False
 
     def problems(self) -> Iterator[str]:
         yield from self.writable(self.output)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from llmkit.distributed.world import world
-from llmkit.training.estimates.estimate import Estimate, estimate
+from llmkit.options import RecipeOptions
+from llmkit.training.estimates.estimate import Estimate, estimate, too_large
 from llmkit.training.estimates.memory import gigabytes, memory_here
 from llmkit.training.estimates.strategies import MARGIN
 from llmkit.training.estimates.tracked import Subject
@@ -40,23 +41,31 @@ def fitted(subject: Subject, available: int | None = None) -> tuple[Recipe, str]
 
     `available` are the bytes to fit in: those that are here unless given.
     """
-    recipe, count = subject.recipe, available or memory_here(subject.device)
+    count = available or memory_here(subject.device)
+    chosen, took = _divided(subject, count)
+    return chosen, f"--batch-size auto: {_described(chosen, took, count)}"
+
+
+def _divided(subject: Subject, count: int) -> tuple[Recipe, int]:
+    """Return the recipe with as many rows at once as fit in so many bytes, and what it takes."""
+    recipe = subject.recipe
     rows = recipe.batch_size * recipe.accumulation
     whole = estimate(replace(subject, recipe=replace(recipe, batch_size=rows, accumulation=1)))
     if whole.memory.total <= MARGIN * count:
-        size = rows
-        took = whole.memory.total
-    else:
-        growth = room(replace(subject, recipe=replace(recipe, batch_size=rows, accumulation=2)), None)
-        size = next((each for each in _divisors(rows) if each <= growth.rows(count)), 1)
-        took = round(growth.fixed + growth.per_row * size)
-    chosen = replace(recipe, batch_size=size, accumulation=rows // size)
+        return replace(recipe, batch_size=rows, accumulation=1), whole.memory.total
+    growth = room(replace(subject, recipe=replace(recipe, batch_size=rows, accumulation=2)), None)
+    possible = [each for each in _divisors(rows) if each >= subject.processes]
+    size = next((each for each in possible if each <= growth.rows(count)), possible[-1])
+    return replace(recipe, batch_size=size, accumulation=rows // size), round(growth.fixed + growth.per_row * size)
+
+
+def _described(chosen: Recipe, took: int, count: int) -> str:
+    size, times = chosen.batch_size, chosen.accumulation
     over = "" if took <= count else ", which may not fit"
-    sentence = (
-        f"--batch-size auto: {size} rows at once, {chosen.accumulation} times a step ({rows} rows as without it): "
+    return (
+        f"{size} rows at once, {times} times a step ({size * times} rows as without it): "
         f"about {gigabytes(took)} of the {gigabytes(count)} here{over}"
     )
-    return chosen, sentence
 
 
 def _divisors(number: int) -> Iterator[int]:
@@ -69,12 +78,37 @@ def with_auto_batch(subject: Subject, asked: bool) -> Recipe:
 
     A run that is gone on with keeps the batch that it was begun with. Of several processes the main one decides.
     """
-    recipe, begun = subject.recipe, subject.job.folder.begun.get("recipe")
     if not asked:
-        return recipe
-    if begun is not None:
-        return replace(recipe, batch_size=begun["batch_size"], accumulation=begun["accumulation"])
+        return subject.recipe
+    if subject.job.folder.begun.get("recipe") is not None:
+        return _as_begun(subject)
     here = world()
     chosen, sentence = here.from_main(fitted(subject) if here.is_main else None)
     subject.session.report.say(sentence)
     return chosen
+
+
+def with_room(subject: Subject, options: RecipeOptions) -> Recipe:
+    """Return the recipe with its batch in parts where it would not fit as a whole, and say it; else as it is.
+
+    It is left as it is where `options` say how many batches a step has. The closed formula tells whether it has to be
+    looked at, and a step without data whether it fits. As for the rest see `with_auto_batch`.
+    """
+    recipe, here = subject.recipe, world()
+    if options.accumulate is not None or recipe.batch_size * recipe.accumulation == 1:
+        return recipe
+    if subject.job.folder.begun.get("recipe") is not None:
+        return _as_begun(subject)
+    count = memory_here(subject.device)
+    is_needed = here.is_main and too_large(subject) is not None
+    chosen, took = here.from_main(_divided(subject, count) if is_needed else (recipe, 0))
+    if chosen.accumulation <= recipe.accumulation:
+        return recipe
+    described = _described(chosen, took, count)
+    subject.session.report.say(f"batch: {described}; --accumulate {recipe.accumulation} takes it whole")
+    return chosen
+
+
+def _as_begun(subject: Subject) -> Recipe:
+    begun = subject.job.folder.begun["recipe"]
+    return replace(subject.recipe, batch_size=begun["batch_size"], accumulation=begun["accumulation"])

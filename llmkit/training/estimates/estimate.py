@@ -13,7 +13,7 @@ from llmkit.training.estimates.tracked import Subject, track
 CUDA_CONTEXT = 600_000_000  # what a process holds of a GPU before its first tensor
 LATER_LIBRARIES = 40_000_000  # what a training imports and reads after its plan
 # what the C allocator holds beyond the tensors of a step: measured on the configurations of tests/real/test_memory.py
-ALLOCATOR_SHARE = 0.13
+ALLOCATOR_SHARE = 0.19  # of which 0.06 are what `kept_memory` keeps
 FROZEN_SHARE = 0.42  # of activations and temporary tensors, on top where few weights are trained
 CHECKPOINT_SHARE = 0.2  # the same where activations are computed twice
 ACCUMULATION_SHARE = 0.2  # the same where gradients of an earlier batch lie among those of the next
@@ -138,15 +138,21 @@ def say_estimate(subject: Subject) -> None:
         subject.session.report.warn("this does not fit: `llmkit plan` before the same command tells what would")
 
 
-def warn_if_too_large(subject: Subject) -> None:
-    """Warn, by the closed formula alone, of a training that takes more memory than there is."""
+def too_large(subject: Subject) -> tuple[int, int] | None:
+    """Return the bytes that a training takes by the closed formula and those that there are, if it takes more."""
     try:
         quick, here = quick_estimate(subject), memory_here(subject.device)
     except Exception:  # of any class: what cannot be built is refused in words when it is
-        return
-    if quick.memory.total > here:
+        return None
+    return (quick.memory.total, here) if quick.memory.total > here else None
+
+
+def warn_if_too_large(subject: Subject) -> None:
+    """Warn, by the closed formula alone, of a training that takes more memory than there is."""
+    found = too_large(subject)
+    if found is not None:
         subject.session.report.warn(
-            f"this takes about {gigabytes(quick.memory.total)} of memory by the closed formula, and there are "
-            f"{gigabytes(here)} here: a smaller --batch-size with --accumulate, --checkpoint-activations or --lora "
+            f"this takes about {gigabytes(found[0])} of memory by the closed formula, and there are "
+            f"{gigabytes(found[1])} here: a smaller --batch-size with --accumulate, --checkpoint-activations or --lora "
             "takes less, and `llmkit plan` tells how much"
         )

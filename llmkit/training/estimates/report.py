@@ -113,11 +113,9 @@ def _on_paper(known: Estimate, options: PlanOptions) -> Timing | None:
 
 def _remedies(subject: Subject, known: Estimate) -> Iterator[tuple[str, int]]:
     """Yield what takes less memory, with the bytes that it takes then."""
-    recipe, spec, batch = subject.recipe, subject.spec, known.rows
-    if batch > 1:
-        half = batch // 2
-        flags = f"--batch-size {half} --accumulate {-(-batch // half) * recipe.accumulation}"
-        yield flags, estimate(subject.with_batch_size(half)).memory.total
+    recipe, spec = subject.recipe, subject.spec
+    if recipe.halves is not None:
+        yield recipe.halves, estimate(subject.with_batch_size(recipe.half)).memory.total
     if not recipe.checkpoint_activations:
         changed = replace(subject, recipe=replace(recipe, checkpoint_activations=True))
         yield "--checkpoint-activations", estimate(changed).memory.total

@@ -41,6 +41,8 @@ FLAG_OF_FIELD = {
     "deepspeed": "--strategy",
     "fsdp": "--strategy",
     "fsdp_config": "--strategy",
+    "torch_compile": "--compile",
+    "use_liger_kernel": "--use-liger-kernel",
 }
 LIBRARY_SCHEDULES = {"constant": "constant_with_warmup"}  # what the library calls schedules that it names otherwise
 

@@ -52,6 +52,25 @@ class Recipe:
         total = self.accumulation * self.batch_size
         return str(total) if self.accumulation == 1 else f"{total} ({self.accumulation} x {self.batch_size})"
 
+    @property
+    def half(self) -> int:
+        """The most rows, up to half a batch, that divide it; 0 of one row."""
+        return next((each for each in range(self.batch_size // 2, 0, -1) if self.batch_size % each == 0), 0)
+
+    @property
+    def halves(self) -> str | None:
+        """The flags of the same training with a half at once; None where that is one row."""
+        times = self.accumulation * self.batch_size
+        return f"--batch-size {self.half} --accumulate {times // self.half}" if self.half else None
+
+    @property
+    def remedy(self) -> str:
+        """A phrase for the user on what takes less memory."""
+        others = "--checkpoint-activations or a smaller --max-length"
+        if self.halves is None:
+            return f"with one row at once; try {others}"
+        return f"with {self.batch_size} rows at once; try {self.halves}, which learns the same, {others}"
+
     def by_option(self) -> dict[str, Any]:
         """Return its values by the names of the options that set them."""
         values = asdict(self)

@@ -17,7 +17,7 @@ import torch
 from accelerate.data_loader import prepare_data_loader
 from datasets import Dataset
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback, TrainerControl, TrainingArguments, set_seed
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from llmkit import metrics, models
@@ -28,11 +28,13 @@ from llmkit.output.result import ThroughputRecord
 from llmkit.runs import RunFolder, drop_incomplete, newest_checkpoint
 from llmkit.runs.interrupts import StopRequest
 from llmkit.tasks.base.encoding import Batch, EncodedRow
-from llmkit.training.loop import strategies, tracking
+from llmkit.training.loop import acceleration, strategies, tracking
+from llmkit.training.loop.allocator import kept_memory
 from llmkit.training.loop.arguments import arguments, precision
 from llmkit.training.loop.callbacks import DivergenceGuard, EarlyStopping, MetricsLogger, StopCallback, out_of_patience
 from llmkit.training.loop.checkpoints import require_resumable
 from llmkit.training.loop.chunked_loss import compute_in_chunks
+from llmkit.training.loop.dropout import quick_masks
 from llmkit.training.loop.job import Job, OpenModel, Session
 from llmkit.training.loop.losses import Loss
 from llmkit.training.loop.recipe import Recipe
@@ -185,7 +187,9 @@ def _fit(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> Fit:
     mixed = precision(session.options, device)
     rows = len(job.encoded_train) if job.stream is None else 0  # of a stream no one knows: it has --max-steps
     unused = world().size > 1 and job.run.strategy == "ddp" and has_unused_weights(job, model)
-    engine = mixed | strategies.fields(job.run.strategy, model.network, unused)
+    loss = Loss(recipe.label_smoothing, recipe.class_weights, model.distillation_loss)
+    ways = acceleration.fields(job.run, session.report, needs_logits=not loss.is_models_own)
+    engine = mixed | strategies.fields(job.run.strategy, model.network, unused) | ways
     args = arguments(recipe, rows, job.folder, engine, device, job.best_metric)
     strategies.keep_precise(args)
     here = world()
@@ -205,11 +209,12 @@ def _fit(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> Fit:
         if job.run.profile and here.is_main:
             watching.append(Tracer(job.folder.path / TRACE))
         watching += [*session.callbacks, DivergenceGuard()]  # the last: it sees whether others want to save
-        trainer = _trainer(job, model, recipe, args, watching)
+        trainer = _trainer(job, (model.network, loss), recipe, args, watching)
         quiet = contextlib.redirect_stdout(sys.stderr)  # some trackers print
         with _stops_saved(job.folder), quiet, metrics_logger, warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # it is accelerate's to change
-            _train(trainer, job.folder, recipe, job.run.strategy)
+            with _fast_steps(args):
+                _train(trainer, job.folder, recipe, job.run.strategy)
         if stopping.stops and trainer.state.global_step < trainer.state.max_steps:
             here.wait()
             _stopped(job.folder)
@@ -222,12 +227,16 @@ def _fit(job: Job, model: OpenModel, recipe: Recipe, session: Session) -> Fit:
 
 
 def _trainer(
-    job: Job, model: OpenModel, recipe: Recipe, args: TrainingArguments, callbacks: list[TrainerCallback]
+    job: Job,
+    model: tuple[PreTrainedModel, Loss],
+    recipe: Recipe,
+    args: TrainingArguments,
+    callbacks: list[TrainerCallback],
 ) -> TaskTrainer:
-    loss, here = Loss(recipe.label_smoothing, recipe.class_weights, model.distillation_loss), world()
-    if loss.is_models_own and job.run.strategy == "ddp" and not args.torch_compile:
-        compute_in_chunks(model.network)
-    made = TaskTrainer(job, loss, recipe.batch_size, model=model.network, args=args, callbacks=callbacks)
+    (network, loss), here = model, world()
+    if loss.is_models_own and job.run.strategy == "ddp" and not (args.torch_compile or args.use_liger_kernel):
+        compute_in_chunks(network)
+    made = TaskTrainer(job, loss, recipe.batch_size, model=network, args=args, callbacks=callbacks)
     if not here.is_main:
         set_seed(recipe.seed + here.rank)  # dropout of other rows is another
     return made
@@ -254,6 +263,17 @@ def _train(trainer: TaskTrainer, folder: RunFolder, recipe: Recipe, strategy: st
     best = folder.checkpoints / f"checkpoint-{state['best_global_step'] or state['global_step']}"
     trainer._load_from_checkpoint(str(best if best.is_dir() else checkpoint))
     trainer.state = type(trainer.state).load_from_json(str(checkpoint / "trainer_state.json"))
+
+
+@contextlib.contextmanager
+def _fast_steps(args: TrainingArguments) -> Iterator[None]:
+    """Let steps on a CPU take memory and draw masks as is fast there."""
+    with contextlib.ExitStack() as ways:
+        if args.device.type == "cpu":
+            ways.enter_context(kept_memory())
+            if not args.torch_compile:  # what is compiled draws its own
+                ways.enter_context(quick_masks())
+        yield
 
 
 @contextlib.contextmanager
