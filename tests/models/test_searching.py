@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
+from llmkit.models.text import searching
 from llmkit.models.text.ends import AnswerEnds
 from llmkit.models.text.fused_decoder import fuse_decoder
 from llmkit.models.text.sampling import RowSampler
@@ -57,6 +58,19 @@ def test_the_answers_are_the_same(model, drawn, monkeypatch):
     assert sizes[0] == ROWS
     assert sizes == sorted(set(sizes), reverse=True)
     assert len(sizes) > 1 or not drawn
+
+
+def test_prompts_of_like_length_are_read_together(model, monkeypatch):
+    monkeypatch.setattr(searching, "PROMPTS_READ", 3)
+    together, widths = searched(model, drawn=False, may_leave=True), []
+    read = searching._cache_of
+    monkeypatch.setattr(
+        searching, "_cache_of", lambda of, few: widths.append(tuple(few["input_ids"].shape)) or read(of, few)
+    )
+    assert searched(model, drawn=False, may_leave=True) == together
+    assert widths == [(3, 5), (3, 6), (3, 7), (3, 8)]
+    monkeypatch.setattr(searching, "PADDED", 9)
+    assert searched(model, drawn=False, may_leave=True) == together
 
 
 def test_rows_that_stopped_before_stay_ended():

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
+PROMPTS_READ = 8  # at a time, of like length
+PADDED = 1.2  # times the tokens of prompts: where padding makes more of them, prompts of like length are read together
 STAY = 0.75  # of the rows: where no more than that go on, the others leave
 
 
@@ -76,6 +78,7 @@ def search(
         found = model.generate(**inputs, generation_config=config, stopping_criteria=criteria, **rules)
         return [row[start:] for row in found.tolist()]
     named = {_cache_name(model): cache}
+    _read_prompts(model, inputs, cache)
     rows = list(range(len(inputs["input_ids"])))
     new: list[list[int]] = [[] for _ in rows]
     while rows:
@@ -95,6 +98,46 @@ def search(
                 if rule is not None:
                     rule.keep(staying)
     return new
+
+
+def _read_prompts(model: PreTrainedModel, inputs: dict[str, torch.Tensor], cache: DynamicCache) -> None:
+    """Fill a cache with all but the last tokens of prompts, a few of like length at a time, where many are padded."""
+    import torch
+
+    mask = inputs["attention_mask"]
+    lengths, width = mask.sum(dim=1).tolist(), mask.shape[1] - 1
+    if mask.numel() <= PADDED * sum(lengths):
+        return
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    read = []
+    for start in range(0, len(order), PROMPTS_READ):
+        places = order[start : start + PROMPTS_READ]
+        tokens = max(lengths[place] for place in places) - 1
+        if tokens:
+            few = {name: values[places, width - tokens : width] for name, values in inputs.items()}
+            read.append((torch.tensor(places, device=mask.device), tokens, _cache_of(model, few)))
+    for number, layer in enumerate(cache.layers):
+        first = read[0][2].layers[number]
+        keys, values = (
+            each.new_zeros(len(lengths), each.shape[1], width, each.shape[3]) for each in (first.keys, first.values)
+        )
+        for rows, tokens, own in read:
+            keys[rows, :, width - tokens :] = own.layers[number].keys
+            values[rows, :, width - tokens :] = own.layers[number].values
+        layer.update(keys, values)
+
+
+def _cache_of(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> Any:
+    """Return the cache of some tokens, which are padded on the left."""
+    from transformers import DynamicCache
+
+    reader = model.base_model
+    own = DynamicCache(config=model.config.get_text_config(decoder=True))
+    given: dict[str, Any] = {**inputs, _cache_name(reader): own, "use_cache": True}
+    if "position_ids" in inspect.signature(reader.forward).parameters:
+        given["position_ids"] = (inputs["attention_mask"].cumsum(dim=1) - 1).clamp_(min=0)
+    reader(**given)
+    return own
 
 
 def _kept(
@@ -121,6 +164,6 @@ def _cache(model: PreTrainedModel) -> DynamicCache | None:
     return cache if all(type(layer) is DynamicLayer for layer in cache.layers) else None
 
 
-def _cache_name(model: PreTrainedModel) -> str:
+def _cache_name(model: Any) -> str:
     """Return what a model calls its cache: transformers 5.24 has another name than those before."""
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
