@@ -29,6 +29,7 @@ from llmkit.models.text.prompts import (
     uses_chat_template,
 )
 from llmkit.models.text.sampling import RowSampler, row_seed
+from llmkit.models.text.searching import search
 from llmkit.options import AskOptions, GenerateRequest, GenerationOptions, ModelOptions, TalkOptions
 from llmkit.output.report import Report
 from llmkit.runs.interrupts import StopRequest
@@ -40,7 +41,6 @@ from llmkit.tasks.encoding.language_codes import force_tokens
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-PROMPTS_PER_BATCH = 16  # where no batch size says
 NEW_TOKENS = 200  # of an answer, where neither a flag nor the task says
 PACKING_PAYS = 16  # new tokens from which on the time that packed weights save is more than packing takes
 
@@ -78,11 +78,11 @@ class Generator(Answerer[EncodedPrompt]):
         Raises:
             ModelError: they are missing or damaged.
         """
-        from llmkit.models.text.packed_linear import pack_linear_layers
+        from llmkit.models.text.fused_decoder import prepare_for_tokens
 
         model = super().model
         if self.max_new_tokens >= PACKING_PAYS:
-            pack_linear_layers(model)
+            prepare_for_tokens(model, fused=self.decoding.prompt_lookup is None)
         return model
 
     @cached_property
@@ -183,7 +183,7 @@ class Generator(Answerer[EncodedPrompt]):
         texts: list[list[str | None]] = [[None] * per_prompt for _ in prompts]
         batch_size = batch_size if self.decoding.prompt_lookup is None else 1
         by_length = self.resolved_decoding.reads_padding(self.is_encoder_decoder)
-        for rows in prompt_batches(prompts, batch_size or PROMPTS_PER_BATCH, self.max_new_tokens, by_length):
+        for rows in prompt_batches(prompts, batch_size, self.max_new_tokens, by_length):
             if len(rows) > 1 and self.model.dtype.itemsize == 2:
                 self._say_once(
                     f"in {str(self.model.dtype).removeprefix('torch.')} a text can change with the others of its "
@@ -243,8 +243,6 @@ class Generator(Answerer[EncodedPrompt]):
     ) -> list[list[int]]:
         """Return the new tokens of each sequence, those of a prompt one after the other; `numbers` are the prompts'."""
         import torch
-        from transformers import StoppingCriteriaList
-        from transformers.generation.logits_process import LogitsProcessorList
 
         model, decoding = self.model, self.resolved_decoding
         per_prompt = self.decoding.num_return_sequences
@@ -260,14 +258,10 @@ class Generator(Answerer[EncodedPrompt]):
         config = copy.deepcopy(decoding.config)
         config.max_new_tokens = min(prompt.max_new_tokens for prompt in prompts)
         try:
-            sampler = [] if decoding.sampling is None else [RowSampler(decoding.sampling, seeds)]
+            sampler = None if decoding.sampling is None else RowSampler(decoding.sampling, seeds)
             with torch.inference_mode(), as_own(model, config):
-                sequences = model.generate(
-                    **{name: tensor.to(model.device) for name, tensor in inputs.items()},
-                    generation_config=config,
-                    logits_processor=LogitsProcessorList(sampler),
-                    stopping_criteria=None if stops is None else StoppingCriteriaList([stops]),
-                )
+                on_device = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+                new = search(model, on_device, config, sampler, stops, decoding.looks_at_rows_alone)
         except (ValueError, TypeError) as error:
             if self.fields:
                 raise OptionError(f"--set: {one_line(error, 200)}") from error
@@ -275,14 +269,14 @@ class Generator(Answerer[EncodedPrompt]):
                 raise
             wrong = f"{self.resolved.name!r} cannot generate by its generation_config.json"
             raise ModelError(f"{wrong}: {one_line(error, 200)}; mend it") from error
-        return [decoding.ends.cut(row[start:]) for row in sequences.tolist()]
+        return [decoding.ends.cut(row) for row in new]
 
 
 def generate(
     prompts: Sequence[str] | str,
     model: str | ModelOptions | None = None,
     decoding: GenerationOptions | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     asked: AskOptions | None = None,
 ) -> list[list[str | None]]:
     """Continue prompts: for each a list of texts (None: it asks nothing); without a model, with the built-in one.
@@ -296,7 +290,7 @@ def generate(
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, str):
             raise DataError(f"prompt {number} is a {type(row).__name__}, {shortened(row)}; a text is wanted")
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise OptionError(f"batch_size must be at least 1, not {batch_size}")
     options = model if isinstance(model, ModelOptions) else ModelOptions(model=model)
     asked, report = asked or AskOptions(), Report()

@@ -8,6 +8,9 @@ from itertools import groupby
 
 from llmkit.tasks.base.answers import Answer
 
+PROMPTS_PER_BATCH = 64  # where no batch size says
+TOKENS_PER_BATCH = 16_384  # then, of prompts and answers, padding counted: what is kept of them takes memory
+
 
 @dataclass(frozen=True)
 class EncodedPrompt:
@@ -20,18 +23,28 @@ class EncodedPrompt:
 
 
 def prompt_batches(
-    prompts: Sequence[EncodedPrompt], batch_size: int, max_new_tokens: int, by_length: bool
+    prompts: Sequence[EncodedPrompt], batch_size: int | None, max_new_tokens: int, by_length: bool
 ) -> Iterator[list[int]]:
     """Yield the places of prompts of like length, of the same length alone where `by_length` says.
 
-    One that has room for fewer than `max_new_tokens` goes alone; one that asks nothing is left out.
+    Without a batch size they are up to 64 that fit a number of tokens. One that has room for fewer than
+    `max_new_tokens` goes alone; one that asks nothing is left out.
     """
     asking = [row for row, prompt in enumerate(prompts) if prompt.ids]
     order = sorted(asking, key=lambda row: len(prompts[row].ids))
     roomy = [row for row in order if prompts[row].max_new_tokens == max_new_tokens]
     for _, group in groupby(roomy, lambda row: len(prompts[row].ids) if by_length else 0):
-        rows = list(group)
-        yield from (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
+        batch: list[int] = []
+        for row in group:
+            tokens = (len(batch) + 1) * (len(prompts[row].ids) + max_new_tokens)
+            is_full = len(batch) >= (batch_size or PROMPTS_PER_BATCH) or (
+                batch_size is None and tokens > TOKENS_PER_BATCH
+            )
+            if batch and is_full:
+                yield batch
+                batch = []
+            batch.append(row)
+        yield batch
     yield from ([row] for row in order if prompts[row].max_new_tokens < max_new_tokens)
 
 

@@ -42,6 +42,15 @@ class AnswerStops:
         asked = self.stop_request is not None and self.stop_request.asked
         return torch.tensor([asked or answer.ended for answer in self.answers], device=input_ids.device)
 
+    @property
+    def ended(self) -> list[bool]:
+        """Which of the answers have ended."""
+        return [answer.ended for answer in self.answers]
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Go on with some of the answers."""
+        self.answers = [self.answers[place] for place in places]
+
     def show(self) -> None:
         """Hand over what of the first answer can be shown by now."""
         piece = self.answers[0].new_text() if self.emit is not None else ""

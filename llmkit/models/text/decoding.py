@@ -94,6 +94,11 @@ class Decoding:
         if self.num_beams > 1:
             raise OptionError("--prompt-lookup is for greedy search, and the model's own has beams: add --num-beams 1")
 
+    @property
+    def looks_at_rows_alone(self) -> bool:
+        """Whether no rule looks further than at the tokens of a row, so that rows can go on without the others."""
+        return self.num_beams == 1 and not _values(self.config, TEXT_FIELDS)
+
     def reads_padding(self, is_encoder_decoder: bool) -> bool:
         """Whether the text of a prompt depends on its padding, so that prompts of one length alone make a batch."""
         names = PADDED_FIELDS if is_encoder_decoder else (*PADDED_FIELDS, *PADDED_DECODER_FIELDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -20,14 +21,55 @@ class PackedLinear(nn.Linear):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__(linear.in_features, linear.out_features, bias=False, device="meta")
         self.weight, self.bias = linear.weight, linear.bias
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
+        self.packed: torch.Tensor | None = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Return the layer's outputs, (..., out_features), of inputs (..., in_features)."""
-        if torch.is_grad_enabled():
+        if self.packed is None or torch.is_grad_enabled():
             return super().forward(input)
         outputs: torch.Tensor = torch.ops.mkldnn._linear_pointwise(input, self.packed, self.bias, "none", [], "")
         return outputs
+
+
+class JointLinear:
+    """Packed linear layers that read the same inputs, as one product; on their own they are not packed any more.
+
+    It is for inference. The results are the same bits.
+    """
+
+    def __init__(self, layers: Sequence[PackedLinear]) -> None:
+        self.sizes = [layer.out_features for layer in layers]
+        biases: list[torch.Tensor] = [layer.bias for layer in layers if layer.bias is not None]
+        self.bias = torch.cat(biases) if biases else None
+        for layer in layers:
+            layer.packed = None
+        weights = torch.cat([layer.weight.detach() for layer in layers])
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(weights)
+
+    def __call__(self, inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the outputs of each layer, (..., out_features), of inputs (..., in_features)."""
+        outputs = torch.ops.mkldnn._linear_pointwise(inputs, self.packed, self.bias, "none", [], "")
+        pieces: tuple[torch.Tensor, ...] = torch.split(outputs, self.sizes, dim=-1)
+        return pieces
+
+
+class SeparateLinear:
+    """Linear layers of any kind that read the same inputs."""
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        self.layers = layers
+
+    def __call__(self, inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the outputs of each layer, (..., out_features), of inputs (..., in_features)."""
+        return tuple(layer(inputs) for layer in self.layers)
+
+
+def join_linear_layers(*layers: nn.Module) -> JointLinear | SeparateLinear:
+    """Return layers that read the same inputs as one product where they are packed, all with a bias or none."""
+    packed = [layer for layer in layers if type(layer) is PackedLinear and layer.packed is not None]
+    if len(packed) < len(layers) or len({layer.bias is None for layer in packed}) > 1:
+        return SeparateLinear(layers)
+    return JointLinear(packed)
 
 
 def pack_linear_layers(model: nn.Module) -> int:

@@ -56,6 +56,10 @@ class RowSampler:
         self.warpers = warpers(config)
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
+    def keep(self, places: Sequence[int]) -> None:
+        """Go on with some of the rows."""
+        self.generators = [self.generators[place] for place in places]
+
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """Return scores of which all but those of the drawn tokens are -inf."""
         import torch
