@@ -119,6 +119,10 @@ class ServedPredictor(Predictor):
                 "texts; leave --engine out"
             )
 
+    @property
+    def leaves_precision_open(self) -> bool:
+        return False  # the server computes
+
     def predictions_of(self, encoded: Dataset, settings: TaskSettings, batch_size: int | None) -> list[Prediction]:
         """Return the logits of each encoded row, up to a constant that no probability depends on.
 
@@ -151,6 +155,10 @@ class ServedEmbedder(Embedder):
     """A model that vLLM runs: the vectors of texts, pooled there."""
 
     server: EngineServer
+
+    @property
+    def leaves_precision_open(self) -> bool:
+        return False  # the server computes
 
     def require_served(self) -> None:
         """Refuse what vLLM cannot do, before it is started.

@@ -13,6 +13,7 @@ from llmkit.data.columns import Row, text_of, with_answer
 from llmkit.distributed.world import World, world
 from llmkit.errors import EmptyError, Interrupted, LlmkitError, Stopped
 from llmkit.inference.row_files.inputs import TextCounts, inputs_of
+from llmkit.inference.row_files.precision import Precision, settled
 from llmkit.inference.row_files.reading import InputRows
 from llmkit.inference.row_files.writing import RowWriter, identity_of
 from llmkit.options import RowOptions
@@ -142,6 +143,10 @@ class RowJob(Generic[Prepared]):
         already = done = here.from_main(done)
         if writer and done:
             report.say(f"{writer.path} holds {done} of {total} rows already" + (", going on" if done < total else ""))
+        if done < total:
+            precision = self.settle_precision(writer.precision if writer else None)
+            if writer is not None:
+                writer.precision = precision
         try:
             with report.progress("rows", total) as advance, _stop_request(here, report) as stop_request:
                 advance(done)
@@ -159,6 +164,18 @@ class RowJob(Generic[Prepared]):
         self.answerer.counts = functools.reduce(TextCounts.plus, here.gather(self.answerer.counts))
         if writer and already < done:
             report.say(f"wrote {total} rows to {writer.path}")
+
+    def settle_precision(self, begun: Precision | None = None) -> Precision:
+        """Settle in which precision the rows are answered, and return it; the one that a file was `begun` in stays.
+
+        Each process compares the same rows, and the main one decides.
+        """
+        here = world()
+        begun = here.from_main(begun)
+        if begun is None:
+            begun = here.from_main(settled(self))
+        self.answerer.precision = begun
+        return begun
 
     def _turns(self, done: int, here: World) -> Iterator[list[tuple[int, list[Row]]]]:
         """Yield the chunks, with the rows before them, that the processes answer at the same time."""
