@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +32,7 @@ from llmkit.tasks.base.answers import Answer, Prediction
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from transformers import PreTrainedModel
 
 LABELS = ("label", "labels")  # of an answer: what must not change with the precision
 
@@ -155,6 +157,15 @@ class Predictor(TwoPrecisions[Row]):
             for row, prediction in zip(close, again, strict=True):
                 predictions[row] = prediction
         return predictions
+
+    @cached_property
+    def half_model(self) -> PreTrainedModel:
+        """The weights in bfloat16; what a head does not read of the last layer is not computed."""
+        from llmkit.models.text.first_token import keep_first_token
+
+        model = super().half_model
+        keep_first_token(model)
+        return model
 
     @property
     def leaves_precision_open(self) -> bool:
