@@ -15,6 +15,7 @@ from llmkit.data.columns import Row, text_of
 from llmkit.errors import ModelError, OptionError
 from llmkit.inference.row_files import RowJob, SpelledRows, TextCounts
 from llmkit.inference.row_files.precision import Precision
+from llmkit.inference.row_files.profile import RowProfile
 from llmkit.models import ResolvedModel
 from llmkit.options import AskOptions, ModelOptions
 from llmkit.output.report import Report
@@ -61,6 +62,8 @@ class Answerer(ABC, Generic[Prepared]):
     announces_columns: ClassVar[bool] = True  # whether it is said which columns of a file are read
     one_piece_endings: ClassVar[frozenset[str]] = frozenset()  # of output files that are not written chunk by chunk
 
+    computes_here: ClassVar[bool] = True  # not on a server
+    profile: RowProfile | None = None  # of the rows of a file, under --profile
     precision = Precision()  # in which the rows of a file are answered, once that is settled
     spelled: SpelledRows | None = None  # what the rows of a file spell that is text, where that is looked for
     role: str  # of the first input: what --column and a line of JSON call it

@@ -23,6 +23,7 @@ from llmkit.errors import ModelError, OptionError
 from llmkit.inference.answering import LongTexts, TwoPrecisions, rows_together
 from llmkit.inference.row_files import RowJob, TextCounts
 from llmkit.inference.row_files.precision import Precision
+from llmkit.inference.row_files.profile import MODEL, phase
 from llmkit.inference.vector_cache import Vectors
 from llmkit.models import ResolvedModel
 from llmkit.models.pooling import OWN, pooled, read_pooling
@@ -108,14 +109,15 @@ class Embedder(TwoPrecisions[str]):
         places = [place for place, text in enumerate(texts) if text.strip()]
         if not places:
             return vectors
-        rows = self.tokens([texts[place] for place in places], *prompts)
+        with phase(self.profile, "tokenize"):
+            rows = self.tokens([texts[place] for place in places], *prompts)
         model = self.settled_model
         with (report or Report(TalkOptions(quiet=True))).progress("embedding", len(rows)) as advance:
             all_batches = list(batches([len(row["input_ids"]) for row in rows], batch_size, tokens_per_batch(model)))
             # a tokenizer can leave nothing of a text
             readable = [[row for row in batch if rows[row]["input_ids"]] for batch in all_batches]
             mine = ([rows[row] for row in batch] for batch in readable[here.rank :: here.size])
-            with BatchThreads(threads_for(model)) as threads:
+            with BatchThreads(threads_for(model), len(all_batches)) as threads:
                 computed = threads.map(partial(self._pooled, divisible=batch_size is None), mine)
                 for start in range(0, len(readable), here.size):
                     turn = readable[start : start + here.size]
@@ -197,18 +199,22 @@ class Embedder(TwoPrecisions[str]):
             kept = _kept_columns(rows, str(job.options.input or "the texts"))
             del rows
         job.settle_precision()
+        job.begin_profile()
         parts = self._parts(job)
         if report.speaks:
             write_vectors(path, kept, parts, (total, self.dimension))
         else:
             deque(parts, maxlen=0)
+        job.tell_profile()
         report.say(f"wrote {total} vectors of {self.dimension} numbers to {path}")
 
     def _parts(self, job: RowJob[str]) -> Iterator[Vectors]:
         """Yield the vectors of the rows in order, a chunk at a time, each process with its share of the batches."""
         with job.report.progress("embedding", job.rows.total) as advance:
             for start, rows in job.rows.chunks(job.rows_per_chunk):
-                yield self.vectors(job.prepared(rows, start), job.options.batch_size, here=world())
+                with phase(self.profile, MODEL):
+                    vectors = self.vectors(job.prepared(rows, start), job.options.batch_size, here=world())
+                yield vectors
                 advance(len(rows))
 
     def dry_run(self, rows: int, columns: Mapping[str, str] | None = None, prepared: Sequence[str] = ()) -> str:

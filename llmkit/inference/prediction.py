@@ -24,6 +24,7 @@ from llmkit.inference.answering import (
 from llmkit.inference.row_files import TextCounts, inputs_of, require_alike
 from llmkit.inference.row_files.prediction_loop import PredictionLoop as PredictionLoop
 from llmkit.inference.row_files.prediction_loop import predict
+from llmkit.inference.row_files.profile import phase
 from llmkit.models import ResolvedModel
 from llmkit.options import AskOptions, ModelOptions, RowOptions
 from llmkit.output.report import Report
@@ -99,7 +100,8 @@ class Predictor(TwoPrecisions[Row]):
             ModelError: it answers with what is no finite number.
         """
         answers = [self.task.answers.empty(self.settings) for _ in prepared]
-        asked = self._question(prepared, start)
+        with phase(self.profile, "tokenize"):
+            asked = self._question(prepared, start)
         if asked is None:
             return answers
         usable, rows, encoded, settings = asked.usable, asked.rows, asked.encoded, asked.settings

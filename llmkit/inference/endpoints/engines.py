@@ -42,6 +42,7 @@ LEAST_SHARE = 1e-30  # of a class, so that it has a logarithm
 class ServedGenerator(Generator):
     """A decoder that vLLM runs: it is given the tokens of the prompts, and the texts are its."""
 
+    computes_here = False
     server: EngineServer
     _texts: ServerTexts | None = None
 
@@ -104,6 +105,7 @@ class ServedGenerator(Generator):
 class ServedPredictor(Predictor):
     """A classifier that vLLM runs: the probabilities of its classes, read as from the model itself."""
 
+    computes_here = False
     server: EngineServer
 
     def require_served(self) -> None:
@@ -118,10 +120,6 @@ class ServedPredictor(Predictor):
                 f"{self.resolved.name!r} is a {self.task.name} model, and vLLM's /classify is for classes of whole "
                 "texts; leave --engine out"
             )
-
-    @property
-    def leaves_precision_open(self) -> bool:
-        return False  # the server computes
 
     def predictions_of(self, encoded: Dataset, settings: TaskSettings, batch_size: int | None) -> list[Prediction]:
         """Return the logits of each encoded row, up to a constant that no probability depends on.
@@ -154,11 +152,8 @@ class ServedPredictor(Predictor):
 class ServedEmbedder(Embedder):
     """A model that vLLM runs: the vectors of texts, pooled there."""
 
+    computes_here = False
     server: EngineServer
-
-    @property
-    def leaves_precision_open(self) -> bool:
-        return False  # the server computes
 
     def require_served(self) -> None:
         """Refuse what vLLM cannot do, before it is started.

@@ -57,7 +57,7 @@ def settled(job: RowJob[Any]) -> Precision:
     from llmkit.models.precision import faster_dtype
     from llmkit.tasks.encoding.batches import tokens_per_batch
 
-    if not (isinstance(answerer, TwoPrecisions) and answerer.leaves_precision_open):
+    if not (isinstance(answerer, TwoPrecisions) and answerer.computes_here and answerer.leaves_precision_open):
         return Precision()
     model = answerer.model
     choice = faster_dtype(model.config, tokens_per_batch(model), model.device)

@@ -57,7 +57,10 @@ class PredictionLoop:
         mine = ([inputs[row] for row in rows] for rows in to_run[here.rank :: here.size])
         was_training = self.model.training
         self.model.eval()
-        with self.report.progress("measuring", len(encoded)) as advance, BatchThreads(self.threads) as threads:
+        with (
+            self.report.progress("measuring", len(encoded)) as advance,
+            BatchThreads(self.threads, len(to_run)) as threads,
+        ):
             advance(len(encoded) - sum(map(len, to_run)))
             computed = threads.map(self._predicted, mine)
             for start in range(0, len(to_run), here.size):

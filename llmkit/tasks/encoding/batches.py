@@ -58,7 +58,7 @@ def threads_for(model: PreTrainedModel) -> int:
     """Return how many batches are computed at the same time: on a CPU, as many as torch has threads for one product.
 
     So no thread waits for another within each layer: two cores were 1.1 to 1.2 times as fast as with both in each
-    product, and the numbers of a row are the same on any number of cores.
+    product.
     """
     import torch
 
@@ -66,10 +66,10 @@ def threads_for(model: PreTrainedModel) -> int:
 
 
 class BatchThreads:
-    """So many threads that compute a batch each, in a context; with one, the thread that asks computes."""
+    """So many threads that compute a batch each, in a context; with one, or few batches, the one that asks computes."""
 
-    def __init__(self, size: int) -> None:
-        self.size, self._before = size, 0
+    def __init__(self, size: int, batches: int) -> None:
+        self.size, self._before = size if batches >= 2 * size else 1, 0
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> BatchThreads:
