@@ -117,7 +117,7 @@ class Embedder(TwoPrecisions[str]):
             # a tokenizer can leave nothing of a text
             readable = [[row for row in batch if rows[row]["input_ids"]] for batch in all_batches]
             mine = ([rows[row] for row in batch] for batch in readable[here.rank :: here.size])
-            with BatchThreads(threads_for(model), len(all_batches)) as threads:
+            with BatchThreads(threads_for(model) if len(all_batches) >= threads_for(model) else 1) as threads:
                 computed = threads.map(partial(self._pooled, divisible=batch_size is None), mine)
                 for start in range(0, len(readable), here.size):
                     turn = readable[start : start + here.size]
@@ -153,7 +153,10 @@ class Embedder(TwoPrecisions[str]):
         full, half = (vectors[~np.isnan(compared[0]).any(1)] for vectors in compared)
         lengths = np.linalg.norm(full, axis=1) * np.linalg.norm(half, axis=1)
         is_alike = len(full) > 0 and bool(((full * half).sum(1) >= LEAST_COSINE * lengths).all())
-        return float(np.abs(full - half).max()) if is_alike else None
+        if not is_alike:
+            return None
+        self.__dict__.pop("model", None)  # which is not asked again
+        return float(np.abs(full - half).max())
 
     def _pooled(self, rows: list[EncodedRow], divisible: bool) -> Vectors | None:
         """Return the vectors of a batch, (rows, dimension); of a divisible one in two halves where memory is short."""

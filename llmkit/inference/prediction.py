@@ -155,7 +155,8 @@ class Predictor(TwoPrecisions[Row]):
         margins = self.task.answers.margins(predictions, settings)
         close = np.flatnonzero(margins <= self.precision.reach).tolist()
         if close:
-            again = predict(self.task, self.model, self.tokenizer, encoded.select(close), settings, batch_size)
+            rows = encoded.select(close)
+            again = predict(self.task, self.model, self.tokenizer, rows, settings, batch_size, are_few=True)
             for row, prediction in zip(close, again, strict=True):
                 predictions[row] = prediction
         return predictions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 FEWEST_ROWS = 512  # of a file: with fewer the comparison takes what bfloat16 would save
 ROWS_COMPARED = 64
-SAFETY = 2.0  # times the largest error among the rows compared: float32 decides the labels that it could change
+SAFETY = 1.5  # times the largest error among the rows compared: float32 decides the labels that it could change
 
 
 @dataclass(frozen=True)
@@ -71,4 +72,12 @@ def settled(job: RowJob[Any]) -> Precision:
         return Precision()
     why = answerer.half_sentence.format(rows=len(rows))
     report.say(f"bfloat16{times}: {why} (--dtype float32 for float32 throughout)")
-    return Precision(True, error)
+    return Precision(True, rounded_up(error))
+
+
+def rounded_up(error: float) -> float:
+    """Return an error in two digits: on other numbers of threads the last of a float are others."""
+    if not error:
+        return 0.0
+    unit = 10.0 ** (math.floor(math.log10(error)) - 1)
+    return math.ceil(error / unit) * unit

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+TOKENS_OF_FEW = 512  # of a batch, where a whole one would leave threads without work
+
 
 @dataclass(frozen=True)
 class PredictionLoop:
@@ -38,7 +40,8 @@ class PredictionLoop:
     cache: AnswerCache = field(default_factory=AnswerCache)
     stop_request: StopRequest | None = None
     world: World = ALONE
-    threads: int = 1  # batches that are computed at the same time, each by one thread
+    threads: int = 1  # batches that are computed at the same time, each by one thread, where there are so many
+    are_few: bool = False  # small batches, each by one thread in any case: the same bits on any number of threads
 
     def run(self, encoded: Dataset) -> list[Prediction]:
         """Return the prediction for each encoded row, in order. Batches hold rows of like length, longest first.
@@ -52,15 +55,14 @@ class PredictionLoop:
         inputs = encoded.to_list()  # once: picking rows out of Arrow for each batch costs more than a small model
         done, here = self.cache.done, ALONE if _is_sharded(self.model) else self.world
         lengths = encoded["length"] if self.batch_size else list(map(row_tokens, inputs))
-        together = batches(lengths, self.batch_size, tokens_per_batch(self.model))
+        tokens = TOKENS_OF_FEW if self.are_few else tokens_per_batch(self.model)
+        together = batches(lengths, self.batch_size, tokens)
         to_run = [rows for rows in together if not all(row in done for row in rows)]
         mine = ([inputs[row] for row in rows] for rows in to_run[here.rank :: here.size])
         was_training = self.model.training
         self.model.eval()
-        with (
-            self.report.progress("measuring", len(encoded)) as advance,
-            BatchThreads(self.threads, len(to_run)) as threads,
-        ):
+        alongside = BatchThreads(self.threads if self.are_few or len(to_run) >= self.threads else 1)
+        with self.report.progress("measuring", len(encoded)) as advance, alongside as threads:
             advance(len(encoded) - sum(map(len, to_run)))
             computed = threads.map(self._predicted, mine)
             for start in range(0, len(to_run), here.size):
@@ -109,7 +111,10 @@ def predict(
     encoded: Dataset,
     settings: TaskSettings,
     batch_size: int | None,
+    *,
+    are_few: bool = False,
 ) -> list[Prediction]:
     """Return the task's prediction for each encoded row, in order: see `PredictionLoop`."""
     threads = threads_for(model) if task.answers.is_one_pass else 1
-    return PredictionLoop(task, model, tokenizer, settings, batch_size, threads=threads).run(encoded)
+    loop = PredictionLoop(task, model, tokenizer, settings, batch_size, threads=threads, are_few=are_few)
+    return loop.run(encoded)

@@ -66,10 +66,10 @@ def threads_for(model: PreTrainedModel) -> int:
 
 
 class BatchThreads:
-    """So many threads that compute a batch each, in a context; with one, or few batches, the one that asks computes."""
+    """So many threads that compute a batch each, in a context; with one, the thread that asks computes."""
 
-    def __init__(self, size: int, batches: int) -> None:
-        self.size, self._before = size if batches >= 2 * size else 1, 0
+    def __init__(self, size: int) -> None:
+        self.size, self._before = size, 0
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> BatchThreads:
