@@ -23,7 +23,7 @@ from llmkit.inference.answering import (
 )
 from llmkit.inference.row_files import TextCounts, inputs_of, require_alike
 from llmkit.inference.row_files.prediction_loop import PredictionLoop as PredictionLoop
-from llmkit.inference.row_files.prediction_loop import predict
+from llmkit.inference.row_files.prediction_loop import predict, predict_few
 from llmkit.inference.row_files.profile import phase
 from llmkit.models import ResolvedModel
 from llmkit.options import AskOptions, ModelOptions, RowOptions
@@ -156,7 +156,7 @@ class Predictor(TwoPrecisions[Row]):
         close = np.flatnonzero(margins <= self.precision.reach).tolist()
         if close:
             rows = encoded.select(close)
-            again = predict(self.task, self.model, self.tokenizer, rows, settings, batch_size, are_few=True)
+            again = predict_few(self.task, self.model, self.tokenizer, rows, settings)
             for row, prediction in zip(close, again, strict=True):
                 predictions[row] = prediction
         return predictions

@@ -111,10 +111,15 @@ def predict(
     encoded: Dataset,
     settings: TaskSettings,
     batch_size: int | None,
-    *,
-    are_few: bool = False,
 ) -> list[Prediction]:
     """Return the task's prediction for each encoded row, in order: see `PredictionLoop`."""
     threads = threads_for(model) if task.answers.is_one_pass else 1
-    loop = PredictionLoop(task, model, tokenizer, settings, batch_size, threads=threads, are_few=are_few)
-    return loop.run(encoded)
+    return PredictionLoop(task, model, tokenizer, settings, batch_size, threads=threads).run(encoded)
+
+
+def predict_few(
+    task: Task, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, encoded: Dataset, settings: TaskSettings
+) -> list[Prediction]:
+    """Return the task's prediction for each of few encoded rows, the same bits on any number of threads."""
+    threads = threads_for(model) if task.answers.is_one_pass else 1
+    return PredictionLoop(task, model, tokenizer, settings, None, threads=threads, are_few=True).run(encoded)
