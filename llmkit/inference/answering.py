@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
@@ -14,6 +14,8 @@ from llmkit import models, tasks
 from llmkit.data.columns import Row, text_of
 from llmkit.errors import ModelError, OptionError
 from llmkit.inference.row_files import RowJob, SpelledRows, TextCounts
+from llmkit.inference.row_files.precision import Precision
+from llmkit.inference.row_files.profile import RowProfile
 from llmkit.models import ResolvedModel
 from llmkit.options import AskOptions, ModelOptions
 from llmkit.output.report import Report
@@ -60,6 +62,9 @@ class Answerer(ABC, Generic[Prepared]):
     announces_columns: ClassVar[bool] = True  # whether it is said which columns of a file are read
     one_piece_endings: ClassVar[frozenset[str]] = frozenset()  # of output files that are not written chunk by chunk
 
+    computes_here: ClassVar[bool] = True  # not on a server
+    profile: RowProfile | None = None  # of the rows of a file, under --profile
+    precision = Precision()  # in which the rows of a file are answered, once that is settled
     spelled: SpelledRows | None = None  # what the rows of a file spell that is text, where that is looked for
     role: str  # of the first input: what --column and a line of JSON call it
     hidden_roles: frozenset[str] = frozenset()  # those of the inputs that a line of JSON does not repeat
@@ -142,6 +147,40 @@ class Answerer(ABC, Generic[Prepared]):
     def cells(self, inputs: Row, answer: Answer) -> list[str]:
         """Return the cells of one row of that table; several lines in a cell stand one below the other."""
         raise NotImplementedError(f"{type(self).__name__} answers in texts")
+
+
+class TwoPrecisions(Answerer[Prepared]):
+    """An answerer of rows in float32, or in bfloat16 once that is settled."""
+
+    half_sentence: ClassVar[str]  # what is said where so many {rows} have the same answers in bfloat16
+
+    @cached_property
+    def half_model(self) -> PreTrainedModel:
+        """The weights in bfloat16, loaded when they are first needed; on a CPU laid out for its products.
+
+        Raises:
+            ModelError: they are missing or damaged.
+        """
+        from llmkit.models.text.packed_linear import pack_linear_layers
+
+        options = replace(self.options, dtype="bfloat16")
+        model = models.load_model(self.resolved, self.auto_class, self.tokenizer, options).eval()
+        pack_linear_layers(model)
+        return model
+
+    @property
+    def settled_model(self) -> PreTrainedModel:
+        """The weights in the precision that is settled."""
+        return self.half_model if self.precision.is_half else self.model
+
+    @property
+    def leaves_precision_open(self) -> bool:
+        """Whether the rows of a file may be answered in bfloat16 by weights of float32."""
+        return False
+
+    def half_error(self, prepared: Sequence[Prepared]) -> float | None:
+        """Return the largest error that bfloat16 makes in the numbers of some rows; None where it answers otherwise."""
+        raise NotImplementedError(f"{type(self).__name__} answers in one precision")
 
 
 def rows_together(config: PretrainedConfig) -> int:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -19,8 +20,10 @@ from llmkit.data import files
 from llmkit.data.columns import Row, column_for, given_texts, input_text, with_answer
 from llmkit.distributed.world import ALONE, World, world
 from llmkit.errors import ModelError, OptionError
-from llmkit.inference.answering import Answerer, LongTexts, rows_together
+from llmkit.inference.answering import LongTexts, TwoPrecisions, rows_together
 from llmkit.inference.row_files import RowJob, TextCounts
+from llmkit.inference.row_files.precision import Precision
+from llmkit.inference.row_files.profile import MODEL, phase
 from llmkit.inference.vector_cache import Vectors
 from llmkit.models import ResolvedModel
 from llmkit.models.pooling import OWN, pooled, read_pooling
@@ -31,18 +34,20 @@ from llmkit.tasks import TaskSettings, require_roles
 from llmkit.tasks.base.answers import Answer
 from llmkit.tasks.base.encoding import EncodedRow
 from llmkit.tasks.base.sequence_classification import TEXT_COLUMNS, tokenize_rows
-from llmkit.tasks.encoding.batches import batches, on_device, tokens_per_batch
+from llmkit.tasks.encoding.batches import BatchThreads, batches, on_device, threads_for, tokens_per_batch
 from llmkit.tasks.encoding.collation import pad_batch
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+LEAST_COSINE = 0.999  # of a vector in bfloat16 and in float32, where bfloat16 is taken
 NUMBERS_SHOWN = 6  # of a vector on a terminal
 
 
-class Embedder(Answerer[str]):
+class Embedder(TwoPrecisions[str]):
     """A model that turns a text into one vector, from its hidden states."""
 
     role = "text"
     auto_class = "AutoModel"
+    half_sentence = "the vectors of the first {rows} rows are the same to a cosine of 0.999"
     one_piece_endings = frozenset({".npy", ".parquet"})
 
     def __init__(self, resolved: ResolvedModel, options: ModelOptions, embedding: EmbeddingOptions) -> None:
@@ -104,20 +109,23 @@ class Embedder(Answerer[str]):
         places = [place for place, text in enumerate(texts) if text.strip()]
         if not places:
             return vectors
-        rows = self.tokens([texts[place] for place in places], *prompts)
+        with phase(self.profile, "tokenize"):
+            rows = self.tokens([texts[place] for place in places], *prompts)
+        model = self.settled_model
         with (report or Report(TalkOptions(quiet=True))).progress("embedding", len(rows)) as advance:
-            all_batches = list(
-                batches([len(row["input_ids"]) for row in rows], batch_size, tokens_per_batch(self.model))
-            )
-            for start in range(0, len(all_batches), here.size):
-                turn = all_batches[start : start + here.size]
-                mine = turn[here.rank] if here.rank < len(turn) else []
-                readable = [row for row in mine if rows[row]["input_ids"]]  # a tokenizer can leave nothing of a text
-                embedded = self._pooled([rows[row] for row in readable], batch_size is None) if readable else None
-                for read, part in here.gather((readable, embedded)):
-                    if part is not None:
-                        vectors[[places[row] for row in read]] = part
-                advance(sum(map(len, turn)))
+            all_batches = list(batches([len(row["input_ids"]) for row in rows], batch_size, tokens_per_batch(model)))
+            # a tokenizer can leave nothing of a text
+            readable = [[row for row in batch if rows[row]["input_ids"]] for batch in all_batches]
+            mine = ([rows[row] for row in batch] for batch in readable[here.rank :: here.size])
+            with BatchThreads(threads_for(model) if len(all_batches) >= threads_for(model) else 1) as threads:
+                computed = threads.map(partial(self._pooled, divisible=batch_size is None), mine)
+                for start in range(0, len(readable), here.size):
+                    turn = readable[start : start + here.size]
+                    embedded = next(computed) if here.rank < len(turn) else None
+                    for read, part in zip(turn, here.gather(embedded), strict=False):
+                        if part is not None:
+                            vectors[[places[row] for row in read]] = part
+                    advance(sum(map(len, all_batches[start : start + here.size])))
         return vectors
 
     def tokens(self, texts: Sequence[str], *prompts: str) -> list[EncodedRow]:
@@ -132,14 +140,34 @@ class Embedder(Answerer[str]):
         self.counts = self.counts.plus(TextCounts(len(texts), cut, roles, self.role))
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
-    def _pooled(self, rows: list[EncodedRow], divisible: bool) -> Vectors:
+    @property
+    def leaves_precision_open(self) -> bool:
+        return self.options.dtype == "auto" and self.options.quantize is None
+
+    def half_error(self, prepared: Sequence[str]) -> float | None:
+        counts, compared = self.counts, []
+        for is_half in (False, True):
+            self.precision = Precision(is_half)
+            compared.append(self.vectors(prepared, None).astype(np.float64))
+        self.counts = counts
+        full, half = (vectors[~np.isnan(compared[0]).any(1)] for vectors in compared)
+        lengths = np.linalg.norm(full, axis=1) * np.linalg.norm(half, axis=1)
+        is_alike = len(full) > 0 and bool(((full * half).sum(1) >= LEAST_COSINE * lengths).all())
+        if not is_alike:
+            return None
+        self.__dict__.pop("model", None)  # which is not asked again
+        return float(np.abs(full - half).max())
+
+    def _pooled(self, rows: list[EncodedRow], divisible: bool) -> Vectors | None:
         """Return the vectors of a batch, (rows, dimension); of a divisible one in two halves where memory is short."""
         import torch
 
-        vectors = None
+        if not rows:
+            return None
+        vectors, model = None, self.settled_model
         try:
             with torch.inference_mode():
-                vectors = pooled(self.model, on_device(pad_batch(rows, self.tokenizer), self.model), self.pooling.mode)
+                vectors = pooled(model, on_device(pad_batch(rows, self.tokenizer), model), self.pooling.mode)
                 if self.embedding.normalize:
                     vectors = torch.nn.functional.normalize(vectors)
         except torch.OutOfMemoryError:
@@ -148,7 +176,8 @@ class Embedder(Answerer[str]):
         if vectors is None:
             torch.cuda.empty_cache()
             half = len(rows) // 2
-            return np.concatenate([self._pooled(part, divisible) for part in (rows[:half], rows[half:])])
+            parts = (self._pooled(part, divisible) for part in (rows[:half], rows[half:]))
+            return np.concatenate([part for part in parts if part is not None])
         if not vectors.isfinite().all():
             raise ModelError(
                 f"{self.resolved.name!r} gives vectors of no finite numbers: its weights are damaged, or its precision "
@@ -172,18 +201,23 @@ class Embedder(Answerer[str]):
             rows = [row for _, batch in job.rows.batches() for row in batch]
             kept = _kept_columns(rows, str(job.options.input or "the texts"))
             del rows
+        job.settle_precision()
+        job.begin_profile()
         parts = self._parts(job)
         if report.speaks:
             write_vectors(path, kept, parts, (total, self.dimension))
         else:
             deque(parts, maxlen=0)
+        job.tell_profile()
         report.say(f"wrote {total} vectors of {self.dimension} numbers to {path}")
 
     def _parts(self, job: RowJob[str]) -> Iterator[Vectors]:
         """Yield the vectors of the rows in order, a chunk at a time, each process with its share of the batches."""
         with job.report.progress("embedding", job.rows.total) as advance:
             for start, rows in job.rows.chunks(job.rows_per_chunk):
-                yield self.vectors(job.prepared(rows, start), job.options.batch_size, here=world())
+                with phase(self.profile, MODEL):
+                    vectors = self.vectors(job.prepared(rows, start), job.options.batch_size, here=world())
+                yield vectors
                 advance(len(rows))
 
     def dry_run(self, rows: int, columns: Mapping[str, str] | None = None, prepared: Sequence[str] = ()) -> str:

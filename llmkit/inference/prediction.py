@@ -1,133 +1,61 @@
-"""Batched prediction: encoded rows through a model, predictions back in the rows' order."""
+"""Rows answered with what a task predicts: labels, spans, fills, numbers."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from llmkit import runs, tasks
 from llmkit.data.columns import Row, dataset_of, dataset_of_rows, given_texts, text_of
-from llmkit.distributed.world import ALONE, World
-from llmkit.errors import DataError, OptionError, Stopped
-from llmkit.inference.answer_cache import AnswerCache
+from llmkit.errors import DataError, OptionError
 from llmkit.inference.answering import (
-    Answerer,
     LongTexts,
+    TwoPrecisions,
     first_not_finite,
     not_finite,
     resolve_task_and_model,
     rows_together,
 )
 from llmkit.inference.row_files import TextCounts, inputs_of, require_alike
+from llmkit.inference.row_files.prediction_loop import PredictionLoop as PredictionLoop
+from llmkit.inference.row_files.prediction_loop import predict, predict_few
+from llmkit.inference.row_files.profile import phase
 from llmkit.models import ResolvedModel
 from llmkit.options import AskOptions, ModelOptions, RowOptions
 from llmkit.output.report import Report
-from llmkit.runs.interrupts import StopRequest
 from llmkit.tasks import Task, TaskSettings
 from llmkit.tasks.base.answers import Answer, Prediction
-from llmkit.tasks.base.encoding import Collator, EncodedRow
-from llmkit.tasks.encoding.batches import batches, on_device, row_tokens, tokens_per_batch
 
 if TYPE_CHECKING:
-    import torch
     from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
+
+LABELS = ("label", "labels")  # of an answer: what must not change with the precision
 
 
 @dataclass(frozen=True)
-class PredictionLoop:
-    """A model that goes through encoded rows in batches; `cache` keeps what it predicts, and what it holds is known.
+class Question:
+    """Those of some rows that ask anything, in the form in which the model is asked."""
 
-    Where a signal asks to stop it ends after the batch at hand.
-    """
-
-    task: Task
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    usable: list[int]  # their places among all rows
+    rows: Dataset
+    encoded: Dataset
     settings: TaskSettings
-    batch_size: int | None  # None: as many rows as are fast
-    report: Report = field(default_factory=Report)
-    cache: AnswerCache = field(default_factory=AnswerCache)
-    stop_request: StopRequest | None = None
-    world: World = ALONE
-
-    def run(self, encoded: Dataset) -> list[Prediction]:
-        """Return the prediction for each encoded row, in order. Batches hold rows of like length, longest first.
-
-        Batches that the cache holds are not run again; the others are the same batches as in a run from the start. The
-        processes of `world` take one batch each in turn, and all of them get all predictions.
-
-        Raises:
-            Stopped: a signal asked for it, and the cache keeps what was done.
-        """
-        import torch
-
-        inputs = encoded.to_list()  # once: picking rows out of Arrow for each batch costs more than a small model
-        done, here = self.cache.done, ALONE if _is_sharded(self.model) else self.world
-        lengths = encoded["length"] if self.batch_size else list(map(row_tokens, inputs))
-        together = batches(lengths, self.batch_size, tokens_per_batch(self.model))
-        to_run = [rows for rows in together if not all(row in done for row in rows)]
-        was_training = self.model.training
-        self.model.eval()
-        with self.report.progress("measuring", len(encoded)) as advance, torch.inference_mode():
-            advance(len(encoded) - sum(map(len, to_run)))
-            for start in range(0, len(to_run), here.size):
-                turn = to_run[start : start + here.size]
-                predicted = None
-                if here.rank < len(turn):
-                    predicted = self._predicted([inputs[row] for row in turn[here.rank]])
-                for rows, predictions in zip(turn, here.gather(predicted), strict=False):
-                    self.cache.add(rows, predictions or [])
-                    advance(len(rows))
-                asked = self.stop_request is not None and self.stop_request.asked
-                if here.any(asked) and len(done) < len(encoded):
-                    raise Stopped(
-                        f"stopped after {len(done)} of {len(encoded)} rows: the same command goes on from there"
-                    )
-        self.model.train(was_training)
-        return [done[row] for row in range(len(encoded))]
-
-    @cached_property
-    def _collate(self) -> Collator:
-        return self.task.encoding.collator(self.tokenizer, self.settings)
-
-    def _predicted(self, rows: list[EncodedRow]) -> list[Prediction]:
-        """Return the prediction for each of some rows: in two halves where no batch size says and memory is short."""
-        import torch
-
-        try:
-            return self.task.answers.predict(self.model, on_device(self._collate(rows), self.model), self.settings)
-        except torch.OutOfMemoryError:
-            if self.batch_size is not None or len(rows) == 1:
-                raise
-        torch.cuda.empty_cache()
-        half = len(rows) // 2
-        return [*self._predicted(rows[:half]), *self._predicted(rows[half:])]
+    kind: str  # what one of them is called: text, pair, question
 
 
-def _is_sharded(model: torch.nn.Module) -> bool:
-    """Tell whether each process holds a part of the weights: all of them then go through each batch together."""
-    # told by what a DTensor has, whose import takes a second, and what DeepSpeed gives to a part of weights
-    return any(hasattr(held, "device_mesh") or hasattr(held, "ds_tensor") for held in model.parameters())
-
-
-def predict(
-    task: Task,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    encoded: Dataset,
-    settings: TaskSettings,
-    batch_size: int | None,
-) -> list[Prediction]:
-    """Return the task's prediction for each encoded row, in order: see `PredictionLoop`."""
-    return PredictionLoop(task, model, tokenizer, settings, batch_size).run(encoded)
-
-
-class Predictor(Answerer[Row]):
+class Predictor(TwoPrecisions[Row]):
     """A model that answers rows with what its task predicts: labels, spans, fills."""
+
+    half_sentence = (
+        "the labels of the first {rows} rows are the same, and float32 decides where a label could be another by what "
+        "their numbers differ"
+    )
 
     def __init__(self, task: Task, resolved: ResolvedModel, options: ModelOptions, asked: AskOptions) -> None:
         super().__init__(resolved, options)
@@ -171,10 +99,38 @@ class Predictor(Answerer[Row]):
             DataError: a row contradicts itself, or the model cannot answer it.
             ModelError: it answers with what is no finite number.
         """
-        usable = [number for number, inputs in enumerate(prepared) if self.is_answerable(inputs)]
         answers = [self.task.answers.empty(self.settings) for _ in prepared]
-        if not usable:
+        with phase(self.profile, "tokenize"):
+            asked = self._question(prepared, start)
+        if asked is None:
             return answers
+        usable, rows, encoded, settings = asked.usable, asked.rows, asked.encoded, asked.settings
+        predictions = self.predictions_of(encoded, settings, batch_size)
+        wrong = first_not_finite(predictions)
+        if wrong is not None:  # a label would be made up of them
+            row = usable[encoded["row"][wrong] if "row" in encoded.column_names else wrong]
+            raise not_finite(self.resolved.name, start + row + 1, str(self.settled_model.dtype))
+        cut = self.task.encoding.cut_roles(rows, encoded, self.tokenizer, settings)
+        self.counts = self.counts.plus(TextCounts(len(usable), len(cut), frozenset().union(*cut.values()), asked.kind))
+        if self.asked.windows is not None and cut:
+            numbers = [start + usable[row] + 1 for row in cut]
+            of_windows = self._over_windows(rows.select(list(cut)), numbers, settings, batch_size)
+            pooled = dict(zip(cut, of_windows, strict=True))
+            predictions = [pooled.get(row, prediction) for row, prediction in enumerate(predictions)]
+        formatted = self.task.answers.format(predictions, encoded, rows, self.tokenizer, settings, self.asked.top)
+        for row, answer in zip(usable, formatted, strict=True):
+            answers[row] = answer
+        return answers
+
+    def _question(self, prepared: Sequence[Row], start: int) -> Question | None:
+        """Return what the model is asked about some rows, of which so many are before them; None where it is nothing.
+
+        Raises:
+            DataError: a row contradicts itself, or the model cannot answer it.
+        """
+        usable = [number for number, inputs in enumerate(prepared) if self.is_answerable(inputs)]
+        if not usable:
+            return None
         roles = [role for role in self.task.columns.input_roles if any(role in prepared[row] for row in usable)]
         kind = "pair" if "pair" in roles else self.role
         columns = {role: [prepared[row].get(role) for row in usable] for role in roles}
@@ -186,26 +142,59 @@ class Predictor(Answerer[Row]):
         if refused is not None:
             raise DataError(f"row {start + usable[refused[0]] + 1}: {refused[1]}")
         encoded = self.task.encoding.encode(rows, self.tokenizer, settings, training=False)
-        predictions = self.predictions_of(encoded, settings, batch_size)
-        wrong = first_not_finite(predictions)
-        if wrong is not None:  # a label would be made up of them
-            row = usable[encoded["row"][wrong] if "row" in encoded.column_names else wrong]
-            raise not_finite(self.resolved.name, start + row + 1, str(self.model.dtype))
-        cut = self.task.encoding.cut_roles(rows, encoded, self.tokenizer, settings)
-        self.counts = self.counts.plus(TextCounts(len(usable), len(cut), frozenset().union(*cut.values()), kind))
-        if self.asked.windows is not None and cut:
-            numbers = [start + usable[row] + 1 for row in cut]
-            of_windows = self._over_windows(rows.select(list(cut)), numbers, settings, batch_size)
-            pooled = dict(zip(cut, of_windows, strict=True))
-            predictions = [pooled.get(row, prediction) for row, prediction in enumerate(predictions)]
-        formatted = self.task.answers.format(predictions, encoded, rows, self.tokenizer, settings, self.asked.top)
-        for row, answer in zip(usable, formatted, strict=True):
-            answers[row] = answer
-        return answers
+        return Question(usable, rows, encoded, settings, kind)
 
     def predictions_of(self, encoded: Dataset, settings: TaskSettings, batch_size: int | None) -> list[Prediction]:
-        """Return the task's prediction for each encoded row, in order."""
-        return predict(self.task, self.model, self.tokenizer, encoded, settings, batch_size)
+        """Return the task's prediction for each encoded row, in order.
+
+        In bfloat16, float32 decides of the rows whose label could change by its error.
+        """
+        predictions = predict(self.task, self.settled_model, self.tokenizer, encoded, settings, batch_size)
+        if not self.precision.is_half:
+            return predictions
+        margins = self.task.answers.margins(predictions, settings)
+        close = np.flatnonzero(margins <= self.precision.reach).tolist()
+        if close:
+            rows = encoded.select(close)
+            again = predict_few(self.task, self.model, self.tokenizer, rows, settings)
+            for row, prediction in zip(close, again, strict=True):
+                predictions[row] = prediction
+        return predictions
+
+    @cached_property
+    def half_model(self) -> PreTrainedModel:
+        """The weights in bfloat16; what a head does not read of the last layer is not computed."""
+        from llmkit.models.text.first_token import keep_first_token
+
+        model = super().half_model
+        keep_first_token(model)
+        return model
+
+    @property
+    def leaves_precision_open(self) -> bool:
+        options = self.options
+        is_open = options.dtype == "auto" and options.quantize is None and self.asked.windows is None
+        return is_open and bool(self.settings.class_names) and self.task.answers.has_margins
+
+    def half_error(self, prepared: Sequence[Row]) -> float | None:
+        asked = self._question(prepared, 0)
+        if asked is None:
+            return None
+        pair = [
+            predict(self.task, model, self.tokenizer, asked.encoded, asked.settings, None)
+            for model in (self.model, self.half_model)
+        ]
+        full, half = (self.task.answers.margins(predictions, asked.settings) for predictions in pair)
+        error = float(np.abs(full - half).max())
+        labels = [
+            [{name: answer.get(name) for name in LABELS} for answer in self._formatted(predictions, asked)]
+            for predictions in pair
+        ]
+        return error if np.isfinite(error) and labels[0] == labels[1] else None
+
+    def _formatted(self, predictions: Sequence[Prediction], asked: Question) -> list[Answer]:
+        answers = self.task.answers
+        return answers.format(predictions, asked.encoded, asked.rows, self.tokenizer, asked.settings, None)
 
     def _over_windows(
         self, rows: Dataset, numbers: Sequence[int], settings: TaskSettings, batch_size: int | None

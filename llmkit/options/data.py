@@ -109,10 +109,16 @@ class RowOptions(ReadingOptions):
     batch_size: Annotated[
         int | None, flag(panel="Data", help="Rows per forward pass; default: as many as are fast.")
     ] = None
+    profile: Annotated[
+        bool,
+        flag("--profile/--no-profile", panel="Data", help="Tell where the time goes, and write OUTPUT.trace.json."),
+    ] = False
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()
         yield from self.at_least(1, "batch_size")
+        if self.profile and not self.input:
+            yield "--profile shows where the time of a file goes, and needs --input"
         yield from self.writable(self.output)
         if self.output and self.output.is_dir():
             yield f"--output {str(self.output)!r} is a folder; a file is wanted"

@@ -17,7 +17,7 @@ from llmkit.data.evidence import Evidence
 from llmkit.data.labels import Labels, Matching
 from llmkit.data.predictions import as_probabilities, as_sets, measured_in, remark_on_labels, with_predicted
 from llmkit.errors import ModelError, OptionError
-from llmkit.metrics.observations import Bools, LabelSets, Observations
+from llmkit.metrics.observations import Bools, Floats, LabelSets, Observations
 from llmkit.metrics.thresholds import DEFAULT_THRESHOLD, best_threshold
 from llmkit.models.config import MULTI_LABEL, output_names
 from llmkit.options import TaskFlags
@@ -150,6 +150,13 @@ class MultiLabelAnswers(SequenceAnswers):
 
     def class_name(self, number: int, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         return "holds" if number else "does not hold"
+
+    has_margins = True
+
+    def margins(self, predictions: Sequence[Prediction], settings: TaskSettings) -> Floats:
+        threshold = settings.of(MultiLabelSettings).threshold
+        nearest: Floats = np.abs(np.asarray(predictions) - math.log(threshold / (1 - threshold))).min(-1)
+        return nearest
 
     def evaluation_arrays(
         self,

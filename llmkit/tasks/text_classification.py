@@ -22,7 +22,7 @@ from llmkit.data.predictions import (
     with_predicted,
 )
 from llmkit.errors import OptionError, did_you_mean, listing
-from llmkit.metrics.observations import Classes, Numbers, Observations, softmax
+from llmkit.metrics.observations import Classes, Floats, Numbers, Observations, softmax
 from llmkit.models.config import is_regression, output_names
 from llmkit.options import AskOptions, TaskFlags
 from llmkit.tasks.base.answers import Answer, Prediction
@@ -148,6 +148,12 @@ class ClassAnswers(SequenceAnswers):
             return list(over_windows(logits, pooling))
         probabilities = over_windows(softmax(logits), pooling)
         return list(np.log(np.maximum(probabilities, np.finfo(np.float64).tiny)))  # softmax makes them add up to 1
+
+    has_margins = True
+
+    def margins(self, predictions: Sequence[Prediction], settings: TaskSettings) -> Floats:
+        ordered = np.sort(np.asarray(predictions, dtype=np.float64), axis=-1)
+        return ordered[:, -1] - ordered[:, -2]
 
     def evaluation_arrays(
         self,

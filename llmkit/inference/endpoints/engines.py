@@ -42,6 +42,7 @@ LEAST_SHARE = 1e-30  # of a class, so that it has a logarithm
 class ServedGenerator(Generator):
     """A decoder that vLLM runs: it is given the tokens of the prompts, and the texts are its."""
 
+    computes_here = False
     server: EngineServer
     _texts: ServerTexts | None = None
 
@@ -104,6 +105,7 @@ class ServedGenerator(Generator):
 class ServedPredictor(Predictor):
     """A classifier that vLLM runs: the probabilities of its classes, read as from the model itself."""
 
+    computes_here = False
     server: EngineServer
 
     def require_served(self) -> None:
@@ -150,6 +152,7 @@ class ServedPredictor(Predictor):
 class ServedEmbedder(Embedder):
     """A model that vLLM runs: the vectors of texts, pooled there."""
 
+    computes_here = False
     server: EngineServer
 
     def require_served(self) -> None:

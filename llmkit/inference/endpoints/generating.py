@@ -125,7 +125,7 @@ class ServerTexts:
 class EndpointGenerator(Answerer[EncodedPrompt]):
     """A server that continues prompts, or answers them in a chat."""
 
-    announces_columns = False
+    announces_columns = computes_here = False
     role = "prompt"
     streams = False
 

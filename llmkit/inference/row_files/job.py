@@ -13,6 +13,8 @@ from llmkit.data.columns import Row, text_of, with_answer
 from llmkit.distributed.world import World, world
 from llmkit.errors import EmptyError, Interrupted, LlmkitError, Stopped
 from llmkit.inference.row_files.inputs import TextCounts, inputs_of
+from llmkit.inference.row_files.precision import Precision, settled
+from llmkit.inference.row_files.profile import MODEL, TRACED_ROWS, RowProfile, computing_model, phase, write_trace
 from llmkit.inference.row_files.reading import InputRows
 from llmkit.inference.row_files.writing import RowWriter, identity_of
 from llmkit.options import RowOptions
@@ -86,6 +88,7 @@ class RowJob(Generic[Prepared]):
     ) -> None:
         self.rows, self.columns, self.answerer, self.options, self.report = rows, columns, answerer, options, report
         self._kept: list[Prepared] | None = None
+        self.profile = RowProfile() if options.profile else None
 
     def check(self) -> None:
         """Prepare each row, so that one that cannot be answered is refused before any is; say how many ask nothing.
@@ -115,7 +118,8 @@ class RowJob(Generic[Prepared]):
         """Return some rows, of which so many are before them, in the form in which they are answered."""
         if self._kept is not None:
             return self._kept[start : start + len(rows)]
-        return self.answerer.prepare(self._inputs(rows, start), _names(start, len(rows)), again=True)
+        with phase(self.profile, "tokenize"):
+            return self.answerer.prepare(self._inputs(rows, start), _names(start, len(rows)), again=True)
 
     def _inputs(self, rows: Sequence[Row], start: int) -> list[Row]:
         return inputs_of(rows, self.columns, self.answerer.list_roles, start + 1)
@@ -142,12 +146,14 @@ class RowJob(Generic[Prepared]):
         already = done = here.from_main(done)
         if writer and done:
             report.say(f"{writer.path} holds {done} of {total} rows already" + (", going on" if done < total else ""))
+        self._begin(writer, total - done)
         try:
             with report.progress("rows", total) as advance, _stop_request(here, report) as stop_request:
                 advance(done)
                 for turn in self._turns(done, here):
                     for start, chunk, answered in self._answered(turn, here):
-                        _deliver([with_answer(*pair) for pair in zip(chunk, answered, strict=True)], writer, report)
+                        with phase(self.profile, "write"):
+                            _deliver([with_answer(*pair) for pair in zip(chunk, answered, strict=True)], writer, report)
                         done = start + len(chunk)
                         advance(len(chunk))
                     if here.any(stop_request is not None and stop_request.asked) and done < total:
@@ -156,14 +162,60 @@ class RowJob(Generic[Prepared]):
             if writer and done:
                 raise Stopped(f"stopped after {done} of {total} rows: the same command goes on from there") from None
             raise Interrupted("interrupted before anything was written") from None
+        self.tell_profile()
         self.answerer.counts = functools.reduce(TextCounts.plus, here.gather(self.answerer.counts))
         if writer and already < done:
             report.say(f"wrote {total} rows to {writer.path}")
 
+    def _begin(self, writer: RowWriter | None, left: int) -> None:
+        if left:
+            precision = self.settle_precision(writer.precision if writer else None)
+            if writer is not None:
+                writer.precision = precision
+            self.begin_profile()
+
+    def settle_precision(self, begun: Precision | None = None) -> Precision:
+        """Settle in which precision the rows are answered, and return it; the one that a file was `begun` in stays.
+
+        Each process compares the same rows, and the main one decides.
+        """
+        here = world()
+        begun = here.from_main(begun)
+        if begun is None:
+            begun = here.from_main(settled(self))
+        self.answerer.precision = begun
+        return begun
+
+    def begin_profile(self) -> None:
+        """Trace some rows under --profile, and count what the model does from then on.
+
+        Raises:
+            OptionError: a server computes.
+        """
+        if self.profile is None:
+            return
+        model, output = computing_model(self.answerer), self.options.output
+        if output is not None and self.report.speaks:
+            start, rows = next(self.rows.chunks(min(TRACED_ROWS, self.rows.total)))
+            trace = output.with_name(f"{output.name}.trace.json")
+            write_trace(self.answerer, self.prepared(rows, start), self.options.batch_size, trace)
+            self.report.say(f"trace of {len(rows)} rows: {trace}")
+        self.profile.watch(model)
+        self.answerer.profile = self.profile
+
+    def tell_profile(self) -> None:
+        """Say where the time went, under --profile."""
+        if self.profile is not None:
+            self.report.say_all(self.profile.lines())
+
     def _turns(self, done: int, here: World) -> Iterator[list[tuple[int, list[Row]]]]:
         """Yield the chunks, with the rows before them, that the processes answer at the same time."""
         chunks = self.rows.chunks(self.rows_per_chunk, done)
-        while turn := list(islice(chunks, here.size)):
+        while True:
+            with phase(self.profile, "read"):
+                turn = list(islice(chunks, here.size))
+            if not turn:
+                return
             yield turn
 
     def _answered(
@@ -173,7 +225,9 @@ class RowJob(Generic[Prepared]):
         answers: list[Answer] = []
         if here.rank < len(turn):
             start, rows = turn[here.rank]
-            answers = self.answerer.answer(self.prepared(rows, start), self.options.batch_size, start)
+            prepared = self.prepared(rows, start)
+            with phase(self.profile, MODEL):
+                answers = self.answerer.answer(prepared, self.options.batch_size, start)
         for (start, rows), answered in zip(turn, here.gather(answers), strict=False):
             yield start, rows, answered
 

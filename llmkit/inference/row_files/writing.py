@@ -16,6 +16,7 @@ from llmkit.data.columns import Row, names_of
 from llmkit.data.remote import on_disk
 from llmkit.distributed.world import world
 from llmkit.errors import OptionError
+from llmkit.inference.row_files.precision import Precision
 from llmkit.options import RowOptions
 from llmkit.output.atomic import write_whole
 from llmkit.output.report import to_json
@@ -33,6 +34,7 @@ class RowWriter:
     overwrite: bool
     chunks: int = 0  # that are written
     ends: list[int] = field(default_factory=list)  # the file's size after each of the last ones
+    precision: Precision | None = None  # in which the rows that are there were answered
 
     @property
     def note_path(self) -> Path:
@@ -62,6 +64,7 @@ class RowWriter:
         size = self.path.stat().st_size
         self.ends = [end for end in note["ends"] if end <= size]
         self.chunks = note["before"] + len(self.ends) if self.ends else 0
+        self.precision = note["precision"] if self.chunks else None
         os.truncate(self.path, self.ends[-1] if self.ends else 0)
         return min(self.chunks * rows_per_chunk, total)
 
@@ -71,7 +74,9 @@ class RowWriter:
         try:
             note = json.loads(self.note_path.read_text("utf-8"))
             ends = [int(end) for end in note["ends"]]
-            return {"command": note["command"], "before": int(note.get("before", 0)), "ends": ends}
+            precision = Precision.read(note.get("precision"))
+            before = int(note.get("before", 0))
+            return {"command": note["command"], "before": before, "ends": ends, "precision": precision}
         except (OSError, ValueError, TypeError, KeyError):  # not as it was written
             raise OptionError(
                 f"{str(self.path)!r} exists, and {str(self.note_path)!r}, which says what wrote it, is broken; add "
@@ -93,7 +98,8 @@ class RowWriter:
 
     def _note(self) -> None:
         before = self.chunks - len(self.ends)
-        note = {"command": self.identity, **({"before": before} if before else {}), "ends": self.ends}
+        precision = {"precision": self.precision.note()} if self.precision and self.precision.is_half else {}
+        note = {"command": self.identity, **({"before": before} if before else {}), **precision, "ends": self.ends}
         write_whole(self.note_path, to_json(note) + "\n")
 
     def _format(self, rows: Sequence[Row], header: bool) -> str:

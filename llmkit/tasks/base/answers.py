@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from llmkit.data.columns import Row
 from llmkit.data.predictions import cell_text
 from llmkit.errors import DataError, shortened
-from llmkit.metrics.observations import Observations
+from llmkit.metrics.observations import Floats, Observations
 from llmkit.tasks.base.encoding import Batch, Encoding
 from llmkit.tasks.base.settings import TaskSettings
 
@@ -28,6 +28,8 @@ class Answers(ABC):
     continues_prompt: ClassVar[bool] = False  # whether generate continues a prompt, with `inference.generation`
     hidden_roles: ClassVar[frozenset[str]] = frozenset()  # of the input roles, those that an answer does not repeat
     scores_prediction_files: ClassVar[bool] = False  # whether a file of predictions can be scored
+    has_margins: ClassVar[bool] = False  # whether the labels of a prediction have `margins`
+    is_one_pass: ClassVar[bool] = False  # whether `predict` is one forward pass of the model, and nothing besides
     pools_windows: ClassVar[bool] = False  # whether the predictions of the windows of a row can be made one
 
     def __init__(self, task: str, encoding: Encoding) -> None:
@@ -40,6 +42,10 @@ class Answers(ABC):
     def from_outputs(self, outputs: Any, batch: Batch) -> list[Prediction]:
         """Return the prediction of each row of the batch from the outputs of one forward pass."""
         raise NotImplementedError(f"{self.task} asks in `predict`")
+
+    def margins(self, predictions: Sequence[Prediction], settings: TaskSettings) -> Floats:
+        """Return how far the numbers of each prediction are from those of another label, (rows,)."""
+        raise NotImplementedError(f"{self.task} has no labels that change so")
 
     def answer_length(self, settings: TaskSettings) -> int | None:
         """Return how many tokens an answer has at most where no flag says, or None where the task does not say."""

@@ -105,6 +105,7 @@ class SequenceAnswers(Answers):
     """The logits of each row: a number for each class."""
 
     scores_prediction_files = True
+    is_one_pass = True
     pools_windows = True
 
     def from_outputs(self, outputs: Any, batch: Batch) -> list[Prediction]:

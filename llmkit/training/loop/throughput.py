@@ -9,8 +9,7 @@ in matrix products (Chowdhery et al., PaLM, 2022): here they are measured, where
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +20,7 @@ from transformers.pytorch_utils import Conv1D
 
 from llmkit.distributed.world import World
 from llmkit.output.result import ThroughputRecord
+from llmkit.runs.throughput import Phases, matmul_peak, phase_lines
 from llmkit.tasks.base.encoding import Batch
 from llmkit.training.loop.checkpoints import StrategyTrainer
 
@@ -31,40 +31,10 @@ TRACE = "trace.json"
 
 
 @dataclass
-class PhaseClock:
-    """Adds up the seconds of each phase; those of a phase within another are not counted twice."""
+class PhaseClock(Phases):
+    """Adds up the seconds of the phases of a training."""
 
-    device: torch.device
-    is_exact: bool = False  # whether to wait for what a GPU still computes: that costs, and is for --profile
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
-    tokens: int | torch.Tensor = 0  # that the model reads, without padding
-    places: int = 0  # tokens and padding
-    _inner: list[float] = field(default_factory=lambda: [0.0])
-
-    @contextlib.contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Count the seconds of what runs inside."""
-        started = self._now()
-        self._inner.append(0.0)
-        try:
-            yield
-        finally:
-            whole = self._now() - started
-            self.seconds[name] += whole - self._inner.pop()
-            self._inner[-1] += whole
-
-    def count(self, batch: Mapping[str, Any]) -> None:
-        """Count the tokens of a batch; a sum on a GPU is not waited for."""
-        for name, ids in batch.items():
-            if name.endswith("input_ids") and isinstance(ids, torch.Tensor):
-                mask = batch.get(name.replace("input_ids", "attention_mask"))
-                self.tokens = self.tokens + (ids.numel() if mask is None else (mask != 0).sum())
-                self.places += ids.numel()
-
-    def _now(self) -> float:
-        if self.is_exact and self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
 
 
 def throughput(clock: PhaseClock, model: torch.nn.Module, dtype: torch.dtype, world: World) -> ThroughputRecord:
@@ -99,26 +69,9 @@ def flops_per_token(model: torch.nn.Module) -> int:
     return 4 * weights + 2 * trained
 
 
-def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the FLOPs per second of a matrix product in a dtype, the best of several, with the threads of training."""
-    size = 4096 if device.type == "cuda" else 512
-    left, right = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(2))
-    seconds: list[float] = []
-    with torch.inference_mode():
-        for _ in range(4):
-            started = time.perf_counter()
-            product = left @ right
-            float(product[0, 0])  # a GPU has computed it by then
-            seconds.append(time.perf_counter() - started)
-    return 2 * size**3 / min(seconds)
-
-
 def table(record: ThroughputRecord, seconds: float, peak_memory: int) -> list[str]:
     """Return the lines of --profile: the seconds of each phase and their share of all `seconds`, then the rates."""
-    phases = record["phase_seconds"]
-    rest = {"other": max(0.0, seconds - sum(phases.values()))}
-    lines = [f"{'phase':<12} {'seconds':>9} {'share':>7}"]
-    lines += [f"{name:<12} {taken:>9.2f} {taken / seconds:>7.1%}" for name, taken in {**phases, **rest}.items()]
+    lines = phase_lines(record["phase_seconds"], seconds)
     if record["tokens_per_second"] is not None:
         flops, mfu = record["flops_per_second"] or 0.0, record["mfu"] or 0.0
         lines.append(f"{record['tokens_per_second']:,.0f} tokens/s in steps, {record['padding_share']:.1%} padding")
