@@ -12,4 +12,4 @@ if tokenizer.chat_template:
     prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
 start = tokenizer.convert_ids_to_tokens(tokenizer.encode(prompt, add_special_tokens=not tokenizer.chat_template))
 for step in ctranslate2.Generator(folder).generate_tokens(start, max_length=int(tokens), sampling_topk=1):
-    print(tokenizer.decode([step.token_id]), end="", flush=True)
+    print(tokenizer.decode([step.token_id], skip_special_tokens=True), end="", flush=True)
