@@ -8,7 +8,7 @@ from llmkit.cli.launch import run_on_ranks
 from llmkit.cli.shared.answers import SERVER
 from llmkit.cli.shared.named_files import require_named
 from llmkit.cli.shared.results import check_files, deliver
-from llmkit.options import EvalRequest, ModelOptions, TalkOptions
+from llmkit.options import EvalRequest, ModelOptions, ResultOptions, TalkOptions
 from llmkit.options.flags import option_groups, with_examples
 from llmkit.output.report import Report, quiet_libraries
 
@@ -35,8 +35,8 @@ def evaluate_model(call: typer.Context, request: EvalRequest, talk: TalkOptions)
     alone = SERVER if request.endpoint.asks_server else alone
     run_on_ranks(call, request.launch, request.model.device, talk, alone)
     quiet_libraries(talk, request.model.offline)
-    model = ModelOptions() if request.endpoint.asks_server else request.model
-    require_named(model, [request.dataset])
+    if request.files == ResultOptions():  # else what is wrong is told in those files too
+        require_named(ModelOptions() if request.endpoint.asks_server else request.model, [request.dataset])
     from llmkit.evaluation.suite import evaluate_all
 
     report = Report(talk)

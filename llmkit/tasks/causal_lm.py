@@ -22,11 +22,11 @@ from llmkit.tasks.base.language_modeling import (
     LikelihoodAnswers,
     TextColumns,
     likelihoods,
-    split_into_blocks,
 )
 from llmkit.tasks.base.settings import TaskSettings
 from llmkit.tasks.encoding import divergences
 from llmkit.tasks.encoding.collation import IGNORED, collate_causal, token_losses
+from llmkit.tasks.encoding.token_streams import DocumentReader, block_rows, token_stream
 
 if TYPE_CHECKING:
     import torch
@@ -60,9 +60,8 @@ class CausalLMEncoding(BlockEncoding):
 
         texts = [text_of(text) for text in rows[settings.columns["text"]][:]]
         if training:
-            documents = [spans.ids for spans in _tokens_of(texts, tokenizer, settings)]
-            blocks = split_into_blocks(_stream(documents, tokenizer), settings.max_length)
-            return Dataset.from_dict({"input_ids": blocks, "length": [len(block) for block in blocks]})
+            reader = DocumentReader(tokenizer, bool(settings.split_special_tokens))
+            return block_rows(token_stream(reader.read(texts), tokenizer), settings.max_length)
         pieces = texts if settings.per_row else ["\n\n".join(texts)]
         return Dataset.from_list(
             [
@@ -176,20 +175,6 @@ def _tokens_of(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, setting
     encoded = tokenizer(list(texts), return_attention_mask=False, return_offsets_mapping=tokenizer.is_fast)
     offsets = encoded["offset_mapping"] if tokenizer.is_fast else [[]] * len(texts)
     return [TokenSpans(ids, spans) for ids, spans in zip(encoded["input_ids"], offsets, strict=True)]
-
-
-def _stream(documents: Sequence[list[int]], tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Join the tokens of documents, an end-of-text token after each (a BOS that is the same token serves too)."""
-    eos, shared = tokenizer.eos_token_id, tokenizer.eos_token_id == tokenizer.bos_token_id
-    stream: list[int] = []
-    for ids in documents:
-        starts_with_eos = bool(ids) and shared and ids[0] == eos
-        if stream and eos is not None and stream[-1] != eos and not starts_with_eos:
-            stream.append(eos)
-        stream += ids
-    if stream and eos is not None and stream[-1] != eos:
-        stream.append(eos)
-    return stream
 
 
 def _windows_of(text: str, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Iterator[EncodedRow]:

@@ -23,7 +23,7 @@ KILLED = {"SIGTERM": (75, 12), "SIGINT": (75, 12), "SIGKILL": (-signal.SIGKILL, 
 SIGNALLED = """
 import json, os, signal, sys
 import llmkit.evaluation.suite
-from llmkit.inference import prediction as inference
+from llmkit.inference.row_files import prediction_loop as inference
 from llmkit.cli import main
 
 measure_batch, batches, codes = inference.on_device, 0, {}
@@ -234,10 +234,10 @@ def test_a_run_that_was_killed_goes_on_from_the_rows_already_scored(llmkit, good
 
 
 def test_a_language_model_goes_on_too(llmkit, llama, corpus, files, tmp_path, monkeypatch):
-    from llmkit.inference import prediction
+    from llmkit.inference.row_files import prediction_loop
 
     line = ("eval", corpus, "-m", llama, "--batch-size", "1", "--limit", "20", *files.flags)
-    original, batches = prediction.on_device, []
+    original, batches = prediction_loop.on_device, []
 
     def on_device(batch, model):
         batches.append(batch)
@@ -246,7 +246,7 @@ def test_a_language_model_goes_on_too(llmkit, llama, corpus, files, tmp_path, mo
         return original(batch, model)
 
     with monkeypatch.context() as patch:
-        patch.setattr(prediction, "on_device", on_device)
+        patch.setattr(prediction_loop, "on_device", on_device)
         assert llmkit(*line).code == 75
     assert len(batches) == len(scored_rows(tmp_path)) == 3
     ran = llmkit(*line)
@@ -259,13 +259,13 @@ def test_a_language_model_goes_on_too(llmkit, llama, corpus, files, tmp_path, mo
 
 
 def test_without_the_cache_a_signal_ends_the_run_at_once(llmkit, good, data, monkeypatch):
-    from llmkit.inference import prediction
+    from llmkit.inference.row_files import prediction_loop
 
     def on_device(batch, model):
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("not reached")
 
-    monkeypatch.setattr(prediction, "on_device", on_device)
+    monkeypatch.setattr(prediction_loop, "on_device", on_device)
     ran = llmkit("eval", data, "-m", good, "--no-cache")
     assert ran.code == 130
     assert ran.error == "interrupted, nothing was saved"
@@ -485,13 +485,13 @@ def test_flags_win_over_the_suites_file(llmkit, good, classifier, data, tmp_path
 
 
 def test_a_stopped_suite_goes_on_where_it_was(llmkit, good, data, files, tmp_path, monkeypatch):
-    from llmkit.inference import prediction
+    from llmkit.inference.row_files import prediction_loop
 
     other = write_csv(tmp_path / "other.csv", tiny.reviews(12, seed=9))
     path = suite(
         tmp_path / "suite.yaml", f"model: {good}\nbatch_size: 4\nevals: [{data}, {other}, {tmp_path}/away.csv]"
     )
-    original, batches = prediction.on_device, []
+    original, batches = prediction_loop.on_device, []
 
     def on_device(batch, model):
         batches.append(batch)
@@ -499,7 +499,7 @@ def test_a_stopped_suite_goes_on_where_it_was(llmkit, good, data, files, tmp_pat
             signal.raise_signal(signal.SIGTERM)
         return original(batch, model)
 
-    monkeypatch.setattr(prediction, "on_device", on_device)
+    monkeypatch.setattr(prediction_loop, "on_device", on_device)
     assert llmkit("eval", path, *files.flags).code == 75
     assert [result["status"] for result in files.result["results"]] == ["ok", "stopped"]
     assert files.result["status"] == "stopped"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -89,7 +90,10 @@ def test_an_encoder_says_that_it_is_slower(llmkit, encoder):
     "command",
     [("finetune", "rows.csv"), ("pretrain", "corpus.txt"), ("serve",), ("merge", "adapter"), ("data", "x.csv")],
 )
-def test_it_is_refused_where_weights_must_be_whole(llmkit, command):
+def test_it_is_refused_where_weights_must_be_whole(llmkit, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    for name in {"rows.csv", "corpus.txt", "x.csv"} & set(command):
+        Path(name).write_text("a fox\n", encoding="utf-8")
     ran = llmkit(*command, "-m", "built-in", "--quantize", "int4")
     assert ran.code == 2
     assert "--quantize" in ran.error

@@ -91,7 +91,7 @@ def test_a_weight_is_at_most_a_thousand():
         (["data", "a.csv", "--picture", ""], "--picture must not be empty"),
         (["compare", "a.json", "b.json", "--markdown", ""], "--markdown must not be empty"),
         (["finetune", "a.csv", "--config", ""], "--config must not be empty"),
-        (["eval", "a.csv", "-m", "x", "--strict"], "--strict makes gates stricter, and there is none"),
+        (["eval", "glue/mrpc", "-m", "x", "--strict"], "--strict makes gates stricter, and there is none"),
         (["compare", "a.json", "b.json", "--strict"], "--strict makes a gate stricter, and there is none"),
         (["finetune", "a.csv", "--max-steps", "1" + "0" * 25], "--max-steps must be at most 1000000000, not 1e+25"),
         (["finetune", "a.csv", "--epochs", "1e308"], "--epochs must be at most 100000, not 1e+308"),

@@ -217,6 +217,7 @@ def test_the_file_wins_over_the_defaults_and_flags_over_the_file(configured):
 
 def test_mappings_in_the_file_stand_for_repeated_flags(configured):
     assert "'txet'" not in configured("set: {max_grad_norm: 0.5, bf16_full_eval: true}\n").error
+    Path("no.csv").write_text("text,label\n", encoding="utf-8")
     assert "no field 'weight_decoy'" in configured("set:\n  weight_decoy: 0.1\n").error
     assert "--set seed: use --seed" in configured("set: [seed=1]\n").error
     assert "not '=review'" in configured('column: {"": review}\n').error

@@ -125,7 +125,7 @@ def fuse_decoder(model: PreTrainedModel) -> bool:
     decoder = model.base_model
     if model.config.model_type not in MODEL_TYPES or model.device.type != "cpu" or model.dtype not in CLOSE:
         return False
-    if model.config._attn_implementation != "sdpa" or decoder is model:
+    if model.config._attn_implementation != "sdpa" or decoder is model or not _is_plain(decoder):
         return False
     fused = FusedDecoder(decoder)
 
@@ -135,6 +135,15 @@ def fuse_decoder(model: PreTrainedModel) -> bool:
 
     decoder.forward = forward
     return True
+
+
+def _is_plain(decoder: Any) -> bool:
+    """Tell whether what is computed here in place of modules is transformers' own: adapters put others there."""
+    parts = [decoder.norm]
+    for layer in decoder.layers:
+        parts += [layer, layer.self_attn, layer.mlp, layer.input_layernorm, layer.post_attention_layernorm]
+        parts += [norm for name in ("q_norm", "k_norm") if (norm := getattr(layer.self_attn, name, None)) is not None]
+    return all(type(part).__module__.startswith("transformers.") for part in parts)
 
 
 def _kept(layer: Any, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -158,7 +158,11 @@ def _cache(model: PreTrainedModel) -> DynamicCache | None:
     from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer
 
+    from llmkit.models.adapters.virtual_tokens import VirtualTokens
+
     if model.config.is_encoder_decoder or model._is_stateful or not model._supports_default_dynamic_cache():
+        return None
+    if any(isinstance(module, VirtualTokens) for module in model.modules()):  # the cache holds them too
         return None
     cache = DynamicCache(config=model.config.get_text_config(decoder=True))
     return cache if all(type(layer) is DynamicLayer for layer in cache.layers) else None
