@@ -21,7 +21,7 @@ from llmkit.errors import EmptyError, ModelError, shortened
 from llmkit.evaluation.answer_session import AnswerSession, dtype_name, open_session, origin_of
 from llmkit.evaluation.plan import Plan
 from llmkit.inference.answering import why_not_finite
-from llmkit.inference.prediction import PredictionLoop
+from llmkit.inference.row_files.prediction_loop import PredictionLoop
 from llmkit.metrics.observations import Observations
 from llmkit.output.report import Report
 from llmkit.output.result import ModelOrigin, Provenance

@@ -176,7 +176,7 @@ class TwoPrecisions(Answerer[Prepared]):
     @property
     def leaves_precision_open(self) -> bool:
         """Whether the rows of a file may be answered in bfloat16 by weights of float32."""
-        return False
+        return self.options.dtype == "auto" and self.options.quantize is None
 
     def half_error(self, prepared: Sequence[Prepared]) -> float | None:
         """Return the largest error that bfloat16 makes in the numbers of some rows; None where it answers otherwise."""

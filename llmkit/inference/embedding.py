@@ -140,10 +140,6 @@ class Embedder(TwoPrecisions[str]):
         self.counts = self.counts.plus(TextCounts(len(texts), cut, roles, self.role))
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
-    @property
-    def leaves_precision_open(self) -> bool:
-        return self.options.dtype == "auto" and self.options.quantize is None
-
     def half_error(self, prepared: Sequence[str]) -> float | None:
         counts, compared = self.counts, []
         for is_half in (False, True):

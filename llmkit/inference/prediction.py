@@ -22,7 +22,6 @@ from llmkit.inference.answering import (
     rows_together,
 )
 from llmkit.inference.row_files import TextCounts, inputs_of, require_alike
-from llmkit.inference.row_files.prediction_loop import PredictionLoop as PredictionLoop
 from llmkit.inference.row_files.prediction_loop import predict, predict_few
 from llmkit.inference.row_files.profile import phase
 from llmkit.models import ResolvedModel
@@ -172,9 +171,8 @@ class Predictor(TwoPrecisions[Row]):
 
     @property
     def leaves_precision_open(self) -> bool:
-        options = self.options
-        is_open = options.dtype == "auto" and options.quantize is None and self.asked.windows is None
-        return is_open and bool(self.settings.class_names) and self.task.answers.has_margins
+        has_labels = bool(self.settings.class_names) and self.task.answers.has_margins
+        return super().leaves_precision_open and has_labels and self.asked.windows is None
 
     def half_error(self, prepared: Sequence[Row]) -> float | None:
         asked = self._question(prepared, 0)

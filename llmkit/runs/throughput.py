@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from transformers.pytorch_utils import Conv1D
 
 
 @dataclass
@@ -54,6 +55,11 @@ class Phases:
         if self.is_exact and self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
+
+
+def linear_layers(model: torch.nn.Module) -> Iterator[torch.nn.Linear]:
+    """Yield the layers with whose weights each token is multiplied."""
+    return (module for module in model.modules() if isinstance(module, torch.nn.Linear | Conv1D))
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:

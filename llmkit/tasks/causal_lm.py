@@ -159,26 +159,24 @@ class CausalLM(LanguageModelingTask):
         return divergences.of_tokens(student[:, :-1], teacher[:, :-1], scored, temperature)
 
 
-def _tokens_of(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> list[TokenSpans]:
-    """Return the tokens of documents, with those that the tokenizer adds, and their characters where it tells them.
+def _tokens_of(text: str, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> TokenSpans:
+    """Return the tokens of a document, with those that the tokenizer adds, and their characters where it tells them.
 
     Corpora hold the ends of texts on purpose: unless the settings say so, what spells a control token is one.
     """
     if settings.split_special_tokens:
         before, after = added_tokens_around(tokenizer)
-        spans = encode_plain_texts(tokenizer, texts)
+        [spans] = encode_plain_texts(tokenizer, [text])
         outside = [(0, 0)] if tokenizer.is_fast else []
-        return [
-            TokenSpans([*before, *each.ids, *after], [*outside * len(before), *each.offsets, *outside * len(after)])
-            for each in spans
-        ]
-    encoded = tokenizer(list(texts), return_attention_mask=False, return_offsets_mapping=tokenizer.is_fast)
-    offsets = encoded["offset_mapping"] if tokenizer.is_fast else [[]] * len(texts)
-    return [TokenSpans(ids, spans) for ids, spans in zip(encoded["input_ids"], offsets, strict=True)]
+        return TokenSpans(
+            [*before, *spans.ids, *after], [*outside * len(before), *spans.offsets, *outside * len(after)]
+        )
+    encoded = tokenizer(text, return_attention_mask=False, return_offsets_mapping=tokenizer.is_fast)
+    return TokenSpans(encoded["input_ids"], encoded["offset_mapping"] if tokenizer.is_fast else [])
 
 
 def _windows_of(text: str, tokenizer: PreTrainedTokenizerBase, settings: TaskSettings) -> Iterator[EncodedRow]:
-    ids, offsets = _tokens_of([text], tokenizer, settings)[0]
+    ids, offsets = _tokens_of(text, tokenizer, settings)
     cut = list(windows(ids, settings.max_length, settings.stride))
     scored = [sum(label != IGNORED for label in labels) for _, labels in cut]
     ends = _byte_ends(text, len(ids), list(accumulate(scored)), offsets)

@@ -19,7 +19,7 @@ from llmkit.evaluation.measuring import measure
 from llmkit.evaluation.plan import Plan
 from llmkit.evaluation.result import MetricRequest
 from llmkit.evaluation.run import subject_of
-from llmkit.inference.prediction import PredictionLoop
+from llmkit.inference.row_files.prediction_loop import PredictionLoop
 from llmkit.metrics.texts.tokenizers import tokenizer_remarks
 from llmkit.models import adapters, modules
 from llmkit.models.fingerprints import fingerprints

@@ -14,7 +14,7 @@ def fail(*arguments: object, **more: object) -> None:
 
 def main() -> int:
     if os.environ.get("FAILS") == os.environ.get("RANK"):
-        from llmkit.inference.prediction import PredictionLoop
+        from llmkit.inference.row_files.prediction_loop import PredictionLoop
 
         PredictionLoop.run = fail  # type: ignore[method-assign, assignment]
     return app.main()

@@ -6,13 +6,8 @@ from collections.abc import Sequence
 
 from llmkit.options import ModelOptions
 
-LATER = (
-    "://",
-    "@",
-    ":",
-    ".yaml",
-    ".yml",
-)  # of URLs, weights, configurations and suites, which have readers of their own
+# in URLs, datasets with a weight or a configuration, and suites: their readers tell what is not there
+LATER = ("://", "@", ":", ".yaml", ".yml")
 
 
 def require_named(model: ModelOptions, datasets: Sequence[str] = ()) -> None:

@@ -71,12 +71,10 @@ def phase(profile: RowProfile | None, name: str) -> contextlib.AbstractContextMa
 
 def _weights(model: PreTrainedModel) -> int:
     """Return how many weights each token is multiplied with; logits of tokens are computed of few, and left out."""
-    import torch
-    from transformers.pytorch_utils import Conv1D
+    from llmkit.runs.throughput import linear_layers
 
     logits = model.get_output_embeddings()
-    modules = (module for module in model.modules() if module is not logits)
-    return sum(module.weight.numel() for module in modules if isinstance(module, torch.nn.Linear | Conv1D))
+    return sum(layer.weight.numel() for layer in linear_layers(model) if layer is not logits)
 
 
 def computing_model(answerer: Answerer[Any]) -> PreTrainedModel:

@@ -13,9 +13,9 @@ from transformers.cache_utils import DynamicLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from llmkit.models.text.packed_linear import join_linear_layers, pack_linear_layers
+from llmkit.models.text.searching import CACHE_NAMES
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")  # whose layers are those that are computed here
-CACHE_NAMES = ("past_key_values", "cache")  # of the same argument, in transformers before 5.24 and from then on
 # the arguments of a decoder that these steps read; with any other that is not None or False, the model itself answers
 READ = {*CACHE_NAMES, "input_ids", "attention_mask", "position_ids", "use_cache", "return_dict"}
 ROOM = 64  # tokens that a cache takes more before it is copied

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
+CACHE_NAMES = ("past_key_values", "cache")  # of the same argument, in transformers before 5.24 and from then on
 PROMPTS_READ = 8  # at a time, of like length
 PADDED = 1.2  # times the tokens of prompts: where padding makes more of them, prompts of like length are read together
 STAY = 0.75  # of the rows: where no more than that go on, the others leave
@@ -71,7 +72,9 @@ def search(
 
     rules = {"logits_processor": LogitsProcessorList([] if sampler is None else [sampler])}
     own_stops = [] if stops is None else [stops]
-    cache = _cache(model) if may_leave and config.use_cache is not False and len(inputs["input_ids"]) > 1 else None
+    cache = (
+        _empty_cache(model) if may_leave and config.use_cache is not False and len(inputs["input_ids"]) > 1 else None
+    )
     if cache is None:
         start = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
         criteria = StoppingCriteriaList(own_stops)
@@ -153,7 +156,7 @@ def _kept(
     return {"input_ids": ids, "attention_mask": torch.cat((mask, more), dim=1)}
 
 
-def _cache(model: PreTrainedModel) -> DynamicCache | None:
+def _empty_cache(model: PreTrainedModel) -> DynamicCache | None:
     """Return an empty cache from which rows can be taken, or None where a model has another."""
     from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer
@@ -169,5 +172,6 @@ def _cache(model: PreTrainedModel) -> DynamicCache | None:
 
 
 def _cache_name(model: Any) -> str:
-    """Return what a model calls its cache: transformers 5.24 has another name than those before."""
-    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+    """Return what a model calls its cache."""
+    before, since = CACHE_NAMES
+    return since if since in inspect.signature(model.forward).parameters else before

@@ -16,11 +16,10 @@ from typing import Any, cast
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.pytorch_utils import Conv1D
 
 from llmkit.distributed.world import World
 from llmkit.output.result import ThroughputRecord
-from llmkit.runs.throughput import Phases, matmul_peak, phase_lines
+from llmkit.runs.throughput import Phases, linear_layers, matmul_peak, phase_lines
 from llmkit.tasks.base.encoding import Batch
 from llmkit.training.loop.checkpoints import StrategyTrainer
 
@@ -62,10 +61,9 @@ def throughput(clock: PhaseClock, model: torch.nn.Module, dtype: torch.dtype, wo
 def flops_per_token(model: torch.nn.Module) -> int:
     """Return the FLOPs of a training step for each token, of the products with the weights of linear maps."""
     weights = trained = 0
-    for module in model.modules():
-        if isinstance(module, torch.nn.Linear | Conv1D):
-            weights += module.weight.numel()
-            trained += module.weight.numel() * module.weight.requires_grad
+    for layer in linear_layers(model):
+        weights += layer.weight.numel()
+        trained += layer.weight.numel() * layer.weight.requires_grad
     return 4 * weights + 2 * trained
 
 

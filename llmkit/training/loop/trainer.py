@@ -23,7 +23,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from llmkit import metrics, models
 from llmkit.distributed.world import world
 from llmkit.errors import Interrupted, Stopped
-from llmkit.inference.prediction import PredictionLoop
+from llmkit.inference.row_files.prediction_loop import PredictionLoop
 from llmkit.output.result import ThroughputRecord
 from llmkit.runs import RunFolder, drop_incomplete, newest_checkpoint
 from llmkit.runs.interrupts import StopRequest
