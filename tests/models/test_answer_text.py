@@ -6,7 +6,7 @@ import codecs
 
 import pytest
 from chat_families import FAMILIES, tokenizer_of
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import GenerationConfig
 from transformers.convert_slow_tokenizer import bytes_to_unicode
@@ -39,6 +39,7 @@ def plain_ids(tokenizer, text):
 @families
 @few
 @given(text=WRITTEN, prompt=WRITTEN, sizes=st.lists(st.integers(1, 4), min_size=1, max_size=3))
+@example(text="\x1f", prompt="\x80\u0800" + "\U00010000" * 3, sizes=[1])  # 17 bytes: 16 begin within a character
 def test_what_is_streamed_is_the_whole_text_in_whatever_pieces_tokens_come(family, text, prompt, sizes):
     tokenizer = tokenizer_of(family)
     ids, before = plain_ids(tokenizer, text), plain_ids(tokenizer, prompt)

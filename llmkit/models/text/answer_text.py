@@ -26,7 +26,8 @@ class AnswerText:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], ends: AnswerEnds) -> None:
-        self.tokenizer, self.context, self.ends = tokenizer, list(prompt[-CONTEXT:]), ends
+        self.tokenizer, self.ends = tokenizer, ends
+        self.context = self._context_of(prompt)
         self.clear()
 
     def another(self) -> AnswerText:
@@ -86,6 +87,16 @@ class AnswerText:
     def _new_text(self) -> str:
         """Return what the tokens that are not in `text` yet add to those before them."""
         return self._decode(self._window)[len(self._decode(self._window[: self._decoded])) :]
+
+    def _context_of(self, prompt: Sequence[int]) -> list[int]:
+        """Return the last tokens of a prompt, more of them where they would begin within a character.
+
+        A decoder that goes by runs of bytes takes none of a run for a character whose beginning is cut off.
+        """
+        size = CONTEXT
+        while size < len(prompt) and self._decode(list(prompt[-size:])).startswith(INCOMPLETE):
+            size *= 2
+        return list(prompt[-size:])
 
     def _decode(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)) if ids else ""
