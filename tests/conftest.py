@@ -19,7 +19,10 @@ from typing import Any
 
 import pytest
 from example_results import SCHEMA
+from hypothesis import settings
 
+settings.register_profile("same-examples", derandomize=True, database=None)  # in every run, on every machine
+settings.load_profile("same-examples")
 os.environ.update(
     HF_HUB_OFFLINE="1",
     HF_DATASETS_OFFLINE="1",
